@@ -1,0 +1,64 @@
+"""unveil: which real people does a synthetic face set expose, and how sure is that?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unveil.auditor import audit
+    from unveil.compare import compare_all
+    from unveil.errors import InputError, ModelError, SettingError, SourceError, StoreError, UnveilError, VectorError
+    from unveil.result import AuditResult
+    from unveil.steps.embed import embed
+    from unveil.types import Embedded, Estimate, Exposure, Matches, Reject
+
+__version__ = "0.1.0"
+
+# Public names and where they live; nothing is imported before it is asked for.
+_HOMES = {
+    "audit": "unveil.auditor",
+    "AuditResult": "unveil.result",
+    "compare_all": "unveil.compare",
+    "embed": "unveil.steps.embed",
+    "Embedded": "unveil.types",
+    "Estimate": "unveil.types",
+    "Exposure": "unveil.types",
+    "InputError": "unveil.errors",
+    "Matches": "unveil.types",
+    "ModelError": "unveil.errors",
+    "Reject": "unveil.types",
+    "SettingError": "unveil.errors",
+    "SourceError": "unveil.errors",
+    "StoreError": "unveil.errors",
+    "UnveilError": "unveil.errors",
+    "VectorError": "unveil.errors",
+}
+
+__all__ = [
+    "AuditResult",
+    "Embedded",
+    "Estimate",
+    "Exposure",
+    "InputError",
+    "Matches",
+    "ModelError",
+    "Reject",
+    "SettingError",
+    "SourceError",
+    "StoreError",
+    "UnveilError",
+    "VectorError",
+    "audit",
+    "compare_all",
+    "embed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unveil' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,237 @@
+"""The whole audit on one page: does a synthetic face set reproduce people its generator was trained on?
+
+Read `run_audit` from top to bottom; each line names the room that does the work.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unveil import words
+from unveil.channels import FaceChannel
+from unveil.config import Settings, settings_from
+from unveil.engine import cores
+from unveil.images import IdentityRule, Source, open_source
+from unveil.progress import Progress, Silent
+from unveil.report import write_reports
+from unveil.result import AuditResult, HubFinding, PairFinding, RoleCounts
+from unveil.run import RunDirectory
+from unveil.stats.hubs import find_hubs, person_codes
+from unveil.stats.verdict import calibrated_verdict, uncalibrated_verdict
+from unveil.steps.calibrated import Compared, calibrate
+from unveil.steps.check import check_control, check_inputs
+from unveil.steps.comparer import Comparer
+from unveil.steps.embed import EmbeddedSource, embed_source
+from unveil.steps.prepare import cohort_of_training, find_overlap, split_control
+from unveil.steps.uncalibrated import candidate_line, candidates
+from unveil.types import ROLES, Embedded, Floats, Matches, Role
+
+
+def audit(
+    synthetic: str | Path,
+    training: str | Path,
+    control: str | Path | None = None,
+    *,
+    out: str | Path,
+    progress: Progress | None = None,
+    redact: bool = False,
+    **settings: Any,
+) -> AuditResult:
+    """Audits the pictures in ``synthetic`` for people in ``training``, calibrated on people in ``control``.
+
+    Writes a run directory to ``out`` and returns the result; run again after a kill, it resumes. Further keyword
+    arguments are the fields of `unveil.config.Settings`. Raises InputError for input that cannot be used.
+    """
+    values = {"synthetic": synthetic, "training": training, "control": control, "out": out, **settings}
+    return run_audit(settings_from(values), progress or Silent(), redact=redact)
+
+
+def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -> AuditResult:
+    """The audit of `audit`, for checked settings."""
+    started = datetime.now(UTC)
+    sources = {
+        role: open_source(path, settings.identity.get(role), follow_links=settings.follow_links)
+        for role in ROLES
+        if (path := settings.source(role)) is not None
+    }
+    channel = FaceChannel(settings.model)
+    run = RunDirectory(settings.out, settings.facts())
+    compare = Comparer(run, settings.engine, progress)
+
+    sets = {role: _embed(role, source, channel, run, settings, progress) for role, source in sources.items()}
+    synthetic, training = sets["synthetic"].embedded, sets["training"].embedded
+    checks = check_inputs(sets, _random(settings, "hygiene"))
+
+    raw = compare(
+        "synthetic with training", synthetic, training, top_k=settings.top_k, top_pairs=settings.top_pairs
+    )
+    if "control" in sets:
+        overlap = find_overlap(training, sets["control"].embedded, compare, _random(settings, "overlap"))
+        control, cohort = split_control(
+            sets["control"].embedded.take(overlap.keep), settings.cohort_share, _random(settings, "cohort")
+        )
+        on_synthetic, on_training = cohort.correction(synthetic), cohort.correction(training)
+        on_control = cohort.correction(control)
+        checks += check_control(overlap, len(set(control.people_or_ids)), -2 * on_training, -2 * on_control)
+    else:
+        control = None
+        cohort = cohort_of_training(training, _random(settings, "cohort"))
+        on_synthetic, on_training = cohort.correction(synthetic, skip_best=True), cohort.correction(training)
+
+    corrected = compare(
+        "synthetic with training, hub-corrected",
+        synthetic,
+        training,
+        on_synthetic,
+        on_training,
+        top_k=settings.top_k,
+        top_pairs=settings.top_pairs,
+    )
+    if control is not None and len(control):
+        line = None
+        calibration, people, identities = calibrate(
+            synthetic,
+            on_synthetic,
+            Compared(training, on_training, raw, corrected),
+            Compared(
+                control,
+                on_control,
+                compare("synthetic with control", synthetic, control),
+                compare(
+                    "synthetic with control, hub-corrected",
+                    synthetic,
+                    control,
+                    on_synthetic,
+                    on_control,
+                    top_k=settings.top_k,
+                ),
+            ),
+            settings,
+            _random(settings, "calibration"),
+        )
+        verdict, rests_on = calibrated_verdict(
+            checks,
+            calibration.global_test.p_value,
+            settings.global_level,
+            sum("counted" in p.listed_by for p in people),
+            sum("modelled tail" in p.listed_by for p in people),
+            sum(i.listed for i in identities),
+        )
+    else:
+        calibration = None
+        line = candidate_line(corrected, training, on_training, cohort, settings, _random(settings, "line"))
+        people, identities = candidates(synthetic, training, corrected, line)
+        verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
+
+    counts = {role: _count(s) for role, s in sets.items()}
+    model = {**asdict(channel.spec), "model_id": channel.model_id}
+    result = AuditResult(
+        verdict=verdict,
+        headline=words.headline(verdict, rests_on, people, identities, calibration, line, checks, settings),
+        rests_on=rests_on,
+        counts=counts,
+        pairs_compared=raw.n_compared,
+        control_pairs_compared=0 if control is None else len(synthetic) * len(control),
+        calibration=calibration,
+        candidate_line=line,
+        people=people,
+        identities=identities,
+        top_pairs=_pairs(raw, synthetic, training),
+        top_pairs_corrected=_pairs(corrected, synthetic, training),
+        hubs=_hubs(raw, training),
+        hygiene=tuple(checks),
+        rejects={role: s.rejects for role, s in sets.items()},
+        limits=words.limits(counts, calibration, line, len(training), model, settings),
+        model=model,
+        manifest=_manifest(settings, sets),
+    )
+    write_reports(result, run.path, raw, synthetic, training, sources, redact=redact)
+    finished = datetime.now(UTC)
+    run.finish(
+        {
+            **result.manifest,
+            "started": started.isoformat(timespec="seconds"),
+            "finished": finished.isoformat(timespec="seconds"),
+            "seconds": round((finished - started).total_seconds(), 1),
+        }
+    )
+    return result
+
+
+def _embed(
+    role: Role, source: Source, channel: FaceChannel, run: RunDirectory, settings: Settings, progress: Progress
+) -> EmbeddedSource:
+    return embed_source(
+        source,
+        channel,
+        settings.store_folder,
+        run.vectors(role),
+        aligned=settings.aligned.get(role, "auto"),
+        workers=settings.workers,
+        label=role,
+        progress=progress,
+    )
+
+
+def _random(settings: Settings, purpose: str) -> np.random.Generator:
+    """A generator of its own for each purpose, so that adding one never changes another's draws."""
+    return np.random.default_rng([settings.seed, *purpose.encode()])
+
+
+def _count(embedded: EmbeddedSource) -> RoleCounts:
+    return RoleCounts(
+        embedded.n_images, len(embedded.embedded), len(embedded.rejects), len(set(embedded.embedded.people_or_ids))
+    )
+
+
+def _pairs(matches: Matches, synthetic: Embedded, training: Embedded) -> tuple[PairFinding, ...]:
+    """The ranking of the closest pairs."""
+    people = training.people_or_ids
+    return tuple(
+        PairFinding(rank, synthetic.ids[q], training.ids[g], people[g], float(cosine), float(score))
+        for rank, ((q, g), cosine, score) in enumerate(
+            zip(matches.top_pairs, matches.top_pairs_cosine, matches.top_pairs_score, strict=True), start=1
+        )
+    )
+
+
+def _hubs(matches: Matches, training: Embedded) -> tuple[HubFinding, ...]:
+    people = training.people_or_ids
+    return tuple(
+        HubFinding(training.ids[h.row], people[h.row], h.n_best_match_of, h.in_top_pairs)
+        for h in find_hubs(matches.rows[:, 0], matches.top_pairs[:, 1], len(training))
+    )
+
+
+def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource]) -> dict[str, Any]:
+    """What another needs to repeat the audit: inputs with hashes, settings, versions, machine."""
+    return {
+        "settings": settings.facts(),
+        "inputs": {
+            role: {
+                "path": str(settings.source(role)),
+                "kind": s.kind,
+                "images": s.n_images,
+                "sha256": s.sha256,
+                "identity": s.identity_rule,
+                "aligned": s.alignment.aligned,
+                "aligned_because": s.alignment.why,
+            }
+            for role, s in sets.items()
+        },
+        "versions": {
+            "unveil": version("unveil"),
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin")},
+        },
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},
+    }

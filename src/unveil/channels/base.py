@@ -1,0 +1,43 @@
+"""The seam between pictures and vectors."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from unveil.types import Vectors
+
+Picture = npt.NDArray[np.uint8]
+
+
+class NoCrop(Exception):
+    """A picture gives no crop for this channel; ``reason`` is counted, ``detail`` is shown."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+class Channel(Protocol):
+    """Turns pictures into unit vectors. Its methods may be called from several threads."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def model_id(self) -> str:
+        """A hash of everything that decides a vector."""
+        ...
+
+    def crop(self, picture: Picture, aligned: bool) -> Picture:
+        """The part of a picture (H, W, 3) that is embedded, (S, S, 3) uint8 RGB; NoCrop when there is none."""
+        ...
+
+    def embed(self, crops: Picture) -> Vectors:
+        """Unit vectors (N, D) float32 of crops (N, S, S, 3); a row of zeros where there is none."""
+        ...

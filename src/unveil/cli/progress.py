@@ -1,0 +1,71 @@
+"""Progress on a terminal: stage, rate, time left. Quiet when nobody looks."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from unveil.cli.app import EXIT_INTERRUPTED
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+            if speed >= size:
+                return Text(f"{speed / size:.1f} {prefix} {task.fields['unit']}/s")
+        return Text(f"{speed:.0f} {task.fields['unit']}/s")
+
+
+class TerminalProgress:
+    """Implements `unveil.progress.Progress` on standard error, for the time of a ``with`` block.
+
+    Ctrl-C inside the block ends the command with exit code 130 and the sentence that says how to go on.
+    """
+
+    def __init__(self, resume: str) -> None:
+        self._resume = resume
+        self._console = Console(stderr=True, highlight=False)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = None if self._bar.disable else self._bar.add_task("starting", total=None, unit="")
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(what, total=total, unit=unit)
+
+    def advance(self, n: int) -> None:
+        if self._task is not None:
+            self._bar.advance(self._task, n)
+
+    def say(self, text: str) -> None:
+        self._console.print(text, markup=False, style="dim", soft_wrap=True)
+
+    def __enter__(self) -> TerminalProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._bar.stop()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            print(f"Interrupted. {self._resume}", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED)

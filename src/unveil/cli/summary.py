@@ -1,0 +1,92 @@
+"""What stands on the terminal when the work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unveil.demo.run import DemoOutcome
+from unveil.result import AuditResult
+from unveil.words import number
+
+STYLE = {"leak found": "bold red", "none detected": "bold green"}
+MOST_ROWS = 10
+
+
+def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> None:
+    """Verdict, counts, checks that did not pass, the most exposed people, and where the report is."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    console.print(Text(result.verdict.upper(), STYLE.get(result.verdict, "bold yellow")))
+    console.print(result.headline, markup=False)
+    if result.rests_on:
+        console.print(f"Rests on: {', '.join(result.rests_on)}.", markup=False)
+    console.print()
+    for role, n in result.counts.items():
+        console.print(
+            f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; {n.people:,} people",
+            markup=False,
+        )
+    synthetic, training = result.counts["synthetic"].embedded, result.counts["training"].embedded
+    console.print(f"compared   {result.pairs_compared:>9,} pairs = {synthetic:,} x {training:,}, every one", markup=False)
+    noted = [check for check in result.hygiene if check.status != "pass"]
+    if noted:
+        console.print()
+        for check in noted:
+            console.print(
+                Text(f"{check.status}: ", "bold red" if check.status == "fail" else "yellow").append(check.message, "default")
+            )
+    if result.listed_people and not redacted:
+        console.print()
+        console.print(_people_table(result))
+        more = len(result.listed_people) - MOST_ROWS
+        if more > 0:
+            console.print(f"and {more} more in {run / 'people.parquet'}", markup=False)
+    console.print()
+    console.print(f"Report: {run / 'report.html'}", markup=False)
+    if redacted:
+        console.print(f"Without faces and names: {run / 'report.redacted.html'}", markup=False)
+
+
+def _people_table(result: AuditResult) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("most exposed")
+    for name in ("score", "q", "modelled q"):
+        table.add_column(name, justify="right")
+    table.add_column("closest synthetic picture")
+    for p in result.listed_people[:MOST_ROWS]:
+        table.add_row(
+            Text(p.person),
+            f"{p.score:.3f}",
+            "" if p.q is None else number(p.q),
+            "" if p.q_modelled is None else number(p.q_modelled),
+            Text(p.synthetic_id),
+        )
+    return table
+
+
+def print_demo(outcome: DemoOutcome) -> None:
+    """The audit's summary, then planted against found."""
+    print_summary(outcome.result, outcome.run)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("planted in the synthetic set")
+    table.add_column("people", justify="right")
+    table.add_column("found", justify="right")
+    for kind, (found, planted) in outcome.found.items():
+        table.add_row(kind, str(planted), str(found))
+    people = outcome.result.counts["training"].people
+    table.add_row("nothing", str(people - len(outcome.world.planted)), f"{outcome.falsely_listed} falsely")
+    console.print(table)
+    console.print()
+    if outcome.result.model["name"] == "dlib_resnet_v1":
+        console.print(
+            "The default network finds reproduced pictures, but hardly a new picture of a training person. For that, give "
+            "an ArcFace network with --model, for example w600k_r50 or w600k_mbf of InsightFace (non-commercial research "
+            "only) or mobilefacenet_foamliu (Apache-2.0).",
+            markup=False,
+        )

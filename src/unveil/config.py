@@ -1,0 +1,133 @@
+"""Every setting of an audit, typed and checked; the same from Python, flags and TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from unveil.compare.api import ENGINES
+from unveil.errors import SettingError
+from unveil.images.identity import IdentityRule
+from unveil.types import ROLES, Role
+
+Aligned = Literal["auto", "yes", "no"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is audited and how. Everything that can change a number of the result is here."""
+
+    synthetic: Path
+    training: Path
+    out: Path
+    control: Path | None = None
+    model: Path | None = None
+    identity: dict[Role, IdentityRule] = field(default_factory=dict)
+    aligned: dict[Role, Aligned] = field(default_factory=dict)
+    q: float = 0.05  # false discovery rate at which people and identities are listed
+    global_level: float = 0.01  # level of the test of "no leak at all"
+    fpir: float = 0.01  # of the line used when there is no control set
+    top_k: int = 10
+    top_pairs: int = 100
+    cohort_share: float = 0.2  # of the control people, kept for the hub correction
+    seed: int = 0
+    follow_links: bool = False
+    engine: str = "auto"
+    workers: int = 0  # 0: one a core
+    store: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("q", 0, 0.5), ("global_level", 0, 0.5), ("fpir", 0, 0.5), ("cohort_share", 0, 0.9)):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not low < value <= high:
+                raise SettingError(f"{name} should be a number above {low} and at most {high}, got {value!r}")
+        for name, low in (("top_k", 1), ("top_pairs", 1), ("seed", 0), ("workers", 0)):
+            value = getattr(self, name)
+            if type(value) is not int or value < low:
+                raise SettingError(f"{name} should be a whole number of at least {low}, got {value!r}")
+        for role, value in self.aligned.items():
+            if role not in ROLES or value not in get_args(Aligned):
+                raise SettingError(f"aligned should be auto, yes or no, alone or as ROLE=..., got {role}={value}")
+        if self.engine not in ENGINES:
+            raise SettingError(f"engine should be one of {', '.join(ENGINES)}, got {self.engine!r}")
+
+    def source(self, role: Role) -> Path | None:
+        """The path given for a role."""
+        return {"synthetic": self.synthetic, "training": self.training, "control": self.control}[role]
+
+    @property
+    def store_folder(self) -> Path:
+        """Where embeddings are kept for the next audit: as set, else UNVEIL_STORE, else beside the run."""
+        return self.store or Path(os.environ.get("UNVEIL_STORE") or self.out.absolute().parent / "unveil-store")
+
+    def facts(self) -> dict[str, Any]:
+        """The settings that decide the result, as they stand in the manifest; not where it is put or how fast."""
+        return {
+            "synthetic": str(self.synthetic),
+            "training": str(self.training),
+            "control": None if self.control is None else str(self.control),
+            "model": None if self.model is None else str(self.model),
+            "identity": {role: str(self.identity.get(role, IdentityRule())) for role in ROLES},
+            "aligned": {role: self.aligned.get(role, "auto") for role in ROLES},
+            "q": self.q,
+            "global_level": self.global_level,
+            "fpir": self.fpir,
+            "top_k": self.top_k,
+            "top_pairs": self.top_pairs,
+            "cohort_share": self.cohort_share,
+            "seed": self.seed,
+            "follow_links": self.follow_links,
+        }
+
+
+def parse_aligned(text: str) -> dict[Role, Aligned]:
+    """``yes`` for all roles, or ``synthetic=yes,training=no``; SettingError for anything else."""
+    parts = text.split(",")
+    pairs = [tuple(p.split("=", 1)) for p in parts] if "=" in text else [(role, text) for role in ROLES]
+    if any(len(p) != 2 for p in pairs):
+        raise SettingError(f"--aligned {text!r}: use auto, yes or no, or for example synthetic=yes,training=no")
+    return {p[0].strip(): p[1].strip() for p in pairs}  # type: ignore[misc]
+
+
+def settings_from(values: Mapping[str, Any]) -> Settings:
+    """Settings from plain values (TOML, flags, keyword arguments); unknown names and wrong types are SettingErrors."""
+    known = {f.name for f in dataclasses.fields(Settings)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SettingError(f"unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    missing = [name for name in ("synthetic", "training", "out") if values.get(name) is None]
+    if missing:
+        flags = {"synthetic": "--synthetic SYN", "training": "--training REAL", "out": "-o RUN"}
+        raise SettingError(
+            f"an audit needs {', '.join(flags.values())} (or the same in a settings file); "
+            f"missing: {', '.join(flags[name] for name in missing)}"
+        )
+    clean: dict[str, Any] = {k: v for k, v in values.items() if v is not None}
+    for name in ("synthetic", "training", "control", "model", "out", "store"):
+        if name in clean:
+            if not isinstance(clean[name], (str, Path)):
+                raise SettingError(f"{name} should be a path, got {clean[name]!r}")
+            clean[name] = Path(clean[name])
+    if isinstance(clean.get("aligned"), str):
+        clean["aligned"] = parse_aligned(clean["aligned"])
+    if "identity" in clean:
+        rules = clean["identity"]
+        if isinstance(rules, str):
+            rules = dict.fromkeys(ROLES, rules)
+        if not isinstance(rules, Mapping) or set(rules) - set(ROLES):
+            raise SettingError(f"identity should be a rule, or a rule for each of {', '.join(ROLES)}, got {rules!r}")
+        clean["identity"] = {r: v if isinstance(v, IdentityRule) else IdentityRule.parse(str(v)) for r, v in rules.items()}
+    return Settings(**clean)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file, unchecked; SettingError when it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"{path}: not a readable TOML file ({error})") from None

@@ -1,0 +1,53 @@
+"""Faces of people who do not exist, drawn from a mean and 192 components of colour pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+
+Weights = npt.NDArray[np.float64]
+Pictures = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FaceModel:
+    """mean (S, S, 3), components (K, S, S, 3) one standard deviation tall, and each one's share that is the person."""
+
+    mean: npt.NDArray[np.float32]
+    components: npt.NDArray[np.float32]
+    share_of_person: npt.NDArray[np.float32]
+
+    def people(self, n: int, rng: np.random.Generator) -> Weights:
+        """Weights (n, K) of new people."""
+        return rng.normal(size=(n, len(self.components)))
+
+    def moments(self, people: Weights, rng: np.random.Generator) -> Weights:
+        """Weights (n, K) of one picture of each person, on some day in some light."""
+        share = self.share_of_person
+        return np.sqrt(share) * people + np.sqrt(1 - share) * rng.normal(size=people.shape)
+
+    def redraw(self, pictures: Weights, noise: float, rng: np.random.Generator) -> Weights:
+        """The same pictures with ``noise`` standard deviations of change in every component, as spread out as before."""
+        return (pictures + noise * rng.normal(size=pictures.shape)) / np.sqrt(1 + noise**2)
+
+    def draw(self, weights: Weights) -> Pictures:
+        """Pictures (n, S, S, 3) uint8 RGB."""
+        flat = self.components.reshape(len(self.components), -1)
+        pixels = self.mean.reshape(1, -1) + weights.astype(np.float32) @ flat
+        return np.clip(np.round(pixels), 0, 255).astype(np.uint8).reshape(len(weights), *self.mean.shape)
+
+
+@cache
+def face_model() -> FaceModel:
+    """The model that ships with unveil; tools/build_face_model.py made it."""
+    path = resources.files("unveil.demo") / "face_model.npz"
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return FaceModel(
+            mean=stored["mean"].astype(np.float32),
+            components=stored["components"].astype(np.float32) * stored["step"],
+            share_of_person=stored["share_of_person"],
+        )

@@ -1,0 +1,52 @@
+"""The demo: plants a leak among people who do not exist, audits it, and checks the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from unveil.auditor import audit
+from unveil.demo.world import World, make_world
+from unveil.errors import SettingError
+from unveil.progress import Progress
+from unveil.result import AuditResult
+
+MARK = "planted.json"
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    """What was planted, what the audit made of it, and what it listed that was not planted."""
+
+    world: World
+    result: AuditResult
+    found: dict[str, tuple[int, int]]  # kind -> listed, planted
+    falsely_listed: int
+    run: Path
+
+
+def run_demo(folder: Path, *, model: Path | None = None, seed: int = 0, progress: Progress | None = None) -> DemoOutcome:
+    """Makes a world in ``folder`` and audits it; SettingError when the folder holds something else."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise SettingError(f"{folder} is not empty and holds no demo; name another folder with -o")
+    world = make_world(folder, seed)
+    run = folder / ("run" if model is None else f"run-{model.stem}")
+    result = audit(
+        world.synthetic,
+        world.training,
+        world.control,
+        out=run,
+        model=model,
+        seed=seed,
+        store=folder / "unveil-store",
+        progress=progress,
+    )
+    listed = {p.person for p in result.listed_people}
+    found = {
+        kind: (
+            sum(person in listed for person, k in world.planted.items() if k == kind),
+            sum(k == kind for k in world.planted.values()),
+        )
+        for kind in world.kinds
+    }
+    return DemoOutcome(world, result, found, len(listed - set(world.planted)), run)

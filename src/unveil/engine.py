@@ -1,0 +1,40 @@
+"""Runs a function over tasks. Knows nothing of faces; a cluster engine would stand behind the same function."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_ordered(
+    function: Callable[[T], R], tasks: Iterable[T], workers: int, stop: threading.Event | None = None
+) -> Iterator[R]:
+    """Results in the order of the tasks, at most twice as many in flight as there are workers.
+
+    The first error ends the iteration; ``stop`` is then set, so that tasks still running can end early.
+    """
+    pending = iter(tasks)
+    with ThreadPoolExecutor(workers, thread_name_prefix="unveil") as pool:
+        running: deque[Future[R]] = deque(pool.submit(function, task) for task in islice(pending, 2 * workers))
+        try:
+            while running:
+                result = running.popleft().result()
+                running.extend(pool.submit(function, task) for task in islice(pending, 1))
+                yield result
+        finally:
+            if stop is not None:
+                stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,40 @@
+"""What can go wrong, as one tree.
+
+UnveilError
+├── InputError           what the user gave cannot be used (exit code 2)
+│   ├── SourceError      a folder, list or archive of pictures
+│   ├── ModelError       network weights or their description
+│   ├── VectorError      embeddings of the wrong shape, type or norm
+│   └── SettingError     a flag or a settings file
+└── StoreError           files of ours that are damaged or belong to another run
+
+Every message says what was expected, what came, and what to do next.
+"""
+
+
+class UnveilError(Exception):
+    """Base of every error that unveil raises on purpose."""
+
+
+class InputError(UnveilError):
+    """What the user gave cannot be used."""
+
+
+class SourceError(InputError):
+    """A source of pictures cannot be read as a whole."""
+
+
+class ModelError(InputError):
+    """Network weights or their description cannot be used."""
+
+
+class VectorError(InputError):
+    """Embeddings have the wrong shape or type, or are not finite."""
+
+
+class SettingError(InputError):
+    """A flag or a settings file has a value that cannot be used."""
+
+
+class StoreError(UnveilError):
+    """A file written by unveil is damaged or belongs to something else."""

@@ -1,0 +1,54 @@
+"""One room for alignment: templates, the least-squares similarity, the warp."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Points = npt.NDArray[np.float64]
+Picture = npt.NDArray[np.uint8]
+
+TEMPLATE_SIZE = 112
+
+# Where dlib's five landmarks (outer and inner corner of the eye on the right of the picture, the same on the left,
+# base of the nose) fall in a 112-pixel ArcFace crop: the mean over 548 LFW photographs aligned to the ArcFace
+# template by eye centres, nose tip and mouth corners (spread 1.4 to 2.6 pixels a coordinate).
+# docs/decisions/0003-landmarks.md compares the two alignments.
+DLIB_IN_TEMPLATE: Points = np.array(
+    [[80.19, 52.82], [66.41, 53.23], [31.65, 52.99], [45.39, 53.29], [55.96, 79.56]], np.float64
+)
+
+# The box that dlib's detector draws around the face, in the same crop (median over the same photographs):
+# left, top, right, bottom.
+DLIB_BOX_IN_TEMPLATE = (15.2, 27.6, 100.8, 113.7)
+
+
+def similarity(points: Points, template: Points) -> Points:
+    """The 2 x 3 similarity that maps ``points`` (K, 2) onto ``template`` (K, 2) with least squared error.
+
+    Rotation, one scale and translation, no reflection (Umeyama 1991, doi:10.1109/34.88573; in the plane the solution
+    is one complex division).
+    """
+    from_mean, to_mean = points.mean(0), template.mean(0)
+    source = (points - from_mean) @ np.array([1, 1j])
+    target = (template - to_mean) @ np.array([1, 1j])
+    turn = np.vdot(source, target) / np.vdot(source, source).real
+    linear = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+    return np.column_stack([linear, to_mean - linear @ from_mean])
+
+
+def warp(picture: Picture, matrix: Points, size: int) -> Picture:
+    """``picture`` (H, W, 3) through a 2 x 3 ``matrix`` onto a ``size`` x ``size`` crop, bilinear, zero border."""
+    crop = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
+    return np.asarray(crop, np.uint8)
+
+
+def resize(picture: Picture, size: int) -> Picture:
+    """An aligned crop at another size; unchanged when it has that size already."""
+    if picture.shape[:2] == (size, size):
+        return picture
+    shrinking = max(picture.shape[:2]) > size
+    return np.asarray(
+        cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR), np.uint8
+    )

@@ -1,0 +1,80 @@
+"""Bytes of a stranger's picture to RGB pixels, within limits, without crashing."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+# Only formats that face datasets come in: every further decoder is surface for hostile files.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
+MAX_PIXELS = 80_000_000
+MIN_SIDE = 16
+
+# Our own limit is lower than Pillow's, whose warning would only repeat it.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+# What an EXIF orientation tag asks for, beyond "as it is".
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+
+
+class Undecodable(Exception):
+    """The bytes are not a usable picture; ``reason`` is counted, ``detail`` is shown."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
+    """Pixels (H, W, 3) uint8 RGB, upright by the EXIF orientation; Undecodable for anything else.
+
+    Transparent pictures lose their alpha, 16-bit grey keeps its upper byte, animations give their first frame.
+    """
+    if not data:
+        raise Undecodable("empty file")
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise Undecodable("too many pixels", str(error)) from None
+    except Image.UnidentifiedImageError:
+        raise Undecodable("not a picture", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}") from None
+    except Exception as error:  # decoders raise almost anything on hostile headers
+        raise Undecodable("damaged picture", f"{type(error).__name__}: {error}") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise Undecodable("too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
+    if min(width, height) < MIN_SIDE:
+        raise Undecodable("too small", f"{width} x {height}, at least {MIN_SIDE} a side")
+    try:
+        image.load()
+        turn = _turn(image)
+        if turn is not None:
+            image = image.transpose(turn)
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        pixels = np.array(image.convert("RGB"), np.uint8)
+    except Exception as error:
+        truncated = "truncated" in str(error).lower()
+        raise Undecodable("truncated" if truncated else "damaged picture", f"{type(error).__name__}: {error}") from None
+    return pixels
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """The transposition that makes a picture upright; damaged EXIF data count as none."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # the pixels are good, and parsers of hostile EXIF data raise almost anything
+        return None

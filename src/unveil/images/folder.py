@@ -1,0 +1,79 @@
+"""Pictures in a folder tree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from unveil.errors import SourceError
+from unveil.images.identity import IdentityRule
+from unveil.images.listing import labels_from
+from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, Unreadable, printable, stays_inside
+from unveil.types import ImageRecord
+
+
+class FolderSource(Source):
+    """Every file below a folder.
+
+    A folder may come from a stranger: links that leave it are rejects, not pictures, unless ``follow_links``.
+    """
+
+    kind = "folder"
+
+    def __init__(self, path: Path, rule: IdentityRule, *, follow_links: bool = False) -> None:
+        super().__init__(path, rule)
+        self._root = path.resolve()
+        self._follow = follow_links
+        files = list(self._walk())
+        labels = None
+        if rule.kind == "list":
+            if not stays_inside(rule.argument):
+                raise SourceError(f"identity list {rule.argument}: should lie inside {path}")
+            labels = labels_from(read_file(path / rule.argument, MAX_LIST_BYTES), f"{path / rule.argument}")
+            files = [f for f in files if f != rule.argument]
+        self._set_records(((printable(f), f) for f in files), labels)
+
+    def _walk(self) -> Iterator[str]:
+        def stop(error: OSError) -> None:
+            raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
+
+        visited: set[str] = set()
+        for folder, folders, names in os.walk(self.path, onerror=stop, followlinks=self._follow):
+            if self._follow:
+                # Links can lead round in circles.
+                real = os.path.realpath(folder)
+                if real in visited:
+                    folders.clear()
+                    continue
+                visited.add(real)
+            base = Path(folder).relative_to(self.path)
+            links = [] if self._follow else [name for name in folders if (Path(folder) / name).is_symlink()]
+            for name in [*names, *links]:
+                yield (base / name).as_posix()
+
+    def read(self, record: ImageRecord) -> bytes:
+        file = self.path / record.key
+        if not self._follow and file.is_symlink():
+            if file.is_dir():
+                raise Unreadable("link to a folder", "not followed; see --follow-links")
+            if not file.resolve().is_relative_to(self._root):
+                raise Unreadable("link leaves the folder", "not followed; see --follow-links")
+        try:
+            return read_file(file, MAX_FILE_BYTES)
+        except SourceError as error:
+            raise Unreadable("unreadable file", str(error)) from None
+
+
+def read_file(file: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most ``limit`` bytes; SourceError otherwise."""
+    if not file.is_file():
+        raise SourceError(f"{printable(file.name)}: not a regular file, or missing")
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise SourceError(f"{printable(file.name)}: {error.strerror}") from None
+    if len(data) > limit:
+        raise SourceError(f"{printable(file.name)}: more than {limit} bytes")
+    return data

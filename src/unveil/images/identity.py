@@ -1,0 +1,66 @@
+"""Who is in a picture, by the place or the name of its file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
+
+from unveil.errors import SettingError
+
+Kind = Literal["auto", "folder", "none", "prefix", "regex", "list"]
+
+HELP = (
+    "auto, folder (the folder a picture lies in), prefix:_ (the file name up to the last _), "
+    "regex:PATTERN (its first group, searched in the path), list:FILE (lines `path label` inside the source) or none"
+)
+
+
+@dataclass(frozen=True)
+class IdentityRule:
+    """How a person label follows from a picture's path; ``argument`` is the separator, pattern or list file."""
+
+    kind: Kind = "auto"
+    argument: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> IdentityRule:
+        """A rule from its command-line form; SettingError says which forms there are."""
+        kind, _, argument = text.partition(":")
+        if kind in ("auto", "folder", "none") and not argument:
+            return cls(kind)  # type: ignore[arg-type]
+        if kind in ("prefix", "list") and argument:
+            return cls(kind, argument)  # type: ignore[arg-type]
+        if kind == "regex" and argument:
+            try:
+                groups = re.compile(argument).groups
+            except re.error as error:
+                raise SettingError(f"identity rule {text!r}: the pattern does not compile ({error})") from None
+            if groups < 1:
+                raise SettingError(f"identity rule {text!r}: the pattern needs a group ( ) around the person")
+            return cls("regex", argument)
+        raise SettingError(f"identity rule {text!r} is not known; use {HELP}")
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.argument}" if self.argument else self.kind
+
+    def resolve(self, ids: list[str]) -> IdentityRule:
+        """``auto`` decided for these ids: folder when pictures lie in two or more folders, else none."""
+        if self.kind != "auto":
+            return self
+        folders = {PurePosixPath(i).parent for i in ids}
+        return IdentityRule("folder" if len(folders) > 1 else "none")
+
+    def person(self, id: str) -> str | None:
+        """The label of one picture, None when the rule gives none; ``list`` rules are answered by their source."""
+        path = PurePosixPath(id)
+        if self.kind == "folder":
+            return str(path.parent) if path.parent != PurePosixPath(".") else None
+        if self.kind == "prefix":
+            before, separator, _ = path.stem.rpartition(self.argument)
+            return str(path.parent / before) if separator else None
+        if self.kind == "regex":
+            found = re.search(self.argument, id)
+            return found.group(1) if found else None
+        return None

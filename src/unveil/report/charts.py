@@ -1,0 +1,106 @@
+"""Charts as inline SVG: no script, no outside file, colours from the page's own style."""
+
+from __future__ import annotations
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from unveil.result import Calibration
+from unveil.types import Floats
+
+WIDTH, HEIGHT = 720, 300
+LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 40
+
+
+def exposure_chart(calibration: Calibration, listed: Floats) -> Markup:
+    """Exposure of training people (upwards) against control people (downwards); counts on a log scale, so that the
+    few at the top are seen; a tick for each listed person."""
+    training, control = calibration.training.score, calibration.control.score
+    low, high = float(min(training.min(), control.min())), float(max(training.max(), control.max()))
+    edges = np.linspace(low, high if high > low else low + 1, 61)
+    up, down = (np.log10(1 + np.histogram(side, edges)[0]) for side in (training, control))
+    tallest = max(float(up.max()), float(down.max()))
+    middle = TOP + (HEIGHT - TOP - BOTTOM) / 2
+    reach = (HEIGHT - TOP - BOTTOM) / 2
+
+    def x(value: float) -> float:
+        return LEFT + (value - edges[0]) / (edges[-1] - edges[0]) * (WIDTH - LEFT - RIGHT)
+
+    parts = []
+    for heights, sign, style in ((up, -1, "training"), (down, 1, "control")):
+        for i, h in enumerate(heights):
+            if h > 0:
+                size = h / tallest * reach
+                y = middle - size if sign < 0 else middle
+                parts.append(_rect(x(edges[i]) + 0.5, y, x(edges[i + 1]) - x(edges[i]) - 1, size, style))
+    top = float(control.max())
+    parts.append(f'<line class="mark" x1="{x(top):.1f}" x2="{x(top):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+    on_left = x(top) > WIDTH * 0.7
+    parts.append(_text(x(top) + (-6 if on_left else 6), TOP + 10, "closest control person", "end" if on_left else "start"))
+    parts += [
+        f'<line class="listed" x1="{x(s):.1f}" x2="{x(s):.1f}" y1="{middle - 3:.1f}" y2="{middle + 3:.1f}"/>' for s in listed
+    ]
+    for n in (1, 10, 100, 1000, 10000):
+        h = np.log10(1 + n) / tallest * reach
+        if h <= reach:
+            parts += [_text(LEFT - 6, middle + s * h + 4, str(n), "end") for s in (-1, 1)]
+    parts += _x_axis([(x(v), f"{v:.2f}") for v in np.linspace(edges[0], edges[-1], 7)], "hub-corrected score of the closest pair")
+    return _svg(
+        parts,
+        f"Closest score of {len(training)} training people, upwards, and {len(control)} control people, downwards. "
+        f"{int((training > top).sum())} training people lie above the closest control person.",
+    )
+
+
+def roc_chart(calibration: Calibration) -> Markup:
+    """ROC over people with the false positive rate on a log axis: the corner that counts."""
+    n_control = len(calibration.control)
+    smallest = 1 / n_control / 1.5
+
+    def x(fpr: float) -> float:
+        return LEFT + (1 - np.log10(max(fpr, smallest)) / np.log10(smallest)) * (WIDTH - LEFT - RIGHT)
+
+    def y(tpr: float) -> float:
+        return TOP + (1 - tpr) * (HEIGHT - TOP - BOTTOM)
+
+    def path(fprs: Floats, tprs: Floats, style: str) -> str:
+        points, last = [f"M{x(fprs[0]):.1f} {y(tprs[0]):.1f}"], tprs[0]
+        for fpr, tpr in zip(fprs[1:], tprs[1:], strict=True):
+            points.append(f"L{x(fpr):.1f} {y(last):.1f}L{x(fpr):.1f} {y(tpr):.1f}")
+            last = tpr
+        return f'<path class="{style}" d="{"".join(points)}"/>'
+
+    chance = np.geomspace(smallest, 1, 60)
+    parts = [path(chance, chance, "chance"), path(*thinned(*calibration.roc), "curve")]
+    ticks = [10.0**-k for k in range(int(np.floor(-np.log10(smallest))), -1, -1)]
+    parts += [_text(LEFT - 6, y(v) + 4, f"{v:.0%}", "end") for v in (0, 0.25, 0.5, 0.75, 1)]
+    parts += _x_axis([(x(v), f"{v:.3%}".rstrip("0").rstrip("%").rstrip("0").rstrip(".") + "%") for v in ticks], "control people above the line (false positives), log scale")
+    auc = calibration.membership[0].auc
+    return _svg(parts, f"ROC curve of training against control people, area {auc.value:.3f}; the dashed line is chance.")
+
+
+def thinned(fpr: Floats, tpr: Floats) -> tuple[Floats, Floats]:
+    """The corners of a ROC curve: points where the false positive rate changes."""
+    keep = np.concatenate([np.diff(fpr) > 0, [True]])
+    return fpr[keep], tpr[keep]
+
+
+def _x_axis(ticks: list[tuple[float, str]], title: str) -> list[str]:
+    base = HEIGHT - BOTTOM
+    parts = [f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>']
+    parts += [_text(at, base + 16, label, "middle") for at, label in ticks]
+    return [*parts, _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, title, "middle")]
+
+
+def _rect(x: float, y: float, width: float, height: float, style: str) -> str:
+    return f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _svg(parts: list[str], title: str) -> Markup:
+    # Every part is built above from numbers and escaped text.
+    body = "".join(parts)
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>')

@@ -1,0 +1,103 @@
+"""`audit.json`: the result as plain JSON, described by `audit.schema.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from unveil.result import AuditResult, Calibration
+from unveil.types import Estimate
+
+SCHEMA_VERSION = 1
+# More than any figure deserves, fewer than BLAS libraries agree on.
+DIGITS = 9
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of `audit.json`."""
+    text = (resources.files("unveil.report") / "audit.schema.json").read_text("utf-8")
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
+def document(result: AuditResult) -> dict[str, Any]:
+    """The result as it stands in `audit.json`; no times in it, so that the same audit gives the same bytes."""
+    calibration = result.calibration
+    return tidy(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": result.verdict,
+            "headline": result.headline,
+            "rests_on": list(result.rests_on),
+            "counts": {
+                **{role: asdict(c) for role, c in result.counts.items()},
+                "pairs_compared": result.pairs_compared,
+                "control_pairs_compared": result.control_pairs_compared,
+            },
+            "global_test": None if calibration is None else asdict(calibration.global_test),
+            "resolution": None if calibration is None else _resolution(calibration),
+            "candidate_line": None if result.candidate_line is None else asdict(result.candidate_line),
+            "people": [asdict(p) for p in result.people],
+            "synthetic_identities": [asdict(i) for i in result.identities],
+            "membership": None if calibration is None else _membership(calibration),
+            "top_pairs": [asdict(p) for p in result.top_pairs],
+            "top_pairs_corrected": [asdict(p) for p in result.top_pairs_corrected],
+            "hubs": [asdict(h) for h in result.hubs],
+            "hygiene": [asdict(c) for c in result.hygiene],
+            "rejects": [{"role": role, **asdict(r)} for role, rejects in result.rejects.items() for r in rejects],
+            "limits": list(result.limits),
+            "model": result.model,
+            "manifest": result.manifest,
+        }
+    )
+
+
+def _resolution(calibration: Calibration) -> dict[str, Any]:
+    tail = calibration.tail
+    return {
+        "smallest_p_counted": calibration.smallest_p,
+        "fewest_people_counted": calibration.fewest_counted,
+        "fewest_identities": calibration.competition.fewest_listed,
+        "tail": None
+        if tail is None
+        else {
+            "threshold": tail.threshold,
+            "n_exceedances": tail.n_exceedances,
+            "shape": tail.shape,
+            "scale": tail.scale,
+            "fit_p": tail.fit_p,
+            "smallest_p": tail.smallest_p,
+            "method": "generalised Pareto, shape >= 0, upper limit of the 95% profile likelihood interval",
+        },
+    }
+
+
+def _membership(calibration: Calibration) -> dict[str, Any]:
+    """The hub-corrected score's figures; those of the raw cosine, the published attack, beside them."""
+    first, *others = calibration.membership
+
+    def figures(auc: Estimate, tpr: dict[str, Estimate]) -> dict[str, Any]:
+        return {"auc": asdict(auc), "tpr_at_fpr": {k: asdict(v) for k, v in tpr.items()}}
+
+    return {
+        "score": first.score,
+        **figures(first.auc, first.tpr_at_fpr),
+        "others": {m.score: figures(m.auc, m.tpr_at_fpr) for m in others},
+    }
+
+
+def tidy(value: Any) -> Any:
+    """Plain JSON values: tuples as lists, numbers rounded, nothing that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {k: tidy(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [tidy(v) for v in value]
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value

@@ -1,0 +1,85 @@
+"""One self-contained page: verdict first, then the pairs, then everything that lets a reader doubt it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from unveil.report.charts import exposure_chart, roc_chart
+from unveil.report.document import tidy
+from unveil.report.shelf import PictureShelf
+from unveil.result import AuditResult, PairFinding, PersonFinding
+from unveil.words import number
+
+MOST_FINDINGS = 24
+MOST_TOP_PAIRS = 12
+MOST_LISTED_ROWS = 200
+MOST_REJECT_ROWS = 50
+
+
+def shown_pairs(result: AuditResult) -> tuple[tuple[PersonFinding, ...], tuple[PairFinding, ...]]:
+    """The pairs that stand side by side on the page: the most exposed listed people, and the closest pairs of all."""
+    return result.listed_people[:MOST_FINDINGS], result.top_pairs[:MOST_TOP_PAIRS]
+
+
+def render(result: AuditResult, shelf: PictureShelf | None) -> str:
+    """The page. Without a shelf no picture is shown."""
+    environment = Environment(
+        loader=PackageLoader("unveil.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["p"] = number
+    environment.filters["thousands"] = lambda n: f"{n:,}"
+    findings, top = shown_pairs(result)
+    calibration = result.calibration
+    reasons = Counter((role, r.stage, r.reason) for role, rejects in result.rejects.items() for r in rejects)
+    listed = np.array([p.score for p in result.listed_people])
+    page: str = environment.get_template("report.html.j2").render(
+        r=result,
+        c=calibration,
+        findings=findings,
+        top=top,
+        listed=result.listed_people,
+        most_listed=MOST_LISTED_ROWS,
+        identities=[i for i in result.identities if i.listed],
+        picture=(lambda role, id: shelf.thumbnail(role, id)) if shelf else None,
+        exposure=exposure_chart(calibration, listed) if calibration else None,
+        roc=roc_chart(calibration) if calibration else None,
+        reasons=sorted(reasons.items()),
+        rejects=[(role, r) for role, rejects in result.rejects.items() for r in rejects][:MOST_REJECT_ROWS],
+        n_rejects=sum(len(rejects) for rejects in result.rejects.values()),
+        expected=_expected(result),
+        manifest=json.dumps(tidy(result.manifest), indent=1, ensure_ascii=False),
+        command=_command(result.manifest),
+    )
+    return page
+
+
+def _expected(result: AuditResult) -> dict[str, Any]:
+    """How concentrated the published ranking is: the share of its top pairs that one training picture takes."""
+    rows = Counter(pair.training_id for pair in result.top_pairs)
+    return {"pairs": len(result.top_pairs), "largest": max(rows.values(), default=0)}
+
+
+def _command(manifest: dict[str, Any]) -> str:
+    """The command that repeats the audit."""
+    s = manifest["settings"]
+    if "synthetic" not in s:
+        return "unveil audit --synthetic ... --training ..."
+    words = ["unveil audit", f"--synthetic {s['synthetic']}", f"--training {s['training']}"]
+    words += [f"--{name} {s[name]}" for name in ("control", "model") if s[name]]
+    words += [f"--{role}-identity {rule}" for role, rule in s["identity"].items() if rule != "auto"]
+    if len(set(s["aligned"].values())) == 1:
+        value = next(iter(s["aligned"].values()))
+        words += [] if value == "auto" else [f"--aligned {value}"]
+    else:
+        words.append("--aligned " + ",".join(f"{role}={value}" for role, value in s["aligned"].items()))
+    words += [f"--q {s['q']:g}", f"--seed {s['seed']}", "-o RUN"]
+    return " ".join(words)

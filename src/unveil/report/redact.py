@@ -1,0 +1,84 @@
+"""A copy of a result that names no person, no file and no path, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from unveil.result import AuditResult
+
+SAID = "This copy is redacted: it shows no face, and names, files and paths are replaced by numbers."
+
+
+class _Names:
+    """Numbers in order of first appearance."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._known: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> str:
+        return self._known.setdefault(name, f"{self._prefix} {len(self._known) + 1}")
+
+
+def redact(result: AuditResult) -> AuditResult:
+    """The result with every name replaced. Hashes stay: they identify sets, not people; those of pictures are not in it."""
+    person, identity = _Names("person"), _Names("identity")
+    synthetic, training, rejected = _Names("synthetic"), _Names("training"), _Names("file")
+
+    def pairs(rows: Iterable[Any]) -> tuple[Any, ...]:
+        return tuple(
+            replace(
+                row,
+                synthetic_id=synthetic[row.synthetic_id],
+                training_id=training[row.training_id],
+                person=person[row.person],
+            )
+            for row in rows
+        )
+
+    manifest = {
+        **result.manifest,
+        "settings": {
+            k: v for k, v in result.manifest["settings"].items() if k not in ("synthetic", "training", "control", "model", "identity")
+        },
+        "inputs": {
+            role: {k: v for k, v in facts.items() if k not in ("path", "identity")}
+            for role, facts in result.manifest["inputs"].items()
+        },
+        "redacted": SAID,
+    }
+    people = pairs(result.people)
+    return replace(
+        result,
+        people=people,
+        identities=tuple(
+            replace(
+                i,
+                identity=identity[i.identity],
+                synthetic_id=synthetic[i.synthetic_id],
+                training_id=None if i.training_id is None else training[i.training_id],
+            )
+            for i in result.identities
+        ),
+        top_pairs=pairs(result.top_pairs),
+        top_pairs_corrected=pairs(result.top_pairs_corrected),
+        hubs=tuple(
+            replace(h, training_id=training[h.training_id], person=person[h.person]) for h in result.hubs
+        ),
+        # Exposures are in the figures of the charts; their names are not needed there.
+        calibration=None
+        if result.calibration is None
+        else replace(
+            result.calibration,
+            training=replace(result.calibration.training, people=("",) * len(result.calibration.training)),
+            control=replace(result.calibration.control, people=("",) * len(result.calibration.control)),
+        ),
+        rejects={
+            role: tuple(replace(r, id=rejected[f"{role} {r.id}"], detail="") for r in rejects)
+            for role, rejects in result.rejects.items()
+        },
+        limits=(SAID, *result.limits),
+        manifest=manifest,
+    )

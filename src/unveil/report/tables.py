@@ -1,0 +1,75 @@
+"""Parquet tables of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unveil.files import replacing
+from unveil.result import AuditResult
+from unveil.types import Embedded, Matches
+
+
+def write_table(path: Path, columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]]) -> None:
+    """One Parquet file, replaced at once."""
+    with replacing(path) as file:
+        pq.write_table(pa.table(dict(columns)), file)
+
+
+def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Embedded, training: Embedded) -> None:
+    """people, identities, matches (each synthetic picture's closest training pictures) and rejects."""
+    people = result.people
+    write_table(
+        run / "people.parquet",
+        {
+            "person": [p.person for p in people],
+            "score": [p.score for p in people],
+            "cosine": [p.cosine for p in people],
+            "p": pa.array([p.p for p in people], pa.float64()),
+            "q": pa.array([p.q for p in people], pa.float64()),
+            "p_modelled": pa.array([p.p_modelled for p in people], pa.float64()),
+            "q_modelled": pa.array([p.q_modelled for p in people], pa.float64()),
+            "synthetic_id": [p.synthetic_id for p in people],
+            "training_id": [p.training_id for p in people],
+            "n_images": [p.n_images for p in people],
+            "listed_by": pa.array([list(p.listed_by) for p in people], pa.list_(pa.string())),
+        },
+    )
+    k = matches.rows.shape[1]
+    write_table(
+        run / "matches.parquet",
+        {
+            "synthetic_id": np.repeat(np.array(synthetic.ids, object), k),
+            "rank": np.tile(np.arange(1, k + 1), len(synthetic)),
+            "training_id": np.array(training.ids, object)[matches.rows.ravel()],
+            "cosine": matches.cosine.ravel(),
+        },
+    )
+    rejects = [(role, r) for role, of_role in result.rejects.items() for r in of_role]
+    write_table(
+        run / "rejects.parquet",
+        {
+            "role": pa.array([role for role, _ in rejects], pa.string()),
+            "id": pa.array([r.id for _, r in rejects], pa.string()),
+            "stage": pa.array([r.stage for _, r in rejects], pa.string()),
+            "reason": pa.array([r.reason for _, r in rejects], pa.string()),
+            "detail": pa.array([r.detail for _, r in rejects], pa.string()),
+        },
+    )
+    identities = result.identities
+    write_table(
+        run / "identities.parquet",
+        {
+            "identity": [i.identity for i in identities],
+            "score": [i.score for i in identities],
+            "q": pa.array([i.q for i in identities], pa.float64()),
+            "n_images": [i.n_images for i in identities],
+            "synthetic_id": [i.synthetic_id for i in identities],
+            "training_id": pa.array([i.training_id for i in identities], pa.string()),
+            "listed": [i.listed for i in identities],
+        },
+    )

@@ -1,0 +1,53 @@
+"""Hubs: faces that are close to everybody, and the correction that takes this out of a score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unveil.types import Floats, Ints
+
+# Neighbours in the cohort whose mean cosine says how close to everybody a picture is.
+NEIGHBOURS = 10
+
+
+def closeness(cohort_cosine: Floats) -> Floats:
+    """r (N,): the mean of each picture's highest cosines against the cohort, given as (N, K).
+
+    Half of it is taken off a score for either side: CSLS (Conneau et al. 2018, arXiv 1710.04087). Being additive, the
+    correction keeps exact search exact.
+    """
+    if cohort_cosine.shape[1] == 0:
+        return np.zeros(len(cohort_cosine))
+    mean: Floats = cohort_cosine.mean(axis=1)
+    return mean
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A real picture that is the best match of many synthetic ones."""
+
+    row: int
+    n_best_match_of: int
+    in_top_pairs: int
+
+
+def find_hubs(best_rows: Ints, top_pair_rows: Ints, n_rows: int, keep: int = 20) -> list[Hub]:
+    """Real pictures by how often they are a synthetic picture's best match (rows (Q,)); those that are it once are none."""
+    as_best = np.bincount(best_rows, minlength=n_rows)
+    in_top = np.bincount(top_pair_rows, minlength=n_rows)
+    order = np.lexsort((np.arange(n_rows), -in_top, -as_best))[:keep]
+    return [Hub(int(i), int(as_best[i]), int(in_top[i])) for i in order if as_best[i] > 1]
+
+
+def share_of_top_pairs(rows: Ints) -> tuple[int, int]:
+    """(pairs of the most frequent row, pairs) among the top pairs."""
+    return (int(np.bincount(rows).max()) if len(rows) else 0, len(rows))
+
+
+def person_codes(people: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
+    """The distinct people in order of first appearance, and the index of each picture's person (N,)."""
+    distinct = {person: i for i, person in enumerate(dict.fromkeys(people))}
+    return tuple(distinct), np.array([distinct[p] for p in people], np.int64)

@@ -1,0 +1,29 @@
+"""Thresholds for a search, from how well people match *other* people."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unveil.types import Floats
+
+
+def fpir_threshold(other_scores: Floats, fpir: float) -> tuple[float, int]:
+    """The line that at most a share ``fpir`` of non-mated searches reach, and how many do: FPIR of ISO/IEC 19795-1.
+
+    ``other_scores`` (N,) are the best scores of real people among other people. A score above the line is a candidate.
+    """
+    allowed = int(np.floor(fpir * len(other_scores) + 1e-9))
+    ordered = np.sort(other_scores)[::-1]
+    line = float(ordered[min(allowed, len(ordered) - 1)])
+    return line, int((other_scores > line).sum())
+
+
+def same_person_line(other_scores: Floats, n_searches: int, expected: float = 0.5) -> float:
+    """A score that at most ``expected`` of ``n_searches`` searches for a person who is not there would reach.
+
+    An exponential tail through the 90th and 99th percentiles of the non-mated search scores: label errors, where two
+    names are one person, lie above the 99th and do not bend it.
+    """
+    q90, q99 = (float(v) for v in np.quantile(other_scores, [0.90, 0.99]))
+    per_decade = q99 - q90
+    return q99 + per_decade * max(0.0, float(np.log10(0.01 * n_searches / expected)))

@@ -1,0 +1,1 @@
+"""The steps of an audit: each joins pictures, comparison and statistics for one purpose."""

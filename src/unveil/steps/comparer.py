@@ -1,0 +1,50 @@
+"""Comparisons of an audit: shown as they go, and taken up again where a killed one was."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from unveil.compare import compare_all
+from unveil.progress import Progress
+from unveil.run import RunDirectory
+from unveil.types import Embedded, Floats, Matches
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """Runs `compare_all` for one audit."""
+
+    run: RunDirectory
+    engine: str
+    progress: Progress
+
+    def __call__(
+        self,
+        name: str,
+        queries: Embedded,
+        gallery: Embedded,
+        query_offset: Floats | None = None,
+        gallery_offset: Floats | None = None,
+        *,
+        top_k: int = 1,
+        top_pairs: int = 0,
+    ) -> Matches:
+        """All pairs of two sets; ``name`` stands in the progress line and on the checkpoint."""
+        seal = hashlib.sha256(f"{queries.fingerprint} {gallery.fingerprint} {top_k} {top_pairs}".encode())
+        for offset in (query_offset, gallery_offset):
+            seal.update(b"none" if offset is None else np.ascontiguousarray(offset, np.float64).tobytes())
+        self.progress.start(f"comparing {name}", len(queries) * len(gallery), "pairs")
+        return compare_all(
+            queries.vectors,
+            gallery.vectors,
+            top_k=top_k,
+            top_pairs=top_pairs,
+            query_offset=query_offset,
+            gallery_offset=gallery_offset,
+            engine=self.engine,
+            progress=self.progress.advance,
+            checkpoint=self.run.checkpoint(name.replace(" ", "-"), seal.hexdigest()),
+        )

@@ -1,0 +1,166 @@
+"""A source of pictures to the vectors of a role: partitions through workers, shards into one file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from unveil.channels import Channel, FaceChannel
+from unveil.channels.face import AlignmentFinding, recognise_alignment
+from unveil.config import Aligned
+from unveil.engine import cores, map_ordered
+from unveil.errors import SourceError
+from unveil.images import IdentityRule, Source, Undecodable, Unreadable, decode_rgb, open_source
+from unveil.progress import Progress, Silent
+from unveil.store import ShardRow, ShardStore, assemble
+from unveil.types import Embedded, ImageRecord, Reject, Vectors
+from unveil.work import PARTITION, embed_partition, recipe
+
+ALIGNMENT_SAMPLE = 48
+
+
+@dataclass(frozen=True)
+class EmbeddedSource:
+    """What became of a source: vectors and ids of the embedded pictures, and every other picture as a reject."""
+
+    embedded: Embedded
+    rejects: tuple[Reject, ...]
+    n_images: int
+    alignment: AlignmentFinding
+    identity_rule: str
+    kind: str
+    sha256: str  # over the ids and digests of all pictures
+
+    def __post_init__(self) -> None:
+        if self.n_images != len(self.embedded) + len(self.rejects):
+            raise ValueError(f"{self.n_images} pictures, {len(self.embedded)} embedded, {len(self.rejects)} rejected")
+
+
+def embed_source(
+    source: Source,
+    channel: Channel,
+    store_folder: Path,
+    vectors_path: Path,
+    *,
+    aligned: Aligned = "auto",
+    workers: int = 0,
+    label: str = "pictures",
+    progress: Progress | None = None,
+) -> EmbeddedSource:
+    """Embeds every picture of a source, in order; shards already in the store are not made again.
+
+    Raises SourceError when a picture changes while it is read.
+    """
+    progress = progress or Silent()
+    finding = decide_alignment(source, aligned)
+    progress.say(
+        f"{label}: {len(source.records)} files in a {source.kind}, people by {source.rule}, "
+        f"{'aligned crops' if finding.aligned else 'to be detected and aligned'} ({finding.why})"
+    )
+    store = ShardStore(store_folder, recipe(channel, finding.aligned))
+    records = source.records
+    partitions = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
+    stop = threading.Event()
+    work = partial(embed_partition, source, channel=channel, aligned=finding.aligned, store=store, stop=stop)
+    progress.start(f"embedding {label}", len(records), "pictures")
+    # Only keys and rows are held; the vectors go from the shards straight into the file.
+    keys: list[str] = []
+    rows: list[ShardRow] = []
+    reused = 0
+    for shard, was_there in map_ordered(work, partitions, workers or cores(), stop):
+        keys.append(shard.key)
+        rows.extend(shard.rows)
+        reused += was_there
+        progress.advance(len(shard.rows))
+    if reused:
+        progress.say(f"{label}: {reused} of {len(keys)} shards were in {store_folder} already")
+    vectors = assemble(
+        (store.require(key).vectors for key in keys),
+        sum(row.stage is None for row in rows),
+        channel.dimension,
+        vectors_path,
+    )
+    return _collect(source, rows, vectors, channel.model_id, finding)
+
+
+def decide_alignment(source: Source, aligned: Aligned) -> AlignmentFinding:
+    """Whether the pictures of a source are aligned crops: as told, or from an evenly spaced sample."""
+    if aligned != "auto":
+        return AlignmentFinding(aligned == "yes", "as told")
+    step = max(1, len(source.records) // ALIGNMENT_SAMPLE)
+    sample = []
+    for record in source.records[::step][:ALIGNMENT_SAMPLE]:
+        try:
+            sample.append(decode_rgb(source.read(record)))
+        except (Unreadable, Undecodable):
+            continue
+    return recognise_alignment(sample)
+
+
+def _collect(
+    source: Source, rows: list[ShardRow], vectors: Vectors, model_id: str, finding: AlignmentFinding
+) -> EmbeddedSource:
+    good: list[tuple[ImageRecord, str]] = []
+    rejects: list[Reject] = []
+    seal = hashlib.sha256()
+    for record, row in zip(source.records, rows, strict=True):
+        seal.update(f"{record.id}\0{record.person}\0{row.digest}\n".encode())
+        if row.stage is None:
+            good.append((record, row.digest))
+        else:
+            rejects.append(Reject(record.id, row.stage, row.reason, row.detail))
+    if not good:
+        (reason, n), *_ = Counter(f"{r.stage}: {r.reason}" for r in rejects).most_common(1)
+        raise SourceError(
+            f"{source.path}: none of its {len(rejects)} files gave a face; {n} times `{reason}` "
+            f"(`{rejects[0].id}`: {rejects[0].reason} {rejects[0].detail})"
+        )
+    embedded = Embedded(
+        tuple(r.id for r, _ in good), tuple(r.person for r, _ in good), tuple(d for _, d in good), vectors, model_id
+    )
+    return EmbeddedSource(
+        embedded, tuple(rejects), len(source.records), finding, str(source.rule), source.kind, seal.hexdigest()
+    )
+
+
+def embed(
+    path: str | Path,
+    *,
+    out: str | Path | None = None,
+    model: str | Path | None = None,
+    identity: str = "auto",
+    aligned: Aligned = "auto",
+    store: str | Path | None = None,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> EmbeddedSource:
+    """Embeds the pictures in ``path``: unit vectors (N, D) float32 with ids, people and rejects.
+
+    With ``out``, the vectors stay in ``out/vectors.npy`` and shards are kept for the next time in ``store`` (by default
+    ``out/shards``); without, nothing is left on disk. Raises SourceError or ModelError for input that cannot be used.
+    """
+    source = open_source(Path(path), IdentityRule.parse(identity))
+    channel = FaceChannel(None if model is None else Path(model))
+    with contextlib.ExitStack() as stack:
+        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        found = embed_source(
+            source,
+            channel,
+            Path(store) if store is not None else folder / "shards",
+            folder / "vectors.npy",
+            aligned=aligned,
+            workers=workers,
+            progress=progress,
+        )
+        if out is None:
+            in_memory = replace(found.embedded, vectors=np.array(found.embedded.vectors))
+            found = replace(found, embedded=in_memory)
+        return found

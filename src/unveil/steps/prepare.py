@@ -1,0 +1,108 @@
+"""Who stands for what: control people cleaned of overlap and split into cohort and decoys, and the hub correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unveil.compare import best_of_others, compare_all
+from unveil.stats.exposure import draw_pictures
+from unveil.stats.hubs import NEIGHBOURS, closeness, person_codes
+from unveil.stats.search import same_person_line
+from unveil.steps.comparer import Comparer
+from unveil.types import Embedded, Floats, Ints
+
+# Real people searched for among other real people; enough for a line at an FPIR of 1 in 1000.
+MOST_PROBES = 2000
+FEWEST_PROBES = 100
+# Largest cohort without a control set; with one, its size is a share of the control people.
+MOST_COHORT_PEOPLE = 1000
+
+
+def one_picture_each(people: tuple[str, ...], rng: np.random.Generator, most: int | None = None) -> Ints:
+    """Rows of one random picture of each person, or of ``most`` random people, ascending."""
+    names, codes = person_codes(people)
+    counts = np.ones(len(names), np.int64)
+    if most is not None and len(names) > most:
+        counts[rng.permutation(len(names))[most:]] = 0
+    return draw_pictures(codes, counts, rng)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Control people who are also in the training set: rows to keep, how many were taken out, and the line used."""
+
+    keep: Ints
+    n_pictures: int
+    n_people: int
+    n_people_before: int
+    line: float | None
+
+
+def find_overlap(training: Embedded, control: Embedded, compare: Comparer, rng: np.random.Generator) -> Overlap:
+    """Finds control people with a picture in the training set, by identical bytes or by a cosine strangers do not reach."""
+    names, codes = person_codes(control.people_or_ids)
+    known = set(training.digests)
+    same = np.array([digest in known for digest in control.digests], np.bool_)
+    probes = one_picture_each(training.people_or_ids, rng, MOST_PROBES)
+    line = None
+    if len(probes) >= FEWEST_PROBES:
+        probe = training.take(probes)
+        _, others = best_of_others(
+            probe.vectors,
+            probe.people_or_ids,
+            training.vectors,
+            training.people_or_ids,
+            np.zeros(len(probe)),
+            np.zeros(len(training)),
+        )
+        line = same_person_line(others, len(control))
+        same |= compare("control with training", control, training).cosine[:, 0] > line
+    taken = np.unique(codes[same])
+    out = np.isin(codes, taken)
+    return Overlap(np.flatnonzero(~out), int(out.sum()), len(taken), len(names), line)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Real people, one picture each, against whom every picture's closeness to everybody is measured."""
+
+    pictures: Embedded
+
+    def correction(self, embedded: Embedded, *, skip_best: bool = False) -> Floats:
+        """What the hub correction adds to the scores of each picture (N,): minus half its closeness to the cohort.
+
+        A picture's own person never counts. ``skip_best`` also leaves out the best match: a cohort of training people
+        must not normalise a leak away.
+        """
+        if not len(embedded):
+            return np.zeros(0)
+        skip = int(skip_best)
+        found = compare_all(embedded.vectors, self.pictures.vectors, top_k=NEIGHBOURS + 1 + skip)
+        people = {person: i for i, person in enumerate(self.pictures.people_or_ids)}
+        own = np.array([people.get(p, -1) for p in embedded.people_or_ids], np.int64)
+        order = np.argsort(found.rows == own[:, None], axis=1, kind="stable")
+        cosine = np.take_along_axis(found.cosine, order, axis=1)
+        n_others = found.rows.shape[1] - (found.rows == own[:, None]).any(axis=1).max()
+        return -closeness(cosine[:, skip : min(n_others, NEIGHBOURS + skip)]) / 2
+
+
+def split_control(
+    control: Embedded, share: float, rng: np.random.Generator
+) -> tuple[Embedded, Cohort]:
+    """Control people split at random: decoys, and a ``share`` whose pictures (one each) are the cohort."""
+    names, codes = person_codes(control.people_or_ids)
+    n_cohort = max(1, round(share * len(names)))
+    in_cohort = np.zeros(len(names), np.bool_)
+    in_cohort[rng.permutation(len(names))[:n_cohort]] = True
+    pictures = control.take(np.flatnonzero(in_cohort[codes]))
+    return (
+        control.take(np.flatnonzero(~in_cohort[codes])),
+        Cohort(pictures.take(one_picture_each(pictures.people_or_ids, rng))),
+    )
+
+
+def cohort_of_training(training: Embedded, rng: np.random.Generator) -> Cohort:
+    """The cohort when there is no control set: training people themselves."""
+    return Cohort(training.take(one_picture_each(training.people_or_ids, rng, MOST_COHORT_PEOPLE)))

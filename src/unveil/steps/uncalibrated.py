@@ -1,0 +1,86 @@
+"""What can be said without a control set: candidates, by how well real people match other real people."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unveil.compare import best_of_others
+from unveil.config import Settings
+from unveil.result import CandidateLine, IdentityFinding, PersonFinding
+from unveil.stats.exposure import exposures
+from unveil.stats.hubs import person_codes
+from unveil.stats.search import fpir_threshold
+from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, one_picture_each
+from unveil.types import Embedded, Floats, Matches
+
+
+def candidate_line(
+    synthetic: Matches,
+    training: Embedded,
+    correction: Floats,
+    cohort: Cohort,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> CandidateLine | None:
+    """The score that a real person reaches against *other* training people with probability ``fpir`` a search.
+
+    None when the training set has no person labels, or too few people: then nothing says which pictures are of others.
+    """
+    if all(person is None for person in training.people):
+        return None
+    rows = one_picture_each(training.people_or_ids, rng, MOST_PROBES)
+    if len(rows) < FEWEST_PROBES:
+        return None
+    probes = training.take(rows)
+    # As for synthetic pictures: the best match does not count towards a probe's own closeness.
+    own = cohort.correction(probes, skip_best=True)
+    _, others = best_of_others(
+        probes.vectors, probes.people_or_ids, training.vectors, training.people_or_ids, own, correction
+    )
+    line, _ = fpir_threshold(others, settings.fpir)
+    best = synthetic.score[:, 0]
+    return CandidateLine(line, settings.fpir, len(others), int((best > line).sum()), settings.fpir * len(best))
+
+
+def candidates(
+    synthetic: Embedded, training: Embedded, matches: Matches, line: CandidateLine | None
+) -> tuple[tuple[PersonFinding, ...], tuple[IdentityFinding, ...]]:
+    """Training people and synthetic identities by their best pair; those above the line are marked."""
+    exposed = exposures(
+        training.people_or_ids, matches.best_query, matches.best_query_score, matches.best_query_cosine
+    )
+    above = exposed.score > (np.inf if line is None else line.score)
+    people = tuple(
+        PersonFinding(
+            person=exposed.people[i],
+            score=float(exposed.score[i]),
+            cosine=float(exposed.cosine[i]),
+            p=None,
+            q=None,
+            p_modelled=None,
+            q_modelled=None,
+            synthetic_id=synthetic.ids[exposed.best_pair[i, 0]],
+            training_id=training.ids[exposed.best_pair[i, 1]],
+            n_images=int(exposed.n_images[i]),
+            listed_by=("leave-person-out line",) if above[i] else (),
+        )
+        for i in np.lexsort((np.arange(len(exposed)), -exposed.score))
+    )
+    names, codes = person_codes(synthetic.people_or_ids)
+    score = matches.score[:, 0]
+    order = np.lexsort((np.arange(len(codes)), -score, codes))
+    best = order[np.unique(codes[order], return_index=True)[1]]
+    n_images = np.bincount(codes)
+    identities = tuple(
+        IdentityFinding(
+            identity=names[i],
+            score=float(score[best[i]]),
+            q=None,
+            n_images=int(n_images[i]),
+            synthetic_id=synthetic.ids[best[i]],
+            training_id=training.ids[matches.rows[best[i], 0]],
+            listed=line is not None and bool(score[best[i]] > line.score),
+        )
+        for i in np.lexsort((np.arange(len(names)), -score[best]))
+    )
+    return people, identities

@@ -1,0 +1,124 @@
+"""Immutable shards of embeddings.
+
+A shard holds what became of one partition of a source: the vectors of the pictures that were embedded, and a row for
+each picture, embedded or rejected. Its key is a hash of the picture bytes and of everything that decides a vector, so
+the same pictures give the same shard for whoever asks, and a shard is never changed. It names no file and no person.
+Vectors are written first, the rows last: a shard without its rows does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unveil.errors import StoreError
+from unveil.files import replacing, write_bytes
+from unveil.types import Stage, Vectors
+
+FORMAT = 1
+
+README = """\
+Embeddings made by unveil, kept so that the next audit of the same pictures is quick.
+They are biometric templates: treat them like the pictures themselves. Delete this folder whenever you like; audits
+that are finished do not need it.
+"""
+
+
+@dataclass(frozen=True)
+class ShardRow:
+    """What became of one picture: embedded (``stage`` empty), or rejected at a stage."""
+
+    digest: str
+    stage: Stage | None = None
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One partition: ``rows`` in source order, ``vectors`` (n embedded, D) in the same order."""
+
+    key: str
+    rows: tuple[ShardRow, ...]
+    vectors: Vectors
+
+
+class ShardStore:
+    """The shards of one recipe (model and alignment) below a folder. Writers may be many; the last rename wins."""
+
+    def __init__(self, root: Path, recipe: str) -> None:
+        self._folder = root / recipe[:24]
+        self.recipe = recipe
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (root / "README.txt").exists():
+            write_bytes(root / "README.txt", README.encode())
+
+    def key(self, digests: Iterable[str]) -> str:
+        """The key of the partition whose pictures have these sha256 digests, in order."""
+        return hashlib.sha256("\n".join([f"unveil shard {FORMAT}", self.recipe, *digests]).encode()).hexdigest()
+
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        stem = self._folder / key[:2] / key
+        return stem.with_suffix(".npy"), stem.with_suffix(".json")
+
+    def get(self, key: str) -> Shard | None:
+        """A finished shard, or None when there is none or its bytes are not what was written."""
+        vectors_path, rows_path = self._paths(key)
+        try:
+            document = json.loads(rows_path.read_bytes())
+            raw = vectors_path.read_bytes()
+            if hashlib.sha256(raw).hexdigest() != document["vectors_sha256"]:
+                return None
+            vectors = np.load(io.BytesIO(raw), allow_pickle=False)
+            return Shard(key, tuple(ShardRow(*row) for row in document["rows"]), vectors)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def require(self, key: str) -> Shard:
+        """A finished shard; StoreError when it is gone or damaged."""
+        shard = self.get(key)
+        if shard is None:
+            raise StoreError(f"shard {key[:16]} in {self._folder} is gone or damaged; run again to make it anew")
+        return shard
+
+    def put(self, rows: Sequence[ShardRow], vectors: Vectors) -> Shard:
+        """Writes a shard; returns it."""
+        embedded = sum(row.stage is None for row in rows)
+        if embedded != len(vectors):
+            raise StoreError(f"{embedded} pictures marked as embedded, {len(vectors)} vectors")
+        shard = Shard(self.key(row.digest for row in rows), tuple(rows), vectors)
+        vectors_path, rows_path = self._paths(shard.key)
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(vectors))
+        write_bytes(vectors_path, buffer.getvalue())
+        document = {
+            "vectors_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+            "rows": [[r.digest, r.stage, r.reason, r.detail] for r in rows],
+        }
+        write_bytes(rows_path, json.dumps(document).encode())
+        return shard
+
+
+def assemble(shards: Iterable[Vectors], n: int, dimension: int, path: Path) -> Vectors:
+    """All vectors of a role, (n, dimension) float32 in one memory-mapped ``.npy`` file, written at once."""
+    header = io.BytesIO()
+    shape: dict[str, object] = {"descr": "<f4", "fortran_order": False, "shape": (n, dimension)}
+    np.lib.format.write_array_header_1_0(header, shape)  # type: ignore[arg-type]
+    written = 0
+    with replacing(path) as file:
+        file.write(header.getvalue())
+        for vectors in shards:
+            file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
+            written += len(vectors)
+    if written != n:
+        raise StoreError(f"{path}: {n} vectors were expected, {written} came")
+    if n == 0:
+        return np.zeros((0, dimension), np.float32)
+    mapped: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped

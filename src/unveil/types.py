@@ -1,0 +1,147 @@
+"""What flows between the rooms: small frozen records whose shapes are checked when they are made."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Role = Literal["synthetic", "training", "control"]
+ROLES: tuple[Role, ...] = ("synthetic", "training", "control")
+Stage = Literal["read", "decode", "detect", "embed", "hygiene"]
+
+Vectors = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One picture of a source: ``id`` is its path or key there, ``key`` what its reader needs to fetch it."""
+
+    id: str
+    person: str | None
+    key: str
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A picture that was not embedded: where it fell out, why, and what was seen."""
+
+    id: str
+    stage: Stage
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """All embedded pictures of one role, in source order; ``vectors`` (N, D) float32 unit rows, may be memory-mapped."""
+
+    ids: tuple[str, ...]
+    people: tuple[str | None, ...]
+    digests: tuple[str, ...]
+    vectors: Vectors
+    model_id: str
+
+    def __post_init__(self) -> None:
+        if self.vectors.ndim != 2:
+            raise ValueError(f"vectors should be (N, D), got {self.vectors.shape}")
+        if not len(self.ids) == len(self.people) == len(self.digests) == len(self.vectors):
+            raise ValueError(
+                f"{len(self.ids)} ids, {len(self.people)} people, {len(self.digests)} digests, "
+                f"{len(self.vectors)} vectors"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def people_or_ids(self) -> tuple[str, ...]:
+        """Each picture's person; a picture without a label stands for a person of its own."""
+        return tuple(id if person is None else person for id, person in zip(self.ids, self.people, strict=True))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the pictures and of everything that decided their vectors."""
+        return hashlib.sha256("\n".join([self.model_id, *self.digests]).encode()).hexdigest()
+
+    def take(self, rows: Ints) -> Embedded:
+        """The same role with only ``rows``, in the order given."""
+        return Embedded(
+            tuple(self.ids[i] for i in rows),
+            tuple(self.people[i] for i in rows),
+            tuple(self.digests[i] for i in rows),
+            self.vectors[rows],
+            self.model_id,
+        )
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What a comparison of all Q x G pairs leaves behind.
+
+    A pair's ``score`` is its cosine plus the offsets of its query and its gallery row; without offsets the two are the
+    same. Better means: higher score, then lower row.
+    """
+
+    rows: Ints  # (Q, k) best gallery rows of each query, best first
+    cosine: Floats  # (Q, k)
+    score: Floats  # (Q, k) descending
+    best_query: Ints  # (G,) best query of each gallery row, -1 when there is no query
+    best_query_cosine: Floats  # (G,)
+    best_query_score: Floats  # (G,)
+    top_pairs: Ints  # (K, 2) the best pairs of all: query, gallery row
+    top_pairs_cosine: Floats  # (K,)
+    top_pairs_score: Floats  # (K,) descending, ties by query then gallery row
+    pairs: Ints | None  # (M, 2) all pairs at or above the threshold, by query then gallery row
+    pairs_score: Floats | None  # (M,)
+    mean: float  # over the cosines of all pairs
+    variance: float
+    n_compared: int
+
+    def __post_init__(self) -> None:
+        q, k = self.rows.shape
+        if self.cosine.shape != (q, k) or self.score.shape != (q, k):
+            raise ValueError(f"rows {self.rows.shape}, cosine {self.cosine.shape}, score {self.score.shape}")
+        if self.n_compared != q * len(self.best_query):
+            raise ValueError(f"{self.n_compared} pairs compared of {q} x {len(self.best_query)}")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How close the synthetic set comes to each real person: the best pair over the person's pictures."""
+
+    people: tuple[str, ...]  # (P,)
+    score: Floats  # (P,)
+    cosine: Floats  # (P,) of the same pair
+    n_images: Ints  # (P,) pictures that took part
+    best_pair: Ints  # (P, 2) synthetic row, gallery row
+
+    def __post_init__(self) -> None:
+        p = len(self.people)
+        if not (self.score.shape == self.cosine.shape == self.n_images.shape == (p,) and self.best_pair.shape == (p, 2)):
+            raise ValueError(f"{p} people, score {self.score.shape}, best_pair {self.best_pair.shape}")
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval: never one without the other."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    n: int
+    method: str
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"{self.low} <= {self.value} <= {self.high} does not hold ({self.method})")
