@@ -58,8 +58,8 @@ def main() -> None:
     )
     explained = float(values.sum() / (pixels**2).sum() * len(pixels))
     print(
-        f"{len(pixels)} faces of {len(people)} people, {COMPONENTS} components explain {explained:.0%} of the variance, "
-        f"{np.abs(stored).max():.0f} steps at most, {MODEL.stat().st_size / 1e6:.2f} MB"
+        f"{len(pixels)} faces of {len(people)} people, {COMPONENTS} components explain {explained:.0%} of the "
+        f"variance, {np.abs(stored).max():.0f} steps at most, {MODEL.stat().st_size / 1e6:.2f} MB"
     )
 
 

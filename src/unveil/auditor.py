@@ -6,11 +6,9 @@ Read `run_audit` from top to bottom; each line names the room that does the work
 from __future__ import annotations
 
 import platform
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,12 @@ from unveil import words
 from unveil.channels import FaceChannel
 from unveil.config import Settings, settings_from
 from unveil.engine import cores
-from unveil.images import IdentityRule, Source, open_source
+from unveil.images import Source, open_source
 from unveil.progress import Progress, Silent
 from unveil.report import write_reports
 from unveil.result import AuditResult, HubFinding, PairFinding, RoleCounts
 from unveil.run import RunDirectory
-from unveil.stats.hubs import find_hubs, person_codes
+from unveil.stats.hubs import find_hubs
 from unveil.stats.verdict import calibrated_verdict, uncalibrated_verdict
 from unveil.steps.calibrated import Compared, calibrate
 from unveil.steps.check import check_control, check_inputs
@@ -33,7 +31,7 @@ from unveil.steps.comparer import Comparer
 from unveil.steps.embed import EmbeddedSource, embed_source
 from unveil.steps.prepare import cohort_of_training, find_overlap, split_control
 from unveil.steps.uncalibrated import candidate_line, candidates
-from unveil.types import ROLES, Embedded, Floats, Matches, Role
+from unveil.types import ROLES, Embedded, Matches, Role
 
 
 def audit(
@@ -71,9 +69,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     synthetic, training = sets["synthetic"].embedded, sets["training"].embedded
     checks = check_inputs(sets, _random(settings, "hygiene"))
 
-    raw = compare(
-        "synthetic with training", synthetic, training, top_k=settings.top_k, top_pairs=settings.top_pairs
-    )
+    raw = compare("synthetic with training", synthetic, training, top_k=settings.top_k, top_pairs=settings.top_pairs)
     if "control" in sets:
         overlap = find_overlap(training, sets["control"].embedded, compare, _random(settings, "overlap"))
         control, cohort = split_control(
@@ -223,7 +219,7 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource]) -> dict[str,
                 "images": s.n_images,
                 "sha256": s.sha256,
                 "identity": s.identity_rule,
-                "aligned": s.alignment.aligned,
+                "aligned": s.alignment.key,
                 "aligned_because": s.alignment.why,
             }
             for role, s in sets.items()
@@ -231,7 +227,10 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource]) -> dict[str,
         "versions": {
             "unveil": version("unveil"),
             "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin")},
+            **{
+                name: version(name)
+                for name in ("numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin")
+            },
         },
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},
     }

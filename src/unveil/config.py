@@ -121,7 +121,9 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
             rules = dict.fromkeys(ROLES, rules)
         if not isinstance(rules, Mapping) or set(rules) - set(ROLES):
             raise SettingError(f"identity should be a rule, or a rule for each of {', '.join(ROLES)}, got {rules!r}")
-        clean["identity"] = {r: v if isinstance(v, IdentityRule) else IdentityRule.parse(str(v)) for r, v in rules.items()}
+        clean["identity"] = {
+            r: v if isinstance(v, IdentityRule) else IdentityRule.parse(str(v)) for r, v in rules.items()
+        }
     return Settings(**clean)
 
 

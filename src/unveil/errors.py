@@ -1,6 +1,7 @@
 """What can go wrong, as one tree.
 
 UnveilError
+├── PictureError         one picture cannot be used: counted as a reject, never ends an audit
 ├── InputError           what the user gave cannot be used (exit code 2)
 │   ├── SourceError      a folder, list or archive of pictures
 │   ├── ModelError       network weights or their description
@@ -11,9 +12,21 @@ UnveilError
 Every message says what was expected, what came, and what to do next.
 """
 
+from __future__ import annotations
+
+from unveil.types import Stage
+
 
 class UnveilError(Exception):
     """Base of every error that unveil raises on purpose."""
+
+
+class PictureError(UnveilError):
+    """One picture cannot be used: the stage where it fell out, a reason that is counted, a detail that is shown."""
+
+    def __init__(self, stage: Stage, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.stage, self.reason, self.detail = stage, reason, detail
 
 
 class InputError(UnveilError):

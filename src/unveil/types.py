@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 Role = Literal["synthetic", "training", "control"]
 ROLES: tuple[Role, ...] = ("synthetic", "training", "control")
-Stage = Literal["read", "decode", "detect", "embed", "hygiene"]
+Stage = Literal["read", "decode", "detect", "embed"]
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
@@ -40,7 +40,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Embedded:
-    """All embedded pictures of one role, in source order; ``vectors`` (N, D) float32 unit rows, may be memory-mapped."""
+    """All embedded pictures of one role, in source order; ``vectors`` (N, D) float32 unit rows, often memory-mapped."""
 
     ids: tuple[str, ...]
     people: tuple[str | None, ...]
@@ -124,7 +124,9 @@ class Exposure:
 
     def __post_init__(self) -> None:
         p = len(self.people)
-        if not (self.score.shape == self.cosine.shape == self.n_images.shape == (p,) and self.best_pair.shape == (p, 2)):
+        if not (
+            self.score.shape == self.cosine.shape == self.n_images.shape == (p,) and self.best_pair.shape == (p, 2)
+        ):
             raise ValueError(f"{p} people, score {self.score.shape}, best_pair {self.best_pair.shape}")
 
     def __len__(self) -> int:

@@ -28,9 +28,9 @@ def headline(
         if failed:
             return "No verdict can be given: " + "; ".join(c.message for c in failed) + "."
         return (
-            "No verdict: without a control set and without at least 100 labelled training people nothing says how close "
-            "chance comes. The ranked pairs stand below, uncalibrated; give real people the generator never saw "
-            "with --control."
+            "No verdict can be given: without a control set and without at least 100 labelled training people nothing "
+            "says how close chance comes. The ranked pairs stand below, uncalibrated; give real people the generator "
+            "never saw with --control."
         )
     if verdict == "candidates" and line is not None:
         listed = sum(bool(p.listed_by) for p in people)
@@ -47,16 +47,14 @@ def headline(
     if verdict == "none detected":
         return (
             f"The {len(calibration.training)} training people are no closer to the synthetic set "
-            f"than the {len(calibration.control)} control people. What this audit would have missed stands under Limits."
+            f"than the {len(calibration.control)} control people. See Limits for what such an audit misses."
         )
     counted = sum("counted" in p.listed_by for p in people)
     modelled = sum("modelled tail" in p.listed_by for p in people)
     leaking = sum(i.listed for i in identities)
     parts = []
     if counted or modelled:
-        by = " and ".join(
-            f"{n} by {how}" for n, how in ((counted, "counting"), (modelled, "the modelled tail")) if n
-        )
+        by = " and ".join(f"{n} by {how}" for n, how in ((counted, "counting"), (modelled, "the modelled tail")) if n)
         listed = sum(bool(p.listed_by) for p in people)
         parts.append(
             f"{listed} of {n_people} training people are exposed at a false discovery rate of {settings.q:g} ({by})"
@@ -112,13 +110,11 @@ def limits(
         used = int(calibration.training.n_images.sum())
         if used < n_training_pictures:
             said.append(
-                f"{used} of {n_training_pictures} training pictures took part in the tests, so that training and control "
-                "people bring equally many; the others are compared and ranked but not tested. A control set with more "
-                "pictures a person uses more."
+                f"{used} of {n_training_pictures} training pictures took part in the tests, so that training and "
+                "control people bring equally many; the others are compared and ranked but not tested. A control set "
+                "with more pictures a person uses more."
             )
-        said.append(
-            "This audit planted no leaks of its own, so what it would have missed is not measured here."
-        )
+        said.append("This audit planted no leaks of its own, so what it would have missed is not measured here.")
     elif line is None:
         said.append("Nothing is calibrated: a close pair may be chance, a hub, or the same person.")
     else:

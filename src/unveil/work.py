@@ -9,9 +9,10 @@ from concurrent.futures import CancelledError
 
 import numpy as np
 
-from unveil.channels import Channel, NoCrop
-from unveil.errors import SourceError
-from unveil.images import Source, Undecodable, Unreadable, decode_rgb
+from unveil.channels import Channel
+from unveil.channels.alignment import Alignment
+from unveil.errors import PictureError, SourceError
+from unveil.images import Source, decode_rgb
 from unveil.store import Shard, ShardRow, ShardStore
 from unveil.types import ImageRecord, Vectors
 
@@ -20,9 +21,9 @@ BATCH = 32  # crops a network call
 KEPT_BYTES = 64 * 2**20  # of pictures a partition keeps in memory between hashing and decoding
 
 
-def recipe(channel: Channel, aligned: bool) -> str:
+def recipe(channel: Channel, alignment: Alignment) -> str:
     """A hash of everything but the pictures that decides the vectors of a source."""
-    return hashlib.sha256(f"{channel.model_id} aligned={aligned}".encode()).hexdigest()
+    return hashlib.sha256(f"{channel.model_id} aligned={alignment.key}".encode()).hexdigest()
 
 
 def embed_partition(
@@ -30,7 +31,7 @@ def embed_partition(
     records: Sequence[ImageRecord],
     *,
     channel: Channel,
-    aligned: bool,
+    alignment: Alignment,
     store: ShardStore,
     stop: threading.Event,
 ) -> tuple[Shard, bool]:
@@ -46,8 +47,8 @@ def embed_partition(
         _go_on(stop)
         try:
             data = source.read(record)
-        except Unreadable as error:
-            rows.append(ShardRow(f"unreadable: {error.reason}", "read", error.reason, error.detail))
+        except PictureError as error:
+            rows.append(ShardRow(f"unreadable: {error.reason}", error.stage, error.reason, error.detail))
             continue
         rows.append(ShardRow(hashlib.sha256(data).hexdigest()))
         if len(data) <= room:
@@ -65,7 +66,7 @@ def embed_partition(
         if not crops:
             return
         block = channel.embed(np.stack(crops))
-        good = block.any(axis=1)
+        good = np.asarray(block.any(axis=1), np.bool_)
         for i, ok in zip(waiting, good, strict=True):
             if not ok:
                 rows[i] = ShardRow(rows[i].digest, "embed", "no usable vector", "the network gave zero or non-finite")
@@ -79,11 +80,10 @@ def embed_partition(
             continue
         data = kept.pop(i, b"") or _read_again(source, record, rows[i].digest)
         try:
-            crops.append(channel.crop(decode_rgb(data), aligned))
-        except Undecodable as error:
-            rows[i] = ShardRow(rows[i].digest, "decode", error.reason, error.detail)
-        except NoCrop as error:
-            rows[i] = ShardRow(rows[i].digest, "detect", error.reason, error.detail)
+            picture = decode_rgb(data)
+            crops.append(channel.crop(picture, alignment.covers(picture)))
+        except PictureError as error:
+            rows[i] = ShardRow(rows[i].digest, error.stage, error.reason, error.detail)
         else:
             waiting.append(i)
             if len(crops) == BATCH:
@@ -101,7 +101,7 @@ def _go_on(stop: threading.Event) -> None:
 def _read_again(source: Source, record: ImageRecord, digest: str) -> bytes:
     try:
         data = source.read(record)
-    except Unreadable as error:
+    except PictureError as error:
         raise SourceError(f"{record.id} could be read once but not again ({error.reason}); run again") from None
     if hashlib.sha256(data).hexdigest() != digest:
         raise SourceError(f"{record.id} changed while it was being read; run again when the files are at rest")

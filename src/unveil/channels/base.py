@@ -12,14 +12,6 @@ from unveil.types import Vectors
 Picture = npt.NDArray[np.uint8]
 
 
-class NoCrop(Exception):
-    """A picture gives no crop for this channel; ``reason`` is counted, ``detail`` is shown."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
-
-
 class Channel(Protocol):
     """Turns pictures into unit vectors. Its methods may be called from several threads."""
 
@@ -35,7 +27,7 @@ class Channel(Protocol):
         ...
 
     def crop(self, picture: Picture, aligned: bool) -> Picture:
-        """The part of a picture (H, W, 3) that is embedded, (S, S, 3) uint8 RGB; NoCrop when there is none."""
+        """The part of a picture (H, W, 3) that is embedded, (S, S, 3) uint8 RGB; PictureError when there is none."""
         ...
 
     def embed(self, crops: Picture) -> Vectors:

@@ -72,7 +72,9 @@ SOURCES, HOW, STATISTICS, WORK = "Pictures", "How pictures are read", "Statistic
 def audit(
     synthetic: Annotated[
         Path | None,
-        typer.Option(help="The synthetic set: a folder, a zip, or a text file that lists pictures.", rich_help_panel=SOURCES),
+        typer.Option(
+            help="The synthetic set: a folder, a zip, or a text file that lists pictures.", rich_help_panel=SOURCES
+        ),
     ] = None,
     training: Annotated[
         Path | None,
@@ -86,7 +88,8 @@ def audit(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="RUN", help="Folder of this audit: report, tables, embeddings.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="RUN", help="Folder of this audit: report, tables, embeddings."),
     ] = None,
     settings_file: Annotated[
         Path | None, typer.Option("--settings", help="A TOML file with any of these settings; flags win.")
@@ -94,7 +97,8 @@ def audit(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="A face recognition network (ONNX). Default: dlib's ResNet, which needs no download.", rich_help_panel=HOW
+            help="A face recognition network (ONNX). Default: dlib's ResNet, which needs no download.",
+            rich_help_panel=HOW,
         ),
     ] = None,
     aligned: Annotated[
@@ -108,23 +112,32 @@ def audit(
     training_identity: Annotated[str | None, typer.Option(help="The same for training.", rich_help_panel=HOW)] = None,
     control_identity: Annotated[str | None, typer.Option(help="The same for control.", rich_help_panel=HOW)] = None,
     follow_links: Annotated[
-        bool | None, typer.Option("--follow-links", help="Follow links that leave a folder of pictures.", rich_help_panel=HOW)
+        bool | None,
+        typer.Option("--follow-links", help="Follow links that leave a folder of pictures.", rich_help_panel=HOW),
     ] = None,
     q: Annotated[
         float | None,
-        typer.Option(help="False discovery rate at which people are listed. (default: 0.05)", rich_help_panel=STATISTICS),
+        typer.Option(
+            help="False discovery rate at which people are listed. (default: 0.05)", rich_help_panel=STATISTICS
+        ),
     ] = None,
     fpir: Annotated[
         float | None,
-        typer.Option(help="Without a control set: share of real people above the line. (default: 0.01)", rich_help_panel=STATISTICS),
+        typer.Option(
+            help="Without a control set: share of real people above the line. (default: 0.01)",
+            rich_help_panel=STATISTICS,
+        ),
     ] = None,
     top_k: Annotated[
-        int | None, typer.Option(help="Matches kept for each synthetic picture. (default: 10)", rich_help_panel=STATISTICS)
+        int | None,
+        typer.Option(help="Matches kept for each synthetic picture. (default: 10)", rich_help_panel=STATISTICS),
     ] = None,
     top_pairs: Annotated[
         int | None, typer.Option(help="Closest pairs of all that are kept. (default: 100)", rich_help_panel=STATISTICS)
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random draw. (default: 0)", rich_help_panel=STATISTICS)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of every random draw. (default: 0)", rich_help_panel=STATISTICS)
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(
@@ -133,9 +146,12 @@ def audit(
         ),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="Comparison engine: auto or reference; the result is the same.", rich_help_panel=WORK)
+        str | None,
+        typer.Option(help="Comparison engine: auto or reference; the result is the same.", rich_help_panel=WORK),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that embed. (default: one a core)", rich_help_panel=WORK)] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that embed. (default: one a core)", rich_help_panel=WORK)
+    ] = None,
     redact: Annotated[
         bool, typer.Option("--redact", help="Also write a report and a document that show no face and no name.")
     ] = False,
@@ -185,7 +201,9 @@ def audit(
     if given:
         values["identity"] = {**_rules(values.get("identity")), **given}
     settings = settings_from(values)
-    with _progress(f"Run the same command again to go on: what is finished is kept in {settings.store_folder}.") as progress:
+    with _progress(
+        f"Run the same command again to go on: what is finished is kept in {settings.store_folder}."
+    ) as progress:
         result = run_audit(settings, progress, redact=redact)
     print_summary(result, settings.out, redacted=redact)
     if fail_on is not None and result.verdict in FAILING[fail_on]:
@@ -200,7 +218,9 @@ def _rules(value: object) -> dict[str, object]:
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and the run.")] = Path("unveil-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and the run.")] = Path(
+        "unveil-demo"
+    ),
     model: Annotated[
         Path | None, typer.Option(help="Another face recognition network (ONNX), to see what a stronger one finds.")
     ] = None,
@@ -234,5 +254,8 @@ def main() -> None:
         print(f"unveil: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
     except OSError as error:
-        print(f"unveil: {error.strerror or error}: {error.filename or ''}; is the disk full or the folder read-only?", file=sys.stderr)
+        print(
+            f"unveil: {error.strerror or error}: {error.filename or ''}; is the disk full or the folder read-only?",
+            file=sys.stderr,
+        )
         sys.exit(EXIT_BAD_INPUT)

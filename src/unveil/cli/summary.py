@@ -27,17 +27,22 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
     console.print()
     for role, n in result.counts.items():
         console.print(
-            f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; {n.people:,} people",
+            f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; "
+            f"{n.people:,} people",
             markup=False,
         )
     synthetic, training = result.counts["synthetic"].embedded, result.counts["training"].embedded
-    console.print(f"compared   {result.pairs_compared:>9,} pairs = {synthetic:,} x {training:,}, every one", markup=False)
+    console.print(
+        f"compared   {result.pairs_compared:>9,} pairs = {synthetic:,} x {training:,}, every one", markup=False
+    )
     noted = [check for check in result.hygiene if check.status != "pass"]
     if noted:
         console.print()
         for check in noted:
             console.print(
-                Text(f"{check.status}: ", "bold red" if check.status == "fail" else "yellow").append(check.message, "default")
+                Text(f"{check.status}: ", "bold red" if check.status == "fail" else "yellow").append(
+                    check.message, "default"
+                )
             )
     if result.listed_people and not redacted:
         console.print()
@@ -85,8 +90,8 @@ def print_demo(outcome: DemoOutcome) -> None:
     console.print()
     if outcome.result.model["name"] == "dlib_resnet_v1":
         console.print(
-            "The default network finds reproduced pictures, but hardly a new picture of a training person. For that, give "
-            "an ArcFace network with --model, for example w600k_r50 or w600k_mbf of InsightFace (non-commercial research "
-            "only) or mobilefacenet_foamliu (Apache-2.0).",
+            "The default network finds reproduced pictures, but hardly a new picture of a training person. For that, "
+            "give an ArcFace network with --model, for example w600k_r50 or w600k_mbf of InsightFace (non-commercial "
+            "research only) or mobilefacenet_foamliu (Apache-2.0).",
             markup=False,
         )

@@ -37,9 +37,9 @@ def compare_all(
     """Every query (Q, D) against every gallery row (G, D), exactly, in both directions, in bounded memory.
 
     Rows are unit vectors, float32 or float16, memory-mapped if need be. A pair's score is its cosine plus
-    ``query_offset[i]`` plus ``gallery_offset[j]``. Kept are each query's ``top_k`` gallery rows, each gallery row's best
-    query, the ``top_pairs`` best pairs of all and, with a ``threshold``, all pairs that score at least that. Ties go to
-    the lower row. ``progress`` is called with the number of pairs done since its last call.
+    ``query_offset[i]`` plus ``gallery_offset[j]``. Kept are each query's ``top_k`` gallery rows, each gallery row's
+    best query, the ``top_pairs`` best pairs of all and, with a ``threshold``, all pairs that score at least that. Ties
+    go to the lower row. ``progress`` is called with the number of pairs done since its last call.
 
     Raises VectorError for rows that are not finite unit vectors, and SettingError for a threshold that more than
     ``max_pairs`` pairs reach.

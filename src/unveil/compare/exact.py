@@ -17,9 +17,7 @@ LANES = 8
 CHUNK = 8192  # pairs gathered at once
 
 
-def exact_cosine(
-    queries: npt.NDArray[np.floating], gallery: npt.NDArray[np.floating], q: Ints, g: Ints
-) -> Floats:
+def exact_cosine(queries: npt.NDArray[np.floating], gallery: npt.NDArray[np.floating], q: Ints, g: Ints) -> Floats:
     """Cosines (M,) float64 of the pairs (q[m], g[m]) of unit rows (Q, D) and (G, D)."""
     out = np.empty(len(q), np.float64)
     for start in range(0, len(q), CHUNK):

@@ -29,9 +29,7 @@ def best_of_others(
     rows, score = np.full(len(own), -1, np.int64), np.full(len(own), -np.inf)
     if not len(own) or not len(theirs):
         return rows, score
-    found = compare_all(
-        queries, gallery, top_k=FIRST_LOOK, query_offset=query_offset, gallery_offset=gallery_offset
-    )
+    found = compare_all(queries, gallery, top_k=FIRST_LOOK, query_offset=query_offset, gallery_offset=gallery_offset)
     other = theirs[found.rows] != own[:, None]
     known = _first_allowed(found, other, rows, score)
     # People with many pictures fill the whole list: look at all the others for these queries.
@@ -72,11 +70,9 @@ def best_among(
     return rows, score
 
 
-def _first_allowed(
-    found: Matches, allowed: npt.NDArray[np.bool_], rows: Ints, score: Floats
-) -> npt.NDArray[np.bool_]:
+def _first_allowed(found: Matches, allowed: npt.NDArray[np.bool_], rows: Ints, score: Floats) -> npt.NDArray[np.bool_]:
     """Fills in each query's first allowed match; returns which queries have one."""
-    known: npt.NDArray[np.bool_] = allowed.any(1)
+    known = np.asarray(allowed.any(1), np.bool_)
     at = np.flatnonzero(known)
     first = allowed[at].argmax(1)
     rows[at], score[at] = found.rows[at, first], found.score[at, first]

@@ -31,8 +31,9 @@ class FaceModel:
         return np.sqrt(share) * people + np.sqrt(1 - share) * rng.normal(size=people.shape)
 
     def redraw(self, pictures: Weights, noise: float, rng: np.random.Generator) -> Weights:
-        """The same pictures with ``noise`` standard deviations of change in every component, as spread out as before."""
-        return (pictures + noise * rng.normal(size=pictures.shape)) / np.sqrt(1 + noise**2)
+        """The same pictures with ``noise`` standard deviations of change in each component, as spread out as before."""
+        redrawn: Weights = (pictures + noise * rng.normal(size=pictures.shape)) / np.sqrt(1 + noise**2)
+        return redrawn
 
     def draw(self, weights: Weights) -> Pictures:
         """Pictures (n, S, S, 3) uint8 RGB."""

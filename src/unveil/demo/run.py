@@ -25,7 +25,9 @@ class DemoOutcome:
     run: Path
 
 
-def run_demo(folder: Path, *, model: Path | None = None, seed: int = 0, progress: Progress | None = None) -> DemoOutcome:
+def run_demo(
+    folder: Path, *, model: Path | None = None, seed: int = 0, progress: Progress | None = None
+) -> DemoOutcome:
     """Makes a world in ``folder`` and audits it; SettingError when the folder holds something else."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise SettingError(f"{folder} is not empty and holds no demo; name another folder with -o")

@@ -34,7 +34,7 @@ class World:
 def make_world(
     folder: Path, seed: int = 0, *, training: int = 400, control: int = 400, fresh: int = 400, planted: int = 24
 ) -> World:
-    """Draws the pictures into ``folder``: ``planted`` training people for each strength and for new pictures of them."""
+    """Draws the pictures into ``folder``, with ``planted`` training people for each strength and for new pictures."""
     model, rng = face_model(), np.random.default_rng(seed)
     people = model.people(training, rng)
     pictures = model.moments(people, rng)

@@ -71,7 +71,12 @@ def _boxes(picture: Picture, scale: float) -> list[Any]:
 
 def _scale(picture: Picture) -> float:
     longest = max(picture.shape[:2])
-    return SMALLEST_SIDE / longest if longest < SMALLEST_SIDE else min(1.0, LARGEST_SIDE / longest)
+    return float(SMALLEST_SIDE / longest if longest < SMALLEST_SIDE else min(1.0, LARGEST_SIDE / longest))
+
+
+def with_border(picture: Picture, width: int) -> Picture:
+    """The picture with its edge pixels repeated outwards: the detector misses faces that fill a picture."""
+    return np.pad(picture, ((width, width), (width, width), (0, 0)), mode="edge")
 
 
 def find_face(picture: Picture) -> Face | None:
@@ -79,14 +84,14 @@ def find_face(picture: Picture) -> Face | None:
 
     Among several, the one with the largest area less twice the squared distance of its centre from the picture's
     centre (InsightFace's rule); ``n_faces`` says how many there were. A picture without a find is looked at again with
-    a border around it, since the detector misses faces that fill the picture, and then at twice the size.
+    a border around it, and then at twice the size.
     """
     import dlib
 
     boxes = _boxes(picture, _scale(picture))
     if not boxes:
         border = max(picture.shape[:2]) // 4
-        framed = np.asarray(cv2.copyMakeBorder(picture, *[border] * 4, cv2.BORDER_REPLICATE), np.uint8)
+        framed = with_border(picture, border)
         shift = dlib.point(-border, -border)
         boxes = [dlib.translate_rect(r, shift) for r in _boxes(framed, _scale(framed))]
     if not boxes and max(picture.shape[:2]) * 2 <= LARGEST_SIDE:

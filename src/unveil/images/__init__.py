@@ -1,7 +1,7 @@
 """Where pictures come from: one file per container, each giving records in a stable order and their bytes."""
 
-from unveil.images.decode import Undecodable, decode_rgb
+from unveil.images.decode import decode_rgb, picture_size
 from unveil.images.identity import IdentityRule
-from unveil.images.source import Source, Unreadable, open_source
+from unveil.images.source import Source, open_source
 
-__all__ = ["IdentityRule", "Source", "Undecodable", "Unreadable", "decode_rgb", "open_source"]
+__all__ = ["IdentityRule", "Source", "decode_rgb", "open_source", "picture_size"]

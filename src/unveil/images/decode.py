@@ -7,7 +7,9 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+
+from unveil.errors import PictureError
 
 # Only formats that face datasets come in: every further decoder is surface for hostile files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
@@ -30,34 +32,17 @@ _TURNS = {
 _ORIENTATION = 0x0112
 
 
-class Undecodable(Exception):
-    """The bytes are not a usable picture; ``reason`` is counted, ``detail`` is shown."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels by the header alone; PictureError as for `decode_rgb`."""
+    return _open(data).size
 
 
 def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
-    """Pixels (H, W, 3) uint8 RGB, upright by the EXIF orientation; Undecodable for anything else.
+    """Pixels (H, W, 3) uint8 RGB, upright by the EXIF orientation; PictureError for anything else.
 
     Transparent pictures lose their alpha, 16-bit grey keeps its upper byte, animations give their first frame.
     """
-    if not data:
-        raise Undecodable("empty file")
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise Undecodable("too many pixels", str(error)) from None
-    except Image.UnidentifiedImageError:
-        raise Undecodable("not a picture", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}") from None
-    except Exception as error:  # decoders raise almost anything on hostile headers
-        raise Undecodable("damaged picture", f"{type(error).__name__}: {error}") from None
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise Undecodable("too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
-    if min(width, height) < MIN_SIDE:
-        raise Undecodable("too small", f"{width} x {height}, at least {MIN_SIDE} a side")
+    image = _open(data)
     try:
         image.load()
         turn = _turn(image)
@@ -68,8 +53,31 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
         pixels = np.array(image.convert("RGB"), np.uint8)
     except Exception as error:
         truncated = "truncated" in str(error).lower()
-        raise Undecodable("truncated" if truncated else "damaged picture", f"{type(error).__name__}: {error}") from None
+        raise PictureError(
+            "decode", "truncated" if truncated else "damaged picture", f"{type(error).__name__}: {error}"
+        ) from None
     return pixels
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise PictureError("decode", "empty file")
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise PictureError("decode", "too many pixels", str(error)) from None
+    except UnidentifiedImageError:
+        raise PictureError(
+            "decode", "not a picture", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}"
+        ) from None
+    except Exception as error:  # decoders raise almost anything on hostile headers
+        raise PictureError("decode", "damaged picture", f"{type(error).__name__}: {error}") from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise PictureError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
+    if min(width, height) < MIN_SIDE:
+        raise PictureError("decode", "too small", f"{width} x {height}, at least {MIN_SIDE} a side")
+    return image
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

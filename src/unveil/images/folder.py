@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from unveil.errors import SourceError
+from unveil.errors import PictureError, SourceError
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import labels_from
-from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, Unreadable, printable, stays_inside
+from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, printable, stays_inside
 from unveil.types import ImageRecord
 
 
@@ -56,13 +56,13 @@ class FolderSource(Source):
         file = self.path / record.key
         if not self._follow and file.is_symlink():
             if file.is_dir():
-                raise Unreadable("link to a folder", "not followed; see --follow-links")
+                raise PictureError("read", "link to a folder", "not followed; see --follow-links")
             if not file.resolve().is_relative_to(self._root):
-                raise Unreadable("link leaves the folder", "not followed; see --follow-links")
+                raise PictureError("read", "link leaves the folder", "not followed; see --follow-links")
         try:
             return read_file(file, MAX_FILE_BYTES)
         except SourceError as error:
-            raise Unreadable("unreadable file", str(error)) from None
+            raise PictureError("read", "unreadable file", str(error)) from None
 
 
 def read_file(file: Path, limit: int) -> bytes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unveil.errors import SourceError
+from unveil.errors import PictureError, SourceError
 from unveil.images.identity import IdentityRule
-from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, Unreadable, printable, stays_inside
+from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, printable, stays_inside
 from unveil.types import ImageRecord
 
 
@@ -77,11 +77,13 @@ class ListSource(Source):
         from unveil.images.folder import read_file
 
         if not stays_inside(record.key):
-            raise Unreadable("path leaves the folder", "paths in a list are relative to it and may not leave its folder")
+            raise PictureError(
+                "read", "path leaves the folder", "paths in a list are relative to it and may not leave its folder"
+            )
         file = self._root / record.key
         if not self._follow and not file.resolve().is_relative_to(self._root):
-            raise Unreadable("link leaves the folder", "not followed; see --follow-links")
+            raise PictureError("read", "link leaves the folder", "not followed; see --follow-links")
         try:
             return read_file(file, MAX_FILE_BYTES)
         except SourceError as error:
-            raise Unreadable("unreadable file", str(error)) from None
+            raise PictureError("read", "unreadable file", str(error)) from None

@@ -17,19 +17,11 @@ MAX_FILE_BYTES = 64 * 2**20
 MAX_LIST_BYTES = 2**30
 
 
-class Unreadable(Exception):
-    """The bytes of one picture cannot be had; ``reason`` is counted, ``detail`` is shown."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason, self.detail = reason, detail
-
-
 class Source(ABC):
     """A container of pictures.
 
     ``records`` holds every entry, picture or not, in an order that depends on their paths alone. ``read`` gives the
-    bytes of one, or raises Unreadable; it may be called from several threads.
+    bytes of one, or raises PictureError; it may be called from several threads.
     """
 
     kind: str

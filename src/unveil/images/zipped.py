@@ -6,10 +6,10 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from unveil.errors import SourceError
+from unveil.errors import PictureError, SourceError
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import labels_from
-from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, Unreadable, printable
+from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, printable
 from unveil.types import ImageRecord
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
@@ -35,7 +35,7 @@ class ZipSource(Source):
                 raise SourceError(f"{path}: no member {rule.argument}, which the identity rule names")
             try:
                 labels = labels_from(self._bytes(listed[0], MAX_LIST_BYTES), f"{path}:{rule.argument}")
-            except Unreadable as error:
+            except PictureError as error:
                 raise SourceError(f"{path}:{rule.argument}: {error.reason} {error.detail}") from None
             for i in listed:
                 del names[i]
@@ -44,14 +44,14 @@ class ZipSource(Source):
     def _bytes(self, member: int, limit: int) -> bytes:
         info = self._members[member]
         if info.flag_bits & 1:
-            raise Unreadable("encrypted", "unpack the archive with its password first")
+            raise PictureError("read", "encrypted", "unpack the archive with its password first")
         try:
             with self._zip.open(info) as stream:
                 data = stream.read(limit + 1)
         except DAMAGED as error:
-            raise Unreadable("damaged zip member", str(error)) from None
+            raise PictureError("read", "damaged zip member", str(error)) from None
         if len(data) > limit:
-            raise Unreadable("unreadable file", f"more than {limit} bytes")
+            raise PictureError("read", "unreadable file", f"more than {limit} bytes")
         return data
 
     def read(self, record: ImageRecord) -> bytes:

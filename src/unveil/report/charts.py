@@ -24,7 +24,7 @@ def exposure_chart(calibration: Calibration, listed: Floats) -> Markup:
     reach = (HEIGHT - TOP - BOTTOM) / 2
 
     def x(value: float) -> float:
-        return LEFT + (value - edges[0]) / (edges[-1] - edges[0]) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (value - float(edges[0])) / float(edges[-1] - edges[0]) * (WIDTH - LEFT - RIGHT)
 
     parts = []
     for heights, sign, style in ((up, -1, "training"), (down, 1, "control")):
@@ -36,15 +36,20 @@ def exposure_chart(calibration: Calibration, listed: Floats) -> Markup:
     top = float(control.max())
     parts.append(f'<line class="mark" x1="{x(top):.1f}" x2="{x(top):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
     on_left = x(top) > WIDTH * 0.7
-    parts.append(_text(x(top) + (-6 if on_left else 6), TOP + 10, "closest control person", "end" if on_left else "start"))
+    parts.append(
+        _text(x(top) + (-6 if on_left else 6), TOP + 10, "closest control person", "end" if on_left else "start")
+    )
     parts += [
-        f'<line class="listed" x1="{x(s):.1f}" x2="{x(s):.1f}" y1="{middle - 3:.1f}" y2="{middle + 3:.1f}"/>' for s in listed
+        f'<line class="listed" x1="{x(s):.1f}" x2="{x(s):.1f}" y1="{middle - 3:.1f}" y2="{middle + 3:.1f}"/>'
+        for s in listed
     ]
     for n in (1, 10, 100, 1000, 10000):
         h = np.log10(1 + n) / tallest * reach
         if h <= reach:
             parts += [_text(LEFT - 6, middle + s * h + 4, str(n), "end") for s in (-1, 1)]
-    parts += _x_axis([(x(v), f"{v:.2f}") for v in np.linspace(edges[0], edges[-1], 7)], "hub-corrected score of the closest pair")
+    parts += _x_axis(
+        [(x(v), f"{v:.2f}") for v in np.linspace(edges[0], edges[-1], 7)], "hub-corrected score of the closest pair"
+    )
     return _svg(
         parts,
         f"Closest score of {len(training)} training people, upwards, and {len(control)} control people, downwards. "
@@ -58,7 +63,7 @@ def roc_chart(calibration: Calibration) -> Markup:
     smallest = 1 / n_control / 1.5
 
     def x(fpr: float) -> float:
-        return LEFT + (1 - np.log10(max(fpr, smallest)) / np.log10(smallest)) * (WIDTH - LEFT - RIGHT)
+        return LEFT + float(1 - np.log10(max(fpr, smallest)) / np.log10(smallest)) * (WIDTH - LEFT - RIGHT)
 
     def y(tpr: float) -> float:
         return TOP + (1 - tpr) * (HEIGHT - TOP - BOTTOM)
@@ -70,13 +75,18 @@ def roc_chart(calibration: Calibration) -> Markup:
             last = tpr
         return f'<path class="{style}" d="{"".join(points)}"/>'
 
-    chance = np.geomspace(smallest, 1, 60)
-    parts = [path(chance, chance, "chance"), path(*thinned(*calibration.roc), "curve")]
+    chance = "".join(f"{'L' if i else 'M'}{x(v):.1f} {y(v):.1f}" for i, v in enumerate(np.geomspace(smallest, 1, 60)))
+    parts = [f'<path class="chance" d="{chance}"/>', path(*thinned(*calibration.roc), "curve")]
     ticks = [10.0**-k for k in range(int(np.floor(-np.log10(smallest))), -1, -1)]
     parts += [_text(LEFT - 6, y(v) + 4, f"{v:.0%}", "end") for v in (0, 0.25, 0.5, 0.75, 1)]
-    parts += _x_axis([(x(v), f"{v:.3%}".rstrip("0").rstrip("%").rstrip("0").rstrip(".") + "%") for v in ticks], "control people above the line (false positives), log scale")
+    parts += _x_axis(
+        [(x(v), f"{v:.3%}".rstrip("0").rstrip("%").rstrip("0").rstrip(".") + "%") for v in ticks],
+        "control people above the line (false positives), log scale",
+    )
     auc = calibration.membership[0].auc
-    return _svg(parts, f"ROC curve of training against control people, area {auc.value:.3f}; the dashed line is chance.")
+    return _svg(
+        parts, f"ROC curve of training against control people, area {auc.value:.3f}; the dashed line is chance."
+    )
 
 
 def thinned(fpr: Floats, tpr: Floats) -> tuple[Floats, Floats]:
@@ -103,4 +113,4 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 def _svg(parts: list[str], title: str) -> Markup:
     # Every part is built above from numbers and escaped text.
     body = "".join(parts)
-    return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>')
+    return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>')  # noqa: S704

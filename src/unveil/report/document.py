@@ -20,14 +20,14 @@ DIGITS = 9
 def schema() -> dict[str, Any]:
     """The JSON Schema of `audit.json`."""
     text = (resources.files("unveil.report") / "audit.schema.json").read_text("utf-8")
-    document: dict[str, Any] = json.loads(text)
-    return document
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
 
 
 def document(result: AuditResult) -> dict[str, Any]:
     """The result as it stands in `audit.json`; no times in it, so that the same audit gives the same bytes."""
     calibration = result.calibration
-    return tidy(
+    plain: dict[str, Any] = tidy(
         {
             "schema_version": SCHEMA_VERSION,
             "verdict": result.verdict,
@@ -54,6 +54,7 @@ def document(result: AuditResult) -> dict[str, Any]:
             "manifest": result.manifest,
         }
     )
+    return plain
 
 
 def _resolution(calibration: Calibration) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def tidy(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [tidy(v) for v in value]
     if isinstance(value, (float, np.floating)):
-        return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+        return float(f"{float(value):.{DIGITS}g}") if np.isfinite(value) else None
     if isinstance(value, np.integer):
         return int(value)
     return value

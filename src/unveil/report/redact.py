@@ -23,7 +23,7 @@ class _Names:
 
 
 def redact(result: AuditResult) -> AuditResult:
-    """The result with every name replaced. Hashes stay: they identify sets, not people; those of pictures are not in it."""
+    """The result with every name replaced. Hashes of whole sets stay; there are none of single pictures in it."""
     person, identity = _Names("person"), _Names("identity")
     synthetic, training, rejected = _Names("synthetic"), _Names("training"), _Names("file")
 
@@ -41,7 +41,9 @@ def redact(result: AuditResult) -> AuditResult:
     manifest = {
         **result.manifest,
         "settings": {
-            k: v for k, v in result.manifest["settings"].items() if k not in ("synthetic", "training", "control", "model", "identity")
+            k: v
+            for k, v in result.manifest["settings"].items()
+            if k not in ("synthetic", "training", "control", "model", "identity")
         },
         "inputs": {
             role: {k: v for k, v in facts.items() if k not in ("path", "identity")}
@@ -64,9 +66,7 @@ def redact(result: AuditResult) -> AuditResult:
         ),
         top_pairs=pairs(result.top_pairs),
         top_pairs_corrected=pairs(result.top_pairs_corrected),
-        hubs=tuple(
-            replace(h, training_id=training[h.training_id], person=person[h.person]) for h in result.hubs
-        ),
+        hubs=tuple(replace(h, training_id=training[h.training_id], person=person[h.person]) for h in result.hubs),
         # Exposures are in the figures of the charts; their names are not needed there.
         calibration=None
         if result.calibration is None

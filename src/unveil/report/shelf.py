@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from PIL import Image
 
-from unveil.images import Source, Undecodable, Unreadable, decode_rgb
+from unveil.errors import PictureError
+from unveil.images import Source, decode_rgb
 from unveil.types import Role
 
 SIDE = 208
@@ -32,7 +33,7 @@ class PictureShelf:
             return None
         try:
             pixels = decode_rgb(self._sources[role].read(record))
-        except (Unreadable, Undecodable):
+        except PictureError:
             return None
         image = Image.fromarray(pixels)
         scale = SIDE / max(image.size)

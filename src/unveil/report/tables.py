@@ -14,7 +14,9 @@ from unveil.result import AuditResult
 from unveil.types import Embedded, Matches
 
 
-def write_table(path: Path, columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]]) -> None:
+def write_table(
+    path: Path, columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
+) -> None:
     """One Parquet file, replaced at once."""
     with replacing(path) as file:
         pq.write_table(pa.table(dict(columns)), file)

@@ -20,13 +20,15 @@ class Competition:
     fewest_listed: int  # wins above every decoy win before any can be listed
 
 
-def compete(score: Floats, won_by_training: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], ratio: float, level: float) -> Competition:
+def compete(
+    score: Floats, won_by_training: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], ratio: float, level: float
+) -> Competition:
     """q (I,) of identities by target-decoy competition.
 
     FDR(t) = ratio (1 + decoy wins >= t) / target wins >= t, made monotone from below. Under the null an identity's best
     match falls on a training person with odds ``ratio`` : 1, whatever its score: selective SeqStep+ (Barber and Candes
-    2015, doi:10.1214/15-AOS1337) with unequal odds as in Emery et al. 2020 (arXiv 1907.01458). Assumes that training and
-    control people bring the same number of pictures a person, and that identities are independent. Decoys win ties.
+    2015, doi:10.1214/15-AOS1337) with unequal odds as in Emery et al. 2020 (arXiv 1907.01458). Assumes that training
+    and control people bring the same number of pictures a person, and that identities are independent. Decoys win ties.
     """
     order = np.lexsort((won_by_training, -score))
     wins = np.cumsum(won_by_training[order])

@@ -28,7 +28,7 @@ def matched_counts(a: Ints, b: Ints, rng: np.random.Generator) -> tuple[Ints, In
 
 
 def draw_pictures(codes: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
-    """Rows of ``counts[p]`` pictures of each person p drawn at random, ascending; ``codes`` (N,) is each picture's person."""
+    """Rows, ascending, of ``counts[p]`` random pictures of each person p; ``codes`` (N,) is each picture's person."""
     order = np.lexsort((rng.random(len(codes)), codes))
     starts = np.searchsorted(codes[order], np.arange(len(counts)))
     rank = np.arange(len(codes)) - starts[codes[order]]

@@ -26,8 +26,8 @@ def global_test(training: Floats, control: Floats) -> GlobalTest:
     """Tests that training and control exposures are exchangeable, looking only at the highest ranks of both together.
 
     Under the null the training people among the top K of N are hypergeometric. K runs over the powers of two up to a
-    quarter of N, fixed beforehand, and the smallest p is multiplied by their number. Control people win ties, so the test is
-    conservative. Needs no model of the tail, and cannot see fewer than about log2(number of K / level) leaks.
+    quarter of N, fixed beforehand, and the smallest p is multiplied by their number. Control people win ties, so the
+    test is conservative. Needs no model of the tail, and cannot see fewer than about log2(number of K / level) leaks.
     """
     n_t, n_c = len(training), len(control)
     if not n_t or not n_c:
@@ -39,6 +39,4 @@ def global_test(training: Floats, control: Floats) -> GlobalTest:
     looks = 2 ** np.arange(int(np.log2(max(1, (n_t + n_c) // 4))) + 1)
     p = stats.hypergeom.sf(filled[looks - 1] - 1, n_t + n_c, n_t, looks)
     best = int(np.argmin(p))
-    return GlobalTest(
-        float(min(1.0, p[best] * len(looks))), int(looks[best]), int(filled[looks[best] - 1]), n_t, n_c
-    )
+    return GlobalTest(float(min(1.0, p[best] * len(looks))), int(looks[best]), int(filled[looks[best] - 1]), n_t, n_c)

@@ -35,7 +35,7 @@ class Hub:
 
 
 def find_hubs(best_rows: Ints, top_pair_rows: Ints, n_rows: int, keep: int = 20) -> list[Hub]:
-    """Real pictures by how often they are a synthetic picture's best match (rows (Q,)); those that are it once are none."""
+    """Real pictures that are the best match of several synthetic ones (rows (Q,)), the most frequent first."""
     as_best = np.bincount(best_rows, minlength=n_rows)
     in_top = np.bincount(top_pair_rows, minlength=n_rows)
     order = np.lexsort((np.arange(n_rows), -in_top, -as_best))[:keep]

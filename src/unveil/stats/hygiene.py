@@ -62,7 +62,9 @@ def check_rejects(role: str, rejected: int, images: int) -> Check:
     part = rejected / images if images else 1.0
     status = graded(part, REJECTED_WARN, REJECTED_FAIL)
     told = f"{rejected} of {images} {role} files gave no face"
-    return Check(f"rejects of {role}", status, part, told + ("" if status == "pass" else "; see rejects for the reasons"))
+    return Check(
+        f"rejects of {role}", status, part, told + ("" if status == "pass" else "; see rejects for the reasons")
+    )
 
 
 def check_duplicates(role: str, digests: Sequence[str]) -> Check:
@@ -106,7 +108,9 @@ def check_overlap(pictures: int, people: int, all_people: int, line: float | Non
     """People on both sides, who were taken out of the control set."""
     part = people / all_people if all_people else 0.0
     how = "by identical bytes" if line is None else f"by identical bytes or a cosine above {line:.3f}"
-    told = f"{people} of {all_people} control people ({pictures} pictures) are also in the training set {how}; taken out"
+    told = (
+        f"{people} of {all_people} control people ({pictures} pictures) are also in the training set {how}; taken out"
+    )
     return Check("overlap of training and control", graded(part, 0.05, 0.5), people, told)
 
 
@@ -115,7 +119,9 @@ def check_control_size(people: int) -> Check:
     status: Status = "fail" if people < FEWEST_CONTROL_PEOPLE else "warn" if people < 500 else "pass"
     told = f"{people} control people stand for what chance does"
     if status != "pass":
-        told += f"; at least {FEWEST_CONTROL_PEOPLE} are needed, and the smallest leak that can be shown shrinks with more"
+        told += (
+            f"; at least {FEWEST_CONTROL_PEOPLE} are needed, and the smallest leak that can be shown shrinks with more"
+        )
     return Check("size of control", status, people, told)
 
 
@@ -124,7 +130,9 @@ def check_mismatch(training: Floats, control: Floats) -> Check:
     pooled = np.sqrt((training.var() + control.var()) / 2) if len(training) and len(control) else 0.0
     d = abs(float((training.mean() - control.mean()) / pooled)) if pooled > 0 else 0.0
     status = graded(d, MISMATCH_WARN, MISMATCH_FAIL)
-    told = f"training and control people differ by {d:.2f} standard deviations in how close they are to other real people"
+    told = (
+        f"training and control people differ by {d:.2f} standard deviations in how close they are to other real people"
+    )
     if status != "pass":
         told += "; the control set should come from the same source, with the same cropping, as the training set"
     return Check("likeness of training and control", status, d, told)

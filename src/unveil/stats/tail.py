@@ -91,4 +91,3 @@ def fit_tail(controls: Floats) -> Tail | None:
         accepted=np.column_stack([shape[inside], scale[inside]]),
         controls=ascending,
     )
-

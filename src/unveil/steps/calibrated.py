@@ -57,7 +57,9 @@ def calibrate(
         )
         for side, rows in ((training, training_rows), (control, control_rows))
     )
-    identities, competition = _identities(synthetic, training.pictures, best_training, best_control, n_t / n_c, settings)
+    identities, competition = _identities(
+        synthetic, training.pictures, best_training, best_control, n_t / n_c, settings
+    )
 
     raw_t = training.exposure(training_rows, raw=True).score
     raw_c = control.exposure(control_rows, raw=True).score

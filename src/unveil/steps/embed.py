@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 
 from unveil.channels import Channel, FaceChannel
-from unveil.channels.face import AlignmentFinding, recognise_alignment
+from unveil.channels.alignment import Alignment, recognise
 from unveil.config import Aligned
 from unveil.engine import cores, map_ordered
-from unveil.errors import SourceError
-from unveil.images import IdentityRule, Source, Undecodable, Unreadable, decode_rgb, open_source
+from unveil.errors import PictureError, SourceError
+from unveil.images import IdentityRule, Source, decode_rgb, open_source, picture_size
 from unveil.progress import Progress, Silent
 from unveil.store import ShardRow, ShardStore, assemble
 from unveil.types import Embedded, ImageRecord, Reject, Vectors
 from unveil.work import PARTITION, embed_partition, recipe
 
-ALIGNMENT_SAMPLE = 48
+# Pictures whose size is looked at, and of each size those whose landmarks are.
+SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
+FEWEST_OF_A_SIZE = 0.01
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class EmbeddedSource:
     embedded: Embedded
     rejects: tuple[Reject, ...]
     n_images: int
-    alignment: AlignmentFinding
+    alignment: Alignment
     identity_rule: str
     kind: str
     sha256: str  # over the ids and digests of all pictures
@@ -63,13 +65,13 @@ def embed_source(
     finding = decide_alignment(source, aligned)
     progress.say(
         f"{label}: {len(source.records)} files in a {source.kind}, people by {source.rule}, "
-        f"{'aligned crops' if finding.aligned else 'to be detected and aligned'} ({finding.why})"
+        f"{finding.told} ({finding.why})"
     )
-    store = ShardStore(store_folder, recipe(channel, finding.aligned))
+    store = ShardStore(store_folder, recipe(channel, finding))
     records = source.records
     partitions = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
     stop = threading.Event()
-    work = partial(embed_partition, source, channel=channel, aligned=finding.aligned, store=store, stop=stop)
+    work = partial(embed_partition, source, channel=channel, alignment=finding, store=store, stop=stop)
     progress.start(f"embedding {label}", len(records), "pictures")
     # Only keys and rows are held; the vectors go from the shards straight into the file.
     keys: list[str] = []
@@ -91,22 +93,39 @@ def embed_source(
     return _collect(source, rows, vectors, channel.model_id, finding)
 
 
-def decide_alignment(source: Source, aligned: Aligned) -> AlignmentFinding:
-    """Whether the pictures of a source are aligned crops: as told, or from an evenly spaced sample."""
+def decide_alignment(source: Source, aligned: Aligned) -> Alignment:
+    """Which pictures of a source are aligned crops: as told, or from a sample of each size that is common in it."""
     if aligned != "auto":
-        return AlignmentFinding(aligned == "yes", "as told")
-    step = max(1, len(source.records) // ALIGNMENT_SAMPLE)
-    sample = []
-    for record in source.records[::step][:ALIGNMENT_SAMPLE]:
-        try:
-            sample.append(decode_rgb(source.read(record)))
-        except (Unreadable, Undecodable):
+        return Alignment(None if aligned == "yes" else frozenset(), "as told")
+    by_side: dict[int, list[ImageRecord]] = {}
+    sampled = _evenly(source.records, SIZE_SAMPLE)
+    for record in sampled:
+        with contextlib.suppress(PictureError):
+            width, height = picture_size(source.read(record))
+            if width == height:
+                by_side.setdefault(width, []).append(record)
+    sides, why = [], []
+    for side, records in sorted(by_side.items()):
+        if len(records) < max(3, FEWEST_OF_A_SIZE * len(sampled)):
             continue
-    return recognise_alignment(sample)
+        pictures = []
+        for record in _evenly(records, ALIGNMENT_SAMPLE):
+            with contextlib.suppress(PictureError):
+                pictures.append(decode_rgb(source.read(record)))
+        yes, reason = recognise(pictures)
+        if yes:
+            sides.append(side)
+        why.append(f"{side} x {side}: {reason}")
+    return Alignment(frozenset(sides), "; ".join(why) or "no square size is common among them")
+
+
+def _evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
+    """At most ``n`` records, evenly spaced."""
+    return [records[i] for i in np.linspace(0, len(records) - 1, min(n, len(records))).astype(int)]
 
 
 def _collect(
-    source: Source, rows: list[ShardRow], vectors: Vectors, model_id: str, finding: AlignmentFinding
+    source: Source, rows: list[ShardRow], vectors: Vectors, model_id: str, finding: Alignment
 ) -> EmbeddedSource:
     good: list[tuple[ImageRecord, str]] = []
     rejects: list[Reject] = []

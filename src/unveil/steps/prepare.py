@@ -41,7 +41,7 @@ class Overlap:
 
 
 def find_overlap(training: Embedded, control: Embedded, compare: Comparer, rng: np.random.Generator) -> Overlap:
-    """Finds control people with a picture in the training set, by identical bytes or by a cosine strangers do not reach."""
+    """Finds control people who are in the training set, by identical bytes or by a cosine strangers do not reach."""
     names, codes = person_codes(control.people_or_ids)
     known = set(training.digests)
     same = np.array([digest in known for digest in control.digests], np.bool_)
@@ -88,9 +88,7 @@ class Cohort:
         return -closeness(cosine[:, skip : min(n_others, NEIGHBOURS + skip)]) / 2
 
 
-def split_control(
-    control: Embedded, share: float, rng: np.random.Generator
-) -> tuple[Embedded, Cohort]:
+def split_control(control: Embedded, share: float, rng: np.random.Generator) -> tuple[Embedded, Cohort]:
     """Control people split at random: decoys, and a ``share`` whose pictures (one each) are the cohort."""
     names, codes = person_codes(control.people_or_ids)
     n_cohort = max(1, round(share * len(names)))

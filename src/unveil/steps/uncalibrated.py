@@ -46,9 +46,7 @@ def candidates(
     synthetic: Embedded, training: Embedded, matches: Matches, line: CandidateLine | None
 ) -> tuple[tuple[PersonFinding, ...], tuple[IdentityFinding, ...]]:
     """Training people and synthetic identities by their best pair; those above the line are marked."""
-    exposed = exposures(
-        training.people_or_ids, matches.best_query, matches.best_query_score, matches.best_query_cosine
-    )
+    exposed = exposures(training.people_or_ids, matches.best_query, matches.best_query_score, matches.best_query_cosine)
     above = exposed.score > (np.inf if line is None else line.score)
     people = tuple(
         PersonFinding(

@@ -109,7 +109,7 @@ def assemble(shards: Iterable[Vectors], n: int, dimension: int, path: Path) -> V
     """All vectors of a role, (n, dimension) float32 in one memory-mapped ``.npy`` file, written at once."""
     header = io.BytesIO()
     shape: dict[str, object] = {"descr": "<f4", "fortran_order": False, "shape": (n, dimension)}
-    np.lib.format.write_array_header_1_0(header, shape)  # type: ignore[arg-type]
+    np.lib.format.write_array_header_1_0(header, shape)
     written = 0
     with replacing(path) as file:
         file.write(header.getvalue())
