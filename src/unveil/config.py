@@ -56,6 +56,15 @@ class Settings:
         if self.engine not in ENGINES:
             raise SettingError(f"engine should be one of {', '.join(ENGINES)}, got {self.engine!r}")
 
+        for role in ROLES:
+            source = self.source(role)
+            for name, folder in (("-o", self.out), ("--store", self.store_folder)):
+                if source is not None and folder.resolve().is_relative_to(source.resolve()):
+                    raise SettingError(
+                        f"{name} {folder} lies inside the {role} pictures ({source}): what is written there would be "
+                        "read as pictures; name a folder outside"
+                    )
+
     def source(self, role: Role) -> Path | None:
         """The path given for a role."""
         return {"synthetic": self.synthetic, "training": self.training, "control": self.control}[role]

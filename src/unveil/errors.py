@@ -14,7 +14,10 @@ Every message says what was expected, what came, and what to do next.
 
 from __future__ import annotations
 
-from unveil.types import Stage
+from typing import Literal
+
+# Where a picture can fall out of an audit.
+Stage = Literal["read", "decode", "detect", "embed"]
 
 
 class UnveilError(Exception):

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from unveil.errors import Stage
+
 Role = Literal["synthetic", "training", "control"]
 ROLES: tuple[Role, ...] = ("synthetic", "training", "control")
-Stage = Literal["read", "decode", "detect", "embed"]
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]

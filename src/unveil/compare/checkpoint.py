@@ -32,7 +32,7 @@ class Checkpoint:
     def load(self) -> State | None:
         """The saved state, or None when there is none for this key."""
         try:
-            with np.load(self._path, allow_pickle=False) as file:
+            with self._path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 state = {name: file[name] for name in file.files}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None

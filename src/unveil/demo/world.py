@@ -43,7 +43,7 @@ def make_world(
     others = model.moments(model.people(control, rng), rng)
     _save(folder / "control", [f"control-{i:04d}/1.png" for i in range(control)], model.draw(others))
 
-    chosen = rng.permutation(training)[: planted * (len(STRENGTHS) + 1)].reshape(-1, planted)
+    chosen = rng.permutation(training)[: planted * (len(STRENGTHS) + 1)].reshape(len(STRENGTHS) + 1, planted)
     kinds: dict[str, str] = {}
     weights = [model.moments(model.people(fresh, rng), rng)]
     for strength, rows in zip(STRENGTHS, chosen, strict=False):

@@ -64,7 +64,7 @@ def _open(data: bytes) -> Image.Image:
         raise PictureError("decode", "empty file")
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError("decode", "too many pixels", str(error)) from None
     except UnidentifiedImageError:
         raise PictureError(

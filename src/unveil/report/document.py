@@ -72,7 +72,7 @@ def _resolution(calibration: Calibration) -> dict[str, Any]:
             "scale": tail.scale,
             "fit_p": tail.fit_p,
             "smallest_p": tail.smallest_p,
-            "method": "generalised Pareto, shape >= 0, upper limit of the 95% profile likelihood interval",
+            "method": "generalised Pareto, shape >= 0, 95% upper limit by profile likelihood",
         },
     }
 

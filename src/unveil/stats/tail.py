@@ -10,13 +10,13 @@ from scipy import stats
 from unveil.stats.conformal import conformal_p
 from unveil.types import Floats
 
-SHARE = 0.10  # of the controls, the largest, form the tail
+SHARE = 0.15  # of the controls, the largest, form the tail
 MIN_EXCEEDANCES, MAX_EXCEEDANCES = 30, 1000
 # Shapes considered. None is lighter than exponential: a bounded tail would give tiny p to the first score beyond it.
 SHAPES = np.linspace(0, 0.75, 76)
 SCALES = np.geomspace(0.4, 4, 201)  # as multiples of the mean excess
-# Half the 95% quantile of chi-squared with one degree: the profile likelihood interval, whose upper limit is taken.
-DROP = 1.92
+# Half the 90% quantile of chi-squared with one degree: the upper end of this interval is a 95% upper limit.
+DROP = 1.353
 # The tail may reach two decades below what counting resolves, not further.
 CAP = 100
 
@@ -60,10 +60,11 @@ def survival_of(excess: Floats, shape: Floats, scale: Floats) -> Floats:
 def fit_tail(controls: Floats) -> Tail | None:
     """The tail of the control exposures (C,), or None when there are too few of them to fit one.
 
-    The largest tenth is fitted by the generalised Pareto distribution (Pickands 1975, doi:10.1214/aos/1176343003; for
+    The largest 15% are fitted by the generalised Pareto distribution (Pickands 1975, doi:10.1214/aos/1176343003; for
     small p as in Knijnenburg et al. 2009, doi:10.1093/bioinformatics/btp211). Assumes that the exposures are
-    independent and that their upper tenth has reached the limit form. A most likely fit is too bold for evidence: the
-    p-values take the largest survival among all shapes >= 0 and scales inside the 95% likelihood interval.
+    independent and that this part has reached the limit form. A most likely fit is too bold for evidence: the
+    p-values take the largest survival among all shapes >= 0 and scales inside the 90% profile likelihood interval,
+    which is a 95% upper limit.
     """
     n = len(controls)
     m = min(MAX_EXCEEDANCES, max(MIN_EXCEEDANCES, int(n * SHARE)))

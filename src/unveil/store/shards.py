@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.errors import StoreError
+from unveil.errors import Stage, StoreError
 from unveil.files import replacing, write_bytes
-from unveil.types import Stage, Vectors
+from unveil.types import Vectors
 
 FORMAT = 1
 
@@ -116,8 +116,8 @@ def assemble(shards: Iterable[Vectors], n: int, dimension: int, path: Path) -> V
         for vectors in shards:
             file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
             written += len(vectors)
-    if written != n:
-        raise StoreError(f"{path}: {n} vectors were expected, {written} came")
+        if written != n:
+            raise StoreError(f"{path}: {n} vectors were expected, {written} came")
     if n == 0:
         return np.zeros((0, dimension), np.float32)
     mapped: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,0 +1,47 @@
+"""Small worlds and slow references for the tests."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from unveil.demo.faces import face_model
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+needs_real_data = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="real faces and networks (../shared/data) are not here; the drawn ones are tested"
+)
+
+
+def unit_rows(rng: np.random.Generator, n: int, d: int) -> npt.NDArray[np.float32]:
+    """Random unit vectors (n, d)."""
+    x = rng.normal(size=(n, d))
+    if d == 1:
+        x = np.sign(x) + (x == 0)
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
+
+
+def drawn_faces(n: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Faces (n, 96, 96, 3) of people who do not exist."""
+    model, rng = face_model(), np.random.default_rng(seed)
+    return model.draw(model.moments(model.people(n, rng), rng))
+
+
+def encoded(picture: npt.NDArray[np.uint8], form: str = "PNG", **options: object) -> bytes:
+    """A picture as the bytes of a file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def write(path: Path, data: bytes | str) -> Path:
+    """A file with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path

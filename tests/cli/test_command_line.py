@@ -1,0 +1,148 @@
+"""The command line as people and pipelines use it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.builders import write
+from unveil.demo.world import World
+
+UNVEIL = [sys.executable, "-m", "unveil"]
+
+
+def unveil(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*UNVEIL, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=240, check=False
+    )
+
+
+def roles(world: World) -> list[object]:
+    return ["--synthetic", world.synthetic, "--training", world.training, "--control", world.control]
+
+
+def test_help_teaches_and_is_quick() -> None:
+    started = time.perf_counter()
+    shown = unveil("--help")
+    assert shown.returncode == 0 and "unveil demo" in shown.stdout and "--synthetic SYN" in shown.stdout
+    assert time.perf_counter() - started < 5
+    for command in ("audit", "demo"):
+        told = unveil(command, "--help")
+        assert told.returncode == 0 and "Usage" in told.stdout
+    assert "Exit codes" in unveil("audit", "--help").stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = "import sys; from unveil.cli import app; print([m for m in sys.modules if m in %r])"
+    heavy = ["numpy", "scipy", "onnxruntime", "cv2", "dlib", "pyarrow", "PIL", "onnx", "jinja2"]
+    shown = subprocess.run([sys.executable, "-c", program % (heavy,)], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_version() -> None:
+    assert unveil("--version").stdout.startswith("unveil 0.")
+
+
+def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = unveil("audit", *roles(world), "-o", run, "--store", store, "--fail-on", "leak")
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.lstrip().startswith("LEAK FOUND")
+    assert "140 files in = 140 embedded + 0 rejected" in done.stdout
+    assert "21,000 pairs = 140 x 150, every one" in done.stdout
+    assert str(run / "report.html") in done.stdout and "person-0" in done.stdout
+    assert "aligned crops" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr and "%" not in done.stderr, "no progress bar where nobody looks"
+
+    again = unveil("audit", *roles(world), "-o", run, "--store", store, "--redact")
+    assert again.returncode == 0
+    assert "person-0" not in again.stdout and (run / "report.redacted.html").exists()
+
+
+def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path) -> None:
+    candidates = ["audit", *roles(world)[:4], "--store", store]
+    assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "leak").returncode == 0
+    assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "candidates").returncode == 1
+    unlabelled = [*candidates, "--training-identity", "none"]
+    assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "candidates").returncode == 0
+    assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "inconclusive").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["audit"], "missing: --synthetic SYN"),
+        (["audit", "--synthetic", "nowhere", "--training", "nowhere", "-o", "run"], "nowhere: no such file or folder"),
+        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--q", "7"], "q should be a number above 0"),
+        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--aligned", "perhaps"], "aligned should be"),
+        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--training-identity", "x"], "identity rule 'x'"),
+        (["audit", "--settings", "gone.toml"], "gone.toml: not a readable TOML file"),
+        (["audit", "--colour"], "No such option"),
+        (["nothing"], "No such command"),
+        (["demo", "-o", "full"], "is not empty and holds no demo"),
+    ],
+)
+def test_bad_input_ends_with_two_and_says_what_to_do(tmp_path: Path, arguments: list[str], told: str) -> None:
+    write(tmp_path / "full/thesis.txt", "text")
+    for name in ("s", "t"):
+        (tmp_path / name).mkdir()
+    done = unveil(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_network_shows_what_to_write(world: World, tmp_path: Path) -> None:
+    model = write(tmp_path / "net.onnx", b"some network")
+    done = unveil("audit", *roles(world), "--model", model, "-o", tmp_path / "run")
+    assert done.returncode == 2 and "net.toml" in done.stderr and "input_size = 112" in done.stderr
+
+
+def test_settings_file_and_flags(world: World, store: Path, tmp_path: Path) -> None:
+    settings = f"""
+synthetic = "{world.synthetic}"
+training = "{world.training}"
+control = "{world.control}"
+store = "{store}"
+out = "unused"
+seed = 5
+q = 0.1
+
+[identity]
+training = "folder"
+"""
+    write(tmp_path / "audit.toml", settings)
+    done = unveil("audit", "--settings", "audit.toml", "-o", "run", "--q", "0.05", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    used = json.loads((tmp_path / "run/audit.json").read_text())["manifest"]["settings"]
+    assert (used["seed"], used["q"], used["identity"]["training"]) == (5, 0.05, "folder")
+    write(tmp_path / "audit.toml", settings.replace("seed", "sead"))
+    wrong = unveil("audit", "--settings", "audit.toml", cwd=tmp_path)
+    assert wrong.returncode == 2 and "unknown setting sead" in wrong.stderr
+
+
+def test_interrupted_says_how_to_go_on_and_goes_on(world: World, tmp_path: Path) -> None:
+    arguments = [*UNVEIL, *map(str, ["audit", *roles(world), "-o", tmp_path / "run"])]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    process.stderr.readline()  # embedding has begun
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    started = time.perf_counter()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Run the same command again" in told and "Traceback" not in told
+    assert time.perf_counter() - started < 10
+    assert unveil("audit", *roles(world), "-o", tmp_path / "run").returncode == 0
+
+
+def test_a_run_and_its_store_are_for_their_owner_alone(world: World, tmp_path: Path) -> None:
+    unveil("audit", *roles(world), "-o", tmp_path / "run")
+    for folder in ("run", "unveil-store"):
+        assert (tmp_path / folder).stat().st_mode & 0o077 == 0

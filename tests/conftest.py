@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import unveil
+from unveil.demo.world import World, make_world
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """150 training people, 40 of them leaked, 300 control people, 100 fresh synthetic ones; all drawn."""
+    return make_world(tmp_path_factory.mktemp("world"), 7, training=150, control=300, fresh=100, planted=8)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for the whole session: pictures of the world are embedded once."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="session")
+def audited(world: World, store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[unveil.AuditResult, Path]:
+    """The world's audit and its run directory, with redacted copies."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    result = unveil.audit(world.synthetic, world.training, world.control, out=run, store=store, redact=True)
+    return result, run

@@ -1,0 +1,223 @@
+"""The default network against dlib itself, alignment against least squares, and weights that cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import dlib
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.builders import drawn_faces, write
+from unveil.channels import FaceChannel
+from unveil.channels.alignment import Alignment, recognise
+from unveil.errors import ModelError, PictureError
+from unveil.faces import dlib_onnx
+from unveil.faces.align import DLIB_IN_TEMPLATE, resize, similarity, warp
+from unveil.faces.landmarks import find_face, with_border
+from unveil.faces.models import DESCRIPTOR_EXAMPLE, load_weights, table
+from unveil.faces.recogniser import Recogniser, unit_rows
+
+
+def small_network(size: int = 112, dimension: int = 4, *, outputs: int = 1, batch: int | str = "N") -> bytes:
+    """An ONNX graph that averages pixels and multiplies: a network in form."""
+    weights = numpy_helper.from_array(np.random.default_rng(0).normal(size=(3, dimension)).astype(np.float32), "w")
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["y0"]),
+        *[helper.make_node("Identity", ["y0"], [f"y{i}"]) for i in range(1, outputs)],
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, size, size])],
+        [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, [batch, dimension]) for i in range(outputs)],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def described(folder: Path, weights: bytes, **changes: str) -> Path:
+    """A network with a descriptor beside it; ``changes`` replace lines."""
+    model = write(folder / "net.onnx", weights)
+    lines = DESCRIPTOR_EXAMPLE.replace("dimension = 512", "dimension = 4").splitlines()
+    for key, value in changes.items():
+        lines = [f"{key} = {value}" if line.startswith(f"{key} ") else line for line in lines]
+    write(folder / "net.toml", "\n".join(lines))
+    return model
+
+
+def test_default_network_equals_dlib() -> None:
+    weights = dlib_onnx.package_file(dlib_onnx.WEIGHTS)
+    theirs = dlib.face_recognition_model_v1(str(weights))
+    channel = FaceChannel()
+    crops = np.stack([channel.crop(face, aligned=True) for face in drawn_faces(6)])
+    assert crops.shape == (6, 150, 150, 3)
+    raw = np.array([theirs.compute_face_descriptor(crop) for crop in crops], np.float32)
+    assert np.abs(channel.embed(crops) - unit_rows(raw)).max() < 1e-5
+    assert (channel.name, channel.dimension) == ("face", 128)
+
+
+def test_conversion_is_the_same_bytes_every_time_and_damage_is_told() -> None:
+    raw = dlib_onnx.package_file(dlib_onnx.WEIGHTS).read_bytes()
+    assert dlib_onnx.convert(raw) == dlib_onnx.convert(raw)
+    with pytest.raises(ModelError, match="damaged"):
+        dlib_onnx.convert(raw[:1_000_000])
+
+
+@given(st.integers(0, 2**32))
+def test_similarity_is_the_least_squares_solution(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points, template = rng.normal(size=(5, 2)) * 40, rng.normal(size=(5, 2)) * 40
+    # x' = a x - b y + s, y' = b x + a y + t, solved as a linear system.
+    rows = np.concatenate([[[x, -y, 1, 0], [y, x, 0, 1]] for x, y in points])
+    a, b, s, t = np.linalg.lstsq(rows, template.ravel(), rcond=None)[0]
+    assert np.allclose(similarity(points, template), [[a, -b, s], [b, a, t]], atol=1e-6)
+
+
+def test_warp_puts_landmarks_on_the_template() -> None:
+    picture = np.zeros((200, 200, 3), np.uint8)
+    points = DLIB_IN_TEMPLATE * 1.3 + 20
+    for x, y in points:
+        picture[round(y) - 2 : round(y) + 3, round(x) - 2 : round(x) + 3] = 255
+    crop = warp(picture, similarity(points, DLIB_IN_TEMPLATE), 112)
+    for x, y in DLIB_IN_TEMPLATE:
+        assert crop[round(y), round(x)].min() > 200
+
+
+def test_resize_leaves_the_right_size_alone() -> None:
+    picture = drawn_faces(1)[0]
+    assert resize(picture, 96) is picture
+    assert resize(picture, 112).shape == (112, 112, 3)
+
+
+def test_faces_are_found_where_they_are() -> None:
+    face = drawn_faces(1, seed=4)[0]
+    wide = with_border(face, 60)
+    found = find_face(wide)
+    assert found is not None
+    assert np.abs(found.landmarks - 60 - DLIB_IN_TEMPLATE * 96 / 112).max() < 12
+    assert find_face(np.zeros((300, 200, 3), np.uint8)) is None
+
+
+def test_aligned_crops_are_recognised() -> None:
+    faces = drawn_faces(20, seed=1)
+    assert recognise(list(faces))[0] is True
+    yes, why = recognise([with_border(face, 24) for face in faces])
+    assert yes is False and "px" in why
+    assert recognise([np.zeros((96, 96, 3), np.uint8)] * 5) == (False, "a face was found in 0 of 5 sampled")
+
+
+def test_alignment_covers_the_sizes_it_was_found_for() -> None:
+    crop, photo = np.zeros((96, 96, 3), np.uint8), np.zeros((96, 97, 3), np.uint8)
+    assert Alignment(frozenset({96}), "").covers(crop) and not Alignment(frozenset({96}), "").covers(photo)
+    assert Alignment(None, "").covers(photo) and not Alignment(frozenset(), "").covers(crop)
+    assert len({Alignment(s, "").key for s in (None, frozenset(), frozenset({96}), frozenset({96, 112}))}) == 4
+
+
+def test_crops_that_cannot_be_made_have_a_reason() -> None:
+    channel = FaceChannel()
+    with pytest.raises(PictureError, match="not an aligned crop"):
+        channel.crop(np.zeros((96, 97, 3), np.uint8), aligned=True)
+    with pytest.raises(PictureError, match="no face found"):
+        channel.crop(np.zeros((300, 200, 3), np.uint8), aligned=False)
+
+
+def test_table_is_whole() -> None:
+    specs = table()
+    assert len(specs) >= 5
+    assert all(len(digest) == 64 and spec.licence and spec.dimension for digest, spec in specs.items())
+    assert len({spec.model_id for spec in specs.values()}) == len(specs)
+
+
+def test_unknown_network_is_not_guessed(tmp_path: Path) -> None:
+    model = write(tmp_path / "net.onnx", small_network())
+    with pytest.raises(ModelError) as caught:
+        Recogniser(model)
+    assert str(tmp_path / "net.toml") in str(caught.value) and "mean = [127.5" in str(caught.value)
+
+
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_described_network_runs_with_its_preprocessing(tmp_path: Path, batch: int | str) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
+    rgb = Recogniser(described(tmp_path, small_network(batch=batch), mean="[10.0, 20.0, 30.0]", std="[2.0, 4.0, 8.0]"))
+    bgr = Recogniser(described(tmp_path, small_network(batch=batch), channels='"BGR"'))
+    weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    mean = crops.reshape(3, -1, 3).astype(np.float64).mean(1)
+    assert np.allclose(
+        rgb.embed(crops), unit_rows(((mean - [10, 20, 30]) / [2, 4, 8] @ weights).astype(np.float32)), atol=1e-4
+    )
+    assert np.allclose(
+        bgr.embed(crops), unit_rows(((mean[:, ::-1] - 127.5) / 127.5 @ weights).astype(np.float32)), atol=2e-3
+    )
+    assert rgb.embed(crops[:0]).shape == (0, 4)
+    assert rgb.spec.model_id != bgr.spec.model_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"channels": '"GRAY"'}, "`channels` should be"),
+        ({"alignment": '"mtcnn"'}, "`alignment` should be"),
+        ({"input_size": "96"}, "`input_size` should be 112"),
+        ({"mean": "[1, 2]"}, "`mean` should be three numbers"),
+        ({"std": "[1, 0, 1]"}, "`std` should be"),
+        ({"dimension": "-3"}, "`dimension` should be"),
+        ({"dimension": "true"}, "`dimension` should be"),
+        ({"name": "3"}, "`name` should be text"),
+        ({"name": "= ="}, "not valid TOML"),
+    ],
+)
+def test_wrong_descriptors_say_what_is_wrong(tmp_path: Path, changes: dict[str, str], told: str) -> None:
+    with pytest.raises(ModelError, match=told):
+        Recogniser(described(tmp_path, small_network(), **changes))
+
+
+def test_damaged_and_unfit_graphs_are_told(tmp_path: Path) -> None:
+    for weights, told in (
+        (b"not onnx", "cannot be loaded"),
+        (small_network()[:100], "cannot be loaded"),
+        (small_network(outputs=2), "gives one vector"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            Recogniser(described(tmp_path, weights))
+    with pytest.raises(ModelError, match=r"vectors of 7"):
+        Recogniser(described(tmp_path, small_network(), dimension="7")).embed(np.zeros((1, 112, 112, 3), np.uint8))
+    with pytest.raises(ModelError, match="does not run"):
+        Recogniser(described(tmp_path, small_network(size=96))).embed(np.zeros((1, 112, 112, 3), np.uint8))
+    with pytest.raises(ModelError, match="no such file"):
+        load_weights(tmp_path / "gone.onnx")
+
+
+def test_a_graph_cannot_read_other_files(tmp_path: Path) -> None:
+    write(tmp_path / "secret.bin", np.zeros(12, np.float32).tobytes())
+    model = onnx.load_from_string(small_network())
+    weights = model.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "../secret.bin"), ("length", "48")):
+        entry = weights.external_data.add()
+        entry.key, entry.value = key, value
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        Recogniser(described(tmp_path / "sub", model.SerializeToString()))
+
+
+def test_rows_without_a_vector_are_zero() -> None:
+    rows = unit_rows(np.array([[3, 4], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32))
+    assert rows.tolist() == [[0.6000000238418579, 0.800000011920929], [0, 0], [0, 0], [0, 0]]
+
+
+def test_model_id_names_weights_and_preprocessing(tmp_path: Path) -> None:
+    a, _ = load_weights(described(tmp_path, small_network()))
+    b, _ = load_weights(described(tmp_path, small_network(), mean="[1.0, 2.0, 3.0]"))
+    c, _ = load_weights(described(tmp_path, small_network(), name='"another"'))
+    assert a.sha256 == b.sha256 == hashlib.sha256(small_network()).hexdigest()
+    assert a.model_id != b.model_id and a.model_id == c.model_id

@@ -1,0 +1,111 @@
+"""Pictures from strangers: upright pixels or a counted reason."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.builders import drawn_faces, encoded
+from unveil.errors import PictureError
+from unveil.images import decode_rgb, picture_size
+
+FACE = drawn_faces(1)[0][:80, :64]
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "PPM", "TIFF", "GIF", "WEBP", "JPEG"])
+def test_formats(form: str) -> None:
+    options: dict[str, object] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95}}.get(form, {})  # type: ignore[assignment]
+    data = encoded(FACE, form, **options)
+    pixels = decode_rgb(data)
+    assert pixels.shape == (80, 64, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - FACE).mean() < (12 if form == "GIF" else 4)
+    assert picture_size(data) == (64, 80)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_undone(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(FACE).save(buffer, "PNG", exif=exif)
+    from PIL import ImageOps
+
+    upright = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(buffer.getvalue()))))
+    assert np.array_equal(decode_rgb(buffer.getvalue()), upright)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA", "CMYK", "I;16", "1"])
+def test_other_colour_modes_become_rgb(mode: str) -> None:
+    grey = Image.fromarray(FACE).convert("L")
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(grey).astype(np.uint16) << 8)
+    else:
+        image = Image.fromarray(FACE).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF" if mode == "CMYK" else "PNG")
+    pixels = decode_rgb(buffer.getvalue())
+    assert pixels.shape == (80, 64, 3)
+    if mode in ("L", "LA", "I;16"):
+        assert np.array_equal(pixels[..., 0], np.asarray(grey))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds hardly anything."""
+    ihdr = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"not a picture at all", "not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+        (png_header(100_000, 100_000), "too many pixels"),
+        (png_header(60_000, 2_000), "too many pixels"),
+        (png_header(10_000, 9_000), "too many pixels"),
+        (png_header(4, 400), "too small"),
+        (encoded(FACE, "JPEG")[:700], "truncated"),
+        (encoded(FACE)[: len(encoded(FACE)) // 2], "truncated"),
+        (png_header(64, 64), "truncated"),
+    ],
+)
+def test_what_is_no_usable_picture_has_a_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(PictureError) as caught:
+        decode_rgb(data)
+    assert (caught.value.stage, caught.value.reason) == ("decode", reason)
+
+
+SEEDS = [encoded(FACE, form) for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")]
+
+
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), max_size=12),
+    st.integers(0, 2**14),
+)
+@settings(max_examples=300, deadline=None)
+def test_damaged_bytes_give_pixels_or_a_reason(seed: bytes, edits: list[tuple[int, int]], cut: int) -> None:
+    data = bytearray(seed)
+    for at, value in edits:
+        data[at % len(data)] = value
+    damaged = bytes(data[: max(1, len(data) - cut)]) if cut % 2 else bytes(data)
+    try:
+        pixels = decode_rgb(damaged)
+    except PictureError as error:
+        assert error.stage == "decode" and error.reason
+    else:
+        assert pixels.ndim == 3 and pixels.shape[2] == 3

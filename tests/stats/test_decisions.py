@@ -1,0 +1,183 @@
+"""p-values, q-values and competition: against SciPy, by hand, and by simulation where chance is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from unveil.stats.competition import compete
+from unveil.stats.conformal import benjamini_hochberg, conformal_p, fewest_listed
+from unveil.stats.global_test import global_test
+from unveil.stats.tail import CAP, fit_tail, survival_of
+from unveil.types import Floats
+
+scores = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=12).map(np.array)
+
+
+def test_conformal_p_by_hand() -> None:
+    p = conformal_p(np.array([0.9, 0.5, 0.1]), np.array([0.5, 0.2, 0.3, 0.1]))
+    assert p.tolist() == [1 / 5, 2 / 5, 5 / 5]
+
+
+@given(scores, scores)
+def test_conformal_p_counts(score: np.ndarray, controls: np.ndarray) -> None:
+    slow = [(1 + sum(c >= s for c in controls)) / (len(controls) + 1) for s in score]
+    assert conformal_p(score, controls).tolist() == slow
+
+
+@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=40).map(np.array))
+def test_benjamini_hochberg_equals_scipy(p: np.ndarray) -> None:
+    assert np.allclose(benjamini_hochberg(p), stats.false_discovery_control(p), rtol=1e-12)
+
+
+def test_benjamini_hochberg_of_nobody() -> None:
+    assert len(benjamini_hochberg(np.zeros(0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("people", "controls", "q"), [(1890, 1511, 0.05), (100, 100, 0.1), (400, 318, 0.05), (20, 999, 0.05)]
+)
+def test_resolution_is_where_counting_begins_to_list(people: int, controls: int, q: float) -> None:
+    fewest = fewest_listed(people, controls, q)
+    for n, listed in ((fewest, True), (fewest - 1, False)):
+        if 0 < n <= people:
+            score = np.concatenate([np.full(n, 2.0), np.full(people - n, -1.0)])
+            qs = benjamini_hochberg(conformal_p(score, np.linspace(0, 1, controls)))
+            assert bool((qs <= q).any()) is listed
+
+
+def test_global_test_by_hand() -> None:
+    # Four training people above four control people: K runs over 1 and 2, and P(both of the top 2) = 4/8 * 3/7.
+    found = global_test(np.array([9.0, 8, 7, 6]), np.array([1.0, 2, 3, 4]))
+    assert found.p_value == pytest.approx(2 * 4 / 8 * 3 / 7)
+    assert (found.top, found.training_in_top) == (2, 2)
+
+
+def test_global_test_never_promises_too_much() -> None:
+    """Over every way to call four of eight people training, P(p <= level) stays at or below the level."""
+    score = np.arange(8.0)
+    p = []
+    for order in set(permutations([True] * 4 + [False] * 4)):
+        is_training = np.array(order)
+        p.append(global_test(score[is_training], score[~is_training]).p_value)
+    for level in sorted(set(p)):
+        assert np.mean([value <= level for value in p]) <= level + 1e-12
+
+
+def test_control_people_win_ties() -> None:
+    assert global_test(np.ones(50), np.ones(50)).p_value == 1
+    assert global_test(np.zeros(0), np.ones(5)).p_value == 1
+
+
+def test_sixty_leaks_are_beyond_doubt_and_three_are_not() -> None:
+    rng = np.random.default_rng(0)
+    control, training = rng.normal(size=1500), rng.normal(size=1900)
+    training[:3] = 10
+    assert global_test(training, control).p_value > 0.01
+    training[:60] = 10
+    assert global_test(training, control).p_value < 1e-6
+
+
+def test_competition_by_hand() -> None:
+    score = np.array([9.0, 8, 7, 6, 5])
+    won = np.array([True, True, False, True, True])
+    q = compete(score, won, 1.0, 0.5).q
+    # (1 + losses) / wins from the top: 1/1, 1/2, -, 2/3, 2/4; made monotone from below.
+    assert q.tolist() == [0.5, 0.5, 1, 0.5, 0.5]
+    assert compete(score, won, 2.0, 0.05).fewest_listed == 40
+
+
+@given(scores, st.floats(0.2, 5), st.integers(0, 2**32))
+def test_competition_counts(score: np.ndarray, ratio: float, seed: int) -> None:
+    won = np.random.default_rng(seed).random(len(score)) < 0.5
+    fast = compete(score, won, ratio, 0.05)
+
+    def estimate(t: float) -> float:
+        return ratio * (1 + sum(~won & (score >= t))) / max(1, sum(won & (score >= t)))
+
+    for i in range(len(score)):
+        slow = 1.0 if not won[i] else min(1.0, *(estimate(t) for t in score if t <= score[i]), 1.0)
+        # Within a tie decoys stand first, so the fast running minimum sees no smaller prefix than the slow one.
+        assert fast.q[i] == pytest.approx(slow)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0, 0.5])
+def test_competition_holds_its_rate_with_unequal_odds(ratio: float) -> None:
+    """Half the identities leak; the mean false discovery proportion stays at or below q."""
+    rng = np.random.default_rng(11)
+    proportions = []
+    for _ in range(400):
+        leaks = rng.random(200) < 0.5
+        score = rng.normal(size=200) + 3 * leaks
+        won = leaks | (rng.random(200) < ratio / (1 + ratio))
+        listed = compete(score, won, ratio, 0.1).q <= 0.1
+        proportions.append((listed & ~leaks).sum() / max(1, listed.sum()))
+    assert np.mean(proportions) <= 0.1 + 2 * np.std(proportions) / np.sqrt(len(proportions))
+
+
+def test_survival_equals_scipy() -> None:
+    x = np.linspace(0, 3, 50)
+    for shape, scale in ((0.0, 0.7), (0.3, 0.5), (0.75, 1.2)):
+        ours = survival_of(x, np.array(shape), np.array(scale))
+        assert np.allclose(ours, stats.genpareto.sf(x, shape, scale=scale), rtol=1e-12)
+
+
+def test_tail_finds_the_likelihood_of_scipy() -> None:
+    excess = stats.genpareto.rvs(0.25, scale=0.1, size=4000, random_state=np.random.default_rng(2))
+    tail = fit_tail(excess)
+    assert tail is not None
+    largest = np.sort(excess)[-tail.n_exceedances :] - tail.threshold
+    shape, _, scale = stats.genpareto.fit(largest, floc=0)
+    assert tail.shape == pytest.approx(shape, abs=0.02)
+    assert tail.scale == pytest.approx(scale, rel=0.03)
+    assert tail.fit_p > 0.01
+
+
+def test_tail_p_values_are_monotone_capped_and_continue_the_count() -> None:
+    controls = np.random.default_rng(0).normal(size=1000)
+    tail = fit_tail(controls)
+    assert tail is not None
+    x = np.linspace(-4, 40, 500)
+    p = tail.p_values(x)
+    assert (np.diff(p) <= 1e-15).all()
+    assert np.array_equal(p[x <= tail.threshold], conformal_p(x[x <= tail.threshold], controls))
+    assert p.min() == pytest.approx(1 / (CAP * 1001))
+
+
+def test_no_tail_from_few_or_equal_controls() -> None:
+    assert fit_tail(np.arange(59.0)) is None
+    assert fit_tail(np.ones(500)) is None
+
+
+@pytest.mark.parametrize("shape", ["normal", "exponential", "heavy"])
+def test_modelled_list_keeps_its_rate_where_nothing_leaks(shape: str) -> None:
+    """No member effect: runs with any modelled finding at q .05 stay at or below 5%, within Monte Carlo error."""
+    rng = np.random.default_rng(5)
+    draws: dict[str, Callable[[int], Floats]] = {
+        "normal": lambda n: rng.normal(size=n),
+        "exponential": lambda n: rng.exponential(size=n),
+        "heavy": lambda n: stats.genpareto.rvs(0.2, size=n, random_state=rng),
+    }
+    draw = draws[shape]
+    runs, false = 150, 0
+    for _ in range(runs):
+        tail = fit_tail(draw(300))
+        assert tail is not None
+        false += bool((benjamini_hochberg(tail.p_values(draw(300))) <= 0.05).any())
+    assert false <= stats.binom.ppf(0.999, runs, 0.05)
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_counted_list_keeps_its_rate(seed: int) -> None:
+    """A bound that holds in every single run: counting can list nobody when nobody stands above all controls."""
+    rng = np.random.default_rng(seed)
+    control = rng.normal(size=100)
+    training = np.minimum(rng.normal(size=100), control.max())
+    assert (benjamini_hochberg(conformal_p(training, control)) > 0.05).all()

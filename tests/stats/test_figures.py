@@ -1,0 +1,213 @@
+"""Exposure, membership figures, hubs, lines and checks: against scikit-learn, SciPy and slow references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from unveil.stats import hygiene
+from unveil.stats.exposure import draw_pictures, exposures, matched_counts
+from unveil.stats.hubs import closeness, find_hubs, person_codes
+from unveil.stats.membership import auc, auc_estimate, roc, share, tpr_at_fpr
+from unveil.stats.search import fpir_threshold, same_person_line
+from unveil.stats.verdict import calibrated_verdict, uncalibrated_verdict
+
+sides = st.lists(st.integers(0, 20).map(float), min_size=1, max_size=30).map(np.array)
+counts = st.lists(st.integers(1, 60), min_size=1, max_size=40).map(np.array)
+
+
+@given(sides, sides)
+def test_auc_and_roc_equal_scikit_learn(training: np.ndarray, control: np.ndarray) -> None:
+    label = np.r_[np.ones(len(training)), np.zeros(len(control))]
+    score = np.r_[training, control]
+    assert auc(training, control) == pytest.approx(roc_auc_score(label, score))
+    fpr, tpr, _ = roc_curve(label, score, drop_intermediate=False)
+    ours = roc(training, control)
+    assert np.allclose(ours[0], fpr) and np.allclose(ours[1], tpr)
+
+
+@given(sides, sides, st.sampled_from([0.1, 0.01, 0.5]))
+def test_tpr_at_fpr_is_the_best_that_the_rate_allows(training: np.ndarray, control: np.ndarray, fpr: float) -> None:
+    estimate = tpr_at_fpr(training, control, fpr)
+    allowed = [
+        float((training > line).mean())
+        for line in np.r_[-1, training, control]
+        if (control > line).sum() <= fpr * len(control) + 1e-9
+    ]
+    assert estimate.value == pytest.approx(max(allowed))
+    assert estimate.n == len(training)
+
+
+@given(st.integers(1, 200), st.data())
+def test_share_equals_scipy(n: int, data: st.DataObject) -> None:
+    k = data.draw(st.integers(0, n))
+    exact = stats.binomtest(k, n).proportion_ci(0.95, "exact")
+    ours = share(k, n)
+    assert (ours.low, ours.high) == pytest.approx((exact.low, exact.high))
+    assert ours.n == n and ours.value == k / n
+
+
+def test_bootstrap_of_the_area_covers_and_equals_plain_resampling() -> None:
+    rng = np.random.default_rng(0)
+    training, control = rng.normal(0.5, 1, 80), rng.normal(size=90)
+    estimate = auc_estimate(training, control, np.random.default_rng(1))
+    drawn = [auc(training[rng.integers(80, size=80)], control[rng.integers(90, size=90)]) for _ in range(2000)]
+    assert estimate.value == auc(training, control)
+    assert (estimate.low, estimate.high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
+
+
+@given(counts, counts, st.integers(0, 2**32))
+def test_matched_counts_are_alike_and_never_larger(a: np.ndarray, b: np.ndarray, seed: int) -> None:
+    cut_a, cut_b = matched_counts(a, b, np.random.default_rng(seed))
+    assert (cut_a <= a).all() and (cut_b <= b).all()
+    assert (cut_a >= 1).all() and (cut_b >= 1).all()
+    if len(a) == len(b):
+        assert np.array_equal(np.sort(cut_a), np.sort(cut_b))
+
+
+def test_matched_counts_of_unequal_sets_have_one_distribution() -> None:
+    rng = np.random.default_rng(0)
+    a, b = 1 + rng.geometric(0.1, 3000), 1 + rng.geometric(0.3, 500)
+    cut_a, cut_b = matched_counts(a, b, rng)
+    assert stats.ks_2samp(a, b).pvalue < 1e-6
+    assert np.abs(np.quantile(cut_a, [0.1, 0.5, 0.9]) - np.quantile(cut_b, [0.1, 0.5, 0.9])).max() <= 1
+    assert cut_a.mean() == pytest.approx(cut_b.mean(), rel=0.02)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(0, 2**32))
+def test_drawn_pictures_are_as_many_as_asked_and_their_own(codes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    _, own = person_codes([str(c) for c in codes])
+    wanted = np.array([rng.integers(0, n + 1) for n in np.bincount(own)])
+    rows = draw_pictures(own, wanted, rng)
+    assert np.array_equal(np.bincount(own[rows], minlength=len(wanted)), wanted)
+    assert (np.diff(rows) > 0).all()
+
+
+def test_unmatched_counts_would_look_like_exposure_and_matched_do_not() -> None:
+    """Nothing leaks, but training people bring ten pictures and control people two."""
+    rng = np.random.default_rng(3)
+    people_t, people_c = np.repeat(np.arange(400), 10).astype(str), np.repeat(np.arange(400), 2).astype(str)
+    score_t, score_c = rng.normal(size=4000), rng.normal(size=800)
+    nobody = np.zeros(4000, np.int64)
+
+    def area(rows_t: np.ndarray | None, rows_c: np.ndarray | None) -> float:
+        a = exposures(list(people_t), nobody, score_t, score_t, rows_t)
+        b = exposures(list(people_c), nobody[:800], score_c, score_c, rows_c)
+        return auc(a.score, b.score)
+
+    codes_t, codes_c = person_codes(list(people_t))[1], person_codes(list(people_c))[1]
+    cut_t, cut_c = matched_counts(np.bincount(codes_t), np.bincount(codes_c), rng)
+    assert area(None, None) > 0.75
+    assert abs(area(draw_pictures(codes_t, cut_t, rng), draw_pictures(codes_c, cut_c, rng)) - 0.5) < 0.05
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=50), st.integers(0, 2**32))
+def test_exposures_are_each_persons_best(rows: list[tuple[int, int]], seed: int) -> None:
+    people = [f"p{p}" for p, _ in rows]
+    score = np.array([float(s) for _, s in rows])
+    query = np.random.default_rng(seed).integers(100, size=len(rows))
+    found = exposures(people, query, score, score / 10)
+    assert set(found.people) == set(people)
+    for i, person in enumerate(found.people):
+        own = [j for j, p in enumerate(people) if p == person]
+        best = max(own, key=lambda j: (score[j], -j))
+        assert found.best_pair[i].tolist() == [query[best], best]
+        assert (found.score[i], found.cosine[i], found.n_images[i]) == (score[best], score[best] / 10, len(own))
+
+
+def test_closeness_and_hubs() -> None:
+    assert closeness(np.array([[0.9, 0.5], [0.4, 0.2]])) == pytest.approx([0.7, 0.3])
+    assert closeness(np.zeros((3, 0))).tolist() == [0, 0, 0]
+    hubs = find_hubs(np.array([5, 5, 5, 2, 2, 7]), np.array([5, 2, 2, 2]), 10)
+    assert [(h.row, h.n_best_match_of, h.in_top_pairs) for h in hubs] == [(5, 3, 1), (2, 2, 3)]
+
+
+def test_lines_by_hand() -> None:
+    others = np.arange(100.0)
+    line, above = fpir_threshold(others, 0.05)
+    assert (line, above) == (94.0, 5)
+    assert fpir_threshold(np.ones(10), 0.01) == (1.0, 0)
+    exponential = -np.log(np.linspace(1, 0.0005, 2000))
+    # One expected false removal in N searches of an exponential tail lies at log(N).
+    assert same_person_line(exponential, 10_000, expected=1) == pytest.approx(np.log(10_000), rel=0.02)
+
+
+def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:
+    x = np.eye(4, dtype=np.float32)
+    assert hygiene.spread(x) == 1
+    assert hygiene.spread(np.ones((5, 1), np.float32)) == 0
+    y = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
+    assert hygiene.spread(y) == pytest.approx(1 - 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("check", "status"),
+    [
+        (hygiene.check_spread("synthetic", 0.9, 1.0), "pass"),
+        (hygiene.check_spread("synthetic", 0.6, 1.0), "warn"),
+        (hygiene.check_spread("synthetic", 0.3, 1.0), "fail"),
+        (hygiene.check_spread("training", 0.01, 0.01), "fail"),
+        (hygiene.check_rejects("training", 0, 10), "pass"),
+        (hygiene.check_rejects("training", 1, 10), "warn"),
+        (hygiene.check_rejects("training", 6, 10), "fail"),
+        (hygiene.check_duplicates("synthetic", ["a", "b", "a"]), "warn"),
+        (hygiene.check_shipped("training", ["a"], ["a", "b"]), "warn"),
+        (hygiene.check_shipped("control", ["a"], ["a", "b"]), "fail"),
+        (hygiene.check_shipped("control", ["c"], ["a", "b"]), "pass"),
+        (hygiene.check_control_size(59), "fail"),
+        (hygiene.check_control_size(100), "warn"),
+        (hygiene.check_control_size(1000), "pass"),
+        (hygiene.check_overlap(3, 3, 1000, 0.5), "pass"),
+        (hygiene.check_overlap(600, 600, 1000, None), "fail"),
+        (
+            hygiene.check_mismatch(
+                np.random.default_rng(0).normal(size=500), np.random.default_rng(1).normal(size=500)
+            ),
+            "pass",
+        ),
+        (
+            hygiene.check_mismatch(
+                np.random.default_rng(0).normal(size=500) + 1, np.random.default_rng(1).normal(size=500)
+            ),
+            "fail",
+        ),
+    ],
+)
+def test_checks_grade(check: hygiene.Check, status: str) -> None:
+    assert check.status == status
+    assert check.message
+
+
+def test_labels_that_are_not_people_are_told() -> None:
+    rng = np.random.default_rng(0)
+    same, other = rng.normal(0.6, 0.1, 100), rng.normal(0, 0.1, 100)
+    good, bad = hygiene.check_labels("training", same, other), hygiene.check_labels("training", other, other)
+    assert good is not None and good.status == "pass"
+    assert bad is not None and bad.status == "fail" and "--training-identity" in bad.message
+    assert hygiene.check_labels("training", same[:3], other) is None
+
+
+@settings(max_examples=30)
+@given(st.floats(0, 1), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.booleans())
+def test_verdict_needs_a_basis_and_good_inputs(
+    p: float, counted: int, modelled: int, identities: int, bad: bool
+) -> None:
+    checks = [hygiene.Check("x", "fail" if bad else "warn", 0, "why")]
+    verdict, bases = calibrated_verdict(checks, p, 0.01, counted, modelled, identities)
+    if bad:
+        assert (verdict, bases) == ("inconclusive", ())
+    else:
+        assert verdict == ("leak found" if p <= 0.01 or counted or modelled or identities else "none detected")
+        assert ("counted" in bases) == (counted > 0)
+
+
+def test_verdict_without_control_is_never_more_than_candidates() -> None:
+    assert uncalibrated_verdict([], 3)[0] == "candidates"
+    assert uncalibrated_verdict([], 0)[0] == "none detected"
+    assert uncalibrated_verdict([], None)[0] == "inconclusive"
+    assert uncalibrated_verdict([hygiene.Check("x", "fail", 0, "why")], 3)[0] == "inconclusive"

@@ -1,0 +1,109 @@
+"""kill -9 at chosen and at random moments: the next run ends with the bytes of an uninterrupted one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unveil.demo.world import World
+
+# Runs an audit that kills itself at the n-th tick of a stage; small shards, panels and checkpoint intervals make every
+# kind of moment reachable.
+PROGRAM = """
+import os, signal, sys
+import unveil.steps.embed
+from unveil.compare import checkpoint, reference
+unveil.steps.embed.PARTITION = 40
+checkpoint.Checkpoint.__init__.__defaults__ = (0.0,)
+reference.Settings.__dataclass_fields__  # imported
+init = reference.Settings.__init__
+init.__defaults__ = (24, 8192)
+import unveil
+synthetic, training, control, out, stage, tick = sys.argv[1:]
+
+class Kill:
+    ticks = 0
+    stage = ""
+    def start(self, what, total, unit):
+        self.stage = what
+    def advance(self, n):
+        if self.stage == stage:
+            self.ticks += 1
+            if self.ticks == int(tick):
+                os.kill(os.getpid(), signal.SIGKILL)
+    def say(self, text):
+        print(text)
+
+unveil.audit(synthetic, training, control, out=out, progress=Kill())
+"""
+
+
+def run(world: World, out: Path, stage: str = "none", tick: int = 0) -> subprocess.CompletedProcess[str]:
+    paths = [world.synthetic, world.training, world.control, out]
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, paths), stage, str(tick)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = run(world, out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def same(a: Path, b: Path) -> None:
+    names = ["audit.json", "people.parquet", "matches.parquet", *(f"stores/{r}.npy" for r in ("synthetic", "training"))]
+    for name in names:
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    ("stage", "tick"),
+    [
+        ("embedding synthetic", 1),
+        ("embedding training", 2),
+        ("embedding control", 3),
+        ("comparing synthetic with training", 1),
+        ("comparing synthetic with training", 3),
+        ("comparing synthetic with training, hub-corrected", 2),
+        ("comparing synthetic with control, hub-corrected", 5),
+    ],
+)
+def test_killed_at_a_chosen_moment(world: World, uninterrupted: Path, tmp_path: Path, stage: str, tick: int) -> None:
+    killed = run(world, tmp_path / "run", stage, tick)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (tmp_path / "run/audit.json").exists()
+    resumed = run(world, tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "shards were in" in resumed.stdout, "finished shards should not be made again"
+    same(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_moments(world: World, uninterrupted: Path, tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    paths = [world.synthetic, world.training, world.control, tmp_path / "run"]
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *map(str, paths), "none", "0"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(float(rng.uniform(1.0, 5.0)))
+        process.kill()
+        process.wait()
+    resumed = run(world, tmp_path / "run")
+    assert resumed.returncode == 0, resumed.stderr
+    same(tmp_path / "run", uninterrupted)
