@@ -171,7 +171,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     write(training / "x/<b>bold</b> & co.png", b"<script>alert(1)</script>")
     unveil.audit(world.synthetic, training, world.control, out=tmp_path / "run", store=store)
     told = document(tmp_path / "run")
-    assert told["counts"]["training"] == {"images": 155, "embedded": 150, "rejected": 5, "people": 150}
+    assert told["counts"]["training"] == {"images": 155, "embedded": 150, "rejected": 5, "people": 150, "unlabelled": 0}
     found = {r["id"]: (r["stage"], r["reason"]) for r in told["rejects"]}
     assert found == {
         "x/empty.jpg": ("decode", "empty file"),
@@ -219,6 +219,7 @@ def test_a_control_set_the_generator_knew_is_no_control(world: World, store: Pat
     shutil.copy(world.control / "control-0001/1.png", synthetic / "copied.png")
     result = unveil.audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store)
     assert result.verdict == "inconclusive" and "must be unknown to the generator" in result.headline
+    assert not result.listed_people and not any(i.listed for i in result.identities), "no verdict, no findings"
 
 
 def test_too_small_a_control_set_is_inconclusive(world: World, store: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Read `run_audit` from top to bottom; each line names the room that does the work
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -128,6 +128,9 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         people, identities = candidates(synthetic, training, corrected, line)
         verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
 
+    if verdict == "inconclusive":
+        people = tuple(replace(person, listed_by=()) for person in people)
+        identities = tuple(replace(identity, listed=False) for identity in identities)
     counts = {role: _count(s) for role, s in sets.items()}
     model = {**asdict(channel.spec), "model_id": channel.model_id}
     result = AuditResult(
@@ -184,8 +187,13 @@ def _random(settings: Settings, purpose: str) -> np.random.Generator:
 
 
 def _count(embedded: EmbeddedSource) -> RoleCounts:
+    pictures = embedded.embedded
     return RoleCounts(
-        embedded.n_images, len(embedded.embedded), len(embedded.rejects), len(set(embedded.embedded.people_or_ids))
+        images=embedded.n_images,
+        embedded=len(pictures),
+        rejected=len(embedded.rejects),
+        people=len(set(pictures.people_or_ids)),
+        unlabelled=sum(person is None for person in pictures.people),
     )
 
 

@@ -15,12 +15,13 @@ from unveil.types import Estimate, Exposure, Floats, Reject, Role
 
 @dataclass(frozen=True)
 class RoleCounts:
-    """Files in = embedded + rejected; people as labelled."""
+    """Files in = embedded + rejected. A picture without a label counts as a person of its own."""
 
     images: int
     embedded: int
     rejected: int
     people: int
+    unlabelled: int
 
 
 @dataclass(frozen=True)

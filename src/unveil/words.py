@@ -29,8 +29,9 @@ def headline(
             return "No verdict can be given: " + "; ".join(c.message for c in failed) + "."
         return (
             "No verdict can be given: without a control set and without at least 100 labelled training people nothing "
-            "says how close chance comes. The ranked pairs stand below, uncalibrated; give real people the generator "
-            "never saw with --control."
+            "says how close chance comes; the ranked pairs are uncalibrated. Give real people the generator never saw "
+            "with --control, or at least say who is who with --training-identity (`each`: every picture is another "
+            "person)."
         )
     if verdict == "candidates" and line is not None:
         listed = sum(bool(p.listed_by) for p in people)
@@ -41,8 +42,8 @@ def headline(
         )
     if calibration is None:
         return (
-            "No synthetic picture is closer to a training person than real people are to each other. "
-            "This is uncalibrated: give a control set for a finding."
+            f"No synthetic picture is closer to a training person than {1 - settings.fpir:.0%} of real people are to "
+            "anyone else. Only a control set (--control) can calibrate this into a finding."
         )
     if verdict == "none detected":
         return (

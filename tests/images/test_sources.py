@@ -61,6 +61,7 @@ def test_zip_of_the_same_tree_gives_the_same_records(tmp_path: Path) -> None:
         ("prefix:_", ["Ann_B", "Ann_B", "Cy"]),
         (r"regex:^(\w)", ["A", "A", "C"]),
         ("auto", [None, None, None]),
+        ("each", ["Ann_B_1.png", "Ann_B_2.png", "Cy_1.png"]),
     ],
 )
 def test_identity_rules_of_a_flat_folder(tmp_path: Path, rule: str, people: list[str | None]) -> None:
@@ -231,7 +232,7 @@ def test_unknown_identity_rules_say_what_there_is(rule: str) -> None:
         IdentityRule.parse(rule)
 
 
-@given(st.sampled_from(["auto", "folder", "none", "prefix:_", "list:a.txt", "regex:(a)"]))
+@given(st.sampled_from(["auto", "folder", "each", "none", "prefix:_", "list:a.txt", "regex:(a)"]))
 def test_rules_are_printed_as_they_are_typed(rule: str) -> None:
     assert str(IdentityRule.parse(rule)) == rule
 

@@ -64,7 +64,7 @@ def root(
     """Options that stand before a command."""
 
 
-IDENTITY_HELP = "Who is in a picture: auto, folder, prefix:_, regex:PATTERN, list:FILE or none."
+IDENTITY_HELP = "Who is in a picture: auto, folder, prefix:_, regex:PATTERN, list:FILE, each or none."
 SOURCES, HOW, STATISTICS, WORK = "Pictures", "How pictures are read", "Statistics", "Work"
 
 

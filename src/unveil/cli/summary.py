@@ -28,7 +28,7 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
     for role, n in result.counts.items():
         console.print(
             f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; "
-            f"{n.people:,} people",
+            + ("no person labels" if n.unlabelled == n.embedded else f"{n.people:,} people"),
             markup=False,
         )
     synthetic, training = result.counts["synthetic"].embedded, result.counts["training"].embedded
@@ -59,17 +59,13 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
 def _people_table(result: AuditResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("most exposed")
-    for name in ("score", "q", "modelled q"):
+    calibrated = result.calibration is not None
+    for name in ("score", "q", "modelled q") if calibrated else ("score",):
         table.add_column(name, justify="right")
     table.add_column("closest synthetic picture")
     for p in result.listed_people[:MOST_ROWS]:
-        table.add_row(
-            Text(p.person),
-            f"{p.score:.3f}",
-            "" if p.q is None else number(p.q),
-            "" if p.q_modelled is None else number(p.q_modelled),
-            Text(p.synthetic_id),
-        )
+        qs = ["" if q is None else number(q) for q in (p.q, p.q_modelled)] if calibrated else []
+        table.add_row(Text(p.person), f"{p.score:.3f}", *qs, Text(p.synthetic_id))
     return table
 
 

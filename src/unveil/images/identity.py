@@ -9,11 +9,12 @@ from typing import Literal
 
 from unveil.errors import SettingError
 
-Kind = Literal["auto", "folder", "none", "prefix", "regex", "list"]
+Kind = Literal["auto", "folder", "each", "none", "prefix", "regex", "list"]
 
 HELP = (
     "auto, folder (the folder a picture lies in), prefix:_ (the file name up to the last _), "
-    "regex:PATTERN (its first group, searched in the path), list:FILE (lines `path label` inside the source) or none"
+    "regex:PATTERN (its first group, searched in the path), list:FILE (lines `path label` inside the source), "
+    "each (every picture shows another person) or none (not known)"
 )
 
 
@@ -28,7 +29,7 @@ class IdentityRule:
     def parse(cls, text: str) -> IdentityRule:
         """A rule from its command-line form; SettingError says which forms there are."""
         kind, _, argument = text.partition(":")
-        if kind in ("auto", "folder", "none") and not argument:
+        if kind in ("auto", "folder", "each", "none") and not argument:
             return cls(kind)  # type: ignore[arg-type]
         if kind in ("prefix", "list") and argument:
             return cls(kind, argument)  # type: ignore[arg-type]
@@ -45,6 +46,11 @@ class IdentityRule:
     def __str__(self) -> str:
         return f"{self.kind}:{self.argument}" if self.argument else self.kind
 
+    @property
+    def told(self) -> str:
+        """In words, for a rule that is no longer ``auto``."""
+        return "no person labels" if self.kind == "none" else f"people by {self}"
+
     def resolve(self, ids: list[str]) -> IdentityRule:
         """``auto`` decided for these ids: folder when pictures lie in two or more folders, else none."""
         if self.kind != "auto":
@@ -57,6 +63,8 @@ class IdentityRule:
         path = PurePosixPath(id)
         if self.kind == "folder":
             return str(path.parent) if path.parent != PurePosixPath(".") else None
+        if self.kind == "each":
+            return id
         if self.kind == "prefix":
             before, separator, _ = path.stem.rpartition(self.argument)
             return str(path.parent / before) if separator else None

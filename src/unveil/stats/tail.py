@@ -13,8 +13,8 @@ from unveil.types import Floats
 SHARE = 0.15  # of the controls, the largest, form the tail
 MIN_EXCEEDANCES, MAX_EXCEEDANCES = 30, 1000
 # Shapes considered. None is lighter than exponential: a bounded tail would give tiny p to the first score beyond it.
-SHAPES = np.linspace(0, 0.75, 76)
-SCALES = np.geomspace(0.4, 4, 201)  # as multiples of the mean excess
+SHAPES = np.linspace(0, 0.75, 51)
+SCALES = np.geomspace(0.2, 2.5, 101)  # as multiples of the mean excess
 # Half the 90% quantile of chi-squared with one degree: the upper end of this interval is a 95% upper limit.
 DROP = 1.353
 # The tail may reach two decades below what counting resolves, not further.
@@ -77,7 +77,7 @@ def fit_tail(controls: Floats) -> Tail | None:
     if mean <= 0:
         return None
     shape, scale = (grid.ravel() for grid in np.meshgrid(SHAPES, SCALES * mean, indexing="ij"))
-    logs = np.array([np.log1p(k * excess / s).sum() for k, s in zip(shape, scale, strict=True)])
+    logs = np.log1p((shape / scale)[:, None] * excess).sum(axis=1)
     bent = np.where(shape > 0, shape, 1)
     likelihood = -m * np.log(scale) - np.where(shape > 0, (1 + 1 / bent) * logs, excess.sum() / scale)
     best = int(np.argmax(likelihood))

@@ -64,8 +64,7 @@ def embed_source(
     progress = progress or Silent()
     finding = decide_alignment(source, aligned)
     progress.say(
-        f"{label}: {len(source.records)} files in a {source.kind}, people by {source.rule}, "
-        f"{finding.told} ({finding.why})"
+        f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.told}; {finding.told} ({finding.why})"
     )
     store = ShardStore(store_folder, recipe(channel, finding))
     records = source.records
