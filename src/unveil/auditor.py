@@ -12,8 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unveil import words
 from unveil.channels import FaceChannel
 from unveil.config import Settings, settings_from
@@ -24,13 +22,11 @@ from unveil.report import write_reports
 from unveil.result import AuditResult, HubFinding, PairFinding, RoleCounts
 from unveil.run import RunDirectory
 from unveil.stats.hubs import find_hubs
-from unveil.stats.verdict import calibrated_verdict, uncalibrated_verdict
-from unveil.steps.calibrated import Compared, calibrate
-from unveil.steps.check import check_control, check_inputs
+from unveil.steps import calibrated, uncalibrated
+from unveil.steps.check import check_inputs
 from unveil.steps.comparer import Comparer
 from unveil.steps.embed import EmbeddedSource, embed_source
-from unveil.steps.prepare import cohort_of_training, find_overlap, split_control
-from unveil.steps.uncalibrated import candidate_line, candidates
+from unveil.steps.findings import Findings
 from unveil.types import ROLES, Embedded, Matches, Role
 
 
@@ -67,92 +63,17 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
 
     sets = {role: _embed(role, source, channel, run, settings, progress) for role, source in sources.items()}
     synthetic, training = sets["synthetic"].embedded, sets["training"].embedded
-    checks = check_inputs(sets, _random(settings, "hygiene"))
+    checks = check_inputs(sets, settings.random("hygiene"))
 
+    # The published attack: every pair, ranked by cosine.
     raw = compare("synthetic with training", synthetic, training, top_k=settings.top_k, top_pairs=settings.top_pairs)
+    # What goes past it: the same pairs against what chance does.
     if "control" in sets:
-        overlap = find_overlap(training, sets["control"].embedded, compare, _random(settings, "overlap"))
-        control, cohort = split_control(
-            sets["control"].embedded.take(overlap.keep), settings.cohort_share, _random(settings, "cohort")
-        )
-        on_synthetic, on_training = cohort.correction(synthetic), cohort.correction(training)
-        on_control = cohort.correction(control)
-        checks += check_control(overlap, len(set(control.people_or_ids)), -2 * on_training, -2 * on_control)
+        found = calibrated.judge(synthetic, training, sets["control"].embedded, raw, checks, compare, settings)
     else:
-        control = None
-        cohort = cohort_of_training(training, _random(settings, "cohort"))
-        on_synthetic, on_training = cohort.correction(synthetic, skip_best=True), cohort.correction(training)
+        found = uncalibrated.judge(synthetic, training, checks, compare, settings)
 
-    corrected = compare(
-        "synthetic with training, hub-corrected",
-        synthetic,
-        training,
-        on_synthetic,
-        on_training,
-        top_k=settings.top_k,
-        top_pairs=settings.top_pairs,
-    )
-    if control is not None and len(control):
-        line = None
-        calibration, people, identities = calibrate(
-            synthetic,
-            on_synthetic,
-            Compared(training, on_training, raw, corrected),
-            Compared(
-                control,
-                on_control,
-                compare("synthetic with control", synthetic, control),
-                compare(
-                    "synthetic with control, hub-corrected",
-                    synthetic,
-                    control,
-                    on_synthetic,
-                    on_control,
-                    top_k=settings.top_k,
-                ),
-            ),
-            settings,
-            _random(settings, "calibration"),
-        )
-        verdict, rests_on = calibrated_verdict(
-            checks,
-            calibration.global_test.p_value,
-            settings.global_level,
-            sum("counted" in p.listed_by for p in people),
-            sum("modelled tail" in p.listed_by for p in people),
-            sum(i.listed for i in identities),
-        )
-    else:
-        calibration = None
-        line = candidate_line(corrected, training, on_training, cohort, settings, _random(settings, "line"))
-        people, identities = candidates(synthetic, training, corrected, line)
-        verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
-
-    if verdict == "inconclusive":
-        people = tuple(replace(person, listed_by=()) for person in people)
-        identities = tuple(replace(identity, listed=False) for identity in identities)
-    counts = {role: _count(s) for role, s in sets.items()}
-    model = {**asdict(channel.spec), "model_id": channel.model_id}
-    result = AuditResult(
-        verdict=verdict,
-        headline=words.headline(verdict, rests_on, people, identities, calibration, line, checks, settings),
-        rests_on=rests_on,
-        counts=counts,
-        pairs_compared=raw.n_compared,
-        control_pairs_compared=0 if control is None else len(synthetic) * len(control),
-        calibration=calibration,
-        candidate_line=line,
-        people=people,
-        identities=identities,
-        top_pairs=_pairs(raw, synthetic, training),
-        top_pairs_corrected=_pairs(corrected, synthetic, training),
-        hubs=_hubs(raw, training),
-        hygiene=tuple(checks),
-        rejects={role: s.rejects for role, s in sets.items()},
-        limits=words.limits(counts, calibration, line, len(training), model, settings),
-        model=model,
-        manifest=_manifest(settings, sets),
-    )
+    result = _result(found, raw, sets, channel, settings)
     write_reports(result, run.path, raw, synthetic, training, sources, redact=redact)
     finished = datetime.now(UTC)
     run.finish(
@@ -164,6 +85,48 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         }
     )
     return result
+
+
+def _result(
+    found: Findings, raw: Matches, sets: dict[Role, EmbeddedSource], channel: FaceChannel, settings: Settings
+) -> AuditResult:
+    """Everything in one record. A run without a verdict lists nobody."""
+    synthetic, training = sets["synthetic"].embedded, sets["training"].embedded
+    people, identities = found.people, found.identities
+    if found.verdict == "inconclusive":
+        people = tuple(replace(person, listed_by=()) for person in people)
+        identities = tuple(replace(identity, listed=False) for identity in identities)
+    counts = {role: _count(s) for role, s in sets.items()}
+    model = {**asdict(channel.spec), "model_id": channel.model_id}
+    return AuditResult(
+        verdict=found.verdict,
+        headline=words.headline(
+            found.verdict,
+            found.rests_on,
+            people,
+            identities,
+            found.calibration,
+            found.line,
+            found.checks,
+            settings,
+        ),
+        rests_on=found.rests_on,
+        counts=counts,
+        pairs_compared=raw.n_compared,
+        control_pairs_compared=found.control_pairs,
+        calibration=found.calibration,
+        candidate_line=found.line,
+        people=people,
+        identities=identities,
+        top_pairs=_pairs(raw, synthetic, training),
+        top_pairs_corrected=_pairs(found.corrected, synthetic, training),
+        hubs=_hubs(raw, training),
+        hygiene=found.checks,
+        rejects={role: s.rejects for role, s in sets.items()},
+        limits=words.limits(counts, found.calibration, found.line, len(training), model, settings),
+        model=model,
+        manifest=_manifest(settings, sets),
+    )
 
 
 def _embed(
@@ -179,11 +142,6 @@ def _embed(
         label=role,
         progress=progress,
     )
-
-
-def _random(settings: Settings, purpose: str) -> np.random.Generator:
-    """A generator of its own for each purpose, so that adding one never changes another's draws."""
-    return np.random.default_rng([settings.seed, *purpose.encode()])
 
 
 def _count(embedded: EmbeddedSource) -> RoleCounts:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from unveil.compare.api import ENGINES
 from unveil.errors import SettingError
 from unveil.images.identity import IdentityRule
@@ -73,6 +75,10 @@ class Settings:
     def store_folder(self) -> Path:
         """Where embeddings are kept for the next audit: as set, else UNVEIL_STORE, else beside the run."""
         return self.store or Path(os.environ.get("UNVEIL_STORE") or self.out.absolute().parent / "unveil-store")
+
+    def random(self, purpose: str) -> np.random.Generator:
+        """A generator of its own for each purpose, so that adding one never changes another's draws."""
+        return np.random.default_rng([self.seed, *purpose.encode()])
 
     def facts(self) -> dict[str, Any]:
         """The settings that decide the result, as they stand in the manifest; not where it is put or how fast."""

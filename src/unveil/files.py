@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -29,6 +30,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def sweep(folder: Path, older_than: float = 0.0) -> None:
+    """Removes temporary files that a killed writer left, if they are older than some seconds."""
+    limit = time.time() - older_than
+    for leftover in folder.rglob(".*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if leftover.stat().st_mtime <= limit:
+                leftover.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

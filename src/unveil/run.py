@@ -10,7 +10,7 @@ from typing import Any
 
 from unveil.compare import Checkpoint
 from unveil.errors import SettingError
-from unveil.files import write_bytes
+from unveil.files import sweep, write_bytes
 
 FORMAT = 1
 MARK = "unveil run"
@@ -39,6 +39,7 @@ class RunDirectory:
         elif path.exists() and any(path.iterdir()):
             raise SettingError(f"-o {path}: the folder is not empty and holds no audit; name a new one")
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(path)
         self.write_json("manifest.json", {"format": MARK, "version": FORMAT, "status": "running", "settings": facts})
 
     @staticmethod

@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import unit_rows
 from unveil.errors import StoreError
-from unveil.files import replacing
+from unveil.files import replacing, sweep
 from unveil.store import ShardRow, ShardStore, assemble
 
 ROWS = [ShardRow("d0"), ShardRow("d1", "decode", "truncated", "x"), ShardRow("d2")]
@@ -91,3 +91,13 @@ def test_a_file_is_replaced_at_once_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/.x.npy.abc.tmp").write_bytes(b"half")
+    (tmp_path / "a/x.npy").write_bytes(b"whole")
+    sweep(tmp_path, older_than=3600)
+    assert len(list((tmp_path / "a").iterdir())) == 2
+    sweep(tmp_path)
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.npy"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unveil import __version__
+from unveil.cli import options
+from unveil.cli.options import FailOn
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
@@ -32,14 +33,6 @@ Start with **unveil demo**: it needs no data. Then audit your own set:
 
 Everything stays on this machine: no command uses the network.""",
 )
-
-
-class FailOn(StrEnum):
-    """A verdict that ends the command with exit code 1; each includes the ones before it."""
-
-    leak = "leak"
-    candidates = "candidates"
-    inconclusive = "inconclusive"
 
 
 FAILING = {
@@ -64,100 +57,29 @@ def root(
     """Options that stand before a command."""
 
 
-IDENTITY_HELP = "Who is in a picture: auto, folder, prefix:_, regex:PATTERN, list:FILE, each or none."
-SOURCES, HOW, STATISTICS, WORK = "Pictures", "How pictures are read", "Statistics", "Work"
-
-
 @app.command()
 def audit(
-    synthetic: Annotated[
-        Path | None,
-        typer.Option(
-            help="The synthetic set: a folder, a zip, or a text file that lists pictures.", rich_help_panel=SOURCES
-        ),
-    ] = None,
-    training: Annotated[
-        Path | None,
-        typer.Option(help="Real pictures the generator was trained on, or part of them.", rich_help_panel=SOURCES),
-    ] = None,
-    control: Annotated[
-        Path | None,
-        typer.Option(
-            help="Real people of the same kind whom the generator never saw. Without them there are only candidates.",
-            rich_help_panel=SOURCES,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="RUN", help="Folder of this audit: report, tables, embeddings."),
-    ] = None,
-    settings_file: Annotated[
-        Path | None, typer.Option("--settings", help="A TOML file with any of these settings; flags win.")
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="A face recognition network (ONNX). Default: dlib's ResNet, which needs no download.",
-            rich_help_panel=HOW,
-        ),
-    ] = None,
-    aligned: Annotated[
-        str | None,
-        typer.Option(
-            help="Are the pictures face crops aligned already: auto, yes, no, or synthetic=yes,training=no.",
-            rich_help_panel=HOW,
-        ),
-    ] = None,
-    synthetic_identity: Annotated[str | None, typer.Option(help=IDENTITY_HELP, rich_help_panel=HOW)] = None,
-    training_identity: Annotated[str | None, typer.Option(help="The same for training.", rich_help_panel=HOW)] = None,
-    control_identity: Annotated[str | None, typer.Option(help="The same for control.", rich_help_panel=HOW)] = None,
-    follow_links: Annotated[
-        bool | None,
-        typer.Option("--follow-links", help="Follow links that leave a folder of pictures.", rich_help_panel=HOW),
-    ] = None,
-    q: Annotated[
-        float | None,
-        typer.Option(
-            help="False discovery rate at which people are listed. (default: 0.05)", rich_help_panel=STATISTICS
-        ),
-    ] = None,
-    fpir: Annotated[
-        float | None,
-        typer.Option(
-            help="Without a control set: share of real people above the line. (default: 0.01)",
-            rich_help_panel=STATISTICS,
-        ),
-    ] = None,
-    top_k: Annotated[
-        int | None,
-        typer.Option(help="Matches kept for each synthetic picture. (default: 10)", rich_help_panel=STATISTICS),
-    ] = None,
-    top_pairs: Annotated[
-        int | None, typer.Option(help="Closest pairs of all that are kept. (default: 100)", rich_help_panel=STATISTICS)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of every random draw. (default: 0)", rich_help_panel=STATISTICS)
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where embeddings are kept for the next audit. (default: $UNVEIL_STORE, or unveil-store beside RUN)",
-            rich_help_panel=WORK,
-        ),
-    ] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="Comparison engine: auto or reference; the result is the same.", rich_help_panel=WORK),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Threads that embed. (default: one a core)", rich_help_panel=WORK)
-    ] = None,
-    redact: Annotated[
-        bool, typer.Option("--redact", help="Also write a report and a document that show no face and no name.")
-    ] = False,
-    fail_on: Annotated[
-        FailOn | None, typer.Option(help="Exit with 1 for this verdict and the graver ones: a gate for pipelines.")
-    ] = None,
+    synthetic: options.Synthetic = None,
+    training: options.Training = None,
+    control: options.Control = None,
+    out: options.Out = None,
+    settings_file: options.SettingsFile = None,
+    model: options.Model = None,
+    aligned: options.Aligned = None,
+    synthetic_identity: options.SyntheticIdentity = None,
+    training_identity: options.TrainingIdentity = None,
+    control_identity: options.ControlIdentity = None,
+    follow_links: options.FollowLinks = None,
+    q: options.Q = None,
+    fpir: options.Fpir = None,
+    top_k: options.TopK = None,
+    top_pairs: options.TopPairs = None,
+    seed: options.Seed = None,
+    store: options.Store = None,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
+    redact: options.Redact = False,
+    fail_on: options.FailOnOption = None,
 ) -> None:
     """Audit a synthetic set for people of its training set.
 

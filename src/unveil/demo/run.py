@@ -32,7 +32,7 @@ def run_demo(
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise SettingError(f"{folder} is not empty and holds no demo; name another folder with -o")
     world = make_world(folder, seed)
-    run = folder / ("run" if model is None else f"run-{model.stem}")
+    run = folder / "-".join(["run", *([model.stem] if model else []), *([f"seed{seed}"] if seed else [])])
     result = audit(
         world.synthetic,
         world.training,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,15 @@ from unveil.stats.conformal import benjamini_hochberg, conformal_p, fewest_liste
 from unveil.stats.exposure import draw_pictures, exposures, matched_counts
 from unveil.stats.global_test import global_test
 from unveil.stats.hubs import person_codes
+from unveil.stats.hygiene import Check
 from unveil.stats.membership import FPRS, auc_estimate, roc, tpr_at_fpr
 from unveil.stats.tail import Tail, fit_tail
-from unveil.stats.verdict import Basis
+from unveil.stats.verdict import Basis, calibrated_verdict
+from unveil.steps.check import check_control
+from unveil.steps.comparer import Comparer
+from unveil.steps.findings import Findings
+from unveil.steps.prepare import find_overlap, split_control
+from unveil.steps.uncalibrated import candidates
 from unveil.types import Embedded, Exposure, Floats, Ints, Matches
 
 
@@ -35,6 +42,64 @@ class Compared:
         return exposures(
             self.pictures.people_or_ids, matches.best_query, matches.best_query_score, matches.best_query_cosine, rows
         )
+
+
+def judge(
+    synthetic: Embedded,
+    training: Embedded,
+    given_control: Embedded,
+    raw: Matches,
+    input_checks: Sequence[Check],
+    compare: Comparer,
+    settings: Settings,
+) -> Findings:
+    """The audit with a control set, from the raw matches of synthetic with training pictures to a verdict."""
+    overlap = find_overlap(training, given_control, compare, settings.random("overlap"))
+    control, cohort = split_control(given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"))
+    on_synthetic, on_training, on_control = (cohort.correction(x) for x in (synthetic, training, control))
+    checks = (
+        *input_checks,
+        *check_control(overlap, len(set(control.people_or_ids)), -2 * on_training, -2 * on_control),
+    )
+    kept = {"top_k": settings.top_k, "top_pairs": settings.top_pairs}
+    corrected = compare(
+        "synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training, **kept
+    )
+    if not len(control):
+        people, identities = candidates(synthetic, training, corrected, None)
+        return Findings("inconclusive", (), checks, people, identities, corrected)
+
+    calibration, people, identities = calibrate(
+        synthetic,
+        on_synthetic,
+        Compared(training, on_training, raw, corrected),
+        Compared(
+            control,
+            on_control,
+            compare("synthetic with control", synthetic, control),
+            compare("synthetic with control, hub-corrected", synthetic, control, on_synthetic, on_control, **kept),
+        ),
+        settings,
+        settings.random("calibration"),
+    )
+    verdict, rests_on = calibrated_verdict(
+        checks,
+        calibration.global_test.p_value,
+        settings.global_level,
+        sum("counted" in p.listed_by for p in people),
+        sum("modelled tail" in p.listed_by for p in people),
+        sum(i.listed for i in identities),
+    )
+    return Findings(
+        verdict,
+        rests_on,
+        checks,
+        people,
+        identities,
+        corrected,
+        calibration=calibration,
+        control_pairs=len(synthetic) * len(control),
+    )
 
 
 def calibrate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from unveil.compare import best_of_others
@@ -9,9 +11,34 @@ from unveil.config import Settings
 from unveil.result import CandidateLine, IdentityFinding, PersonFinding
 from unveil.stats.exposure import exposures
 from unveil.stats.hubs import person_codes
+from unveil.stats.hygiene import Check
 from unveil.stats.search import fpir_threshold
-from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, one_picture_each
+from unveil.stats.verdict import uncalibrated_verdict
+from unveil.steps.comparer import Comparer
+from unveil.steps.findings import Findings
+from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, cohort_of_training, one_picture_each
 from unveil.types import Embedded, Floats, Matches
+
+
+def judge(
+    synthetic: Embedded, training: Embedded, checks: Sequence[Check], compare: Comparer, settings: Settings
+) -> Findings:
+    """The audit without a control set: the training people themselves are the cohort and the null."""
+    cohort = cohort_of_training(training, settings.random("cohort"))
+    on_synthetic, on_training = cohort.correction(synthetic, skip_best=True), cohort.correction(training)
+    corrected = compare(
+        "synthetic with training, hub-corrected",
+        synthetic,
+        training,
+        on_synthetic,
+        on_training,
+        top_k=settings.top_k,
+        top_pairs=settings.top_pairs,
+    )
+    line = candidate_line(corrected, training, on_training, cohort, settings, settings.random("line"))
+    people, identities = candidates(synthetic, training, corrected, line)
+    verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
+    return Findings(verdict, rests_on, tuple(checks), people, identities, corrected, line=line)
 
 
 def candidate_line(

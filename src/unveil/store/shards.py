@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from unveil.errors import Stage, StoreError
-from unveil.files import replacing, write_bytes
+from unveil.files import replacing, sweep, write_bytes
 from unveil.types import Vectors
 
 FORMAT = 1
@@ -56,6 +56,8 @@ class ShardStore:
         self._folder = root / recipe[:24]
         self.recipe = recipe
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Others may be writing here now; nothing takes a day.
+        sweep(self._folder, older_than=86400)
         if not (root / "README.txt").exists():
             write_bytes(root / "README.txt", README.encode())
 

@@ -1,0 +1,110 @@
+"""The options of `unveil audit`, in the order of its help."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SOURCES, HOW, STATISTICS, WORK = "Pictures", "How pictures are read", "Statistics", "Work"
+
+
+class FailOn(StrEnum):
+    """A verdict that ends the command with exit code 1; each includes the ones before it."""
+
+    leak = "leak"
+    candidates = "candidates"
+    inconclusive = "inconclusive"
+
+
+Synthetic = Annotated[
+    Path | None,
+    typer.Option(
+        help="The synthetic set: a folder, a zip, or a text file that lists pictures.", rich_help_panel=SOURCES
+    ),
+]
+Training = Annotated[
+    Path | None,
+    typer.Option(help="Real pictures the generator was trained on, or part of them.", rich_help_panel=SOURCES),
+]
+Control = Annotated[
+    Path | None,
+    typer.Option(
+        help="Real people of the same kind whom the generator never saw. Without them there are only candidates.",
+        rich_help_panel=SOURCES,
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="RUN", help="Folder of this audit: report, tables, embeddings."),
+]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="A TOML file with any of these settings; flags win.")
+]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        help="A face recognition network (ONNX). Default: dlib's ResNet, which needs no download.",
+        rich_help_panel=HOW,
+    ),
+]
+Aligned = Annotated[
+    str | None,
+    typer.Option(
+        help="Are the pictures face crops aligned already: auto, yes, no, or synthetic=yes,training=no.",
+        rich_help_panel=HOW,
+    ),
+]
+SyntheticIdentity = Annotated[
+    str | None,
+    typer.Option(
+        help="Who is in a picture: auto, folder, prefix:_, regex:PATTERN, list:FILE, each or none.",
+        rich_help_panel=HOW,
+    ),
+]
+TrainingIdentity = Annotated[str | None, typer.Option(help="The same for training.", rich_help_panel=HOW)]
+ControlIdentity = Annotated[str | None, typer.Option(help="The same for control.", rich_help_panel=HOW)]
+FollowLinks = Annotated[
+    bool | None,
+    typer.Option("--follow-links", help="Follow links that leave a folder of pictures.", rich_help_panel=HOW),
+]
+Q = Annotated[
+    float | None,
+    typer.Option(help="False discovery rate at which people are listed. (default: 0.05)", rich_help_panel=STATISTICS),
+]
+Fpir = Annotated[
+    float | None,
+    typer.Option(
+        help="Without a control set: share of real people above the line. (default: 0.01)", rich_help_panel=STATISTICS
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(help="Matches kept for each synthetic picture. (default: 10)", rich_help_panel=STATISTICS),
+]
+TopPairs = Annotated[
+    int | None,
+    typer.Option(help="Closest pairs of all that are kept. (default: 100)", rich_help_panel=STATISTICS),
+]
+Seed = Annotated[int | None, typer.Option(help="Of every random draw. (default: 0)", rich_help_panel=STATISTICS)]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where embeddings are kept for the next audit. (default: $UNVEIL_STORE, or unveil-store beside RUN)",
+        rich_help_panel=WORK,
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(help="Comparison engine: auto or reference; the result is the same.", rich_help_panel=WORK),
+]
+Workers = Annotated[int | None, typer.Option(help="Threads that embed. (default: one a core)", rich_help_panel=WORK)]
+Redact = Annotated[
+    bool, typer.Option("--redact", help="Also write a report and a document that show no face and no name.")
+]
+FailOnOption = Annotated[
+    FailOn | None,
+    typer.Option("--fail-on", help="Exit with 1 for this verdict and the graver ones: a gate for pipelines."),
+]

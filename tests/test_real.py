@@ -1,0 +1,78 @@
+"""Real faces and real networks, where they are: what drawn faces cannot show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import unveil
+from tests.builders import SHARED, encoded, needs_real_data, write
+from unveil.channels import FaceChannel
+from unveil.images import decode_rgb, open_source
+from unveil.steps.embed import decide_alignment
+
+pytestmark = [pytest.mark.real, needs_real_data]
+
+LFW = SHARED / "lfw/lfw_aligned112.zip"
+PHOTOGRAPHS = SHARED / "lfw/lfw_raw250.zip"
+STYLEGAN2 = SHARED / "stylegan2/hardfake_stylegan2_300px.zip"
+FFHQ = SHARED / "ffhq600/ffhq600_256px_q92.zip"
+MBF = SHARED / "models/w600k_mbf/w600k_mbf_dequant_fp32.onnx"
+
+
+@pytest.mark.parametrize(("path", "key"), [(LFW, "112"), (PHOTOGRAPHS, "none"), (STYLEGAN2, "none"), (FFHQ, "none")])
+def test_aligned_sets_are_recognised(path: Path, key: str) -> None:
+    assert decide_alignment(open_source(path), "auto").key == key
+
+
+def test_photographs_and_their_aligned_crops_give_one_embedding() -> None:
+    """The same picture, detected and aligned here or cropped by others."""
+    channel = FaceChannel(MBF)
+    crops, photographs = open_source(LFW), open_source(PHOTOGRAPHS)
+    aligned = {record.id: record for record in crops.records}
+    both = [record for record in photographs.records if record.id in aligned][:60]
+    ours = channel.embed(np.stack([channel.crop(decode_rgb(photographs.read(r)), aligned=False) for r in both]))
+    theirs = channel.embed(np.stack([decode_rgb(crops.read(aligned[r.id])) for r in both]))
+    cosine = (ours * theirs).sum(1)
+    assert np.median(cosine) > 0.9 and (cosine > 0.7).mean() > 0.95
+
+
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """500 training and 800 control people of LFW, a picture each; StyleGAN2 faces and 20 of the training people."""
+    folder = tmp_path_factory.mktemp("lfw")
+    source = open_source(LFW)
+    first = {record.person: record for record in reversed(source.records)}
+    people = list(np.random.default_rng(4).permutation(sorted(str(p) for p in first)))[:1300]
+    for i, person in enumerate(people):
+        record = first[person]
+        write(folder / ("training" if i < 500 else "control") / record.id, source.read(record))
+    faces = open_source(STYLEGAN2)
+    for record in faces.records[:300]:
+        write(folder / "synthetic" / record.id, faces.read(record))
+    for person in people[:20]:
+        picture = decode_rgb(source.read(first[person]))
+        write(folder / "synthetic" / f"planted_{person}.jpg", encoded(picture, "JPEG", quality=40))
+    return folder, people[:20]
+
+
+def test_re_encoded_people_are_found_among_real_ones(halves: tuple[Path, list[str]], tmp_path: Path) -> None:
+    folder, planted = halves
+    result = unveil.audit(
+        folder / "synthetic", folder / "training", folder / "control", out=tmp_path / "run", model=MBF
+    )
+    assert result.verdict == "leak found"
+    listed = {p.person for p in result.people if "modelled tail" in p.listed_by}
+    assert len(listed & set(planted)) >= 18
+    assert len(listed - set(planted)) <= 2
+    assert result.calibration is not None and result.calibration.global_test.p_value < 0.01
+    assert result.model["licence"].startswith("InsightFace")
+
+
+def test_a_control_set_of_another_kind_gives_no_verdict(tmp_path: Path) -> None:
+    result = unveil.audit(STYLEGAN2, FFHQ, PHOTOGRAPHS, out=tmp_path / "run")
+    assert result.verdict == "inconclusive" and "same source" in result.headline
+    assert not result.listed_people
+    assert result.counts["training"].images == 600 == result.counts["training"].embedded
