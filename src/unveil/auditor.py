@@ -109,6 +109,7 @@ def _result(
             found.line,
             found.checks,
             settings,
+            identities_are="pictures" if counts["synthetic"].unlabelled else "identities",
         ),
         rests_on=found.rests_on,
         counts=counts,

@@ -20,8 +20,10 @@ def headline(
     line: CandidateLine | None,
     checks: Sequence[Check],
     settings: Settings,
+    *,
+    identities_are: str = "identities",
 ) -> str:
-    """The verdict in a sentence or two."""
+    """The verdict in a sentence or two; ``identities_are`` pictures when the synthetic set has no labels."""
     n_people = len(people)
     if verdict == "inconclusive":
         failed = [c for c in checks if c.status == "fail"]
@@ -64,7 +66,7 @@ def headline(
         p = calibration.global_test.p_value
         parts.append(f"training people fill the closest ranks far beyond chance (p {number(p)})")
     if leaking:
-        parts.append(f"{leaking} of {len(identities)} synthetic identities copy training people")
+        parts.append(f"{leaking} of {len(identities)} synthetic {identities_are} point to training people")
     told = "; ".join(parts)
     return told[:1].upper() + told[1:] + "."
 

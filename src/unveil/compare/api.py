@@ -17,7 +17,7 @@ Vectors = npt.NDArray[np.floating]
 ENGINES = ("auto", "reference")
 # Stored as float16 or float32, a unit vector's norm strays at most this far from 1.
 NORM_TOLERANCE = 5e-3
-CHECK_ROWS = 65536
+CHECK_ROWS = 8192
 
 
 def compare_all(

@@ -44,7 +44,8 @@ class Source(ABC):
         for id, key in ordered:
             seen[id] = count = seen.get(id, 0) + 1
             person = labels.get(id) if labels is not None else self.rule.person(id)
-            self.records.append(ImageRecord(id if count == 1 else f"{id}~{count}", person, key))
+            name = None if person is None else printable(person)
+            self.records.append(ImageRecord(id if count == 1 else f"{id}~{count}", name, key))
 
 
 def printable(name: str) -> str:

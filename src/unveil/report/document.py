@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from unveil.result import AuditResult, Calibration
+from unveil.result import AuditResult, Calibration, IdentityFinding
 from unveil.types import Estimate
 
 SCHEMA_VERSION = 1
 # More than any figure deserves, fewer than BLAS libraries agree on.
 DIGITS = 9
+# Identities in the document; identities.parquet holds them all.
+MOST_IDENTITIES = 10_000
 
 
 def schema() -> dict[str, Any]:
@@ -42,7 +44,8 @@ def document(result: AuditResult) -> dict[str, Any]:
             "resolution": None if calibration is None else _resolution(calibration),
             "candidate_line": None if result.candidate_line is None else asdict(result.candidate_line),
             "people": [asdict(p) for p in result.people],
-            "synthetic_identities": [asdict(i) for i in result.identities],
+            "n_synthetic_identities": len(result.identities),
+            "synthetic_identities": [asdict(i) for i in _foremost(result.identities)],
             "membership": None if calibration is None else _membership(calibration),
             "top_pairs": [asdict(p) for p in result.top_pairs],
             "top_pairs_corrected": [asdict(p) for p in result.top_pairs_corrected],
@@ -55,6 +58,11 @@ def document(result: AuditResult) -> dict[str, Any]:
         }
     )
     return plain
+
+
+def _foremost(identities: tuple[IdentityFinding, ...]) -> list[IdentityFinding]:
+    """All that are listed, and the foremost others: a set without labels has as many identities as pictures."""
+    return [i for rank, i in enumerate(identities) if i.listed or rank < MOST_IDENTITIES]
 
 
 def _resolution(calibration: Calibration) -> dict[str, Any]:

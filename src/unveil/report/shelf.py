@@ -22,7 +22,7 @@ class PictureShelf:
     def __init__(self, sources: dict[Role, Source], wanted: dict[Role, Iterable[str]]) -> None:
         self._sources = sources
         self._records = {
-            role: {record.id: record for record in sources[role].records if record.id in set(ids)}
+            role: {record.id: record for record in sources[role].records if record.id in ids}
             for role, ids in ((role, frozenset(ids)) for role, ids in wanted.items())
         }
 
