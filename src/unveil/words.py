@@ -30,7 +30,7 @@ def headline(
         if failed:
             return "No verdict can be given: " + "; ".join(c.message for c in failed) + "."
         return (
-            "No verdict can be given: without a control set and without at least 100 labelled training people nothing "
+            "No verdict can be given: without a control set and without at least 125 labelled training people nothing "
             "says how close chance comes; the ranked pairs are uncalibrated. Give real people the generator never saw "
             "with --control, or at least say who is who with --training-identity (`each`: every picture is another "
             "person)."
@@ -122,7 +122,7 @@ def limits(
         said.append("Nothing is calibrated: a close pair may be chance, a hub, or the same person.")
     else:
         said.append(
-            f"The line is the closeness that real people reach with other training people in {settings.fpir:.1%} of "
+            f"The line is the closeness that real people reach with other training people in {line.fpir:.1%} of "
             f"{line.n_searches} searches. Synthetic pictures may differ from real ones in other ways than leaking."
         )
     rejected = sum(c.rejected for c in counts.values())

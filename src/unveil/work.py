@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from unveil.channels import Channel
 from unveil.channels.alignment import Alignment
 from unveil.errors import PictureError, SourceError
 from unveil.images import Source, decode_rgb
-from unveil.store import Shard, ShardRow, ShardStore
+from unveil.store import ShardRow, ShardStore
 from unveil.types import ImageRecord, Vectors
 
 PARTITION = 512  # pictures a shard: small enough that a kill costs seconds
@@ -26,6 +27,15 @@ def recipe(channel: Channel, alignment: Alignment) -> str:
     return hashlib.sha256(f"{channel.model_id} aligned={alignment.key}".encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Partition:
+    """What became of some records of a source: a row each, and the key of the shard with the vectors."""
+
+    key: str
+    rows: tuple[ShardRow, ...]
+    reused: bool
+
+
 def embed_partition(
     source: Source,
     records: Sequence[ImageRecord],
@@ -34,30 +44,46 @@ def embed_partition(
     alignment: Alignment,
     store: ShardStore,
     stop: threading.Event,
-) -> tuple[Shard, bool]:
-    """The shard of these records, and whether it was there already.
+) -> Partition:
+    """Embeds records into a shard, unless the store has it already.
 
-    Every record becomes a row of the shard: embedded, or rejected with stage and reason. Ends with CancelledError when
-    ``stop`` is set.
+    Every record becomes a row: embedded, or rejected with stage and reason. Files that cannot be read are no part of
+    the shard, which is about picture bytes alone. Ends with CancelledError when ``stop`` is set.
     """
     kept: dict[int, bytes] = {}
     room = KEPT_BYTES
-    rows: list[ShardRow] = []
+    digests: dict[int, str] = {}
+    unread: dict[int, ShardRow] = {}
     for i, record in enumerate(records):
         _go_on(stop)
         try:
             data = source.read(record)
         except PictureError as error:
-            rows.append(ShardRow(f"unreadable: {error.reason}", error.stage, error.reason, error.detail))
+            unread[i] = ShardRow("", error.stage, error.reason, error.detail)
             continue
-        rows.append(ShardRow(hashlib.sha256(data).hexdigest()))
+        digests[i] = hashlib.sha256(data).hexdigest()
         if len(data) <= room:
             kept[i] = data
             room -= len(data)
-    found = store.get(store.key(row.digest for row in rows))
-    if found is not None:
-        return found, True
 
+    def pictures() -> Iterator[bytes]:
+        for i, digest in digests.items():
+            _go_on(stop)
+            yield kept.pop(i) if i in kept else _read_again(source, records[i], digest)
+
+    found = store.get(store.key(digests.values()))
+    shard = found or store.put(*embed_pictures(digests.values(), pictures(), channel, alignment))
+    of_picture = dict(zip(digests, shard.rows, strict=True))
+    return Partition(
+        shard.key, tuple(unread[i] if i in unread else of_picture[i] for i in range(len(records))), found is not None
+    )
+
+
+def embed_pictures(
+    digests: Iterable[str], pictures: Iterable[bytes], channel: Channel, alignment: Alignment
+) -> tuple[list[ShardRow], Vectors]:
+    """A row for each picture, and the vectors (n, D) of those that were embedded."""
+    rows: list[ShardRow] = []
     vectors: list[Vectors] = []
     waiting: list[int] = []
     crops: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = []
@@ -74,23 +100,19 @@ def embed_partition(
         waiting.clear()
         crops.clear()
 
-    for i, record in enumerate(records):
-        _go_on(stop)
-        if rows[i].stage is not None:
-            continue
-        data = kept.pop(i, b"") or _read_again(source, record, rows[i].digest)
+    for digest, data in zip(digests, pictures, strict=True):
         try:
             picture = decode_rgb(data)
             crops.append(channel.crop(picture, alignment.covers(picture)))
         except PictureError as error:
-            rows[i] = ShardRow(rows[i].digest, error.stage, error.reason, error.detail)
+            rows.append(ShardRow(digest, error.stage, error.reason, error.detail))
         else:
-            waiting.append(i)
+            waiting.append(len(rows))
+            rows.append(ShardRow(digest))
             if len(crops) == BATCH:
                 flush()
     flush()
-    block = np.concatenate([np.zeros((0, channel.dimension), np.float32), *vectors])
-    return store.put(rows, block), False
+    return rows, np.concatenate([np.zeros((0, channel.dimension), np.float32), *vectors])
 
 
 def _go_on(stop: threading.Event) -> None:

@@ -129,9 +129,11 @@ def test_closeness_and_hubs() -> None:
 
 def test_lines_by_hand() -> None:
     others = np.arange(100.0)
-    line, above = fpir_threshold(others, 0.05)
-    assert (line, above) == (94.0, 5)
-    assert fpir_threshold(np.ones(10), 0.01) == (1.0, 0)
+    assert fpir_threshold(others, 0.05) == (95.0, 5 / 101)
+    assert fpir_threshold(np.ones(10), 0.01) == (1.0, 1 / 11)
+    rng = np.random.default_rng(0)
+    passed = [rng.normal() > fpir_threshold(rng.normal(size=199), 0.05)[0] for _ in range(4000)]
+    assert np.mean(passed) == pytest.approx(0.05, abs=0.011)
     exponential = -np.log(np.linspace(1, 0.0005, 2000))
     # One expected false removal in N searches of an exponential tail lies at log(N).
     assert same_person_line(exponential, 10_000, expected=1) == pytest.approx(np.log(10_000), rel=0.02)

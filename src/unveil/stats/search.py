@@ -7,15 +7,15 @@ import numpy as np
 from unveil.types import Floats
 
 
-def fpir_threshold(other_scores: Floats, fpir: float) -> tuple[float, int]:
-    """The line that at most a share ``fpir`` of non-mated searches reach, and how many do: FPIR of ISO/IEC 19795-1.
+def fpir_threshold(other_scores: Floats, fpir: float) -> tuple[float, float]:
+    """The line that a new non-mated search passes with probability at most ``fpir``, and that probability.
 
-    ``other_scores`` (N,) are the best scores of real people among other people. A score above the line is a candidate.
+    FPIR as in ISO/IEC 19795-1. ``other_scores`` (N,) are the best scores of real people among other people, taken to be
+    exchangeable with the new one: above the k-th largest lies a new one with probability k / (N + 1). Below
+    ``1 / (N + 1)`` no line can be had, and the highest score is it.
     """
-    allowed = int(np.floor(fpir * len(other_scores) + 1e-9))
-    ordered = np.sort(other_scores)[::-1]
-    line = float(ordered[min(allowed, len(ordered) - 1)])
-    return line, int((other_scores > line).sum())
+    k = max(1, int(np.floor(fpir * (len(other_scores) + 1) + 1e-9)))
+    return float(np.sort(other_scores)[-k]), k / (len(other_scores) + 1)
 
 
 def same_person_line(other_scores: Floats, n_searches: int, expected: float = 0.5) -> float:

@@ -22,7 +22,7 @@ from unveil.stats.verdict import Basis, calibrated_verdict
 from unveil.steps.check import check_control
 from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings
-from unveil.steps.prepare import find_overlap, split_control
+from unveil.steps.prepare import find_overlap, split_off_cohort
 from unveil.steps.uncalibrated import candidates
 from unveil.types import Embedded, Exposure, Floats, Ints, Matches
 
@@ -55,15 +55,22 @@ def judge(
 ) -> Findings:
     """The audit with a control set, from the raw matches of synthetic with training pictures to a verdict."""
     overlap = find_overlap(training, given_control, compare, settings.random("overlap"))
-    control, cohort = split_control(given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"))
+    control, cohort = split_off_cohort(
+        given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort")
+    )
     on_synthetic, on_training, on_control = (cohort.correction(x) for x in (synthetic, training, control))
     checks = (
         *input_checks,
         *check_control(overlap, len(set(control.people_or_ids)), -2 * on_training, -2 * on_control),
     )
-    kept = {"top_k": settings.top_k, "top_pairs": settings.top_pairs}
     corrected = compare(
-        "synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training, **kept
+        "synthetic with training, hub-corrected",
+        synthetic,
+        training,
+        on_synthetic,
+        on_training,
+        top_k=settings.top_k,
+        top_pairs=settings.top_pairs,
     )
     if not len(control):
         people, identities = candidates(synthetic, training, corrected, None)
@@ -77,7 +84,14 @@ def judge(
             control,
             on_control,
             compare("synthetic with control", synthetic, control),
-            compare("synthetic with control, hub-corrected", synthetic, control, on_synthetic, on_control, **kept),
+            compare(
+                "synthetic with control, hub-corrected",
+                synthetic,
+                control,
+                on_synthetic,
+                on_control,
+                top_k=settings.top_k,
+            ),
         ),
         settings,
         settings.random("calibration"),

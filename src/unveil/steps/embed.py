@@ -76,11 +76,11 @@ def embed_source(
     keys: list[str] = []
     rows: list[ShardRow] = []
     reused = 0
-    for shard, was_there in map_ordered(work, partitions, workers or cores(), stop):
-        keys.append(shard.key)
-        rows.extend(shard.rows)
-        reused += was_there
-        progress.advance(len(shard.rows))
+    for partition in map_ordered(work, partitions, workers or cores(), stop):
+        keys.append(partition.key)
+        rows.extend(partition.rows)
+        reused += partition.reused
+        progress.advance(len(partition.rows))
     if reused:
         progress.say(f"{label}: {reused} of {len(keys)} shards were in {store_folder} already")
     vectors = assemble(
@@ -130,7 +130,7 @@ def _collect(
     rejects: list[Reject] = []
     seal = hashlib.sha256()
     for record, row in zip(source.records, rows, strict=True):
-        seal.update(f"{record.id}\0{record.person}\0{row.digest}\n".encode())
+        seal.update(f"{record.id}\0{record.person}\0{row.digest or row.reason}\n".encode())
         if row.stage is None:
             good.append((record, row.digest))
         else:

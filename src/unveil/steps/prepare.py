@@ -16,8 +16,8 @@ from unveil.types import Embedded, Floats, Ints
 # Real people searched for among other real people; enough for a line at an FPIR of 1 in 1000.
 MOST_PROBES = 2000
 FEWEST_PROBES = 100
-# Largest cohort without a control set; with one, its size is a share of the control people.
-MOST_COHORT_PEOPLE = 1000
+# A larger cohort would cost comparisons and change nothing: ten neighbours are looked at.
+MOST_COHORT_PEOPLE = 5000
 
 
 def one_picture_each(people: tuple[str, ...], rng: np.random.Generator, most: int | None = None) -> Ints:
@@ -88,19 +88,17 @@ class Cohort:
         return -closeness(cosine[:, skip : min(n_others, NEIGHBOURS + skip)]) / 2
 
 
-def split_control(control: Embedded, share: float, rng: np.random.Generator) -> tuple[Embedded, Cohort]:
-    """Control people split at random: decoys, and a ``share`` whose pictures (one each) are the cohort."""
-    names, codes = person_codes(control.people_or_ids)
-    n_cohort = max(1, round(share * len(names)))
+def split_off_cohort(real: Embedded, share: float, rng: np.random.Generator) -> tuple[Embedded, Cohort]:
+    """Real people split at random: those left, and a ``share`` whose pictures (one each) are the cohort.
+
+    Nobody may be both: someone who is compared must not take part in the correction of the other side's scores.
+    """
+    names, codes = person_codes(real.people_or_ids)
+    n_cohort = min(MOST_COHORT_PEOPLE, max(1, round(share * len(names))))
     in_cohort = np.zeros(len(names), np.bool_)
     in_cohort[rng.permutation(len(names))[:n_cohort]] = True
-    pictures = control.take(np.flatnonzero(in_cohort[codes]))
+    pictures = real.take(np.flatnonzero(in_cohort[codes]))
     return (
-        control.take(np.flatnonzero(~in_cohort[codes])),
+        real.take(np.flatnonzero(~in_cohort[codes])),
         Cohort(pictures.take(one_picture_each(pictures.people_or_ids, rng))),
     )
-
-
-def cohort_of_training(training: Embedded, rng: np.random.Generator) -> Cohort:
-    """The cohort when there is no control set: training people themselves."""
-    return Cohort(training.take(one_picture_each(training.people_or_ids, rng, MOST_COHORT_PEOPLE)))

@@ -16,15 +16,15 @@ from unveil.stats.search import fpir_threshold
 from unveil.stats.verdict import uncalibrated_verdict
 from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings
-from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, cohort_of_training, one_picture_each
+from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, one_picture_each, split_off_cohort
 from unveil.types import Embedded, Floats, Matches
 
 
 def judge(
     synthetic: Embedded, training: Embedded, checks: Sequence[Check], compare: Comparer, settings: Settings
 ) -> Findings:
-    """The audit without a control set: the training people themselves are the cohort and the null."""
-    cohort = cohort_of_training(training, settings.random("cohort"))
+    """The audit without a control set: training people are the cohort, and other ones of them the null."""
+    others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"))
     on_synthetic, on_training = cohort.correction(synthetic, skip_best=True), cohort.correction(training)
     corrected = compare(
         "synthetic with training, hub-corrected",
@@ -35,7 +35,7 @@ def judge(
         top_k=settings.top_k,
         top_pairs=settings.top_pairs,
     )
-    line = candidate_line(corrected, training, on_training, cohort, settings, settings.random("line"))
+    line = candidate_line(corrected, others, training, on_training, cohort, settings)
     people, identities = candidates(synthetic, training, corrected, line)
     verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
     return Findings(verdict, rests_on, tuple(checks), people, identities, corrected, line=line)
@@ -43,30 +43,31 @@ def judge(
 
 def candidate_line(
     synthetic: Matches,
+    not_in_cohort: Embedded,
     training: Embedded,
     correction: Floats,
     cohort: Cohort,
     settings: Settings,
-    rng: np.random.Generator,
 ) -> CandidateLine | None:
     """The score that a real person reaches against *other* training people with probability ``fpir`` a search.
 
-    None when the training set has no person labels, or too few people: then nothing says which pictures are of others.
+    Searches are made for training people outside the cohort, as synthetic pictures are. None when the training set has
+    no person labels, or too few people: then nothing says which pictures are of others.
     """
     if all(person is None for person in training.people):
         return None
-    rows = one_picture_each(training.people_or_ids, rng, MOST_PROBES)
+    rows = one_picture_each(not_in_cohort.people_or_ids, settings.random("line"), MOST_PROBES)
     if len(rows) < FEWEST_PROBES:
         return None
-    probes = training.take(rows)
+    probes = not_in_cohort.take(rows)
     # As for synthetic pictures: the best match does not count towards a probe's own closeness.
     own = cohort.correction(probes, skip_best=True)
     _, others = best_of_others(
         probes.vectors, probes.people_or_ids, training.vectors, training.people_or_ids, own, correction
     )
-    line, _ = fpir_threshold(others, settings.fpir)
+    line, fpir = fpir_threshold(others, settings.fpir)
     best = synthetic.score[:, 0]
-    return CandidateLine(line, settings.fpir, len(others), int((best > line).sum()), settings.fpir * len(best))
+    return CandidateLine(line, fpir, len(others), int((best > line).sum()), fpir * len(best))
 
 
 def candidates(

@@ -1,0 +1,153 @@
+"""Cohort, overlap, candidates and calibration on vectors whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unveil.compare import compare_all, exact_cosine
+from unveil.config import Settings
+from unveil.progress import Silent
+from unveil.run import RunDirectory
+from unveil.steps import calibrated, uncalibrated
+from unveil.steps.comparer import Comparer
+from unveil.steps.prepare import Cohort, find_overlap, one_picture_each, split_off_cohort
+from unveil.types import Embedded, Vectors
+
+DIMENSION = 64
+
+
+def embedded(vectors: Vectors, prefix: str, people: list[str] | None = None) -> Embedded:
+    n = len(vectors)
+    ids = tuple(f"{prefix}{i}" for i in range(n))
+    return Embedded(ids, tuple(people) if people else (None,) * n, tuple(f"sha-{i}" for i in ids), vectors, "model")
+
+
+def unit(x: np.ndarray) -> Vectors:
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
+
+
+def crowd(rng: np.random.Generator, n: int, pull: float = 0.5) -> np.ndarray:
+    """Faces that share a direction: the closer one lies to it, the more it is everybody's neighbour."""
+    common = np.eye(1, DIMENSION)
+    return np.asarray(pull * common + rng.normal(size=(n, DIMENSION)) / np.sqrt(DIMENSION))
+
+
+@pytest.fixture
+def compare(tmp_path: Path) -> Comparer:
+    return Comparer(RunDirectory(tmp_path / "run", {}), "reference", Silent())
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "s", tmp_path / "t", tmp_path / "o")
+
+
+def test_correction_is_half_the_mean_of_the_ten_closest_others() -> None:
+    rng = np.random.default_rng(0)
+    cohort = embedded(unit(crowd(rng, 40)), "c", [f"p{i}" for i in range(40)])
+    pictures = embedded(unit(crowd(rng, 30)), "x", [f"p{i}" for i in range(20)] + [f"q{i}" for i in range(10)])
+    for skip in (False, True):
+        fast = Cohort(cohort).correction(pictures, skip_best=skip)
+        for i in range(30):
+            others = [j for j in range(40) if cohort.people[j] != pictures.people[i]]
+            cosine = exact_cosine(pictures.vectors, cohort.vectors, np.full(len(others), i), np.array(others))
+            ranked = np.sort(cosine)[::-1][int(skip) :][:10]
+            assert fast[i] == pytest.approx(-ranked.mean() / 2, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_small_cohorts(n: int) -> None:
+    rng = np.random.default_rng(0)
+    cohort = Cohort(embedded(unit(crowd(rng, n)) if n else np.zeros((0, DIMENSION), np.float32), "c"))
+    assert np.isfinite(cohort.correction(embedded(unit(crowd(rng, 7)), "x"))).all()
+
+
+def test_hubs_fill_the_raw_ranking_and_not_the_corrected_one() -> None:
+    """Five training pictures close to everybody, and one true copy: raw cosine ranks hubs first."""
+    rng = np.random.default_rng(1)
+    training, synthetic = crowd(rng, 300), crowd(rng, 300)
+    training[:5] = crowd(rng, 5, pull=4)
+    synthetic[7] = training[100] + rng.normal(size=DIMENSION) * 0.095
+    t, s = embedded(unit(training), "t"), embedded(unit(synthetic), "s")
+    cohort = Cohort(embedded(unit(crowd(rng, 100)), "c"))
+    raw = compare_all(s.vectors, t.vectors, top_pairs=20)
+    corrected = compare_all(
+        s.vectors, t.vectors, top_pairs=20, query_offset=cohort.correction(s), gallery_offset=cohort.correction(t)
+    )
+    assert (raw.top_pairs[:, 1] < 5).mean() > 0.7
+    assert corrected.top_pairs[0].tolist() == [7, 100]
+    assert (corrected.top_pairs[:, 1] < 5).mean() < 0.3
+
+
+def test_overlap_finds_the_same_people_and_few_others(compare: Comparer) -> None:
+    rng = np.random.default_rng(2)
+    training, control = crowd(rng, 500), crowd(rng, 400)
+    control[:20] = training[:20] + rng.normal(size=(20, DIMENSION)) * 0.03
+    found = find_overlap(embedded(unit(training), "t"), embedded(unit(control), "c"), compare, rng)
+    taken = set(range(400)) - set(found.keep.tolist())
+    assert set(range(20)) <= taken and len(taken) <= 23
+    assert found.n_people == len(taken) and found.line is not None
+
+
+def test_overlap_by_identical_bytes_needs_no_line(compare: Comparer) -> None:
+    rng = np.random.default_rng(3)
+    training, control = embedded(unit(crowd(rng, 30)), "x"), embedded(unit(crowd(rng, 60)), "x")
+    found = find_overlap(training, control, compare, rng)
+    assert found.line is None and found.keep.tolist() == list(range(30, 60))
+
+
+def test_control_people_are_split_and_never_both() -> None:
+    rng = np.random.default_rng(4)
+    control = embedded(unit(crowd(rng, 300)), "c", [f"p{i % 100}" for i in range(300)])
+    decoys, cohort = split_off_cohort(control, 0.2, rng)
+    assert len(set(decoys.people)) == 80 and len(cohort.pictures) == len(set(cohort.pictures.people)) == 20
+    assert not set(decoys.people) & set(cohort.pictures.people)
+    rows = one_picture_each(control.people_or_ids, rng, most=30)
+    assert len(rows) == len({control.people[i] for i in rows}) == 30
+
+
+def leaking_world(rng: np.random.Generator, leaks: int) -> tuple[Embedded, Embedded, Embedded]:
+    training, control, synthetic = crowd(rng, 400), crowd(rng, 400), crowd(rng, 300)
+    synthetic[:leaks] = training[:leaks] + rng.normal(size=(leaks, DIMENSION)) * 0.05
+    return (
+        embedded(unit(synthetic), "s"),
+        embedded(unit(training), "t", [f"p{i}" for i in range(400)]),
+        embedded(unit(control), "c"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("leaks", "bases"), [(60, {"global test", "counted", "modelled tail", "identities"}), (3, {"modelled tail"})]
+)
+def test_many_leaks_are_counted_and_a_few_need_the_tail(
+    compare: Comparer, settings: Settings, leaks: int, bases: set[str]
+) -> None:
+    synthetic, training, control = leaking_world(np.random.default_rng(5), leaks)
+    raw = compare("synthetic with training", synthetic, training, top_k=10, top_pairs=10)
+    found = calibrated.judge(synthetic, training, control, raw, [], compare, settings)
+    assert found.verdict == "leak found" and set(found.rests_on) == bases
+    assert {p.person for p in found.people if p.listed_by} >= {f"p{i}" for i in range(leaks)}
+    assert sum(bool(p.listed_by) for p in found.people) <= leaks + 4
+    assert found.calibration is not None and found.calibration.fewest_counted == 25
+
+
+def test_no_leak_is_none_detected_with_control_and_without(compare: Comparer, settings: Settings) -> None:
+    synthetic, training, control = leaking_world(np.random.default_rng(6), 0)
+    raw = compare("synthetic with training", synthetic, training, top_k=10, top_pairs=10)
+    assert calibrated.judge(synthetic, training, control, raw, [], compare, settings).verdict == "none detected"
+    alone = uncalibrated.judge(synthetic, training, [], compare, settings)
+    assert alone.line is not None and alone.line.n_searches == 320
+    assert alone.line.n_above <= 12, "about 1% of 300 would be above by chance"
+
+
+def test_candidates_are_those_above_the_line(compare: Comparer, settings: Settings) -> None:
+    synthetic, training, _ = leaking_world(np.random.default_rng(7), 30)
+    found = uncalibrated.judge(synthetic, training, [], compare, settings)
+    assert found.verdict == "candidates" and found.line is not None
+    assert {p.person for p in found.people if p.listed_by} >= {f"p{i}" for i in range(30)}
+    assert found.line.n_above == sum(i.listed for i in found.identities)
+    unlabelled = Embedded(training.ids, (None,) * 400, training.digests, training.vectors, "model")
+    assert uncalibrated.judge(synthetic, unlabelled, [], compare, settings).verdict == "inconclusive"
