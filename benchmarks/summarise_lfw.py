@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    rows = list(csv.DictReader(Path(sys.argv[1]).open()))
+    rows = list(csv.DictReader(Path(sys.argv[1]).read_text().splitlines()))
     rows.sort(key=lambda r: (int(r["planted"]), r["network"]))
     print(
         "| planted | network | splits | verdict `leak found` | largest global p | listed by counting: planted, others "

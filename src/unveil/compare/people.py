@@ -11,7 +11,8 @@ from unveil.compare.api import Vectors, compare_all
 from unveil.compare.exact import exact_cosine
 from unveil.types import Floats, Ints, Matches
 
-FIRST_LOOK = 16
+# A query's own person may fill the top of its list. The first look is as deep as nearly everybody has pictures.
+DEEPEST_FIRST_LOOK = 256
 
 
 def best_of_others(
@@ -29,10 +30,11 @@ def best_of_others(
     rows, score = np.full(len(own), -1, np.int64), np.full(len(own), -np.inf)
     if not len(own) or not len(theirs):
         return rows, score
-    found = compare_all(queries, gallery, top_k=FIRST_LOOK, query_offset=query_offset, gallery_offset=gallery_offset)
+    depth = min(DEEPEST_FIRST_LOOK, 1 + int(np.quantile(np.bincount(theirs), 0.99)))
+    found = compare_all(queries, gallery, top_k=depth, query_offset=query_offset, gallery_offset=gallery_offset)
     other = theirs[found.rows] != own[:, None]
     known = _first_allowed(found, other, rows, score)
-    # People with many pictures fill the whole list: look at all the others for these queries.
+    # The few people with more pictures than that: look at all the others for them.
     for i in np.flatnonzero(~known):
         others = np.flatnonzero(theirs != own[i])
         if not len(others):
