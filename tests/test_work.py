@@ -34,7 +34,9 @@ class Brightness:
         return vectors
 
 
-def partition(source: Source, store: ShardStore, stop: threading.Event | None = None) -> work.Partition:
+def partition(
+    source: Source, store: ShardStore, stop: threading.Event | None = None, ticks: list[int] | None = None
+) -> work.Partition:
     return work.embed_partition(
         source,
         source.records,
@@ -42,6 +44,7 @@ def partition(source: Source, store: ShardStore, stop: threading.Event | None = 
         alignment=Alignment(None, ""),
         store=store,
         stop=stop or threading.Event(),
+        advance=(lambda _: None) if ticks is None else ticks.append,
     )
 
 
@@ -68,6 +71,17 @@ def test_every_record_has_its_row(folder: Path, tmp_path: Path) -> None:
     ]
     assert store.require(found.key).vectors.shape == (2, 2)
     assert not found.reused and partition(open_source(folder), store).reused
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 32])
+def test_progress_counts_every_record_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(work, "BATCH", batch)
+    for _ in ("anew", "from the store"):
+        ticks: list[int] = []
+        partition(open_source(folder), ShardStore(tmp_path / "store", "r"), ticks=ticks)
+        assert sum(ticks) == 5 and min(ticks) >= 0
 
 
 def test_unreadable_files_leave_no_name_in_the_store_and_do_not_change_the_shard(folder: Path, tmp_path: Path) -> None:

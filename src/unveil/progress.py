@@ -12,7 +12,9 @@ class Progress(Protocol):
         """A stage of ``total`` units begins; it ends when the next begins."""
         ...
 
-    def advance(self, n: int) -> None: ...
+    def advance(self, n: int) -> None:
+        """``n`` more units are done; called from worker threads as well."""
+        ...
 
     def say(self, text: str) -> None:
         """A decision or a finding worth a line."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 
@@ -44,11 +44,13 @@ def embed_partition(
     alignment: Alignment,
     store: ShardStore,
     stop: threading.Event,
+    advance: Callable[[int], None],
 ) -> Partition:
     """Embeds records into a shard, unless the store has it already.
 
     Every record becomes a row: embedded, or rejected with stage and reason. Files that cannot be read are no part of
-    the shard, which is about picture bytes alone. Ends with CancelledError when ``stop`` is set.
+    the shard, which is about picture bytes alone. ``advance`` is told how many records are done since the last time.
+    Ends with CancelledError when ``stop`` is set.
     """
     kept: dict[int, bytes] = {}
     room = KEPT_BYTES
@@ -67,12 +69,15 @@ def embed_partition(
             room -= len(data)
 
     def pictures() -> Iterator[bytes]:
-        for i, digest in digests.items():
+        for n, (i, digest) in enumerate(digests.items(), start=1):
             _go_on(stop)
             yield kept.pop(i) if i in kept else _read_again(source, records[i], digest)
+            if n % BATCH == 0:
+                advance(BATCH)
 
     found = store.get(store.key(digests.values()))
     shard = found or store.put(*embed_pictures(digests.values(), pictures(), channel, alignment))
+    advance(len(records) - (0 if found else len(digests) // BATCH * BATCH))
     of_picture = dict(zip(digests, shard.rows, strict=True))
     return Partition(
         shard.key, tuple(unread[i] if i in unread else of_picture[i] for i in range(len(records))), found is not None

@@ -131,6 +131,7 @@ def test_interrupted_says_how_to_go_on_and_goes_on(world: World, tmp_path: Path)
     arguments = [*UNVEIL, *map(str, ["audit", *roles(world), "-o", tmp_path / "run"])]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
+    process.stderr.readline()
     process.stderr.readline()  # embedding has begun
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

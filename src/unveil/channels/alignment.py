@@ -36,7 +36,7 @@ class Alignment:
         if not self.sides:
             return "to be detected and aligned"
         sizes = " and ".join(f"{side} x {side}" for side in sorted(self.sides))
-        return f"aligned crops where {sizes}, the others to be detected and aligned"
+        return f"aligned crops ({sizes} pixels; any other size would be detected)"
 
     @property
     def key(self) -> str:
@@ -63,6 +63,6 @@ def recognise(pictures: Sequence[Picture]) -> tuple[bool, str]:
     spread = float(np.median(np.sqrt((apart**2).sum(2).mean(1))))
     return (
         bias <= LARGEST_BIAS and spread <= LARGEST_SPREAD,
-        f"landmarks of {len(offsets)} sampled lie {bias:.1f} px from the ArcFace template on the whole, "
-        f"{spread:.1f} px one by one (at most {LARGEST_BIAS:g} and {LARGEST_SPREAD:g} of {TEMPLATE_SIZE})",
+        f"landmarks of {len(offsets)} sampled lie {bias:.1f} px off the ArcFace template on the whole and "
+        f"{spread:.1f} px one by one; {LARGEST_BIAS:g} and {LARGEST_SPREAD:g} px of {TEMPLATE_SIZE} are allowed",
     )

@@ -63,14 +63,21 @@ def embed_source(
     """
     progress = progress or Silent()
     finding = decide_alignment(source, aligned)
-    progress.say(
-        f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.told}; {finding.told} ({finding.why})"
-    )
+    progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.told}; {finding.told}")
+    progress.say(f"{label}: {finding.why}")
     store = ShardStore(store_folder, recipe(channel, finding))
     records = source.records
     partitions = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
     stop = threading.Event()
-    work = partial(embed_partition, source, channel=channel, alignment=finding, store=store, stop=stop)
+    work = partial(
+        embed_partition,
+        source,
+        channel=channel,
+        alignment=finding,
+        store=store,
+        stop=stop,
+        advance=progress.advance,
+    )
     progress.start(f"embedding {label}", len(records), "pictures")
     # Only keys and rows are held; the vectors go from the shards straight into the file.
     keys: list[str] = []
@@ -80,7 +87,6 @@ def embed_source(
         keys.append(partition.key)
         rows.extend(partition.rows)
         reused += partition.reused
-        progress.advance(len(partition.rows))
     if reused:
         progress.say(f"{label}: {reused} of {len(keys)} shards were in {store_folder} already")
     vectors = assemble(
