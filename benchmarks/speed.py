@@ -57,7 +57,7 @@ def main() -> None:
 
     model, rng = face_model(), np.random.default_rng(0)
     channel = FaceChannel()
-    faces = model.draw(model.moments(model.people(args.pictures, rng), rng))
+    faces = model.draw(model.pictures(args.pictures, rng))
     crops = np.stack([channel.crop(face, aligned=True) for face in faces])
     peer = dlib.face_recognition_model_v1(str(dlib_onnx.package_file(dlib_onnx.WEIGHTS)))
     few = list(crops[: max(1, args.pictures // 10)])

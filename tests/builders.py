@@ -30,7 +30,7 @@ def unit_rows(rng: np.random.Generator, n: int, d: int) -> npt.NDArray[np.float3
 def drawn_faces(n: int, seed: int = 0) -> npt.NDArray[np.uint8]:
     """Faces (n, 96, 96, 3) of people who do not exist."""
     model, rng = face_model(), np.random.default_rng(seed)
-    return model.draw(model.moments(model.people(n, rng), rng))
+    return model.draw(model.pictures(n, rng))
 
 
 def encoded(picture: npt.NDArray[np.uint8], form: str = "PNG", **options: object) -> bytes:

@@ -92,8 +92,8 @@ def limits(
     ]
     if model["name"] == "dlib_resnet_v1":
         said.append(
-            "The default network finds copies of training pictures but hardly any new picture of a training person; an "
-            "ArcFace network (for example w600k_r50, glintr100) given with --model finds most of both."
+            "The default network finds copies of training pictures but few new pictures of a training person; an "
+            "ArcFace network (for example w600k_r50) given with --model finds most of both."
         )
     if calibration is not None:
         n_t, n_c = len(calibration.training), len(calibration.control)

@@ -82,11 +82,13 @@ def print_demo(outcome: DemoOutcome) -> None:
         table.add_row(kind, str(planted), str(found))
     people = outcome.result.counts["training"].people
     table.add_row("nothing", str(people - len(outcome.world.planted)), f"{outcome.falsely_listed} falsely")
+    allowed = outcome.result.manifest["settings"]["q"] * len(outcome.result.listed_people)
     console.print(table)
     console.print()
+    console.print(f"False findings that the false discovery rate allows: about {allowed:.0f}.", markup=False)
     if outcome.result.model["name"] == "dlib_resnet_v1":
         console.print(
-            "The default network finds reproduced pictures, but hardly a new picture of a training person. For that, "
+            "The default network finds reproduced pictures, but few new pictures of a training person. For those, "
             "give an ArcFace network with --model, for example w600k_r50 or w600k_mbf of InsightFace (non-commercial "
             "research only) or mobilefacenet_foamliu (Apache-2.0).",
             markup=False,

@@ -13,6 +13,11 @@ Weights = npt.NDArray[np.float64]
 Pictures = npt.NDArray[np.uint8]
 
 
+# A new picture of a person, so that an ArcFace network finds most and dlib's few, as on real photographs. Measured in
+# 60 people against 220 others: w600k_mbf 87%, dlib_resnet_v1 38%.
+MOMENT_COMPONENTS, MOMENT_NOISE = 40, 0.6
+
+
 @dataclass(frozen=True)
 class FaceModel:
     """mean (S, S, 3), components (K, S, S, 3) one standard deviation tall, and each one's share that is the person."""
@@ -21,19 +26,21 @@ class FaceModel:
     components: npt.NDArray[np.float32]
     share_of_person: npt.NDArray[np.float32]
 
-    def people(self, n: int, rng: np.random.Generator) -> Weights:
-        """Weights (n, K) of new people."""
+    def pictures(self, n: int, rng: np.random.Generator) -> Weights:
+        """Weights (n, K) of pictures of n new people."""
         return rng.normal(size=(n, len(self.components)))
-
-    def moments(self, people: Weights, rng: np.random.Generator) -> Weights:
-        """Weights (n, K) of one picture of each person, on some day in some light."""
-        share = self.share_of_person
-        return np.sqrt(share) * people + np.sqrt(1 - share) * rng.normal(size=people.shape)
 
     def redraw(self, pictures: Weights, noise: float, rng: np.random.Generator) -> Weights:
         """The same pictures with ``noise`` standard deviations of change in each component, as spread out as before."""
         redrawn: Weights = (pictures + noise * rng.normal(size=pictures.shape)) / np.sqrt(1 + noise**2)
         return redrawn
+
+    def another_moment(self, pictures: Weights, rng: np.random.Generator) -> Weights:
+        """New pictures of the same people: what is least the person is drawn anew, the rest changes by MOMENT_NOISE."""
+        changed = self.redraw(pictures, MOMENT_NOISE, rng)
+        least = np.argsort(self.share_of_person, kind="stable")[:MOMENT_COMPONENTS]
+        changed[:, least] = rng.normal(size=(len(pictures), len(least)))
+        return changed
 
     def draw(self, weights: Weights) -> Pictures:
         """Pictures (n, S, S, 3) uint8 RGB."""

@@ -36,20 +36,19 @@ def make_world(
 ) -> World:
     """Draws the pictures into ``folder``, with ``planted`` training people for each strength and for new pictures."""
     model, rng = face_model(), np.random.default_rng(seed)
-    people = model.people(training, rng)
-    pictures = model.moments(people, rng)
+    pictures = model.pictures(training, rng)
     names = [f"person-{i:04d}" for i in range(training)]
     _save(folder / "training", [f"{name}/1.png" for name in names], model.draw(pictures))
-    others = model.moments(model.people(control, rng), rng)
-    _save(folder / "control", [f"control-{i:04d}/1.png" for i in range(control)], model.draw(others))
+    others = model.draw(model.pictures(control, rng))
+    _save(folder / "control", [f"control-{i:04d}/1.png" for i in range(control)], others)
 
     chosen = rng.permutation(training)[: planted * (len(STRENGTHS) + 1)].reshape(len(STRENGTHS) + 1, planted)
     kinds: dict[str, str] = {}
-    weights = [model.moments(model.people(fresh, rng), rng)]
+    weights = [model.pictures(fresh, rng)]
     for strength, rows in zip(STRENGTHS, chosen, strict=False):
         weights.append(model.redraw(pictures[rows], strength, rng))
         kinds |= {names[i]: f"picture redrawn, noise {strength:g}" for i in rows}
-    weights.append(model.moments(people[chosen[-1]], rng))
+    weights.append(model.another_moment(pictures[chosen[-1]], rng))
     kinds |= {names[i]: "new picture of the person" for i in chosen[-1]}
     synthetic = model.draw(np.concatenate(weights)[rng.permutation(fresh + chosen.size)])
     _save(folder / "synthetic", [f"{i:05d}.png" for i in range(len(synthetic))], synthetic)
