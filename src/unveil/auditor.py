@@ -59,14 +59,14 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     }
     channel = FaceChannel(settings.model)
     run = RunDirectory(settings.out, settings.facts())
-    compare = Comparer(run, settings.engine, progress)
+    compare = Comparer(run, settings, progress)
 
     sets = {role: _embed(role, source, channel, run, settings, progress) for role, source in sources.items()}
     synthetic, training = sets["synthetic"].embedded, sets["training"].embedded
     checks = check_inputs(sets, settings.random("hygiene"))
 
     # The published attack: every pair, ranked by cosine.
-    raw = compare("synthetic with training", synthetic, training, top_k=settings.top_k, top_pairs=settings.top_pairs)
+    raw = compare.ranked("synthetic with training", synthetic, training)
     # What goes past it: the same pairs against what chance does.
     if "control" in sets:
         found = calibrated.judge(synthetic, training, sets["control"].embedded, raw, checks, compare, settings)

@@ -24,7 +24,6 @@ class RunDirectory:
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path = path
-        self._facts = facts
         if path.exists() and not path.is_dir():
             raise SettingError(f"-o {path}: a file is there; name a folder")
         manifest = path / "manifest.json"

@@ -36,13 +36,13 @@ def crowd(rng: np.random.Generator, n: int, pull: float = 0.5) -> np.ndarray:
 
 
 @pytest.fixture
-def compare(tmp_path: Path) -> Comparer:
-    return Comparer(RunDirectory(tmp_path / "run", {}), "reference", Silent())
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "s", tmp_path / "t", tmp_path / "o", engine="reference")
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(tmp_path / "s", tmp_path / "t", tmp_path / "o")
+def compare(settings: Settings) -> Comparer:
+    return Comparer(RunDirectory(settings.out, {}), settings, Silent())
 
 
 def test_correction_is_half_the_mean_of_the_ten_closest_others() -> None:
@@ -126,7 +126,7 @@ def test_many_leaks_are_counted_and_a_few_need_the_tail(
     compare: Comparer, settings: Settings, leaks: int, bases: set[str]
 ) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(5), leaks)
-    raw = compare("synthetic with training", synthetic, training, top_k=10, top_pairs=10)
+    raw = compare.ranked("synthetic with training", synthetic, training)
     found = calibrated.judge(synthetic, training, control, raw, [], compare, settings)
     assert found.verdict == "leak found" and set(found.rests_on) == bases
     assert {p.person for p in found.people if p.listed_by} >= {f"p{i}" for i in range(leaks)}
@@ -136,7 +136,7 @@ def test_many_leaks_are_counted_and_a_few_need_the_tail(
 
 def test_no_leak_is_none_detected_with_control_and_without(compare: Comparer, settings: Settings) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(6), 0)
-    raw = compare("synthetic with training", synthetic, training, top_k=10, top_pairs=10)
+    raw = compare.ranked("synthetic with training", synthetic, training)
     assert calibrated.judge(synthetic, training, control, raw, [], compare, settings).verdict == "none detected"
     alone = uncalibrated.judge(synthetic, training, [], compare, settings)
     assert alone.line is not None and alone.line.n_searches == 320

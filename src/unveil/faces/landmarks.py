@@ -23,12 +23,10 @@ _local = threading.local()
 
 @dataclass(frozen=True)
 class Face:
-    """One face in a picture: box (left, top, right, bottom) and landmarks (5, 2), in pixels of the picture."""
+    """One face in a picture: landmarks (5, 2) in pixels of the picture, and the same as dlib's own object."""
 
-    box: tuple[int, int, int, int]
     landmarks: Points
     shape: Any
-    n_faces: int
 
 
 def _detector() -> Any:
@@ -47,11 +45,9 @@ def _predictor() -> Any:
     return dlib.shape_predictor(str(package_file(LANDMARKS)))
 
 
-def _fit(picture: Picture, rectangle: Any, n_faces: int) -> Face:
+def _fit(picture: Picture, rectangle: Any) -> Face:
     shape = _predictor()(picture, rectangle)
-    landmarks = np.array([(p.x, p.y) for p in shape.parts()], np.float64)
-    box = (rectangle.left(), rectangle.top(), rectangle.right(), rectangle.bottom())
-    return Face(box, landmarks, shape, n_faces)
+    return Face(np.array([(p.x, p.y) for p in shape.parts()], np.float64), shape)
 
 
 def _boxes(picture: Picture, scale: float) -> list[Any]:
@@ -83,7 +79,7 @@ def find_face(picture: Picture) -> Face | None:
     """The face that a picture is of, or None.
 
     Among several, the one with the largest area less twice the squared distance of its centre from the picture's
-    centre (InsightFace's rule); ``n_faces`` says how many there were. A picture without a find is looked at again with
+    centre (InsightFace's rule). A picture without a find is looked at again with
     a border around it, and then at twice the size.
     """
     import dlib
@@ -104,7 +100,7 @@ def find_face(picture: Picture) -> Face | None:
         centre = r.center()
         return float(r.area() - 2 * ((centre.x - width / 2) ** 2 + (centre.y - height / 2) ** 2))
 
-    return _fit(picture, max(boxes, key=weight), len(boxes))
+    return _fit(picture, max(boxes, key=weight))
 
 
 def face_in_crop(crop: Picture) -> Face:
@@ -112,4 +108,4 @@ def face_in_crop(crop: Picture) -> Face:
     import dlib
 
     scale = crop.shape[0] / TEMPLATE_SIZE
-    return _fit(crop, dlib.rectangle(*(round(v * scale) for v in DLIB_BOX_IN_TEMPLATE)), 1)
+    return _fit(crop, dlib.rectangle(*(round(v * scale) for v in DLIB_BOX_IN_TEMPLATE)))

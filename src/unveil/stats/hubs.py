@@ -42,11 +42,6 @@ def find_hubs(best_rows: Ints, top_pair_rows: Ints, n_rows: int, keep: int = 20)
     return [Hub(int(i), int(as_best[i]), int(in_top[i])) for i in order if as_best[i] > 1]
 
 
-def share_of_top_pairs(rows: Ints) -> tuple[int, int]:
-    """(pairs of the most frequent row, pairs) among the top pairs."""
-    return (int(np.bincount(rows).max()) if len(rows) else 0, len(rows))
-
-
 def person_codes(people: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
     """The distinct people in order of first appearance, and the index of each picture's person (N,)."""
     distinct = {person: i for i, person in enumerate(dict.fromkeys(people))}

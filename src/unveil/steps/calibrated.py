@@ -63,15 +63,7 @@ def judge(
         *input_checks,
         *check_control(overlap, len(set(control.people_or_ids)), -2 * on_training, -2 * on_control),
     )
-    corrected = compare(
-        "synthetic with training, hub-corrected",
-        synthetic,
-        training,
-        on_synthetic,
-        on_training,
-        top_k=settings.top_k,
-        top_pairs=settings.top_pairs,
-    )
+    corrected = compare.ranked("synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training)
     if not len(control):
         people, identities = candidates(synthetic, training, corrected, None)
         return Findings("inconclusive", (), checks, people, identities, corrected)

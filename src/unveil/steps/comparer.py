@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.compare import compare_all
+from unveil.config import Settings
 from unveil.progress import Progress
 from unveil.run import RunDirectory
 from unveil.types import Embedded, Floats, Matches
@@ -18,8 +19,27 @@ class Comparer:
     """Runs `compare_all` for one audit."""
 
     run: RunDirectory
-    engine: str
+    settings: Settings
     progress: Progress
+
+    def ranked(
+        self,
+        name: str,
+        queries: Embedded,
+        gallery: Embedded,
+        query_offset: Floats | None = None,
+        gallery_offset: Floats | None = None,
+    ) -> Matches:
+        """All pairs of two sets, with as many matches and closest pairs as the report shows."""
+        return self(
+            name,
+            queries,
+            gallery,
+            query_offset,
+            gallery_offset,
+            top_k=self.settings.top_k,
+            top_pairs=self.settings.top_pairs,
+        )
 
     def __call__(
         self,
@@ -44,7 +64,7 @@ class Comparer:
             top_pairs=top_pairs,
             query_offset=query_offset,
             gallery_offset=gallery_offset,
-            engine=self.engine,
+            engine=self.settings.engine,
             progress=self.progress.advance,
             checkpoint=self.run.checkpoint(name.replace(" ", "-"), seal.hexdigest()),
         )

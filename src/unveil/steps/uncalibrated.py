@@ -26,15 +26,7 @@ def judge(
     """The audit without a control set: training people are the cohort, and other ones of them the null."""
     others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"))
     on_synthetic, on_training = cohort.correction(synthetic, skip_best=True), cohort.correction(training)
-    corrected = compare(
-        "synthetic with training, hub-corrected",
-        synthetic,
-        training,
-        on_synthetic,
-        on_training,
-        top_k=settings.top_k,
-        top_pairs=settings.top_pairs,
-    )
+    corrected = compare.ranked("synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training)
     line = candidate_line(corrected, others, training, on_training, cohort, settings)
     people, identities = candidates(synthetic, training, corrected, line)
     verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
