@@ -69,7 +69,7 @@ def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path
     candidates = ["audit", *roles(world)[:4], "--store", store]
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "leak").returncode == 0
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "candidates").returncode == 1
-    unlabelled = [*candidates, "--training-identity", "none"]
+    unlabelled = [*candidates, "--identity", "folder", "--training-identity", "none"]
     assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "candidates").returncode == 0
     assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "inconclusive").returncode == 1
 

@@ -66,6 +66,7 @@ def audit(
     settings_file: options.SettingsFile = None,
     model: options.Model = None,
     aligned: options.Aligned = None,
+    identity: options.Identity = None,
     synthetic_identity: options.SyntheticIdentity = None,
     training_identity: options.TrainingIdentity = None,
     control_identity: options.ControlIdentity = None,
@@ -120,8 +121,8 @@ def audit(
     values |= {name: value for name, value in flags.items() if value is not None}
     rules = {"synthetic": synthetic_identity, "training": training_identity, "control": control_identity}
     given = {role: rule for role, rule in rules.items() if rule is not None}
-    if given:
-        values["identity"] = {**_rules(values.get("identity")), **given}
+    if given or identity is not None:
+        values["identity"] = {**_rules(identity or values.get("identity")), **given}
     settings = settings_from(values)
     with _progress(
         f"Run the same command again to go on: what is finished is kept in {settings.store_folder}."

@@ -57,15 +57,16 @@ Aligned = Annotated[
         rich_help_panel=HOW,
     ),
 ]
-SyntheticIdentity = Annotated[
+Identity = Annotated[
     str | None,
     typer.Option(
         help="Who is in a picture: auto, folder, prefix:_, regex:PATTERN, list:FILE, each or none.",
         rich_help_panel=HOW,
     ),
 ]
-TrainingIdentity = Annotated[str | None, typer.Option(help="The same for training.", rich_help_panel=HOW)]
-ControlIdentity = Annotated[str | None, typer.Option(help="The same for control.", rich_help_panel=HOW)]
+SyntheticIdentity = Annotated[str | None, typer.Option(help="The same for synthetic alone.", rich_help_panel=HOW)]
+TrainingIdentity = Annotated[str | None, typer.Option(help="The same for training alone.", rich_help_panel=HOW)]
+ControlIdentity = Annotated[str | None, typer.Option(help="The same for control alone.", rich_help_panel=HOW)]
 FollowLinks = Annotated[
     bool | None,
     typer.Option("--follow-links", help="Follow links that leave a folder of pictures.", rich_help_panel=HOW),
