@@ -9,7 +9,15 @@ from pathlib import Path
 from unveil.errors import PictureError, SourceError
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import labels_from
-from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, printable, stays_inside
+from unveil.images.source import (
+    MAX_FILE_BYTES,
+    MAX_LIST_BYTES,
+    Source,
+    printable,
+    read_file,
+    read_picture,
+    stays_inside,
+)
 from unveil.types import ImageRecord
 
 
@@ -59,21 +67,4 @@ class FolderSource(Source):
                 raise PictureError("read", "link to a folder", "not followed; see --follow-links")
             if not file.resolve().is_relative_to(self._root):
                 raise PictureError("read", "link leaves the folder", "not followed; see --follow-links")
-        try:
-            return read_file(file, MAX_FILE_BYTES)
-        except SourceError as error:
-            raise PictureError("read", "unreadable file", str(error)) from None
-
-
-def read_file(file: Path, limit: int) -> bytes:
-    """The bytes of a regular file of at most ``limit`` bytes; SourceError otherwise."""
-    if not file.is_file():
-        raise SourceError(f"{printable(file.name)}: not a regular file, or missing")
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        raise SourceError(f"{printable(file.name)}: {error.strerror}") from None
-    if len(data) > limit:
-        raise SourceError(f"{printable(file.name)}: more than {limit} bytes")
-    return data
+        return read_picture(file, MAX_FILE_BYTES)

@@ -6,7 +6,15 @@ from pathlib import Path
 
 from unveil.errors import PictureError, SourceError
 from unveil.images.identity import IdentityRule
-from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, printable, stays_inside
+from unveil.images.source import (
+    MAX_FILE_BYTES,
+    MAX_LIST_BYTES,
+    Source,
+    printable,
+    read_file,
+    read_picture,
+    stays_inside,
+)
 from unveil.types import ImageRecord
 
 
@@ -58,8 +66,6 @@ class ListSource(Source):
     def __init__(self, path: Path, rule: IdentityRule, *, follow_links: bool = False) -> None:
         super().__init__(path, rule)
         self._follow = follow_links
-        from unveil.images.folder import read_file
-
         self._root = path.resolve().parent
         rows = parse_list(read_file(path, MAX_LIST_BYTES), str(path))
         labels = None
@@ -74,8 +80,6 @@ class ListSource(Source):
         self._set_records(((printable(p), p) for p, _ in rows), labels)
 
     def read(self, record: ImageRecord) -> bytes:
-        from unveil.images.folder import read_file
-
         if not stays_inside(record.key):
             raise PictureError(
                 "read", "path leaves the folder", "paths in a list are relative to it and may not leave its folder"
@@ -83,7 +87,4 @@ class ListSource(Source):
         file = self._root / record.key
         if not self._follow and not file.resolve().is_relative_to(self._root):
             raise PictureError("read", "link leaves the folder", "not followed; see --follow-links")
-        try:
-            return read_file(file, MAX_FILE_BYTES)
-        except SourceError as error:
-            raise PictureError("read", "unreadable file", str(error)) from None
+        return read_picture(file, MAX_FILE_BYTES)

@@ -1,13 +1,12 @@
-"""What every container offers, and the choice of the right reader by what a path holds."""
+"""What every container offers, and what their readers share."""
 
 from __future__ import annotations
 
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from unveil.errors import SourceError
+from unveil.errors import PictureError, SourceError
 from unveil.images.identity import IdentityRule
 from unveil.types import ImageRecord
 
@@ -60,27 +59,23 @@ def stays_inside(path: str) -> bool:
     return not pure.is_absolute() and ".." not in pure.parts and ":" not in (pure.parts[0] if pure.parts else "")
 
 
-def open_source(path: Path, rule: IdentityRule | None = None, *, follow_links: bool = False) -> Source:
-    """The reader for ``path``: a folder, a zip, or a text file that lists pictures.
+def read_file(file: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most ``limit`` bytes; SourceError otherwise."""
+    if not file.is_file():
+        raise SourceError(f"{printable(file.name)}: not a regular file, or missing")
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise SourceError(f"{printable(file.name)}: {error.strerror}") from None
+    if len(data) > limit:
+        raise SourceError(f"{printable(file.name)}: more than {limit} bytes")
+    return data
 
-    Raises SourceError when there is nothing there or the form is not known.
-    """
-    from unveil.images.folder import FolderSource
-    from unveil.images.listing import ListSource
-    from unveil.images.zipped import ZipSource
 
-    rule = rule or IdentityRule()
-    if path.is_dir():
-        return FolderSource(path, rule, follow_links=follow_links)
-    if not path.exists():
-        raise SourceError(f"{path}: no such file or folder")
-    if zipfile.is_zipfile(path):
-        return ZipSource(path, rule)
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if b"\0" not in head and head.strip():
-        return ListSource(path, rule, follow_links=follow_links)
-    raise SourceError(
-        f"{path}: neither a folder, nor a zip, nor a text file that lists pictures; "
-        f"it begins with {head[:8]!r}. Unpack it, or list its pictures in a text file, one `path label` a line"
-    )
+def read_picture(file: Path, limit: int) -> bytes:
+    """`read_file` for one picture of many: PictureError, so that it becomes a reject."""
+    try:
+        return read_file(file, limit)
+    except SourceError as error:
+        raise PictureError("read", "unreadable file", str(error)) from None

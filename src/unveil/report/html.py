@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -49,20 +50,20 @@ def render(result: AuditResult, shelf: PictureShelf | None) -> str:
         listed=result.listed_people,
         most_listed=MOST_LISTED_ROWS,
         identities=[i for i in result.identities if i.listed],
-        picture=(lambda role, id: shelf.thumbnail(role, id)) if shelf else None,
+        picture=shelf.thumbnail if shelf else None,
         exposure=exposure_chart(calibration, listed) if calibration else None,
         roc=roc_chart(calibration) if calibration else None,
         reasons=sorted(reasons.items()),
         rejects=[(role, r) for role, rejects in result.rejects.items() for r in rejects][:MOST_REJECT_ROWS],
         n_rejects=sum(len(rejects) for rejects in result.rejects.values()),
-        expected=_expected(result),
+        ranking=_ranking(result),
         manifest=json.dumps(tidy(result.manifest), indent=1, ensure_ascii=False),
         command=_command(result.manifest),
     )
     return page
 
 
-def _expected(result: AuditResult) -> dict[str, Any]:
+def _ranking(result: AuditResult) -> dict[str, Any]:
     """How concentrated the published ranking is: the share of its top pairs that one training picture takes."""
     rows = Counter(pair.training_id for pair in result.top_pairs)
     return {"pairs": len(result.top_pairs), "largest": max(rows.values(), default=0)}
@@ -73,13 +74,14 @@ def _command(manifest: dict[str, Any]) -> str:
     s = manifest["settings"]
     if "synthetic" not in s:
         return "unveil audit --synthetic ... --training ..."
-    words = ["unveil audit", f"--synthetic {s['synthetic']}", f"--training {s['training']}"]
-    words += [f"--{name} {s[name]}" for name in ("control", "model") if s[name]]
-    words += [f"--{role}-identity {rule}" for role, rule in s["identity"].items() if rule != "auto"]
+    words = ["unveil audit"]
+    words += [f"--{name} {quote(s[name])}" for name in ("synthetic", "training", "control", "model") if s[name]]
+    words += [f"--{role}-identity {quote(rule)}" for role, rule in s["identity"].items() if rule != "auto"]
+    words += ["--follow-links"] if s["follow_links"] else []
     if len(set(s["aligned"].values())) == 1:
         value = next(iter(s["aligned"].values()))
         words += [] if value == "auto" else [f"--aligned {value}"]
     else:
         words.append("--aligned " + ",".join(f"{role}={value}" for role, value in s["aligned"].items()))
-    words += [f"--q {s['q']:g}", f"--seed {s['seed']}", "-o RUN"]
-    return " ".join(words)
+    numbers = ("q", "fpir", "top_k", "top_pairs", "seed")
+    return " ".join([*words, *(f"--{name.replace('_', '-')} {s[name]}" for name in numbers), "-o RUN"])

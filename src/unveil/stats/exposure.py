@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unveil.stats.hubs import person_codes
+from unveil.stats.hubs import best_of_each, person_codes
 from unveil.types import Exposure, Floats, Ints
 
 
@@ -44,9 +44,8 @@ def exposures(
     """
     names, codes = person_codes(people)
     used = np.arange(len(codes)) if rows is None else rows
-    order = used[np.lexsort((used, -score[used], codes[used]))]
-    found, first = np.unique(codes[order], return_index=True)
-    best = order[first]
+    best = used[best_of_each(codes[used], score[used])]
+    found = codes[best]
     return Exposure(
         people=tuple(names[i] for i in found),
         score=score[best],

@@ -42,6 +42,12 @@ def find_hubs(best_rows: Ints, top_pair_rows: Ints, n_rows: int, keep: int = 20)
     return [Hub(int(i), int(as_best[i]), int(in_top[i])) for i in order if as_best[i] > 1]
 
 
+def best_of_each(codes: Ints, score: Floats, before: Floats | None = None) -> Ints:
+    """The best row of each code that occurs, by ascending code; ties go to the lower ``before``, then the lower row."""
+    order = np.lexsort((*(() if before is None else (before,)), -score, codes))
+    return np.asarray(order[np.unique(codes[order], return_index=True)[1]], np.int64)
+
+
 def person_codes(people: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
     """The distinct people in order of first appearance, and the index of each picture's person (N,)."""
     distinct = {person: i for i, person in enumerate(dict.fromkeys(people))}

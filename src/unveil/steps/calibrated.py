@@ -14,7 +14,7 @@ from unveil.stats.competition import Competition, compete
 from unveil.stats.conformal import benjamini_hochberg, conformal_p, fewest_listed
 from unveil.stats.exposure import draw_pictures, exposures, matched_counts
 from unveil.stats.global_test import global_test
-from unveil.stats.hubs import person_codes
+from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.hygiene import Check
 from unveil.stats.membership import FPRS, auc_estimate, roc, tpr_at_fpr
 from unveil.stats.tail import Tail, fit_tail
@@ -205,8 +205,7 @@ def _identities(
     (rows, score_t), (_, score_c) = best_training, best_control
     won = score_t > score_c
     score = np.where(won, score_t, score_c)
-    order = np.lexsort((np.arange(len(codes)), won, -score, codes))
-    best = order[np.unique(codes[order], return_index=True)[1]]
+    best = best_of_each(codes, score, before=won.astype(np.float64))
     competition = compete(score[best], won[best], ratio, settings.q)
     n_images = np.bincount(codes)
     findings = tuple(

@@ -10,7 +10,7 @@ from unveil.compare import best_of_others
 from unveil.config import Settings
 from unveil.result import CandidateLine, IdentityFinding, PersonFinding
 from unveil.stats.exposure import exposures
-from unveil.stats.hubs import person_codes
+from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.hygiene import Check
 from unveil.stats.search import fpir_threshold
 from unveil.stats.verdict import uncalibrated_verdict
@@ -86,8 +86,7 @@ def candidates(
     )
     names, codes = person_codes(synthetic.people_or_ids)
     score = matches.score[:, 0]
-    order = np.lexsort((np.arange(len(codes)), -score, codes))
-    best = order[np.unique(codes[order], return_index=True)[1]]
+    best = best_of_each(codes, score)
     n_images = np.bincount(codes)
     identities = tuple(
         IdentityFinding(
