@@ -4,11 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 DATA ?= ../shared/data
 
-.PHONY: setup demo test lint check bench bench-lfw clean
+KERNEL := src/unveil/native/src
+.PHONY: setup demo test lint check bench bench-lfw bench-compare sanitize neon clean
 
 setup: $(READY)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml hatch_build.py $(wildcard $(KERNEL)/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
@@ -35,5 +36,34 @@ bench: $(READY)
 bench-lfw: $(READY)
 	$(BIN)/python benchmarks/lfw_splits.py --data $(DATA) --work /tmp/unveil-lfw --out docs/figures/lfw_splits.csv
 
+# Minutes to an hour: beside its peers, in an environment of their own.
+bench-compare: .venv-bench/.ready
+	.venv-bench/bin/python benchmarks/compare.py
+	.venv-bench/bin/python benchmarks/check_pairs.py
+
+.venv-bench/.ready: pyproject.toml hatch_build.py $(wildcard $(KERNEL)/*)
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet torch==2.13.0
+	.venv-bench/bin/python -m pip install --quiet --editable . faiss-cpu usearch
+	touch $@
+
+# The kernel under AddressSanitizer and UBSan: by itself, then under the engine's tests. Needs gcc.
+SANITIZE := -O1 -g -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all
+sanitize: $(READY)
+	mkdir -p build
+	gcc $(SANITIZE) tests/native/check_kernels.c $(KERNEL)/*.c -lm -o build/check && build/check
+	gcc $(SANITIZE) -DUNVEIL_EVEX tests/native/check_kernels.c $(KERNEL)/*.c -lm -o build/check-evex && build/check-evex
+	gcc $(SANITIZE) -DUNVEIL_EVEX -fPIC -shared -fvisibility=hidden $(KERNEL)/*.c -lm -o build/libunveil-sanitized.so
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  $(BIN)/python -m pytest tests/compare tests/native --kernel build/libunveil-sanitized.so -p no:cacheprovider \
+	  -k "not torch and not interrupt"
+
+# The NEON kernel under an emulator. Needs Debian's gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user.
+neon:
+	mkdir -p build
+	aarch64-linux-gnu-gcc -O3 -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -static tests/native/check_kernels.c \
+	  $(KERNEL)/*.c -lm -o build/check-neon
+	qemu-aarch64 -cpu max build/check-neon
+
 clean:
-	rm -rf .venv unveil-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench build unveil-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,6 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import dlib
 import numpy as np
@@ -19,8 +18,8 @@ import numpy as np
 from unveil.channels import FaceChannel
 from unveil.compare import compare_all
 from unveil.demo.faces import face_model
-from unveil.engine import cores
 from unveil.faces import dlib_onnx
+from unveil.machine import cores, processor
 
 Timed = tuple[float, float]
 
@@ -39,12 +38,6 @@ def interleaved(works: dict[str, Callable[[], object]], repetitions: int) -> dic
         for name, work in works.items():
             seen[name].append(timed(work))
     return {n: (statistics.median(w for w, _ in t), statistics.median(c for _, c in t)) for n, t in seen.items()}
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

@@ -6,6 +6,18 @@ import pytest
 
 import unveil
 from unveil.demo.world import World, make_world
+from unveil.native import library
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kernel", type=Path, help="test this build of the compiled kernel")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    built = config.getoption("--kernel")
+    if built is not None:
+        library.HERE, library.FILE_NAME = built.resolve().parent, built.name
+        assert library.load()[0] is not None, library.load()[1]
 
 
 @pytest.fixture(scope="session")

@@ -127,11 +127,20 @@ def test_again_from_the_store_gives_the_same_bytes(
         assert (tmp_path / "run" / name).read_bytes() == (run / name).read_bytes()
 
 
-def test_workers_and_engine_change_nothing(audited: Audited, world: World, tmp_path: Path) -> None:
+def test_workers_change_nothing(audited: Audited, world: World, tmp_path: Path) -> None:
     _, run = audited
-    unveil.audit(world.synthetic, world.training, world.control, out=tmp_path / "run", workers=1, engine="reference")
+    unveil.audit(world.synthetic, world.training, world.control, out=tmp_path / "run", workers=1)
     assert (tmp_path / "run/audit.json").read_bytes() == (run / "audit.json").read_bytes()
     assert (tmp_path / "unveil-store").is_dir(), "the store lies beside the run by default"
+
+
+@pytest.mark.parametrize("engine", ["reference", "portable", "torch"])
+def test_engines_change_nothing(engine: str, audited: Audited, world: World, store: Path, tmp_path: Path) -> None:
+    if engine == "torch":
+        pytest.importorskip("torch")
+    _, run = audited
+    unveil.audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, engine=engine)
+    assert (tmp_path / "run/audit.json").read_bytes() == (run / "audit.json").read_bytes()
 
 
 def test_without_a_leak_nobody_is_listed(store: Path, tmp_path: Path) -> None:

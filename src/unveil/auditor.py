@@ -15,8 +15,8 @@ from typing import Any
 from unveil import words
 from unveil.channels import FaceChannel
 from unveil.config import Settings, settings_from
-from unveil.engine import cores
 from unveil.images import Source, open_source
+from unveil.machine import cores
 from unveil.progress import Progress, Silent
 from unveil.report import write_reports
 from unveil.result import AuditResult, HubFinding, PairFinding, RoleCounts

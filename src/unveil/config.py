@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from unveil.compare.api import ENGINES
+from unveil.compare.engines import ENGINES
 from unveil.errors import SettingError
 from unveil.images.identity import IdentityRule
 from unveil.types import ROLES, Role

@@ -93,7 +93,7 @@ class Matches:
     rows: Ints  # (Q, k) best gallery rows of each query, best first
     cosine: Floats  # (Q, k)
     score: Floats  # (Q, k) descending
-    best_query: Ints  # (G,) best query of each gallery row, -1 when there is no query
+    best_query: Ints  # (G,) best query of each gallery row, -1 when there is none or it was not asked for
     best_query_cosine: Floats  # (G,)
     best_query_score: Floats  # (G,)
     top_pairs: Ints  # (K, 2) the best pairs of all: query, gallery row
@@ -101,6 +101,7 @@ class Matches:
     top_pairs_score: Floats  # (K,) descending, ties by query then gallery row
     pairs: Ints | None  # (M, 2) all pairs at or above the threshold, by query then gallery row
     pairs_score: Floats | None  # (M,)
+    tail_counts: Ints  # (L,) pairs that score at least each level of the tail asked for
     mean: float  # over the cosines of all pairs
     variance: float
     n_compared: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import unveil as package
 from tests.builders import write
 from unveil.demo.world import World
 
@@ -43,6 +45,14 @@ def test_help_imports_nothing_heavy() -> None:
     heavy = ["numpy", "scipy", "onnxruntime", "cv2", "dlib", "pyarrow", "PIL", "onnx", "jinja2"]
     shown = subprocess.run([sys.executable, "-c", program % (heavy,)], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_info_says_which_engine_runs_and_why() -> None:
+    told = unveil("info")
+    assert told.returncode == 0
+    for name in ("auto", "native", "portable", "torch", "reference"):
+        assert re.search(rf"^{name} +\S", told.stdout, re.MULTILINE), told.stdout
+    assert f"unveil {package.__version__}" in told.stdout and "cores" in told.stdout
 
 
 def test_version() -> None:

@@ -1,7 +1,11 @@
-"""The reference engine against a brute force in the definition of the score itself."""
+"""Every engine against a brute force in the definition of the score itself."""
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,16 @@ from hypothesis import strategies as st
 
 import unveil
 from tests.builders import unit_rows
-from unveil.compare import Checkpoint, best_among, best_of_others, compare_all, exact_cosine, reference
+from unveil import native
+from unveil.compare import Checkpoint, best_among, best_of_others, compare_all, exact_cosine
+from unveil.compare.engines import Engine
+from unveil.compare.grouped import Grouped
+from unveil.compare.kept import Wanted
+from unveil.compare.native import Native
+from unveil.compare.order import Order, choose_order
+from unveil.compare.portable import IntegerProduct
+from unveil.compare.reference import Reference
+from unveil.compare.torched import TorchProduct
 from unveil.errors import SettingError, VectorError
 from unveil.types import Floats, Matches
 
@@ -50,37 +63,138 @@ def check(matches: Matches, q: Any, g: Any, k: int, n_top: int, t: float, qo: Fl
 def worlds(draw: st.DrawFn) -> tuple[Any, ...]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     d = draw(st.sampled_from([1, 3, 8, 9, 128, 129, 512]))
-    nq, ng = draw(st.integers(0, 40)), draw(st.integers(0, 60))
+    nq, ng = draw(st.integers(0, 40)), draw(st.integers(0, 110))
     q, g = unit_rows(rng, nq, d), unit_rows(rng, ng, d)
     if nq and ng and draw(st.booleans()):  # planted near-duplicates, exact duplicates and ties
         g[rng.integers(ng, size=ng // 2)] = g[rng.integers(ng)]
         q[rng.integers(nq, size=nq // 3)] = g[rng.integers(ng)]
-    if ng and d > 1 and draw(st.booleans()):  # a row that stretches any scale: one coordinate holds nearly everything
-        g[0] = 0
-        g[0, 0] = 1
+        g[ng // 2] = near(g[0], rng)
+    if ng and d > 1 and draw(st.booleans()):  # rows that stretch any scale: one coordinate holds nearly everything
+        g[0] = stretched(d, rng)
+        q[: nq // 4] = stretched(d, rng)
     dtype = draw(st.sampled_from([np.float32, np.float16]))
     qo, go = rng.normal(size=nq) * 0.2, rng.normal(size=ng) * 0.2
     if draw(st.booleans()):
         qo[:], go[:] = 0, 0
-    return q.astype(dtype), g.astype(dtype), qo, go, draw(st.integers(1, 12)), draw(st.integers(0, 30))
+    return q.astype(dtype), g.astype(dtype), qo, go, draw(st.integers(0, 12)), draw(st.integers(0, 30))
 
 
+def near(row: Any, rng: np.random.Generator) -> Any:
+    """The same direction but for the last bits."""
+    return np.nextafter(row, rng.choice([-1, 1], size=row.shape).astype(row.dtype))
+
+
+def stretched(d: int, rng: np.random.Generator) -> Any:
+    row = rng.normal(size=d) * 1e-3
+    row[rng.integers(d)] = 1
+    return row / np.linalg.norm(row)
+
+
+def kernels() -> dict[str, Callable[[int, int], Engine]]:
+    """Every kernel of the library that runs here, in panels and slabs of a few rows, on several threads."""
+    library, why = native.load()
+    if library is None:
+        pytest.skip(f"no compiled kernel: {why}", allow_module_level=True)
+
+    def engine(kernel: native.Kernel, panel: int, block: int) -> Engine:
+        return Native(library, kernel, 1 + panel % 3, panel, block * 600)
+
+    return {kernel.name: partial(engine, kernel) for kernel in library.kernels if kernel.available}
+
+
+def multipliers() -> dict[str, Callable[[int, int], Engine]]:
+    made: dict[str, Any] = {"portable": IntegerProduct()}
+    if importlib.util.find_spec("torch") is not None:
+        made |= {f"torch {'half' if half else 'single'}": TorchProduct.on("cpu", half) for half in (False, True)}
+    return {name: partial(lambda m, panel, block: Grouped(m, 2, panel, block), made[name]) for name in made}
+
+
+ENGINES: dict[str, Callable[[int, int], Engine]] = {"reference": Reference, **kernels(), **multipliers()}
+in_every_engine = pytest.mark.parametrize("name", ENGINES)
+
+
+@in_every_engine
 @given(worlds(), st.integers(1, 50), st.integers(1, 70))
-@settings(max_examples=120, deadline=None)
-def test_equals_brute_force_for_any_block_size(world: tuple[Any, ...], panel: int, block: int) -> None:
-    q, g, qo, go, k, n_top = world
-    limited = reference.Settings(min(k, len(g)), min(n_top, len(q) * len(g)), 0.3, qo, go, 10**9, panel, block)
-    check(reference.run(q, g, limited, lambda _: None, None), q, g, k, n_top, 0.3, qo, go)
-
-
-@given(worlds())
-@settings(max_examples=40, deadline=None)
-def test_public_function_equals_brute_force(world: tuple[Any, ...]) -> None:
+@settings(max_examples=80, deadline=None)
+def test_equals_brute_force_for_any_split(name: str, world: tuple[Any, ...], panel: int, block: int) -> None:
     q, g, qo, go, k, n_top = world
     matches = unveil.compare_all(
-        q, g, top_k=k, top_pairs=n_top, threshold=0.3, query_offset=qo, gallery_offset=go, engine="reference"
+        *(q, g),
+        top_k=k,
+        top_pairs=n_top,
+        threshold=0.3,
+        tail=[0.1, 0.3, 0.9],
+        query_offset=qo,
+        gallery_offset=go,
+        engine=ENGINES[name](panel, block),
     )
     check(matches, q, g, k, n_top, 0.3, qo, go)
+    assert matches.tail_counts.tolist() == [(all_scores(q, g, qo, go)[1] >= t).sum() for t in (0.1, 0.3, 0.9)]
+
+
+@in_every_engine
+@given(worlds(), st.sampled_from(["rows", "columns", "top", "pairs", "tail"]))
+@settings(max_examples=40, deadline=None)
+def test_each_thing_alone_is_what_it_is_with_the_others(name: str, world: tuple[Any, ...], what: str) -> None:
+    q, g, qo, go, _, _ = world
+    asked: dict[str, dict[str, Any]] = {
+        "rows": {"top_k": 3},
+        "columns": {"best_queries": True},
+        "top": {"top_pairs": 20},
+        "pairs": {"threshold": 0.2},
+        "tail": {"tail": [0.25]},
+    }
+    everything = {key: value for some in asked.values() for key, value in some.items()}
+    offsets = {"query_offset": qo, "gallery_offset": go}
+    whole = compare_all(q, g, **everything, **offsets, engine="reference")
+    alone = {"top_k": 0, "best_queries": False, **asked[what]}
+    part = compare_all(q, g, **alone, **offsets, engine=ENGINES[name](16, 32))
+    for field in {
+        "rows": ("rows", "score", "cosine"),
+        "columns": ("best_query", "best_query_score", "best_query_cosine"),
+        "top": ("top_pairs", "top_pairs_score", "top_pairs_cosine"),
+        "pairs": ("pairs", "pairs_score"),
+        "tail": ("tail_counts",),
+    }[what]:
+        assert np.array_equal(getattr(whole, field), getattr(part, field)), field
+    assert part.n_compared == len(q) * len(g)
+
+
+@pytest.mark.parametrize("name", kernels())
+@given(worlds(), st.data())
+@settings(max_examples=80, deadline=None)
+def test_any_order_of_dimensions_changes_nothing(name: str, world: tuple[Any, ...], data: st.DataObject) -> None:
+    q, g, qo, go, k, n_top = world
+    d, rng = q.shape[1], np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(d, d)))
+    looks = data.draw(st.sets(st.integers(0, max(0, (d - 1) // 4)), max_size=4).map(sorted))
+    order = Order(np.ascontiguousarray(basis, np.float32), tuple(4 * look for look in looks))
+    base = kernels()[name](24, 50)
+    assert isinstance(base, Native)
+    t = data.draw(st.sampled_from([-0.1, 0.3, 0.95]))
+    arguments: dict[str, Any] = {"threshold": t, "query_offset": qo, "gallery_offset": go}
+    engine = replace(base, order=order)
+    check(compare_all(q, g, top_k=k, top_pairs=n_top, **arguments, engine=engine), q, g, k, n_top, t, qo, go)
+    pairs = compare_all(q, g, top_k=0, best_queries=False, **arguments, engine=engine).pairs
+    assert pairs is not None
+    assert np.array_equal(pairs, np.argwhere(all_scores(q, g, qo, go)[1] >= t))
+
+
+def test_a_sample_finds_an_order_that_pays_and_one_that_does_not() -> None:
+    rng = np.random.default_rng(0)
+    n, d = 40_000, 256
+    spectrum = np.r_[np.ones(64), np.full(d - 64, 0.01)]
+    turn, _ = np.linalg.qr(rng.normal(size=(d, d)))
+    thin = (rng.normal(size=(n, d)) * spectrum @ turn).astype(np.float32)
+    thin /= np.linalg.norm(thin, axis=1, keepdims=True)
+    none = np.zeros(n)
+    join = Wanted(0, False, 0, 0.7, np.zeros(0), none, none, 10**6)
+    found = choose_order(thin, thin, join, (8, 48))
+    assert found.looks and found.looks[0] < 160
+    flat = unit_rows(rng, n, d)
+    top = Wanted(1, True, 0, None, np.zeros(0), none, none, 10**6)
+    assert choose_order(flat, flat, top, (8, 48)) == Order()
+    assert choose_order(thin[:100], thin[:100], join, (8, 48)) == Order(), "too few rows to be worth the turning"
 
 
 def test_score_is_the_float64_dot_product() -> None:
@@ -97,18 +211,6 @@ def test_equal_scores_are_ordered_by_row_then_query() -> None:
     assert matches.rows[1].tolist() == [1, 3, 5, 0]
     assert matches.best_query.tolist() == [0, 1, 0, 1, 0, 1]
     assert matches.top_pairs.tolist() == [[0, 0], [0, 2], [0, 4], [1, 1], [1, 3]]
-
-
-def test_strided_and_read_only_input() -> None:
-    rng = np.random.default_rng(1)
-    wide = unit_rows(rng, 60, 32)
-    strided = wide[::2]
-    frozen = np.ascontiguousarray(strided)
-    frozen.flags.writeable = False
-    a, b = compare_all(strided, strided), compare_all(frozen, frozen)
-    assert np.array_equal(a.rows, b.rows) and np.array_equal(a.score, b.score)
-    fortran = np.asfortranarray(frozen)
-    assert np.array_equal(compare_all(fortran, fortran).score, a.score)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +241,37 @@ def test_refuses_other_shapes_types_and_settings() -> None:
     with pytest.raises(SettingError, match="engine 'fast'"):
         compare_all(good, good, engine="fast")
     with pytest.raises(SettingError, match="top_k"):
-        compare_all(good, good, top_k=0)
+        compare_all(good, good, top_k=-1)
+    with pytest.raises(SettingError, match="threshold"):
+        compare_all(good, good, threshold=np.nan)
+    for tail in ([0.5, 0.5], [0.5, 0.1], [np.inf]):
+        with pytest.raises(SettingError, match="ascending"):
+            compare_all(good, good, tail=tail)
+    with pytest.raises(VectorError, match="65536"):
+        compare_all(np.ones((1, 65537), np.float32) / 256, good)
+
+
+@in_every_engine
+def test_more_pairs_than_wanted_are_refused(name: str) -> None:
+    rows = unit_rows(np.random.default_rng(0), 50, 4)
     with pytest.raises(SettingError, match="raise the threshold"):
-        compare_all(good, good, threshold=-1.0, max_pairs=24)
+        compare_all(rows, rows, threshold=-1.1, max_pairs=2499, engine=ENGINES[name](20, 30))
+    found = compare_all(rows, rows, threshold=-1.1, max_pairs=2500, engine=ENGINES[name](20, 30))
+    assert found.pairs is not None and len(found.pairs) == 2500
+
+
+@in_every_engine
+def test_strided_and_read_only_input_is_read_where_it_is(name: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    wide = unit_rows(rng, 60, 32)
+    np.save(tmp_path / "rows.npy", wide)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    whole = compare_all(wide[::2], wide[::-1], engine="reference", threshold=0.1)
+    odd = np.frombuffer(b"x" + wide.tobytes(), np.float32, offset=1).reshape(wide.shape)
+    for other in (mapped, np.asfortranarray(wide), odd):
+        found = compare_all(other[::2], other[::-1], engine=ENGINES[name](7, 40), threshold=0.1)
+        for field in whole.__dataclass_fields__:
+            assert np.array_equal(getattr(whole, field), getattr(found, field)), field
 
 
 def test_moments_equal_those_of_all_pairs() -> None:
@@ -157,23 +287,21 @@ class Killed(BaseException):
     pass
 
 
+@in_every_engine
 @pytest.mark.parametrize("after", [1, 3, 7])
-def test_killed_comparison_goes_on_with_the_same_result(tmp_path: Path, after: int, monkeypatch: Any) -> None:
+def test_killed_comparison_goes_on_with_the_same_result(tmp_path: Path, after: int, name: str) -> None:
     rng = np.random.default_rng(5)
     q, g = unit_rows(rng, 100, 24), unit_rows(rng, 80, 24)
-    arguments: dict[str, Any] = {"top_k": 4, "top_pairs": 10, "threshold": 0.4}
-
-    def settings_with_small_panels(**values: Any) -> reference.Settings:
-        return reference.Settings(**values, query_panel=16)
-
-    monkeypatch.setattr("unveil.compare.api.Settings", settings_with_small_panels)
+    engine = ENGINES[name](16, 96)
+    arguments: dict[str, Any] = {"top_k": 4, "top_pairs": 10, "threshold": 0.4, "tail": [0.2, 0.4], "engine": engine}
     whole = compare_all(q, g, **arguments)
-    panels = 0
+    assert whole.top_pairs_score[-1] > 0.4, "the test should have something to find"
+    tiles = 0
 
-    def kill(_: int) -> None:
-        nonlocal panels
-        panels += 1
-        if panels == after:
+    def kill(n: int) -> None:
+        nonlocal tiles
+        tiles += n > 0
+        if tiles == after:
             raise Killed
 
     with pytest.raises(Killed):
@@ -183,13 +311,13 @@ def test_killed_comparison_goes_on_with_the_same_result(tmp_path: Path, after: i
     if after > 1:
         assert done[0] == (after - 1) * 16 * 80, "finished panels should not be compared again"
     assert sum(done) == 100 * 80
-    for name in whole.__dataclass_fields__:
-        assert np.array_equal(getattr(whole, name), getattr(again, name)), name
+    for field in whole.__dataclass_fields__:
+        assert np.array_equal(getattr(whole, field), getattr(again, field)), field
 
 
 def test_checkpoint_of_something_else_or_damaged_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
-    Checkpoint(path, "one", 0).save({"done": np.array(3)}, done=True)
+    Checkpoint(path, "one", 0).save(lambda: {"done": np.array(3)}, done=True)
     assert Checkpoint(path, "one").load() is not None
     assert Checkpoint(path, "two").load() is None
     path.write_bytes(path.read_bytes()[:-20])

@@ -161,6 +161,14 @@ def demo(
     print_demo(outcome)
 
 
+@app.command()
+def info() -> None:
+    """Say what this machine offers: comparison engines and kernels, and what they run on. For bug reports."""
+    from unveil.cli.summary import print_info
+
+    print_info()
+
+
 def _progress(resume: str) -> TerminalProgress:
     from unveil.cli.progress import TerminalProgress
 

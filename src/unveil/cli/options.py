@@ -99,9 +99,15 @@ Store = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    typer.Option(help="Comparison engine: auto or reference; the result is the same.", rich_help_panel=WORK),
+    typer.Option(
+        help="Comparison engine: auto, native, portable, torch or reference; the result is the same. "
+        "unveil info says which run here.",
+        rich_help_panel=WORK,
+    ),
 ]
-Workers = Annotated[int | None, typer.Option(help="Threads that embed. (default: one a core)", rich_help_panel=WORK)]
+Workers = Annotated[
+    int | None, typer.Option(help="Threads that embed and compare. (default: one a core)", rich_help_panel=WORK)
+]
 Redact = Annotated[
     bool, typer.Option("--redact", help="Also write a report and a document that show no face and no name.")
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unveil import __version__
+from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
+from unveil.machine import cores, processor
 from unveil.result import AuditResult
 from unveil.words import number
 
@@ -93,3 +97,14 @@ def print_demo(outcome: DemoOutcome) -> None:
             "research only) or mobilefacenet_foamliu (Apache-2.0).",
             markup=False,
         )
+
+
+def print_info() -> None:
+    """Versions, machine, engines."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"unveil {__version__}, Python {platform.python_version()}, {platform.platform()}", markup=False)
+    console.print(f"{processor()}, {cores()} cores for this process", markup=False)
+    console.print()
+    console.print("Comparison engines (--engine); all give the same result")
+    for name, told in describe():
+        console.print(f"{name:<10} {told}", markup=False)

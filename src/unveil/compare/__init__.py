@@ -2,7 +2,8 @@
 
 from unveil.compare.api import compare_all
 from unveil.compare.checkpoint import Checkpoint
+from unveil.compare.engines import Engine, choose, describe
 from unveil.compare.exact import exact_cosine
 from unveil.compare.people import best_among, best_of_others
 
-__all__ = ["Checkpoint", "best_among", "best_of_others", "compare_all", "exact_cosine"]
+__all__ = ["Checkpoint", "Engine", "best_among", "best_of_others", "choose", "compare_all", "describe", "exact_cosine"]

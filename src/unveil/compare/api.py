@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from unveil.compare import engines
 from unveil.compare.checkpoint import Checkpoint
-from unveil.compare.reference import Settings, run
+from unveil.compare.kept import Kept, Wanted
+from unveil.compare.moments import mean_and_variance
 from unveil.errors import SettingError, VectorError
 from unveil.types import Floats, Matches
 
 Vectors = npt.NDArray[np.floating]
 
-ENGINES = ("auto", "reference")
 # Stored as float16 or float32, a unit vector's norm strays at most this far from 1.
 NORM_TOLERANCE = 5e-3
 CHECK_ROWS = 8192
+# An int8 product of more dimensions could overflow 32 bits.
+MOST_DIMS = 65536
 
 
 def compare_all(
@@ -25,12 +30,16 @@ def compare_all(
     gallery: Vectors,
     *,
     top_k: int = 10,
+    best_queries: bool = True,
     top_pairs: int = 0,
     threshold: float | None = None,
+    tail: Sequence[float] | Floats = (),
     query_offset: Floats | None = None,
     gallery_offset: Floats | None = None,
-    engine: str = "auto",
+    engine: str | engines.Engine = "auto",
+    threads: int = 0,
     max_pairs: int = 50_000_000,
+    moments: bool = True,
     progress: Callable[[int], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Matches:
@@ -38,39 +47,52 @@ def compare_all(
 
     Rows are unit vectors, float32 or float16, memory-mapped if need be. A pair's score is its cosine plus
     ``query_offset[i]`` plus ``gallery_offset[j]``. Kept are each query's ``top_k`` gallery rows, each gallery row's
-    best query, the ``top_pairs`` best pairs of all and, with a ``threshold``, all pairs that score at least that. Ties
-    go to the lower row. ``progress`` is called with the number of pairs done since its last call.
+    best query (unless ``best_queries`` is false), the ``top_pairs`` best pairs of all, with a ``threshold`` all pairs
+    that score at least that, for each score in ``tail`` the number of pairs that reach it, and mean and variance of all
+    cosines (NaN without ``moments``). Ties go to the lower row. ``progress`` is called with the number of pairs done
+    since its last call. The result is the same, bit for bit, for every engine, number of ``threads`` (0: one a core),
+    resumption and split.
 
     Raises VectorError for rows that are not finite unit vectors, and SettingError for a threshold that more than
-    ``max_pairs`` pairs reach.
+    ``max_pairs`` pairs reach, an engine that is not here, or nonsense.
     """
-    if engine not in ENGINES:
-        raise SettingError(f"engine {engine!r} is not known; use one of {', '.join(ENGINES)}")
-    if top_k < 1 or top_pairs < 0:
-        raise SettingError(f"top_k should be at least 1 and top_pairs at least 0, got {top_k} and {top_pairs}")
+    levels = np.asarray(tail, np.float64)
+    if top_k < 0 or top_pairs < 0 or threads < 0:
+        raise SettingError(f"top_k, top_pairs and threads should be 0 or more, got {top_k}, {top_pairs}, {threads}")
     if threshold is not None and not np.isfinite(threshold):
         raise SettingError(f"threshold should be a finite number, got {threshold}")
+    if levels.ndim != 1 or not np.isfinite(levels).all() or (np.diff(levels) <= 0).any():
+        raise SettingError("tail should be finite scores in ascending order")
+    compare = engines.choose(engine, threads) if isinstance(engine, str) else engine
     check_vectors(queries, "queries")
     check_vectors(gallery, "gallery")
     if queries.shape[1] != gallery.shape[1]:
         raise VectorError(
             f"queries have {queries.shape[1]} dimensions, the gallery {gallery.shape[1]}: embed both with one model"
         )
-    settings = Settings(
+    wanted = Wanted(
         top_k=min(top_k, len(gallery)),
+        best_queries=best_queries,
         top_pairs=min(top_pairs, len(queries) * len(gallery)),
         threshold=threshold,
+        tail=levels,
         query_offset=_offset(query_offset, len(queries), "query_offset"),
         gallery_offset=_offset(gallery_offset, len(gallery), "gallery_offset"),
         max_pairs=max_pairs,
     )
-    return run(queries, gallery, settings, progress or (lambda _: None), checkpoint)
+    kept = Kept(len(queries), len(gallery), wanted)
+    if len(queries) and len(gallery):
+        compare.run(queries, gallery, kept, progress or (lambda _: None), checkpoint or Checkpoint(None))
+    mean, variance = mean_and_variance(queries, gallery) if moments else (math.nan, math.nan)
+    return kept.matches(functools.partial(compare.cosines, queries, gallery), mean, variance)
 
 
 def check_vectors(vectors: Vectors, name: str) -> None:
     """VectorError unless ``vectors`` is (N, D) float16 or float32 with finite rows of norm 1."""
     if vectors.ndim != 2 or vectors.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
         raise VectorError(f"{name} should be (N, D) float32 or float16, got {vectors.shape} {vectors.dtype}")
+    if vectors.shape[1] > MOST_DIMS:
+        raise VectorError(f"{name} should have at most {MOST_DIMS} dimensions, got {vectors.shape[1]}")
     for start in range(0, len(vectors), CHECK_ROWS):
         block = np.asarray(vectors[start : start + CHECK_ROWS], np.float64)
         norms = np.sqrt(np.einsum("nd,nd->n", block, block))
@@ -87,4 +109,4 @@ def _offset(offset: Floats | None, n: int, name: str) -> Floats:
     values = np.asarray(offset, np.float64)
     if values.shape != (n,) or not np.isfinite(values).all():
         raise VectorError(f"{name} should be ({n},) finite numbers, got {values.shape}")
-    return values
+    return np.ascontiguousarray(values)

@@ -1,9 +1,9 @@
 """The one definition of a comparison score, to the last bit.
 
-A cosine is the float64 sum of the products of two stored float32 (or float16) unit vectors, added up in eight
-interleaved lanes that are then added in pairs. Each product is exact in float64, so a fused multiply-add changes
-nothing, and any SIMD unit can follow the same order: every engine that re-scores its candidates this way gives the
-same bits, and ties are ties everywhere.
+A cosine is the float64 sum of the products of two stored float32 (or float16) unit vectors, added up in 32 interleaved
+lanes that are then added in halves. Each product is exact in float64, so a fused multiply-add changes nothing, and any
+SIMD unit can follow the same order: every engine that re-scores its candidates this way gives the same bits, and ties
+are ties everywhere.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from unveil.types import Floats, Ints
 
-LANES = 8
-CHUNK = 8192  # pairs gathered at once
+LANES = 32
+CHUNK = 256  # pairs gathered at once: what fits the cache
 
 
 def exact_cosine(queries: npt.NDArray[np.floating], gallery: npt.NDArray[np.floating], q: Ints, g: Ints) -> Floats:
@@ -28,11 +28,11 @@ def exact_cosine(queries: npt.NDArray[np.floating], gallery: npt.NDArray[np.floa
 
 def _lanes(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> Floats:
     n, d = a.shape
-    lanes = np.zeros((n, LANES), np.float64)
-    for k in range(0, d, LANES):
-        step = a[:, k : k + LANES].astype(np.float64) * b[:, k : k + LANES]
-        lanes[:, : step.shape[1]] += step
-    half = lanes[:, :4] + lanes[:, 4:]
-    quarter = half[:, :2] + half[:, 2:]
-    total: Floats = quarter[:, 0] + quarter[:, 1]
-    return total
+    products = np.zeros((n, -(-d // LANES) * LANES), np.float64)
+    np.multiply(a, b, out=products[:, :d], dtype=np.float64)
+    # A sum over an outer axis is added in order, row after row.
+    lanes: Floats = np.add.reduce(products.reshape(n, -1, LANES), axis=1)
+    while lanes.shape[1] > 1:
+        half = lanes.shape[1] // 2
+        lanes = lanes[:, :half] + lanes[:, half:]
+    return lanes[:, 0]

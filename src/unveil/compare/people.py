@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.compare.api import Vectors, compare_all
+from unveil.compare.engines import Engine
 from unveil.compare.exact import exact_cosine
 from unveil.types import Floats, Ints, Matches
 
@@ -22,6 +23,7 @@ def best_of_others(
     gallery_people: Sequence[str],
     query_offset: Floats,
     gallery_offset: Floats,
+    engine: str | Engine = "auto",
 ) -> tuple[Ints, Floats]:
     """For each query the best gallery row of another person: rows (Q,), -1 where there is none, and scores (Q,)."""
     codes = {person: i for i, person in enumerate(dict.fromkeys([*query_people, *gallery_people]))}
@@ -31,7 +33,15 @@ def best_of_others(
     if not len(own) or not len(theirs):
         return rows, score
     depth = min(DEEPEST_FIRST_LOOK, 1 + int(np.quantile(np.bincount(theirs), 0.99)))
-    found = compare_all(queries, gallery, top_k=depth, query_offset=query_offset, gallery_offset=gallery_offset)
+    found = compare_all(
+        *(queries, gallery),
+        top_k=depth,
+        best_queries=False,
+        query_offset=query_offset,
+        gallery_offset=gallery_offset,
+        engine=engine,
+        moments=False,
+    )
     other = theirs[found.rows] != own[:, None]
     known = _first_allowed(found, other, rows, score)
     # The few people with more pictures than that: look at all the others for them.
@@ -47,7 +57,13 @@ def best_of_others(
 
 
 def best_among(
-    found: Matches, queries: Vectors, gallery: Vectors, allowed: Ints, query_offset: Floats, gallery_offset: Floats
+    found: Matches,
+    queries: Vectors,
+    gallery: Vectors,
+    allowed: Ints,
+    query_offset: Floats,
+    gallery_offset: Floats,
+    engine: str | Engine = "auto",
 ) -> tuple[Ints, Floats]:
     """Each query's best of the gallery rows ``allowed``: rows (Q,), -1 where there is none, and scores (Q,).
 
@@ -62,11 +78,13 @@ def best_among(
     rest = np.flatnonzero(~known)
     if len(rest):
         again = compare_all(
-            queries[rest],
-            gallery[allowed],
+            *(queries[rest], gallery[allowed]),
             top_k=1,
+            best_queries=False,
             query_offset=query_offset[rest],
             gallery_offset=gallery_offset[allowed],
+            engine=engine,
+            moments=False,
         )
         rows[rest], score[rest] = allowed[again.rows[:, 0]], again.score[:, 0]
     return rows, score

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.compare import best_among
+from unveil.compare import Engine, best_among
 from unveil.config import Settings
 from unveil.result import Calibration, IdentityFinding, Membership, PersonFinding
 from unveil.stats.competition import Competition, compete
@@ -56,7 +56,7 @@ def judge(
     """The audit with a control set, from the raw matches of synthetic with training pictures to a verdict."""
     overlap = find_overlap(training, given_control, compare, settings.random("overlap"))
     control, cohort = split_off_cohort(
-        given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort")
+        given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"), compare.engine
     )
     on_synthetic, on_training, on_control = (cohort.correction(x) for x in (synthetic, training, control))
     checks = (
@@ -87,6 +87,7 @@ def judge(
         ),
         settings,
         settings.random("calibration"),
+        compare.engine,
     )
     verdict, rests_on = calibrated_verdict(
         checks,
@@ -115,6 +116,7 @@ def calibrate(
     control: Compared,
     settings: Settings,
     rng: np.random.Generator,
+    engine: Engine,
 ) -> tuple[Calibration, tuple[PersonFinding, ...], tuple[IdentityFinding, ...]]:
     """Exposure of training people against control people, by person and by synthetic identity."""
     training_rows, control_rows = _matched_rows(training.pictures, control.pictures, rng)
@@ -124,7 +126,8 @@ def calibrate(
 
     best_training, best_control = (
         best_among(
-            side.corrected, synthetic.vectors, side.pictures.vectors, rows, synthetic_correction, side.correction
+            *(side.corrected, synthetic.vectors, side.pictures.vectors, rows),
+            *(synthetic_correction, side.correction, engine),
         )
         for side, rows in ((training, training_rows), (control, control_rows))
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from unveil.compare import compare_all
+from unveil.compare import Engine, choose, compare_all
 from unveil.config import Settings
 from unveil.progress import Progress
 from unveil.run import RunDirectory
@@ -21,6 +22,11 @@ class Comparer:
     run: RunDirectory
     settings: Settings
     progress: Progress
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What compares, on as many threads as may work."""
+        return choose(self.settings.engine, self.settings.workers)
 
     def ranked(
         self,
@@ -64,7 +70,7 @@ class Comparer:
             top_pairs=top_pairs,
             query_offset=query_offset,
             gallery_offset=gallery_offset,
-            engine=self.settings.engine,
+            engine=self.engine,
             progress=self.progress.advance,
             checkpoint=self.run.checkpoint(name.replace(" ", "-"), seal.hexdigest()),
         )

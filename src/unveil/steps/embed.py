@@ -16,9 +16,10 @@ import numpy as np
 from unveil.channels import Channel, FaceChannel
 from unveil.channels.alignment import Alignment, recognise
 from unveil.config import Aligned
-from unveil.engine import cores, map_ordered
+from unveil.engine import map_ordered
 from unveil.errors import PictureError, SourceError
 from unveil.images import IdentityRule, Source, decode_rgb, open_source, picture_size
+from unveil.machine import cores
 from unveil.progress import Progress, Silent
 from unveil.store import ShardRow, ShardStore, assemble
 from unveil.types import Embedded, ImageRecord, Reject, Vectors

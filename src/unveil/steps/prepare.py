@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.compare import best_of_others, compare_all
+from unveil.compare import Engine, best_of_others, compare_all
 from unveil.stats.exposure import draw_pictures
 from unveil.stats.hubs import NEIGHBOURS, closeness, person_codes
 from unveil.stats.search import same_person_line
@@ -56,6 +56,7 @@ def find_overlap(training: Embedded, control: Embedded, compare: Comparer, rng: 
             training.people_or_ids,
             np.zeros(len(probe)),
             np.zeros(len(training)),
+            compare.engine,
         )
         line = same_person_line(others, len(control))
         same |= compare("control with training", control, training).cosine[:, 0] > line
@@ -69,6 +70,7 @@ class Cohort:
     """Real people, one picture each, against whom every picture's closeness to everybody is measured."""
 
     pictures: Embedded
+    engine: str | Engine = "auto"
 
     def correction(self, embedded: Embedded, *, skip_best: bool = False) -> Floats:
         """What the hub correction adds to the scores of each picture (N,): minus half its closeness to the cohort.
@@ -79,7 +81,13 @@ class Cohort:
         if not len(embedded):
             return np.zeros(0)
         skip = int(skip_best)
-        found = compare_all(embedded.vectors, self.pictures.vectors, top_k=NEIGHBOURS + 1 + skip)
+        found = compare_all(
+            *(embedded.vectors, self.pictures.vectors),
+            top_k=NEIGHBOURS + 1 + skip,
+            best_queries=False,
+            engine=self.engine,
+            moments=False,
+        )
         people = {person: i for i, person in enumerate(self.pictures.people_or_ids)}
         own = np.array([people.get(p, -1) for p in embedded.people_or_ids], np.int64)
         order = np.argsort(found.rows == own[:, None], axis=1, kind="stable")
@@ -88,7 +96,9 @@ class Cohort:
         return -closeness(cosine[:, skip : min(n_others, NEIGHBOURS + skip)]) / 2
 
 
-def split_off_cohort(real: Embedded, share: float, rng: np.random.Generator) -> tuple[Embedded, Cohort]:
+def split_off_cohort(
+    real: Embedded, share: float, rng: np.random.Generator, engine: str | Engine = "auto"
+) -> tuple[Embedded, Cohort]:
     """Real people split at random: those left, and a ``share`` whose pictures (one each) are the cohort.
 
     Nobody may be both: someone who is compared must not take part in the correction of the other side's scores.
@@ -100,5 +110,5 @@ def split_off_cohort(real: Embedded, share: float, rng: np.random.Generator) -> 
     pictures = real.take(np.flatnonzero(in_cohort[codes]))
     return (
         real.take(np.flatnonzero(~in_cohort[codes])),
-        Cohort(pictures.take(one_picture_each(pictures.people_or_ids, rng))),
+        Cohort(pictures.take(one_picture_each(pictures.people_or_ids, rng)), engine),
     )

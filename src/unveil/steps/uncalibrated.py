@@ -24,7 +24,7 @@ def judge(
     synthetic: Embedded, training: Embedded, checks: Sequence[Check], compare: Comparer, settings: Settings
 ) -> Findings:
     """The audit without a control set: training people are the cohort, and other ones of them the null."""
-    others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"))
+    others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"), compare.engine)
     on_synthetic, on_training = cohort.correction(synthetic, skip_best=True), cohort.correction(training)
     corrected = compare.ranked("synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training)
     line = candidate_line(corrected, others, training, on_training, cohort, settings)
@@ -55,7 +55,7 @@ def candidate_line(
     # As for synthetic pictures: the best match does not count towards a probe's own closeness.
     own = cohort.correction(probes, skip_best=True)
     _, others = best_of_others(
-        probes.vectors, probes.people_or_ids, training.vectors, training.people_or_ids, own, correction
+        probes.vectors, probes.people_or_ids, training.vectors, training.people_or_ids, own, correction, cohort.engine
     )
     line, fpir = fpir_threshold(others, settings.fpir)
     best = synthetic.score[:, 0]

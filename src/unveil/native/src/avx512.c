@@ -1,0 +1,153 @@
+/* AVX-512 VNNI: 8 queries x 48 gallery rows in 24 accumulators. */
+#if defined(__x86_64__)
+#include "unveil.h"
+
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,f16c,fma")))
+enum { HEIGHT = 8, VECTORS = 3, WIDTH = 16 * VECTORS };
+
+static int available(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
+}
+
+#define EACH_VECTOR(DO, i) DO(i, 0) DO(i, 1) DO(i, 2)
+#define EACH(DO) \
+    EACH_VECTOR(DO, 0) EACH_VECTOR(DO, 1) EACH_VECTOR(DO, 2) EACH_VECTOR(DO, 3) \
+    EACH_VECTOR(DO, 4) EACH_VECTOR(DO, 5) EACH_VECTOR(DO, 6) EACH_VECTOR(DO, 7)
+
+/* GCC 12 spills the accumulators of _mm512_dpbusd_epi32, which halves the speed; "+v" keeps them in registers. */
+#define DOT(i, v) __asm__("vpdpbusd %2, %1, %0" : "+v"(acc##i##v) : "v"(b##v), "v"(a));
+#define ROW(i) a = _mm512_set1_epi32(query[i]); EACH_VECTOR(DOT, i)
+
+#define BOUND(dot, v) _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), column_scale##v), row_scale, column_base##v)
+#define WHOLE(i, v) BOUND(acc##i##v, v)
+#define PARTIAL(i, v) _mm512_fmadd_ps(_mm512_set1_ps(t->rows->rest[stage][i]), column_rest##v, \
+    BOUND(_mm512_add_epi32(acc##i##v, _mm512_set1_epi32(t->rows->ahead[stage][i])), v))
+
+/* One comparison a row: the best upper bound of its columns against the least that any of them needs. */
+#define LOOK(i, UPPER) { \
+    const __m512 row_scale = _mm512_set1_ps(t->rows->scale[i]); \
+    const __m512 most = _mm512_max_ps(_mm512_max_ps(UPPER(i, 0), UPPER(i, 1)), UPPER(i, 2)); \
+    any = _kor_mask16(any, _mm512_cmp_ps_mask(most, _mm512_set1_ps(t->row_need[i]), _CMP_GE_OQ)); }
+#define LOOK_PARTIAL(i) LOOK(i, PARTIAL)
+#define LOOK_WHOLE(i) LOOK(i, WHOLE)
+#define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
+
+/* Keeps the loads of a look behind the loop: hoisted, they would be spilled. */
+#define BARRIER __asm__ volatile("" ::: "memory");
+#define LOAD_COLUMNS(i, v) \
+    const __m512 column_scale##v = _mm512_loadu_ps(t->column_scale + 16 * v), \
+                 column_base##v = _mm512_loadu_ps(t->column_base + 16 * v);
+#define LOAD_RESTS(i, v) const __m512 column_rest##v = _mm512_loadu_ps(t->column_rest[stage] + 16 * v);
+/* Registers of their own, or the compiler spills some of them in the loop for the sake of the look. */
+#define PIN(i, v) register __m512i acc##i##v __asm__(PLACE_##i##v);
+#define START(i, v) acc##i##v = _mm512_set1_epi32(t->rows->start[i]);
+#define PLACE_00 "xmm8"
+#define PLACE_01 "xmm9"
+#define PLACE_02 "xmm10"
+#define PLACE_10 "xmm11"
+#define PLACE_11 "xmm12"
+#define PLACE_12 "xmm13"
+#define PLACE_20 "xmm14"
+#define PLACE_21 "xmm15"
+#define PLACE_22 "xmm16"
+#define PLACE_30 "xmm17"
+#define PLACE_31 "xmm18"
+#define PLACE_32 "xmm19"
+#define PLACE_40 "xmm20"
+#define PLACE_41 "xmm21"
+#define PLACE_42 "xmm22"
+#define PLACE_50 "xmm23"
+#define PLACE_51 "xmm24"
+#define PLACE_52 "xmm25"
+#define PLACE_60 "xmm26"
+#define PLACE_61 "xmm27"
+#define PLACE_62 "xmm28"
+#define PLACE_70 "xmm29"
+#define PLACE_71 "xmm30"
+#define PLACE_72 "xmm31"
+#define STORE(i, v) _mm512_storeu_si512(t->dot[i] + 16 * v, acc##i##v);
+
+TARGET static __attribute__((noinline)) int find_hits_masked(tile *t) {
+    uint64_t any = 0;
+    for (int i = 0; i < HEIGHT; i++) {
+        const __m512 scale = _mm512_set1_ps(t->rows->scale[i]), base = _mm512_set1_ps(t->rows->base[i]),
+                     floor = _mm512_set1_ps(t->row_floor[i]);
+        t->hits[i] = 0;
+        for (int v = 0; v < WIDTH; v += 16) {
+            const __m512 dot = _mm512_cvtepi32_ps(_mm512_loadu_si512(t->dot[i] + v));
+            const __m512 bound = _mm512_fmadd_ps(_mm512_mul_ps(dot, _mm512_loadu_ps(t->column_scale + v)), scale,
+                                                 _mm512_add_ps(_mm512_loadu_ps(t->column_base + v), base));
+            _mm512_storeu_ps(t->upper[i] + v, bound);
+            const __m512 least = _mm512_min_ps(floor, _mm512_loadu_ps(t->column_floor + v));
+            t->hits[i] |= (uint64_t)_mm512_cmp_ps_mask(bound, least, _CMP_GE_OQ) << v;
+        }
+        any |= t->hits[i];
+    }
+    return any != 0;
+}
+
+TARGET static int multiply(tile *t) {
+    const uint8_t *gallery = t->b;
+    const int32_t *query = (const int32_t *)t->a;
+    EACH(PIN)
+    EACH(START)
+    int32_t k = 0;
+    for (int32_t stage = 0;; stage++) {
+#pragma GCC unroll 4
+        for (; k < t->stage_end[stage]; k++, gallery += 4 * WIDTH, query += HEIGHT) {
+            const __m512i b0 = _mm512_loadu_si512(gallery), b1 = _mm512_loadu_si512(gallery + 64),
+                          b2 = _mm512_loadu_si512(gallery + 128);
+            __m512i a;
+            EACH_ROW(ROW)
+        }
+        BARRIER
+        __mmask16 any = 0;
+        EACH_VECTOR(LOAD_COLUMNS, 0)
+        if (stage == t->stages) {
+            EACH_ROW(LOOK_WHOLE)
+            if (!any) return 0;
+            break;
+        }
+        EACH_VECTOR(LOAD_RESTS, 0)
+        EACH_ROW(LOOK_PARTIAL)
+        if (!any) return 0;
+        BARRIER
+    }
+    EACH(STORE)
+    return find_hits_masked(t);
+}
+
+TARGET static void quantise(const float *x, int64_t row, packed *out, int8_t *values, int32_t stages, const int32_t *ends) {
+    quantise_row(x, row, out, values, stages, ends);
+}
+
+TARGET static inline __m512d eight(const char *from, int32_t type, int64_t k) {
+    if (type == FLOAT16) return _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + 2 * k))));
+    return _mm512_cvtps_pd(_mm256_loadu_ps((const float *)(from + 4 * k)));
+}
+
+TARGET static double cosine(const char *a, int32_t a_type, const char *b, int32_t b_type, int64_t dims) {
+    double lanes[LANES];
+    __m512d sum[4] = {_mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd()};
+    int64_t k = 0;
+    for (; k + LANES <= dims; k += LANES)
+        for (int v = 0; v < 4; v++)
+            sum[v] = _mm512_fmadd_pd(eight(a, a_type, k + 8 * v), eight(b, b_type, k + 8 * v), sum[v]);
+    if (k < dims) {
+        char rest[2][4 * LANES] = {{0}};
+        const int64_t a_size = a_type == FLOAT16 ? 2 : 4, b_size = b_type == FLOAT16 ? 2 : 4;
+        memcpy(rest[0], a + a_size * k, (size_t)(a_size * (dims - k)));
+        memcpy(rest[1], b + b_size * k, (size_t)(b_size * (dims - k)));
+        for (int v = 0; v < 4; v++)
+            sum[v] = _mm512_fmadd_pd(eight(rest[0], a_type, 8 * v), eight(rest[1], b_type, 8 * v), sum[v]);
+    }
+    for (int v = 0; v < 4; v++) _mm512_storeu_pd(lanes + 8 * v, sum[v]);
+    return tree_sum(lanes);
+}
+
+const kernel kernel_avx512vnni = {"avx512vnni", HEIGHT, WIDTH, 128, 127, available, multiply, quantise, cosine};
+#endif

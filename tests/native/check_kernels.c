@@ -1,0 +1,112 @@
+/* Every kernel that runs here against plain loops, without Python: for other processors under an emulator.
+ *
+ *     cc -std=c11 -D_GNU_SOURCE tests/native/check_kernels.c src/unveil/native/src/[a-z]*.c -lm -o check && ./check
+ *
+ * For random and hostile rows: bounds hold for every pair, no stop before the end loses one, scores agree to the bit.
+ */
+#include "../../src/unveil/native/src/unveil.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+int unveil_quantise(int32_t, const vectors *, int64_t, packed *, int64_t, int64_t, int32_t, const int32_t *);
+
+static uint64_t state = 1;
+static double uniform(void) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (double)(state >> 11) / 9007199254740992.0 * 2 - 1;
+}
+
+#define CHECK(what, ...) \
+    if (!(what)) { \
+        fprintf(stderr, "%s: ", k->name), fprintf(stderr, __VA_ARGS__), fprintf(stderr, "\n"); \
+        exit(1); \
+    }
+
+static float *unit_rows(int64_t n, int64_t d, int hostile) {
+    float *rows = malloc(sizeof(float) * (size_t)(n * d));
+    for (int64_t i = 0; i < n; i++) {
+        double square = 0;
+        for (int64_t k = 0; k < d; k++) {
+            double x = uniform();
+            if (hostile && k != i % d) x *= 1e-3;
+            rows[i * d + k] = (float)x;
+            square += x * x;
+        }
+        for (int64_t k = 0; k < d; k++) rows[i * d + k] = (float)(rows[i * d + k] / sqrt(square));
+    }
+    return rows;
+}
+
+static packed quantise(const kernel *k, const vectors *rows, int32_t width, int32_t bias, int32_t levels, int32_t stages,
+                       const int32_t *ends) {
+    packed p = {0};
+    p.width = width, p.bias = bias, p.levels = levels, p.padded = width;
+    p.steps = (int32_t)((rows->dims + 15) / 16 * 4);
+    p.bytes = aligned_alloc(64, (size_t)(p.padded * p.steps * 4 + 63) / 64 * 64);
+    p.scale = malloc(256), p.error = malloc(256), p.norm = malloc(256);
+    p.rest = malloc(256 * 4), p.sum = malloc(256 * 5);
+    int index = 0;
+    while (KERNELS[index] != k) index++;
+    CHECK(unveil_quantise(index, rows, 0, &p, 0, 1, stages, ends) == DONE, "quantise");
+    return p;
+}
+
+static void check_tile(const kernel *k, int64_t d, int hostile, int32_t stages) {
+    float *queries = unit_rows(k->height, d, hostile), *gallery = unit_rows(k->width, d, hostile);
+    memcpy(gallery + d * (k->width - 1), queries, sizeof(float) * (size_t)d);
+    const vectors q = {(char *)queries, k->height, d, 4 * d, FLOAT32}, g = {(char *)gallery, k->width, d, 4 * d, FLOAT32};
+    int32_t ends[MAX_STAGES];
+    for (int32_t s = 0; s < stages; s++) ends[s] = (int32_t)((d + 15) / 16 * 4) * (s + 1) / (stages + 1);
+    packed a = quantise(k, &q, k->height, 0, 127, stages, ends), b = quantise(k, &g, k->width, k->bias, k->levels, stages, ends);
+
+    group rows = {0};
+    tile t = {.a = a.bytes, .b = b.bytes, .rows = &rows, .stages = stages};
+    memcpy(t.stage_end, ends, sizeof ends);
+    t.stage_end[stages] = a.steps;
+    for (int i = 0; i < k->height; i++) {
+        rows.start[i] = -k->bias * a.sum[i], rows.scale[i] = a.scale[i], rows.base[i] = a.error[i] * 1.01f + 1e-5f;
+        for (int s = 0; s < stages; s++) {
+            rows.ahead[s][i] = k->bias * a.sum[(s + 1) * a.padded + i];
+            rows.rest[s][i] = a.rest[s * a.padded + i];
+        }
+    }
+    for (double floor = -1; floor <= 1; floor += 0.125) {
+        t.column_least = (float)floor;
+        for (int c = 0; c < k->width; c++) {
+            t.column_scale[c] = b.scale[c], t.column_base[c] = b.error[c] * 1.2f, t.column_floor[c] = (float)floor;
+            for (int s = 0; s < stages; s++) t.column_rest[s][c] = b.rest[s * b.padded + c];
+        }
+        for (int i = 0; i < k->height; i++) t.row_floor[i] = INFINITY, t.row_need[i] = (float)floor - rows.base[i];
+        const int any = k->multiply(&t);
+        for (int i = 0; i < k->height; i++)
+            for (int c = 0; c < k->width; c++) {
+                const char *x = (char *)(queries + i * d), *y = (char *)(gallery + c * d);
+                const double exact = kernel_scalar.cosine(x, FLOAT32, y, FLOAT32, d);
+                CHECK(k->cosine(x, FLOAT32, y, FLOAT32, d) == exact, "cosine of %d dimensions", (int)d);
+                if (exact >= floor) CHECK(any && (t.hits[i] >> c & 1), "a pair of %g was lost at %g", exact, floor);
+                if (any && (t.hits[i] >> c & 1)) CHECK(exact >= floor - 0.3, "%g is no hit at %g", exact, floor);
+            }
+    }
+    free(queries), free(gallery);
+    for (int side = 0; side < 2; side++) {
+        packed *p = side ? &a : &b;
+        free(p->bytes), free(p->scale), free(p->error), free(p->norm), free(p->rest), free(p->sum);
+    }
+}
+
+int main(void) {
+    static const int64_t DIMS[] = {1, 3, 16, 31, 128, 129, 512};
+    for (int index = 0;; index++) { /* the scalar kernel is the last */
+        const kernel *k = KERNELS[index];
+        if (!k->available()) {
+            printf("%s: not on this processor\n", k->name);
+        } else {
+            for (size_t n = 0; n < sizeof DIMS / sizeof *DIMS; n++)
+                for (int hostile = 0; hostile < 2; hostile++)
+                    for (int32_t stages = 0; stages <= MAX_STAGES; stages++) check_tile(k, DIMS[n], hostile, stages);
+            printf("%s: ok\n", k->name);
+        }
+        if (k == &kernel_scalar) return 0;
+    }
+}
