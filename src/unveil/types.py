@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -43,10 +43,10 @@ class Reject:
 class Embedded:
     """All embedded pictures of one role, in source order; ``vectors`` (N, D) float32 unit rows, often memory-mapped."""
 
-    ids: tuple[str, ...]
-    people: tuple[str | None, ...]
-    digests: tuple[str, ...]
-    vectors: Vectors
+    ids: tuple[str, ...] = field(repr=False)
+    people: tuple[str | None, ...] = field(repr=False)
+    digests: tuple[str, ...] = field(repr=False)
+    vectors: Vectors = field(repr=False)
     model_id: str
 
     def __post_init__(self) -> None:

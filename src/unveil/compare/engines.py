@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from unveil import native
 from unveil.compare.checkpoint import Checkpoint
+from unveil.compare.exact import exact_cosine
 from unveil.compare.grouped import Grouped
 from unveil.compare.kept import Kept
 from unveil.compare.native import Native
@@ -67,9 +68,11 @@ def _on_torch() -> Engine:
         raise SettingError(
             "engine torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
         ) from None
+    library, _ = native.load()
+    score = exact_cosine if library is None else Native(library, library.best, 1).cosines
     # A GPU is fed with large blocks and by one thread.
     rows = 16384 if product.device.type != "cpu" else 2048
-    return Grouped(product, 1, rows, rows)
+    return Grouped(product, 1, rows, rows, score)
 
 
 def describe() -> list[tuple[str, str]]:

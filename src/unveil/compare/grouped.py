@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
 Thin = npt.NDArray[np.float32]
+Rows = TypeVar("Rows")
+Given = TypeVar("Given", contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -57,32 +59,39 @@ class Block(Protocol):
         """Rows and queries of the pairs whose upper bound reaches the lower of their two floors."""
 
 
-class Panel(Protocol):
+class Panel(Protocol[Given]):
     """Some queries, ready to be multiplied; used by several threads at once."""
 
-    def block(self, gallery: Vectors, offset: Floats) -> Block:
-        """The products with a block of gallery rows."""
+    def block(self, rows: Given) -> Block:
+        """The products with some gallery rows."""
 
 
-class Multiplier(Protocol):
+class Multiplier(Protocol[Rows]):
     """Makes rough products of unit rows and proves what they can be off by."""
 
     @property
     def name(self) -> str:
         """Stands on checkpoints."""
 
-    def panel(self, queries: Vectors, offset: Floats) -> Panel:
+    def panel(self, queries: Vectors, offset: Floats) -> Panel[Rows]:
         """Some queries, made ready."""
+
+    def rows(self, gallery: Vectors, offset: Floats) -> Rows:
+        """Some gallery rows, made ready for every panel."""
+
+    def room(self) -> int:
+        """How many bytes of gallery rows, as they are stored, may be kept ready."""
 
 
 @dataclass(frozen=True)
-class Grouped:
+class Grouped(Generic[Rows]):
     """Compares panels of queries with blocks of the gallery by some multiplier."""
 
-    multiplier: Multiplier
+    multiplier: Multiplier[Rows]
     threads: int
     panel_rows: int = 16384
     block_rows: int = 512
+    score: Callable[[Vectors, Vectors, Ints, Ints], Floats] = exact_cosine
 
     def run(
         self,
@@ -97,10 +106,12 @@ class Grouped:
         if (saved := checkpoint.load()) is not None:
             kept.restore(saved)
             progress(min(kept.done * self.panel_rows, len(queries)) * len(gallery))
+        ready: dict[int, Rows] = {}
+        keep = len(gallery) * gallery.shape[1] * gallery.itemsize <= self.multiplier.room()
         while (first := kept.done * self.panel_rows) < len(queries):
             panel = slice(first, min(first + self.panel_rows, len(queries)))
-            ready = self.multiplier.panel(queries[panel], kept.wanted.query_offset[panel])
-            search = partial(self._search, ready, queries, gallery, kept, panel)
+            multiplied = self.multiplier.panel(queries[panel], kept.wanted.query_offset[panel])
+            search = partial(self._search, multiplied, queries, gallery, kept, panel, ready if keep else None)
             blocks = range(0, len(gallery), self.block_rows)
             # The first block tells what the others need to reach; they are looked at side by side.
             for q, g, cosine in chain([search(blocks[0])], map_ordered(search, blocks[1:], self.threads)):
@@ -110,18 +121,30 @@ class Grouped:
             checkpoint.save(kept.arrays, done=panel.stop == len(queries))
 
     def _search(
-        self, ready: Panel, queries: Vectors, gallery: Vectors, kept: Kept, panel: slice, start: int
+        self,
+        multiplied: Panel[Rows],
+        queries: Vectors,
+        gallery: Vectors,
+        kept: Kept,
+        panel: slice,
+        ready: dict[int, Rows] | None,
+        start: int,
     ) -> tuple[Ints, Ints, Floats]:
         """The pairs of one block that can matter, with their exact cosines."""
         rows = slice(start, min(start + self.block_rows, len(gallery)))
-        block = ready.block(gallery[rows], kept.wanted.gallery_offset[rows])
+        known = None if ready is None else ready.get(start)
+        if known is None:
+            known = self.multiplier.rows(gallery[rows], kept.wanted.gallery_offset[rows])
+        if ready is not None:
+            ready[start] = known
+        block = multiplied.block(known)
         g, q = block.reaching(*_floors(block, kept, panel, rows))
         q, g = q + panel.start, g + rows.start
-        return q, g, exact_cosine(queries, gallery, q, g)
+        return q, g, self.score(queries, gallery, q, g)
 
     def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""
-        return exact_cosine(queries, gallery, q, g)
+        return self.score(queries, gallery, q, g)
 
 
 def _floors(block: Block, kept: Kept, panel: slice, rows: slice) -> tuple[Thin, Thin]:

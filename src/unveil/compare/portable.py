@@ -37,6 +37,31 @@ class IntegerProduct:
         """Quantises the queries and hands them to ONNX Runtime as weights."""
         return IntegerPanel(Rounded.of(queries, weight_levels()), offset)
 
+    def rows(self, gallery: Vectors, offset: Floats) -> IntegerRows:
+        """Quantises gallery rows, padded to whole groups by rows that nothing reaches."""
+        rounded, n = Rounded.of(gallery), len(gallery)
+        padded = -(-n // GROUP) * GROUP
+        values = np.full((padded, gallery.shape[1]), ZERO, np.uint8)
+        np.add(rounded.values, ZERO, out=values[:n], dtype=np.int16, casting="unsafe")
+        scale = np.zeros((padded, 1), np.float32)
+        scale[:n, 0] = rounded.scale
+        return IntegerRows(values, scale, offset, rounded.error, float(rounded.norm.max()))
+
+    def room(self) -> int:
+        """A quarter of it is taken from float32 rows, half of it from float16 rows."""
+        return 2 << 30
+
+
+@dataclass(frozen=True)
+class IntegerRows:
+    """Quantised gallery rows."""
+
+    values: npt.NDArray[np.uint8]
+    scale: Thin
+    offset: Floats
+    error: Floats
+    norm: float
+
 
 @dataclass(frozen=True)
 class IntegerPanel:
@@ -49,19 +74,12 @@ class IntegerPanel:
     def _session(self) -> onnxruntime.InferenceSession:
         return _session(self.rounded.values, self.rounded.scale)
 
-    def block(self, gallery: Vectors, offset: Floats) -> ScaledBlock:
-        """Scaled products with a block of gallery rows, padded to whole groups by rows that nothing reaches."""
-        rounded = Rounded.of(gallery)
-        n = len(gallery)
-        padded = -(-n // GROUP) * GROUP
-        values = np.full((padded, gallery.shape[1]), ZERO, np.uint8)
-        values[:n] = (rounded.values.astype(np.int16) + ZERO).astype(np.uint8)
-        scale = np.zeros((padded, 1), np.float32)
-        scale[:n, 0] = rounded.scale
-        product, most = self._session.run(None, {"gallery": values, "scale": scale})
-        queries = Side.of(self.offset, self.rounded.error * rounded.norm.max() + SLACK)
-        side = Side.of(offset, rounded.error * self.rounded.norm.max())
-        return ScaledBlock(product[:n], most, side, queries)
+    def block(self, rows: IntegerRows) -> ScaledBlock:
+        """Scaled products with some gallery rows."""
+        product, most = self._session.run(None, {"gallery": rows.values, "scale": rows.scale})
+        queries = Side.of(self.offset, self.rounded.error * rows.norm + SLACK)
+        gallery = Side.of(rows.offset, rows.error * self.rounded.norm.max())
+        return ScaledBlock(product[: len(rows.offset)], most, gallery, queries)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,16 @@ class TorchProduct:
         """Queries on the device."""
         return TorchPanel(self, self.load(queries), offset)
 
+    def rows(self, gallery: Vectors, offset: Floats) -> TorchRows:
+        """Gallery rows on the device."""
+        return TorchRows(self.load(gallery), Side.of(offset, 0.0))
+
+    def room(self) -> int:
+        """Half of the GPU's free memory for rows in half precision; on the CPU, what one can spare."""
+        import torch
+
+        return int(torch.cuda.mem_get_info(self.device)[0]) if self.device.type == "cuda" else 1 << 30
+
     def load(self, rows: Vectors) -> torch.Tensor:
         """Rows on the device, rounded to its precision."""
         import torch
@@ -70,6 +80,14 @@ class TorchProduct:
 
 
 @dataclass(frozen=True)
+class TorchRows:
+    """Gallery rows on the device."""
+
+    rows: torch.Tensor
+    side: Side
+
+
+@dataclass(frozen=True)
 class TorchPanel:
     """Queries on the device."""
 
@@ -81,11 +99,11 @@ class TorchPanel:
     def _side(self) -> Side:
         return Side.of(self.offset, self.owner.error(self.queries.shape[1]))
 
-    def block(self, gallery: Vectors, offset: Floats) -> TorchBlock:
-        """Products with a block of gallery rows; they stay on the device."""
+    def block(self, rows: TorchRows) -> TorchBlock:
+        """Products with some gallery rows; they stay on the device."""
         with _full_accumulation():
-            product = self.owner.load(gallery) @ self.queries.T
-        return TorchBlock(product, Side.of(offset, 0.0), self._side)
+            product = rows.rows @ self.queries.T
+        return TorchBlock(product, rows.side, self._side)
 
 
 @contextlib.contextmanager

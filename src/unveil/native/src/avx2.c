@@ -10,7 +10,9 @@
 enum { HEIGHT = 4 };
 
 static int avx2_available(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) &&
+           (ecx & bit_F16C);
 }
 
 #ifdef UNVEIL_EVEX /* a test build: the same kernel on a machine with the AVX-512 form of the instruction only */

@@ -7,7 +7,7 @@ const kernel *const KERNELS[] = {
 #if defined(__x86_64__)
     &kernel_avx512vnni, &kernel_avxvnni, &kernel_avx2,
 #endif
-#if defined(__aarch64__)
+#if defined(UNVEIL_NEON)
     &kernel_neon,
 #endif
     &kernel_scalar,

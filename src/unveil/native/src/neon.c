@@ -1,6 +1,6 @@
 /* NEON with the dot product instruction (ARMv8.2): 8 queries x 12 gallery rows in 24 accumulators. */
-#if defined(__aarch64__)
 #include "unveil.h"
+#if defined(UNVEIL_NEON)
 
 #include <arm_neon.h>
 #if defined(__linux__)

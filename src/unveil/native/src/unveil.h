@@ -78,7 +78,9 @@ extern const kernel kernel_scalar;
 #if defined(__x86_64__)
 extern const kernel kernel_avx512vnni, kernel_avxvnni, kernel_avx2;
 #endif
-#if defined(__aarch64__)
+/* Clang before 16 offers the dot product only where the whole build is for processors that have it. */
+#if defined(__aarch64__) && (!defined(__clang__) || defined(__ARM_FEATURE_DOTPROD) || __clang_major__ >= 16)
+#define UNVEIL_NEON
 extern const kernel kernel_neon;
 #endif
 
