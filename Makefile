@@ -29,7 +29,8 @@ lint: $(READY)
 check: lint test
 
 bench: $(READY)
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/compare.py --rows 50000 --repetitions 1 --peers "NumPy float32"
 	$(BIN)/python benchmarks/null_verdicts.py --runs 300
 
 # Real faces, an hour on two cores: the tables of docs/method.md.

@@ -242,6 +242,8 @@ def main() -> None:
 
     todo = [("unveil native", mode, args.rows) for mode in ("top-1", "top-10", "pairs")]
     todo += [("unveil portable", mode, args.queries_of_portable) for mode in ("top-1", "top-10", "pairs")]
+    if has_gpu():
+        todo += [("unveil torch", mode, args.rows) for mode in ("top-1", "top-10", "pairs")]
     chosen = [name for name in PEERS if name in args.peers]
     fewer = {"usearch exact": args.queries_of_usearch}
     todo += [(name, mode, fewer.get(name, args.queries_of_peers)) for name in chosen for mode in PEERS[name]]
@@ -255,6 +257,15 @@ def main() -> None:
             for method, mode, n in todo:
                 seen[method, mode].append(measure(folder, method, mode, min(n, args.rows)))
     report(seen, args.dims)
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch is here and sees a GPU."""
+    try:
+        import torch
+    except ImportError:
+        return False
+    return bool(torch.cuda.is_available())
 
 
 def header(args: argparse.Namespace) -> str:
@@ -278,7 +289,7 @@ def report(seen: dict[tuple[str, str], list[dict[str, Any]]], dims: int) -> None
         share = f"{rates[method, mode] / most:.0%}" if method == "unveil native" else ""
         print(
             f"| {method} | {mode} | {rates[method, mode] / 1e9:.3f} | {wall / 1e9:.3f} | "
-            f"{rates[method, mode] / base:.2f} | {share} | {max(one['own_gib'] for one in found):.2f} | "
+            f"{'' if np.isnan(base) else f'{rates[method, mode] / base:.2f}'} | {share} | {max(one['own_gib'] for one in found):.2f} | "
             f"{agrees(seen, method, mode)} |"
         )
 

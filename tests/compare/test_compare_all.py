@@ -180,6 +180,29 @@ def test_any_order_of_dimensions_changes_nothing(name: str, world: tuple[Any, ..
     assert np.array_equal(pairs, np.argwhere(all_scores(q, g, qo, go)[1] >= t))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("half", [True, False])
+def test_a_gpu_gives_the_same_bytes(half: bool) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    rng = np.random.default_rng(0)
+    q, g = unit_rows(rng, 20_001, 512), unit_rows(rng, 30_003, 512)
+    g[::100] = q[:301]
+    arguments: dict[str, Any] = {
+        "top_k": 10,
+        "top_pairs": 500,
+        "threshold": 0.2,
+        "tail": [0.15, 0.2],
+        "query_offset": rng.normal(size=len(q)) * 0.05,
+        "gallery_offset": rng.normal(size=len(g)) * 0.05,
+    }
+    whole = compare_all(q, g, **arguments, engine="reference")
+    found = compare_all(q, g, **arguments, engine=Grouped(TorchProduct.on("cuda", half), 1, 8192, 8192))
+    for field in whole.__dataclass_fields__:
+        assert np.array_equal(getattr(whole, field), getattr(found, field)), field
+
+
 def test_a_sample_finds_an_order_that_pays_and_one_that_does_not() -> None:
     rng = np.random.default_rng(0)
     n, d = 40_000, 256

@@ -56,7 +56,7 @@ def compare_all(
     Raises VectorError for rows that are not finite unit vectors, and SettingError for a threshold that more than
     ``max_pairs`` pairs reach, an engine that is not here, or nonsense.
     """
-    levels = np.asarray(tail, np.float64)
+    levels = np.array(tail, np.float64)
     if top_k < 0 or top_pairs < 0 or threads < 0:
         raise SettingError(f"top_k, top_pairs and threads should be 0 or more, got {top_k}, {top_pairs}, {threads}")
     if threshold is not None and not np.isfinite(threshold):

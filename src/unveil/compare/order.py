@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from unveil.compare.kept import Wanted
 from unveil.compare.rounding import Rounded
+from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
 Matrix = npt.NDArray[np.float32]
@@ -120,7 +121,7 @@ def _spread(n: int) -> slice:
     return slice(0, n, max(1, n // SAMPLE_ROWS))
 
 
-def _contiguous(vectors: Vectors, run: int) -> npt.NDArray[np.int64]:
+def _contiguous(vectors: Vectors, run: int) -> Ints:
     """Indexes of runs of rows, spread over all: neighbours in a tile are often of one person."""
     runs = min(SAMPLE_TILES, len(vectors) // run)
     starts = np.linspace(0, len(vectors) - run, runs).astype(np.int64)
@@ -131,29 +132,29 @@ def _floors(
     queries: Vectors,
     gallery: Vectors,
     wanted: Wanted,
-    groups: npt.NDArray[np.int64],
-    strips: npt.NDArray[np.int64],
+    groups: Ints,
+    strips: Ints,
 ) -> npt.NDArray[np.float32]:
     """About what a pair must score to matter, once most others were seen; rather too low."""
     floor = np.full((len(groups), len(strips)), wanted.everywhere, np.float32)
+    q, g = (queries, wanted.query_offset), (gallery, wanted.gallery_offset)
     if wanted.top_k:
-        floor = np.minimum(floor, _typical_rank(queries, gallery, wanted, groups, wanted.top_k)[:, None])
+        floor = np.minimum(floor, _typical_rank(q, groups, g, wanted.top_k)[:, None])
     if wanted.best_queries:
-        turned = Wanted(0, False, 0, None, wanted.tail, wanted.gallery_offset, wanted.query_offset, 0)
-        floor = np.minimum(floor, _typical_rank(gallery, queries, turned, strips, 1)[None])
+        floor = np.minimum(floor, _typical_rank(g, strips, q, 1)[None])
     return floor
 
 
 def _typical_rank(
-    rows: Vectors, others: Vectors, wanted: Wanted, which: npt.NDArray[np.int64], rank: int
+    rows: tuple[Vectors, Floats], which: Ints, others: tuple[Vectors, Floats], rank: int
 ) -> npt.NDArray[np.float32]:
-    """The score of each row's ``rank``-th best among all others, judged by a sample of them."""
-    sample = others[_spread(len(others))]
-    score = np.asarray(rows[which], np.float32) @ np.asarray(sample, np.float32).T
-    score += wanted.gallery_offset[_spread(len(others))].astype(np.float32)[None]
-    score += wanted.query_offset[which].astype(np.float32)[:, None]
-    within = min(len(sample), max(1, round(rank * len(sample) / len(others))))
-    return np.partition(score, len(sample) - within, axis=1)[:, len(sample) - within]
+    """The score of some rows' ``rank``-th best among all others, judged by a sample of them; each with its offsets."""
+    n, sample = len(others[0]), _spread(len(others[0]))
+    score = np.asarray(rows[0][which], np.float32) @ np.asarray(others[0][sample], np.float32).T
+    score += (rows[1][which][:, None] + others[1][sample][None]).astype(np.float32)
+    seen = score.shape[1]
+    within = min(seen, max(1, round(rank * seen / n)))
+    return np.partition(score, seen - within, axis=1)[:, seen - within]
 
 
 class _Costs:
