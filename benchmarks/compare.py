@@ -287,10 +287,11 @@ def report(seen: dict[tuple[str, str], list[dict[str, Any]]], dims: int) -> None
         wall = statistics.median(one["pairs"] / one["wall"] for one in found)
         base = rates.get(("faiss, tuned", mode), rates.get(("faiss, tuned", "top-1"), float("nan")))
         share = f"{rates[method, mode] / most:.0%}" if method == "unveil native" else ""
+        ratio = "" if np.isnan(base) else f"{rates[method, mode] / base:.2f}"
+        memory = max(one["own_gib"] for one in found)
         print(
-            f"| {method} | {mode} | {rates[method, mode] / 1e9:.3f} | {wall / 1e9:.3f} | "
-            f"{'' if np.isnan(base) else f'{rates[method, mode] / base:.2f}'} | {share} | {max(one['own_gib'] for one in found):.2f} | "
-            f"{agrees(seen, method, mode)} |"
+            f"| {method} | {mode} | {rates[method, mode] / 1e9:.3f} | {wall / 1e9:.3f} | {ratio} | {share} | "
+            f"{memory:.2f} | {agrees(seen, method, mode)} |"
         )
 
 

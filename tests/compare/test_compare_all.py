@@ -275,6 +275,14 @@ def test_refuses_other_shapes_types_and_settings() -> None:
 
 
 @in_every_engine
+def test_a_pair_on_the_line_is_above_it(name: str) -> None:
+    rows = np.tile(np.eye(3, dtype=np.float32), (20, 1))
+    found = compare_all(rows, rows, threshold=1.0, tail=[0.0, 1.0], engine=ENGINES[name](16, 32))
+    assert found.pairs is not None and len(found.pairs) == 60 * 20
+    assert found.tail_counts.tolist() == [3600, 1200]
+
+
+@in_every_engine
 def test_more_pairs_than_wanted_are_refused(name: str) -> None:
     rows = unit_rows(np.random.default_rng(0), 50, 4)
     with pytest.raises(SettingError, match="raise the threshold"):
