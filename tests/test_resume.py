@@ -13,17 +13,16 @@ import pytest
 
 from unveil.demo.world import World
 
-# Runs an audit that kills itself at the n-th tick of a stage; small shards, panels and checkpoint intervals make every
-# kind of moment reachable.
+# Runs an audit that kills itself at the n-th tick of a stage; small shards, panels, slabs and checkpoint intervals
+# make every kind of moment reachable.
 PROGRAM = """
 import os, signal, sys
 import unveil.steps.embed
-from unveil.compare import checkpoint, reference
+from unveil.compare import checkpoint, grouped, native
 unveil.steps.embed.PARTITION = 40
-checkpoint.Checkpoint.__init__.__defaults__ = (0.0,)
-reference.Settings.__dataclass_fields__  # imported
-init = reference.Settings.__init__
-init.__defaults__ = (24, 8192)
+checkpoint.Checkpoint.__init__.__defaults__ = ("", 0.0)
+native.Native.__init__.__defaults__ = (24, 1 << 16, None)
+grouped.Grouped.__init__.__defaults__ = (24, 64, *grouped.Grouped.__init__.__defaults__[2:])
 import unveil
 synthetic, training, control, out, stage, tick = sys.argv[1:]
 
