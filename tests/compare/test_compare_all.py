@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import unveil
 from tests.builders import unit_rows
 from unveil import native
-from unveil.compare import Checkpoint, best_among, best_of_others, compare_all, exact_cosine
+from unveil.compare import Checkpoint, best_among, best_of_others, compare_all, exact_cosine, portable
 from unveil.compare.engines import Engine
 from unveil.compare.grouped import Grouped
 from unveil.compare.kept import Wanted
@@ -272,6 +272,25 @@ def test_refuses_other_shapes_types_and_settings() -> None:
             compare_all(good, good, tail=tail)
     with pytest.raises(VectorError, match="65536"):
         compare_all(np.ones((1, 65537), np.float32) / 256, good)
+
+
+def test_where_sums_saturate_portable_takes_seven_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Saturating:
+        def run(self, *_: object) -> list[Any]:
+            return [np.full((8, 8), 32 * 32767)]
+
+    monkeypatch.setattr(portable, "_session", lambda *_: Saturating())
+    portable.weight_levels.cache_clear()
+    assert portable.weight_levels() == portable.NARROW
+    monkeypatch.undo()
+    rng = np.random.default_rng(0)
+    q, g = unit_rows(rng, 70, 129), unit_rows(rng, 90, 129)
+    engine = Grouped(IntegerProduct(), 1, 40, 24)
+    panel = IntegerProduct().panel(q, np.zeros(len(q)))
+    assert np.abs(panel.rounded.values).max() == portable.NARROW
+    matches = compare_all(q, g, top_k=5, top_pairs=9, threshold=0.3, engine=engine)
+    portable.weight_levels.cache_clear()
+    check(matches, q, g, 5, 9, 0.3, np.zeros(len(q)), np.zeros(len(g)))
 
 
 @in_every_engine
