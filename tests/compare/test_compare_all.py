@@ -333,6 +333,15 @@ def test_moments_equal_those_of_all_pairs() -> None:
     assert matches.variance == pytest.approx(all_pairs.var(), rel=1e-8)
 
 
+@in_every_engine
+def test_progress_adds_up_to_every_pair(name: str) -> None:
+    rows = unit_rows(np.random.default_rng(0), 90, 16)
+    told: list[int] = []
+    compare_all(rows, rows[:70], engine=ENGINES[name](30, 8), progress=told.append)
+    assert sum(told) == 90 * 70 and all(n >= 0 for n in told)
+    assert sum(n > 0 for n in told) >= 3, "a panel of queries at a time at least"
+
+
 class Killed(BaseException):
     pass
 

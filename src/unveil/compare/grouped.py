@@ -114,9 +114,10 @@ class Grouped(Generic[Rows]):
             search = partial(self._search, multiplied, queries, gallery, kept, panel, ready if keep else None)
             blocks = range(0, len(gallery), self.block_rows)
             # The first block tells what the others need to reach; they are looked at side by side.
-            for q, g, cosine in chain([search(blocks[0])], map_ordered(search, blocks[1:], self.threads)):
+            found = chain([search(blocks[0])], map_ordered(search, blocks[1:], self.threads))
+            for start, (q, g, cosine) in zip(blocks, found, strict=True):
                 kept.take(q, g, cosine)
-            progress((panel.stop - panel.start) * len(gallery))
+                progress((panel.stop - panel.start) * min(self.block_rows, len(gallery) - start))
             kept.done += 1
             checkpoint.save(kept.arrays, done=panel.stop == len(queries))
 
