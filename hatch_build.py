@@ -30,7 +30,7 @@ FLAGS = [
 LIBRARY = "src/unveil/native/libunveil.so"
 
 
-def compile_kernel(root: Path, out: Path, extra: list[str] | None = None) -> None:
+def compile_kernel(root: Path, out: Path) -> None:
     """Raises OSError or CalledProcessError when there is no compiler or it fails."""
     compiler = shlex.split(os.environ.get("CC", "")) or [
         next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), "cc")
@@ -38,7 +38,7 @@ def compile_kernel(root: Path, out: Path, extra: list[str] | None = None) -> Non
     given = [shlex.split(os.environ.get(name, "")) for name in ("CFLAGS", "ARCHFLAGS", "LDFLAGS")]
     sources = sorted(str(file) for file in (root / "src/unveil/native/src").glob("*.c"))
     partial = out.with_suffix(".partial")
-    command = [*compiler, *FLAGS, *(extra or []), *given[0], *given[1], *sources, "-o", str(partial), *given[2], "-lm"]
+    command = [*compiler, *FLAGS, *given[0], *given[1], *sources, "-o", str(partial), *given[2], "-lm"]
     try:
         subprocess.run(command, check=True)  # noqa: S603
         partial.replace(out)

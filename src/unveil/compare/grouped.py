@@ -102,14 +102,10 @@ class Grouped(Generic[Rows]):
         checkpoint: Checkpoint,
     ) -> None:
         """Takes into ``kept`` every pair that can matter."""
-        checkpoint = checkpoint.with_key(f"{self.multiplier.name} {self.panel_rows}")
-        if (saved := checkpoint.load()) is not None:
-            kept.restore(saved)
-            progress(min(kept.done * self.panel_rows, len(queries)) * len(gallery))
         ready: dict[int, Rows] = {}
         keep = len(gallery) * gallery.shape[1] * gallery.itemsize <= self.multiplier.room()
-        while (first := kept.done * self.panel_rows) < len(queries):
-            panel = slice(first, min(first + self.panel_rows, len(queries)))
+        key = f"{self.multiplier.name} {self.panel_rows}"
+        for panel in kept.panels(self.panel_rows, checkpoint.with_key(key), progress):
             multiplied = self.multiplier.panel(queries[panel], kept.wanted.query_offset[panel])
             search = partial(self._search, multiplied, queries, gallery, kept, panel, ready if keep else None)
             blocks = range(0, len(gallery), self.block_rows)
@@ -118,8 +114,6 @@ class Grouped(Generic[Rows]):
             for start, (q, g, cosine) in zip(blocks, found, strict=True):
                 kept.take(q, g, cosine)
                 progress((panel.stop - panel.start) * min(self.block_rows, len(gallery) - start))
-            kept.done += 1
-            checkpoint.save(kept.arrays, done=panel.stop == len(queries))
 
     def _search(
         self,

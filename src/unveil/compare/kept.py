@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from unveil.compare.checkpoint import Checkpoint
 from unveil.errors import SettingError
 from unveil.types import Floats, Ints, Matches
 
@@ -86,6 +87,18 @@ class Kept:
         for name, array in saved.items():
             setattr(self, name, array)
         self._pairs, self._pairs_score, self.n_pairs = [pairs], [scores], len(pairs)
+
+    def panels(self, size: int, checkpoint: Checkpoint, progress: Callable[[int], None]) -> Iterator[slice]:
+        """The panels of ``size`` queries that a checkpoint does not hold; each is saved when the next is asked for."""
+        n_queries, n_gallery = self._shape
+        if (saved := checkpoint.load()) is not None:
+            self.restore(saved)
+            progress(min(self.done * size, n_queries) * n_gallery)
+        while (first := self.done * size) < n_queries:
+            panel = slice(first, min(first + size, n_queries))
+            yield panel
+            self.done += 1
+            checkpoint.save(self.arrays, done=panel.stop == n_queries)
 
     @property
     def everywhere(self) -> float:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from unveil.compare.checkpoint import Checkpoint
 from unveil.compare.kept import Kept
 from unveil.compare.order import Order, choose_order
-from unveil.compare.reference import below
+from unveil.compare.rounding import below
 from unveil.native import FLOAT16, FLOAT32, STATUS, Job, Kernel, Library, Packed
 from unveil.native import Vectors as Stored
 from unveil.types import Floats, Ints
@@ -173,7 +173,7 @@ class _Tile:
         lock: npt.NDArray[np.uint8],
     ) -> Job:
         kept, wanted, order = self._kept, self._kept.wanted, self._order
-        job = Job(version=1, kernel=self._engine.kernel.index, query=_stored(queries), gallery=_stored(rows))
+        job = Job(kernel=self._engine.kernel.index, query=_stored(queries), gallery=_stored(rows))
         job.a, job.b = a.packed, b.packed
         job.first_query, job.first_row = self._panel.start, self._slab.start
         job.query_offset = wanted.query_offset[self._panel].ctypes.data

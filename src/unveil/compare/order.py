@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.compare.kept import Wanted
-from unveil.compare.rounding import Rounded
+from unveil.compare.rounding import Rounded, gamma
 from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
@@ -29,7 +29,6 @@ MOST_LOOKS = 3
 # Measured on Zen 4 in steps of a tile (four dimensions of all its pairs): a look, an exact score, turning a row.
 LOOK_STEPS, SCORE_STEPS, TURN_STEPS = 4.0, 45.0, 700.0
 WORTH_IT = 0.95
-UNIT_ROUNDOFF = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,7 @@ class Order:
             return 0.0
         size = np.abs(self.basis.astype(np.float64))
         norm = np.sqrt(size.sum(0).max() * size.sum(1).max())  # at least the spectral norm
-        drift = len(self.basis) * UNIT_ROUNDOFF
-        return float(1.01 * drift / (1 - drift) * norm)
+        return float(1.01 * gamma(len(self.basis)) * norm)
 
     @functools.cached_property
     def defect(self) -> float:
@@ -162,7 +160,7 @@ class _Costs:
 
     def __init__(self, rows: Vectors, columns: Vectors, need: npt.NDArray[np.float32], tile: tuple[int, int]) -> None:
         self._rows, self._columns = np.asarray(rows, np.float32), np.asarray(columns, np.float32)
-        self._need, (self._height, self._width) = need, tile
+        self._height, self._width = tile
         error = Rounded.of(self._rows).error[:, None] + Rounded.of(self._columns).error[None]
         self._need = (need - error).astype(np.float32)
         hits = self._rows @ self._columns.T >= self._need

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from unveil.compare.checkpoint import Checkpoint
 from unveil.compare.exact import exact_cosine
 from unveil.compare.kept import Kept
+from unveil.compare.rounding import UNIT_ROUNDOFF, below, gamma
 from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
 
 QUERY_PANEL, GALLERY_BLOCK = 1024, 8192
-UNIT_ROUNDOFF = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,9 @@ class Reference:
         checkpoint: Checkpoint,
     ) -> None:
         """Takes into ``kept`` every pair that can matter."""
-        checkpoint = checkpoint.with_key(f"reference {self.query_panel}")
-        if (saved := checkpoint.load()) is not None:
-            kept.restore(saved)
-            progress(min(kept.done * self.query_panel, len(queries)) * len(gallery))
         slack = error_bound(queries.shape[1], kept.wanted.reach)
-        while (first := kept.done * self.query_panel) < len(queries):
-            panel = slice(first, min(first + self.query_panel, len(queries)))
+        for panel in kept.panels(self.query_panel, checkpoint.with_key(f"reference {self.query_panel}"), progress):
             _compare_panel(queries, gallery, kept, panel, self.gallery_block, slack, progress)
-            kept.done += 1
-            checkpoint.save(kept.arrays, done=panel.stop == len(queries))
 
     def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""
@@ -59,11 +52,9 @@ class Reference:
 def error_bound(dimension: int, offsets: float) -> float:
     """How far a float32 score may stray from the exact one, for unit rows and offsets of at most this size together.
 
-    gamma_D = D u / (1 - D u) for a dot product in any order of summation (Higham 2002, section 3.1,
-    doi:10.1137/1.9780898718027), and three more roundings for the offsets.
+    gamma_D for the dot product, and three more roundings for the offsets.
     """
-    drift = (dimension + 2) * UNIT_ROUNDOFF
-    return 1.02 * drift / (1 - drift) + 8 * UNIT_ROUNDOFF * (2 + offsets)
+    return 1.02 * gamma(dimension + 2) + 8 * UNIT_ROUNDOFF * (2 + offsets)
 
 
 def _compare_panel(
@@ -119,9 +110,3 @@ def _rising(rough: npt.NDArray[np.float32], kept: Kept, slack: float) -> float:
     if rough.size < n:
         return -np.inf
     return float(np.partition(rough, rough.size - n, axis=None)[rough.size - n]) - 2 * slack
-
-
-def below(values: Floats) -> npt.NDArray[np.float32]:
-    """float32 values not above the float64 ones, so that rounding never hides a candidate."""
-    narrow = values.astype(np.float32)
-    return np.where(narrow > values, np.nextafter(narrow, np.float32(-np.inf)), narrow)

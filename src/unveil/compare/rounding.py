@@ -1,4 +1,4 @@
-"""Rows to int8 in NumPy, with a proven bound on what that can hide; the compiled kernel does the same for itself."""
+"""What floating point can hide, bounded; and rows to int8 in NumPy, as the compiled kernel does for itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,21 @@ from unveil.types import Floats
 Vectors = npt.NDArray[np.floating]
 # Room for the float32 arithmetic below: 2^-24 of each element of a unit row, and of each of D sums.
 GROWN, SLACK = np.float64(1.01), 5e-7
+UNIT_ROUNDOFF = 2.0**-24  # of float32
+
+
+def gamma(terms: int) -> float:
+    """gamma_n = n u / (1 - n u): the relative error of a float32 sum of ``terms`` products in any order.
+
+    Higham 2002, section 3.1 (doi:10.1137/1.9780898718027).
+    """
+    return terms * UNIT_ROUNDOFF / (1 - terms * UNIT_ROUNDOFF)
+
+
+def below(values: Floats) -> npt.NDArray[np.float32]:
+    """float32 values not above the float64 ones, so that rounding never hides a candidate."""
+    narrow = values.astype(np.float32)
+    return np.where(narrow > values, np.nextafter(narrow, np.float32(-np.inf)), narrow)
 
 
 @dataclass(frozen=True)

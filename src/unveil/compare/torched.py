@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unveil.compare.grouped import Side, Thin, Vectors
+from unveil.compare.rounding import gamma
 from unveil.types import Floats, Ints
 
 if TYPE_CHECKING:
     import torch
 
 GROUP = 32  # gallery rows whose maximum is looked at
-UNIT_ROUNDOFF_HALF, UNIT_ROUNDOFF_SINGLE = 2.0**-11, 2.0**-24
+UNIT_ROUNDOFF_HALF = 2.0**-11
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,7 @@ class TorchProduct:
         """
         import torch
 
-        drift = 2 * dims * UNIT_ROUNDOFF_SINGLE
-        summing = 1.05 * drift / (1 - drift)
+        summing = 1.05 * gamma(2 * dims)
         if self.dtype == torch.float32:
             return summing
         return float(3.2 * UNIT_ROUNDOFF_HALF + summing + 2 * 2.0**-25 * np.sqrt(dims))

@@ -11,7 +11,7 @@ from pathlib import Path
 VERSION = 1
 MAX_STAGES = 4
 FLOAT32, FLOAT16 = 0, 1
-STATUS = ("done", "stopped", "too many pairs", "no memory")
+STATUS = ("done", "too many pairs", "no memory")
 HERE = Path(__file__).parent
 FILE_NAME = "libunveil.so"
 
@@ -44,7 +44,6 @@ class Job(ctypes.Structure):
     """One panel of queries against one slab of the gallery; the last fields change while threads work on it."""
 
     _fields_ = (
-        ("version", c_int32),
         ("kernel", c_int32),
         ("query", Vectors),
         ("gallery", Vectors),

@@ -71,6 +71,7 @@ class Comparer:
             query_offset=query_offset,
             gallery_offset=gallery_offset,
             engine=self.engine,
+            moments=False,
             progress=self.progress.advance,
             checkpoint=self.run.checkpoint(name.replace(" ", "-"), seal.hexdigest()),
         )

@@ -97,11 +97,11 @@ typedef struct pairs {
     pair pair[8192];
 } pairs;
 
-enum { DONE = 0, STOPPED = 1, TOO_MANY_PAIRS = 2, NO_MEMORY = 3 };
+enum { DONE = 0, TOO_MANY_PAIRS = 1, NO_MEMORY = 2 };
 
 /* One panel of queries against one slab of the gallery; worked on by any number of threads at once. */
 typedef struct {
-    int32_t version, kernel;
+    int32_t kernel;
     vectors query, gallery;             /* of the panel and the slab */
     packed a, b;
     const double *query_offset, *gallery_offset;
@@ -192,7 +192,7 @@ static inline __attribute__((always_inline)) int find_hits(tile *t, int height, 
         const float scale = t->rows->scale[i], base = t->rows->base[i], floor = t->row_floor[i];
         float over[MAX_WIDTH];
         for (int c = 0; c < width; c++) {
-            const float least = t->column_floor[c] < floor ? t->column_floor[c] : floor;
+            const float least = lesser(t->column_floor[c], floor);
             t->upper[i][c] = (float)t->dot[i][c] * t->column_scale[c] * scale + (t->column_base[c] + base);
             over[c] = t->upper[i][c] - least;
         }
