@@ -71,24 +71,8 @@ static int available(void) {
 #define PLACE_72 "zmm31"
 #define STORE(i, v) _mm512_storeu_si512(t->dot[i] + 16 * v, acc##i##v);
 
-TARGET static __attribute__((noinline)) int find_hits_masked(tile *t) {
-    uint64_t any = 0;
-    for (int i = 0; i < HEIGHT; i++) {
-        const __m512 scale = _mm512_set1_ps(t->rows->scale[i]), base = _mm512_set1_ps(t->rows->base[i]),
-                     floor = _mm512_set1_ps(t->row_floor[i]);
-        t->hits[i] = 0;
-        for (int v = 0; v < WIDTH; v += 16) {
-            const __m512 dot = _mm512_cvtepi32_ps(_mm512_loadu_si512(t->dot[i] + v));
-            const __m512 bound = _mm512_fmadd_ps(_mm512_mul_ps(dot, _mm512_loadu_ps(t->column_scale + v)), scale,
-                                                 _mm512_add_ps(_mm512_loadu_ps(t->column_base + v), base));
-            _mm512_storeu_ps(t->upper[i] + v, bound);
-            const __m512 least = _mm512_min_ps(floor, _mm512_loadu_ps(t->column_floor + v));
-            t->hits[i] |= (uint64_t)_mm512_cmp_ps_mask(bound, least, _CMP_GE_OQ) << v;
-        }
-        any |= t->hits[i];
-    }
-    return any != 0;
-}
+/* Out of the way of the loop's registers. */
+TARGET static __attribute__((noinline)) int look_closer(tile *t) { return find_hits(t, HEIGHT, WIDTH); }
 
 TARGET static int multiply(tile *t) {
     const uint8_t *gallery = t->b;
@@ -118,7 +102,7 @@ TARGET static int multiply(tile *t) {
         BARRIER
     }
     EACH(STORE)
-    return find_hits_masked(t);
+    return look_closer(t);
 }
 
 TARGET static void quantise(const float *x, int64_t row, packed *out, int8_t *values, int32_t stages, const int32_t *ends) {
