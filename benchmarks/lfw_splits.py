@@ -1,135 +1,259 @@
 """Real faces, a known leak: LFW people split at random into training and control, StyleGAN2 faces as synthetic.
 
-    python benchmarks/lfw_splits.py --data ../shared/data --splits 10 --work /tmp/lfw --out docs/figures/lfw.csv
+    python benchmarks/lfw_splits.py --data ../shared/data --splits 20 --out docs/figures
 
-StyleGAN2 was trained on FFHQ, so the untouched set leaks nobody in LFW. Then changed pictures of 60, and of 3, training
-people are mixed in: re-encoded (JPEG quality 40), blurred (sigma 2 of 112 pixels), or blended with a synthetic face
-(70/30). One line a split, network and number of planted people.
+StyleGAN2 was trained on FFHQ, so its faces leak nobody in LFW. In each split changed copies of 5% of the training
+people are mixed in, every kind and strength that an audit plants itself (src/unveil/planted/changes.py) in turn, and
+once none and once three. Written are lfw_splits.csv, a line a split, network and number of planted people, and
+lfw_changes.csv, a line a network, kind and strength: how many of the planted people were listed, how many the audits'
+own planted leaks said would be, and what kind of leak they were told to be. Pictures are embedded once; the splits are
+made of vectors.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import io
-import shutil
+import tempfile
 import time
+from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
-import unveil
-from unveil.channels import FaceChannel
-from unveil.images import Source, decode_rgb, open_source
-from unveil.types import ImageRecord
+from unveil.channels import FaceChannel, template_face
+from unveil.channels.alignment import Alignment
+from unveil.config import Settings, settings_from
+from unveil.images import IdentityRule, Source, decode_rgb, open_source
+from unveil.planted import CHANGES, Plant, change
+from unveil.progress import Silent
+from unveil.run import RunDirectory
+from unveil.stats.hubs import person_codes
+from unveil.steps import calibrated
+from unveil.steps.comparer import Comparer
+from unveil.steps.findings import Findings
+from unveil.steps.kinds import tell_kinds
+from unveil.steps.networks import Networks
+from unveil.steps.pictures import Pictures
+from unveil.steps.power import measure_power
+from unveil.types import Embedded, ImageRecord, Role
 
-COLUMNS = [
-    *("split", "network", "planted", "verdict", "rests_on", "global_p", "counted_true", "counted_false"),
-    *("modelled_true", "modelled_false", "auc", "tpr_at_fpr_0.01", "cosine_tpr_at_fpr_0.01", "seconds"),
-]
-CHANGES = ("re-encoded", "blurred", "blended")
-NETWORKS = {
-    "dlib_resnet_v1": None,
-    "w600k_mbf": "models/w600k_mbf/w600k_mbf_dequant_fp32.onnx",
-    "mobilefacenet": "models/mobilefacenet/mobilefacenet_foamliu.onnx",
+NETWORKS: dict[str, list[str | None]] = {
+    "dlib_resnet_v1": [None],
+    "w600k_mbf": ["models/w600k_mbf/w600k_mbf_dequant_fp32.onnx"],
+    "mobilefacenet": ["models/mobilefacenet/mobilefacenet_foamliu.onnx"],
+    "w600k_mbf + mobilefacenet": [
+        "models/w600k_mbf/w600k_mbf_dequant_fp32.onnx",
+        "models/mobilefacenet/mobilefacenet_foamliu.onnx",
+    ],
 }
+LISTS = ("counted", "modelled", "either", "identities")
+SPLIT_COLUMNS = [
+    *("split", "network", "planted", "verdict", "global_p", "exposed_at_least"),
+    *(f"{name}_{side}" for name in LISTS for side in ("true", "false")),
+    *("auc", "tpr_at_fpr_0.01", "cosine_auc", "cosine_tpr_at_fpr_0.01", "seconds"),
+]
+CHANGE_COLUMNS = [
+    *("network", "kind", "strength", "planted", "listed", "foreseen", "foreseen_of"),
+    *("shipped_copy", "near_copy", "new_picture"),
+]
 
 
-def changed(picture: np.ndarray, how: str, other: np.ndarray) -> np.ndarray:
-    """A training picture as a leak would show it."""
-    if how == "re-encoded":
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=40)
-        return decode_rgb(buffer.getvalue())
-    if how == "blurred":
-        return np.asarray(cv2.GaussianBlur(picture, (0, 0), 2.0), np.uint8)
-    return np.round(0.7 * picture + 0.3 * other).astype(np.uint8)
+class Memory(Source):
+    """Pictures as bytes in memory."""
+
+    kind = "memory"
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(Path("memory"), IdentityRule("none"))
+        self._files = files
+        self.records = [ImageRecord(name, None, name) for name in files]
+
+    def read(self, record: ImageRecord) -> bytes:
+        return self._files[record.key]
 
 
-def write_half(source: Source, records: list[ImageRecord], folder: Path) -> None:
-    for record in records:
-        file = folder / record.id
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(source.read(record))
+class Joined(Source):
+    """Two sources as one."""
+
+    kind = "joined"
+
+    def __init__(self, first: Source, second: Source) -> None:
+        super().__init__(Path("joined"), IdentityRule("none"))
+        self._owner = {record.id: source for source in (first, second) for record in source.records}
+        self.records = [*first.records, *second.records]
+
+    def read(self, record: ImageRecord) -> bytes:
+        return self._owner[record.id].read(record)
+
+
+def joined(a: Embedded, b: Embedded) -> Embedded:
+    return replace(
+        a,
+        ids=a.ids + b.ids,
+        people=a.people + b.people,
+        digests=a.digests + b.digests,
+        vectors=np.concatenate([a.vectors, b.vectors]),
+        traits=None,
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--planted", type=int, nargs="*", default=[0, 60, 3])
-    parser.add_argument("--networks", nargs="*", default=["dlib_resnet_v1", "w600k_mbf"])
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    lfw = open_source(args.data / "lfw/lfw_aligned112.zip")
-    faces = open_source(args.data / "stylegan2/hardfake_stylegan2_300px.zip")
-    aligner = FaceChannel(args.data / str(NETWORKS["w600k_mbf"]))
-    crops = [aligner.crop(decode_rgb(faces.read(record)), aligned=False) for record in faces.records]
-    by_person: dict[str, list[ImageRecord]] = {}
-    for record in lfw.records:
-        by_person.setdefault(str(record.person), []).append(record)
-
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for split in range(args.splits):
-            rng = np.random.default_rng(split)
-            people = list(rng.permutation(sorted(by_person)))
-            half = len(people) // 2
-            work = args.work / f"split{split}"
-            shutil.rmtree(work, ignore_errors=True)
-            for name, chosen in (("training", people[:half]), ("control", people[half:])):
-                write_half(lfw, [r for p in chosen for r in by_person[p]], work / name)
-            for n_planted in args.planted:
-                synthetic = work / f"synthetic{n_planted}"
-                write_half(faces, faces.records, synthetic)
-                leaked = people[:n_planted]
-                for i, person in enumerate(leaked):
-                    own = by_person[person]
-                    picture = decode_rgb(lfw.read(own[rng.integers(len(own))]))
-                    how = CHANGES[i % len(CHANGES)]
-                    Image.fromarray(changed(picture, how, crops[rng.integers(len(crops))])).save(
-                        synthetic / f"planted_{i:03d}.png"
-                    )
-                for network in args.networks:
-                    weights = NETWORKS[network]
-                    started = time.perf_counter()
-                    result = unveil.audit(
-                        synthetic,
-                        work / "training",
-                        work / "control",
-                        out=work / f"run-{network}-{n_planted}",
-                        store=work / "store",
-                        model=None if weights is None else args.data / weights,
-                    )
-                    row = summary(result, set(leaked))
-                    table.writerow([split, network, n_planted, *row, f"{time.perf_counter() - started:.1f}"])
-                    file.flush()
-                    print(split, network, n_planted, *row, flush=True)
-            shutil.rmtree(work)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as work,
+        (args.out / "lfw_splits.csv").open("w", newline="") as splits_file,
+        (args.out / "lfw_changes.csv").open("w", newline="") as changes_file,
+    ):
+        splits, changes = (csv.writer(f, lineterminator="\n") for f in (splits_file, changes_file))
+        splits.writerow(SPLIT_COLUMNS)
+        changes.writerow(CHANGE_COLUMNS)
+        for network in args.networks:
+            bench = Bench(args.data, network, Path(work))
+            for split in range(args.splits):
+                for n_planted in (round(0.05 * bench.n_training), 0, 3):
+                    splits.writerow([split, network, *bench.run(split, n_planted)])
+                    splits_file.flush()
+            changes.writerows([network, *row] for row in bench.changes())
+            changes_file.flush()
 
 
-def summary(result: unveil.AuditResult, leaked: set[str]) -> list[object]:
-    calibration = result.calibration
-    if calibration is None:
-        raise SystemExit("the audit was not calibrated")
-    listed = {
-        basis: {p.person for p in result.people if basis in p.listed_by} for basis in ("counted", "modelled tail")
-    }
-    corrected, cosine = calibration.membership
-    return [
-        result.verdict,
-        "; ".join(result.rests_on),
-        f"{calibration.global_test.p_value:.3g}",
-        *(n for people in listed.values() for n in (len(people & leaked), len(people - leaked))),
-        f"{corrected.auc.value:.3f}",
-        f"{corrected.tpr_at_fpr['0.01'].value:.3f}",
-        f"{cosine.tpr_at_fpr['0.01'].value:.3f}",
-    ]
+class Bench:
+    """One network on LFW and the StyleGAN2 faces."""
+
+    def __init__(self, data: Path, network: str, work: Path) -> None:
+        self.lfw = open_source(data / "lfw/lfw_aligned112.zip")
+        self.faces = open_source(data / "stylegan2/hardfake_stylegan2_300px.zip")
+        folder = work / network.replace(" ", "")
+        paths = [None if path is None else data / path for path in NETWORKS[network]]
+        self.values: dict[str, Any] = {
+            **{"synthetic": "synthetic", "training": "training", "control": "control", "out": folder},
+            **{"store": work / "store", "model": [p for p in paths if p is not None]},
+        }
+        settings = settings_from(self.values)
+        self.run_directory = RunDirectory(folder, settings.facts())
+        self.networks = Networks([FaceChannel(path) for path in paths], settings, Silent())
+        sources: dict[Role, Source] = {"synthetic": self.faces, "training": self.lfw}
+        embedded = self.networks.embed_roles(sources, self.run_directory)
+        # The planted copies are crops of 112 pixels like those of LFW; the StyleGAN2 faces have 300.
+        self.alignment = embedded["training"].alignment
+        self.real, self.synthetic = embedded["training"].embedded, embedded["synthetic"].embedded
+        self.names, self.codes = person_codes(self.real.people_or_ids)
+        self.n_training = len(self.names) // 2
+        self.planted: Counter[int] = Counter()
+        self.listed: Counter[int] = Counter()
+        self.told: dict[int, Counter[str]] = defaultdict(Counter)
+        self.foreseen: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+        self.partners = [template_face(decode_rgb(self.faces.read(r)), aligned=False) for r in self.faces.records[:100]]
+
+    def run(self, split: int, n_planted: int) -> list[object]:
+        """One audit of one split; the columns from ``planted`` on."""
+        started = time.perf_counter()
+        rng = np.random.default_rng(split)
+        people = rng.permutation(len(self.names))
+        in_training = np.zeros(len(self.names), np.bool_)
+        in_training[people[: self.n_training]] = True
+        training = self.real.take(np.flatnonzero(in_training[self.codes]))
+        control = self.real.take(np.flatnonzero(~in_training[self.codes]))
+        leaked = [int(p) for p in people[:n_planted]]
+        # Each split begins at another change, so that all come about equally often.
+        how = {person: (i + split * 7) % len(CHANGES) for i, person in enumerate(leaked)}
+        source, synthetic = self._plant(split, how)
+
+        settings = settings_from({**self.values, "seed": split, "draws": 1})
+        compare = Comparer(self.run_directory, settings, Silent())
+        raw = compare.ranked("synthetic with training", synthetic, training)
+        found = calibrated.judge(synthetic, training, control, raw, [], compare, settings)
+        if found.calibration is None or found.verdict == "inconclusive":
+            raise SystemExit(
+                f"split {split} was not calibrated: {[c.message for c in found.checks if c.status == 'fail']}"
+            )
+        if n_planted > 3:
+            pictures: dict[Role, Pictures] = {
+                "synthetic": Pictures(source, synthetic, self.alignment),
+                "training": Pictures(self.lfw, training, self.alignment),
+                "control": Pictures(self.lfw, control, self.alignment),
+            }
+            self._tally(found, pictures, how, settings)
+        names = {self.names[p] for p in leaked}
+        listed = {
+            "counted": [p.person for p in found.people if "counted" in p.listed_by],
+            "modelled": [p.person for p in found.people if "modelled tail" in p.listed_by],
+            "either": [p.person for p in found.listed_people],
+            # An identity is right when the picture it points to is of a planted person.
+            "identities": [str(i.training_id).split("/")[0] for i in found.identities if i.listed],
+        }
+        corrected, cosine = found.calibration.membership
+        row: list[object] = [
+            n_planted,
+            found.verdict,
+            f"{found.calibration.decision.global_test.p_value:.3g}",
+            int(found.calibration.exposed.low),
+            *(n for who in listed.values() for n in (sum(p in names for p in who), sum(p not in names for p in who))),
+            *(f"{v:.3f}" for m in (corrected, cosine) for v in (m.auc.value, m.tpr_at_fpr["0.01"].value)),
+            f"{time.perf_counter() - started:.1f}",
+        ]
+        print(split, *row, flush=True)
+        return row
+
+    def _plant(self, split: int, how: dict[int, int]) -> tuple[Source, Embedded]:
+        """The StyleGAN2 faces with a changed copy of a random picture of each leaked person."""
+        if not how:
+            return self.faces, self.synthetic
+        rng = np.random.default_rng([split, 1])
+        files = {}
+        records = {r.id: r for r in self.lfw.records}
+        for person, k in how.items():
+            own = rng.choice(np.flatnonzero(self.codes == person))
+            picture = decode_rgb(self.lfw.read(records[self.real.ids[own]]))
+            plant = Plant(self.names[person], picture, 0, self.partners[rng.integers(len(self.partners))])
+            changed = change(picture, CHANGES[k], plant.face, plant.partner, rng)
+            files[f"planted/{person}.png"] = cv2.imencode(".png", changed[..., ::-1])[1].tobytes()
+        memory = Memory(files)
+        embed = self.networks.embedder(self.run_directory)
+        planted = embed(memory, f"leaks{split}", Alignment(None, "crops"))
+        return Joined(self.faces, memory), joined(self.synthetic, planted.embedded)
+
+    def _tally(self, found: Findings, pictures: dict[Role, Pictures], how: dict[int, int], settings: Settings) -> None:
+        """What became of each planted change, what the audit foresaw of it, and the kind that was told."""
+        listed = {p.person for p in found.listed_people}
+        kinds = tell_kinds(found.listed_people, pictures["synthetic"], pictures["training"], settings, Silent())
+        kind_of = {p.person: p.kind.kind for p in kinds.mark(found.people) if p.kind is not None}
+        for person, k in how.items():
+            name = self.names[person]
+            self.planted[k] += 1
+            self.listed[k] += name in listed
+            if name in kind_of and name in listed:
+                self.told[k][kind_of[name]] += 1
+        power = measure_power(found, pictures, self.networks.embedder(self.run_directory), settings)
+        for recall in power.recalls if power is not None else ():
+            counts = self.foreseen[recall.kind, recall.strength]
+            counts[0] += round(recall.alone.value * recall.alone.n)
+            counts[1] += recall.alone.n
+
+    def changes(self) -> list[list[object]]:
+        """The lines of lfw_changes.csv."""
+        rows: list[list[object]] = []
+        for k, one in enumerate(CHANGES):
+            kinds = self.told[k]
+            rows.append(
+                [
+                    *(one.kind, one.told, self.planted[k], self.listed[k], *self.foreseen[one.kind, one.told]),
+                    *(kinds[kind] for kind in ("shipped copy", "near copy", "new picture")),
+                ]
+            )
+        again = self.foreseen["new picture", "another photograph"]
+        rows.append(["new picture", "another photograph", 0, 0, *again, 0, 0, 0])
+        return rows
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import unveil
+from tests.builders import audit
 from unveil.demo.world import World, make_world
 from unveil.native import library
 
@@ -36,5 +37,5 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def audited(world: World, store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[unveil.AuditResult, Path]:
     """The world's audit and its run directory, with redacted copies."""
     run = tmp_path_factory.mktemp("runs") / "run"
-    result = unveil.audit(world.synthetic, world.training, world.control, out=run, store=store, redact=True)
+    result = audit(world.synthetic, world.training, world.control, out=run, store=store, redact=True)
     return result, run

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import unveil
-from tests.builders import SHARED, encoded, needs_real_data, write
+from tests.builders import SHARED, audit, encoded, needs_real_data, write
 from unveil.channels import FaceChannel
 from unveil.images import decode_rgb, open_source
 from unveil.steps.embed import decide_alignment
@@ -19,6 +18,7 @@ LFW = SHARED / "lfw/lfw_aligned112.zip"
 PHOTOGRAPHS = SHARED / "lfw/lfw_raw250.zip"
 STYLEGAN2 = SHARED / "stylegan2/hardfake_stylegan2_300px.zip"
 FFHQ = SHARED / "ffhq600/ffhq600_256px_q92.zip"
+MOBILEFACENET = SHARED / "models/mobilefacenet/mobilefacenet_foamliu.onnx"
 MBF = SHARED / "models/w600k_mbf/w600k_mbf_dequant_fp32.onnx"
 
 
@@ -60,19 +60,36 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 def test_re_encoded_people_are_found_among_real_ones(halves: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, planted = halves
-    result = unveil.audit(
-        folder / "synthetic", folder / "training", folder / "control", out=tmp_path / "run", model=MBF
-    )
+    result = audit(folder / "synthetic", folder / "training", folder / "control", out=tmp_path / "run", model=MBF)
     assert result.verdict == "leak found"
     listed = {p.person for p in result.people if "modelled tail" in p.listed_by}
     assert len(listed & set(planted)) >= 18
     assert len(listed - set(planted)) <= 2
-    assert result.calibration is not None and result.calibration.global_test.p_value < 0.01
-    assert result.model["licence"].startswith("InsightFace")
+    assert result.calibration is not None and result.calibration.decision.global_test.p_value < 0.01
+    assert result.models[0]["licence"].startswith("InsightFace")
+
+
+def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """The sum of two networks finds what one finds, and shows each one's view of a pair."""
+    folder, planted = halves
+    sources = (folder / "synthetic", folder / "training", folder / "control")
+    result = audit(*sources, out=tmp_path / "run", model=[MBF, MOBILEFACENET])
+    assert [m["name"] for m in result.models] == ["w600k_mbf (rebuilt from int8 weights)", "mobilefacenet_foamliu"]
+    assert sum(m["weight"] for m in result.models) == pytest.approx(1)
+    listed = {p.person: p for p in result.listed_people}
+    assert len(set(listed) & set(planted)) >= 19 and len(set(listed) - set(planted)) <= 2
+    for person in set(listed) & set(planted):
+        views = listed[person].networks
+        assert len(views) == 2 and max(v.p for v in views) < 0.05
+        kind = listed[person].kind
+        assert kind is not None and kind.kind == "shipped copy", "re-encoded pictures"
+    assert result.power is not None and result.copy_lines is not None
+    assert np.load(tmp_path / "run/stores/synthetic.npy").shape[1] == 512 + 128
+    assert "mobilefacenet_foamliu" in (tmp_path / "run/report.html").read_text()
 
 
 def test_a_control_set_of_another_kind_gives_no_verdict(tmp_path: Path) -> None:
-    result = unveil.audit(STYLEGAN2, FFHQ, PHOTOGRAPHS, out=tmp_path / "run")
+    result = audit(STYLEGAN2, FFHQ, PHOTOGRAPHS, out=tmp_path / "run", power="off")
     assert result.verdict == "inconclusive" and "same source" in result.headline
     assert not result.listed_people
     assert result.counts["training"].images == 600 == result.counts["training"].embedded

@@ -39,7 +39,7 @@ class Kill:
     def say(self, text):
         print(text)
 
-unveil.audit(synthetic, training, control, out=out, progress=Kill())
+unveil.audit(synthetic, training, control, out=out, progress=Kill(), power="quick")
 """
 
 
@@ -79,6 +79,8 @@ def same(a: Path, b: Path) -> None:
         ("comparing synthetic with training", 3),
         ("comparing synthetic with training, hub-corrected", 2),
         ("comparing synthetic with control, hub-corrected", 5),
+        ("looking at the closest pairs", 30),
+        ("embedding planted", 3),
     ],
 )
 def test_killed_at_a_chosen_moment(world: World, uninterrupted: Path, tmp_path: Path, stage: str, tick: int) -> None:

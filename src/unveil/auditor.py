@@ -6,7 +6,6 @@ Read `run_audit` from top to bottom; each line names the room that does the work
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,19 +14,25 @@ from typing import Any
 from unveil import words
 from unveil.channels import FaceChannel
 from unveil.config import Settings, settings_from
-from unveil.images import Source, open_source
+from unveil.images import open_source
 from unveil.machine import cores
 from unveil.progress import Progress, Silent
 from unveil.report import write_reports
-from unveil.result import AuditResult, HubFinding, PairFinding, RoleCounts
+from unveil.result import AuditResult
 from unveil.run import RunDirectory
-from unveil.stats.hubs import find_hubs
 from unveil.steps import calibrated, uncalibrated
 from unveil.steps.check import check_inputs
 from unveil.steps.comparer import Comparer
-from unveil.steps.embed import EmbeddedSource, embed_source
-from unveil.steps.findings import Findings
-from unveil.types import ROLES, Embedded, Matches, Role
+from unveil.steps.embed import EmbeddedSource
+from unveil.steps.kinds import tell_kinds
+from unveil.steps.networks import Networks
+from unveil.steps.pictures import Pictures
+from unveil.steps.power import measure_power
+from unveil.steps.tables import count, hubs, top_pairs
+from unveil.types import ROLES, Role
+
+# What can change a number of the result.
+VERSIONS = ("unveil", "numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin", "imagehash")
 
 
 def audit(
@@ -57,12 +62,14 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         for role in ROLES
         if (path := settings.source(role)) is not None
     }
-    channel = FaceChannel(settings.model)
+    networks = Networks([FaceChannel(path) for path in settings.model or (None,)], settings, progress)
     run = RunDirectory(settings.out, settings.facts())
     compare = Comparer(run, settings, progress)
 
-    sets = {role: _embed(role, source, channel, run, settings, progress) for role, source in sources.items()}
-    synthetic, training = sets["synthetic"].embedded, sets["training"].embedded
+    sets = networks.embed_roles(sources, run)
+    pictures = {role: Pictures(sources[role], s.embedded.distinct, s.alignment) for role, s in sets.items()}
+    # A file that is shipped several times is one picture.
+    synthetic, training = pictures["synthetic"].embedded, sets["training"].embedded
     checks = check_inputs(sets, settings.random("hygiene"))
 
     # The published attack: every pair, ranked by cosine.
@@ -72,8 +79,37 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         found = calibrated.judge(synthetic, training, sets["control"].embedded, raw, checks, compare, settings)
     else:
         found = uncalibrated.judge(synthetic, training, checks, compare, settings)
+    if found.verdict == "inconclusive":
+        found = found.without_findings()
 
-    result = _result(found, raw, sets, channel, settings)
+    # What kind of leak each finding is, and which leaks would have been found.
+    top = top_pairs(raw, synthetic, training, settings.top_pairs)
+    kinds = tell_kinds((*found.listed_people, *top), pictures["synthetic"], pictures["training"], settings, progress)
+    power = measure_power(found, pictures, networks.embedder(run), settings)
+
+    result = AuditResult(
+        verdict=found.verdict,
+        headline="",
+        rests_on=found.rests_on,
+        counts={role: count(s) for role, s in sets.items()},
+        pairs_compared=raw.n_compared,
+        control_pairs_compared=found.control_pairs,
+        calibration=found.calibration,
+        candidate_line=found.line,
+        people=kinds.mark(found.people),
+        identities=found.identities,
+        top_pairs=kinds.mark(top),
+        top_pairs_corrected=top_pairs(found.corrected, synthetic, training, settings.top_pairs),
+        hubs=hubs(raw, training, settings.top_pairs),
+        power=power,
+        copy_lines=kinds.lines,
+        hygiene=found.checks,
+        rejects={role: s.rejects for role, s in sets.items()},
+        limits=(),
+        models=networks.facts,
+        manifest=_manifest(settings, sets),
+    )
+    result = words.told(result, settings)
     write_reports(result, run.path, raw, synthetic, training, sources, redact=redact)
     finished = datetime.now(UTC)
     run.finish(
@@ -85,94 +121,6 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         }
     )
     return result
-
-
-def _result(
-    found: Findings, raw: Matches, sets: dict[Role, EmbeddedSource], channel: FaceChannel, settings: Settings
-) -> AuditResult:
-    """Everything in one record. A run without a verdict lists nobody."""
-    synthetic, training = sets["synthetic"].embedded, sets["training"].embedded
-    people, identities = found.people, found.identities
-    if found.verdict == "inconclusive":
-        people = tuple(replace(person, listed_by=()) for person in people)
-        identities = tuple(replace(identity, listed=False) for identity in identities)
-    counts = {role: _count(s) for role, s in sets.items()}
-    model = {**asdict(channel.spec), "model_id": channel.model_id}
-    return AuditResult(
-        verdict=found.verdict,
-        headline=words.headline(
-            found.verdict,
-            found.rests_on,
-            people,
-            identities,
-            found.calibration,
-            found.line,
-            found.checks,
-            settings,
-            identities_are="pictures" if counts["synthetic"].unlabelled else "identities",
-        ),
-        rests_on=found.rests_on,
-        counts=counts,
-        pairs_compared=raw.n_compared,
-        control_pairs_compared=found.control_pairs,
-        calibration=found.calibration,
-        candidate_line=found.line,
-        people=people,
-        identities=identities,
-        top_pairs=_pairs(raw, synthetic, training),
-        top_pairs_corrected=_pairs(found.corrected, synthetic, training),
-        hubs=_hubs(raw, training),
-        hygiene=found.checks,
-        rejects={role: s.rejects for role, s in sets.items()},
-        limits=words.limits(counts, found.calibration, found.line, len(training), model, settings),
-        model=model,
-        manifest=_manifest(settings, sets),
-    )
-
-
-def _embed(
-    role: Role, source: Source, channel: FaceChannel, run: RunDirectory, settings: Settings, progress: Progress
-) -> EmbeddedSource:
-    return embed_source(
-        source,
-        channel,
-        settings.store_folder,
-        run.vectors(role),
-        aligned=settings.aligned.get(role, "auto"),
-        workers=settings.workers,
-        label=role,
-        progress=progress,
-    )
-
-
-def _count(embedded: EmbeddedSource) -> RoleCounts:
-    pictures = embedded.embedded
-    return RoleCounts(
-        images=embedded.n_images,
-        embedded=len(pictures),
-        rejected=len(embedded.rejects),
-        people=len(set(pictures.people_or_ids)),
-        unlabelled=sum(person is None for person in pictures.people),
-    )
-
-
-def _pairs(matches: Matches, synthetic: Embedded, training: Embedded) -> tuple[PairFinding, ...]:
-    """The ranking of the closest pairs."""
-    people = training.people_or_ids
-    return tuple(
-        PairFinding(rank, synthetic.ids[q], training.ids[g], people[g], float(cosine), float(score))
-        for rank, ((q, g), cosine, score) in enumerate(
-            zip(matches.top_pairs, matches.top_pairs_cosine, matches.top_pairs_score, strict=True), start=1
-        )
-    )
-
-
-def _hubs(matches: Matches, training: Embedded) -> tuple[HubFinding, ...]:
-    people = training.people_or_ids
-    return tuple(
-        HubFinding(training.ids[h.row], people[h.row], h.n_best_match_of, h.in_top_pairs)
-        for h in find_hubs(matches.rows[:, 0], matches.top_pairs[:, 1], len(training))
-    )
 
 
 def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource]) -> dict[str, Any]:
@@ -191,13 +139,6 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource]) -> dict[str,
             }
             for role, s in sets.items()
         },
-        "versions": {
-            "unveil": version("unveil"),
-            "python": platform.python_version(),
-            **{
-                name: version(name)
-                for name in ("numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin")
-            },
-        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},
     }

@@ -18,6 +18,10 @@ from unveil.images.identity import IdentityRule
 from unveil.types import ROLES, Role
 
 Aligned = Literal["auto", "yes", "no"]
+Match = Literal["auto", "on", "off"]
+PowerSetting = Literal["full", "quick", "off"]
+# More networks than this only cost.
+MOST_NETWORKS = 8
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Settings:
     training: Path
     out: Path
     control: Path | None = None
-    model: Path | None = None
+    model: tuple[Path, ...] = ()  # several: a pair must convince all of them
+    copy_model: Path | None = None  # a copy-detection network, for telling kinds
     identity: dict[Role, IdentityRule] = field(default_factory=dict)
     aligned: dict[Role, Aligned] = field(default_factory=dict)
     q: float = 0.05  # false discovery rate at which people and identities are listed
@@ -37,6 +42,10 @@ class Settings:
     top_k: int = 10
     top_pairs: int = 100
     cohort_share: float = 0.2  # of the control people, kept for the hub correction
+    match: Match = "auto"  # control people to training people by what foretells exposure; auto: where they differ
+    strata: Path | None = None  # lines `person label`: only people of one label are compared with each other
+    draws: int = 20  # of pictures and people, to show how much the findings depend on them
+    power: PowerSetting = "full"
     seed: int = 0
     follow_links: bool = False
     engine: str = "auto"
@@ -48,13 +57,18 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low < value <= high:
                 raise SettingError(f"{name} should be a number above {low} and at most {high}, got {value!r}")
-        for name, low in (("top_k", 1), ("top_pairs", 1), ("seed", 0), ("workers", 0)):
+        for name, low in (("top_k", 1), ("top_pairs", 1), ("seed", 0), ("workers", 0), ("draws", 1)):
             value = getattr(self, name)
             if type(value) is not int or value < low:
                 raise SettingError(f"{name} should be a whole number of at least {low}, got {value!r}")
         for role, value in self.aligned.items():
             if role not in ROLES or value not in get_args(Aligned):
                 raise SettingError(f"aligned should be auto, yes or no, alone or as ROLE=..., got {role}={value}")
+        for name, known in (("match", get_args(Match)), ("power", get_args(PowerSetting))):
+            if getattr(self, name) not in known:
+                raise SettingError(f"{name} should be one of {', '.join(known)}, got {getattr(self, name)!r}")
+        if len(self.model) > MOST_NETWORKS or len(set(self.model)) < len(self.model):
+            raise SettingError(f"model should name at most {MOST_NETWORKS} different networks, got {len(self.model)}")
         if self.engine not in ENGINES:
             raise SettingError(f"engine should be one of {', '.join(ENGINES)}, got {self.engine!r}")
 
@@ -86,7 +100,8 @@ class Settings:
             "synthetic": str(self.synthetic),
             "training": str(self.training),
             "control": None if self.control is None else str(self.control),
-            "model": None if self.model is None else str(self.model),
+            "model": [str(path) for path in self.model],
+            "copy_model": None if self.copy_model is None else str(self.copy_model),
             "identity": {role: str(self.identity.get(role, IdentityRule())) for role in ROLES},
             "aligned": {role: self.aligned.get(role, "auto") for role in ROLES},
             "q": self.q,
@@ -95,6 +110,10 @@ class Settings:
             "top_k": self.top_k,
             "top_pairs": self.top_pairs,
             "cohort_share": self.cohort_share,
+            "match": self.match,
+            "strata": None if self.strata is None else str(self.strata),
+            "draws": self.draws,
+            "power": self.power,
             "seed": self.seed,
             "follow_links": self.follow_links,
         }
@@ -123,7 +142,12 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
             f"missing: {', '.join(flags[name] for name in missing)}"
         )
     clean: dict[str, Any] = {k: v for k, v in values.items() if v is not None}
-    for name in ("synthetic", "training", "control", "model", "out", "store"):
+    models = clean.get("model", ())
+    models = [models] if isinstance(models, (str, Path)) else models
+    if not isinstance(models, (list, tuple)) or not all(isinstance(m, (str, Path)) for m in models):
+        raise SettingError(f"model should be a path or a list of paths, got {models!r}")
+    clean["model"] = tuple(Path(m) for m in models)
+    for name in ("synthetic", "training", "control", "copy_model", "strata", "out", "store"):
         if name in clean:
             if not isinstance(clean[name], (str, Path)):
                 raise SettingError(f"{name} should be a path, got {clean[name]!r}")

@@ -5,28 +5,57 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from unveil.stats.accidental import AccidentalMatches
 from unveil.stats.competition import Competition
-from unveil.stats.global_test import GlobalTest
 from unveil.stats.hygiene import Check
-from unveil.stats.tail import Tail
+from unveil.stats.kinds import CopyLines, Kind
+from unveil.stats.kinds import Likeness as PictureLikeness
+from unveil.stats.people import PeopleDecision
+from unveil.stats.power import ListingLine, Recall
 from unveil.stats.verdict import Basis, Verdict
 from unveil.types import Estimate, Exposure, Floats, Reject, Role
 
 
 @dataclass(frozen=True)
 class RoleCounts:
-    """Files in = embedded + rejected. A picture without a label counts as a person of its own."""
+    """Files in = embedded + rejected. A picture without a label counts as a person of its own.
+
+    ``repeats`` of the embedded ones are byte for byte another of the same role; synthetic ones are compared once.
+    """
 
     images: int
     embedded: int
     rejected: int
     people: int
     unlabelled: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class NetworkView:
+    """What one of several networks says of a pair: its own cosine, and how often the best pairs of control people
+    reach it (counted p)."""
+
+    network: str
+    cosine: float
+    p: float
+
+
+@dataclass(frozen=True)
+class PairKind:
+    """What kind of leak a pair would be, and how alike its pictures look."""
+
+    kind: Kind
+    likeness: PictureLikeness
 
 
 @dataclass(frozen=True)
 class PersonFinding:
-    """One training person: the best pair, and how often chance would do as well. p and q need a control set."""
+    """One training person: the best pair, and how often chance would do as well. p and q need a control set
+    and a person who takes part in the tests.
+
+    ``p_cosine`` and ``q_cosine`` are those of the raw cosine, the published attack's score; nobody is listed by them.
+    """
 
     person: str
     score: float
@@ -39,11 +68,19 @@ class PersonFinding:
     training_id: str
     n_images: int
     listed_by: tuple[Basis, ...]
+    p_cosine: float | None = None
+    q_cosine: float | None = None
+    draws_listed: int | None = None  # in how many of the repeated draws this person is listed
+    networks: tuple[NetworkView, ...] = ()
+    kind: PairKind | None = None
 
 
 @dataclass(frozen=True)
 class IdentityFinding:
-    """One synthetic identity: its best match over training and control people; q needs a control set."""
+    """One synthetic identity: its best match over training and control people; q needs a control set.
+
+    Of several identities that are closest to one training person, only the closest can be listed; the others follow it.
+    """
 
     identity: str
     score: float
@@ -52,6 +89,7 @@ class IdentityFinding:
     synthetic_id: str
     training_id: str | None  # None when a control person was closer
     listed: bool
+    follows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +102,7 @@ class PairFinding:
     person: str
     cosine: float
     score: float
+    kind: PairKind | None = None
 
 
 @dataclass(frozen=True)
@@ -78,11 +117,47 @@ class HubFinding:
 
 @dataclass(frozen=True)
 class Membership:
-    """How well one score tells training from control people."""
+    """How well one score tells training from control people, and whom it would list."""
 
     score: str
     auc: Estimate
     tpr_at_fpr: dict[str, Estimate]
+    global_p: float
+    listed_counted: int
+    listed_modelled: int
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike training and control people are in all but membership; None where there were too few to say."""
+
+    shift: Estimate | None
+    shift_before: Estimate | None  # before people were matched, when they were
+    blind_area: Estimate | None
+    traits: dict[str, Estimate]
+    strata: tuple[str, ...]
+    training_people: int
+    training_set_aside: int
+    control_left_out: int
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """The people of one label: how many took part, and how many training people are listed."""
+
+    name: str
+    n_control: int
+    listed: Estimate
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How much the findings depend on which pictures and people were drawn: all draws, the audit's own first."""
+
+    draws: int
+    people_listed: tuple[int, ...]
+    identities_listed: tuple[int, ...]
+    leak_found: int  # draws with any finding
 
 
 @dataclass(frozen=True)
@@ -91,13 +166,30 @@ class Calibration:
 
     training: Exposure
     control: Exposure
-    global_test: GlobalTest
-    tail: Tail | None
+    decision: PeopleDecision
+    exposed: Estimate
     competition: Competition
     membership: tuple[Membership, ...]
     fewest_counted: int
     smallest_p: float
     roc: tuple[Floats, Floats]
+    likeness: Likeness
+    strata: tuple[Stratum, ...]
+    stability: Stability
+    accidental: tuple[AccidentalMatches, ...]
+
+
+@dataclass(frozen=True)
+class Power:
+    """What the audit would have found: leaks planted from people of the control set."""
+
+    setting: str
+    n_people: int
+    line_alone: ListingLine
+    line_together: ListingLine
+    lowest_score: float | None  # from which one more exposed person is listed
+    recalls: tuple[Recall, ...]  # by kind, the weakest change first
+    strongest_found: dict[str, str | None]  # kind -> the strongest change found FOUND of the time
 
 
 @dataclass(frozen=True)
@@ -108,7 +200,7 @@ class CandidateLine:
     fpir: float
     n_searches: int
     n_above: int
-    expected_above: float
+    expected_above: Estimate
 
 
 @dataclass(frozen=True)
@@ -128,10 +220,12 @@ class AuditResult:
     top_pairs: tuple[PairFinding, ...]
     top_pairs_corrected: tuple[PairFinding, ...]
     hubs: tuple[HubFinding, ...]
+    power: Power | None
+    copy_lines: CopyLines | None
     hygiene: tuple[Check, ...]
     rejects: dict[Role, tuple[Reject, ...]]
     limits: tuple[str, ...]
-    model: dict[str, Any]
+    models: tuple[dict[str, Any], ...]
     manifest: dict[str, Any]
 
     @property

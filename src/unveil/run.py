@@ -54,6 +54,10 @@ class RunDirectory:
     def vectors(self, role: str) -> Path:
         return self.path / "stores" / f"{role}.npy"
 
+    def scratch(self, name: str) -> Path:
+        """A file that goes with the checkpoints when the run is finished."""
+        return self.path / "work" / name
+
     def checkpoint(self, name: str, key: str) -> Checkpoint:
         return Checkpoint(self.path / "work" / f"{name}.npz", hashlib.sha256(key.encode()).hexdigest())
 

@@ -40,6 +40,15 @@ class Reject:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The columns of one network in vectors made of several; its cosine counts with ``weight``, weights sum to 1."""
+
+    name: str
+    columns: slice
+    weight: float
+
+
+@dataclass(frozen=True)
 class Embedded:
     """All embedded pictures of one role, in source order; ``vectors`` (N, D) float32 unit rows, often memory-mapped."""
 
@@ -48,10 +57,14 @@ class Embedded:
     digests: tuple[str, ...] = field(repr=False)
     vectors: Vectors = field(repr=False)
     model_id: str
+    traits: Floats | None = field(default=None, repr=False)  # (N, K) of the pictures' quality
+    parts: tuple[Part, ...] = ()  # of which networks the vectors are made, when they are several
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2:
             raise ValueError(f"vectors should be (N, D), got {self.vectors.shape}")
+        if self.traits is not None and len(self.traits) != len(self.vectors):
+            raise ValueError(f"{len(self.vectors)} vectors, traits {self.traits.shape}")
         if not len(self.ids) == len(self.people) == len(self.digests) == len(self.vectors):
             raise ValueError(
                 f"{len(self.ids)} ids, {len(self.people)} people, {len(self.digests)} digests, "
@@ -71,6 +84,14 @@ class Embedded:
         """A hash of the pictures and of everything that decided their vectors."""
         return hashlib.sha256("\n".join([self.model_id, *self.digests]).encode()).hexdigest()
 
+    @property
+    def distinct(self) -> Embedded:
+        """The pictures without those that repeat an earlier one byte for byte."""
+        first: dict[str, int] = {}
+        for row, digest in enumerate(self.digests):
+            first.setdefault(digest, row)
+        return self if len(first) == len(self) else self.take(np.array(list(first.values()), np.int64))
+
     def take(self, rows: Ints) -> Embedded:
         """The same role with only ``rows``, in the order given."""
         return Embedded(
@@ -79,6 +100,8 @@ class Embedded:
             tuple(self.digests[i] for i in rows),
             self.vectors[rows],
             self.model_id,
+            None if self.traits is None else self.traits[rows],
+            self.parts,
         )
 
 

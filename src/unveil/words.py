@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 from unveil.config import Settings
-from unveil.result import Calibration, CandidateLine, IdentityFinding, PersonFinding, RoleCounts
-from unveil.stats.hygiene import Check
-from unveil.stats.verdict import Basis, Verdict
-from unveil.types import Role
+from unveil.result import AuditResult, Calibration, Power
+from unveil.stats.power import FOUND
 
 
-def headline(
-    verdict: Verdict,
-    rests_on: Sequence[Basis],
-    people: Sequence[PersonFinding],
-    identities: Sequence[IdentityFinding],
-    calibration: Calibration | None,
-    line: CandidateLine | None,
-    checks: Sequence[Check],
-    settings: Settings,
-    *,
-    identities_are: str = "identities",
-) -> str:
-    """The verdict in a sentence or two; ``identities_are`` pictures when the synthetic set has no labels."""
-    n_people = len(people)
-    if verdict == "inconclusive":
-        failed = [c for c in checks if c.status == "fail"]
+def told(result: AuditResult, settings: Settings) -> AuditResult:
+    """The result with its headline and its limits in words."""
+    return replace(result, headline=headline(result, settings), limits=limits(result, settings))
+
+
+def headline(result: AuditResult, settings: Settings) -> str:
+    """The verdict in a sentence or two."""
+    calibration, line = result.calibration, result.candidate_line
+    if result.verdict == "inconclusive":
+        failed = [c for c in result.hygiene if c.status == "fail"]
         if failed:
             return "No verdict can be given: " + "; ".join(c.message for c in failed) + "."
         return (
@@ -35,89 +27,130 @@ def headline(
             "with --control, or at least say who is who with --training-identity (`each`: every picture is another "
             "person)."
         )
-    if verdict == "candidates" and line is not None:
-        listed = sum(bool(p.listed_by) for p in people)
+    if result.verdict == "candidates" and line is not None:
         return (
-            f"{line.n_above} synthetic pictures are closer to one of {listed} training people than "
+            f"{line.n_above} synthetic pictures are closer to one of {len(result.listed_people)} training people than "
             f"{1 - line.fpir:.0%} of real people are to anyone else; chance alone would give about "
-            f"{line.expected_above:.0f}. Candidates to look at, not findings: give a control set to calibrate."
+            f"{line.expected_above.value:.0f}. Candidates to look at, not findings: give a control set to calibrate."
         )
     if calibration is None:
         return (
             f"No synthetic picture is closer to a training person than {1 - settings.fpir:.0%} of real people are to "
             "anyone else. Only a control set (--control) can calibrate this into a finding."
         )
-    if verdict == "none detected":
+    if result.verdict == "none detected":
         return (
             f"The {len(calibration.training)} training people are no closer to the synthetic set "
-            f"than the {len(calibration.control)} control people. See Limits for what such an audit misses."
+            f"than the {len(calibration.control)} control people. {would_have_found(result.power)}"
         )
-    counted = sum("counted" in p.listed_by for p in people)
-    modelled = sum("modelled tail" in p.listed_by for p in people)
-    leaking = sum(i.listed for i in identities)
+    return _leak_found(result, calibration, settings)
+
+
+def _leak_found(result: AuditResult, calibration: Calibration, settings: Settings) -> str:
+    counted = sum("counted" in p.listed_by for p in result.people)
+    modelled = sum("modelled tail" in p.listed_by for p in result.people)
+    leaking = sum(i.listed for i in result.identities)
     parts = []
     if counted or modelled:
         by = " and ".join(f"{n} by {how}" for n, how in ((counted, "counting"), (modelled, "the modelled tail")) if n)
-        listed = sum(bool(p.listed_by) for p in people)
         parts.append(
-            f"{listed} of {n_people} training people are exposed at a false discovery rate of {settings.q:g} ({by})"
+            f"{len(result.listed_people)} of {len(calibration.training)} training people are exposed at a false "
+            f"discovery rate of {settings.q:g} ({by}); at least {calibration.exposed.low:.0f} are, with 95% confidence"
         )
-    if "global test" in rests_on:
-        p = calibration.global_test.p_value
+    if "global test" in result.rests_on:
+        p = calibration.decision.global_test.p_value
         parts.append(f"training people fill the closest ranks far beyond chance (p {number(p)})")
     if leaking:
-        parts.append(f"{leaking} of {len(identities)} synthetic {identities_are} point to training people")
+        synthetic = result.counts["synthetic"]
+        are = "pictures" if synthetic.unlabelled else "identities"
+        parts.append(f"{leaking} of {len(result.identities)} synthetic {are} point to training people")
     told = "; ".join(parts)
     return told[:1].upper() + told[1:] + "."
 
 
+def would_have_found(power: Power | None) -> str:
+    """What a leak would have had to look like to be found."""
+    if power is None:
+        return "What this audit would have missed was not measured."
+    found = [(kind, strength) for kind, strength in power.strongest_found.items() if strength is not None]
+    if not found:
+        best = max(power.recalls, key=lambda r: r.alone.value)
+        return (
+            f"It would have missed most leaks of a single person: at best {best.alone.value:.0%} of planted ones were "
+            f"found ({best.kind}, {best.strength})."
+        )
+    listed = ", ".join(f"{kind} ({strength})" for kind, strength in found)
+    missed = [kind for kind, strength in power.strongest_found.items() if strength is None]
+    less = f" Not so {', '.join(missed)}." if missed else ""
+    return (
+        f"Had a single person leaked, it would have found {FOUND:.0%} of copies changed as strongly as {listed}, "
+        f"by planted leaks.{less}"
+    )
+
+
 def number(p: float) -> str:
     """A probability for people: 0.03, 4.1e-07."""
+    if p == 0:
+        return "below 1e-300"
     return f"{p:.2g}" if p >= 1e-3 else f"{p:.1e}"
 
 
-def limits(
-    counts: dict[Role, RoleCounts],
-    calibration: Calibration | None,
-    line: CandidateLine | None,
-    n_training_pictures: int,
-    model: dict[str, object],
-    settings: Settings,
-) -> tuple[str, ...]:
+def methods(result: AuditResult) -> dict[str, dict[str, object]]:
+    """What each number that stands without an interval of its own is, and from how many it was made."""
+    said: dict[str, dict[str, object]] = {
+        "cosine": {"n": result.pairs_compared, "method": "measured: the cosine of two embeddings"},
+        "score": {
+            "n": result.pairs_compared,
+            "method": "measured: cosine less half the closeness of each picture to the cohort (arXiv 1710.04087)",
+        },
+    }
+    if result.calibration is None:
+        return said
+    n_c, tail = len(result.calibration.control), result.calibration.decision.tail
+    counting = "conformal p by counting control people (doi:10.1007/b106715); exact, so without an interval"
+    adjusted = "Benjamini-Hochberg over training people (doi:10.1111/j.2517-6161.1995.tb02031.x)"
+    said |= {
+        "p": {"n": n_c, "method": counting},
+        "q": {"n": len(result.calibration.training), "method": adjusted},
+        "p_cosine": {"n": n_c, "method": f"{counting}; of the raw cosine"},
+        "q_cosine": {"n": len(result.calibration.training), "method": f"{adjusted}; of the raw cosine"},
+        "identity q": {
+            "n": len(result.identities),
+            "method": "target-decoy competition over people (doi:10.1214/15-AOS1337, arXiv 1907.01458)",
+        },
+    }
+    if tail is not None:
+        said["p_modelled"] = {
+            "n": tail.n_exceedances,
+            "method": "generalised Pareto tail (doi:10.1214/aos/1176343003), upper end of a one-sided 95% interval",
+        }
+        said["q_modelled"] = {"n": len(result.calibration.training), "method": f"{adjusted}; of the modelled p"}
+    return said
+
+
+def limits(result: AuditResult, settings: Settings) -> tuple[str, ...]:
     """What this audit cannot say, in figures where there are any."""
+    calibration, line = result.calibration, result.candidate_line
+    names = " and ".join(str(model["name"]) for model in result.models)
     said = [
         "No verdict says that a set is safe or anonymous: an audit finds what its network and its people can show.",
-        f"The network sees who is in a picture ({model['name']}). A copied background, pose or picture whose face was "
-        "changed is not seen by it.",
+        f"The audit looks for who is in a picture ({names}). A copied background, pose or picture whose face was "
+        "changed is not found by it; kinds are told only for pairs that the faces brought up.",
     ]
-    if model["name"] == "dlib_resnet_v1":
+    if names == "dlib_resnet_v1":
         said.append(
             "The default network finds copies of training pictures but few new pictures of a training person; an "
             "ArcFace network (for example w600k_r50) given with --model finds most of both."
         )
     if calibration is not None:
-        n_t, n_c = len(calibration.training), len(calibration.control)
-        said.append(
-            f"Counting resolves p no smaller than {number(calibration.smallest_p)} with {n_c} control people: it lists "
-            f"people only when about {calibration.fewest_counted} of {n_t} stand above every control person. Fewer are "
-            "listed by the modelled tail alone."
-        )
-        if calibration.tail is None:
-            said.append("There were too few control people to model a tail: a few exposed people cannot be listed.")
+        said += _of_calibration(calibration, result.counts["training"].embedded)
+        if result.power is None:
+            said.append("No leaks were planted, so what this audit would have missed is not measured.")
         else:
             said.append(
-                f"Modelled p-values extend the control people's tail by a generalised Pareto fit to its "
-                f"{calibration.tail.n_exceedances} largest values, at the upper limit of the fit and not below "
-                f"{number(calibration.tail.smallest_p)}. They are a model, not a count."
+                f"Planted leaks are changed copies of {result.power.n_people} control people's pictures, one person at "
+                "a time. A generator may reproduce people in ways that no change of a picture imitates."
             )
-        used = int(calibration.training.n_images.sum())
-        if used < n_training_pictures:
-            said.append(
-                f"{used} of {n_training_pictures} training pictures took part in the tests, so that training and "
-                "control people bring equally many; the others are compared and ranked but not tested. A control set "
-                "with more pictures a person uses more."
-            )
-        said.append("This audit planted no leaks of its own, so what it would have missed is not measured here.")
     elif line is None:
         said.append("Nothing is calibrated: a close pair may be chance, a hub, or the same person.")
     else:
@@ -125,7 +158,50 @@ def limits(
             f"The line is the closeness that real people reach with other training people in {line.fpir:.1%} of "
             f"{line.n_searches} searches. Synthetic pictures may differ from real ones in other ways than leaking."
         )
-    rejected = sum(c.rejected for c in counts.values())
+    lines = result.copy_lines
+    if lines is not None and not lines.calibrated:
+        said.append(
+            f"Kinds of leak are told by lines measured on other data: only {lines.n_mated} pairs of different pictures "
+            "of one training person were there to calibrate on."
+        )
+    rejected = sum(c.rejected for c in result.counts.values())
     if rejected:
         said.append(f"{rejected} files were not compared (see rejects): a leak among them is not seen.")
     return tuple(said)
+
+
+def _of_calibration(calibration: Calibration, n_training_pictures: int) -> list[str]:
+    n_t, n_c = len(calibration.training), len(calibration.control)
+    tail, likeness = calibration.decision.tail, calibration.likeness
+    said = [
+        f"Counting resolves p no smaller than {number(calibration.smallest_p)} with {n_c} control people: it lists "
+        f"people only when about {calibration.fewest_counted} of {n_t} stand above every control person. Fewer are "
+        "listed by the modelled tail alone."
+    ]
+    if tail is None:
+        said.append("There were too few control people to model a tail: a few exposed people cannot be listed.")
+    else:
+        said.append(
+            f"Modelled p-values extend the control people's tail by a generalised Pareto fit to its "
+            f"{tail.n_exceedances} largest values, at the upper limit of the fit and not below "
+            f"{number(tail.smallest_p)}. They are a model, not a count."
+        )
+    if likeness.training_set_aside:
+        said.append(
+            f"{likeness.training_set_aside} training people were not tested: there are hardly any control people like "
+            "them."
+        )
+    used = int(calibration.training.n_images.sum())
+    if used < n_training_pictures:
+        said.append(
+            f"{used} of {n_training_pictures} training pictures took part in the tests, so that training and "
+            "control people bring equally many; the others are compared and ranked but not tested. A control set "
+            "with more pictures a person uses more."
+        )
+    if calibration.stability.draws > 1:
+        people = calibration.stability.people_listed
+        said.append(
+            f"Which pictures and people take part is drawn at random: over {calibration.stability.draws} draws "
+            f"{min(people)} to {max(people)} people are listed."
+        )
+    return said

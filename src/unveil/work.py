@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.channels import Channel
+from unveil.channels import Channel, traits_of
 from unveil.channels.alignment import Alignment
 from unveil.errors import PictureError, SourceError
 from unveil.images import Source, decode_rgb
@@ -108,12 +108,13 @@ def embed_pictures(
     for digest, data in zip(digests, pictures, strict=True):
         try:
             picture = decode_rgb(data)
-            crops.append(channel.crop(picture, alignment.covers(picture)))
+            crop = channel.crop(picture, alignment.covers(picture))
         except PictureError as error:
             rows.append(ShardRow(digest, error.stage, error.reason, error.detail))
         else:
+            crops.append(crop)
             waiting.append(len(rows))
-            rows.append(ShardRow(digest))
+            rows.append(ShardRow(digest, traits=traits_of(picture, crop)))
             if len(crops) == BATCH:
                 flush()
     flush()

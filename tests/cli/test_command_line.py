@@ -61,16 +61,18 @@ def test_version() -> None:
 
 def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = unveil("audit", *roles(world), "-o", run, "--store", store, "--fail-on", "leak")
+    done = unveil("audit", *roles(world), "-o", run, "--store", store, "--power", "quick", "--fail-on", "leak")
     assert done.returncode == 1, done.stderr
     assert done.stdout.lstrip().startswith("LEAK FOUND")
     assert "140 files in = 140 embedded + 0 rejected" in done.stdout
     assert "21,000 pairs = 140 x 150, every one" in done.stdout
     assert str(run / "report.html") in done.stdout and "person-0" in done.stdout
+    assert "would have been found" in done.stdout and "quality 30: 100%" in done.stdout
+    assert "at least" in done.stdout and "with 95% confidence" in done.stdout
     assert "aligned crops" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr and "%" not in done.stderr, "no progress bar where nobody looks"
 
-    again = unveil("audit", *roles(world), "-o", run, "--store", store, "--redact")
+    again = unveil("audit", *roles(world), "-o", run, "--store", store, "--power", "quick", "--redact")
     assert again.returncode == 0
     assert "person-0" not in again.stdout and (run / "report.redacted.html").exists()
 
@@ -91,6 +93,7 @@ def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path
         (["audit", "--synthetic", "nowhere", "--training", "nowhere", "-o", "run"], "nowhere: no such file or folder"),
         (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--q", "7"], "q should be a number above 0"),
         (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--aligned", "perhaps"], "aligned should be"),
+        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--power", "much"], "power should be one of full"),
         (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--training-identity", "x"], "identity rule 'x'"),
         (["audit", "--settings", "gone.toml"], "gone.toml: not a readable TOML file"),
         (["audit", "--colour"], "No such option"),
@@ -119,6 +122,7 @@ def test_settings_file_and_flags(world: World, store: Path, tmp_path: Path) -> N
 synthetic = "{world.synthetic}"
 training = "{world.training}"
 control = "{world.control}"
+power = "off"
 store = "{store}"
 out = "unused"
 seed = 5
@@ -138,7 +142,8 @@ training = "folder"
 
 
 def test_interrupted_says_how_to_go_on_and_goes_on(world: World, tmp_path: Path) -> None:
-    arguments = [*UNVEIL, *map(str, ["audit", *roles(world), "-o", tmp_path / "run"])]
+    command = ["audit", *roles(world), "--power", "off", "-o", tmp_path / "run"]
+    arguments = [*UNVEIL, *map(str, command)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     process.stderr.readline()
@@ -150,10 +155,10 @@ def test_interrupted_says_how_to_go_on_and_goes_on(world: World, tmp_path: Path)
     assert process.returncode == 130
     assert "Run the same command again" in told and "Traceback" not in told
     assert time.perf_counter() - started < 10
-    assert unveil("audit", *roles(world), "-o", tmp_path / "run").returncode == 0
+    assert unveil(*command).returncode == 0
 
 
 def test_a_run_and_its_store_are_for_their_owner_alone(world: World, tmp_path: Path) -> None:
-    unveil("audit", *roles(world), "-o", tmp_path / "run")
+    unveil("audit", *roles(world), "--power", "off", "-o", tmp_path / "run")
     for folder in ("run", "unveil-store"):
         assert (tmp_path / folder).stat().st_mode & 0o077 == 0

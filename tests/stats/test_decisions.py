@@ -87,24 +87,46 @@ def test_sixty_leaks_are_beyond_doubt_and_three_are_not() -> None:
 def test_competition_by_hand() -> None:
     score = np.array([9.0, 8, 7, 6, 5])
     won = np.array([True, True, False, True, True])
-    q = compete(score, won, 1.0, 0.5).q
+    found = compete(score, won, np.arange(5), 1.0, 0.5)
     # (1 + losses) / wins from the top: 1/1, 1/2, -, 2/3, 2/4; made monotone from below.
-    assert q.tolist() == [0.5, 0.5, 1, 0.5, 0.5]
-    assert compete(score, won, 2.0, 0.05).fewest_listed == 40
+    assert found.q.tolist() == [0.5, 0.5, 1, 0.5, 0.5]
+    assert found.listed(0.5).tolist() == [True, True, False, True, True]
+    assert compete(score, won, np.arange(5), 2.0, 0.05).fewest_listed == 40
+
+
+def test_a_person_who_wins_many_identities_counts_once() -> None:
+    """One training person is closest to three identities: (1 + losses) / people is 1, 1, 1, then 1/2 with another."""
+    found = compete(np.array([9.0, 8, 7, 6]), np.ones(4, bool), np.array([4, 4, 4, 2]), 1.0, 0.5)
+    assert found.q.tolist() == [0.5, 0.5, 0.5, 0.5]
+    assert found.first.tolist() == [True, False, False, True]
+    alone = compete(np.array([9.0, 8, 7]), np.ones(3, bool), np.array([4, 4, 4]), 1.0, 0.5)
+    assert alone.q.tolist() == [1, 1, 1]
+    # A training and a control person may have one code.
+    both = compete(np.array([9.0, 8]), np.array([True, False]), np.array([0, 0]), 1.0, 0.5)
+    assert both.q.tolist() == [1, 1] and both.first.tolist() == [True, False]
 
 
 @given(scores, st.floats(0.2, 5), st.integers(0, 2**32))
 def test_competition_counts(score: np.ndarray, ratio: float, seed: int) -> None:
-    won = np.random.default_rng(seed).random(len(score)) < 0.5
-    fast = compete(score, won, ratio, 0.05)
+    rng = np.random.default_rng(seed)
+    won, person = rng.random(len(score)) < 0.5, rng.integers(4, size=len(score))
+    fast = compete(score, won, person, ratio, 0.05)
+
+    def people(side: np.ndarray, t: float) -> int:
+        return len({int(p) for p in person[side & (score >= t)]})
 
     def estimate(t: float) -> float:
-        return ratio * (1 + sum(~won & (score >= t))) / max(1, sum(won & (score >= t)))
+        return ratio * (1 + people(~won, t)) / max(1, people(won, t))
 
     for i in range(len(score)):
         slow = 1.0 if not won[i] else min(1.0, *(estimate(t) for t in score if t <= score[i]), 1.0)
         # Within a tie decoys stand first, so the fast running minimum sees no smaller prefix than the slow one.
         assert fast.q[i] == pytest.approx(slow)
+        best = max(
+            (j for j in range(len(score)) if won[j] and person[j] == person[i]), key=lambda j: score[j], default=-1
+        )
+        assert not fast.first[i] or (won[i] and score[i] == score[best])
+    assert fast.first.sum() == len({int(p) for p in person[won]})
 
 
 @pytest.mark.parametrize("ratio", [1.0, 3.0, 0.5])
@@ -116,7 +138,7 @@ def test_competition_holds_its_rate_with_unequal_odds(ratio: float) -> None:
         leaks = rng.random(200) < 0.5
         score = rng.normal(size=200) + 3 * leaks
         won = leaks | (rng.random(200) < ratio / (1 + ratio))
-        listed = compete(score, won, ratio, 0.1).q <= 0.1
+        listed = compete(score, won, np.arange(200), ratio, 0.1).listed(0.1)
         proportions.append((listed & ~leaks).sum() / max(1, listed.sum()))
     assert np.mean(proportions) <= 0.1 + 2 * np.std(proportions) / np.sqrt(len(proportions))
 

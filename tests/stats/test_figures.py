@@ -10,11 +10,19 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from unveil.stats import hygiene
+from unveil.stats.estimates import counted, share
 from unveil.stats.exposure import draw_pictures, exposures, matched_counts
 from unveil.stats.hubs import closeness, find_hubs, person_codes
-from unveil.stats.membership import auc, auc_estimate, roc, share, tpr_at_fpr
+from unveil.stats.membership import auc, auc_estimate, roc, tpr_at_fpr
 from unveil.stats.search import fpir_threshold, same_person_line
 from unveil.stats.verdict import calibrated_verdict, uncalibrated_verdict
+from unveil.types import Estimate
+
+
+def figure(value: float) -> Estimate:
+    """An exact figure."""
+    return counted(value, 100, "made up")
+
 
 sides = st.lists(st.integers(0, 20).map(float), min_size=1, max_size=30).map(np.array)
 counts = st.lists(st.integers(1, 60), min_size=1, max_size=40).map(np.array)
@@ -150,10 +158,10 @@ def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:
 @pytest.mark.parametrize(
     ("check", "status"),
     [
-        (hygiene.check_spread("synthetic", 0.9, 1.0), "pass"),
-        (hygiene.check_spread("synthetic", 0.6, 1.0), "warn"),
-        (hygiene.check_spread("synthetic", 0.3, 1.0), "fail"),
-        (hygiene.check_spread("training", 0.01, 0.01), "fail"),
+        (hygiene.check_spread("synthetic", 0.9, figure(0.9)), "pass"),
+        (hygiene.check_spread("synthetic", 0.6, figure(0.6)), "warn"),
+        (hygiene.check_spread("synthetic", 0.3, figure(0.3)), "fail"),
+        (hygiene.check_spread("training", 0.01, figure(1.0)), "fail"),
         (hygiene.check_rejects("training", 0, 10), "pass"),
         (hygiene.check_rejects("training", 1, 10), "warn"),
         (hygiene.check_rejects("training", 6, 10), "fail"),
@@ -166,18 +174,19 @@ def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:
         (hygiene.check_control_size(1000), "pass"),
         (hygiene.check_overlap(3, 3, 1000, 0.5), "pass"),
         (hygiene.check_overlap(600, 600, 1000, None), "fail"),
-        (
-            hygiene.check_mismatch(
-                np.random.default_rng(0).normal(size=500), np.random.default_rng(1).normal(size=500)
-            ),
-            "pass",
-        ),
-        (
-            hygiene.check_mismatch(
-                np.random.default_rng(0).normal(size=500) + 1, np.random.default_rng(1).normal(size=500)
-            ),
-            "fail",
-        ),
+        (hygiene.check_mismatch(figure(0.1)), "pass"),
+        (hygiene.check_mismatch(figure(-0.3)), "warn"),
+        (hygiene.check_mismatch(figure(0.6)), "fail"),
+        (hygiene.check_shift(figure(0.05), None, 0, 0), "pass"),
+        (hygiene.check_shift(figure(-0.15), figure(0.4), 3, 50), "warn"),
+        (hygiene.check_shift(figure(0.3), None, 0, 0), "fail"),
+        (hygiene.check_shift(Estimate(0.3, -0.1, 0.7, 0.95, 60, "wide"), None, 0, 0), "pass"),
+        (hygiene.check_likes(0, 100), "pass"),
+        (hygiene.check_likes(20, 100), "warn"),
+        (hygiene.check_likes(95, 100), "fail"),
+        (hygiene.check_blind(figure(0.55), {"sharpness": figure(0.1)}), "pass"),
+        (hygiene.check_blind(figure(0.7), {"sharpness": figure(0.1), "colour": figure(-2)}), "warn"),
+        (hygiene.check_blind(figure(0.99), {"sharpness": figure(0.1)}), "fail"),
     ],
 )
 def test_checks_grade(check: hygiene.Check, status: str) -> None:
@@ -199,7 +208,7 @@ def test_labels_that_are_not_people_are_told() -> None:
 def test_verdict_needs_a_basis_and_good_inputs(
     p: float, counted: int, modelled: int, identities: int, bad: bool
 ) -> None:
-    checks = [hygiene.Check("x", "fail" if bad else "warn", 0, "why")]
+    checks = [hygiene.Check("x", "fail" if bad else "warn", figure(0), "why")]
     verdict, bases = calibrated_verdict(checks, p, 0.01, counted, modelled, identities)
     if bad:
         assert (verdict, bases) == ("inconclusive", ())
@@ -212,4 +221,4 @@ def test_verdict_without_control_is_never_more_than_candidates() -> None:
     assert uncalibrated_verdict([], 3)[0] == "candidates"
     assert uncalibrated_verdict([], 0)[0] == "none detected"
     assert uncalibrated_verdict([], None)[0] == "inconclusive"
-    assert uncalibrated_verdict([hygiene.Check("x", "fail", 0, "why")], 3)[0] == "inconclusive"
+    assert uncalibrated_verdict([hygiene.Check("x", "fail", figure(0), "why")], 3)[0] == "inconclusive"

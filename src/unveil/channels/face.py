@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from unveil.channels.base import Picture
-from unveil.errors import PictureError
+from unveil.errors import ModelError, PictureError
 from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, resize, similarity, warp
 from unveil.faces.landmarks import Face, face_in_crop, find_face
 from unveil.faces.models import ModelSpec
@@ -23,6 +23,8 @@ class FaceChannel:
     def __init__(self, model: Path | None = None) -> None:
         self._recogniser = Recogniser(model)
         self.spec: ModelSpec = self._recogniser.spec
+        if self.spec.alignment == "whole":
+            raise ModelError(f"--model {model}: a network for whole pictures tells no faces apart; see --copy-model")
 
     @property
     def dimension(self) -> int:
@@ -38,15 +40,31 @@ class FaceChannel:
             if height != width:
                 raise PictureError("detect", "not an aligned crop", f"{width} x {height} is not square; see --aligned")
             return resize(picture, TEMPLATE_SIZE) if self.spec.alignment == "arcface112" else _dlib_chip_of(picture)
-        face = find_face(picture)
-        if face is None:
-            raise PictureError("detect", "no face found", "see --aligned if these pictures are crops of faces already")
-        if self.spec.alignment == "dlib150":
-            return _dlib_chip(picture, face)
-        return warp(picture, similarity(face.landmarks, DLIB_IN_TEMPLATE), TEMPLATE_SIZE)
+        if self.spec.alignment == "arcface112":
+            return template_face(picture, aligned=False)
+        return _dlib_chip(picture, require_face(picture))
 
     def embed(self, crops: Picture) -> Vectors:
         return self._recogniser.embed(crops)
+
+
+def template_face(picture: Picture, aligned: bool, margin: int = 0) -> Picture:
+    """The face of a picture (H, W, 3) in the ArcFace template, 112 pixels and a ``margin`` on each side.
+
+    A crop that is aligned already holds no margin, and is scaled only. Raises PictureError when no face is found.
+    """
+    if aligned:
+        return resize(picture, TEMPLATE_SIZE)
+    landmarks = require_face(picture).landmarks
+    return warp(picture, similarity(landmarks, DLIB_IN_TEMPLATE + margin), TEMPLATE_SIZE + 2 * margin)
+
+
+def require_face(picture: Picture) -> Face:
+    """The face that a picture is of; PictureError when none is found."""
+    face = find_face(picture)
+    if face is None:
+        raise PictureError("detect", "no face found", "see --aligned if these pictures are crops of faces already")
+    return face
 
 
 def _dlib_chip(picture: Picture, face: Face) -> Picture:

@@ -44,9 +44,17 @@ SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="A TOML file with any of these settings; flags win.")
 ]
 Model = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="A face recognition network (ONNX); given twice, a pair must convince both. Default: dlib's ResNet, "
+        "which needs no download.",
+        rich_help_panel=HOW,
+    ),
+]
+CopyModel = Annotated[
     Path | None,
     typer.Option(
-        help="A face recognition network (ONNX). Default: dlib's ResNet, which needs no download.",
+        help="A copy-detection network such as SSCD (ONNX), to tell copies from new pictures of a person.",
         rich_help_panel=HOW,
     ),
 ]
@@ -88,6 +96,34 @@ TopK = Annotated[
 TopPairs = Annotated[
     int | None,
     typer.Option(help="Closest pairs of all that are kept. (default: 100)", rich_help_panel=STATISTICS),
+]
+Match = Annotated[
+    str | None,
+    typer.Option(
+        help="Match control people to training people by what foretells exposure: auto (where they differ), on, off.",
+        rich_help_panel=STATISTICS,
+    ),
+]
+Strata = Annotated[
+    Path | None,
+    typer.Option(
+        help="A text file of lines `person label`: training people are matched by control people of their label.",
+        rich_help_panel=STATISTICS,
+    ),
+]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        help="How often pictures and people are drawn anew, to show what depends on it. (default: 20)",
+        rich_help_panel=STATISTICS,
+    ),
+]
+Power = Annotated[
+    str | None,
+    typer.Option(
+        help="Planted leaks that show what the audit would have missed: full, quick (a tenth of the work) or off.",
+        rich_help_panel=STATISTICS,
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of every random draw. (default: 0)", rich_help_panel=STATISTICS)]
 Store = Annotated[

@@ -13,7 +13,7 @@ from unveil import __version__
 from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
 from unveil.machine import cores, processor
-from unveil.result import AuditResult
+from unveil.result import AuditResult, Power
 from unveil.words import number
 
 STYLE = {"leak found": "bold red", "none detected": "bold green"}
@@ -32,10 +32,12 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
     for role, n in result.counts.items():
         console.print(
             f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; "
-            + ("no person labels" if n.unlabelled == n.embedded else f"{n.people:,} people"),
+            + ("no person labels" if n.unlabelled == n.embedded else f"{n.people:,} people")
+            + (f"; {n.repeats:,} repeat another" if n.repeats else ""),
             markup=False,
         )
-    synthetic, training = result.counts["synthetic"].embedded, result.counts["training"].embedded
+    training = result.counts["training"].embedded
+    synthetic = result.counts["synthetic"].embedded - result.counts["synthetic"].repeats
     console.print(
         f"compared   {result.pairs_compared:>9,} pairs = {synthetic:,} x {training:,}, every one", markup=False
     )
@@ -54,6 +56,9 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
         more = len(result.listed_people) - MOST_ROWS
         if more > 0:
             console.print(f"and {more} more in {run / 'people.parquet'}", markup=False)
+    if result.power is not None:
+        console.print()
+        console.print(_power_table(result.power))
     console.print()
     console.print(f"Report: {run / 'report.html'}", markup=False)
     if redacted:
@@ -66,10 +71,23 @@ def _people_table(result: AuditResult) -> Table:
     calibrated = result.calibration is not None
     for name in ("score", "q", "modelled q") if calibrated else ("score",):
         table.add_column(name, justify="right")
+    table.add_column("kind")
     table.add_column("closest synthetic picture")
     for p in result.listed_people[:MOST_ROWS]:
         qs = ["" if q is None else number(q) for q in (p.q, p.q_modelled)] if calibrated else []
-        table.add_row(Text(p.person), f"{p.score:.3f}", *qs, Text(p.synthetic_id))
+        kind = "" if p.kind is None else p.kind.kind
+        table.add_row(Text(p.person), f"{p.score:.3f}", *qs, kind, Text(p.synthetic_id))
+    return table
+
+
+def _power_table(power: Power) -> Table:
+    """What would have been found, a line a kind: each strength with its share."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("would have been found")
+    table.add_column(f"share of {power.n_people} planted people, had one alone leaked so")
+    for kind in dict.fromkeys(r.kind for r in power.recalls):
+        steps = [f"{r.strength}: {r.alone.value:.0%}" for r in power.recalls if r.kind == kind]
+        table.add_row(kind, "  ".join(steps))
     return table
 
 
@@ -90,7 +108,7 @@ def print_demo(outcome: DemoOutcome) -> None:
     console.print(table)
     console.print()
     console.print(f"False findings that the false discovery rate allows: about {allowed:.0f}.", markup=False)
-    if outcome.result.model["name"] == "dlib_resnet_v1":
+    if [model["name"] for model in outcome.result.models] == ["dlib_resnet_v1"]:
         console.print(
             "The default network finds reproduced pictures, but few new pictures of a training person. For those, "
             "give an ArcFace network with --model, for example w600k_r50 or w600k_mbf of InsightFace (non-commercial "

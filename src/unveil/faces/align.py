@@ -45,10 +45,9 @@ def warp(picture: Picture, matrix: Points, size: int) -> Picture:
 
 
 def resize(picture: Picture, size: int) -> Picture:
-    """An aligned crop at another size; unchanged when it has that size already."""
+    """A picture (H, W, 3) as a ``size`` x ``size`` square; unchanged when it is one already."""
     if picture.shape[:2] == (size, size):
         return picture
     shrinking = max(picture.shape[:2]) > size
-    return np.asarray(
-        cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR), np.uint8
-    )
+    how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.uint8)

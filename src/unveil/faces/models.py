@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 from unveil.errors import ModelError
 from unveil.faces import dlib_onnx
 
-Alignment = Literal["arcface112", "dlib150"]
+# "whole" is no face alignment: the whole picture, for copy-detection networks of any input size.
+Alignment = Literal["arcface112", "dlib150", "whole"]
 ALIGNMENT_SIZE: dict[str, int] = {"arcface112": 112, "dlib150": 150}
 
 # Raised whenever detection, landmarks or warping change, so that stored embeddings are made anew.
@@ -25,7 +26,7 @@ input_size = 112               # pixels a side
 channels = "RGB"               # or "BGR"
 mean = [127.5, 127.5, 127.5]   # normalised = (pixel - mean) / std, pixel in 0..255
 std = [127.5, 127.5, 127.5]
-alignment = "arcface112"       # or "dlib150"
+alignment = "arcface112"       # or "dlib150"; "whole" for a copy-detection network
 dimension = 512
 trained_on = "unknown"
 licence = "unknown"
@@ -76,8 +77,9 @@ def spec_from_facts(facts: dict[str, Any], sha256: str, where: str) -> ModelSpec
         raise fail("channels", '"RGB" or "BGR"')
     if facts.get("alignment") not in get_args(Alignment):
         raise fail("alignment", " or ".join(f'"{a}"' for a in get_args(Alignment)))
-    if facts["input_size"] != ALIGNMENT_SIZE[facts["alignment"]]:
-        raise fail("input_size", f"{ALIGNMENT_SIZE[facts['alignment']]} for alignment {facts['alignment']}")
+    size = ALIGNMENT_SIZE.get(facts["alignment"])
+    if size is not None and facts["input_size"] != size:
+        raise fail("input_size", f"{size} for alignment {facts['alignment']}")
     for key in ("mean", "std"):
         value = facts.get(key)
         if not isinstance(value, list) or len(value) != 3 or not all(type(v) in (int, float) for v in value):

@@ -2,7 +2,8 @@
 
 from unveil.images.decode import decode_rgb, picture_size
 from unveil.images.identity import IdentityRule
+from unveil.images.listing import read_labels
 from unveil.images.opening import open_source
 from unveil.images.source import Source
 
-__all__ = ["IdentityRule", "Source", "decode_rgb", "open_source", "picture_size"]
+__all__ = ["IdentityRule", "Source", "decode_rgb", "open_source", "picture_size", "read_labels"]

@@ -58,6 +58,11 @@ def labels_from(data: bytes, where: str) -> dict[str, str]:
     return labels
 
 
+def read_labels(path: Path) -> dict[str, str]:
+    """The label of each name in a text file of lines `name label`; SourceError when there are none."""
+    return labels_from(read_file(path, MAX_LIST_BYTES), str(path))
+
+
 class ListSource(Source):
     """The pictures named in a list, by paths relative to the list's folder and inside it."""
 

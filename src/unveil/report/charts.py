@@ -47,9 +47,9 @@ def exposure_chart(calibration: Calibration, listed: Floats) -> Markup:
         h = np.log10(1 + n) / tallest * reach
         if h <= reach:
             parts += [_text(LEFT - 6, middle + s * h + 4, str(n), "end") for s in (-1, 1)]
-    parts += _x_axis(
-        [(x(v), f"{v:.2f}") for v in np.linspace(edges[0], edges[-1], 7)], "hub-corrected score of the closest pair"
-    )
+    digits = 3 if edges[-1] - edges[0] < 0.2 else 2
+    ticks = [(x(v), f"{v:.{digits}f}") for v in np.linspace(edges[0], edges[-1], 7)]
+    parts += _x_axis(ticks, "hub-corrected score of the closest pair")
     return _svg(
         parts,
         f"Closest score of {len(training)} training people, upwards, and {len(control)} control people, downwards. "

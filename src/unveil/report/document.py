@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unveil.result import AuditResult, Calibration, IdentityFinding
-from unveil.types import Estimate
+from unveil.words import methods
 
 SCHEMA_VERSION = 1
 # More than any figure deserves, fewer than BLAS libraries agree on.
@@ -28,7 +28,6 @@ def schema() -> dict[str, Any]:
 
 def document(result: AuditResult) -> dict[str, Any]:
     """The result as it stands in `audit.json`; no times in it, so that the same audit gives the same bytes."""
-    calibration = result.calibration
     plain: dict[str, Any] = tidy(
         {
             "schema_version": SCHEMA_VERSION,
@@ -40,24 +39,42 @@ def document(result: AuditResult) -> dict[str, Any]:
                 "pairs_compared": result.pairs_compared,
                 "control_pairs_compared": result.control_pairs_compared,
             },
-            "global_test": None if calibration is None else asdict(calibration.global_test),
-            "resolution": None if calibration is None else _resolution(calibration),
+            **_calibrated(result.calibration),
             "candidate_line": None if result.candidate_line is None else asdict(result.candidate_line),
             "people": [asdict(p) for p in result.people],
             "n_synthetic_identities": len(result.identities),
             "synthetic_identities": [asdict(i) for i in _foremost(result.identities)],
-            "membership": None if calibration is None else _membership(calibration),
             "top_pairs": [asdict(p) for p in result.top_pairs],
             "top_pairs_corrected": [asdict(p) for p in result.top_pairs_corrected],
             "hubs": [asdict(h) for h in result.hubs],
+            "copy_lines": None if result.copy_lines is None else asdict(result.copy_lines),
+            "power": None if result.power is None else asdict(result.power),
             "hygiene": [asdict(c) for c in result.hygiene],
             "rejects": [{"role": role, **asdict(r)} for role, rejects in result.rejects.items() for r in rejects],
+            "methods": methods(result),
             "limits": list(result.limits),
-            "model": result.model,
+            "models": list(result.models),
             "manifest": result.manifest,
         }
     )
     return plain
+
+
+def _calibrated(calibration: Calibration | None) -> dict[str, Any]:
+    """What only a control set gives; nothing in its place without one."""
+    if calibration is None:
+        names = ("global_test", "exposed_people", "resolution", "membership", "accidental_matches", "likeness")
+        return dict.fromkeys((*names, "strata", "stability"))
+    return {
+        "global_test": asdict(calibration.decision.global_test),
+        "exposed_people": asdict(calibration.exposed),
+        "resolution": _resolution(calibration),
+        "membership": [asdict(m) for m in calibration.membership],
+        "accidental_matches": [asdict(a) for a in calibration.accidental],
+        "likeness": asdict(calibration.likeness),
+        "strata": [asdict(s) for s in calibration.strata],
+        "stability": asdict(calibration.stability),
+    }
 
 
 def _foremost(identities: tuple[IdentityFinding, ...]) -> list[IdentityFinding]:
@@ -66,7 +83,7 @@ def _foremost(identities: tuple[IdentityFinding, ...]) -> list[IdentityFinding]:
 
 
 def _resolution(calibration: Calibration) -> dict[str, Any]:
-    tail = calibration.tail
+    tail = calibration.decision.tail
     return {
         "smallest_p_counted": calibration.smallest_p,
         "fewest_people_counted": calibration.fewest_counted,
@@ -82,20 +99,6 @@ def _resolution(calibration: Calibration) -> dict[str, Any]:
             "smallest_p": tail.smallest_p,
             "method": "generalised Pareto, shape >= 0, 95% upper limit by profile likelihood",
         },
-    }
-
-
-def _membership(calibration: Calibration) -> dict[str, Any]:
-    """The hub-corrected score's figures; those of the raw cosine, the published attack, beside them."""
-    first, *others = calibration.membership
-
-    def figures(auc: Estimate, tpr: dict[str, Estimate]) -> dict[str, Any]:
-        return {"auc": asdict(auc), "tpr_at_fpr": {k: asdict(v) for k, v in tpr.items()}}
-
-    return {
-        "score": first.score,
-        **figures(first.auc, first.tpr_at_fpr),
-        "others": {m.score: figures(m.auc, m.tpr_at_fpr) for m in others},
     }
 
 

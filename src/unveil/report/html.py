@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import groupby
 from shlex import quote
 from typing import Any
 
@@ -14,6 +15,7 @@ from unveil.report.charts import exposure_chart, roc_chart
 from unveil.report.document import tidy
 from unveil.report.shelf import PictureShelf
 from unveil.result import AuditResult, PairFinding, PersonFinding
+from unveil.types import Estimate
 from unveil.words import number
 
 MOST_FINDINGS = 24
@@ -37,11 +39,14 @@ def render(result: AuditResult, shelf: PictureShelf | None) -> str:
         lstrip_blocks=True,
     )
     environment.filters["p"] = number
+    environment.filters["figure"] = _figure
     environment.filters["thousands"] = lambda n: f"{n:,}"
     findings, top = shown_pairs(result)
     calibration = result.calibration
     reasons = Counter((role, r.stage, r.reason) for role, rejects in result.rejects.items() for r in rejects)
     listed = np.array([p.score for p in result.listed_people])
+    kinds = Counter(p.kind.kind for p in result.listed_people if p.kind is not None)
+    recalls = [] if result.power is None else [(k, list(g)) for k, g in groupby(result.power.recalls, lambda r: r.kind)]
     page: str = environment.get_template("report.html.j2").render(
         r=result,
         c=calibration,
@@ -57,10 +62,20 @@ def render(result: AuditResult, shelf: PictureShelf | None) -> str:
         rejects=[(role, r) for role, rejects in result.rejects.items() for r in rejects][:MOST_REJECT_ROWS],
         n_rejects=sum(len(rejects) for rejects in result.rejects.values()),
         ranking=_ranking(result),
+        kinds=sorted(kinds.items(), key=lambda item: -item[1]),
+        recalls=recalls,
+        most_steps=max((len(steps) for _, steps in recalls), default=0),
         manifest=json.dumps(tidy(result.manifest), indent=1, ensure_ascii=False),
         command=_command(result.manifest),
     )
     return page
+
+
+def _figure(estimate: Estimate) -> str:
+    """A figure with its interval: 0.12 (0.08 to 0.17); a count by itself."""
+    if estimate.low == estimate.high:
+        return f"{estimate.value:g}"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def _ranking(result: AuditResult) -> dict[str, Any]:
@@ -75,7 +90,9 @@ def _command(manifest: dict[str, Any]) -> str:
     if "synthetic" not in s:
         return "unveil audit --synthetic ... --training ..."
     words = ["unveil audit"]
-    words += [f"--{name} {quote(s[name])}" for name in ("synthetic", "training", "control", "model") if s[name]]
+    words += [f"--{name} {quote(s[name])}" for name in ("synthetic", "training", "control") if s[name]]
+    words += [f"--model {quote(path)}" for path in s["model"]]
+    words += [f"--{name.replace('_', '-')} {quote(s[name])}" for name in ("copy_model", "strata") if s[name]]
     words += [f"--{role}-identity {quote(rule)}" for role, rule in s["identity"].items() if rule != "auto"]
     words += ["--follow-links"] if s["follow_links"] else []
     if len(set(s["aligned"].values())) == 1:
@@ -83,5 +100,5 @@ def _command(manifest: dict[str, Any]) -> str:
         words += [] if value == "auto" else [f"--aligned {value}"]
     else:
         words.append("--aligned " + ",".join(f"{role}={value}" for role, value in s["aligned"].items()))
-    numbers = ("q", "fpir", "top_k", "top_pairs", "seed")
+    numbers = ("q", "fpir", "top_k", "top_pairs", "match", "draws", "power", "seed")
     return " ".join([*words, *(f"--{name.replace('_', '-')} {s[name]}" for name in numbers), "-o RUN"])

@@ -43,7 +43,7 @@ def redact(result: AuditResult) -> AuditResult:
         "settings": {
             k: v
             for k, v in result.manifest["settings"].items()
-            if k not in ("synthetic", "training", "control", "model", "identity")
+            if k not in ("synthetic", "training", "control", "model", "copy_model", "strata", "identity")
         },
         "inputs": {
             role: {k: v for k, v in facts.items() if k not in ("path", "identity")}
@@ -59,6 +59,7 @@ def redact(result: AuditResult) -> AuditResult:
             replace(
                 i,
                 identity=identity[i.identity],
+                follows=None if i.follows is None else identity[i.follows],
                 synthetic_id=synthetic[i.synthetic_id],
                 training_id=None if i.training_id is None else training[i.training_id],
             )

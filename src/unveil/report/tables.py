@@ -38,6 +38,10 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "synthetic_id": [p.synthetic_id for p in people],
             "training_id": [p.training_id for p in people],
             "n_images": [p.n_images for p in people],
+            "p_cosine": pa.array([p.p_cosine for p in people], pa.float64()),
+            "q_cosine": pa.array([p.q_cosine for p in people], pa.float64()),
+            "kind": pa.array([None if p.kind is None else p.kind.kind for p in people], pa.string()),
+            "draws_listed": pa.array([p.draws_listed for p in people], pa.int64()),
             "listed_by": pa.array([list(p.listed_by) for p in people], pa.list_(pa.string())),
         },
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from unveil.types import Floats, Vectors
+from unveil.stats.estimates import LEVEL, NORMAL, counted, share
+from unveil.types import Estimate, Floats, Vectors
 
 Status = Literal["pass", "warn", "fail"]
 
@@ -19,17 +20,24 @@ NARROW_WARN, NARROW_FAIL = 0.7, 0.5
 COLLAPSED = 0.03
 # Cohen's d between training and control people of how close they are to the cohort; random halves measured below .1.
 MISMATCH_WARN, MISMATCH_FAIL = 0.2, 0.5
+# Difference of foretold exposures in standard deviations. A shift of .25 nearly doubles the people above a line of 1%.
+SHIFT_WARN, SHIFT_FAIL = 0.1, 0.25
+# Area at which training and control people are told apart without the synthetic set. At .9 hardly anybody of one side
+# has a like on the other.
+BLIND_WARN, BLIND_FAIL = 0.6, 0.9
 REJECTED_WARN, REJECTED_FAIL = 0.05, 0.5
 FEWEST_CONTROL_PEOPLE = 60
+
+SAME_SOURCE = "the control set should come from the same source, with the same cropping, as the training set"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: what was looked at, how it came out, in figures and in a sentence that says what to do."""
+    """One check: what was looked at, how it came out, in a figure and in a sentence that says what to do."""
 
     name: str
     status: Status
-    value: float
+    figure: Estimate
     message: str
 
 
@@ -47,23 +55,41 @@ def spread(sample: Vectors) -> float:
     return float(1 - (total @ total - n) / (n * (n - 1)))
 
 
-def check_spread(role: str, own: float, training: float) -> Check:
+def spread_estimate(sample: Vectors, training: float, rng: np.random.Generator) -> Estimate:
+    """The spread of a sample (N, D), one picture a person, relative to the training set's, with a bootstrap."""
+    own = spread(sample)
+    scale = training if training > 0 else 1.0
+    wide = np.asarray(sample, np.float64)
+    n = len(wide)
+    drawn = []
+    for _ in range(200 if n > 1 else 0):
+        times = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
+        total, alone = times @ wide, float(times @ times)
+        # A picture drawn twice is no pair of different people.
+        if alone < n * n:
+            drawn.append(float(1 - (total @ total - alone) / (n * n - alone)))
+    low, high = (float(v) for v in np.quantile(drawn or [own], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    method = "1 - mean cosine of different people, of the training set's; percentile bootstrap over people"
+    return Estimate(own / scale, min(low, own) / scale, max(high, own) / scale, LEVEL, n, method)
+
+
+def check_spread(role: str, own: float, figure: Estimate) -> Check:
     """Whether a role's embeddings have collapsed: badly cropped pictures all look alike, and like everybody."""
-    ratio = own / training if training > 0 else 0.0
+    ratio = figure.value
     status: Status = "fail" if ratio < NARROW_FAIL or own < COLLAPSED else "warn" if ratio < NARROW_WARN else "pass"
     told = f"different {role} people lie {own:.2f} apart on average (1 - cosine), {ratio:.2f} of the training people"
     if status != "pass":
         told += "; look at some crops: wrong --aligned, empty pictures or very few identities do this"
-    return Check(f"spread of {role}", status, ratio, told)
+    return Check(f"spread of {role}", status, figure, told)
 
 
 def check_rejects(role: str, rejected: int, images: int) -> Check:
     """How much of a role was not embedded."""
-    part = rejected / images if images else 1.0
-    status = graded(part, REJECTED_WARN, REJECTED_FAIL)
+    figure = share(rejected, images, "share of files rejected")
+    status = graded(figure.value if images else 1.0, REJECTED_WARN, REJECTED_FAIL)
     told = f"{rejected} of {images} {role} files gave no face"
     return Check(
-        f"rejects of {role}", status, part, told + ("" if status == "pass" else "; see rejects for the reasons")
+        f"rejects of {role}", status, figure, told + ("" if status == "pass" else "; see rejects for the reasons")
     )
 
 
@@ -73,8 +99,9 @@ def check_duplicates(role: str, digests: Sequence[str]) -> Check:
     return Check(
         f"duplicates in {role}",
         "warn" if extra else "pass",
-        extra,
-        f"{extra} of {len(digests)} {role} pictures repeat another byte for byte",
+        counted(extra, len(digests), "pictures that repeat another"),
+        f"{extra} of {len(digests)} {role} pictures repeat another byte for byte"
+        + ("; they are counted once" if extra and role == "synthetic" else ""),
     )
 
 
@@ -89,19 +116,24 @@ def check_shipped(name: str, synthetic: Sequence[str], real: Sequence[str]) -> C
     else:
         status = "warn" if n else "pass"
         told = f"{n} synthetic pictures are {name} pictures byte for byte"
-    return Check(f"{name} pictures in synthetic", status, n, told)
+    figure = counted(n, len(synthetic), f"synthetic pictures that are {name} pictures")
+    return Check(f"{name} pictures in synthetic", status, figure, told)
 
 
 def check_labels(role: str, mated: Floats, others: Floats) -> Check | None:
     """Whether pictures with one label show one person: mated cosines (M,) against cosines to other people (N,)."""
     if len(mated) < 10 or len(others) < 10:
         return None
-    apart = float(np.mean(mated[:, None] > np.quantile(others, np.linspace(0.005, 0.995, 100))[None]))
+    each = (mated[:, None] > np.quantile(others, np.linspace(0.005, 0.995, 100))[None]).mean(1)
+    apart = float(each.mean())
+    half = NORMAL * float(each.std()) / np.sqrt(len(each))
+    method = "share of pairs of one label that are closer than pairs of two, normal interval over labels"
+    figure = Estimate(apart, max(0.0, apart - half), min(1.0, apart + half), LEVEL, len(each), method)
     status: Status = "fail" if apart < 0.6 else "warn" if apart < 0.8 else "pass"
     told = f"a picture is closer to another of its {role} label than to a stranger in {apart:.0%} of cases"
     if status != "pass":
         told += f"; the labels may not be people: see --{role}-identity"
-    return Check(f"labels of {role}", status, apart, told)
+    return Check(f"labels of {role}", status, figure, told)
 
 
 def check_overlap(pictures: int, people: int, all_people: int, line: float | None) -> Check:
@@ -111,7 +143,8 @@ def check_overlap(pictures: int, people: int, all_people: int, line: float | Non
     told = (
         f"{people} of {all_people} control people ({pictures} pictures) are also in the training set {how}; taken out"
     )
-    return Check("overlap of training and control", graded(part, 0.05, 0.5), people, told)
+    figure = counted(people, all_people, "control people also in the training set")
+    return Check("overlap of training and control", graded(part, 0.05, 0.5), figure, told)
 
 
 def check_control_size(people: int) -> Check:
@@ -122,17 +155,58 @@ def check_control_size(people: int) -> Check:
         told += (
             f"; at least {FEWEST_CONTROL_PEOPLE} are needed, and the smallest leak that can be shown shrinks with more"
         )
-    return Check("size of control", status, people, told)
+    return Check("size of control", status, counted(people, people, "control people"), told)
 
 
-def check_mismatch(training: Floats, control: Floats) -> Check:
-    """Whether training and control people differ otherwise than by membership: Cohen's d of closeness to the cohort."""
-    pooled = np.sqrt((training.var() + control.var()) / 2) if len(training) and len(control) else 0.0
-    d = abs(float((training.mean() - control.mean()) / pooled)) if pooled > 0 else 0.0
-    status = graded(d, MISMATCH_WARN, MISMATCH_FAIL)
+def check_mismatch(figure: Estimate) -> Check:
+    """Whether training and control people differ in how close they are to the cohort (Cohen's d), which no leak can
+    change."""
+    status = graded(abs(figure.value), MISMATCH_WARN, MISMATCH_FAIL)
     told = (
-        f"training and control people differ by {d:.2f} standard deviations in how close they are to other real people"
+        f"training and control people differ by {abs(figure.value):.2f} standard deviations in how close they are to "
+        "other real people"
     )
     if status != "pass":
-        told += "; the control set should come from the same source, with the same cropping, as the training set"
-    return Check("likeness of training and control", status, d, told)
+        told += "; " + SAME_SOURCE
+    return Check("likeness of training and control", status, figure, told)
+
+
+def check_shift(figure: Estimate, before: Estimate | None, training_set_aside: int, control_left_out: int) -> Check:
+    """Whether real pictures alone foretell that training people are more, or less, exposed than control people."""
+    beyond_chance = figure.low * figure.high > 0
+    status = graded(abs(figure.value), SHIFT_WARN, SHIFT_FAIL) if beyond_chance else "pass"
+    told = (
+        f"by their real pictures alone, training people would be {abs(figure.value):.2f} standard deviations "
+        f"{'more' if figure.value >= 0 else 'less'} exposed than control people"
+    )
+    if before is not None:
+        told += (
+            f", {abs(before.value):.2f} before the control people were matched ({control_left_out} of them and "
+            f"{training_set_aside} training people without a like left out)"
+        )
+    if status != "pass":
+        told += "; " + SAME_SOURCE
+    return Check("foretold exposure", status, figure, told)
+
+
+def check_likes(set_aside: int, people: int) -> Check:
+    """How many training people no control person can stand for."""
+    figure = share(set_aside, people, "share of training people without a like in the control set")
+    told = f"{set_aside} of {people} training people have hardly a like among the control people; not tested"
+    status = graded(figure.value, 0.1, 0.9)
+    return Check(
+        "training people without a like", status, figure, told + ("" if status == "pass" else "; " + SAME_SOURCE)
+    )
+
+
+def check_blind(figure: Estimate, traits: Mapping[str, Estimate]) -> Check:
+    """Whether training people can be told from control people without looking at the synthetic set."""
+    status: Status = "fail" if figure.low >= BLIND_FAIL else "warn" if figure.low >= BLIND_WARN else "pass"
+    told = (
+        "without the synthetic set, training people are told from control people with an area of "
+        f"{figure.value:.2f} (.5: not at all, 1: always)"
+    )
+    if status != "pass":
+        name, most = max(traits.items(), key=lambda item: abs(item[1].value))
+        told += f"; they differ most in {name} ({abs(most.value):.1f} standard deviations); " + SAME_SOURCE
+    return Check("told apart without the synthetic set", status, figure, told)

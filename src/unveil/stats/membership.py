@@ -5,19 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
+from unveil.stats.estimates import LEVEL, share
 from unveil.types import Estimate, Floats
 
-LEVEL = 0.95
 FPRS = (0.1, 0.01, 0.001)
 RESAMPLES = 1000
-
-
-def share(k: int, n: int) -> Estimate:
-    """k of n with the Clopper-Pearson interval (1934, doi:10.1093/biomet/26.4.404): exact for independent people."""
-    tail = (1 - LEVEL) / 2
-    low = float(stats.beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
-    high = float(stats.beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
-    return Estimate(k / n if n else 0.0, low, high, LEVEL, n, "share, Clopper-Pearson")
 
 
 def auc(training: Floats, control: Floats) -> float:
@@ -52,9 +44,8 @@ def tpr_at_fpr(training: Floats, control: Floats, fpr: float) -> Estimate:
     """
     allowed = int(np.floor(fpr * len(control) + 1e-9))
     line = np.sort(control)[::-1][allowed]
-    estimate = share(int((training > line).sum()), len(training))
-    method = f"share above the control people's line ({allowed} of {len(control)} above it), Clopper-Pearson"
-    return Estimate(estimate.value, estimate.low, estimate.high, LEVEL, estimate.n, method)
+    told = f"share above the control people's line ({allowed} of {len(control)} above it)"
+    return share(int((training > line).sum()), len(training), told)
 
 
 def roc(training: Floats, control: Floats) -> tuple[Floats, Floats]:

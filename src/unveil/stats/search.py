@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from unveil.types import Floats
+from unveil.stats.estimates import share
+from unveil.types import Estimate, Floats
 
 
 def fpir_threshold(other_scores: Floats, fpir: float) -> tuple[float, float]:
@@ -16,6 +17,19 @@ def fpir_threshold(other_scores: Floats, fpir: float) -> tuple[float, float]:
     """
     k = max(1, int(np.floor(fpir * (len(other_scores) + 1) + 1e-9)))
     return float(np.sort(other_scores)[-k]), k / (len(other_scores) + 1)
+
+
+def expected_above(n_real_above: int, n_real: int, n_searches: int) -> Estimate:
+    """How many of ``n_searches`` pictures would lie above a line that ``n_real_above`` of ``n_real`` people reach."""
+    part = share(n_real_above, n_real)
+    return Estimate(
+        part.value * n_searches,
+        part.low * n_searches,
+        part.high * n_searches,
+        part.level,
+        n_searches,
+        "share of real people above the line times synthetic pictures, Clopper-Pearson of the share",
+    )
 
 
 def same_person_line(other_scores: Floats, n_searches: int, expected: float = 0.5) -> float:

@@ -3,45 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from unveil.compare import Engine, best_among
 from unveil.config import Settings
-from unveil.result import Calibration, IdentityFinding, Membership, PersonFinding
-from unveil.stats.competition import Competition, compete
-from unveil.stats.conformal import benjamini_hochberg, conformal_p, fewest_listed
-from unveil.stats.exposure import draw_pictures, exposures, matched_counts
-from unveil.stats.global_test import global_test
-from unveil.stats.hubs import best_of_each, person_codes
+from unveil.result import Calibration, Membership, PersonFinding, Stratum
+from unveil.stats.accidental import AccidentalMatches, accidental_matches
+from unveil.stats.conformal import fewest_listed
+from unveil.stats.estimates import share
+from unveil.stats.hubs import person_codes
 from unveil.stats.hygiene import Check
 from unveil.stats.membership import FPRS, auc_estimate, roc, tpr_at_fpr
-from unveil.stats.tail import Tail, fit_tail
-from unveil.stats.verdict import Basis, calibrated_verdict
+from unveil.stats.people import exposed
+from unveil.stats.verdict import calibrated_verdict
 from unveil.steps.check import check_control
-from unveil.steps.comparer import Comparer
-from unveil.steps.findings import Findings
+from unveil.steps.comparer import PAIRS_KEPT, Comparer
+from unveil.steps.findings import Findings, Ground
+from unveil.steps.judge import ByScore, Judge
+from unveil.steps.likeness import Draw, Matching, match
 from unveil.steps.prepare import find_overlap, split_off_cohort
+from unveil.steps.sides import Side
 from unveil.steps.uncalibrated import candidates
-from unveil.types import Embedded, Exposure, Floats, Ints, Matches
+from unveil.types import Embedded, Matches
 
-
-@dataclass(frozen=True)
-class Compared:
-    """Real pictures of one side, their correction, and their matches with the synthetic set: raw and hub-corrected."""
-
-    pictures: Embedded
-    correction: Floats
-    raw: Matches
-    corrected: Matches
-
-    def exposure(self, rows: Ints | None = None, *, raw: bool = False) -> Exposure:
-        """Each person's best pair, over the given rows."""
-        matches = self.raw if raw else self.corrected
-        return exposures(
-            self.pictures.people_or_ids, matches.best_query, matches.best_query_score, matches.best_query_cosine, rows
-        )
+# Where only some pictures take part, a query's best allowed match should be among its top matches this often.
+ANSWERED = 0.99
+DEEPEST = 64
 
 
 def judge(
@@ -59,176 +47,132 @@ def judge(
         given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"), compare.engine
     )
     on_synthetic, on_training, on_control = (cohort.correction(x) for x in (synthetic, training, control))
-    checks = (
-        *input_checks,
-        *check_control(overlap, len(set(control.people_or_ids)), -2 * on_training, -2 * on_control),
+    depth = _depth(training, control, settings)
+    corrected = compare.ranked(
+        "synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training, top_k=depth
     )
-    corrected = compare.ranked("synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training)
     if not len(control):
+        checks = (*input_checks, *check_control(overlap, 0, None))
         people, identities = candidates(synthetic, training, corrected, None)
         return Findings("inconclusive", (), checks, people, identities, corrected)
 
-    calibration, people, identities = calibrate(
-        synthetic,
-        on_synthetic,
-        Compared(training, on_training, raw, corrected),
-        Compared(
-            control,
-            on_control,
-            compare("synthetic with control", synthetic, control),
-            compare(
-                "synthetic with control, hub-corrected",
-                synthetic,
-                control,
-                on_synthetic,
-                on_control,
-                top_k=settings.top_k,
-            ),
-        ),
-        settings,
-        settings.random("calibration"),
-        compare.engine,
+    training_side = Side(training, on_training, raw, corrected)
+    control_side = Side(
+        control,
+        on_control,
+        compare.ranked("synthetic with control", synthetic, control, top_k=1),
+        compare("synthetic with control, hub-corrected", synthetic, control, on_synthetic, on_control, top_k=depth),
     )
+    rng = settings.random("calibration")
+    matching, draw, likeness = match(training_side, control_side, settings, rng)
+    checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), likeness))
+    judge = Judge(synthetic, on_synthetic, training_side, control_side, settings, compare.engine)
+    corrected_by, cosine_by = judge.by_score(draw), judge.by_score(draw, raw=True)
+    people = judge.people(corrected_by, cosine_by)
+    identities, competition = judge.identities(draw)
     verdict, rests_on = calibrated_verdict(
         checks,
-        calibration.global_test.p_value,
+        corrected_by.decision.global_test.p_value,
         settings.global_level,
         sum("counted" in p.listed_by for p in people),
         sum("modelled tail" in p.listed_by for p in people),
         sum(i.listed for i in identities),
     )
+    stability, listed_in = judge.repeat(matching, draw)
+    exposed_t, exposed_c = corrected_by.training, corrected_by.control
+    calibration = Calibration(
+        training=exposed_t,
+        control=exposed_c,
+        decision=corrected_by.decision,
+        exposed=exposed(exposed_t.score, exposed_c.score, sum(bool(p.listed_by) for p in people)),
+        competition=competition,
+        membership=(
+            _membership("hub-corrected", corrected_by, settings.q, rng),
+            _membership("cosine", cosine_by, settings.q, rng),
+        ),
+        fewest_counted=fewest_listed(len(exposed_t), len(exposed_c), settings.q),
+        smallest_p=1 / (len(exposed_c) + 1),
+        roc=roc(exposed_t.score, exposed_c.score),
+        likeness=likeness,
+        strata=_strata(matching, draw, likeness.strata, people),
+        stability=stability,
+        accidental=_accidental(raw, training, control_side, settings.random("accidental")),
+    )
     return Findings(
         verdict,
         rests_on,
         checks,
-        people,
+        tuple(replace(p, draws_listed=listed_in.get(p.person, 0)) for p in people),
         identities,
         corrected,
         calibration=calibration,
         control_pairs=len(synthetic) * len(control),
+        ground=Ground(control_side, draw, cohort),
     )
 
 
-def calibrate(
-    synthetic: Embedded,
-    synthetic_correction: Floats,
-    training: Compared,
-    control: Compared,
-    settings: Settings,
-    rng: np.random.Generator,
-    engine: Engine,
-) -> tuple[Calibration, tuple[PersonFinding, ...], tuple[IdentityFinding, ...]]:
-    """Exposure of training people against control people, by person and by synthetic identity."""
-    training_rows, control_rows = _matched_rows(training.pictures, control.pictures, rng)
-    exposed, null = training.exposure(training_rows), control.exposure(control_rows)
-    people, tail = _people(synthetic, training.pictures, exposed, null, settings)
-    n_t, n_c = len(exposed), len(null)
-
-    best_training, best_control = (
-        best_among(
-            *(side.corrected, synthetic.vectors, side.pictures.vectors, rows),
-            *(synthetic_correction, side.correction, engine),
-        )
-        for side, rows in ((training, training_rows), (control, control_rows))
-    )
-    identities, competition = _identities(
-        synthetic, training.pictures, best_training, best_control, n_t / n_c, settings
-    )
-
-    raw_t = training.exposure(training_rows, raw=True).score
-    raw_c = control.exposure(control_rows, raw=True).score
-    calibration = Calibration(
-        training=exposed,
-        control=null,
-        global_test=global_test(exposed.score, null.score),
-        tail=tail,
-        competition=competition,
-        membership=(
-            _membership("hub-corrected", exposed.score, null.score, rng),
-            _membership("cosine", raw_t, raw_c, rng),
-        ),
-        fewest_counted=fewest_listed(n_t, n_c, settings.q),
-        smallest_p=1 / (n_c + 1),
-        roc=roc(exposed.score, null.score),
-    )
-    return calibration, people, identities
-
-
-def _matched_rows(training: Embedded, control: Embedded, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """Pictures that take part: the same distribution of pictures a person on both sides."""
-    codes_t, codes_c = person_codes(training.people_or_ids)[1], person_codes(control.people_or_ids)[1]
-    counts_t, counts_c = matched_counts(np.bincount(codes_t), np.bincount(codes_c), rng)
-    return draw_pictures(codes_t, counts_t, rng), draw_pictures(codes_c, counts_c, rng)
-
-
-def _people(
-    synthetic: Embedded, training: Embedded, exposed: Exposure, null: Exposure, settings: Settings
-) -> tuple[tuple[PersonFinding, ...], Tail | None]:
-    p = conformal_p(exposed.score, null.score)
-    q = benjamini_hochberg(p)
-    tail = fit_tail(null.score)
-    p_tail = tail.p_values(exposed.score) if tail else None
-    q_tail = benjamini_hochberg(p_tail) if p_tail is not None else None
-    findings = []
-    for i in np.lexsort((np.arange(len(exposed)), -exposed.score)):
-        listed: list[Basis] = []
-        if q[i] <= settings.q:
-            listed.append("counted")
-        if q_tail is not None and q_tail[i] <= settings.q:
-            listed.append("modelled tail")
-        query, row = exposed.best_pair[i]
-        findings.append(
-            PersonFinding(
-                person=exposed.people[i],
-                score=float(exposed.score[i]),
-                cosine=float(exposed.cosine[i]),
-                p=float(p[i]),
-                q=float(q[i]),
-                p_modelled=None if p_tail is None else float(p_tail[i]),
-                q_modelled=None if q_tail is None else float(q_tail[i]),
-                synthetic_id=synthetic.ids[query],
-                training_id=training.ids[row],
-                n_images=int(exposed.n_images[i]),
-                listed_by=tuple(listed),
-            )
-        )
-    return tuple(findings), tail
-
-
-def _identities(
-    synthetic: Embedded,
-    training: Embedded,
-    best_training: tuple[Ints, Floats],
-    best_control: tuple[Ints, Floats],
-    ratio: float,
-    settings: Settings,
-) -> tuple[tuple[IdentityFinding, ...], Competition]:
-    """Each synthetic identity takes its best match over training people and decoys; decoys win ties."""
-    names, codes = person_codes(synthetic.people_or_ids)
-    (rows, score_t), (_, score_c) = best_training, best_control
-    won = score_t > score_c
-    score = np.where(won, score_t, score_c)
-    best = best_of_each(codes, score, before=won.astype(np.float64))
-    competition = compete(score[best], won[best], ratio, settings.q)
-    n_images = np.bincount(codes)
-    findings = tuple(
-        IdentityFinding(
-            identity=names[i],
-            score=float(score[best[i]]),
-            q=float(competition.q[i]),
-            n_images=int(n_images[i]),
-            synthetic_id=synthetic.ids[best[i]],
-            training_id=training.ids[rows[best[i]]] if won[best[i]] else None,
-            listed=bool(competition.q[i] <= settings.q),
-        )
-        for i in np.lexsort((-score[best], competition.q))
-    )
-    return findings, competition
-
-
-def _membership(name: str, training: Floats, control: Floats, rng: np.random.Generator) -> Membership:
+def _membership(name: str, judged: ByScore, q: float, rng: np.random.Generator) -> Membership:
+    training, control = judged.training.score, judged.control.score
     return Membership(
         score=name,
         auc=auc_estimate(training, control, rng),
         tpr_at_fpr={f"{fpr:g}": tpr_at_fpr(training, control, fpr) for fpr in FPRS},
+        global_p=judged.decision.global_test.p_value,
+        listed_counted=int(judged.decision.counted(q).sum()),
+        listed_modelled=int(judged.decision.modelled(q).sum()),
+    )
+
+
+def _depth(training: Embedded, control: Embedded, settings: Settings) -> int:
+    """How many matches of a synthetic picture are kept: so many that one of them nearly always takes part in a draw."""
+    counts = [np.bincount(person_codes(side.people_or_ids)[1]) for side in (training, control) if len(side)]
+    if len(counts) < 2:
+        return settings.top_k
+    # Pictures a person that the other side can match, by quantile: the part of each side that a draw holds.
+    places = (np.arange(1000) + 0.5) / 1000
+    matched = np.minimum(*(np.quantile(c, places) for c in counts))
+    part = min(float(matched.mean() / c.mean()) for c in counts)
+    if part >= 1:
+        return settings.top_k
+    return max(settings.top_k, min(DEEPEST, int(np.ceil(np.log(1 - ANSWERED) / np.log(1 - part)))))
+
+
+def _strata(
+    matching: Matching, draw: Draw, names: tuple[str, ...], people: tuple[PersonFinding, ...]
+) -> tuple[Stratum, ...]:
+    """How the people of each label fared."""
+    if not names:
+        return ()
+    listed = {p.person for p in people if p.listed_by}
+    found = []
+    taking_part = []
+    for side, rows, strata in zip(
+        (matching.training, matching.control), (draw.training, draw.control), matching.strata, strict=True
+    ):
+        everybody, codes = person_codes(side.people_or_ids)
+        present = np.unique(codes[rows])
+        taking_part.append((np.array(everybody, object)[present], strata[present]))
+    (people_t, strata_t), (_, strata_c) = taking_part
+    for i, name in enumerate(names):
+        own = people_t[strata_t == i]
+        n_listed = sum(person in listed for person in own)
+        found.append(Stratum(name, int((strata_c == i).sum()), share(n_listed, len(own), "share of people listed")))
+    return tuple(found)
+
+
+def _accidental(
+    raw: Matches, training: Embedded, control: Side, rng: np.random.Generator
+) -> tuple[AccidentalMatches, ...]:
+    """Matches by raw cosine above the lines that the closest pairs of control people set."""
+    people_t, people_c = (person_codes(side.people_or_ids)[1] for side in (training, control.pictures))
+    return accidental_matches(
+        control.raw.top_pairs_cosine[:PAIRS_KEPT],
+        people_c[control.raw.top_pairs[:, 1]],
+        int(people_c.max()) + 1,
+        control.raw.n_compared,
+        raw.top_pairs_cosine[:PAIRS_KEPT],
+        raw.top_pairs[:, 1],
+        people_t[raw.top_pairs[:, 1]],
+        raw.n_compared,
+        rng,
     )

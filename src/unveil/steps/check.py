@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from unveil.compare import exact_cosine
+from unveil.result import Likeness
 from unveil.stats import hygiene
 from unveil.stats.hubs import person_codes
 from unveil.stats.hygiene import Check
 from unveil.steps.embed import EmbeddedSource
+from unveil.steps.likeness import CLOSENESS
 from unveil.steps.prepare import Overlap, one_picture_each
 from unveil.types import Embedded, Floats, Role
 
@@ -18,11 +20,14 @@ SAMPLE = 1000
 def check_inputs(sets: dict[Role, EmbeddedSource], rng: np.random.Generator) -> list[Check]:
     """Rejects, collapse, duplicates, shipped pictures and labels, for every role that was given."""
     checks = [hygiene.check_rejects(role, len(s.rejects), s.n_images) for role, s in sets.items()]
-    spreads = {}
-    for role, s in sets.items():
-        rows = one_picture_each(s.embedded.people_or_ids, rng, SAMPLE)
-        spreads[role] = hygiene.spread(s.embedded.vectors[rows])
-    checks += [hygiene.check_spread(role, own, spreads["training"]) for role, own in spreads.items()]
+    samples = {
+        role: s.embedded.vectors[one_picture_each(s.embedded.people_or_ids, rng, SAMPLE)] for role, s in sets.items()
+    }
+    training = hygiene.spread(samples["training"])
+    checks += [
+        hygiene.check_spread(role, hygiene.spread(sample), hygiene.spread_estimate(sample, training, rng))
+        for role, sample in samples.items()
+    ]
     checks += [hygiene.check_duplicates(role, s.embedded.digests) for role, s in sets.items()]
     checks += [
         hygiene.check_shipped(role, sets["synthetic"].embedded.digests, sets[role].embedded.digests)
@@ -50,12 +55,19 @@ def _mated_and_others(embedded: Embedded, rng: np.random.Generator) -> tuple[Flo
     return mated, exact_cosine(vectors, vectors, a[different], b[different])
 
 
-def check_control(
-    overlap: Overlap, n_decoy_people: int, training_closeness: Floats, control_closeness: Floats
-) -> list[Check]:
+def check_control(overlap: Overlap, n_decoy_people: int, likeness: Likeness | None) -> list[Check]:
     """Whether the control people can stand for what chance does."""
-    return [
+    checks = [
         hygiene.check_overlap(overlap.n_pictures, overlap.n_people, overlap.n_people_before, overlap.line),
         hygiene.check_control_size(n_decoy_people),
-        hygiene.check_mismatch(training_closeness, control_closeness),
     ]
+    if likeness is not None and likeness.shift is not None and likeness.blind_area is not None:
+        checks += [
+            hygiene.check_mismatch(likeness.traits[CLOSENESS]),
+            hygiene.check_shift(
+                likeness.shift, likeness.shift_before, likeness.training_set_aside, likeness.control_left_out
+            ),
+            hygiene.check_likes(likeness.training_set_aside, likeness.training_people),
+            hygiene.check_blind(likeness.blind_area, likeness.traits),
+        ]
+    return checks

@@ -14,6 +14,9 @@ from unveil.progress import Progress
 from unveil.run import RunDirectory
 from unveil.types import Embedded, Floats, Matches
 
+# Closest pairs that are counted against those that chance gives; fewer are shown.
+PAIRS_KEPT = 10_000
+
 
 @dataclass(frozen=True)
 class Comparer:
@@ -35,16 +38,18 @@ class Comparer:
         gallery: Embedded,
         query_offset: Floats | None = None,
         gallery_offset: Floats | None = None,
+        *,
+        top_k: int | None = None,
     ) -> Matches:
-        """All pairs of two sets, with as many matches and closest pairs as the report shows."""
+        """All pairs of two sets, with as many matches as the tables hold and as many closest pairs as are counted."""
         return self(
             name,
             queries,
             gallery,
             query_offset,
             gallery_offset,
-            top_k=self.settings.top_k,
-            top_pairs=self.settings.top_pairs,
+            top_k=self.settings.top_k if top_k is None else top_k,
+            top_pairs=max(PAIRS_KEPT, self.settings.top_pairs),
         )
 
     def __call__(

@@ -7,6 +7,7 @@ import hashlib
 import tempfile
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,10 @@ from unveil.work import PARTITION, embed_partition, recipe
 # Pictures whose size is looked at, and of each size those whose landmarks are.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
 FEWEST_OF_A_SIZE = 0.01
+
+
+# Embeds a source, named for the progress line, whose aligned crops are known.
+Embedder = Callable[[Source, str, Alignment], "EmbeddedSource"]
 
 
 @dataclass(frozen=True)
@@ -52,21 +57,18 @@ def embed_source(
     channel: Channel,
     store_folder: Path,
     vectors_path: Path,
+    alignment: Alignment,
     *,
-    aligned: Aligned = "auto",
     workers: int = 0,
     label: str = "pictures",
     progress: Progress | None = None,
 ) -> EmbeddedSource:
     """Embeds every picture of a source, in order; shards already in the store are not made again.
 
-    Raises SourceError when a picture changes while it is read.
+    Raises SourceError when a picture changes while it is read, or when none gives a face.
     """
     progress = progress or Silent()
-    finding = decide_alignment(source, aligned)
-    progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.told}; {finding.told}")
-    progress.say(f"{label}: {finding.why}")
-    store = ShardStore(store_folder, recipe(channel, finding))
+    store = ShardStore(store_folder, recipe(channel, alignment))
     records = source.records
     partitions = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
     stop = threading.Event()
@@ -74,7 +76,7 @@ def embed_source(
         embed_partition,
         source,
         channel=channel,
-        alignment=finding,
+        alignment=alignment,
         store=store,
         stop=stop,
         advance=progress.advance,
@@ -96,7 +98,15 @@ def embed_source(
         channel.dimension,
         vectors_path,
     )
-    return _collect(source, rows, vectors, channel.model_id, finding)
+    return _collect(source, rows, vectors, channel.model_id, alignment)
+
+
+def told_alignment(source: Source, aligned: Aligned, label: str, progress: Progress) -> Alignment:
+    """`decide_alignment`, and says what was found."""
+    finding = decide_alignment(source, aligned)
+    progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.told}; {finding.told}")
+    progress.say(f"{label}: {finding.why}")
+    return finding
 
 
 def decide_alignment(source: Source, aligned: Aligned) -> Alignment:
@@ -133,13 +143,13 @@ def _evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
 def _collect(
     source: Source, rows: list[ShardRow], vectors: Vectors, model_id: str, finding: Alignment
 ) -> EmbeddedSource:
-    good: list[tuple[ImageRecord, str]] = []
+    good: list[tuple[ImageRecord, ShardRow]] = []
     rejects: list[Reject] = []
     seal = hashlib.sha256()
     for record, row in zip(source.records, rows, strict=True):
         seal.update(f"{record.id}\0{record.person}\0{row.digest or row.reason}\n".encode())
         if row.stage is None:
-            good.append((record, row.digest))
+            good.append((record, row))
         else:
             rejects.append(Reject(record.id, row.stage, row.reason, row.detail))
     if not good:
@@ -149,7 +159,12 @@ def _collect(
             f"(`{rejects[0].id}`: {rejects[0].reason} {rejects[0].detail})"
         )
     embedded = Embedded(
-        tuple(r.id for r, _ in good), tuple(r.person for r, _ in good), tuple(d for _, d in good), vectors, model_id
+        ids=tuple(record.id for record, _ in good),
+        people=tuple(record.person for record, _ in good),
+        digests=tuple(row.digest for _, row in good),
+        vectors=vectors,
+        model_id=model_id,
+        traits=np.array([row.traits for _, row in good]),
     )
     return EmbeddedSource(
         embedded, tuple(rejects), len(source.records), finding, str(source.rule), source.kind, seal.hexdigest()
@@ -181,7 +196,7 @@ def embed(
             channel,
             Path(store) if store is not None else folder / "shards",
             folder / "vectors.npy",
-            aligned=aligned,
+            told_alignment(source, aligned, "pictures", progress or Silent()),
             workers=workers,
             progress=progress,
         )

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unveil.result import Calibration, CandidateLine, IdentityFinding, PersonFinding
 from unveil.stats.hygiene import Check
 from unveil.stats.verdict import Basis, Verdict
+from unveil.steps.likeness import Draw
+from unveil.steps.prepare import Cohort
+from unveil.steps.sides import Side
 from unveil.types import Matches
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The control people on whom an audit stands: what planted leaks are measured with."""
+
+    control: Side
+    draw: Draw
+    cohort: Cohort
 
 
 @dataclass(frozen=True)
@@ -23,3 +35,17 @@ class Findings:
     calibration: Calibration | None = None
     line: CandidateLine | None = None
     control_pairs: int = 0
+    ground: Ground | None = None
+
+    @property
+    def listed_people(self) -> tuple[PersonFinding, ...]:
+        """Training people listed by any basis, most exposed first."""
+        return tuple(p for p in self.people if p.listed_by)
+
+    def without_findings(self) -> Findings:
+        """The same, listing nobody: what a run without a verdict may say."""
+        return replace(
+            self,
+            people=tuple(replace(person, listed_by=()) for person in self.people),
+            identities=tuple(replace(identity, listed=False) for identity in self.identities),
+        )

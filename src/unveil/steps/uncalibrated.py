@@ -12,7 +12,7 @@ from unveil.result import CandidateLine, IdentityFinding, PersonFinding
 from unveil.stats.exposure import exposures
 from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.hygiene import Check
-from unveil.stats.search import fpir_threshold
+from unveil.stats.search import expected_above, fpir_threshold
 from unveil.stats.verdict import uncalibrated_verdict
 from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings
@@ -59,7 +59,8 @@ def candidate_line(
     )
     line, fpir = fpir_threshold(others, settings.fpir)
     best = synthetic.score[:, 0]
-    return CandidateLine(line, fpir, len(others), int((best > line).sum()), fpir * len(best))
+    expected = expected_above(round(fpir * (len(others) + 1)), len(others) + 1, len(best))
+    return CandidateLine(line, fpir, len(others), int((best > line).sum()), expected)
 
 
 def candidates(

@@ -21,7 +21,7 @@ from unveil.errors import Stage, StoreError
 from unveil.files import replacing, sweep, write_bytes
 from unveil.types import Vectors
 
-FORMAT = 1
+FORMAT = 2
 
 README = """\
 Embeddings made by unveil, kept so that the next audit of the same pictures is quick.
@@ -32,12 +32,13 @@ that are finished do not need it.
 
 @dataclass(frozen=True)
 class ShardRow:
-    """What became of one picture: embedded (``stage`` empty), or rejected at a stage."""
+    """What became of one picture: embedded (``stage`` empty) with the traits of its quality, or rejected at a stage."""
 
     digest: str
     stage: Stage | None = None
     reason: str = ""
     detail: str = ""
+    traits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class ShardStore:
             if hashlib.sha256(raw).hexdigest() != document["vectors_sha256"]:
                 return None
             vectors = np.load(io.BytesIO(raw), allow_pickle=False)
-            return Shard(key, tuple(ShardRow(*row) for row in document["rows"]), vectors)
+            return Shard(key, tuple(_row(*row) for row in document["rows"]), vectors)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -101,10 +102,14 @@ class ShardStore:
         write_bytes(vectors_path, buffer.getvalue())
         document = {
             "vectors_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-            "rows": [[r.digest, r.stage, r.reason, r.detail] for r in rows],
+            "rows": [[r.digest, r.stage, r.reason, r.detail, r.traits] for r in rows],
         }
         write_bytes(rows_path, json.dumps(document).encode())
         return shard
+
+
+def _row(digest: str, stage: Stage | None, reason: str, detail: str, traits: list[float]) -> ShardRow:
+    return ShardRow(digest, stage, reason, detail, tuple(float(v) for v in traits))
 
 
 def assemble(shards: Iterable[Vectors], n: int, dimension: int, path: Path) -> Vectors:

@@ -1,0 +1,206 @@
+"""How often an audit finds what is not there, and how often what is: simulated comparisons, every basis of the verdict.
+
+    python benchmarks/error_rates.py --runs 2000 > docs/figures/error_rates.md
+
+Each run draws the scores of all pairs of synthetic pictures with training and control pictures, so that everything that
+makes chance uneven is there: people with many pictures, pictures of one person that score alike, people who are close
+to everybody, sets of unequal size. Then the audit's own functions match, test and list. Without a leak, any finding is
+false; with leaks, the false discovery proportion is the share of listed people (or synthetic pictures) that are not
+leaked. A tail of the noise heavier than any measured on faces is among the scenarios.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from unveil.stats.competition import compete
+from unveil.stats.estimates import share
+from unveil.stats.exposure import draw_pictures, matched_counts
+from unveil.stats.hubs import best_of_each
+from unveil.stats.people import decide_people
+from unveil.types import Floats, Ints
+
+LEVELS = (0.01, 0.05, 0.1)
+GLOBAL_LEVEL = 0.01
+LISTS = ("counted", "modelled tail", "identities")
+EFFECTS = (6.0, 9.0)  # added to the score of a leaked pair, in standard deviations of the noise
+LEAKED = 0.05  # of the training people
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """People and pictures of both sides, and how their scores come about."""
+
+    name: str
+    training: int
+    control: int
+    synthetic: int = 200
+    most_training: int = 1  # pictures a person, drawn between 1 and this
+    most_control: int = 1
+    alike: float = 0.0  # share of a picture's own spread that is the person's
+    hubs: float = 0.0  # scale of what makes a person close to everybody (exponential)
+    noise: str = "normal"
+    step: float = 0.0  # scores are rounded to this, so that they tie
+    unit: float = 1.0  # of the effects
+
+
+SCENARIOS = (
+    Scenario("equal", 300, 300),
+    Scenario("more training people", 600, 200),
+    Scenario("more control people", 200, 600),
+    Scenario("1 to 50 pictures against 1 to 10", 150, 150, most_training=50, most_control=10),
+    Scenario("1 to 20 pictures, correlated", 200, 200, most_training=20, most_control=20, alike=0.8),
+    Scenario("hubs", 300, 300, hubs=1.0),
+    Scenario("hubs, unequal, 1 to 10 pictures", 400, 200, most_training=10, most_control=5, alike=0.5, hubs=1.0),
+    Scenario("heavy tails (shape .15)", 300, 300, noise="heavy", unit=5.0),
+    Scenario("ties", 300, 300, step=0.25),
+    Scenario("as LFW: 1 to 4 pictures", 1500, 1200, most_training=4, most_control=4, alike=0.5, hubs=0.3),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one run at one level: what each list holds, falsely and in all, and whether the global test rejects."""
+
+    false: dict[str, int]
+    listed: dict[str, int]
+    rejected: bool
+
+
+def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dict[float, Outcome]:
+    """One audit: with an ``effect`` on the pairs of leaked people, or without a leak where it is 0."""
+    counts_t = rng.integers(1, scenario.most_training + 1, scenario.training)
+    counts_c = rng.integers(1, scenario.most_control + 1, scenario.control)
+    codes_t, codes_c = np.repeat(np.arange(len(counts_t)), counts_t), np.repeat(np.arange(len(counts_c)), counts_c)
+    scores_t, scores_c = (_scores(scenario, codes, rng) for codes in (codes_t, codes_c))
+    leaked = (
+        rng.permutation(scenario.training)[: round(LEAKED * scenario.training)] if effect else np.zeros(0, np.int64)
+    )
+    leaking = rng.permutation(scenario.synthetic)[: len(leaked)]
+    if len(leaking) < len(leaked):
+        leaking = rng.integers(scenario.synthetic, size=len(leaked))
+    for person, query in zip(leaked, leaking, strict=True):
+        scores_t[query, rng.choice(np.flatnonzero(codes_t == person))] += effect * scenario.unit
+
+    some_t, some_c = matched_counts(counts_t, counts_c, rng)
+    rows_t, rows_c = draw_pictures(codes_t, some_t, rng), draw_pictures(codes_c, some_c, rng)
+    exposed_t, exposed_c = _exposures(scores_t, codes_t, rows_t), _exposures(scores_c, codes_c, rows_c)
+    decision = decide_people(exposed_t, exposed_c)
+    best_t, best_c = scores_t[:, rows_t].argmax(1), scores_c[:, rows_c].argmax(1)
+    top_t, top_c = scores_t[:, rows_t].max(1), scores_c[:, rows_c].max(1)
+    won = top_t > top_c
+    winner = np.where(won, codes_t[rows_t[best_t]], codes_c[rows_c[best_c]])
+    ratio = scenario.training / scenario.control
+    is_leaked = np.isin(np.arange(scenario.training), leaked)
+    truly_leaking = won & is_leaked[np.where(won, winner, 0)]
+    outcomes = {}
+    for level in LEVELS:
+        identities = compete(np.maximum(top_t, top_c), won, winner, ratio, level).listed(level)
+        lists = {"counted": decision.counted(level), "modelled tail": decision.modelled(level)}
+        outcomes[level] = Outcome(
+            {
+                **{n: int((x & ~is_leaked).sum()) for n, x in lists.items()},
+                LISTS[2]: int((identities & ~truly_leaking).sum()),
+            },
+            {**{n: int(x.sum()) for n, x in lists.items()}, LISTS[2]: int(identities.sum())},
+            decision.global_test.p_value <= GLOBAL_LEVEL,
+        )
+    return outcomes
+
+
+def _scores(scenario: Scenario, codes: Ints, rng: np.random.Generator) -> Floats:
+    """Scores (synthetic, pictures) of every pair."""
+    n, people = len(codes), int(codes.max()) + 1
+    shape = (scenario.synthetic, n)
+    if scenario.noise == "normal":
+        noise = rng.standard_normal(shape, np.float32)
+    else:
+        noise = (rng.random(shape, np.float32) + np.float32(1e-9)) ** np.float32(-0.15) / np.float32(0.15)
+    person, picture = rng.normal(size=people), rng.normal(size=n)
+    own = np.sqrt(scenario.alike) * person[codes] + np.sqrt(1 - scenario.alike) * picture
+    score: Floats = noise + (0.5 * own + scenario.hubs * rng.exponential(size=people)[codes])
+    if scenario.step:
+        score = np.round(score / scenario.step) * scenario.step
+    return score
+
+
+def _exposures(scores: Floats, codes: Ints, rows: Ints) -> Floats:
+    best = scores[:, rows].max(0)
+    return np.asarray(best[best_of_each(codes[rows], best)], np.float64)
+
+
+def batch(scenario: Scenario, effect: float, seeds: Sequence[int]) -> list[dict[float, Outcome]]:
+    return [simulate(scenario, effect, np.random.default_rng([seed, round(10 * effect)])) for seed in seeds]
+
+
+def simulated(scenario: Scenario, effect: float, runs: int, pool: ProcessPoolExecutor) -> list[dict[float, Outcome]]:
+    batches = [range(start, min(start + 50, runs)) for start in range(0, runs, 50)]
+    return [one for done in pool.map(partial(batch, scenario, effect), batches) for one in done]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=2000, help="of each row")
+    runs = parser.parse_args().runs
+    with ProcessPoolExecutor() as pool:
+        print(f"# Error rates, {runs} runs a row\n")
+        print("## Nothing leaks: share of runs with any false finding\n")
+        print(
+            "The mean false discovery proportion is the same number, since every finding is false. In brackets the 95% "
+            "interval (Clopper-Pearson). A row holds its promise where the interval begins at or below q.\n"
+        )
+        print("| scenario | q | " + " | ".join(LISTS) + f" | global test at {GLOBAL_LEVEL} | any of the four |")
+        print("|---|---|" + "---|" * (len(LISTS) + 2))
+        for scenario in SCENARIOS:
+            outcomes = simulated(scenario, 0.0, runs, pool)
+            for level in LEVELS:
+                print(
+                    f"| {scenario.name} | {level} | " + " | ".join(_null_cells([o[level] for o in outcomes])) + " |",
+                    flush=True,
+                )
+        print(f"\n## {LEAKED:.0%} of the training people leak: false discovery proportion, and share of leaks listed\n")
+        print(
+            "Mean over runs of the share of a list that is false, with its standard error; then the share of leaked "
+            "people who are found (by identities: whose closest synthetic picture is listed).\n"
+        )
+        print(
+            "| scenario | effect | q | " + " | ".join(f"{name}: false | found" for name in LISTS) + " | global test |"
+        )
+        print("|---|---|---|" + "---|" * (2 * len(LISTS) + 1))
+        for scenario in SCENARIOS:
+            for effect in EFFECTS:
+                outcomes = simulated(scenario, effect, runs, pool)
+                for level in LEVELS:
+                    cells = _signal_cells([o[level] for o in outcomes], round(LEAKED * scenario.training))
+                    print(f"| {scenario.name} | {effect:g} | {level} | " + " | ".join(cells) + " |", flush=True)
+
+
+def _null_cells(outcomes: list[Outcome]) -> list[str]:
+    def told(found: list[bool]) -> str:
+        estimate = share(sum(found), len(found))
+        return f"{estimate.value:.4f} ({estimate.low:.4f} to {estimate.high:.4f})"
+
+    return [
+        *(told([o.listed[name] > 0 for o in outcomes]) for name in LISTS),
+        told([o.rejected for o in outcomes]),
+        told([o.rejected or any(o.listed.values()) for o in outcomes]),
+    ]
+
+
+def _signal_cells(outcomes: list[Outcome], leaks: int) -> list[str]:
+    cells = []
+    for name in LISTS:
+        false = np.array([o.false[name] / max(1, o.listed[name]) for o in outcomes])
+        true = np.array([(o.listed[name] - o.false[name]) / leaks for o in outcomes])
+        cells += [f"{false.mean():.4f} ({false.std() / np.sqrt(len(false)):.4f})", f"{true.mean():.2f}"]
+    return [*cells, f"{np.mean([o.rejected for o in outcomes]):.2f}"]
+
+
+if __name__ == "__main__":
+    main()

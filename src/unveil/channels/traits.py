@@ -1,0 +1,33 @@
+"""What can be measured of a picture that has nothing to do with who is in it: its quality."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from unveil.channels.base import Picture
+
+TRAITS = ("sharpness", "brightness", "contrast", "colour", "picture size")
+SIDE = 112
+
+
+def traits_of(picture: Picture, crop: Picture) -> tuple[float, ...]:
+    """The TRAITS of a picture (H, W, 3) and of the part of it that is embedded (S, S, 3), six digits each.
+
+    sharpness: log10 of the variance of the Laplacian; brightness and contrast: mean and standard deviation of grey, 0
+    to 255; colour: mean distance from grey; picture size: log2 of the shorter side in pixels.
+    """
+    if crop.shape[0] != SIDE:
+        crop = np.asarray(cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    mean, deviation = (float(v[0, 0]) for v in cv2.meanStdDev(grey))
+    edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0])
+    colour = float(np.mean(cv2.absdiff(crop, cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB))))
+    values = (
+        np.log10(edges**2 + 1),
+        mean,
+        deviation,
+        colour,
+        np.log2(min(picture.shape[:2])),
+    )
+    return tuple(float(f"{v:.6g}") for v in values)

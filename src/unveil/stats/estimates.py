@@ -1,0 +1,42 @@
+"""Numbers with their intervals: shares, counts, differences."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from unveil.types import Estimate, Floats
+
+LEVEL = 0.95
+# Half the width of a normal interval, in standard errors.
+NORMAL = float(stats.norm.ppf((1 + LEVEL) / 2))
+
+
+def share(k: int, n: int, method: str = "share") -> Estimate:
+    """k of n with the Clopper-Pearson interval (1934, doi:10.1093/biomet/26.4.404): exact for independent people."""
+    tail = (1 - LEVEL) / 2
+    low = float(stats.beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    return Estimate(k / n if n else 0.0, low, high, LEVEL, n, f"{method}, Clopper-Pearson")
+
+
+def counted(value: float, n: int, what: str) -> Estimate:
+    """A number that was counted over all ``n``, not estimated: its interval is itself."""
+    return Estimate(value, value, value, 1.0, n, f"{what}, counted in full")
+
+
+def difference(a: Floats, b: Floats, scale: float, method: str) -> Estimate:
+    """(mean of a - mean of b) / scale for independent people a (N,) and b (M,), with a normal interval."""
+    # Of equal numbers, rounding alone is left.
+    nothing = 1e-9 * float(max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0)))
+    if not len(a) or not len(b) or scale <= nothing:
+        return Estimate(0.0, 0.0, 0.0, LEVEL, len(a) + len(b), method)
+    value = float(a.mean() - b.mean()) / scale
+    half = NORMAL * float(np.sqrt(a.var() / len(a) + b.var() / len(b))) / scale
+    return Estimate(value, value - half, value + half, LEVEL, len(a) + len(b), f"{method}, normal interval over people")
+
+
+def standardised_difference(a: Floats, b: Floats, what: str) -> Estimate:
+    """Cohen's d: the difference of two groups' means in standard deviations, with a normal interval over people."""
+    pooled = float(np.sqrt((a.var() + b.var()) / 2)) if len(a) and len(b) else 0.0
+    return difference(a, b, pooled, f"difference of {what} in standard deviations (Cohen's d)")

@@ -1,0 +1,167 @@
+"""Judging one audit's comparisons, for any draw of the pictures that take part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unveil.compare import Engine, best_among
+from unveil.config import Settings
+from unveil.result import IdentityFinding, NetworkView, PersonFinding, Stability
+from unveil.stats.competition import Competition, compete
+from unveil.stats.conformal import conformal_p
+from unveil.stats.hubs import best_of_each, person_codes
+from unveil.stats.people import PeopleDecision, decide_people
+from unveil.stats.verdict import Basis
+from unveil.steps.fuse import part_cosines
+from unveil.steps.likeness import Draw, Matching
+from unveil.steps.sides import Side
+from unveil.types import Embedded, Exposure, Floats
+
+
+@dataclass(frozen=True)
+class ByScore:
+    """Exposures by one score, hub-corrected or raw, and what they say of the training people."""
+
+    training: Exposure
+    control: Exposure
+    decision: PeopleDecision
+
+
+class Judge:
+    """The synthetic pictures and both sides of real ones, ready to be judged."""
+
+    def __init__(
+        self,
+        synthetic: Embedded,
+        synthetic_correction: Floats,
+        training: Side,
+        control: Side,
+        settings: Settings,
+        engine: Engine,
+    ) -> None:
+        self._synthetic, self._synthetic_correction = synthetic, synthetic_correction
+        self._training, self._control = training, control
+        self._settings, self._engine = settings, engine
+
+    def by_score(self, draw: Draw, *, raw: bool = False) -> ByScore:
+        """Exposure of the people who take part, and what it says."""
+        real, null = self._training.exposure(draw.training, raw=raw), self._control.exposure(draw.control, raw=raw)
+        return ByScore(real, null, decide_people(real.score, null.score))
+
+    def people(self, corrected: ByScore, cosine: ByScore) -> tuple[PersonFinding, ...]:
+        """Every training person, most exposed first. Those who take no part in the tests have no p and no q."""
+        real, decision = corrected.training, corrected.decision
+        counted, modelled = decision.counted(self._settings.q), decision.modelled(self._settings.q)
+        networks = self._networks(real, corrected.control)
+        tested = {}
+        for i, person in enumerate(real.people):
+            bases: list[Basis] = []
+            if counted[i]:
+                bases.append("counted")
+            if modelled[i]:
+                bases.append("modelled tail")
+            tested[person] = replace(
+                self._finding(real, i),
+                p=float(decision.p[i]),
+                q=float(decision.q[i]),
+                p_modelled=None if decision.p_modelled is None else float(decision.p_modelled[i]),
+                q_modelled=None if decision.q_modelled is None else float(decision.q_modelled[i]),
+                listed_by=tuple(bases),
+                # Exposures hold the same people in the same order, whatever the score.
+                p_cosine=float(cosine.decision.p[i]),
+                q_cosine=float(cosine.decision.q[i]),
+                networks=tuple(views[i] for views in networks),
+            )
+        everybody = self._training.exposure()
+        people = [tested.get(person) or self._finding(everybody, i) for i, person in enumerate(everybody.people)]
+        return tuple(sorted(people, key=lambda p: -p.score))
+
+    def _finding(self, exposed: Exposure, i: int) -> PersonFinding:
+        """A person's best pair, not judged."""
+        query, row = exposed.best_pair[i]
+        return PersonFinding(
+            person=exposed.people[i],
+            score=float(exposed.score[i]),
+            cosine=float(exposed.cosine[i]),
+            p=None,
+            q=None,
+            p_modelled=None,
+            q_modelled=None,
+            synthetic_id=self._synthetic.ids[query],
+            training_id=self._training.pictures.ids[row],
+            n_images=int(exposed.n_images[i]),
+            listed_by=(),
+        )
+
+    def _networks(self, real: Exposure, null: Exposure) -> list[list[NetworkView]]:
+        """Of each of several networks, its own view of each training person's best pair."""
+        if not self._synthetic.parts:
+            return []
+        own = part_cosines(self._synthetic, self._training.pictures, *real.best_pair.T)
+        theirs = part_cosines(self._synthetic, self._control.pictures, *null.best_pair.T)
+        return [
+            [
+                NetworkView(part.name, float(cosine), float(p))
+                for cosine, p in zip(own[:, k], conformal_p(own[:, k], theirs[:, k]), strict=True)
+            ]
+            for k, part in enumerate(self._synthetic.parts)
+        ]
+
+    def identities(self, draw: Draw) -> tuple[tuple[IdentityFinding, ...], Competition]:
+        """Each synthetic identity takes its best match over training people and decoys; decoys win ties."""
+        synthetic = self._synthetic
+        names, codes = person_codes(synthetic.people_or_ids)
+        (rows_t, score_t), (rows_c, score_c) = (
+            best_among(
+                *(side.corrected, synthetic.vectors, side.pictures.vectors, rows),
+                *(self._synthetic_correction, side.correction, self._engine),
+            )
+            for side, rows in ((self._training, draw.training), (self._control, draw.control))
+        )
+        won = score_t > score_c
+        score = np.where(won, score_t, score_c)
+        best = best_of_each(codes, score, before=won.astype(np.float64))
+        person_t, person_c = (person_codes(side.pictures.people_or_ids)[1] for side in (self._training, self._control))
+        winner = np.where(won[best], person_t[rows_t[best]], person_c[rows_c[best]])
+        n_t, n_c = len(np.unique(person_t[draw.training])), len(np.unique(person_c[draw.control]))
+        competition = compete(score[best], won[best], winner, n_t / n_c, self._settings.q)
+        listed = competition.listed(self._settings.q)
+        # Training people whose closest identity is known, for those that are closest to the same person.
+        closest = {int(winner[i]): names[i] for i in np.flatnonzero(competition.first)}
+        n_images = np.bincount(codes)
+        findings = tuple(
+            IdentityFinding(
+                identity=names[i],
+                score=float(score[best[i]]),
+                q=float(competition.q[i]),
+                n_images=int(n_images[i]),
+                synthetic_id=synthetic.ids[best[i]],
+                training_id=self._training.pictures.ids[rows_t[best[i]]] if won[best[i]] else None,
+                listed=bool(listed[i]),
+                follows=closest[int(winner[i])] if won[best[i]] and not competition.first[i] else None,
+            )
+            for i in np.lexsort((-score[best], competition.q))
+        )
+        return findings, competition
+
+    def repeat(self, matching: Matching, draw: Draw) -> tuple[Stability, dict[str, int]]:
+        """The same judgement over other draws of pictures and people, and how often each person is listed."""
+        settings = self._settings
+        listed_in: dict[str, int] = {}
+        n_people, n_identities, n_found = [], [], 0
+        draws = 1 if matching.nothing_is_drawn(draw) else settings.draws
+        for k in range(draws):
+            this = draw if k == 0 else matching.draw(settings.random(f"draw {k}"))
+            judged = self.by_score(this)
+            listed = judged.decision.counted(settings.q) | judged.decision.modelled(settings.q)
+            for i in np.flatnonzero(listed):
+                person = judged.training.people[i]
+                listed_in[person] = listed_in.get(person, 0) + 1
+            identities, _ = self.identities(this)
+            n_people.append(int(listed.sum()))
+            n_identities.append(sum(i.listed for i in identities))
+            by_all = judged.decision.global_test.p_value <= settings.global_level
+            n_found += bool(n_people[-1] or n_identities[-1] or by_all)
+        return Stability(draws, tuple(n_people), tuple(n_identities), n_found), listed_in

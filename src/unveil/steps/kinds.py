@@ -1,0 +1,126 @@
+"""What kind of leak each finding is, by what its two pictures look like."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from unveil.channels import template_face
+from unveil.channels.appearance import Look, bits_apart, correlation, detail, look
+from unveil.channels.copies import CopyNetwork
+from unveil.config import Settings
+from unveil.engine import map_ordered
+from unveil.errors import PictureError
+from unveil.machine import cores
+from unveil.progress import Progress
+from unveil.result import PairFinding, PairKind, PersonFinding
+from unveil.stats.hubs import person_codes
+from unveil.stats.kinds import CopyLines, Likeness, calibrate_lines
+from unveil.steps.pictures import Pictures
+from unveil.types import Vectors
+
+# Pairs of different pictures of one training person; enough for a line that 1% cross.
+MATED = 300
+
+F = TypeVar("F", PersonFinding, PairFinding)
+Pair = tuple[str, str]  # the ids of a synthetic or training picture, and of a training picture
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a picture to compare it with others."""
+
+    digest: str
+    pixels: str
+    look: Look
+    vector: Vectors | None
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Tells the kind of pairs, by lines calibrated on pairs of different pictures of one training person."""
+
+    lines: CopyLines
+    of: dict[Pair, PairKind]
+
+    def mark(self, findings: Sequence[F]) -> tuple[F, ...]:
+        """The findings with the kind of each pair that was looked at."""
+        return tuple(replace(f, kind=self.of.get((f.synthetic_id, f.training_id))) for f in findings)
+
+
+def tell_kinds(
+    findings: Iterable[PersonFinding | PairFinding],
+    synthetic: Pictures,
+    training: Pictures,
+    settings: Settings,
+    progress: Progress,
+) -> Kinds:
+    """The kind of each finding's pair of a synthetic and a training picture, should it show one person.
+
+    Pairs of which a picture cannot be read any more, or in which no face is found, are not in the answer.
+    """
+    wanted = list(dict.fromkeys((f.synthetic_id, f.training_id) for f in findings))
+    mated = _mated_pairs(training, settings.random("kinds"))
+    network = None if settings.copy_model is None else CopyNetwork(settings.copy_model)
+    progress.start("looking at the closest pairs", len(wanted) + len(mated), "pairs")
+
+    def like(task: tuple[Pictures, Pair]) -> Likeness | None:
+        first, (a, b) = task
+        try:
+            return _likeness(_see(first, a, network), _see(training, b, network))
+        except PictureError:
+            return None
+        finally:
+            progress.advance(1)
+
+    tasks = [*((training, pair) for pair in mated), *((synthetic, pair) for pair in wanted)]
+    told = list(map_ordered(like, tasks, settings.workers or cores()))
+    lines = calibrate_lines([likeness for likeness in told[: len(mated)] if likeness is not None])
+    return Kinds(
+        lines,
+        {
+            pair: PairKind(lines.kind(likeness), likeness)
+            for pair, likeness in zip(wanted, told[len(mated) :], strict=True)
+            if likeness is not None
+        },
+    )
+
+
+def _mated_pairs(training: Pictures, rng: np.random.Generator) -> Sequence[Pair]:
+    """Two random pictures of each of up to MATED people who have two."""
+    embedded = training.embedded
+    if all(person is None for person in embedded.people):
+        return []
+    _, codes = person_codes(embedded.people_or_ids)
+    order = np.lexsort((rng.random(len(codes)), codes))
+    pairs = np.flatnonzero(codes[order][1:] == codes[order][:-1])
+    first = pairs[np.unique(codes[order][pairs], return_index=True)[1]]
+    return [(embedded.ids[order[i]], embedded.ids[order[i + 1]]) for i in rng.permutation(first)[:MATED]]
+
+
+def _see(pictures: Pictures, id: str, network: CopyNetwork | None) -> _Seen:
+    data = pictures.data(id)
+    picture, aligned = pictures.decode(data)
+    return _Seen(
+        hashlib.sha256(data).hexdigest(),
+        hashlib.sha256(f"{picture.shape}".encode() + picture.tobytes()).hexdigest(),
+        look(picture, template_face(picture, aligned)),
+        None if network is None else network.embed([picture, np.ascontiguousarray(picture[:, ::-1])]),
+    )
+
+
+def _likeness(a: _Seen, b: _Seen) -> Likeness:
+    network = None
+    if a.vector is not None and b.vector is not None:
+        network = float((a.vector[:1] @ b.vector.T).max())
+    return Likeness(
+        correlation=correlation(a.look, b.look),
+        detail=detail(a.look, b.look),
+        bits=bits_apart(a.look, b.look),
+        copy_cosine=network,
+        identical=a.digest == b.digest or a.pixels == b.pixels,
+    )

@@ -1,0 +1,40 @@
+"""The pictures of one role, found again by their ids, for the few steps that look at pixels after embedding."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from unveil.channels.alignment import Alignment
+from unveil.errors import PictureError
+from unveil.images import Source, decode_rgb
+from unveil.types import Embedded, ImageRecord
+
+
+class Pictures:
+    """A source, what was embedded of it, and which of its pictures are aligned crops."""
+
+    def __init__(self, source: Source, embedded: Embedded, alignment: Alignment) -> None:
+        self.source, self.embedded, self.alignment = source, embedded, alignment
+
+    @cached_property
+    def _records(self) -> dict[str, ImageRecord]:
+        return {record.id: record for record in self.source.records}
+
+    def data(self, id: str) -> bytes:
+        """The bytes of a picture; PictureError when it cannot be read any more."""
+        record = self._records.get(id)
+        if record is None:
+            raise PictureError("read", "not in the source", id)
+        return self.source.read(record)
+
+    def read(self, id: str) -> tuple[npt.NDArray[np.uint8], bool]:
+        """Pixels (H, W, 3) uint8 RGB, and whether they are an aligned crop; PictureError as for `data`."""
+        return self.decode(self.data(id))
+
+    def decode(self, data: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
+        """`read` for bytes that were read already."""
+        picture = decode_rgb(data)
+        return picture, self.alignment.covers(picture)

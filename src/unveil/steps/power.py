@@ -1,0 +1,175 @@
+"""What the audit would have found: leaks of control people, planted and sent the way of every synthetic picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from unveil.channels import template_face
+from unveil.channels.alignment import Alignment
+from unveil.compare import exact_cosine
+from unveil.config import Settings
+from unveil.engine import map_ordered
+from unveil.errors import PictureError, SourceError
+from unveil.machine import cores
+from unveil.planted import CHANGES, FRAME_MARGIN, QUICK, Change, Plant, PlantedSource
+from unveil.result import Power
+from unveil.stats.hubs import person_codes
+from unveil.stats.power import listing_line, lowest_listed, recall, strongest_found
+from unveil.steps.embed import Embedder
+from unveil.steps.findings import Findings, Ground
+from unveil.steps.pictures import Pictures
+from unveil.types import Embedded, Floats, Ints, Role
+
+# People planted: 95 of 100 found lie within 89% and 98%.
+PEOPLE = {"full": 100, "quick": 40}
+# The share of training people that leak in the second column.
+TOGETHER = 0.05
+NEW_PICTURE = "new picture"
+TEMPLATE = 112
+
+
+def measure_power(
+    found: Findings, pictures: Mapping[Role, Pictures], embed: Embedder, settings: Settings
+) -> Power | None:
+    """Recall by kind and strength of planted leaks, at the line at which this audit lists people.
+
+    People of the control set stand for training people: a changed copy of one of their pictures is added to the
+    synthetic set, and their exposure is compared with the line. Nothing of the audit itself changes. None when it is
+    off, when there is no control set, or when none of its pictures can be read.
+    """
+    ground, calibration = found.ground, found.calibration
+    if settings.power == "off" or ground is None or calibration is None:
+        return None
+    control, synthetic = pictures["control"], pictures["synthetic"]
+    rng = settings.random("power")
+    changes = CHANGES if settings.power == "full" else QUICK
+    people, sources = _chosen(ground, rng, PEOPLE[settings.power])
+    plants, rows = _plants(ground, people, sources, control, synthetic, settings, rng)
+    if not plants:
+        return None
+    scores = np.full((len(plants), len(changes)), -np.inf)
+    planted = _embed(plants, changes, control.alignment, embed, settings)
+    if planted is not None:
+        _score(planted, ground, rows, scores)
+
+    decision, null, n = calibration.decision, calibration.control.score, len(calibration.training)
+    alone = listing_line(decision, 1, settings.q)
+    together = listing_line(decision, max(1, round(TOGETHER * n)), settings.q)
+    recalls = [
+        recall(how.kind, how.told, scores[:, k], null, decision, alone, together) for k, how in enumerate(changes)
+    ]
+    again = _other_pictures(ground, rng, PEOPLE["full"])
+    if len(again):
+        recalls.append(recall(NEW_PICTURE, "another photograph", again, null, decision, alone, together))
+    ladder = {kind: [r for r in recalls if r.kind == kind] for kind in dict.fromkeys(r.kind for r in recalls)}
+    strongest = {kind: strongest_found(steps) for kind, steps in ladder.items()}
+    return Power(
+        setting=settings.power,
+        n_people=len(plants),
+        line_alone=alone,
+        line_together=together,
+        lowest_score=lowest_listed(null, decision, alone),
+        recalls=tuple(recalls),
+        strongest_found={kind: None if best is None else best.strength for kind, best in strongest.items()},
+    )
+
+
+def _chosen(ground: Ground, rng: np.random.Generator, most: int) -> tuple[Ints, Ints]:
+    """Control people who take part, as codes, and one picture of each: any of theirs, as a generator would not ask
+    which of them the audit will test."""
+    names, codes = person_codes(ground.control.pictures.people_or_ids)
+    people = rng.permutation(np.unique(codes[ground.draw.control]))[:most]
+    order = np.lexsort((rng.random(len(codes)), codes))
+    first = order[np.searchsorted(codes[order], np.arange(len(names)))]
+    return people, first[people]
+
+
+def _plants(
+    ground: Ground,
+    people: Ints,
+    sources: Ints,
+    control: Pictures,
+    synthetic: Pictures,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> tuple[list[Plant], list[Ints]]:
+    """The pictures to be changed, and the rows of each person's pictures that take part; unreadable ones are left."""
+    partners = rng.integers(len(synthetic.embedded), size=len(people))
+    names, codes = person_codes(ground.control.pictures.people_or_ids)
+    of_person = codes[ground.draw.control]
+
+    def prepare(task: tuple[int, int, int]) -> tuple[Plant, Ints] | None:
+        person, source, partner = task
+        try:
+            picture, aligned = control.read(ground.control.pictures.ids[source])
+            other, other_aligned = synthetic.read(synthetic.embedded.ids[partner])
+            margin = 0 if aligned else FRAME_MARGIN
+            cut = picture if aligned else template_face(picture, aligned=False, margin=margin)
+            plant = Plant(names[person], cut, margin, template_face(other, other_aligned))
+        except PictureError:
+            return None
+        return plant, ground.draw.control[of_person == person]
+
+    tasks = [(int(p), int(s), int(o)) for p, s, o in zip(people, sources, partners, strict=True)]
+    made = [done for done in map_ordered(prepare, tasks, settings.workers or cores()) if done is not None]
+    return [plant for plant, _ in made], [rows for _, rows in made]
+
+
+def _embed(
+    plants: Sequence[Plant], changes: Sequence[Change], control: Alignment, embed: Embedder, settings: Settings
+) -> Embedded | None:
+    """Planted pictures through decoding, detection and network. Pictures with a margin are detected, as photographs.
+
+    None when no face is found in any.
+    """
+    source = PlantedSource(plants, changes, [settings.seed, *b"planted"])
+    framed = TEMPLATE + 2 * FRAME_MARGIN
+    sides = {plant.picture.shape[0] for plant in plants if plant.margin == 0}
+    if framed in sides:
+        # Cannot be told from a frame by its size; an aligned crop is found by detection as well.
+        sides.discard(framed)
+    try:
+        return embed(source, "planted", Alignment(frozenset(sides), control.why)).embedded
+    except SourceError:
+        return None
+
+
+def _score(planted: Embedded, ground: Ground, rows: Sequence[Ints], scores: Floats) -> None:
+    """Fills in the exposure (plants, changes) of each planted person with the changed copy added. A copy in which no
+    face was found stays at -inf."""
+    side = ground.control
+    place = np.array([PlantedSource.place(id) for id in planted.ids], np.int64)
+    # Names that nobody in the cohort has.
+    strangers = replace(planted, people=(None,) * len(planted), ids=tuple(f"planted {id}" for id in planted.ids))
+    correction = ground.cohort.correction(strangers)
+    queries = np.repeat(np.arange(len(planted)), [len(rows[i]) for i in place[:, 0]])
+    gallery = np.concatenate([rows[i] for i in place[:, 0]])
+    each = exact_cosine(planted.vectors, side.pictures.vectors, queries, gallery)
+    each = each + correction[queries] + side.correction[gallery]
+    np.maximum.at(scores, (place[queries, 0], place[queries, 1]), each)
+    before = np.array([side.corrected.best_query_score[own].max() for own in rows])
+    found = ~np.isneginf(scores)
+    scores[found] = np.maximum(scores, before[:, None])[found]
+
+
+def _other_pictures(ground: Ground, rng: np.random.Generator, most: int) -> Floats:
+    """Exposures of control people to another picture of their own: what a perfect new picture of a person would give.
+
+    The picture is taken from the person's real ones, and not compared with itself.
+    """
+    side = ground.control
+    _, codes = person_codes(side.pictures.people_or_ids)
+    counts = np.bincount(codes)
+    people = rng.permutation(np.flatnonzero(counts > 1))[:most]
+    scores = []
+    for person in people:
+        own = np.flatnonzero(codes == person)
+        new = int(rng.choice(own))
+        rest = own[own != new]
+        cosine = exact_cosine(side.pictures.vectors, side.pictures.vectors, np.full(len(rest), new), rest)
+        best = float((cosine + side.correction[new] + side.correction[rest]).max())
+        scores.append(max(best, float(side.corrected.best_query_score[rest].max())))
+    return np.array(scores)

@@ -1,0 +1,47 @@
+"""What an audit lists beside its findings: counts, the ranking of the closest pairs, hubs."""
+
+from __future__ import annotations
+
+from unveil.result import HubFinding, PairFinding, RoleCounts
+from unveil.stats.hubs import find_hubs
+from unveil.steps.embed import EmbeddedSource
+from unveil.types import Embedded, Matches
+
+
+def count(source: EmbeddedSource) -> RoleCounts:
+    """What became of one role's files."""
+    pictures = source.embedded
+    return RoleCounts(
+        images=source.n_images,
+        embedded=len(pictures),
+        rejected=len(source.rejects),
+        people=len(set(pictures.people_or_ids)),
+        unlabelled=sum(person is None for person in pictures.people),
+        repeats=len(pictures) - len(set(pictures.digests)),
+    )
+
+
+def top_pairs(matches: Matches, synthetic: Embedded, training: Embedded, most: int) -> tuple[PairFinding, ...]:
+    """The ranking of the closest pairs."""
+    people = training.people_or_ids
+    return tuple(
+        PairFinding(rank, synthetic.ids[q], training.ids[g], people[g], float(cosine), float(score))
+        for rank, ((q, g), cosine, score) in enumerate(
+            zip(
+                matches.top_pairs[:most],
+                matches.top_pairs_cosine[:most],
+                matches.top_pairs_score[:most],
+                strict=True,
+            ),
+            start=1,
+        )
+    )
+
+
+def hubs(matches: Matches, training: Embedded, most_pairs: int) -> tuple[HubFinding, ...]:
+    """Training pictures that are the closest of several synthetic ones."""
+    people = training.people_or_ids
+    return tuple(
+        HubFinding(training.ids[h.row], people[h.row], h.n_best_match_of, h.in_top_pairs)
+        for h in find_hubs(matches.rows[:, 0], matches.top_pairs[:most_pairs, 1], len(training))
+    )

@@ -1,0 +1,107 @@
+"""How alike pictures look: copies, mirrored and shifted ones, against slow references; traits; a copy network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from tests.builders import drawn_faces, write
+from unveil.channels import FaceChannel, traits_of
+from unveil.channels.appearance import Look, bits_apart, correlation, detail, look
+from unveil.channels.copies import CopyNetwork
+from unveil.errors import ModelError
+
+FACES = [np.array(Image.fromarray(f).resize((112, 112))) for f in drawn_faces(8, 5)]
+
+
+def seen(picture: np.ndarray) -> Look:
+    return look(picture, picture)
+
+
+def test_a_picture_is_like_itself_mirrored_and_shifted() -> None:
+    face = FACES[0]
+    own = seen(face)
+    mirrored = seen(np.ascontiguousarray(face[:, ::-1]))
+    assert (
+        correlation(own, own) == pytest.approx(1) and detail(own, own) == pytest.approx(1) and bits_apart(own, own) == 0
+    )
+    assert correlation(own, mirrored) == pytest.approx(1, abs=1e-5) and bits_apart(own, mirrored) == 0
+    shifted = seen(np.roll(face, (2, -3), (0, 1)))
+    assert correlation(own, shifted) > 0.99 and detail(own, shifted) > 0.9
+    others = [correlation(own, seen(f)) for f in FACES[1:]]
+    assert max(others) < 0.95 and min(bits_apart(own, seen(f)) for f in FACES[1:]) > 40
+
+
+def test_correlation_equals_a_slow_reference() -> None:
+    a, b = seen(FACES[1]), seen(FACES[2])
+    slow = -1.0
+    for other in (b.coarse, b.coarse[:, ::-1]):
+        inner = other[3:-3, 3:-3]
+        for y in range(7):
+            for x in range(7):
+                window = a.coarse[y : y + 42, x : x + 42]
+                slow = max(slow, float(np.corrcoef(window.ravel(), inner.ravel())[0, 1]))
+    assert correlation(a, b) == pytest.approx(slow, abs=1e-4)
+
+
+def test_pictures_without_structure_are_like_nothing() -> None:
+    flat = seen(np.full((112, 112, 3), 90, np.uint8))
+    assert correlation(flat, seen(FACES[0])) == 0 == detail(flat, flat)
+
+
+def test_whole_pictures_are_compared_where_faces_lie_elsewhere() -> None:
+    """The same picture whose face was found in another place is still the same picture."""
+    photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
+    assert bits_apart(look(photograph, FACES[3]), look(photograph, FACES[4])) == 0
+
+
+def test_traits_by_hand() -> None:
+    grey = np.full((50, 80, 3), 100, np.uint8)
+    sharpness, brightness, contrast, colour, size = traits_of(grey, np.full((112, 112, 3), 100, np.uint8))
+    assert (sharpness, brightness, contrast, colour) == pytest.approx((0, 100, 0, 0), abs=1e-4)
+    assert size == pytest.approx(np.log2(50), abs=1e-5)
+    blurred = np.array(Image.fromarray(FACES[0]).resize((28, 28)).resize((112, 112)))
+    assert traits_of(blurred, blurred)[0] < traits_of(FACES[0], FACES[0])[0]
+    red = np.zeros((112, 112, 3), np.uint8)
+    red[..., 0] = 200
+    assert traits_of(red, red)[3] > 50
+
+
+def tiny_network(path: Path, alignment: str = "whole", size: int = 32) -> Path:
+    """A copy network that keeps 8 x 8 means of a picture: the right inputs and outputs, no weights to download."""
+    nodes = [
+        helper.make_node("AveragePool", ["picture"], ["small"], kernel_shape=[size // 8] * 2, strides=[size // 8] * 2),
+        helper.make_node("Flatten", ["small"], ["vector"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["n", 3, size, size])],
+        [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", 192])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    write(path, model.SerializeToString())
+    write(
+        path.with_suffix(".toml"),
+        f'name = "tiny"\ninput_size = {size}\nchannels = "RGB"\nmean = [127.5, 127.5, 127.5]\nstd = [64, 64, 64]\n'
+        f'alignment = "{alignment}"\ndimension = 192\n',
+    )
+    return path
+
+
+def test_a_copy_network_sees_whole_pictures(tmp_path: Path) -> None:
+    network = CopyNetwork(tiny_network(tmp_path / "sscd.onnx"))
+    photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
+    vectors = network.embed([photograph, FACES[0], np.array(Image.fromarray(photograph).resize((150, 90)))])
+    assert vectors.shape == (3, 192) and vectors[0] @ vectors[2] > 0.99 > vectors[0] @ vectors[1]
+
+
+def test_networks_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"see --copy-model"):
+        FaceChannel(tiny_network(tmp_path / "copy.onnx"))
+    with pytest.raises(ModelError, match=r'alignment = "whole"'):
+        CopyNetwork(tiny_network(tmp_path / "face.onnx", "arcface112", 112))

@@ -1,0 +1,138 @@
+"""Are control people like training people: foretold exposures, matching, and what a mismatch would do without them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.model_selection import cross_val_predict
+from sklearn.preprocessing import StandardScaler
+
+from unveil.stats.global_test import global_test
+from unveil.stats.likeness import blind_area, foretell, foretold_shift, match_people
+from unveil.stats.membership import auc
+from unveil.stats.people import decide_people
+
+
+def crowd(rng: np.random.Generator, n: int, shift: float, size: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """Features of n people, the first moved by ``shift``, and exposures that depend on it and on chance."""
+    features = rng.normal(size=(n, size))
+    features[:, 0] += shift
+    return features, 0.8 * features[:, 0] + 0.6 * rng.normal(size=n)
+
+
+def test_foretold_exposure_is_what_ridge_regression_foretells() -> None:
+    rng = np.random.default_rng(0)
+    x_t, _ = crowd(rng, 300, 0)
+    x_c, y_c = crowd(rng, 800, 0)
+    ours = foretell(x_t, x_c, y_c, rng)
+    scaled = StandardScaler().fit(x_c)
+    reference = RidgeCV(np.geomspace(1e-2, 1e3, 30)).fit(scaled.transform(x_c), y_c)
+    assert np.corrcoef(ours.training, reference.predict(scaled.transform(x_t)))[0, 1] > 0.995
+    assert np.corrcoef(ours.control, y_c)[0, 1] == pytest.approx(0.8, abs=0.05)
+
+
+def test_foretold_exposure_never_saw_the_persons_own() -> None:
+    """With features that say nothing, what is foretold must not follow the exposure it is foretold for."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(120, 60)), rng.normal(size=120)
+    told = foretell(rng.normal(size=(120, 60)), x, y, rng)
+    assert abs(np.corrcoef(told.control, y)[0, 1]) < 0.25
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, 0.0), (0.5, 0.4), (-1.0, -0.8)])
+def test_shift_is_the_difference_for_other_reasons(shift: float, expected: float) -> None:
+    rng = np.random.default_rng(2)
+    x_t, _ = crowd(rng, 1500, shift)
+    x_c, y_c = crowd(rng, 1500, 0)
+    estimate = foretold_shift(foretell(x_t, x_c, y_c, rng), y_c)
+    assert estimate.low - 0.05 <= expected <= estimate.high + 0.05
+    assert estimate.value == pytest.approx(expected, abs=0.1)
+
+
+def test_shift_holds_its_level_where_nothing_differs() -> None:
+    rng = np.random.default_rng(3)
+    outside = 0
+    for _ in range(200):
+        x_t, _ = crowd(rng, 150, 0)
+        x_c, y_c = crowd(rng, 150, 0)
+        estimate = foretold_shift(foretell(x_t, x_c, y_c, rng), y_c)
+        outside += not estimate.low <= 0 <= estimate.high
+    # One fold's model errs for both sides alike, so the interval is nearly honest: 5% and the Monte Carlo error.
+    assert outside <= 22
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.5])
+def test_blind_area_equals_a_logistic_classifier(shift: float) -> None:
+    rng = np.random.default_rng(4)
+    a, b = crowd(rng, 900, shift)[0], crowd(rng, 600, 0)[0]
+    ours = blind_area(a, b, rng)
+    label = np.r_[np.ones(900), np.zeros(600)]
+    score = cross_val_predict(LogisticRegression(), np.r_[a, b], label, cv=5, method="decision_function")
+    assert ours.value == pytest.approx(auc(score[:900], score[900:]), abs=0.02)
+    assert ours.low <= ours.value <= ours.high
+
+
+@given(st.integers(0, 2**32), st.integers(1, 400), st.integers(1, 400), st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_matched_cells_hold_equal_parts(seed: int, n_t: int, n_c: int, n_strata: int) -> None:
+    rng = np.random.default_rng(seed)
+    told_t, told_c = rng.normal(0.3, 1, n_t), rng.normal(size=n_c)
+    strata_t, strata_c = rng.integers(n_strata, size=n_t), rng.integers(n_strata, size=n_c)
+    keep_t, keep_c = match_people(told_t, told_c, strata_t, strata_c, rng)
+    assert keep_t.shape == (n_t,) and keep_c.shape == (n_c,)
+    assert keep_t.any() == keep_c.any() or not keep_c.any()
+    edges = np.quantile(np.r_[told_t, told_c], np.linspace(0, 1, 11)[1:-1])
+    cells_t = np.searchsorted(edges, told_t) * n_strata + strata_t
+    cells_c = np.searchsorted(edges, told_c) * n_strata + strata_c
+    ratios = []
+    for cell in range(10 * n_strata):
+        mine, theirs = keep_t[cells_t == cell], keep_c[cells_c == cell]
+        assert mine.all() or not mine.any(), "a cell takes part as a whole"
+        if mine.any():
+            ratios.append((theirs.sum(), len(mine)))
+        else:
+            assert not theirs.any()
+    if ratios:
+        ratio = min(n / m for n, m in ratios)
+        # Each cell has the same number of control people for each training person, but for rounding.
+        assert all(abs(n - m * ratio) <= 1 + m * 1.0 / min(m for _, m in ratios) for n, m in ratios)
+
+
+def test_a_mismatch_would_find_leaks_where_there_are_none_and_matching_does_not() -> None:
+    """Training people come from a group that is closer to the synthetic set; none of them leaked."""
+    unmatched = matched = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x_t, y_t = crowd(rng, 800, 0.7)
+        x_c, y_c = crowd(rng, 1600, 0)
+        unmatched += global_test(y_t, y_c).p_value <= 0.01
+        told = foretell(x_t, x_c, y_c, rng)
+        alike = np.zeros(800, np.int64), np.zeros(1600, np.int64)
+        keep_t, keep_c = match_people(told.training, told.control, *alike, rng)
+        assert keep_t.sum() > 500 and keep_c.sum() > 200
+        matched += global_test(y_t[keep_t], y_c[keep_c]).p_value <= 0.01
+    assert unmatched >= 35
+    assert matched <= 4
+
+
+def test_matching_costs_no_leaks() -> None:
+    rng = np.random.default_rng(5)
+    x_t, y_t = crowd(rng, 800, 0.7)
+    x_c, y_c = crowd(rng, 1600, 0)
+    y_t[:40] += 6
+    told = foretell(x_t, x_c, y_c, rng)
+    keep_t, keep_c = match_people(told.training, told.control, np.zeros(800, np.int64), np.zeros(1600, np.int64), rng)
+    listed = decide_people(y_t[keep_t], y_c[keep_c]).counted(0.05)
+    assert listed[keep_t[:800].nonzero()[0] < 40].mean() > 0.9
+
+
+def test_strata_without_a_like_are_set_aside() -> None:
+    rng = np.random.default_rng(6)
+    told = rng.normal(size=300)
+    keep_t, keep_c = match_people(told[:100], told[100:], np.repeat([0, 1], 50), np.zeros(200, np.int64), rng)
+    assert not keep_t[50:].any() and keep_t[:50].sum() > 25 and keep_c.any()
+    nobody = match_people(told[:10], told[10:20], np.zeros(10, np.int64), np.ones(10, np.int64), rng)
+    assert not nobody[0].any() and not nobody[1].any()

@@ -1,0 +1,203 @@
+"""Power, kinds, accidental matches and limits of numbers of people: by hand, and against slow references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from unveil.stats.accidental import accidental_matches
+from unveil.stats.conformal import benjamini_hochberg, conformal_p
+from unveil.stats.estimates import counted, difference, share, standardised_difference
+from unveil.stats.global_test import fewest_exposed, global_test
+from unveil.stats.kinds import BY_DEFAULT, SSCD_LINE, Likeness, calibrate_lines
+from unveil.stats.people import decide_people, exposed
+from unveil.stats.power import Recall, listing_line, lowest_listed, recall, strongest_found, would_be_listed
+
+
+@given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([0.01, 0.05, 0.2]), st.integers(0, 40))
+@settings(max_examples=60, deadline=None)
+def test_listing_line_says_who_the_audit_would_list(seed: int, newcomers: int, q: float, leaks: int) -> None:
+    """Against putting the newcomers into the training set and judging anew."""
+    rng = np.random.default_rng(seed)
+    training, control = rng.normal(size=rng.integers(60, 200)), rng.normal(size=rng.integers(60, 300))
+    training[: min(leaks, len(training))] += 5
+    decision = decide_people(training, control)
+    line = listing_line(decision, newcomers, q)
+    for score in (*rng.normal(2, 2, 4), control.max(), control.max() + 1e-9, 50.0):
+        told = would_be_listed(np.array([score]), control, decision, line)[0]
+        others = np.sort(training)[newcomers:]
+        again = decide_people(np.r_[np.full(newcomers, score), others], control)
+        assert told == bool((again.counted(q) | again.modelled(q))[0])
+
+
+def test_lowest_listed_is_where_listing_begins() -> None:
+    rng = np.random.default_rng(0)
+    training, control = rng.normal(size=500), rng.normal(size=400)
+    decision = decide_people(training, control)
+    line = listing_line(decision, 1, 0.05)
+    lowest = lowest_listed(control, decision, line)
+    assert lowest is not None and lowest > control.max()
+    assert would_be_listed(np.array([lowest, lowest - 1e-6]), control, decision, line).tolist() == [True, False]
+    few = decide_people(training, control[:40])
+    assert few.tail is None and lowest_listed(control[:40], few, listing_line(few, 1, 0.05)) is None
+
+
+def test_recall_counts_lost_pictures_as_not_found() -> None:
+    rng = np.random.default_rng(1)
+    training, control = rng.normal(size=500), rng.normal(size=400)
+    decision = decide_people(training, control)
+    one, many = listing_line(decision, 1, 0.05), listing_line(decision, 25, 0.05)
+    found = recall("blur", "2 px", np.array([50.0, 50.0, -np.inf, 0.0]), control, decision, one, many)
+    assert (found.alone.value, found.alone.n, found.lost) == (0.5, 4, 1)
+    assert found.together.value >= found.alone.value
+    exact = stats.binomtest(2, 4).proportion_ci(0.95, "exact")
+    assert (found.alone.low, found.alone.high) == pytest.approx((exact.low, exact.high))
+
+
+def test_many_leaks_together_need_less_than_one_alone() -> None:
+    rng = np.random.default_rng(2)
+    training, control = rng.normal(size=1000), rng.normal(size=1000)
+    decision = decide_people(training, control)
+    lowest = [lowest_listed(control, decision, listing_line(decision, n, 0.05)) for n in (1, 50)]
+    assert lowest[0] is not None and lowest[1] is not None and lowest[1] < lowest[0]
+
+
+def test_strongest_found_stops_at_the_first_that_fails() -> None:
+    def step(strength: str, k: int) -> Recall:
+        return Recall("blur", strength, share(k, 100), share(k, 100), 0)
+
+    assert strongest_found([step("1", 99), step("2", 95), step("3", 90), step("4", 99)]) == step("2", 95)
+    assert strongest_found([step("1", 94)]) is None
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40), st.integers(0, 20))
+@settings(max_examples=40, deadline=None)
+def test_fewest_exposed_is_the_first_removal_that_passes(seed: int, n_t: int, n_c: int, leaks: int) -> None:
+    rng = np.random.default_rng(seed)
+    training, control = rng.integers(6, size=n_t).astype(np.float64), rng.integers(6, size=n_c).astype(np.float64)
+    training[:leaks] += 4
+    slow = next((m for m in range(n_t) if global_test(np.sort(training)[: n_t - m], control).p_value > 0.05), n_t)
+    assert fewest_exposed(training, control, 0.05) == slow
+
+
+def test_fewest_exposed_is_a_95_percent_limit() -> None:
+    rng = np.random.default_rng(3)
+    limits = []
+    for _ in range(300):
+        training, control = rng.normal(size=300), rng.normal(size=200)
+        training[:40] += 3
+        limits.append(fewest_exposed(training, control, 0.05))
+    assert np.mean(np.array(limits) > 40) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+    assert np.median(limits) > 15
+    estimate = exposed(training, control, 3)
+    assert estimate.low == limits[-1] and estimate.value == max(limits[-1], 3) and estimate.high == 300
+    assert exposed(rng.normal(size=50), rng.normal(size=50), 0).low == 0
+
+
+def test_smallest_global_p_is_that_of_perfect_separation() -> None:
+    for n_t, n_c in ((5, 50), (40, 10), (100, 100)):
+        found = global_test(np.linspace(100, 200, n_t), np.linspace(0, 1, n_c))
+        assert found.p_value == pytest.approx(found.smallest_p)
+
+
+def test_accidental_matches_by_hand() -> None:
+    control, training = np.array([0.9, 0.8, 0.8, 0.5]), np.array([0.95, 0.85, 0.85, 0.6])
+    table = accidental_matches(
+        *(control, np.array([0, 1, 1, 2]), 10, 1000),
+        *(training, np.array([7, 7, 3, 3]), np.array([1, 1, 0, 0]), 2000),
+        np.random.default_rng(0),
+    )
+    (top,) = table
+    assert (top.cosine, top.observed, top.observed_people, top.largest_hub, top.saturated) == (0.9, 1, 1, 1, False)
+    assert top.false_match_rate.value == 1 / 1000 and top.expected.value == 2
+    assert top.expected.low == 0 and top.expected.high >= 4
+
+
+def test_accidental_matches_are_expected_as_often_as_they_come() -> None:
+    """Without a leak and without hubs, the interval of what is expected covers what comes."""
+    rng = np.random.default_rng(1)
+    covered = []
+    for _ in range(120):
+        n = 300
+        score = rng.normal(size=(200, 2 * n))
+        sides = []
+        for side in (score[:, :n], score[:, n:]):
+            order = np.argsort(-side, axis=None)[:10_000]
+            sides.append((side.ravel()[order], order % n))
+        (c, person_c), (t, person_t) = sides
+        table = accidental_matches(c, person_c, n, 200 * n, t, person_t, person_t, 200 * n, rng)
+        hundred = table[1]
+        # Both sides vary: twice the variance of what the interval is for.
+        half = (hundred.expected.high - hundred.expected.low) / 2 * np.sqrt(2)
+        covered.append(abs(hundred.observed - hundred.expected.value) <= half)
+    assert np.mean(covered) > 0.88
+
+
+def test_accidental_matches_say_when_there_were_more() -> None:
+    same = np.full(5, 0.9)
+    zeros = np.zeros(5, np.int64)
+    (row,) = accidental_matches(same[:1], zeros[:1], 3, 10, same, zeros, zeros, 50, np.random.default_rng(0))
+    assert row.saturated and row.observed == 5
+
+
+def likeness(correlation: float, detail: float, bits: float, **more: object) -> Likeness:
+    return Likeness(correlation, detail, bits, **more)  # type: ignore[arg-type]
+
+
+def test_kinds_by_hand() -> None:
+    lines = calibrate_lines([])
+    assert (lines.correlation, lines.detail, lines.bits) == BY_DEFAULT and not lines.calibrated
+    for pair, kind in (
+        (likeness(0.1, 0.1, 120, identical=True), "shipped copy"),
+        (likeness(0.995, 0.9, 4), "shipped copy"),
+        (likeness(0.995, 0.3, 40), "near copy"),
+        (likeness(0.95, 0.1, 120), "near copy"),
+        (likeness(0.2, 0.6, 120), "near copy"),
+        (likeness(0.2, 0.1, 50), "near copy"),
+        (likeness(0.2, 0.1, 120, copy_cosine=0.9), "near copy"),
+        (likeness(0.6, 0.2, 110, copy_cosine=0.5), "new picture"),
+    ):
+        assert lines.kind(pair) == kind
+
+
+def test_kinds_are_calibrated_on_pictures_of_one_person() -> None:
+    rng = np.random.default_rng(4)
+    mated = [
+        likeness(*row)
+        for row in np.column_stack([rng.normal(0.5, 0.15, 400), rng.normal(0.2, 0.05, 400), rng.normal(110, 8, 400)])
+    ]
+    lines = calibrate_lines(mated)
+    assert lines.calibrated and lines.n_mated == 400 and lines.mistaken is not None
+    assert lines.mistaken.value <= 0.035 and lines.mistaken.high <= 0.06
+    assert lines.correlation == pytest.approx(np.quantile([m.correlation for m in mated], 0.99))
+    # Pictures that are in the set twice do not raise the lines.
+    twice = calibrate_lines([*mated, *(likeness(1, 1, 0, identical=True) for _ in range(30))])
+    assert (twice.correlation, twice.n_mated) == (lines.correlation, 400)
+    network = calibrate_lines([likeness(0.5, 0.2, 110, copy_cosine=float(c)) for c in rng.uniform(0, 0.5, 100)])
+    assert network.copy_cosine == SSCD_LINE
+
+
+def test_differences_equal_scipy() -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(0.4, 1, 300), rng.normal(0, 2, 500)
+    estimate = difference(a, b, 1.0, "x")
+    reference = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert (estimate.low, estimate.high) == pytest.approx((reference.low, reference.high), abs=0.01)
+    d = standardised_difference(a, b, "x")
+    assert d.value == pytest.approx((a.mean() - b.mean()) / np.sqrt((a.var() + b.var()) / 2))
+    constant = standardised_difference(np.full(10, np.log2(96)), np.full(30, np.log2(96)), "x")
+    assert constant.value == 0
+    assert counted(3, 10, "x").low == 3
+
+
+def test_decisions_of_a_score_are_those_of_its_parts() -> None:
+    rng = np.random.default_rng(6)
+    training, control = rng.normal(size=300), rng.normal(size=200)
+    decision = decide_people(training, control)
+    assert np.array_equal(decision.p, conformal_p(training, control))
+    assert np.array_equal(decision.q, benjamini_hochberg(decision.p))
+    assert decision.global_test == global_test(training, control)
+    assert not decide_people(training, control[:20]).modelled(0.5).any()

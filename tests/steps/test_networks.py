@@ -1,0 +1,139 @@
+"""Several networks as one, matching of people, and power, on vectors and pictures whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.steps.test_prepare import crowd, embedded, unit
+from unveil.channels.alignment import Alignment
+from unveil.compare import compare_all, exact_cosine
+from unveil.config import Settings
+from unveil.progress import Silent
+from unveil.run import RunDirectory
+from unveil.steps import calibrated
+from unveil.steps.comparer import Comparer
+from unveil.steps.embed import EmbeddedSource
+from unveil.steps.fuse import fuse, network_weights, part_cosines
+from unveil.types import Embedded, Reject
+
+
+def source(vectors: np.ndarray, keep: list[int] | None = None, model_id: str = "m") -> EmbeddedSource:
+    """Pictures x0, x1, ...; those not in ``keep`` are rejects."""
+    n = len(vectors)
+    rows = np.arange(n) if keep is None else np.array(keep)
+    whole = embedded(unit(vectors), "x")
+    kept = replace(whole.take(rows), model_id=model_id)
+    rejects = tuple(Reject(f"x{i}", "detect", "no face found") for i in range(n) if i not in set(rows.tolist()))
+    return EmbeddedSource(kept, rejects, n, Alignment(None, ""), "none", "folder", "")
+
+
+def test_fused_cosines_are_the_weighted_mean_of_the_networks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    a, b = source(rng.normal(size=(30, 16)), model_id="a"), source(rng.normal(size=(30, 8)), model_id="b")
+    both = fuse([a, b], ["a", "b"], [0.3, 0.7], tmp_path / "v.npy").embedded
+    assert both.vectors.shape == (30, 24) and np.allclose(np.linalg.norm(both.vectors, axis=1), 1, atol=1e-6)
+    q, g = rng.integers(30, size=(2, 50))
+    each = [exact_cosine(s.embedded.vectors, s.embedded.vectors, q, g) for s in (a, b)]
+    assert np.allclose(exact_cosine(both.vectors, both.vectors, q, g), 0.3 * each[0] + 0.7 * each[1], atol=1e-6)
+    assert np.allclose(part_cosines(both, both, q, g), np.column_stack(each), atol=1e-6)
+    other = fuse([a, b], ["a", "b"], [0.4, 0.6], tmp_path / "w.npy").embedded
+    assert other.model_id != both.model_id and other.fingerprint != both.fingerprint
+
+
+def test_a_picture_that_one_network_rejects_is_a_reject(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 5))
+    fused = fuse([source(x, [0, 2, 3, 5]), source(y, [0, 1, 3, 4, 5])], ["a", "b"], [0.5, 0.5], tmp_path / "v.npy")
+    assert fused.embedded.ids == ("x0", "x3", "x5")
+    assert [r.id for r in fused.rejects] == ["x1", "x2", "x4"] and fused.n_images == 6
+    assert np.allclose(fused.embedded.vectors[1, :4] * np.sqrt(2), unit(x)[3], atol=1e-6)
+    with pytest.raises(Exception, match="no picture gave a face to every network"):
+        fuse([source(x, [0]), source(y, [1])], ["a", "b"], [0.5, 0.5], tmp_path / "v.npy")
+
+
+def test_weights_make_the_networks_spread_alike() -> None:
+    rng = np.random.default_rng(2)
+    narrow = embedded(unit(crowd(rng, 300, pull=3)), "x")
+    wide = embedded(unit(rng.normal(size=(300, 8))), "y")
+    weights = network_weights([narrow, wide], rng)
+    assert sum(weights) == pytest.approx(1)
+
+    def spread(e: Embedded) -> float:
+        cosine = e.vectors @ e.vectors.T
+        return float(cosine[~np.eye(300, dtype=bool)].std())
+
+    assert weights[0] * spread(narrow) == pytest.approx(weights[1] * spread(wide), rel=0.05)
+
+
+def test_a_look_alike_of_one_network_alone_does_not_pass_both(tmp_path: Path) -> None:
+    """A hundred pairs that network A takes for one person and B does not, and one that both do."""
+    rng = np.random.default_rng(3)
+    n = 200
+    t = [rng.normal(size=(n, 64)) for _ in range(2)]
+    s = [rng.normal(size=(n, 64)) for _ in range(2)]
+    s[0][:100] = t[0][:100] + 0.6 * rng.normal(size=(100, 64))
+    for k in range(2):
+        s[k][150] = t[k][150] + 0.6 * rng.normal(size=64)
+    fused = [
+        fuse([source(x[0]), source(x[1])], ["a", "b"], [0.5, 0.5], tmp_path / f"{i}.npy") for i, x in enumerate((s, t))
+    ]
+    alone = compare_all(unit(s[0]), unit(t[0]), top_pairs=1, top_k=1)
+    assert alone.top_pairs[0, 0] != 150 or (alone.score[:100, 0] > 0.7).sum() > 50
+    both = compare_all(fused[0].embedded.vectors, fused[1].embedded.vectors, top_pairs=2, top_k=1)
+    assert both.top_pairs[0].tolist() == [150, 150]
+    assert both.top_pairs_score[0] - both.top_pairs_score[1] > 0.2
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path / "s", tmp_path / "t", tmp_path / "o", engine="reference", draws=5)
+
+
+def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:
+    """Training people bring six pictures and control people three: half are drawn, and half of the leaks with them."""
+    rng = np.random.default_rng(4)
+    people_t, people_c = [f"t{i // 6}" for i in range(1800)], [f"c{i // 3}" for i in range(900)]
+    training, control, synthetic = crowd(rng, 1800), crowd(rng, 900), crowd(rng, 200)
+    leaked = rng.permutation(1800)[:60]
+    synthetic[:60] = training[leaked] + rng.normal(size=(60, 64)) * 0.05
+    compare = Comparer(RunDirectory(settings.out, {}), settings, Silent())
+    s, t, c = (
+        embedded(unit(x), n, p)
+        for x, n, p in ((synthetic, "s", None), (training, "t", people_t), (control, "c", people_c))
+    )
+    raw = compare.ranked("synthetic with training", s, t)
+    found = calibrated.judge(s, t, c, raw, [], compare, settings)
+    assert found.calibration is not None
+    stability = found.calibration.stability
+    assert stability.draws == 5 and len(stability.people_listed) == 5 and len(set(stability.people_listed)) > 1
+    assert stability.people_listed[0] == len(found.listed_people) > 10
+    assert all(1 <= (p.draws_listed or 0) <= 5 for p in found.listed_people)
+    # Every draw lists about half, so some people are listed in some draws only.
+    assert any(not p.listed_by and p.draws_listed for p in found.people)
+    again = calibrated.judge(s, t, c, raw, [], compare, settings)
+    assert again.calibration is not None and again.calibration.stability == stability
+
+
+def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
+    rng = np.random.default_rng(5)
+    training, control, synthetic = crowd(rng, 400), crowd(rng, 700, pull=0.7), crowd(rng, 300)
+    synthetic[:40] = training[:40] + rng.normal(size=(40, 64)) * 0.05
+    made = [embedded(unit(x), n) for x, n in ((synthetic, "s"), (training, "t"), (control, "c"))]
+    s, t, c = (replace(e, traits=rng.normal(size=(len(e), 5))) for e in made)
+    settings = replace(settings, match="on")
+    compare = Comparer(RunDirectory(settings.out, {}), settings, Silent())
+    found = calibrated.judge(s, t, c, compare.ranked("synthetic with training", s, t), [], compare, settings)
+    assert found.calibration is not None
+    likeness = found.calibration.likeness
+    assert likeness.shift is not None and likeness.shift_before is not None
+    assert abs(likeness.shift.value) <= abs(likeness.shift_before.value) + 0.02
+    (size,) = [c.figure.value for c in found.checks if c.name == "size of control"]
+    assert len(found.calibration.control) == size - likeness.control_left_out
+    assert len(found.calibration.training) == 400 - likeness.training_set_aside
+    assert len(found.people) == 400, "people who take no part are ranked"
+    assert sum(p.p is None for p in found.people) == likeness.training_set_aside
+    assert sum(p.person in {f"t{i}" for i in range(40)} for p in found.listed_people) >= 30
