@@ -1,6 +1,6 @@
-"""The table of docs/method.md from the lines of lfw_splits.py.
+"""The tables of docs/figures/lfw.md from the lines of lfw_splits.py.
 
-python benchmarks/summarise_lfw.py docs/figures/lfw_splits.csv
+python benchmarks/summarise_lfw.py docs/figures
 """
 
 from __future__ import annotations
@@ -11,32 +11,88 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
+LISTS = {"counted": "counting", "modelled": "the modelled tail", "either": "either", "identities": "identities"}
+Line = dict[str, str]
+
 
 def main() -> None:
-    rows = list(csv.DictReader(Path(sys.argv[1]).read_text().splitlines()))
-    rows.sort(key=lambda r: (int(r["planted"]), r["network"]))
-    print(
-        "| planted | network | splits | verdict `leak found` | largest global p | listed by counting: planted, others "
-        "| by the modelled tail: planted, others | TPR at 1% FPR: hub-corrected, raw cosine |"
+    folder = Path(sys.argv[1])
+    splits, changes = (
+        list(csv.DictReader((folder / name).read_text().splitlines())) for name in ("lfw_splits.csv", "lfw_changes.csv")
     )
-    print("|---|---|---|---|---|---|---|---|")
-    for (planted, network), group in groupby(rows, lambda r: (r["planted"], r["network"])):
-        splits = list(group)
+    print("# LFW split in two, with known leaks\n\nMade by `make bench-lfw` from lfw_splits.csv and lfw_changes.csv.\n")
+    summarise_splits(splits)
+    summarise_changes(changes)
 
-        def span(name: str, splits: list[dict[str, str]] = splits) -> str:
-            values = sorted(int(r[name]) for r in splits)
-            middle = f"{statistics.median(values):g}"
-            return middle if values[0] == values[-1] else f"{middle} ({values[0]} to {values[-1]})"
 
-        def mean(name: str, splits: list[dict[str, str]] = splits) -> str:
-            return f"{statistics.mean(float(r[name]) for r in splits):.3f}"
-
-        found = sum(r["verdict"] == "leak found" for r in splits)
-        print(
-            f"| {planted} | {network} | {len(splits)} | {found} | {max(float(r['global_p']) for r in splits):.2g} "
-            f"| {span('counted_true')}, {span('counted_false')} | {span('modelled_true')}, {span('modelled_false')} "
-            f"| {mean('tpr_at_fpr_0.01')}, {mean('cosine_tpr_at_fpr_0.01')} |"
+def summarise_splits(rows: list[Line]) -> None:
+    """Found and falsely found, over the splits."""
+    print("## Found and falsely found, by network and number of planted people\n")
+    print(
+        "False discovery proportion: mean over the splits with its standard error, at q .05; found: median and range.\n"
+    )
+    print(
+        "| network | planted | splits | `leak found` | median at least exposed | "
+        + " | ".join(f"{told}: found | false" for told in LISTS.values())
+        + " |"
+    )
+    print("|---|---|---|---|---|" + "---|---|" * len(LISTS))
+    rows.sort(key=lambda r: (r["network"], -int(r["planted"])))
+    for (network, planted), group in groupby(rows, lambda r: (r["network"], r["planted"])):
+        lines = list(group)
+        cells = [cell for name in LISTS for cell in (_span(lines, f"{name}_true"), _false(lines, name))]
+        leaks = sum(r["verdict"] == "leak found" for r in lines)
+        least = statistics.median(int(r["exposed_at_least"]) for r in lines)
+        print(f"| {network} | {planted} | {len(lines)} | {leaks} | {least:g} | " + " | ".join(cells) + " |")
+    print(
+        "\n| network | planted | AUC: hub-corrected, cosine | TPR at 1% FPR: hub-corrected, cosine |\n|---|---|---|---|"
+    )
+    for (network, planted), group in groupby(rows, lambda r: (r["network"], r["planted"])):
+        lines = list(group)
+        auc, tpr = (
+            ", ".join(f"{statistics.mean(float(r[name]) for r in lines):.3f}" for name in names)
+            for names in (("auc", "cosine_auc"), ("tpr_at_fpr_0.01", "cosine_tpr_at_fpr_0.01"))
         )
+        print(f"| {network} | {planted} | {auc} | {tpr} |")
+
+
+def _span(rows: list[Line], name: str) -> str:
+    values = sorted(int(r[name]) for r in rows)
+    middle = f"{statistics.median(values):g}"
+    return middle if values[0] == values[-1] else f"{middle} ({values[0]} to {values[-1]})"
+
+
+def _false(rows: list[Line], name: str) -> str:
+    parts = [int(r[f"{name}_false"]) / max(1, int(r[f"{name}_true"]) + int(r[f"{name}_false"])) for r in rows]
+    error = statistics.stdev(parts) / len(parts) ** 0.5 if len(parts) > 1 else 0.0
+    return f"{statistics.mean(parts):.3f} ({error:.3f})"
+
+
+def summarise_changes(rows: list[Line]) -> None:
+    """Each kind and strength: what was listed, what planted leaks foresaw, and the kind that was told."""
+    networks = list(dict.fromkeys(r["network"] for r in rows))
+    print("\n## By change: share of planted people listed, and foreseen by the audits' own planted leaks\n")
+    print("| change | " + " | ".join(f"{n}: listed | foreseen" for n in networks) + " |")
+    print("|---|" + "---|---|" * len(networks))
+    by_change: dict[tuple[str, str], dict[str, Line]] = {}
+    for r in rows:
+        by_change.setdefault((r["kind"], r["strength"]), {})[r["network"]] = r
+    for (kind, strength), of in by_change.items():
+        cells = [
+            c for n in networks for c in (_share(of[n], "listed", "planted"), _share(of[n], "foreseen", "foreseen_of"))
+        ]
+        print(f"| {kind}, {strength} | " + " | ".join(cells) + " |")
+    print("\n## By change: the kind that was told of those listed, all networks together\n")
+    print("| change | shipped copy | near copy | new picture |\n|---|---|---|---|")
+    for (kind, strength), of in by_change.items():
+        told = [sum(int(r[name]) for r in of.values()) for name in ("shipped_copy", "near_copy", "new_picture")]
+        if sum(told):
+            print(f"| {kind}, {strength} | " + " | ".join(map(str, told)) + " |")
+
+
+def _share(row: Line, part: str, whole: str) -> str:
+    n = int(row[whole])
+    return f"{int(row[part]) / n:.2f} ({n})" if n else ""
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 The model is a mean and the leading principal components of the pixels: an average over thousands of faces, from which
 people who do not exist are drawn. Folders are people; they say how much of each component is the person and how much
-the moment. Written to src/unveil/demo/face_model.npz.
+the moment. Only a random half of the people go into it, so that the other half can show whether its drawings expose
+anybody (benchmarks/own_medicine.py). Written to src/unveil/demo/face_model.npz.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from unveil.demo.faces import people_behind
 from unveil.images import decode_rgb, open_source
 
 SIZE = 96  # pixels a side
@@ -27,10 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path, help="aligned faces, one folder a person")
     source = open_source(parser.parse_args().faces)
+    taken = people_behind(record.person or record.id for record in source.records)
+    records = [record for record in source.records if (record.person or record.id) in taken]
     pixels = np.stack(
         [
             cv2.resize(decode_rgb(source.read(record)), (SIZE, SIZE), interpolation=cv2.INTER_AREA).ravel()
-            for record in source.records
+            for record in records
         ]
     ).astype(np.float32)
     mean = pixels.mean(0)
@@ -43,7 +47,7 @@ def main() -> None:
     weights = vectors * np.sqrt(len(pixels))
 
     people: dict[str, list[int]] = {}
-    for i, record in enumerate(source.records):
+    for i, record in enumerate(records):
         people.setdefault(record.person or record.id, []).append(i)
     within = [weights[rows].var(0, ddof=1) for rows in people.values() if len(rows) > 1]
     share_of_person = np.clip(1 - np.mean(within, axis=0), 0, 1)

@@ -1,0 +1,85 @@
+"""Our own medicine: are the demo's drawn faces free of the real people behind their face model?
+
+    python benchmarks/own_medicine.py --data ../shared/data
+
+The face model that ships with unveil was built from a random half of the people of an LFW collection
+(tools/build_face_model.py). Faces drawn from it are the synthetic set, that half is the training set, and the other
+half, whom the model never saw, the control set. Prints the verdict, what it rests on and the planted leaks it would
+have found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import unveil
+from unveil.demo.faces import face_model, people_behind
+from unveil.images import open_source
+
+DRAWN = 2000
+NETWORKS: dict[str, str | None] = {
+    "dlib_resnet_v1": None,
+    "mobilefacenet": "models/mobilefacenet/mobilefacenet_foamliu.onnx",
+    "w600k_mbf": "models/w600k_mbf/w600k_mbf_dequant_fp32.onnx",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
+    args = parser.parse_args()
+    source = open_source(args.data / "lfw/lfw_aligned112.zip")
+    behind = people_behind(record.person or record.id for record in source.records)
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work)
+        for record in source.records:
+            file = folder / ("training" if (record.person or record.id) in behind else "control") / record.id
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(source.read(record))
+        model, rng = face_model(), np.random.default_rng(2026)
+        (folder / "drawn").mkdir()
+        for i, picture in enumerate(model.draw(model.pictures(DRAWN, rng))):
+            Image.fromarray(picture).save(folder / "drawn" / f"{i:05d}.png")
+        for name in args.networks:
+            weights = NETWORKS[name]
+            result = unveil.audit(
+                *(folder / "drawn", folder / "training", folder / "control"),
+                out=folder / f"run-{name}",
+                model=None if weights is None else args.data / weights,
+            )
+            tell(name, result)
+
+
+def tell(name: str, result: unveil.AuditResult) -> None:
+    calibration = result.calibration
+    if calibration is None:
+        raise SystemExit("the audit was not calibrated")
+    corrected = calibration.membership[0]
+    tpr = corrected.tpr_at_fpr["0.01"]
+    print(f"## {name}: {result.verdict}\n\n{result.headline}\n")
+    print(
+        f"- {len(calibration.training)} people behind the model, {len(calibration.control)} control people, "
+        f"{DRAWN} drawn; global p {calibration.decision.global_test.p_value:.2g}, listed {len(result.listed_people)}"
+    )
+    print(
+        f"- AUC {corrected.auc.value:.3f} ({corrected.auc.low:.3f} to {corrected.auc.high:.3f}), TPR at 1% FPR "
+        f"{tpr.value:.3f} ({tpr.low:.3f} to {tpr.high:.3f})"
+    )
+    for check in result.hygiene:
+        if check.status != "pass":
+            print(f"- {check.status}: {check.message}")
+    if result.power is not None:
+        for kind in dict.fromkeys(r.kind for r in result.power.recalls):
+            steps = (r for r in result.power.recalls if r.kind == kind)
+            print(f"- {kind}: " + ", ".join(f"{r.strength} {r.alone.value:.0%}" for r in steps))
+    print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
