@@ -41,6 +41,7 @@ simulations: $(READY)
 bench-lfw: $(READY)
 	$(BIN)/python benchmarks/lfw_splits.py --data $(DATA) --splits 20 --out docs/figures
 	$(BIN)/python benchmarks/summarise_lfw.py docs/figures > docs/figures/lfw.md
+	$(BIN)/python benchmarks/kinds.py --data $(DATA) > docs/figures/kinds.md
 	$(BIN)/python benchmarks/own_medicine.py --data $(DATA) > docs/figures/own_medicine.md
 
 # Minutes to an hour: beside its peers, in an environment of their own.

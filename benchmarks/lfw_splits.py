@@ -5,9 +5,8 @@
 StyleGAN2 was trained on FFHQ, so its faces leak nobody in LFW. In each split changed copies of 5% of the training
 people are mixed in, every kind and strength that an audit plants itself (src/unveil/planted/changes.py) in turn, and
 once none and once three. Written are lfw_splits.csv, a line a split, network and number of planted people, and
-lfw_changes.csv, a line a network, kind and strength: how many of the planted people were listed, how many the audits'
-own planted leaks said would be, and what kind of leak they were told to be. Pictures are embedded once; the splits are
-made of vectors.
+lfw_changes.csv, a line a network, kind and strength: how many of the planted people were listed, and how many the
+audits' own planted leaks said would be. Pictures are embedded once; the splits are made of vectors.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ from unveil.stats.hubs import person_codes
 from unveil.steps import calibrated
 from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings
-from unveil.steps.kinds import tell_kinds
 from unveil.steps.networks import Networks
 from unveil.steps.pictures import Pictures
 from unveil.steps.power import measure_power
@@ -56,10 +54,8 @@ SPLIT_COLUMNS = [
     *(f"{name}_{side}" for name in LISTS for side in ("true", "false")),
     *("auc", "tpr_at_fpr_0.01", "cosine_auc", "cosine_tpr_at_fpr_0.01", "seconds"),
 ]
-CHANGE_COLUMNS = [
-    *("network", "kind", "strength", "planted", "listed", "foreseen", "foreseen_of"),
-    *("shipped_copy", "near_copy", "new_picture"),
-]
+NEW_PICTURE = ("new picture", "another photograph")
+CHANGE_COLUMNS = ["network", "kind", "strength", "planted", "listed", "foreseen", "foreseen_of"]
 
 
 class Memory(Source):
@@ -151,7 +147,6 @@ class Bench:
         self.n_training = len(self.names) // 2
         self.planted: Counter[int] = Counter()
         self.listed: Counter[int] = Counter()
-        self.told: dict[int, Counter[str]] = defaultdict(Counter)
         self.foreseen: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
         self.partners = [template_face(decode_rgb(self.faces.read(r)), aligned=False) for r in self.faces.records[:100]]
 
@@ -180,7 +175,6 @@ class Bench:
         if n_planted > 3:
             pictures: dict[Role, Pictures] = {
                 "synthetic": Pictures(source, synthetic, self.alignment),
-                "training": Pictures(self.lfw, training, self.alignment),
                 "control": Pictures(self.lfw, control, self.alignment),
             }
             self._tally(found, pictures, how, settings)
@@ -224,16 +218,12 @@ class Bench:
         return Joined(self.faces, memory), joined(self.synthetic, planted.embedded)
 
     def _tally(self, found: Findings, pictures: dict[Role, Pictures], how: dict[int, int], settings: Settings) -> None:
-        """What became of each planted change, what the audit foresaw of it, and the kind that was told."""
+        """What became of each planted change, and what the audit foresaw of it."""
         listed = {p.person for p in found.listed_people}
-        kinds = tell_kinds(found.listed_people, pictures["synthetic"], pictures["training"], settings, Silent())
-        kind_of = {p.person: p.kind.kind for p in kinds.mark(found.people) if p.kind is not None}
         for person, k in how.items():
             name = self.names[person]
             self.planted[k] += 1
             self.listed[k] += name in listed
-            if name in kind_of and name in listed:
-                self.told[k][kind_of[name]] += 1
         power = measure_power(found, pictures, self.networks.embedder(self.run_directory), settings)
         for recall in power.recalls if power is not None else ():
             counts = self.foreseen[recall.kind, recall.strength]
@@ -242,17 +232,11 @@ class Bench:
 
     def changes(self) -> list[list[object]]:
         """The lines of lfw_changes.csv."""
-        rows: list[list[object]] = []
-        for k, one in enumerate(CHANGES):
-            kinds = self.told[k]
-            rows.append(
-                [
-                    *(one.kind, one.told, self.planted[k], self.listed[k], *self.foreseen[one.kind, one.told]),
-                    *(kinds[kind] for kind in ("shipped copy", "near copy", "new picture")),
-                ]
-            )
-        again = self.foreseen["new picture", "another photograph"]
-        rows.append(["new picture", "another photograph", 0, 0, *again, 0, 0, 0])
+        rows: list[list[object]] = [
+            [one.kind, one.told, self.planted[k], self.listed[k], *self.foreseen[one.kind, one.told]]
+            for k, one in enumerate(CHANGES)
+        ]
+        rows.append([*NEW_PICTURE, 0, 0, *self.foreseen[NEW_PICTURE]])
         return rows
 
 

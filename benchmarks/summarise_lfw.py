@@ -69,7 +69,7 @@ def _false(rows: list[Line], name: str) -> str:
 
 
 def summarise_changes(rows: list[Line]) -> None:
-    """Each kind and strength: what was listed, what planted leaks foresaw, and the kind that was told."""
+    """Each kind and strength: what was listed, and what planted leaks foresaw."""
     networks = list(dict.fromkeys(r["network"] for r in rows))
     print("\n## By change: share of planted people listed, and foreseen by the audits' own planted leaks\n")
     print("| change | " + " | ".join(f"{n}: listed | foreseen" for n in networks) + " |")
@@ -82,12 +82,6 @@ def summarise_changes(rows: list[Line]) -> None:
             c for n in networks for c in (_share(of[n], "listed", "planted"), _share(of[n], "foreseen", "foreseen_of"))
         ]
         print(f"| {kind}, {strength} | " + " | ".join(cells) + " |")
-    print("\n## By change: the kind that was told of those listed, all networks together\n")
-    print("| change | shipped copy | near copy | new picture |\n|---|---|---|---|")
-    for (kind, strength), of in by_change.items():
-        told = [sum(int(r[name]) for r in of.values()) for name in ("shipped_copy", "near_copy", "new_picture")]
-        if sum(told):
-            print(f"| {kind}, {strength} | " + " | ".join(map(str, told)) + " |")
 
 
 def _share(row: Line, part: str, whole: str) -> str:

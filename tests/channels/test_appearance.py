@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from tests.builders import drawn_faces, write
-from unveil.channels import FaceChannel, traits_of
+from unveil.channels import FaceChannel, realigned_face, traits_of
 from unveil.channels.appearance import Look, bits_apart, correlation, detail, look
 from unveil.channels.copies import CopyNetwork
 from unveil.errors import ModelError
@@ -19,7 +19,7 @@ FACES = [np.array(Image.fromarray(f).resize((112, 112))) for f in drawn_faces(8,
 
 
 def seen(picture: np.ndarray) -> Look:
-    return look(picture, picture)
+    return look(picture, [picture])
 
 
 def test_a_picture_is_like_itself_mirrored_and_shifted() -> None:
@@ -38,12 +38,13 @@ def test_a_picture_is_like_itself_mirrored_and_shifted() -> None:
 
 def test_correlation_equals_a_slow_reference() -> None:
     a, b = seen(FACES[1]), seen(FACES[2])
+    (first,), (second,) = a.faces, b.faces
     slow = -1.0
-    for other in (b.coarse, b.coarse[:, ::-1]):
+    for other in (second.coarse, second.coarse[:, ::-1]):
         inner = other[3:-3, 3:-3]
         for y in range(7):
             for x in range(7):
-                window = a.coarse[y : y + 42, x : x + 42]
+                window = first.coarse[y : y + 42, x : x + 42]
                 slow = max(slow, float(np.corrcoef(window.ravel(), inner.ravel())[0, 1]))
     assert correlation(a, b) == pytest.approx(slow, abs=1e-4)
 
@@ -53,10 +54,23 @@ def test_pictures_without_structure_are_like_nothing() -> None:
     assert correlation(flat, seen(FACES[0])) == 0 == detail(flat, flat)
 
 
+def test_the_most_alike_of_several_faces_counts() -> None:
+    a, b = look(FACES[0], [FACES[1], FACES[2]]), look(FACES[3], [FACES[4], FACES[2]])
+    assert correlation(a, b) == pytest.approx(1) and bits_apart(a, b) == 0
+
+
+def test_a_turned_crop_is_brought_back() -> None:
+    face = FACES[0]
+    turned = np.array(Image.fromarray(face).rotate(15, Image.Resampling.BILINEAR))
+    before = correlation(seen(face), seen(turned))
+    after = correlation(seen(realigned_face(face)), seen(realigned_face(turned)))
+    assert after > 0.9 and after > before + 0.05
+
+
 def test_whole_pictures_are_compared_where_faces_lie_elsewhere() -> None:
     """The same picture whose face was found in another place is still the same picture."""
     photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
-    assert bits_apart(look(photograph, FACES[3]), look(photograph, FACES[4])) == 0
+    assert bits_apart(look(photograph, [FACES[3]]), look(photograph, [FACES[4]])) == 0
 
 
 def test_traits_by_hand() -> None:

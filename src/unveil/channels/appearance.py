@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ import numpy.typing as npt
 from unveil.channels.base import Picture
 
 Grey = npt.NDArray[np.float32]
+Hashes = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 # The coarse comparison, and by how many of its pixels one face may be shifted against the other.
 COARSE, SHIFT = 48, 3
@@ -21,45 +24,50 @@ FLAT = 1e-3
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is compared of one picture: its aligned face, coarse and fine, and perceptual hashes, mirrored second."""
+class FaceLook:
+    """What is compared of one aligned face: coarse, fine, and its perceptual hashes, the mirrored one second."""
 
     coarse: Grey
     fine: Grey
-    hashes: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]  # of the aligned face
-    whole_hashes: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]  # of the picture
+    hashes: Hashes
 
 
-def look(picture: Picture, face: Picture) -> Look:
-    """The look of a picture (H, W, 3) whose face, aligned to the ArcFace template, is ``face`` (112, 112, 3)."""
+@dataclass(frozen=True)
+class Look:
+    """What is compared of one picture: its aligned face, in one way or several, and the hashes of the whole."""
+
+    faces: tuple[FaceLook, ...]
+    whole: Hashes
+
+
+def look(picture: Picture, faces: Sequence[Picture]) -> Look:
+    """The look of a picture (H, W, 3) whose face, aligned to the template, is each of ``faces`` (112, 112, 3)."""
+    return Look(tuple(_face_look(face) for face in faces), _hashes(picture))
+
+
+def _face_look(face: Picture) -> FaceLook:
     grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return Look(
+    return FaceLook(
         coarse=np.asarray(cv2.resize(grey, (COARSE, COARSE), interpolation=cv2.INTER_AREA), np.float32),
         fine=np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), FINE_BLUR), np.float32),
         hashes=_hashes(face),
-        whole_hashes=_hashes(picture),
     )
 
 
 def correlation(a: Look, b: Look) -> float:
     """The highest normalised correlation of the coarse faces over small shifts and mirroring."""
-    return _best_correlation(a.coarse, b.coarse, SHIFT)
+    return max(_best_correlation(x.coarse, y.coarse, SHIFT) for x, y in product(a.faces, b.faces))
 
 
 def detail(a: Look, b: Look) -> float:
     """The same of their fine structure."""
-    return _best_correlation(a.fine, b.fine, FINE_SHIFT)
+    return max(_best_correlation(x.fine, y.fine, FINE_SHIFT) for x, y in product(a.faces, b.faces))
 
 
 def bits_apart(a: Look, b: Look) -> float:
     """By how many of 256 bits the perceptual hashes differ, of the faces or of the pictures, mirrored or not."""
-    return float(
-        min(
-            int((mine != theirs).sum())
-            for own, other in ((a.hashes, b.hashes), (a.whole_hashes, b.whole_hashes))
-            for mine, theirs in ((own[0], other[0]), (own[0], other[1]))
-        )
-    )
+    pairs = [(a.whole, b.whole), *((x.hashes, y.hashes) for x, y in product(a.faces, b.faces))]
+    return float(min(int((own[0] != other).sum()) for own, others in pairs for other in others))
 
 
 def _best_correlation(a: Grey, b: Grey, shift: int) -> float:
@@ -73,7 +81,7 @@ def _best_correlation(a: Grey, b: Grey, shift: int) -> float:
     return min(1.0, best)
 
 
-def _hashes(picture: Picture) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _hashes(picture: Picture) -> Hashes:
     import imagehash
     from PIL import Image
 

@@ -59,6 +59,13 @@ def template_face(picture: Picture, aligned: bool, margin: int = 0) -> Picture:
     return warp(picture, similarity(landmarks, DLIB_IN_TEMPLATE + margin), TEMPLATE_SIZE + 2 * margin)
 
 
+def realigned_face(crop: Picture) -> Picture:
+    """An aligned crop (S, S, 3) brought to the ArcFace template once more, by landmarks found anew in it: undoes a
+    small rotation, shift or zoom."""
+    crop = resize(crop, TEMPLATE_SIZE)
+    return warp(crop, similarity(face_in_crop(crop).landmarks, DLIB_IN_TEMPLATE), TEMPLATE_SIZE)
+
+
 def require_face(picture: Picture) -> Face:
     """The face that a picture is of; PictureError when none is found."""
     face = find_face(picture)

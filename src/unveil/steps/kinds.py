@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from unveil.channels import template_face
+from unveil.channels import realigned_face, template_face
 from unveil.channels.appearance import Look, bits_apart, correlation, detail, look
 from unveil.channels.copies import CopyNetwork
 from unveil.config import Settings
@@ -108,9 +109,15 @@ def _see(pictures: Pictures, id: str, network: CopyNetwork | None) -> _Seen:
     return _Seen(
         hashlib.sha256(data).hexdigest(),
         hashlib.sha256(f"{picture.shape}".encode() + picture.tobytes()).hexdigest(),
-        look(picture, template_face(picture, aligned)),
+        look(picture, _faces(picture, aligned)),
         None if network is None else network.embed([picture, np.ascontiguousarray(picture[:, ::-1])]),
     )
+
+
+def _faces(picture: npt.NDArray[np.uint8], aligned: bool) -> list[npt.NDArray[np.uint8]]:
+    """The face as it lies in a crop, and as its landmarks would have it: a turned or cut copy is still a copy."""
+    face = template_face(picture, aligned)
+    return [face, realigned_face(face)] if aligned else [face]
 
 
 def _likeness(a: _Seen, b: _Seen) -> Likeness:

@@ -1,0 +1,84 @@
+"""Which kind of leak a changed picture is told to be, on real faces.
+
+    python benchmarks/kinds.py --data ../shared/data > docs/figures/kinds.md
+
+One picture each of 300 people of LFW, changed in every way of src/unveil/planted/changes.py, against the original; two
+different pictures of one person; pictures of two people. Lines are calibrated on pairs of other people.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from unveil.channels.alignment import Alignment
+from unveil.config import settings_from
+from unveil.images import Source, decode_rgb, open_source
+from unveil.planted import CHANGES, Plant, PlantedSource
+from unveil.progress import Silent
+from unveil.result import PairFinding
+from unveil.steps.kinds import tell_kinds
+from unveil.steps.pictures import Pictures
+from unveil.types import Embedded, ImageRecord
+
+PEOPLE = 300
+KINDS = ("shipped copy", "near copy", "new picture")
+
+
+def embedded(records: list[ImageRecord]) -> Embedded:
+    """The records as if embedded: kinds need no vectors."""
+    ids, people = tuple(r.id for r in records), tuple(r.person for r in records)
+    return Embedded(ids, people, ids, np.zeros((len(ids), 1), np.float32), "none")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    source = open_source(parser.parse_args().data / "lfw/lfw_aligned112.zip")
+    by_person: dict[str, list[ImageRecord]] = {}
+    for record in source.records:
+        by_person.setdefault(str(record.person), []).append(record)
+    several = [p for p in by_person if len(by_person[p]) > 1]
+    people = [str(p) for p in np.random.default_rng(0).permutation(several)]
+    tested, others = people[:PEOPLE], people[PEOPLE:]
+    faces = [decode_rgb(source.read(by_person[p][0])) for p in tested]
+    plants = [Plant(p, face, 0, faces[i - 1]) for i, (p, face) in enumerate(zip(tested, faces, strict=True))]
+    planted = PlantedSource(plants, CHANGES, [0])
+
+    aligned = Alignment(None, "crops")
+    calibrating = [r for p in others for r in by_person[p]]
+    # Lines come from the people who are not tested, pairs from those who are.
+    training = Pictures(source, embedded(calibrating), aligned)
+
+    def told(pairs: list[tuple[str, str]], first: Source) -> Counter[str]:
+        findings = [PairFinding(i, a, b, "", 0.0, 0.0) for i, (a, b) in enumerate(pairs)]
+        kinds = tell_kinds(findings, Pictures(first, embedded(first.records), aligned), training, settings, Silent())
+        if not told_lines:
+            told_lines.append(f"{kinds.lines}")
+        return Counter(k.kind for k in kinds.of.values())
+
+    told_lines: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        names = ("synthetic", "training", "out")
+        settings = settings_from({name: Path(folder) / name for name in names})
+        rows: dict[str, Counter[str]] = {}
+        for k, how in enumerate(CHANGES):
+            pairs = [(f"{i:06d}/{k:03d}", by_person[p][0].id) for i, p in enumerate(tested)]
+            rows[f"{how.kind}, {how.told}"] = told(pairs, planted)
+        first, second = ([by_person[p][n].id for p in tested] for n in (0, 1))
+        rows["another picture of the person"] = told(list(zip(first, second, strict=True)), source)
+        rows["a picture of another person"] = told(list(zip(first, second[1:] + second[:1], strict=True)), source)
+    print(f"# Kinds of leak on LFW\n\nMade by `benchmarks/kinds.py`: {PEOPLE} people; the share told as each kind.\n")
+    print(f"Lines: {told_lines[0]}\n")
+    print("| pair | " + " | ".join(KINDS) + " |\n|---|" + "---|" * len(KINDS))
+    for name, counts in rows.items():
+        n = sum(counts.values())
+        print(f"| {name} | " + " | ".join(f"{counts[kind] / n:.2f}" for kind in KINDS) + " |")
+
+
+if __name__ == "__main__":
+    main()
