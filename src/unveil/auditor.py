@@ -5,6 +5,7 @@ Read `run_audit` from top to bottom; each line names the room that does the work
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -138,6 +139,11 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource]) -> dict[str,
                 "aligned_because": s.alignment.why,
             }
             for role, s in sets.items()
+        },
+        "files": {
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name, path in (("strata", settings.strata), ("copy_model", settings.copy_model))
+            if path is not None
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},

@@ -60,14 +60,14 @@ class PersonFinding:
     person: str
     score: float
     cosine: float
-    p: float | None
-    q: float | None
-    p_modelled: float | None
-    q_modelled: float | None
     synthetic_id: str
     training_id: str
     n_images: int
-    listed_by: tuple[Basis, ...]
+    p: float | None = None
+    q: float | None = None
+    p_modelled: float | None = None
+    q_modelled: float | None = None
+    listed_by: tuple[Basis, ...] = ()
     p_cosine: float | None = None
     q_cosine: float | None = None
     draws_listed: int | None = None  # in how many of the repeated draws this person is listed

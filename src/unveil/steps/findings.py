@@ -10,7 +10,7 @@ from unveil.stats.verdict import Basis, Verdict
 from unveil.steps.likeness import Draw
 from unveil.steps.prepare import Cohort
 from unveil.steps.sides import Side
-from unveil.types import Matches
+from unveil.types import Embedded, Exposure, Matches
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,16 @@ class Findings:
             people=tuple(replace(person, listed_by=()) for person in self.people),
             identities=tuple(replace(identity, listed=False) for identity in self.identities),
         )
+
+
+def best_pair(exposed: Exposure, i: int, synthetic: Embedded, training: Embedded) -> PersonFinding:
+    """The i-th person's best pair, not judged."""
+    query, row = exposed.best_pair[i]
+    return PersonFinding(
+        person=exposed.people[i],
+        score=float(exposed.score[i]),
+        cosine=float(exposed.cosine[i]),
+        synthetic_id=synthetic.ids[query],
+        training_id=training.ids[row],
+        n_images=int(exposed.n_images[i]),
+    )

@@ -14,6 +14,7 @@ from unveil.stats.conformal import conformal_p
 from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.people import PeopleDecision, decide_people
 from unveil.stats.verdict import Basis
+from unveil.steps.findings import best_pair
 from unveil.steps.fuse import part_cosines
 from unveil.steps.likeness import Draw, Matching
 from unveil.steps.sides import Side
@@ -79,21 +80,7 @@ class Judge:
         return tuple(sorted(people, key=lambda p: -p.score))
 
     def _finding(self, exposed: Exposure, i: int) -> PersonFinding:
-        """A person's best pair, not judged."""
-        query, row = exposed.best_pair[i]
-        return PersonFinding(
-            person=exposed.people[i],
-            score=float(exposed.score[i]),
-            cosine=float(exposed.cosine[i]),
-            p=None,
-            q=None,
-            p_modelled=None,
-            q_modelled=None,
-            synthetic_id=self._synthetic.ids[query],
-            training_id=self._training.pictures.ids[row],
-            n_images=int(exposed.n_images[i]),
-            listed_by=(),
-        )
+        return best_pair(exposed, i, self._synthetic, self._training.pictures)
 
     def _networks(self, real: Exposure, null: Exposure) -> list[list[NetworkView]]:
         """Of each of several networks, its own view of each training person's best pair."""

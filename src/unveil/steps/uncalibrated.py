@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from unveil.stats.hygiene import Check
 from unveil.stats.search import expected_above, fpir_threshold
 from unveil.stats.verdict import uncalibrated_verdict
 from unveil.steps.comparer import Comparer
-from unveil.steps.findings import Findings
+from unveil.steps.findings import Findings, best_pair
 from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, one_picture_each, split_off_cohort
 from unveil.types import Embedded, Floats, Matches
 
@@ -70,19 +71,7 @@ def candidates(
     exposed = exposures(training.people_or_ids, matches.best_query, matches.best_query_score, matches.best_query_cosine)
     above = exposed.score > (np.inf if line is None else line.score)
     people = tuple(
-        PersonFinding(
-            person=exposed.people[i],
-            score=float(exposed.score[i]),
-            cosine=float(exposed.cosine[i]),
-            p=None,
-            q=None,
-            p_modelled=None,
-            q_modelled=None,
-            synthetic_id=synthetic.ids[exposed.best_pair[i, 0]],
-            training_id=training.ids[exposed.best_pair[i, 1]],
-            n_images=int(exposed.n_images[i]),
-            listed_by=("leave-person-out line",) if above[i] else (),
-        )
+        replace(best_pair(exposed, i, synthetic, training), listed_by=("leave-person-out line",) if above[i] else ())
         for i in np.lexsort((np.arange(len(exposed)), -exposed.score))
     )
     names, codes = person_codes(synthetic.people_or_ids)
