@@ -118,7 +118,7 @@ def load_weights(path: Path | None) -> tuple[ModelSpec, bytes]:
             raise ModelError(f"the default weights in face_recognition_models changed (sha256 {digest}); reinstall it")
         return spec, dlib_onnx.convert(raw)
     if not path.is_file():
-        raise ModelError(f"--model {path}: no such file; give a face recognition network in ONNX form")
+        raise ModelError(f"{path}: no such file; a network in ONNX form was expected (--model, --copy-model)")
     raw = path.read_bytes()
     digest = hashlib.sha256(raw).hexdigest()
     known = table().get(digest)

@@ -69,7 +69,8 @@ def judge(
     judge = Judge(synthetic, on_synthetic, training_side, control_side, settings, compare.engine)
     corrected_by, cosine_by = judge.by_score(draw), judge.by_score(draw, raw=True)
     people = judge.people(corrected_by, cosine_by)
-    identities, competition = judge.identities(draw)
+    competition, wins = judge.compete(draw)
+    identities = judge.identities(competition, wins)
     verdict, rests_on = calibrated_verdict(
         checks,
         corrected_by.decision.global_test.p_value,
@@ -96,7 +97,7 @@ def judge(
         likeness=likeness,
         strata=_strata(matching, draw, likeness.strata, people),
         stability=stability,
-        accidental=_accidental(raw, training, control_side, settings.random("accidental")),
+        accidental=_accidental(training_side, control_side, settings.random("accidental")),
     )
     return Findings(
         verdict,
@@ -149,7 +150,7 @@ def _strata(
     for side, rows, strata in zip(
         (matching.training, matching.control), (draw.training, draw.control), matching.strata, strict=True
     ):
-        everybody, codes = person_codes(side.people_or_ids)
+        everybody, codes = side.people
         present = np.unique(codes[rows])
         taking_part.append((np.array(everybody, object)[present], strata[present]))
     (people_t, strata_t), (_, strata_c) = taking_part
@@ -160,11 +161,9 @@ def _strata(
     return tuple(found)
 
 
-def _accidental(
-    raw: Matches, training: Embedded, control: Side, rng: np.random.Generator
-) -> tuple[AccidentalMatches, ...]:
+def _accidental(training: Side, control: Side, rng: np.random.Generator) -> tuple[AccidentalMatches, ...]:
     """Matches by raw cosine above the lines that the closest pairs of control people set."""
-    people_t, people_c = (person_codes(side.people_or_ids)[1] for side in (training, control.pictures))
+    raw, people_t, people_c = training.raw, training.people[1], control.people[1]
     return accidental_matches(
         control.raw.top_pairs_cosine[:PAIRS_KEPT],
         people_c[control.raw.top_pairs[:, 1]],

@@ -9,7 +9,7 @@ import numpy as np
 from unveil.compare import Engine, best_among
 from unveil.config import Settings
 from unveil.result import IdentityFinding, NetworkView, PersonFinding, Stability
-from unveil.stats.competition import Competition, compete
+from unveil.stats.competition import Competition, Mask, compete
 from unveil.stats.conformal import conformal_p
 from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.people import PeopleDecision, decide_people
@@ -18,7 +18,7 @@ from unveil.steps.findings import best_pair
 from unveil.steps.fuse import part_cosines
 from unveil.steps.likeness import Draw, Matching
 from unveil.steps.sides import Side
-from unveil.types import Embedded, Exposure, Floats
+from unveil.types import Embedded, Exposure, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,18 @@ class ByScore:
     training: Exposure
     control: Exposure
     decision: PeopleDecision
+
+
+@dataclass(frozen=True)
+class Wins:
+    """Of each synthetic identity (I,) its best match: the synthetic row, the score, whether a training person won it,
+    the winner's code on their side, and the training row that came closest."""
+
+    query: Ints
+    score: Floats
+    by_training: Mask
+    winner: Ints
+    row: Ints
 
 
 class Judge:
@@ -45,6 +57,7 @@ class Judge:
         self._synthetic, self._synthetic_correction = synthetic, synthetic_correction
         self._training, self._control = training, control
         self._settings, self._engine = settings, engine
+        self._names, self._codes = person_codes(synthetic.people_or_ids)
 
     def by_score(self, draw: Draw, *, raw: bool = False) -> ByScore:
         """Exposure of the people who take part, and what it says."""
@@ -96,42 +109,43 @@ class Judge:
             for k, part in enumerate(self._synthetic.parts)
         ]
 
-    def identities(self, draw: Draw) -> tuple[tuple[IdentityFinding, ...], Competition]:
+    def compete(self, draw: Draw) -> tuple[Competition, Wins]:
         """Each synthetic identity takes its best match over training people and decoys; decoys win ties."""
-        synthetic = self._synthetic
-        names, codes = person_codes(synthetic.people_or_ids)
         (rows_t, score_t), (rows_c, score_c) = (
             best_among(
-                *(side.corrected, synthetic.vectors, side.pictures.vectors, rows),
+                *(side.corrected, self._synthetic.vectors, side.pictures.vectors, rows),
                 *(self._synthetic_correction, side.correction, self._engine),
             )
             for side, rows in ((self._training, draw.training), (self._control, draw.control))
         )
         won = score_t > score_c
         score = np.where(won, score_t, score_c)
-        best = best_of_each(codes, score, before=won.astype(np.float64))
-        person_t, person_c = (person_codes(side.pictures.people_or_ids)[1] for side in (self._training, self._control))
+        best = best_of_each(self._codes, score, before=won.astype(np.float64))
+        person_t, person_c = self._training.people[1], self._control.people[1]
         winner = np.where(won[best], person_t[rows_t[best]], person_c[rows_c[best]])
         n_t, n_c = len(np.unique(person_t[draw.training])), len(np.unique(person_c[draw.control]))
         competition = compete(score[best], won[best], winner, n_t / n_c, self._settings.q)
+        return competition, Wins(best, score[best], won[best], winner, rows_t[best])
+
+    def identities(self, competition: Competition, wins: Wins) -> tuple[IdentityFinding, ...]:
+        """Every synthetic identity, the surest first."""
         listed = competition.listed(self._settings.q)
         # Training people whose closest identity is known, for those that are closest to the same person.
-        closest = {int(winner[i]): names[i] for i in np.flatnonzero(competition.first)}
-        n_images = np.bincount(codes)
-        findings = tuple(
+        closest = {int(wins.winner[i]): self._names[i] for i in np.flatnonzero(competition.first)}
+        n_images = np.bincount(self._codes)
+        return tuple(
             IdentityFinding(
-                identity=names[i],
-                score=float(score[best[i]]),
+                identity=self._names[i],
+                score=float(wins.score[i]),
                 q=float(competition.q[i]),
                 n_images=int(n_images[i]),
-                synthetic_id=synthetic.ids[best[i]],
-                training_id=self._training.pictures.ids[rows_t[best[i]]] if won[best[i]] else None,
+                synthetic_id=self._synthetic.ids[wins.query[i]],
+                training_id=self._training.pictures.ids[wins.row[i]] if wins.by_training[i] else None,
                 listed=bool(listed[i]),
-                follows=closest[int(winner[i])] if won[best[i]] and not competition.first[i] else None,
+                follows=closest[int(wins.winner[i])] if wins.by_training[i] and not competition.first[i] else None,
             )
-            for i in np.lexsort((-score[best], competition.q))
+            for i in np.lexsort((-wins.score, competition.q))
         )
-        return findings, competition
 
     def repeat(self, matching: Matching, draw: Draw) -> tuple[Stability, dict[str, int]]:
         """The same judgement over other draws of pictures and people, and how often each person is listed."""
@@ -146,9 +160,9 @@ class Judge:
             for i in np.flatnonzero(listed):
                 person = judged.training.people[i]
                 listed_in[person] = listed_in.get(person, 0) + 1
-            identities, _ = self.identities(this)
+            competition, _ = self.compete(this)
             n_people.append(int(listed.sum()))
-            n_identities.append(sum(i.listed for i in identities))
+            n_identities.append(int(competition.listed(settings.q).sum()))
             by_all = judged.decision.global_test.p_value <= settings.global_level
             n_found += bool(n_people[-1] or n_identities[-1] or by_all)
         return Stability(draws, tuple(n_people), tuple(n_identities), n_found), listed_in

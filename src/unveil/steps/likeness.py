@@ -13,11 +13,10 @@ from unveil.images import read_labels
 from unveil.result import Likeness
 from unveil.stats.estimates import standardised_difference
 from unveil.stats.exposure import draw_pictures, matched_counts
-from unveil.stats.hubs import person_codes
 from unveil.stats.hygiene import FEWEST_CONTROL_PEOPLE, SHIFT_WARN
 from unveil.stats.likeness import Mask, Prognosis, blind_area, foretell, foretold_shift, match_people
 from unveil.steps.sides import Side
-from unveil.types import Embedded, Floats, Ints
+from unveil.types import Floats, Ints
 
 # Directions of the network's space that stand for who a person looks like.
 DIRECTIONS = 64
@@ -41,8 +40,8 @@ class Matching:
     Everything is by person, in the order in which the people first appear.
     """
 
-    training: Embedded
-    control: Embedded
+    training: Side
+    control: Side
     prognosis: Prognosis | None
     strata: tuple[Ints, Ints]
     by_prognosis: bool
@@ -66,7 +65,7 @@ class Matching:
     def draw(self, rng: np.random.Generator, keep: tuple[Mask, Mask] | None = None) -> Draw:
         """Pictures of people who take part: the same distribution of pictures a person on both sides."""
         keep_t, keep_c = self.people(rng) if keep is None else keep
-        codes_t, codes_c = (person_codes(side.people_or_ids)[1] for side in (self.training, self.control))
+        codes_t, codes_c = self.training.people[1], self.control.people[1]
         counts_t, counts_c = np.bincount(codes_t), np.bincount(codes_c)
         some_t, some_c = matched_counts(counts_t[keep_t], counts_c[keep_c], rng)
         counts_t, counts_c = np.zeros_like(counts_t), np.zeros_like(counts_c)
@@ -75,9 +74,8 @@ class Matching:
 
     def nothing_is_drawn(self, draw: Draw) -> bool:
         """Whether every draw would be this one."""
-        return not self.chooses_people and len(draw.training) + len(draw.control) == len(self.training) + len(
-            self.control
-        )
+        everything = len(self.training.pictures) + len(self.control.pictures)
+        return not self.chooses_people and len(draw.training) + len(draw.control) == everything
 
 
 def match(
@@ -89,8 +87,8 @@ def match(
     fails, and there is no verdict.
     """
     labels = strata_labels(settings)
-    strata, names = _strata(training.pictures, control.pictures, labels)
-    plain = Matching(training.pictures, control.pictures, None, strata, by_prognosis=False, by_strata=False)
+    strata, names = _strata(training, control, labels)
+    plain = Matching(training, control, None, strata, by_prognosis=False, by_strata=False)
     draw = plain.draw(rng)
     everybody = control.exposure(draw.control).score
     if len(everybody) < FEWEST_CONTROL_PEOPLE or training.pictures.traits is None:
@@ -102,7 +100,7 @@ def match(
     before = foretold_shift(prognosis, everybody)
     beyond_chance = abs(before.value) >= SHIFT_WARN and before.low * before.high > 0
     matching = Matching(
-        *(training.pictures, control.pictures, prognosis, strata),
+        *(training, control, prognosis, strata),
         by_prognosis=settings.match == "on" or (settings.match == "auto" and beyond_chance),
         by_strata=len(names) > 1,
     )
@@ -139,9 +137,9 @@ def strata_labels(settings: Settings) -> dict[str, str]:
     return {} if settings.strata is None else read_labels(settings.strata)
 
 
-def _strata(training: Embedded, control: Embedded, labels: dict[str, str]) -> tuple[tuple[Ints, Ints], tuple[str, ...]]:
+def _strata(training: Side, control: Side, labels: dict[str, str]) -> tuple[tuple[Ints, Ints], tuple[str, ...]]:
     """The stratum of each person of both sides, and the names of the strata; people without a label share one."""
-    people = [person_codes(side.people_or_ids)[0] for side in (training, control)]
+    people = [side.people[0] for side in (training, control)]
     if not labels:
         return (np.zeros(len(people[0]), np.int64), np.zeros(len(people[1]), np.int64)), ()
     told = [[labels.get(person, "") for person in side] for side in people]
@@ -171,7 +169,7 @@ def _features(training: Side, control: Side, draw: Draw) -> tuple[Floats, Floats
 
 
 def _means(side: Side, rows: Ints, centre: Floats, directions: Floats) -> Floats:
-    names, codes = person_codes(side.pictures.people_or_ids)
+    names, codes = side.people
     traits = side.pictures.traits
     n_traits = 0 if traits is None else traits.shape[1]
     total = np.zeros((len(names), n_traits + 1 + directions.shape[1]))

@@ -16,7 +16,6 @@ from unveil.errors import PictureError, SourceError
 from unveil.machine import cores
 from unveil.planted import CHANGES, FRAME_MARGIN, QUICK, Change, Plant, PlantedSource
 from unveil.result import Power
-from unveil.stats.hubs import person_codes
 from unveil.stats.power import listing_line, lowest_listed, recall, strongest_found
 from unveil.steps.embed import Embedder
 from unveil.steps.findings import Findings, Ground
@@ -80,7 +79,7 @@ def measure_power(
 def _chosen(ground: Ground, rng: np.random.Generator, most: int) -> tuple[Ints, Ints]:
     """Control people who take part, as codes, and one picture of each: any of theirs, as a generator would not ask
     which of them the audit will test."""
-    names, codes = person_codes(ground.control.pictures.people_or_ids)
+    names, codes = ground.control.people
     people = rng.permutation(np.unique(codes[ground.draw.control]))[:most]
     order = np.lexsort((rng.random(len(codes)), codes))
     first = order[np.searchsorted(codes[order], np.arange(len(names)))]
@@ -98,7 +97,7 @@ def _plants(
 ) -> tuple[list[Plant], list[Ints]]:
     """The pictures to be changed, and the rows of each person's pictures that take part; unreadable ones are left."""
     partners = rng.integers(len(synthetic.embedded), size=len(people))
-    names, codes = person_codes(ground.control.pictures.people_or_ids)
+    names, codes = ground.control.people
     of_person = codes[ground.draw.control]
 
     def prepare(task: tuple[int, int, int]) -> tuple[Plant, Ints] | None:
@@ -161,7 +160,7 @@ def _other_pictures(ground: Ground, rng: np.random.Generator, most: int) -> Floa
     The picture is taken from the person's real ones, and not compared with itself.
     """
     side = ground.control
-    _, codes = person_codes(side.pictures.people_or_ids)
+    codes = side.people[1]
     counts = np.bincount(codes)
     people = rng.permutation(np.flatnonzero(counts > 1))[:most]
     scores = []

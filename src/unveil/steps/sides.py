@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from unveil.stats.exposure import exposures
+from unveil.stats.hubs import person_codes
 from unveil.types import Embedded, Exposure, Floats, Ints, Matches
 
 
@@ -16,6 +18,11 @@ class Side:
     correction: Floats
     raw: Matches
     corrected: Matches
+
+    @cached_property
+    def people(self) -> tuple[tuple[str, ...], Ints]:
+        """The people, and the code (N,) of each picture's person."""
+        return person_codes(self.pictures.people_or_ids)
 
     def exposure(self, rows: Ints | None = None, *, raw: bool = False) -> Exposure:
         """Each person's best pair, over the given rows."""
