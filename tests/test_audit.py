@@ -289,6 +289,7 @@ def test_without_a_leak_nobody_is_listed(store: Path, tmp_path: Path) -> None:
     clean = make_world(tmp_path / "world", 3, training=150, control=300, fresh=100, planted=0)
     result = audit(clean.synthetic, clean.training, clean.control, out=tmp_path / "run", store=store)
     assert result.verdict == "none detected" and result.rests_on == () and not result.listed_people
+    assert "Planted leaks show what it would have found" in result.headline
     assert document(tmp_path / "run")["global_test"]["p_value"] > 0.01
 
 

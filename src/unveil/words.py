@@ -8,6 +8,19 @@ from unveil.config import Settings
 from unveil.result import AuditResult, Calibration, Power
 from unveil.stats.power import FOUND
 
+# What a planted kind of leak is called in a sentence.
+CHANGED = {
+    "re-encode": "a picture re-encoded",
+    "blur": "blurred",
+    "downsample": "downsampled",
+    "flip": "mirrored",
+    "rotate": "turned",
+    "colour": "faded",
+    "occlude": "hidden in part",
+    "blend": "blended with another",
+    "new picture": "a new picture of the person",
+}
+
 
 def told(result: AuditResult, settings: Settings) -> AuditResult:
     """The result with its headline and its limits in words."""
@@ -79,13 +92,17 @@ def would_have_found(power: Power | None) -> str:
             f"It would have missed most leaks of a single person: at best {best.alone.value:.0%} of planted ones were "
             f"found ({best.kind}, {best.strength})."
         )
-    listed = ", ".join(f"{kind} ({strength})" for kind, strength in found)
-    missed = [kind for kind, strength in power.strongest_found.items() if strength is None]
-    less = f" Not so {', '.join(missed)}." if missed else ""
+    strongest = _listing([f"{CHANGED[kind]} ({strength})" for kind, strength in found])
+    missed = [CHANGED[kind] for kind, strength in power.strongest_found.items() if strength is None]
+    less = f", and less often {_listing(missed)}" if missed else ""
     return (
-        f"Had a single person leaked, it would have found {FOUND:.0%} of copies changed as strongly as {listed}, "
-        f"by planted leaks.{less}"
+        f"Planted leaks show what it would have found of a single person in at least {FOUND:.0%} of cases: {strongest}"
+        f"{less}."
     )
+
+
+def _listing(parts: list[str]) -> str:
+    return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def number(p: float) -> str:
