@@ -62,7 +62,7 @@ def tell(name: str, result: unveil.AuditResult) -> None:
         raise SystemExit("the audit was not calibrated")
     corrected = calibration.membership[0]
     tpr = corrected.tpr_at_fpr["0.01"]
-    print(f"## {name}: {result.verdict}\n\n{result.headline}\n")
+    print(f"## {name}: {result.verdict}\n")
     print(
         f"- {len(calibration.training)} people behind the model, {len(calibration.control)} control people, "
         f"{DRAWN} drawn; global p {calibration.decision.global_test.p_value:.2g}, listed {len(result.listed_people)}"

@@ -8,17 +8,17 @@ from unveil.config import Settings
 from unveil.result import AuditResult, Calibration, Power
 from unveil.stats.power import FOUND
 
-# What a planted kind of leak is called in a sentence.
+# What a planted kind of leak is called in a sentence: with its strength, and without.
 CHANGED = {
-    "re-encode": "a picture re-encoded",
-    "blur": "blurred",
-    "downsample": "downsampled",
-    "flip": "mirrored",
-    "rotate": "turned",
-    "colour": "faded",
-    "occlude": "hidden in part",
-    "blend": "blended with another",
-    "new picture": "a new picture of the person",
+    "re-encode": ("a picture re-encoded ({})", "re-encoded"),
+    "blur": ("blurred ({})", "blurred"),
+    "downsample": ("downsampled ({})", "downsampled"),
+    "flip": ("mirrored", "mirrored"),
+    "rotate": ("turned ({})", "turned"),
+    "colour": ("{}", "faded"),
+    "occlude": ("{}", "hidden in part"),
+    "blend": ("blended ({})", "blended with another"),
+    "new picture": ("a new picture of the person", "a new picture of the person"),
 }
 
 
@@ -92,8 +92,8 @@ def would_have_found(power: Power | None) -> str:
             f"It would have missed most leaks of a single person: at best {best.alone.value:.0%} of planted ones were "
             f"found ({best.kind}, {best.strength})."
         )
-    strongest = _listing([f"{CHANGED[kind]} ({strength})" for kind, strength in found])
-    missed = [CHANGED[kind] for kind, strength in power.strongest_found.items() if strength is None]
+    strongest = _listing([CHANGED[kind][0].format(strength) for kind, strength in found])
+    missed = [CHANGED[kind][1] for kind, strength in power.strongest_found.items() if strength is None]
     less = f", and less often {_listing(missed)}" if missed else ""
     return (
         f"Planted leaks show what it would have found of a single person in at least {FOUND:.0%} of cases: {strongest}"
