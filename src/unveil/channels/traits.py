@@ -14,11 +14,13 @@ SIDE = 112
 def traits_of(picture: Picture, crop: Picture) -> tuple[float, ...]:
     """The TRAITS of a picture (H, W, 3) and of the part of it that is embedded (S, S, 3), six digits each.
 
+    Measured on the middle of the crop: what lies outside a picture is black in its corners, and no quality of it.
     sharpness: log10 of the variance of the Laplacian; brightness and contrast: mean and standard deviation of grey, 0
     to 255; colour: mean distance from grey; picture size: log2 of the shorter side in pixels.
     """
     if crop.shape[0] != SIDE:
         crop = np.asarray(cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    crop = np.ascontiguousarray(crop[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4])
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     mean, deviation = (float(v[0, 0]) for v in cv2.meanStdDev(grey))
     edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0])
