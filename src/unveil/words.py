@@ -90,7 +90,7 @@ def would_have_found(power: Power | None) -> str:
         best = max(power.recalls, key=lambda r: r.alone.value)
         return (
             f"It would have missed most leaks of a single person: at best {best.alone.value:.0%} of planted ones were "
-            f"found ({best.kind}, {best.strength})."
+            f"found ({best.kind}, {best.strength}); had one in twenty people leaked so, {best.together.value:.0%}."
         )
     strongest = _listing([CHANGED[kind][0].format(strength) for kind, strength in found])
     missed = [CHANGED[kind][1] for kind, strength in power.strongest_found.items() if strength is None]
