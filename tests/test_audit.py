@@ -16,6 +16,7 @@ import pytest
 
 import unveil
 from tests.builders import audit, drawn_faces, encoded, write
+from tests.channels.test_appearance import tiny_network
 from unveil.demo.world import World, make_world
 from unveil.report.document import schema
 from unveil.types import ROLES
@@ -159,6 +160,20 @@ def test_kinds_are_told_apart(world: World, store: Path, tmp_path: Path) -> None
     assert result.copy_lines is not None and not result.copy_lines.calibrated, (
         "one picture a person: nothing to compare"
     )
+
+
+def test_a_copy_network_has_its_say(audited: Audited, world: World, store: Path, tmp_path: Path) -> None:
+    plain, _ = audited
+    network = tiny_network(tmp_path / "copies.onnx")
+    sources = (world.synthetic, world.training, world.control)
+    result = audit(*sources, out=tmp_path / "run", store=store, power="off", copy_model=network)
+    told = document(tmp_path / "run")
+    assert [p.person for p in result.listed_people] == [p.person for p in plain.listed_people]
+    cosines = [p["kind"]["likeness"]["copy_cosine"] for p in told["people"] if p["listed_by"]]
+    assert len(cosines) == len(result.listed_people) and all(-1 <= c <= 1.001 for c in cosines)
+    assert told["copy_lines"]["copy_cosine"] == 0.75 and len(told["manifest"]["files"]["copy_model"]) == 64
+    with pytest.raises(unveil.ModelError, match="no such file"):
+        audit(*sources, out=tmp_path / "other", store=store, power="off", copy_model=tmp_path / "gone.onnx")
 
 
 def test_a_file_shipped_several_times_counts_once(audited: Audited, world: World, store: Path, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from unveil.config import Settings
-from unveil.result import Calibration, Membership, PersonFinding, Stratum
+from unveil.result import Calibration, Likeness, Membership, PersonFinding, Stability, Stratum
 from unveil.stats.accidental import AccidentalMatches, accidental_matches
+from unveil.stats.competition import Competition
 from unveil.stats.conformal import fewest_listed
 from unveil.stats.estimates import share
 from unveil.stats.hubs import person_codes
@@ -80,25 +81,6 @@ def judge(
         sum(i.listed for i in identities),
     )
     stability, listed_in = judge.repeat(matching, draw)
-    exposed_t, exposed_c = corrected_by.training, corrected_by.control
-    calibration = Calibration(
-        training=exposed_t,
-        control=exposed_c,
-        decision=corrected_by.decision,
-        exposed=exposed(exposed_t.score, exposed_c.score, sum(bool(p.listed_by) for p in people)),
-        competition=competition,
-        membership=(
-            _membership("hub-corrected", corrected_by, settings.q, rng),
-            _membership("cosine", cosine_by, settings.q, rng),
-        ),
-        fewest_counted=fewest_listed(len(exposed_t), len(exposed_c), settings.q),
-        smallest_p=1 / (len(exposed_c) + 1),
-        roc=roc(exposed_t.score, exposed_c.score),
-        likeness=likeness,
-        strata=_strata(matching, draw, likeness.strata, people),
-        stability=stability,
-        accidental=_accidental(training_side, control_side, settings.random("accidental")),
-    )
     return Findings(
         verdict,
         rests_on,
@@ -106,9 +88,47 @@ def judge(
         tuple(replace(p, draws_listed=listed_in.get(p.person, 0)) for p in people),
         identities,
         corrected,
-        calibration=calibration,
+        calibration=_calibration(
+            *(corrected_by, cosine_by, competition, likeness, stability, len([p for p in people if p.listed_by])),
+            strata=_strata(matching, draw, likeness.strata, people),
+            accidental=_accidental(training_side, control_side, settings.random("accidental")),
+            q=settings.q,
+            rng=rng,
+        ),
         control_pairs=len(synthetic) * len(control),
         ground=Ground(control_side, draw, cohort),
+    )
+
+
+def _calibration(
+    corrected: ByScore,
+    cosine: ByScore,
+    competition: Competition,
+    likeness: Likeness,
+    stability: Stability,
+    n_listed: int,
+    *,
+    strata: tuple[Stratum, ...],
+    accidental: tuple[AccidentalMatches, ...],
+    q: float,
+    rng: np.random.Generator,
+) -> Calibration:
+    """Everything that the control people say, in one record."""
+    training, control = corrected.training, corrected.control
+    return Calibration(
+        training=training,
+        control=control,
+        decision=corrected.decision,
+        exposed=exposed(training.score, control.score, n_listed),
+        competition=competition,
+        membership=(_membership("hub-corrected", corrected, q, rng), _membership("cosine", cosine, q, rng)),
+        fewest_counted=fewest_listed(len(training), len(control), q),
+        smallest_p=1 / (len(control) + 1),
+        roc=roc(training.score, control.score),
+        likeness=likeness,
+        strata=strata,
+        stability=stability,
+        accidental=accidental,
     )
 
 
