@@ -12,10 +12,11 @@ leaked. A tail of the noise heavier than any measured on faces is among the scen
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from unveil.stats.likeness import foretell, match_people
 from unveil.stats.people import decide_people
 from unveil.types import Floats, Ints
 
+T = TypeVar("T")
 LEVELS = (0.01, 0.05, 0.1)
 GLOBAL_LEVEL = 0.01
 LISTS = ("counted", "modelled tail", "identities")
@@ -143,8 +145,13 @@ def batch(scenario: Scenario, effect: float, seeds: Sequence[int]) -> list[dict[
 
 
 def simulated(scenario: Scenario, effect: float, runs: int, pool: ProcessPoolExecutor) -> list[dict[float, Outcome]]:
+    return in_batches(partial(batch, scenario, effect), runs, pool)
+
+
+def in_batches(function: Callable[[Sequence[int]], list[T]], runs: int, pool: ProcessPoolExecutor) -> list[T]:
+    """What the function gives for the seeds 0 to ``runs``, 50 a task, in order."""
     batches = [range(start, min(start + 50, runs)) for start in range(0, runs, 50)]
-    return [one for done in pool.map(partial(batch, scenario, effect), batches) for one in done]
+    return [one for done in pool.map(function, batches) for one in done]
 
 
 def mismatch(shift: float, seeds: Sequence[int]) -> list[tuple[bool, bool, bool, int, int]]:
@@ -185,8 +192,7 @@ def mismatch_table(runs: int, pool: ProcessPoolExecutor) -> None:
     )
     print("|---|---|---|---|---|")
     for shift in SHIFTS:
-        batches = [range(start, min(start + 50, runs)) for start in range(0, runs, 50)]
-        done = [one for some in pool.map(partial(mismatch, shift), batches) for one in some]
+        done = in_batches(partial(mismatch, shift), runs, pool)
         cells = [_share([bool(run[k]) for run in done]) for k in range(3)]
         left = ", ".join(f"{np.mean([run[k] for run in done]):.0f}" for k in (3, 4))
         print(f"| {shift:g} | " + " | ".join(cells) + f" | {left} |", flush=True)

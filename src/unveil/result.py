@@ -8,8 +8,7 @@ from typing import Any
 from unveil.stats.accidental import AccidentalMatches
 from unveil.stats.competition import Competition
 from unveil.stats.hygiene import Check
-from unveil.stats.kinds import CopyLines, Kind
-from unveil.stats.kinds import Likeness as PictureLikeness
+from unveil.stats.kinds import CopyLines, Kind, PictureLikeness
 from unveil.stats.people import PeopleDecision
 from unveil.stats.power import ListingLine, Recall
 from unveil.stats.verdict import Basis, Verdict

@@ -12,7 +12,7 @@ from unveil.stats.accidental import accidental_matches
 from unveil.stats.conformal import benjamini_hochberg, conformal_p
 from unveil.stats.estimates import counted, difference, share, standardised_difference
 from unveil.stats.global_test import fewest_exposed, global_test
-from unveil.stats.kinds import BY_DEFAULT, SSCD_LINE, Likeness, calibrate_lines
+from unveil.stats.kinds import BY_DEFAULT, SSCD_LINE, PictureLikeness, calibrate_lines
 from unveil.stats.people import decide_people, exposed
 from unveil.stats.power import Recall, listing_line, lowest_listed, recall, strongest_found, would_be_listed
 
@@ -143,8 +143,8 @@ def test_accidental_matches_say_when_there_were_more() -> None:
     assert row.saturated and row.observed == 5
 
 
-def likeness(correlation: float, detail: float, bits: float, **more: object) -> Likeness:
-    return Likeness(correlation, detail, bits, **more)  # type: ignore[arg-type]
+def likeness(correlation: float, detail: float, bits: float, **more: object) -> PictureLikeness:
+    return PictureLikeness(correlation, detail, bits, **more)  # type: ignore[arg-type]
 
 
 def test_kinds_by_hand() -> None:

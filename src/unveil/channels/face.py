@@ -39,9 +39,9 @@ class FaceChannel:
             height, width = picture.shape[:2]
             if height != width:
                 raise PictureError("detect", "not an aligned crop", f"{width} x {height} is not square; see --aligned")
-            return resize(picture, TEMPLATE_SIZE) if self.spec.alignment == "arcface112" else _dlib_chip_of(picture)
+            return template_face(picture, aligned) if self.spec.alignment == "arcface112" else _dlib_chip_of(picture)
         if self.spec.alignment == "arcface112":
-            return template_face(picture, aligned=False)
+            return template_face(picture, aligned)
         return _dlib_chip(picture, require_face(picture))
 
     def embed(self, crops: Picture) -> Vectors:

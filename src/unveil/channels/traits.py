@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from unveil.channels.base import Picture
+from unveil.faces.align import TEMPLATE_SIZE, resize
 
 TRAITS = ("sharpness", "brightness", "contrast", "colour", "picture size")
-SIDE = 112
 
 
 def traits_of(picture: Picture, crop: Picture) -> tuple[float, ...]:
@@ -18,9 +18,8 @@ def traits_of(picture: Picture, crop: Picture) -> tuple[float, ...]:
     sharpness: log10 of the variance of the Laplacian; brightness and contrast: mean and standard deviation of grey, 0
     to 255; colour: mean distance from grey; picture size: log2 of the shorter side in pixels.
     """
-    if crop.shape[0] != SIDE:
-        crop = np.asarray(cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-    crop = np.ascontiguousarray(crop[SIDE // 4 : -SIDE // 4, SIDE // 4 : -SIDE // 4])
+    edge = TEMPLATE_SIZE // 4
+    crop = np.ascontiguousarray(resize(crop, TEMPLATE_SIZE)[edge:-edge, edge:-edge])
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     mean, deviation = (float(v[0, 0]) for v in cv2.meanStdDev(grey))
     edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0])

@@ -25,7 +25,7 @@ SSCD_LINE = 0.75
 
 
 @dataclass(frozen=True)
-class Likeness:
+class PictureLikeness:
     """How alike two pictures look, each the best over the picture and its mirror image."""
 
     correlation: float  # of the aligned faces, coarse: -1 to 1
@@ -47,20 +47,20 @@ class CopyLines:
     calibrated: bool
     mistaken: Estimate | None  # share of those pairs that are nevertheless taken for copies
 
-    def kind(self, pair: Likeness) -> Kind:
+    def kind(self, pair: PictureLikeness) -> Kind:
         """What a pair is, if the two show one person."""
         if pair.identical or (pair.correlation >= SHIPPED_CORRELATION and pair.bits <= SHIPPED_BITS):
             return "shipped copy"
         return "near copy" if self._copies(pair) else "new picture"
 
-    def _copies(self, pair: Likeness) -> bool:
+    def _copies(self, pair: PictureLikeness) -> bool:
         network = pair.copy_cosine is not None and self.copy_cosine is not None and pair.copy_cosine > self.copy_cosine
         return (
             pair.correlation > self.correlation or pair.detail > self.detail or pair.bits < self.bits or bool(network)
         )
 
 
-def calibrate_lines(mated: list[Likeness]) -> CopyLines:
+def calibrate_lines(mated: list[PictureLikeness]) -> CopyLines:
     """Lines that each PASSED of the pairs of different pictures of one person cross, identical ones left out.
 
     Assumes that fewer than PASSED of those pairs are copies of each other: some sets hold pictures twice. With fewer

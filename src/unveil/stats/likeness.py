@@ -6,6 +6,7 @@ other reasons than membership.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from unveil.stats.membership import auc_estimate
 from unveil.types import Estimate, Floats, Ints
 
 Mask = npt.NDArray[np.bool_]
+Model = Callable[[Floats], Floats]
 
 FOLDS = 5
 PENALTIES = np.geomspace(1e-3, 1e3, 25)  # of the ridge, in units of the mean eigenvalue
@@ -88,16 +90,7 @@ def blind_area(training_features: Floats, control_features: Floats, rng: np.rand
     return auc_estimate(score[:n_t], score[n_t:], rng)
 
 
-class _Model:
-    def __init__(self, centre: Floats, scale: Floats, coefficients: Floats, level: float) -> None:
-        self._centre, self._scale, self._coefficients, self._level = centre, scale, coefficients, level
-
-    def __call__(self, features: Floats) -> Floats:
-        told: Floats = ((features - self._centre) / self._scale) @ self._coefficients + self._level
-        return told
-
-
-def _ridge(features: Floats, wanted: Floats, weights: Floats | None = None) -> _Model:
+def _ridge(features: Floats, wanted: Floats, weights: Floats | None = None) -> Model:
     """Ridge regression on standardised features, the penalty by generalised cross-validation (Golub et al. 1979,
     doi:10.1080/00401706.1979.10489751)."""
     n = len(features)
@@ -119,7 +112,13 @@ def _ridge(features: Floats, wanted: Floats, weights: Floats | None = None) -> _
     # Never more parameters than people.
     freedom = np.minimum(1 + shrink.sum(1), n - 1)
     best = int(np.argmin(left / (1 - freedom / n) ** 2))
-    return _Model(centre, scale, vectors @ (along / (values + penalties[best])), level)
+    coefficients = vectors @ (along / (values + penalties[best]))
+
+    def model(others: Floats) -> Floats:
+        told: Floats = ((others - centre) / scale) @ coefficients + level
+        return told
+
+    return model
 
 
 def match_people(

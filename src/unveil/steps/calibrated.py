@@ -19,7 +19,7 @@ from unveil.stats.membership import FPRS, auc_estimate, roc, tpr_at_fpr
 from unveil.stats.people import exposed
 from unveil.stats.verdict import calibrated_verdict
 from unveil.steps.check import check_control
-from unveil.steps.comparer import PAIRS_KEPT, Comparer
+from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings, Ground
 from unveil.steps.judge import ByScore, Judge
 from unveil.steps.likeness import Draw, Matching, match
@@ -80,7 +80,7 @@ def judge(
         sum("modelled tail" in p.listed_by for p in people),
         sum(i.listed for i in identities),
     )
-    stability, listed_in = judge.repeat(matching, draw)
+    stability, listed_in = judge.repeat(matching, draw, corrected_by, competition)
     return Findings(
         verdict,
         rests_on,
@@ -185,11 +185,11 @@ def _accidental(training: Side, control: Side, rng: np.random.Generator) -> tupl
     """Matches by raw cosine above the lines that the closest pairs of control people set."""
     raw, people_t, people_c = training.raw, training.people[1], control.people[1]
     return accidental_matches(
-        control.raw.top_pairs_cosine[:PAIRS_KEPT],
+        control.raw.top_pairs_cosine,
         people_c[control.raw.top_pairs[:, 1]],
         int(people_c.max()) + 1,
         control.raw.n_compared,
-        raw.top_pairs_cosine[:PAIRS_KEPT],
+        raw.top_pairs_cosine,
         raw.top_pairs[:, 1],
         people_t[raw.top_pairs[:, 1]],
         raw.n_compared,

@@ -11,7 +11,7 @@ from unveil.stats.hubs import person_codes
 from unveil.stats.hygiene import Check
 from unveil.steps.embed import EmbeddedSource
 from unveil.steps.likeness import CLOSENESS
-from unveil.steps.prepare import Overlap, one_picture_each
+from unveil.steps.prepare import Overlap, mated_pairs, one_picture_each
 from unveil.types import Embedded, Floats, Role
 
 SAMPLE = 1000
@@ -44,12 +44,8 @@ def check_inputs(sets: dict[Role, EmbeddedSource], rng: np.random.Generator) -> 
 def _mated_and_others(embedded: Embedded, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Cosines of two random pictures of one label, and of two labels, for up to SAMPLE labels."""
     _, codes = person_codes(embedded.people_or_ids)
-    order = np.lexsort((rng.random(len(codes)), codes))
-    same = np.flatnonzero(codes[order][1:] == codes[order][:-1])
-    first = same[np.unique(codes[order][same], return_index=True)[1]]
-    first = rng.permutation(first)[:SAMPLE]
     vectors = embedded.vectors
-    mated = exact_cosine(vectors, vectors, order[first], order[first + 1])
+    mated = exact_cosine(vectors, vectors, *mated_pairs(embedded.people_or_ids, rng, SAMPLE))
     a, b = rng.integers(len(codes), size=(2, SAMPLE))
     different = codes[a] != codes[b]
     return mated, exact_cosine(vectors, vectors, a[different], b[different])

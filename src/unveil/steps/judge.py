@@ -147,20 +147,23 @@ class Judge:
             for i in np.lexsort((-wins.score, competition.q))
         )
 
-    def repeat(self, matching: Matching, draw: Draw) -> tuple[Stability, dict[str, int]]:
-        """The same judgement over other draws of pictures and people, and how often each person is listed."""
+    def repeat(
+        self, matching: Matching, draw: Draw, own: ByScore, own_competition: Competition
+    ) -> tuple[Stability, dict[str, int]]:
+        """The audit's own judgement and that of other draws of pictures and people; how often each person is listed."""
         settings = self._settings
         listed_in: dict[str, int] = {}
         n_people, n_identities, n_found = [], [], 0
         draws = 1 if matching.nothing_is_drawn(draw) else settings.draws
         for k in range(draws):
-            this = draw if k == 0 else matching.draw(settings.random(f"draw {k}"))
-            judged = self.by_score(this)
+            judged, competition = own, own_competition
+            if k > 0:
+                other = matching.draw(settings.random(f"draw {k}"))
+                judged, competition = self.by_score(other), self.compete(other)[0]
             listed = judged.decision.counted(settings.q) | judged.decision.modelled(settings.q)
             for i in np.flatnonzero(listed):
                 person = judged.training.people[i]
                 listed_in[person] = listed_in.get(person, 0) + 1
-            competition, _ = self.compete(this)
             n_people.append(int(listed.sum()))
             n_identities.append(int(competition.listed(settings.q).sum()))
             by_all = judged.decision.global_test.p_value <= settings.global_level

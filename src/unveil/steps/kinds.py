@@ -19,9 +19,9 @@ from unveil.errors import PictureError
 from unveil.machine import cores
 from unveil.progress import Progress
 from unveil.result import PairFinding, PairKind, PersonFinding
-from unveil.stats.hubs import person_codes
-from unveil.stats.kinds import CopyLines, Likeness, calibrate_lines
+from unveil.stats.kinds import CopyLines, PictureLikeness, calibrate_lines
 from unveil.steps.pictures import Pictures
+from unveil.steps.prepare import mated_pairs
 from unveil.types import Vectors
 
 # Pairs of different pictures of one training person; enough for a line that 1% cross.
@@ -69,7 +69,7 @@ def tell_kinds(
     network = None if settings.copy_model is None else CopyNetwork(settings.copy_model)
     progress.start("looking at the closest pairs", len(wanted) + len(mated), "pairs")
 
-    def like(task: tuple[Pictures, Pair]) -> Likeness | None:
+    def like(task: tuple[Pictures, Pair]) -> PictureLikeness | None:
         first, (a, b) = task
         try:
             return _likeness(_see(first, a, network), _see(training, b, network))
@@ -96,11 +96,8 @@ def _mated_pairs(training: Pictures, rng: np.random.Generator) -> Sequence[Pair]
     embedded = training.embedded
     if all(person is None for person in embedded.people):
         return []
-    _, codes = person_codes(embedded.people_or_ids)
-    order = np.lexsort((rng.random(len(codes)), codes))
-    pairs = np.flatnonzero(codes[order][1:] == codes[order][:-1])
-    first = pairs[np.unique(codes[order][pairs], return_index=True)[1]]
-    return [(embedded.ids[order[i]], embedded.ids[order[i + 1]]) for i in rng.permutation(first)[:MATED]]
+    rows = zip(*mated_pairs(embedded.people_or_ids, rng, MATED), strict=True)
+    return [(embedded.ids[a], embedded.ids[b]) for a, b in rows]
 
 
 def _see(pictures: Pictures, id: str, network: CopyNetwork | None) -> _Seen:
@@ -120,11 +117,11 @@ def _faces(picture: npt.NDArray[np.uint8], aligned: bool) -> list[npt.NDArray[np
     return [face, realigned_face(face)] if aligned else [face]
 
 
-def _likeness(a: _Seen, b: _Seen) -> Likeness:
+def _likeness(a: _Seen, b: _Seen) -> PictureLikeness:
     network = None
     if a.vector is not None and b.vector is not None:
         network = float((a.vector[:1] @ b.vector.T).max())
-    return Likeness(
+    return PictureLikeness(
         correlation=correlation(a.look, b.look),
         detail=detail(a.look, b.look),
         bits=bits_apart(a.look, b.look),

@@ -86,7 +86,7 @@ def match(
     Where matching would leave too few people, everybody takes part and everybody counts as without a like: that check
     fails, and there is no verdict.
     """
-    labels = strata_labels(settings)
+    labels = {} if settings.strata is None else read_labels(settings.strata)
     strata, names = _strata(training, control, labels)
     plain = Matching(training, control, None, strata, by_prognosis=False, by_strata=False)
     draw = plain.draw(rng)
@@ -130,11 +130,6 @@ def match(
             control_left_out=left_out,
         ),
     )
-
-
-def strata_labels(settings: Settings) -> dict[str, str]:
-    """The label of each person that the strata file names; empty without one."""
-    return {} if settings.strata is None else read_labels(settings.strata)
 
 
 def _strata(training: Side, control: Side, labels: dict[str, str]) -> tuple[tuple[Ints, Ints], tuple[str, ...]]:

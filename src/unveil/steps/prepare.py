@@ -29,6 +29,16 @@ def one_picture_each(people: tuple[str, ...], rng: np.random.Generator, most: in
     return draw_pictures(codes, counts, rng)
 
 
+def mated_pairs(people: tuple[str, ...], rng: np.random.Generator, most: int) -> tuple[Ints, Ints]:
+    """Rows of two random pictures of each of up to ``most`` random people who have two."""
+    _, codes = person_codes(people)
+    order = np.lexsort((rng.random(len(codes)), codes))
+    same = np.flatnonzero(codes[order][1:] == codes[order][:-1])
+    first = same[np.unique(codes[order][same], return_index=True)[1]]
+    first = rng.permutation(first)[:most]
+    return order[first], order[first + 1]
+
+
 @dataclass(frozen=True)
 class Overlap:
     """Control people who are also in the training set: rows to keep, how many were taken out, and the line used."""
