@@ -1,0 +1,87 @@
+"""Trains the generators and writes their faces, with the truth beside them.
+
+    python -m benchmarks.lab.make --faces ../shared/data/lfw/lfw_aligned112.zip --out build/lab
+
+A folder a family, number of people and length of training: synthetic.zip, members.txt (the people it learnt) and
+facts.json. What is there already is not made again. About an hour on two cores; with --device cuda and a larger --side
+and --width, as large as one likes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.lab.families import FAMILIES, Setup
+from benchmarks.lab.people import Faces, load
+from unveil.files import replacing, write_bytes
+
+PEOPLE = (50, 200, 800)
+# Steps after which each family is asked for faces: stopped early, and trained until little changes.
+LENGTHS = {
+    "components": (1500, 12000),
+    "pixels": (500, 2000),
+    "variational": (800, 4000),
+    "adversarial": (500, 1500),
+    "conditional": (500, 2000),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--families", nargs="*", default=list(FAMILIES))
+    parser.add_argument("--people", type=int, nargs="*", default=PEOPLE)
+    parser.add_argument("--longer", type=float, default=1.0, help="multiplies every length")
+    parser.add_argument("--pictures", type=int, default=2000, help="faces a set")
+    parser.add_argument("--side", type=int, default=Setup.side)
+    parser.add_argument("--width", type=int, default=Setup.width)
+    parser.add_argument("--device", default=Setup.device)
+    parser.add_argument("--seed", type=int, default=Setup.seed)
+    args = parser.parse_args()
+    setup = Setup(args.side, args.width, device=args.device, seed=args.seed)
+    faces = load(args.faces, args.side)
+    for family in args.families:
+        lengths = tuple(round(length * args.longer) for length in LENGTHS[family])
+        for n_people in args.people:
+            make(faces, family, n_people, lengths, args.pictures, setup, args.out)
+
+
+def make(faces: Faces, family: str, n_people: int, lengths: tuple[int, ...], n: int, setup: Setup, out: Path) -> None:
+    """One generator, and a set at each length."""
+    folders = {length: out / family / f"{n_people}-people" / f"{length}-steps" for length in lengths}
+    if all((folder / "facts.json").exists() for folder in folders.values()):
+        return
+    learnt = faces.learnt(n_people, setup.seed)
+    started = time.perf_counter()
+    generator = FAMILIES[family](faces.pictures[learnt], faces.person[learnt], setup)
+    for length, loss in generator.train(lengths):
+        trained = time.perf_counter() - started
+        pictures, people = generator.faces(n)
+        members = [faces.names[i] for i in np.unique(faces.person[learnt])]
+        facts = {
+            **{"family": family, "people": n_people, "training_pictures": int(learnt.sum()), "steps": length},
+            **{"pictures": n, "side": setup.side, "width": setup.width, "seed": setup.seed, "loss": round(loss, 4)},
+            **{"seconds": round(trained, 1), "device": setup.device},
+        }
+        folder = folders[length]
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / "synthetic.zip") as file, zipfile.ZipFile(file, "w") as packed:
+            for i, picture in enumerate(pictures):
+                # Whom a face was asked to be is its identity, without telling which person that is.
+                name = f"{i:06d}.png" if people is None else f"identity_{people[i]:04d}/{i:06d}.png"
+                packed.writestr(name, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+        write_bytes(folder / "members.txt", "".join(f"{name}\n" for name in members).encode())
+        write_bytes(folder / "facts.json", json.dumps(facts, indent=1).encode())
+        print(facts, flush=True)
+
+
+if __name__ == "__main__":
+    main()
