@@ -15,7 +15,7 @@ from collections.abc import Callable
 import dlib
 import numpy as np
 
-from unveil.channels import FaceChannel
+from unveil.channels import FaceChannel, Shot
 from unveil.demo.faces import face_model
 from unveil.faces import dlib_onnx
 from unveil.machine import cores, processor
@@ -49,7 +49,7 @@ def main() -> None:
     model, rng = face_model(), np.random.default_rng(0)
     channel = FaceChannel()
     faces = model.draw(model.pictures(args.pictures, rng))
-    crops = np.stack([channel.crop(face, aligned=True) for face in faces])
+    crops = np.stack([channel.crop(Shot(face, aligned=True)) for face in faces])
     peer = dlib.face_recognition_model_v1(str(dlib_onnx.package_file(dlib_onnx.WEIGHTS)))
     few = list(crops[: max(1, args.pictures // 10)])
     embedding = interleaved(

@@ -55,7 +55,7 @@ def main() -> None:
     training = Pictures(source, embedded(calibrating), aligned)
 
     def told(pairs: list[tuple[str, str]], first: Source) -> Counter[str]:
-        findings = [PairFinding(i, a, b, "", 0.0, 0.0) for i, (a, b) in enumerate(pairs)]
+        findings = [PairFinding(i, a, b, "", 0.0, 0.0, "face") for i, (a, b) in enumerate(pairs)]
         kinds = tell_kinds(findings, Pictures(first, embedded(first.records), aligned), training, settings, Silent())
         if not told_lines:
             told_lines.append(f"{kinds.lines}")

@@ -23,7 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unveil.channels import FaceChannel, template_face
+from unveil.channels import Shot
 from unveil.channels.alignment import Alignment
 from unveil.config import Settings, settings_from
 from unveil.images import IdentityRule, Source, decode_rgb, open_source
@@ -32,9 +32,9 @@ from unveil.progress import Silent
 from unveil.run import RunDirectory
 from unveil.stats.hubs import person_codes
 from unveil.steps import calibrated
+from unveil.steps.channels import Channels
 from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings
-from unveil.steps.networks import Networks
 from unveil.steps.pictures import Pictures
 from unveil.steps.power import measure_power
 from unveil.types import Embedded, ImageRecord, Role
@@ -137,7 +137,7 @@ class Bench:
         }
         settings = settings_from(self.values)
         self.run_directory = RunDirectory(folder, settings.facts())
-        self.networks = Networks([FaceChannel(path) for path in paths], settings, Silent())
+        self.networks = Channels(settings, Silent())
         sources: dict[Role, Source] = {"synthetic": self.faces, "training": self.lfw}
         embedded = self.networks.embed_roles(sources, self.run_directory)
         # The planted copies are crops of 112 pixels like those of LFW; the StyleGAN2 faces have 300.
@@ -148,7 +148,7 @@ class Bench:
         self.planted: Counter[int] = Counter()
         self.listed: Counter[int] = Counter()
         self.foreseen: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-        self.partners = [template_face(decode_rgb(self.faces.read(r)), aligned=False) for r in self.faces.records[:100]]
+        self.partners = [Shot(decode_rgb(self.faces.read(r)), aligned=False).template for r in self.faces.records[:100]]
 
     def run(self, split: int, n_planted: int) -> list[object]:
         """One audit of one split; the columns from ``planted`` on."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.builders import SHARED, audit, encoded, needs_real_data, write
-from unveil.channels import FaceChannel
+from unveil.channels import FaceChannel, Shot
 from unveil.images import decode_rgb, open_source
 from unveil.steps.embed import decide_alignment
 
@@ -33,7 +33,7 @@ def test_photographs_and_their_aligned_crops_give_one_embedding() -> None:
     crops, photographs = open_source(LFW), open_source(PHOTOGRAPHS)
     aligned = {record.id: record for record in crops.records}
     both = [record for record in photographs.records if record.id in aligned][:60]
-    ours = channel.embed(np.stack([channel.crop(decode_rgb(photographs.read(r)), aligned=False) for r in both]))
+    ours = channel.embed(np.stack([channel.crop(Shot(decode_rgb(photographs.read(r)), aligned=False)) for r in both]))
     theirs = channel.embed(np.stack([decode_rgb(crops.read(aligned[r.id])) for r in both]))
     cosine = (ours * theirs).sum(1)
     assert np.median(cosine) > 0.9 and (cosine > 0.7).mean() > 0.95

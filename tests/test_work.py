@@ -11,6 +11,7 @@ import pytest
 
 from tests.builders import drawn_faces, encoded, write
 from unveil import work
+from unveil.channels import Shot
 from unveil.channels.alignment import Alignment
 from unveil.engine import map_ordered
 from unveil.errors import SourceError
@@ -24,8 +25,8 @@ class Brightness:
 
     name, dimension, model_id = "brightness", 2, "brightness-1"
 
-    def crop(self, picture: np.ndarray, aligned: bool) -> np.ndarray:
-        return picture[:16, :16]
+    def crop(self, shot: Shot) -> np.ndarray:
+        return shot.picture[:16, :16]
 
     def embed(self, crops: np.ndarray) -> Vectors:
         angle = crops.mean((1, 2, 3)) / 255
@@ -40,9 +41,9 @@ def partition(
     return work.embed_partition(
         source,
         source.records,
-        channel=Brightness(),
+        channels=[Brightness()],
         alignment=Alignment(None, ""),
-        store=store,
+        stores=[store],
         stop=stop or threading.Event(),
         advance=(lambda _: None) if ticks is None else ticks.append,
     )
@@ -62,14 +63,14 @@ def folder(tmp_path: Path) -> Path:
 def test_every_record_has_its_row(folder: Path, tmp_path: Path) -> None:
     store = ShardStore(tmp_path / "store", "r")
     found = partition(open_source(folder), store)
-    assert [(r.stage, r.reason) for r in found.rows] == [
+    assert [(r.stage, r.reason) for r in found.rows[0]] == [
         (None, ""),
         ("embed", "no usable vector"),
         ("decode", "empty file"),
         ("read", "unreadable file"),
         (None, ""),
     ]
-    assert store.require(found.key).vectors.shape == (2, 2)
+    assert store.require(found.keys[0]).vectors.shape == (2, 2)
     assert not found.reused and partition(open_source(folder), store).reused
 
 
@@ -91,8 +92,8 @@ def test_unreadable_files_leave_no_name_in_the_store_and_do_not_change_the_shard
     (folder / "d.png").unlink()
     (folder / "other.png").symlink_to("gone.png")
     after = partition(open_source(folder), store)
-    assert after.reused and after.key == before.key
-    assert "other.png" in after.rows[-1].detail
+    assert after.reused and after.keys == before.keys
+    assert "other.png" in after.rows[0][-1].detail
 
 
 def test_pictures_that_do_not_fit_in_memory_are_read_again(

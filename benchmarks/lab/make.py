@@ -22,12 +22,19 @@ from benchmarks.lab.families import FAMILIES, Setup
 from benchmarks.lab.people import Faces, load
 from unveil.files import replacing, write_bytes
 
-PEOPLE = (50, 200, 800)
-# Steps after which each family is asked for faces: stopped early, and trained until little changes.
+# People each family learns: convolutions take longer to learn many.
+PEOPLE = {
+    "components": (100, 400, 1600),
+    "pixels": (50, 100, 400),
+    "variational": (100, 400, 1600),
+    "adversarial": (50, 100, 400),
+    "conditional": (50, 100, 400),
+}
+# Steps after which each family is asked for faces: stopped early, and trained for as long as minutes allow.
 LENGTHS = {
-    "components": (1500, 12000),
+    "components": (500, 2000, 8000),
     "pixels": (500, 2000),
-    "variational": (800, 4000),
+    "variational": (800, 3000),
     "adversarial": (500, 1500),
     "conditional": (500, 2000),
 }
@@ -38,7 +45,7 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--families", nargs="*", default=list(FAMILIES))
-    parser.add_argument("--people", type=int, nargs="*", default=PEOPLE)
+    parser.add_argument("--people", type=int, nargs="*", help="instead of those of each family")
     parser.add_argument("--longer", type=float, default=1.0, help="multiplies every length")
     parser.add_argument("--pictures", type=int, default=2000, help="faces a set")
     parser.add_argument("--side", type=int, default=Setup.side)
@@ -50,7 +57,7 @@ def main() -> None:
     faces = load(args.faces, args.side)
     for family in args.families:
         lengths = tuple(round(length * args.longer) for length in LENGTHS[family])
-        for n_people in args.people:
+        for n_people in args.people or PEOPLE[family]:
             make(faces, family, n_people, lengths, args.pictures, setup, args.out)
 
 

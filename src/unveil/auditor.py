@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from unveil import words
-from unveil.channels import FaceChannel
 from unveil.config import Settings, settings_from
 from unveil.images import open_source
 from unveil.machine import cores
@@ -22,14 +21,14 @@ from unveil.report import write_reports
 from unveil.result import AuditResult
 from unveil.run import RunDirectory
 from unveil.steps import calibrated, uncalibrated
+from unveil.steps.channels import Channels
 from unveil.steps.check import check_inputs
 from unveil.steps.comparer import Comparer
 from unveil.steps.embed import EmbeddedSource
 from unveil.steps.kinds import tell_kinds
-from unveil.steps.networks import Networks
 from unveil.steps.pictures import Pictures
 from unveil.steps.power import measure_power
-from unveil.steps.tables import count, hubs, top_pairs
+from unveil.steps.tables import closest_pairs, count, hubs, top_pairs
 from unveil.types import ROLES, Role
 
 # What can change a number of the result.
@@ -63,11 +62,11 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         for role in ROLES
         if (path := settings.source(role)) is not None
     }
-    networks = Networks([FaceChannel(path) for path in settings.model or (None,)], settings, progress)
+    channels = Channels(settings, progress)
     run = RunDirectory(settings.out, settings.facts())
     compare = Comparer(run, settings, progress)
 
-    sets = networks.embed_roles(sources, run)
+    sets = channels.embed_roles(sources, run)
     pictures = {role: Pictures(sources[role], s.embedded.distinct, s.alignment) for role, s in sets.items()}
     # A file that is shipped several times is one picture.
     synthetic, training = pictures["synthetic"].embedded, sets["training"].embedded
@@ -79,14 +78,14 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     if "control" in sets:
         found = calibrated.judge(synthetic, training, sets["control"].embedded, raw, checks, compare, settings)
     else:
-        found = uncalibrated.judge(synthetic, training, checks, compare, settings)
+        found = uncalibrated.judge(synthetic, training, raw, checks, compare, settings)
     if found.verdict == "inconclusive":
         found = found.without_findings()
 
     # What kind of leak each finding is, and which leaks would have been found.
     top = top_pairs(raw, synthetic, training, settings.top_pairs)
     kinds = tell_kinds((*found.listed_people, *top), pictures["synthetic"], pictures["training"], settings, progress)
-    power = measure_power(found, pictures, networks.embedder(run), settings)
+    power = measure_power(found, pictures, channels.embedder(run), settings)
 
     result = AuditResult(
         verdict=found.verdict,
@@ -100,14 +99,15 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         people=kinds.mark(found.people),
         identities=found.identities,
         top_pairs=kinds.mark(top),
-        top_pairs_corrected=top_pairs(found.corrected, synthetic, training, settings.top_pairs),
+        top_pairs_corrected=closest_pairs(found.training, synthetic, settings.top_pairs),
         hubs=hubs(raw, training, settings.top_pairs),
         power=power,
         copy_lines=kinds.lines,
         hygiene=found.checks,
         rejects={role: s.rejects for role, s in sets.items()},
         limits=(),
-        models=networks.facts,
+        channels=synthetic.channels,
+        models=channels.facts,
         manifest=_manifest(settings, sets),
     )
     result = words.told(result, settings)

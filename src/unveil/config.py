@@ -20,6 +20,7 @@ from unveil.types import ROLES, Role
 Aligned = Literal["auto", "yes", "no"]
 Match = Literal["auto", "on", "off"]
 PowerSetting = Literal["full", "quick", "off"]
+CHANNELS = ("face", "appearance", "copy")
 # More networks than this only cost.
 MOST_NETWORKS = 8
 
@@ -33,7 +34,8 @@ class Settings:
     out: Path
     control: Path | None = None
     model: tuple[Path, ...] = ()  # several: a pair must convince all of them
-    copy_model: Path | None = None  # a copy-detection network, for telling kinds
+    channels: tuple[str, ...] = ("face", "appearance")  # what is compared, each by itself
+    copy_model: Path | None = None  # a copy-detection network, for telling kinds and for the copy channel
     identity: dict[Role, IdentityRule] = field(default_factory=dict)
     aligned: dict[Role, Aligned] = field(default_factory=dict)
     q: float = 0.05  # false discovery rate at which people and identities are listed
@@ -69,6 +71,12 @@ class Settings:
                 raise SettingError(f"{name} should be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if len(self.model) > MOST_NETWORKS or len(set(self.model)) < len(self.model):
             raise SettingError(f"model should name at most {MOST_NETWORKS} different networks, got {len(self.model)}")
+        if "face" not in self.channels or set(self.channels) - set(CHANNELS):
+            raise SettingError(
+                f"channels should be face, and with it any of {', '.join(CHANNELS[1:])}, got {', '.join(self.channels)}"
+            )
+        if "copy" in self.channels and self.copy_model is None:
+            raise SettingError("the copy channel needs a copy-detection network: --copy-model")
         if self.engine not in ENGINES:
             raise SettingError(f"engine should be one of {', '.join(ENGINES)}, got {self.engine!r}")
 
@@ -101,6 +109,7 @@ class Settings:
             "training": str(self.training),
             "control": None if self.control is None else str(self.control),
             "model": [str(path) for path in self.model],
+            "channels": list(self.channels),
             "copy_model": None if self.copy_model is None else str(self.copy_model),
             "identity": {role: str(self.identity.get(role, IdentityRule())) for role in ROLES},
             "aligned": {role: self.aligned.get(role, "auto") for role in ROLES},
@@ -147,6 +156,13 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     if not isinstance(models, (list, tuple)) or not all(isinstance(m, (str, Path)) for m in models):
         raise SettingError(f"model should be a path or a list of paths, got {models!r}")
     clean["model"] = tuple(Path(m) for m in models)
+    channels = clean.get("channels", Settings.channels)
+    channels = channels.split(",") if isinstance(channels, str) else channels
+    if not isinstance(channels, (list, tuple)) or not all(isinstance(c, str) for c in channels):
+        raise SettingError(f"channels should be names, as in face,appearance, got {channels!r}")
+    # In one order, whatever order they are given in.
+    named = [c.strip() for c in channels]
+    clean["channels"] = (*(c for c in CHANNELS if c in named), *(c for c in named if c not in CHANNELS))
     for name in ("synthetic", "training", "control", "copy_model", "strata", "out", "store"):
         if name in clean:
             if not isinstance(clean[name], (str, Path)):

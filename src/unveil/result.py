@@ -41,6 +41,20 @@ class NetworkView:
 
 
 @dataclass(frozen=True)
+class ChannelView:
+    """What one channel says of a person: the score of the person's best pair on the common scale, its cosine, p and q
+    against what the channel says of control people, and the pair."""
+
+    channel: str
+    score: float
+    cosine: float
+    p: float
+    q: float
+    synthetic_id: str
+    training_id: str
+
+
+@dataclass(frozen=True)
 class PairKind:
     """What kind of leak a pair would be, and how alike its pictures look."""
 
@@ -50,10 +64,11 @@ class PairKind:
 
 @dataclass(frozen=True)
 class PersonFinding:
-    """One training person: the best pair, and how often chance would do as well. p and q need a control set
-    and a person who takes part in the tests.
+    """One training person: the best pair, the channel that sees it, and how often chance would do as well. p and q need
+    a control set and a person who takes part in the tests.
 
-    ``p_cosine`` and ``q_cosine`` are those of the raw cosine, the published attack's score; nobody is listed by them.
+    ``score`` is on the scale on which all channels meet; ``channels`` hold what each of several says. ``p_cosine`` and
+    ``q_cosine`` are those of the raw cosine, the published attack's score; nobody is listed by them.
     """
 
     person: str
@@ -62,6 +77,7 @@ class PersonFinding:
     synthetic_id: str
     training_id: str
     n_images: int
+    channel: str
     p: float | None = None
     q: float | None = None
     p_modelled: float | None = None
@@ -71,6 +87,7 @@ class PersonFinding:
     q_cosine: float | None = None
     draws_listed: int | None = None  # in how many of the repeated draws this person is listed
     networks: tuple[NetworkView, ...] = ()
+    channels: tuple[ChannelView, ...] = ()
     kind: PairKind | None = None
 
 
@@ -87,6 +104,7 @@ class IdentityFinding:
     n_images: int
     synthetic_id: str
     training_id: str | None  # None when a control person was closer
+    channel: str
     listed: bool
     follows: str | None = None
 
@@ -101,6 +119,7 @@ class PairFinding:
     person: str
     cosine: float
     score: float
+    channel: str
     kind: PairKind | None = None
 
 
@@ -224,6 +243,7 @@ class AuditResult:
     hygiene: tuple[Check, ...]
     rejects: dict[Role, tuple[Reject, ...]]
     limits: tuple[str, ...]
+    channels: tuple[str, ...]
     models: tuple[dict[str, Any], ...]
     manifest: dict[str, Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -49,8 +49,20 @@ class Part:
 
 
 @dataclass(frozen=True)
+class View:
+    """What a further channel makes of the same pictures: ``vectors`` (N, D) float32 unit rows."""
+
+    channel: str
+    vectors: Vectors = field(repr=False)
+    model_id: str
+
+
+@dataclass(frozen=True)
 class Embedded:
-    """All embedded pictures of one role, in source order; ``vectors`` (N, D) float32 unit rows, often memory-mapped."""
+    """All embedded pictures of one role, in source order; ``vectors`` (N, D) float32 unit rows, often memory-mapped.
+
+    They are those of the first channel; ``views`` hold the further ones.
+    """
 
     ids: tuple[str, ...] = field(repr=False)
     people: tuple[str | None, ...] = field(repr=False)
@@ -59,6 +71,8 @@ class Embedded:
     model_id: str
     traits: Floats | None = field(default=None, repr=False)  # (N, K) of the pictures' quality
     parts: tuple[Part, ...] = ()  # of which networks the vectors are made, when they are several
+    views: tuple[View, ...] = ()
+    channel: str = "face"
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2:
@@ -70,9 +84,26 @@ class Embedded:
                 f"{len(self.ids)} ids, {len(self.people)} people, {len(self.digests)} digests, "
                 f"{len(self.vectors)} vectors"
             )
+        for view in self.views:
+            if len(view.vectors) != len(self.vectors):
+                raise ValueError(f"{len(self.vectors)} vectors, {len(view.vectors)} of {view.channel}")
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of all channels, the first first."""
+        return (self.channel, *(view.channel for view in self.views))
+
+    def through(self, channel: str) -> Embedded:
+        """The same pictures as one channel alone sees them."""
+        if channel == self.channel:
+            return replace(self, views=())
+        (view,) = (view for view in self.views if view.channel == channel)
+        return replace(
+            self, vectors=view.vectors, model_id=view.model_id, parts=(), views=(), channel=channel, traits=None
+        )
 
     @property
     def people_or_ids(self) -> tuple[str, ...]:
@@ -94,14 +125,14 @@ class Embedded:
 
     def take(self, rows: Ints) -> Embedded:
         """The same role with only ``rows``, in the order given."""
-        return Embedded(
-            tuple(self.ids[i] for i in rows),
-            tuple(self.people[i] for i in rows),
-            tuple(self.digests[i] for i in rows),
-            self.vectors[rows],
-            self.model_id,
-            None if self.traits is None else self.traits[rows],
-            self.parts,
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in rows),
+            people=tuple(self.people[i] for i in rows),
+            digests=tuple(self.digests[i] for i in rows),
+            vectors=self.vectors[rows],
+            traits=None if self.traits is None else self.traits[rows],
+            views=tuple(replace(view, vectors=view.vectors[rows]) for view in self.views),
         )
 
 
@@ -146,11 +177,13 @@ class Exposure:
     cosine: Floats  # (P,) of the same pair
     n_images: Ints  # (P,) pictures that took part
     best_pair: Ints  # (P, 2) synthetic row, gallery row
+    channel: Ints  # (P,) which of the channels compared sees that pair
 
     def __post_init__(self) -> None:
         p = len(self.people)
         if not (
-            self.score.shape == self.cosine.shape == self.n_images.shape == (p,) and self.best_pair.shape == (p, 2)
+            self.score.shape == self.cosine.shape == self.n_images.shape == self.channel.shape == (p,)
+            and self.best_pair.shape == (p, 2)
         ):
             raise ValueError(f"{p} people, score {self.score.shape}, best_pair {self.best_pair.shape}")
 

@@ -118,7 +118,9 @@ def methods(result: AuditResult) -> dict[str, dict[str, object]]:
         "cosine": {"n": result.pairs_compared, "method": "measured: the cosine of two embeddings"},
         "score": {
             "n": result.pairs_compared,
-            "method": "measured: cosine less half the closeness of each picture to the cohort (arXiv 1710.04087)",
+            "method": "measured: cosine less half the closeness of each picture to the cohort (arXiv 1710.04087), on a "
+            "scale on which 0 is the middle of the cohort's own exposures and 1 what a tenth of them exceed; over "
+            "several channels the highest",
         },
     }
     if result.calibration is None:
@@ -151,8 +153,8 @@ def limits(result: AuditResult, settings: Settings) -> tuple[str, ...]:
     names = " and ".join(str(model["name"]) for model in result.models)
     said = [
         "No verdict says that a set is safe or anonymous: an audit finds what its network and its people can show.",
-        f"The audit looks for who is in a picture ({names}). A copied background, pose or picture whose face was "
-        "changed is not found by it; kinds are told only for pairs that the faces brought up.",
+        f"The audit looks for who is in a picture ({names}){_looks(result.channels)}. Kinds are told only for pairs "
+        "that were brought up so.",
     ]
     if names == "dlib_resnet_v1":
         said.append(
@@ -185,6 +187,15 @@ def limits(result: AuditResult, settings: Settings) -> tuple[str, ...]:
     if rejected:
         said.append(f"{rejected} files were not compared (see rejects): a leak among them is not seen.")
     return tuple(said)
+
+
+def _looks(channels: tuple[str, ...]) -> str:
+    """What is looked at beside the face, and what is not."""
+    if "copy" in channels:
+        return ", for how its face looks and for copies of the whole picture"
+    if "appearance" in channels:
+        return " and for how its face looks. A copied background, and a picture whose face was changed, are not found"
+    return " alone. A copied background, pose, light or picture whose face was changed is not found"
 
 
 def _of_calibration(calibration: Calibration, n_training_pictures: int) -> list[str]:

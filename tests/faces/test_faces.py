@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from tests.builders import drawn_faces, write
-from unveil.channels import FaceChannel
+from unveil.channels import FaceChannel, Shot
 from unveil.channels.alignment import Alignment, recognise
 from unveil.errors import ModelError, PictureError
 from unveil.faces import dlib_onnx
@@ -59,7 +59,7 @@ def test_default_network_equals_dlib() -> None:
     weights = dlib_onnx.package_file(dlib_onnx.WEIGHTS)
     theirs = dlib.face_recognition_model_v1(str(weights))
     channel = FaceChannel()
-    crops = np.stack([channel.crop(face, aligned=True) for face in drawn_faces(6)])
+    crops = np.stack([channel.crop(Shot(face, aligned=True)) for face in drawn_faces(6)])
     assert crops.shape == (6, 150, 150, 3)
     raw = np.array([theirs.compute_face_descriptor(crop) for crop in crops], np.float32)
     assert np.abs(channel.embed(crops) - unit_rows(raw)).max() < 1e-5
@@ -126,9 +126,9 @@ def test_alignment_covers_the_sizes_it_was_found_for() -> None:
 def test_crops_that_cannot_be_made_have_a_reason() -> None:
     channel = FaceChannel()
     with pytest.raises(PictureError, match="not an aligned crop"):
-        channel.crop(np.zeros((96, 97, 3), np.uint8), aligned=True)
+        channel.crop(Shot(np.zeros((96, 97, 3), np.uint8), aligned=True))
     with pytest.raises(PictureError, match="no face found"):
-        channel.crop(np.zeros((300, 200, 3), np.uint8), aligned=False)
+        channel.crop(Shot(np.zeros((300, 200, 3), np.uint8), aligned=False))
 
 
 def test_table_is_whole() -> None:

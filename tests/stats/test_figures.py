@@ -104,8 +104,8 @@ def test_unmatched_counts_would_look_like_exposure_and_matched_do_not() -> None:
     nobody = np.zeros(4000, np.int64)
 
     def area(rows_t: np.ndarray | None, rows_c: np.ndarray | None) -> float:
-        a = exposures(list(people_t), nobody, score_t, score_t, rows_t)
-        b = exposures(list(people_c), nobody[:800], score_c, score_c, rows_c)
+        a = exposures(list(people_t), nobody, score_t, score_t, nobody, rows_t)
+        b = exposures(list(people_c), nobody[:800], score_c, score_c, nobody[:800], rows_c)
         return auc(a.score, b.score)
 
     codes_t, codes_c = person_codes(list(people_t))[1], person_codes(list(people_c))[1]
@@ -119,7 +119,7 @@ def test_exposures_are_each_persons_best(rows: list[tuple[int, int]], seed: int)
     people = [f"p{p}" for p, _ in rows]
     score = np.array([float(s) for _, s in rows])
     query = np.random.default_rng(seed).integers(100, size=len(rows))
-    found = exposures(people, query, score, score / 10)
+    found = exposures(people, query, score, score / 10, query)
     assert set(found.people) == set(people)
     for i, person in enumerate(found.people):
         own = [j for j, p in enumerate(people) if p == person]

@@ -138,16 +138,17 @@ def test_no_leak_is_none_detected_with_control_and_without(compare: Comparer, se
     synthetic, training, control = leaking_world(np.random.default_rng(6), 0)
     raw = compare.ranked("synthetic with training", synthetic, training)
     assert calibrated.judge(synthetic, training, control, raw, [], compare, settings).verdict == "none detected"
-    alone = uncalibrated.judge(synthetic, training, [], compare, settings)
+    alone = uncalibrated.judge(synthetic, training, raw, [], compare, settings)
     assert alone.line is not None and alone.line.n_searches == 320
     assert alone.line.n_above <= 12, "about 1% of 300 would be above by chance"
 
 
 def test_candidates_are_those_above_the_line(compare: Comparer, settings: Settings) -> None:
     synthetic, training, _ = leaking_world(np.random.default_rng(7), 30)
-    found = uncalibrated.judge(synthetic, training, [], compare, settings)
+    raw = compare.ranked("synthetic with training", synthetic, training)
+    found = uncalibrated.judge(synthetic, training, raw, [], compare, settings)
     assert found.verdict == "candidates" and found.line is not None
     assert {p.person for p in found.people if p.listed_by} >= {f"p{i}" for i in range(30)}
     assert found.line.n_above == sum(i.listed for i in found.identities)
     unlabelled = Embedded(training.ids, (None,) * 400, training.digests, training.vectors, "model")
-    assert uncalibrated.judge(synthetic, unlabelled, [], compare, settings).verdict == "inconclusive"
+    assert uncalibrated.judge(synthetic, unlabelled, raw, [], compare, settings).verdict == "inconclusive"

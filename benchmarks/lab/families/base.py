@@ -104,5 +104,4 @@ class Average:
         self._steps += 1
         # Early on the copy follows faster, or it would still be the untrained network.
         keep = min(keep, self._steps / (self._steps + 10))
-        for slow, fast in zip(self.net.parameters(), net.parameters(), strict=True):
-            slow.lerp_(fast, 1 - keep)
+        torch._foreach_lerp_(list(self.net.parameters()), list(net.parameters()), 1 - keep)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from unveil.types import Vectors
+
+if TYPE_CHECKING:
+    from unveil.channels.shot import Shot
 
 Picture = npt.NDArray[np.uint8]
 
@@ -26,8 +29,8 @@ class Channel(Protocol):
         """A hash of everything that decides a vector."""
         ...
 
-    def crop(self, picture: Picture, aligned: bool) -> Picture:
-        """The part of a picture (H, W, 3) that is embedded, (S, S, 3) uint8 RGB; PictureError when there is none."""
+    def crop(self, shot: Shot) -> Picture:
+        """What is embedded of a picture, (S, S, 3) uint8 RGB; PictureError when there is nothing."""
         ...
 
     def embed(self, crops: Picture) -> Vectors:

@@ -1,20 +1,21 @@
-"""A copy-detection network: whether two pictures are one, whatever was done to it."""
+"""The copy channel: whether two pictures are one, whatever was done to it, as a copy-detection network sees it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from unveil.channels.base import Picture
+from unveil.channels.shot import Shot
 from unveil.errors import ModelError
 from unveil.faces.align import resize
 from unveil.faces.recogniser import Recogniser
 from unveil.types import Vectors
 
 
-class CopyNetwork:
+class CopyChannel:
     """A network like SSCD (Pizzi et al. 2022, arXiv 2202.10261) in ONNX form, with a descriptor beside it."""
+
+    name = "copy"
 
     def __init__(self, model: Path) -> None:
         self._recogniser = Recogniser(model)
@@ -25,7 +26,17 @@ class CopyNetwork:
                 'network looks at the whole picture: alignment = "whole"'
             )
 
-    def embed(self, pictures: list[Picture]) -> Vectors:
-        """Unit vectors (N, D) of whole pictures (H, W, 3), each stretched to the network's square."""
-        size = self.spec.input_size
-        return self._recogniser.embed(np.stack([resize(picture, size) for picture in pictures]))
+    @property
+    def dimension(self) -> int:
+        return self.spec.dimension
+
+    @property
+    def model_id(self) -> str:
+        return self.spec.model_id
+
+    def crop(self, shot: Shot) -> Picture:
+        """The whole picture, stretched to the network's square."""
+        return resize(shot.picture, self.spec.input_size)
+
+    def embed(self, crops: Picture) -> Vectors:
+        return self._recogniser.embed(crops)

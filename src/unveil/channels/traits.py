@@ -5,21 +5,21 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from unveil.channels.base import Picture
-from unveil.faces.align import TEMPLATE_SIZE, resize
+from unveil.channels.shot import Shot
+from unveil.faces.align import TEMPLATE_SIZE
 
 TRAITS = ("sharpness", "brightness", "contrast", "colour", "picture size")
 
 
-def traits_of(picture: Picture, crop: Picture) -> tuple[float, ...]:
-    """The TRAITS of a picture (H, W, 3) and of the part of it that is embedded (S, S, 3), six digits each.
+def traits_of(shot: Shot) -> tuple[float, ...]:
+    """The TRAITS of a picture and of its face in the template, six digits each; PictureError when none is found.
 
-    Measured on the middle of the crop: what lies outside a picture is black in its corners, and no quality of it.
+    Measured on the middle of the face: what lies outside a picture is black in its corners, and no quality of it.
     sharpness: log10 of the variance of the Laplacian; brightness and contrast: mean and standard deviation of grey, 0
     to 255; colour: mean distance from grey; picture size: log2 of the shorter side in pixels.
     """
     edge = TEMPLATE_SIZE // 4
-    crop = np.ascontiguousarray(resize(crop, TEMPLATE_SIZE)[edge:-edge, edge:-edge])
+    crop = np.ascontiguousarray(shot.template[edge:-edge, edge:-edge])
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     mean, deviation = (float(v[0, 0]) for v in cv2.meanStdDev(grey))
     edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0])
@@ -29,6 +29,6 @@ def traits_of(picture: Picture, crop: Picture) -> tuple[float, ...]:
         mean,
         deviation,
         colour,
-        np.log2(min(picture.shape[:2])),
+        np.log2(min(shot.picture.shape[:2])),
     )
     return tuple(float(f"{v:.6g}") for v in values)

@@ -51,10 +51,19 @@ Model = Annotated[
         rich_help_panel=HOW,
     ),
 ]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        help="What is compared: face (who is in a picture), appearance (light, pose, hair), copy (needs --copy-model). "
+        "(default: face,appearance)",
+        rich_help_panel=HOW,
+    ),
+]
 CopyModel = Annotated[
     Path | None,
     typer.Option(
-        help="A copy-detection network such as SSCD (ONNX), to tell copies from new pictures of a person.",
+        help="A copy-detection network such as SSCD (ONNX), to tell copies from new pictures of a person; compares "
+        "everything with --channels face,appearance,copy.",
         rich_help_panel=HOW,
     ),
 ]

@@ -72,11 +72,15 @@ def _people_table(result: AuditResult) -> Table:
     for name in ("score", "q", "modelled q") if calibrated else ("score",):
         table.add_column(name, justify="right")
     table.add_column("kind")
+    several = len(result.channels) > 1
+    if several:
+        table.add_column("found by")
     table.add_column("closest synthetic picture")
     for p in result.listed_people[:MOST_ROWS]:
         qs = ["" if q is None else number(q) for q in (p.q, p.q_modelled)] if calibrated else []
         kind = "" if p.kind is None else p.kind.kind
-        table.add_row(Text(p.person), f"{p.score:.3f}", *qs, kind, Text(p.synthetic_id))
+        by = [p.channel] if several else []
+        table.add_row(Text(p.person), f"{p.score:.2f}", *qs, kind, *by, Text(p.synthetic_id))
     return table
 
 

@@ -49,7 +49,7 @@ def exposure_chart(calibration: Calibration, listed: Floats) -> Markup:
             parts += [_text(LEFT - 6, middle + s * h + 4, str(n), "end") for s in (-1, 1)]
     digits = 3 if edges[-1] - edges[0] < 0.2 else 2
     ticks = [(x(v), f"{v:.{digits}f}") for v in np.linspace(edges[0], edges[-1], 7)]
-    parts += _x_axis(ticks, "hub-corrected score of the closest pair")
+    parts += _x_axis(ticks, "score of the closest pair: 0 the middle, 1 what a tenth of the cohort exceed")
     return _svg(
         parts,
         f"Closest score of {len(training)} training people, upwards, and {len(control)} control people, downwards. "

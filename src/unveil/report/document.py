@@ -53,6 +53,7 @@ def document(result: AuditResult) -> dict[str, Any]:
             "rejects": [{"role": role, **asdict(r)} for role, rejects in result.rejects.items() for r in rejects],
             "methods": methods(result),
             "limits": list(result.limits),
+            "channels": list(result.channels),
             "models": list(result.models),
             "manifest": result.manifest,
         }

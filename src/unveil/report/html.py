@@ -50,6 +50,7 @@ def render(result: AuditResult, shelf: PictureShelf | None) -> str:
     page: str = environment.get_template("report.html.j2").render(
         r=result,
         c=calibration,
+        several=len(result.channels) > 1,
         findings=findings,
         top=top,
         listed=result.listed_people,
@@ -92,6 +93,7 @@ def _command(manifest: dict[str, Any]) -> str:
     words = ["unveil audit"]
     words += [f"--{name} {quote(s[name])}" for name in ("synthetic", "training", "control") if s[name]]
     words += [f"--model {quote(path)}" for path in s["model"]]
+    words += [f"--channels {','.join(s['channels'])}"]
     words += [f"--{name.replace('_', '-')} {quote(s[name])}" for name in ("copy_model", "strata") if s[name]]
     words += [f"--{role}-identity {quote(rule)}" for role, rule in s["identity"].items() if rule != "auto"]
     words += ["--follow-links"] if s["follow_links"] else []

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from unveil.result import AuditResult
+from unveil.result import AuditResult, PersonFinding
 
 SAID = "This copy is redacted: it shows no face, and names, files and paths are replaced by numbers."
 
@@ -38,6 +38,13 @@ def redact(result: AuditResult) -> AuditResult:
             for row in rows
         )
 
+    def of_channels(one: PersonFinding) -> PersonFinding:
+        views = (
+            replace(v, synthetic_id=synthetic[v.synthetic_id], training_id=training[v.training_id])
+            for v in one.channels
+        )
+        return replace(one, channels=tuple(views))
+
     manifest = {
         **result.manifest,
         "settings": {
@@ -51,7 +58,7 @@ def redact(result: AuditResult) -> AuditResult:
         },
         "redacted": SAID,
     }
-    people = pairs(result.people)
+    people = tuple(of_channels(one) for one in pairs(result.people))
     return replace(
         result,
         people=people,

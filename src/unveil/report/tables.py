@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,11 @@ import pyarrow.parquet as pq
 from unveil.files import replacing
 from unveil.result import AuditResult
 from unveil.types import Embedded, Matches
+
+VIEW = pa.struct(
+    [(name, pa.string()) for name in ("channel", "synthetic_id", "training_id")]
+    + [(name, pa.float64()) for name in ("score", "cosine", "p", "q")]
+)
 
 
 def write_table(
@@ -41,6 +47,8 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "p_cosine": pa.array([p.p_cosine for p in people], pa.float64()),
             "q_cosine": pa.array([p.q_cosine for p in people], pa.float64()),
             "kind": pa.array([None if p.kind is None else p.kind.kind for p in people], pa.string()),
+            "channel": [p.channel for p in people],
+            "channels": pa.array([[asdict(view) for view in p.channels] for p in people], pa.list_(VIEW)),
             "draws_listed": pa.array([p.draws_listed for p in people], pa.int64()),
             "listed_by": pa.array([list(p.listed_by) for p in people], pa.list_(pa.string())),
         },
@@ -76,6 +84,7 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "n_images": [i.n_images for i in identities],
             "synthetic_id": [i.synthetic_id for i in identities],
             "training_id": pa.array([i.training_id for i in identities], pa.string()),
+            "channel": [i.channel for i in identities],
             "listed": [i.listed for i in identities],
         },
     )

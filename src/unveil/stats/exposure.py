@@ -36,9 +36,10 @@ def draw_pictures(codes: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
 
 
 def exposures(
-    people: Sequence[str], best_query: Ints, score: Floats, cosine: Floats, rows: Ints | None = None
+    people: Sequence[str], best_query: Ints, score: Floats, cosine: Floats, channel: Ints, rows: Ints | None = None
 ) -> Exposure:
-    """Each person's best pair from each picture's best query: all arrays (G,), ``people`` the person of each picture.
+    """Each person's best pair from each picture's best query: all arrays (G,), ``people`` the person of each picture,
+    ``channel`` the channel that sees its best query.
 
     Only pictures in ``rows`` take part when given; every person must have one. Ties go to the lower row.
     """
@@ -52,4 +53,5 @@ def exposures(
         cosine=cosine[best],
         n_images=np.bincount(codes[used], minlength=len(names))[found],
         best_pair=np.column_stack([best_query[best], best]),
+        channel=channel[best],
     )

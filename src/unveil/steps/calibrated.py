@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,8 +23,8 @@ from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings, Ground
 from unveil.steps.judge import ByScore, Judge
 from unveil.steps.likeness import Draw, Matching, match
-from unveil.steps.prepare import find_overlap, split_off_cohort
-from unveil.steps.sides import Side
+from unveil.steps.prepare import find_overlap, lens, split_off_cohort
+from unveil.steps.sides import COSINE, Side, see
 from unveil.steps.uncalibrated import candidates
 from unveil.types import Embedded, Matches
 
@@ -47,61 +47,56 @@ def judge(
     control, cohort = split_off_cohort(
         given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"), compare.engine
     )
-    on_synthetic, on_training, on_control = (cohort.correction(x) for x in (synthetic, training, control))
+    lenses = {channel: lens(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels}
     depth = _depth(training, control, settings)
-    corrected = compare.ranked(
-        "synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training, top_k=depth
-    )
+    training_side = see("training", training, raw, lenses, compare, depth)
     if not len(control):
         checks = (*input_checks, *check_control(overlap, 0, None))
-        people, identities = candidates(synthetic, training, corrected, None)
-        return Findings("inconclusive", (), checks, people, identities, corrected)
+        people, identities = candidates(synthetic, training_side, None)
+        return Findings("inconclusive", (), checks, people, identities, training_side)
 
-    training_side = Side(training, on_training, raw, corrected)
-    control_side = Side(
-        control,
-        on_control,
-        compare.ranked("synthetic with control", synthetic, control, top_k=1),
-        compare("synthetic with control, hub-corrected", synthetic, control, on_synthetic, on_control, top_k=depth),
-    )
+    raw_control = compare.ranked("synthetic with control", synthetic, control, top_k=1)
+    control_side = see("control", control, raw_control, lenses, compare, depth)
     rng = settings.random("calibration")
     matching, draw, likeness = match(training_side, control_side, settings, rng)
     checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), likeness))
-    judge = Judge(synthetic, on_synthetic, training_side, control_side, settings, compare.engine)
-    corrected_by, cosine_by = judge.by_score(draw), judge.by_score(draw, raw=True)
-    people = judge.people(corrected_by, cosine_by)
+    judge = Judge(synthetic, lenses, training_side, control_side, settings, compare.engine)
+    together, cosine = judge.by_score(draw), judge.by_score(draw, COSINE)
+    channels = judge.by_channel(draw, together)
+    people = judge.people(together, channels, cosine)
     competition, wins = judge.compete(draw)
     identities = judge.identities(competition, wins)
     verdict, rests_on = calibrated_verdict(
         checks,
-        corrected_by.decision.global_test.p_value,
+        together.decision.global_test.p_value,
         settings.global_level,
         sum("counted" in p.listed_by for p in people),
         sum("modelled tail" in p.listed_by for p in people),
         sum(i.listed for i in identities),
     )
-    stability, listed_in = judge.repeat(matching, draw, corrected_by, competition)
+    stability, listed_in = judge.repeat(matching, draw, together, competition)
     return Findings(
         verdict,
         rests_on,
         checks,
         tuple(replace(p, draws_listed=listed_in.get(p.person, 0)) for p in people),
         identities,
-        corrected,
+        training_side,
         calibration=_calibration(
-            *(corrected_by, cosine_by, competition, likeness, stability, len([p for p in people if p.listed_by])),
+            *(together, channels, cosine, competition, likeness, stability, sum(bool(p.listed_by) for p in people)),
             strata=_strata(matching, draw, likeness.strata, people),
             accidental=_accidental(training_side, control_side, settings.random("accidental")),
             q=settings.q,
             rng=rng,
         ),
         control_pairs=len(synthetic) * len(control),
-        ground=Ground(control_side, draw, cohort),
+        ground=Ground(control_side, draw, lenses),
     )
 
 
 def _calibration(
-    corrected: ByScore,
+    together: ByScore,
+    channels: Mapping[str, ByScore],
     cosine: ByScore,
     competition: Competition,
     likeness: Likeness,
@@ -114,14 +109,18 @@ def _calibration(
     rng: np.random.Generator,
 ) -> Calibration:
     """Everything that the control people say, in one record."""
-    training, control = corrected.training, corrected.control
+    training, control = together.training, together.control
+    each = {} if len(channels) == 1 else {f"{channel} alone": judged for channel, judged in channels.items()}
     return Calibration(
         training=training,
         control=control,
-        decision=corrected.decision,
+        decision=together.decision,
         exposed=exposed(training.score, control.score, n_listed),
         competition=competition,
-        membership=(_membership("hub-corrected", corrected, q, rng), _membership("cosine", cosine, q, rng)),
+        membership=tuple(
+            _membership(name, judged, q, rng)
+            for name, judged in {"hub-corrected": together, **each, COSINE: cosine}.items()
+        ),
         fewest_counted=fewest_listed(len(training), len(control), q),
         smallest_p=1 / (len(control) + 1),
         roc=roc(training.score, control.score),

@@ -7,7 +7,7 @@ import hashlib
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ from unveil.images import IdentityRule, Source, decode_rgb, open_source, picture
 from unveil.machine import cores
 from unveil.progress import Progress, Silent
 from unveil.store import ShardRow, ShardStore, assemble
-from unveil.types import Embedded, ImageRecord, Reject, Vectors
-from unveil.work import PARTITION, embed_partition, recipe
+from unveil.types import Embedded, ImageRecord, Reject, Vectors, View
+from unveil.work import PARTITION, Partition, embed_partition, recipe
 
 # Pictures whose size is looked at, and of each size those whose landmarks are.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
@@ -54,51 +54,68 @@ class EmbeddedSource:
 
 def embed_source(
     source: Source,
-    channel: Channel,
+    channels: Sequence[Channel],
     store_folder: Path,
-    vectors_path: Path,
+    vectors_paths: Sequence[Path],
     alignment: Alignment,
     *,
     workers: int = 0,
     label: str = "pictures",
     progress: Progress | None = None,
 ) -> EmbeddedSource:
-    """Embeds every picture of a source, in order; shards already in the store are not made again.
+    """Embeds every picture of a source, in order, through each channel; shards already in the store are not made again.
 
+    A picture that any channel rejects is a reject. The vectors are those of the first channel, the others' are views.
     Raises SourceError when a picture changes while it is read, or when none gives a face.
     """
     progress = progress or Silent()
-    store = ShardStore(store_folder, recipe(channel, alignment))
+    stores = [ShardStore(store_folder, recipe(channel, alignment)) for channel in channels]
     records = source.records
     partitions = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
     stop = threading.Event()
     work = partial(
         embed_partition,
         source,
-        channel=channel,
+        channels=channels,
         alignment=alignment,
-        store=store,
+        stores=stores,
         stop=stop,
         advance=progress.advance,
     )
     progress.start(f"embedding {label}", len(records), "pictures")
-    # Only keys and rows are held; the vectors go from the shards straight into the file.
-    keys: list[str] = []
-    rows: list[ShardRow] = []
-    reused = 0
-    for partition in map_ordered(work, partitions, workers or cores(), stop):
-        keys.append(partition.key)
-        rows.extend(partition.rows)
-        reused += partition.reused
+    # Only keys and rows are held; the vectors go from the shards straight into the files.
+    done = list(map_ordered(work, partitions, workers or cores(), stop))
+    reused = sum(partition.reused for partition in done)
     if reused:
-        progress.say(f"{label}: {reused} of {len(keys)} shards were in {store_folder} already")
-    vectors = assemble(
-        (store.require(key).vectors for key in keys),
-        sum(row.stage is None for row in rows),
-        channel.dimension,
-        vectors_path,
-    )
-    return _collect(source, rows, vectors, channel.model_id, alignment)
+        progress.say(f"{label}: {reused} of {len(done)} parts were in {store_folder} already")
+    rows = [row for partition in done for row in _of_all(partition)]
+    n_embedded = sum(row.stage is None for row in rows)
+    views = [
+        View(
+            channel.name,
+            assemble(
+                (_usable(partition, i, store.require(partition.keys[i]).vectors) for partition in done),
+                n_embedded,
+                channel.dimension,
+                path,
+            ),
+            channel.model_id,
+        )
+        for i, (channel, store, path) in enumerate(zip(channels, stores, vectors_paths, strict=True))
+    ]
+    return _collect(source, rows, views, alignment)
+
+
+def _of_all(partition: Partition) -> list[ShardRow]:
+    """What became of each record: embedded by all channels, or the first reject."""
+    return [next((row for row in rows if row.stage), rows[0]) for rows in zip(*partition.rows, strict=True)]
+
+
+def _usable(partition: Partition, i: int, vectors: Vectors) -> Vectors:
+    """The i-th channel's vectors of records that every channel embedded."""
+    good = np.array([row.stage is None for row in _of_all(partition)], np.bool_)
+    own = np.array([row.stage is None for row in partition.rows[i]], np.bool_)
+    return vectors if len(vectors) == good.sum() else vectors[good[own]]
 
 
 def told_alignment(source: Source, aligned: Aligned, label: str, progress: Progress) -> Alignment:
@@ -140,9 +157,7 @@ def _evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
     return [records[i] for i in np.linspace(0, len(records) - 1, min(n, len(records))).astype(int)]
 
 
-def _collect(
-    source: Source, rows: list[ShardRow], vectors: Vectors, model_id: str, finding: Alignment
-) -> EmbeddedSource:
+def _collect(source: Source, rows: list[ShardRow], views: list[View], finding: Alignment) -> EmbeddedSource:
     good: list[tuple[ImageRecord, ShardRow]] = []
     rejects: list[Reject] = []
     seal = hashlib.sha256()
@@ -162,9 +177,10 @@ def _collect(
         ids=tuple(record.id for record, _ in good),
         people=tuple(record.person for record, _ in good),
         digests=tuple(row.digest for _, row in good),
-        vectors=vectors,
-        model_id=model_id,
+        vectors=views[0].vectors,
+        model_id=views[0].model_id,
         traits=np.array([row.traits for _, row in good]),
+        views=tuple(views[1:]),
     )
     return EmbeddedSource(
         embedded, tuple(rejects), len(source.records), finding, str(source.rule), source.kind, seal.hexdigest()
@@ -193,9 +209,9 @@ def embed(
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         found = embed_source(
             source,
-            channel,
+            [channel],
             Path(store) if store is not None else folder / "shards",
-            folder / "vectors.npy",
+            [folder / "vectors.npy"],
             told_alignment(source, aligned, "pictures", progress or Silent()),
             workers=workers,
             progress=progress,

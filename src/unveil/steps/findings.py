@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from unveil.result import Calibration, CandidateLine, IdentityFinding, PersonFinding
 from unveil.stats.hygiene import Check
 from unveil.stats.verdict import Basis, Verdict
 from unveil.steps.likeness import Draw
-from unveil.steps.prepare import Cohort
+from unveil.steps.prepare import Lens
 from unveil.steps.sides import Side
-from unveil.types import Embedded, Exposure, Matches
+from unveil.types import Embedded, Exposure
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Ground:
 
     control: Side
     draw: Draw
-    cohort: Cohort
+    lenses: Mapping[str, Lens]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Findings:
     checks: tuple[Check, ...]
     people: tuple[PersonFinding, ...]
     identities: tuple[IdentityFinding, ...]
-    corrected: Matches
+    training: Side
     calibration: Calibration | None = None
     line: CandidateLine | None = None
     control_pairs: int = 0
@@ -51,7 +52,7 @@ class Findings:
         )
 
 
-def best_pair(exposed: Exposure, i: int, synthetic: Embedded, training: Embedded) -> PersonFinding:
+def best_pair(exposed: Exposure, i: int, synthetic: Embedded, training: Side) -> PersonFinding:
     """The i-th person's best pair, not judged."""
     query, row = exposed.best_pair[i]
     return PersonFinding(
@@ -59,6 +60,7 @@ def best_pair(exposed: Exposure, i: int, synthetic: Embedded, training: Embedded
         score=float(exposed.score[i]),
         cosine=float(exposed.cosine[i]),
         synthetic_id=synthetic.ids[query],
-        training_id=training.ids[row],
+        training_id=training.pictures.ids[row],
+        channel=list(training.sights)[exposed.channel[i]],
         n_images=int(exposed.n_images[i]),
     )

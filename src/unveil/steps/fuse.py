@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from unveil.compare import exact_cosine
-from unveil.errors import SourceError
-from unveil.steps.embed import EmbeddedSource
 from unveil.store import assemble
 from unveil.types import Embedded, Floats, Ints, Part, Vectors
 
@@ -35,47 +33,35 @@ def network_weights(synthetic: Sequence[Embedded], rng: np.random.Generator) -> 
     return tuple(float(w) for w in inverse / inverse.sum())
 
 
-def fuse(
-    sources: Sequence[EmbeddedSource], names: Sequence[str], weights: Sequence[float], path: Path
-) -> EmbeddedSource:
-    """One source whose cosines are the weighted mean of the networks' (the sum rule, Kittler et al. 1998,
+def fuse(networks: Sequence[Embedded], names: Sequence[str], weights: Sequence[float], path: Path) -> Embedded:
+    """One set of vectors whose cosines are the weighted mean of the networks' (the sum rule, Kittler et al. 1998,
     doi:10.1109/34.667881).
 
     Vectors (N, sum of D) are the networks' side by side, each scaled by the root of its weight, so they are unit rows
-    and comparison stays exact. A picture that any network rejects is a reject.
+    and comparison stays exact.
     """
-    first = sources[0]
-    common = set(first.embedded.ids).intersection(*(s.embedded.ids for s in sources[1:]))
-    if not common:
-        raise SourceError("no picture gave a face to every network; see the rejects of each alone")
-    rows = [np.array([i for i, id in enumerate(s.embedded.ids) if id in common], np.int64) for s in sources]
-    rejects = {r.id: r for s in reversed(sources) for r in s.rejects}
-    widths = [s.embedded.vectors.shape[1] for s in sources]
+    widths = [network.vectors.shape[1] for network in networks]
     ends = np.cumsum(widths)
     parts = tuple(
         Part(name, slice(int(end - width), int(end)), weight)
         for name, width, end, weight in zip(names, widths, ends, weights, strict=True)
     )
+    n = len(networks[0])
 
     def blocks() -> Iterator[Vectors]:
-        for start in range(0, len(rows[0]), CHUNK):
+        for start in range(0, n, CHUNK):
             yield np.concatenate(
                 [
-                    s.embedded.vectors[r[start : start + CHUNK]] * np.float32(np.sqrt(weight))
-                    for s, r, weight in zip(sources, rows, weights, strict=True)
+                    network.vectors[start : start + CHUNK] * np.float32(np.sqrt(weight))
+                    for network, weight in zip(networks, weights, strict=True)
                 ],
                 axis=1,
             )
 
-    vectors = assemble(blocks(), len(rows[0]), int(ends[-1]), path)
-    whole = first.embedded if len(rows[0]) == len(first.embedded) else first.embedded.take(rows[0])
-    facts = [f"{s.embedded.model_id} {w:.12g}" for s, w in zip(sources, weights, strict=True)]
+    vectors = assemble(blocks(), n, int(ends[-1]), path)
+    facts = [f"{network.model_id} {w:.12g}" for network, w in zip(networks, weights, strict=True)]
     model_id = hashlib.sha256(" + ".join(facts).encode()).hexdigest()
-    return replace(
-        first,
-        embedded=replace(whole, vectors=vectors, model_id=model_id, parts=parts),
-        rejects=tuple(sorted(rejects.values(), key=lambda r: r.id)),
-    )
+    return replace(networks[0], vectors=vectors, model_id=model_id, parts=parts)
 
 
 def part_cosines(synthetic: Embedded, real: Embedded, queries: Ints, rows: Ints) -> Floats:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from unveil.compare import Engine, best_among
 from unveil.config import Settings
-from unveil.result import IdentityFinding, NetworkView, PersonFinding, Stability
+from unveil.result import ChannelView, IdentityFinding, NetworkView, PersonFinding, Stability
 from unveil.stats.competition import Competition, Mask, compete
 from unveil.stats.conformal import conformal_p
 from unveil.stats.hubs import best_of_each, person_codes
@@ -17,13 +18,14 @@ from unveil.stats.verdict import Basis
 from unveil.steps.findings import best_pair
 from unveil.steps.fuse import part_cosines
 from unveil.steps.likeness import Draw, Matching
+from unveil.steps.prepare import Lens
 from unveil.steps.sides import Side
 from unveil.types import Embedded, Exposure, Floats, Ints
 
 
 @dataclass(frozen=True)
 class ByScore:
-    """Exposures by one score, hub-corrected or raw, and what they say of the training people."""
+    """Exposures by one score, and what they say of the training people."""
 
     training: Exposure
     control: Exposure
@@ -33,13 +35,14 @@ class ByScore:
 @dataclass(frozen=True)
 class Wins:
     """Of each synthetic identity (I,) its best match: the synthetic row, the score, whether a training person won it,
-    the winner's code on their side, and the training row that came closest."""
+    the winner's code on their side, and the training row that came closest with the channel that saw it."""
 
     query: Ints
     score: Floats
     by_training: Mask
     winner: Ints
     row: Ints
+    channel: Ints
 
 
 class Judge:
@@ -48,27 +51,36 @@ class Judge:
     def __init__(
         self,
         synthetic: Embedded,
-        synthetic_correction: Floats,
+        lenses: Mapping[str, Lens],
         training: Side,
         control: Side,
         settings: Settings,
         engine: Engine,
     ) -> None:
-        self._synthetic, self._synthetic_correction = synthetic, synthetic_correction
+        self._synthetic, self._lenses = synthetic, lenses
         self._training, self._control = training, control
         self._settings, self._engine = settings, engine
         self._names, self._codes = person_codes(synthetic.people_or_ids)
 
-    def by_score(self, draw: Draw, *, raw: bool = False) -> ByScore:
-        """Exposure of the people who take part, and what it says."""
-        real, null = self._training.exposure(draw.training, raw=raw), self._control.exposure(draw.control, raw=raw)
+    def by_score(self, draw: Draw, by: str | None = None) -> ByScore:
+        """Exposure of the people who take part, by all channels together or as `Side.exposure` says, and what it
+        says."""
+        real, null = self._training.exposure(draw.training, by), self._control.exposure(draw.control, by)
         return ByScore(real, null, decide_people(real.score, null.score))
 
-    def people(self, corrected: ByScore, cosine: ByScore) -> tuple[PersonFinding, ...]:
+    def by_channel(self, draw: Draw, together: ByScore) -> dict[str, ByScore]:
+        """The same by each channel alone; a single one is all of them ``together``."""
+        if len(self._lenses) == 1:
+            return dict.fromkeys(self._lenses, together)
+        return {channel: self.by_score(draw, channel) for channel in self._lenses}
+
+    def people(self, together: ByScore, channels: Mapping[str, ByScore], cosine: ByScore) -> tuple[PersonFinding, ...]:
         """Every training person, most exposed first. Those who take no part in the tests have no p and no q."""
-        real, decision = corrected.training, corrected.decision
+        real, decision = together.training, together.decision
         counted, modelled = decision.counted(self._settings.q), decision.modelled(self._settings.q)
-        networks = self._networks(real, corrected.control)
+        first = next(iter(channels.values()))
+        networks = self._networks(first.training, first.control)
+        views = [self._views(channel, judged) for channel, judged in channels.items() if len(channels) > 1]
         tested = {}
         for i, person in enumerate(real.people):
             bases: list[Basis] = []
@@ -86,17 +98,29 @@ class Judge:
                 # Exposures hold the same people in the same order, whatever the score.
                 p_cosine=float(cosine.decision.p[i]),
                 q_cosine=float(cosine.decision.q[i]),
-                networks=tuple(views[i] for views in networks),
+                networks=tuple(network[i] for network in networks),
+                channels=tuple(view[i] for view in views),
             )
         everybody = self._training.exposure()
         people = [tested.get(person) or self._finding(everybody, i) for i, person in enumerate(everybody.people)]
         return tuple(sorted(people, key=lambda p: -p.score))
 
     def _finding(self, exposed: Exposure, i: int) -> PersonFinding:
-        return best_pair(exposed, i, self._synthetic, self._training.pictures)
+        return best_pair(exposed, i, self._synthetic, self._training)
+
+    def _views(self, channel: str, judged: ByScore) -> list[ChannelView]:
+        """What one channel alone says of each training person."""
+        real, decision = judged.training, judged.decision
+        return [
+            ChannelView(
+                *(channel, float(real.score[i]), float(real.cosine[i]), float(decision.p[i]), float(decision.q[i])),
+                *(self._synthetic.ids[query], self._training.pictures.ids[row]),
+            )
+            for i, (query, row) in enumerate(real.best_pair)
+        ]
 
     def _networks(self, real: Exposure, null: Exposure) -> list[list[NetworkView]]:
-        """Of each of several networks, its own view of each training person's best pair."""
+        """Of each of several networks, its own view of each training person's best pair by the faces."""
         if not self._synthetic.parts:
             return []
         own = part_cosines(self._synthetic, self._training.pictures, *real.best_pair.T)
@@ -110,12 +134,10 @@ class Judge:
         ]
 
     def compete(self, draw: Draw) -> tuple[Competition, Wins]:
-        """Each synthetic identity takes its best match over training people and decoys; decoys win ties."""
-        (rows_t, score_t), (rows_c, score_c) = (
-            best_among(
-                *(side.corrected, self._synthetic.vectors, side.pictures.vectors, rows),
-                *(self._synthetic_correction, side.correction, self._engine),
-            )
+        """Each synthetic identity takes its best match over training people and decoys, by whichever channel sees the
+        closest; decoys win ties."""
+        (rows_t, score_t, channel_t), (rows_c, score_c, _) = (
+            self._best_among(side, rows)
             for side, rows in ((self._training, draw.training), (self._control, draw.control))
         )
         won = score_t > score_c
@@ -125,14 +147,28 @@ class Judge:
         winner = np.where(won[best], person_t[rows_t[best]], person_c[rows_c[best]])
         n_t, n_c = len(np.unique(person_t[draw.training])), len(np.unique(person_c[draw.control]))
         competition = compete(score[best], won[best], winner, n_t / n_c, self._settings.q)
-        return competition, Wins(best, score[best], won[best], winner, rows_t[best])
+        return competition, Wins(best, score[best], won[best], winner, rows_t[best], channel_t[best])
+
+    def _best_among(self, side: Side, rows: Ints) -> tuple[Ints, Floats, Ints]:
+        """Of each synthetic picture the closest of some real ones, its score, and the channel that sees it."""
+        found = []
+        for channel, lens in self._lenses.items():
+            sight = side.sights[channel]
+            best, score = best_among(
+                *(sight.corrected, lens.synthetic.vectors, side.pictures.through(channel).vectors, rows),
+                *(lens.on_synthetic, sight.correction, self._engine),
+            )
+            found.append((best, lens.standard.of(score)))
+        scores = np.array([score for _, score in found])
+        channel = scores.argmax(0)
+        return np.choose(channel, [best for best, _ in found]), scores.max(0), channel
 
     def identities(self, competition: Competition, wins: Wins) -> tuple[IdentityFinding, ...]:
         """Every synthetic identity, the surest first."""
         listed = competition.listed(self._settings.q)
         # Training people whose closest identity is known, for those that are closest to the same person.
         closest = {int(wins.winner[i]): self._names[i] for i in np.flatnonzero(competition.first)}
-        n_images = np.bincount(self._codes)
+        n_images, names = np.bincount(self._codes), list(self._lenses)
         return tuple(
             IdentityFinding(
                 identity=self._names[i],
@@ -141,6 +177,7 @@ class Judge:
                 n_images=int(n_images[i]),
                 synthetic_id=self._synthetic.ids[wins.query[i]],
                 training_id=self._training.pictures.ids[wins.row[i]] if wins.by_training[i] else None,
+                channel=names[wins.channel[i]],
                 listed=bool(listed[i]),
                 follows=closest[int(wins.winner[i])] if wins.by_training[i] and not competition.first[i] else None,
             )

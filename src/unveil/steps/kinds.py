@@ -10,9 +10,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from unveil.channels import realigned_face, template_face
-from unveil.channels.appearance import Look, bits_apart, correlation, detail, look
-from unveil.channels.copies import CopyNetwork
+from unveil.channels import CopyChannel, Shot, realigned_face
+from unveil.channels.look import Look, bits_apart, correlation, detail, look
 from unveil.config import Settings
 from unveil.engine import map_ordered
 from unveil.errors import PictureError
@@ -66,7 +65,7 @@ def tell_kinds(
     """
     wanted = list(dict.fromkeys((f.synthetic_id, f.training_id) for f in findings))
     mated = _mated_pairs(training, settings.random("kinds"))
-    network = None if settings.copy_model is None else CopyNetwork(settings.copy_model)
+    network = None if settings.copy_model is None else CopyChannel(settings.copy_model)
     progress.start("looking at the closest pairs", len(wanted) + len(mated), "pairs")
 
     def like(task: tuple[Pictures, Pair]) -> PictureLikeness | None:
@@ -100,21 +99,24 @@ def _mated_pairs(training: Pictures, rng: np.random.Generator) -> Sequence[Pair]
     return [(embedded.ids[a], embedded.ids[b]) for a, b in rows]
 
 
-def _see(pictures: Pictures, id: str, network: CopyNetwork | None) -> _Seen:
+def _see(pictures: Pictures, id: str, network: CopyChannel | None) -> _Seen:
     data = pictures.data(id)
-    picture, aligned = pictures.decode(data)
+    shot = pictures.decode(data)
+    vectors = None
+    if network is not None:
+        crop = network.crop(shot)
+        vectors = network.embed(np.stack([crop, crop[:, ::-1]]))
     return _Seen(
         hashlib.sha256(data).hexdigest(),
-        hashlib.sha256(f"{picture.shape}".encode() + picture.tobytes()).hexdigest(),
-        look(picture, _faces(picture, aligned)),
-        None if network is None else network.embed([picture, np.ascontiguousarray(picture[:, ::-1])]),
+        hashlib.sha256(f"{shot.picture.shape}".encode() + shot.picture.tobytes()).hexdigest(),
+        look(shot.picture, _faces(shot)),
+        vectors,
     )
 
 
-def _faces(picture: npt.NDArray[np.uint8], aligned: bool) -> list[npt.NDArray[np.uint8]]:
+def _faces(shot: Shot) -> list[npt.NDArray[np.uint8]]:
     """The face as it lies in a crop, and as its landmarks would have it: a turned or cut copy is still a copy."""
-    face = template_face(picture, aligned)
-    return [face, realigned_face(face)] if aligned else [face]
+    return [shot.template, realigned_face(shot.template)] if shot.aligned else [shot.template]
 
 
 def _likeness(a: _Seen, b: _Seen) -> PictureLikeness:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -150,30 +152,41 @@ def _strata(training: Side, control: Side, labels: dict[str, str]) -> tuple[tupl
 
 
 def _features(training: Side, control: Side, draw: Draw) -> tuple[Floats, Floats]:
-    """What real pictures say of each person (P, F), whether training or control: traits, closeness to the cohort, and
-    the directions in which faces differ most, each the mean over the pictures that take part."""
+    """What real pictures say of each person (P, F), whether training or control: traits, and by each channel closeness
+    to the cohort and the directions in which pictures differ most, each the mean over the pictures that take part."""
     sides = ((training, draw.training), (control, draw.control))
-    samples = [
-        np.asarray(side.pictures.vectors[rows[:: max(1, len(rows) // SAMPLE)]], np.float64) for side, rows in sides
-    ]
-    pooled = np.concatenate(samples)
-    centre = pooled.mean(0)
-    directions = np.linalg.eigh((pooled - centre).T @ (pooled - centre))[1][:, ::-1][:, :DIRECTIONS]
-    features_t, features_c = (_means(side, rows, centre, directions) for side, rows in sides)
+    # Traits and the first channel's closeness come first: they are reported by name.
+    features = [[_means(side, rows, _traits)] for side, rows in sides]
+    for channel in training.sights:
+        samples = [
+            np.asarray(side.pictures.through(channel).vectors[rows[:: max(1, len(rows) // SAMPLE)]], np.float64)
+            for side, rows in sides
+        ]
+        pooled = np.concatenate(samples)
+        centre = pooled.mean(0)
+        directions = np.linalg.eigh((pooled - centre).T @ (pooled - centre))[1][:, ::-1][:, :DIRECTIONS]
+        for (side, rows), found in zip(sides, features, strict=True):
+            found.append(_means(side, rows, partial(_seen, channel=channel, centre=centre, directions=directions)))
+    features_t, features_c = (np.concatenate(found, axis=1) for found in features)
     return features_t, features_c
 
 
-def _means(side: Side, rows: Ints, centre: Floats, directions: Floats) -> Floats:
-    names, codes = side.people
+def _traits(side: Side, rows: Ints) -> Floats:
     traits = side.pictures.traits
-    n_traits = 0 if traits is None else traits.shape[1]
-    total = np.zeros((len(names), n_traits + 1 + directions.shape[1]))
+    return np.zeros((len(rows), 0)) if traits is None else traits[rows]
+
+
+def _seen(side: Side, rows: Ints, *, channel: str, centre: Floats, directions: Floats) -> Floats:
+    vectors = side.pictures.through(channel).vectors[rows]
+    closeness = -2 * side.sights[channel].correction[rows, None]
+    return np.concatenate([closeness, (np.asarray(vectors, np.float64) - centre) @ directions], axis=1)
+
+
+def _means(side: Side, rows: Ints, measure: Callable[[Side, Ints], Floats]) -> Floats:
+    """The mean of what is measured of each person's pictures (P, F), over those in ``rows``."""
+    names, codes = side.people
+    total = np.zeros((len(names), measure(side, rows[:0]).shape[1]))
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
-        measured = [
-            *([] if traits is None else [traits[some]]),
-            -2 * side.correction[some, None],
-            (np.asarray(side.pictures.vectors[some], np.float64) - centre) @ directions,
-        ]
-        np.add.at(total, codes[some], np.concatenate(measured, axis=1))
+        np.add.at(total, codes[some], measure(side, some))
     return total / np.maximum(np.bincount(codes[rows], minlength=len(names)), 1)[:, None]

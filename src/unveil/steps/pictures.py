@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
-
+from unveil.channels import Shot
 from unveil.channels.alignment import Alignment
 from unveil.errors import PictureError
 from unveil.images import Source, decode_rgb
@@ -30,11 +28,11 @@ class Pictures:
             raise PictureError("read", "not in the source", id)
         return self.source.read(record)
 
-    def read(self, id: str) -> tuple[npt.NDArray[np.uint8], bool]:
-        """Pixels (H, W, 3) uint8 RGB, and whether they are an aligned crop; PictureError as for `data`."""
+    def read(self, id: str) -> Shot:
+        """A picture, decoded; PictureError as for `data`."""
         return self.decode(self.data(id))
 
-    def decode(self, data: bytes) -> tuple[npt.NDArray[np.uint8], bool]:
+    def decode(self, data: bytes) -> Shot:
         """`read` for bytes that were read already."""
         picture = decode_rgb(data)
-        return picture, self.alignment.covers(picture)
+        return Shot(picture, self.alignment.covers(picture))

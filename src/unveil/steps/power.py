@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from unveil.channels import template_face
 from unveil.channels.alignment import Alignment
 from unveil.compare import exact_cosine
 from unveil.config import Settings
@@ -103,11 +102,11 @@ def _plants(
     def prepare(task: tuple[int, int, int]) -> tuple[Plant, Ints] | None:
         person, source, partner = task
         try:
-            picture, aligned = control.read(ground.control.pictures.ids[source])
-            other, other_aligned = synthetic.read(synthetic.embedded.ids[partner])
-            margin = 0 if aligned else FRAME_MARGIN
-            cut = picture if aligned else template_face(picture, aligned=False, margin=margin)
-            plant = Plant(names[person], cut, margin, template_face(other, other_aligned))
+            shot = control.read(ground.control.pictures.ids[source])
+            other = synthetic.read(synthetic.embedded.ids[partner])
+            margin = 0 if shot.aligned else FRAME_MARGIN
+            cut = shot.picture if shot.aligned else shot.framed(margin)
+            plant = Plant(names[person], cut, margin, other.template)
         except PictureError:
             return None
         return plant, ground.draw.control[of_person == person]
@@ -143,13 +142,15 @@ def _score(planted: Embedded, ground: Ground, rows: Sequence[Ints], scores: Floa
     place = np.array([PlantedSource.place(id) for id in planted.ids], np.int64)
     # Names that nobody in the cohort has.
     strangers = replace(planted, people=(None,) * len(planted), ids=tuple(f"planted {id}" for id in planted.ids))
-    correction = ground.cohort.correction(strangers)
     queries = np.repeat(np.arange(len(planted)), [len(rows[i]) for i in place[:, 0]])
     gallery = np.concatenate([rows[i] for i in place[:, 0]])
-    each = exact_cosine(planted.vectors, side.pictures.vectors, queries, gallery)
-    each = each + correction[queries] + side.correction[gallery]
-    np.maximum.at(scores, (place[queries, 0], place[queries, 1]), each)
-    before = np.array([side.corrected.best_query_score[own].max() for own in rows])
+    for channel, lens in ground.lenses.items():
+        seen = strangers.through(channel)
+        offset = lens.cohort.correction(seen)
+        each = exact_cosine(seen.vectors, side.pictures.through(channel).vectors, queries, gallery)
+        each = each + offset[queries] + side.sights[channel].correction[gallery]
+        np.maximum.at(scores, (place[queries, 0], place[queries, 1]), lens.standard.of(each))
+    before = np.array([side.score[own].max() for own in rows])
     found = ~np.isneginf(scores)
     scores[found] = np.maximum(scores, before[:, None])[found]
 
@@ -168,7 +169,11 @@ def _other_pictures(ground: Ground, rng: np.random.Generator, most: int) -> Floa
         own = np.flatnonzero(codes == person)
         new = int(rng.choice(own))
         rest = own[own != new]
-        cosine = exact_cosine(side.pictures.vectors, side.pictures.vectors, np.full(len(rest), new), rest)
-        best = float((cosine + side.correction[new] + side.correction[rest]).max())
-        scores.append(max(best, float(side.corrected.best_query_score[rest].max())))
+        best = float(side.score[rest].max())
+        for channel, sight in side.sights.items():
+            vectors = side.pictures.through(channel).vectors
+            cosine = exact_cosine(vectors, vectors, np.full(len(rest), new), rest)
+            score = sight.standard.of(cosine + sight.correction[new] + sight.correction[rest])
+            best = max(best, float(score.max()))
+        scores.append(best)
     return np.array(scores)

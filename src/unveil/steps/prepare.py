@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from unveil.compare import Engine, best_of_others, compare_all
 from unveil.stats.exposure import draw_pictures
 from unveil.stats.hubs import NEIGHBOURS, closeness, person_codes
 from unveil.stats.search import same_person_line
+from unveil.stats.standard import Standard, standard_of
 from unveil.steps.comparer import Comparer
 from unveil.types import Embedded, Floats, Ints
 
@@ -82,6 +83,10 @@ class Cohort:
     pictures: Embedded
     engine: str | Engine = "auto"
 
+    def through(self, channel: str) -> Cohort:
+        """The same people as one channel sees them."""
+        return replace(self, pictures=self.pictures.through(channel))
+
     def correction(self, embedded: Embedded, *, skip_best: bool = False) -> Floats:
         """What the hub correction adds to the scores of each picture (N,): minus half its closeness to the cohort.
 
@@ -104,6 +109,31 @@ class Cohort:
         cosine = np.take_along_axis(found.cosine, order, axis=1)
         n_others = found.rows.shape[1] - (found.rows == own[:, None]).any(axis=1).max()
         return -closeness(cosine[:, skip : min(n_others, NEIGHBOURS + skip)]) / 2
+
+
+@dataclass(frozen=True)
+class Lens:
+    """One channel as an audit looks through it: the synthetic pictures, what the cohort says of them, and the scale on
+    which scores of several channels meet."""
+
+    synthetic: Embedded
+    cohort: Cohort
+    on_synthetic: Floats
+    standard: Standard
+
+
+def lens(synthetic: Embedded, cohort: Cohort) -> Lens:
+    """The lens of a channel, whose scale is that of the cohort's own exposures: of people who are in no test."""
+    on_synthetic, on_cohort = cohort.correction(synthetic), cohort.correction(cohort.pictures)
+    found = compare_all(
+        *(synthetic.vectors, cohort.pictures.vectors),
+        top_k=1,
+        query_offset=on_synthetic,
+        gallery_offset=on_cohort,
+        engine=cohort.engine,
+        moments=False,
+    )
+    return Lens(synthetic, cohort, on_synthetic, standard_of(found.best_query_score))
 
 
 def split_off_cohort(

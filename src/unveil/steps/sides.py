@@ -2,31 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from unveil.stats.exposure import exposures
 from unveil.stats.hubs import person_codes
+from unveil.stats.standard import Standard
+from unveil.steps.comparer import PAIRS_KEPT, Comparer
+from unveil.steps.prepare import Lens
 from unveil.types import Embedded, Exposure, Floats, Ints, Matches
+
+COSINE = "cosine"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one channel sees of the pictures (G,): their hub correction and hub-corrected matches with the synthetic
+    set, and the scale on which its scores meet those of other channels."""
+
+    correction: Floats
+    corrected: Matches
+    standard: Standard
+
+    @cached_property
+    def score(self) -> Floats:
+        """The best score of each picture (G,) on the channel's scale."""
+        return self.standard.of(self.corrected.best_query_score)
 
 
 @dataclass(frozen=True)
 class Side:
-    """Real pictures, their hub correction, and their matches with the synthetic set: raw and hub-corrected."""
+    """Real pictures, their raw matches by the first channel, and what every channel sees of them."""
 
     pictures: Embedded
-    correction: Floats
     raw: Matches
-    corrected: Matches
+    sights: Mapping[str, Sight]
 
     @cached_property
     def people(self) -> tuple[tuple[str, ...], Ints]:
         """The people, and the code (N,) of each picture's person."""
         return person_codes(self.pictures.people_or_ids)
 
-    def exposure(self, rows: Ints | None = None, *, raw: bool = False) -> Exposure:
-        """Each person's best pair, over the given rows."""
-        matches = self.raw if raw else self.corrected
-        return exposures(
-            self.pictures.people_or_ids, matches.best_query, matches.best_query_score, matches.best_query_cosine, rows
+    @cached_property
+    def channel(self) -> Ints:
+        """Which channel sees each picture (N,) closest to a synthetic one; the first of equals."""
+        return np.asarray(np.argmax([sight.score for sight in self.sights.values()], axis=0), np.int64)
+
+    @cached_property
+    def score(self) -> Floats:
+        """The best score of each picture (N,) over all channels."""
+        scores = np.array([sight.score for sight in self.sights.values()])
+        return np.asarray(scores.max(0), np.float64)
+
+    def exposure(self, rows: Ints | None = None, by: str | None = None) -> Exposure:
+        """Each person's best pair over the given rows: by one channel, by the raw ``cosine`` of the first, or by
+        whichever channel comes closest."""
+        people = self.pictures.people_or_ids
+        channel = np.zeros(len(people), np.int64)
+        if by == COSINE:
+            raw = self.raw
+            return exposures(people, raw.best_query, raw.best_query_score, raw.best_query_cosine, channel, rows)
+        if by is not None:
+            sight, channel = self.sights[by], channel + list(self.sights).index(by)
+            seen = sight.corrected
+            return exposures(people, seen.best_query, sight.score, seen.best_query_cosine, channel, rows)
+        each = [sight.corrected for sight in self.sights.values()]
+        query = np.asarray(np.choose(self.channel, [m.best_query for m in each]), np.int64)
+        cosine = np.asarray(np.choose(self.channel, [m.best_query_cosine for m in each]), np.float64)
+        return exposures(people, query, self.score, cosine, self.channel, rows)
+
+
+def see(role: str, pictures: Embedded, raw: Matches, lenses: Mapping[str, Lens], compare: Comparer, depth: int) -> Side:
+    """Compares the synthetic set with a side's pictures through every channel."""
+    sights = {}
+    for channel, lens in lenses.items():
+        own = pictures.through(channel)
+        correction = lens.cohort.correction(own)
+        by = "" if len(lenses) == 1 else f" by {channel}"
+        corrected = compare(
+            *(f"synthetic with {role}{by}, hub-corrected", lens.synthetic, own, lens.on_synthetic, correction),
+            top_k=depth,
+            top_pairs=max(PAIRS_KEPT, compare.settings.top_pairs) if role == "training" else 0,
         )
+        sights[channel] = Sight(correction, corrected, lens.standard)
+    return Side(pictures, raw, sights)

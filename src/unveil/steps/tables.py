@@ -5,6 +5,7 @@ from __future__ import annotations
 from unveil.result import HubFinding, PairFinding, RoleCounts
 from unveil.stats.hubs import find_hubs
 from unveil.steps.embed import EmbeddedSource
+from unveil.steps.sides import Side
 from unveil.types import Embedded, Matches
 
 
@@ -25,7 +26,7 @@ def top_pairs(matches: Matches, synthetic: Embedded, training: Embedded, most: i
     """The ranking of the closest pairs."""
     people = training.people_or_ids
     return tuple(
-        PairFinding(rank, synthetic.ids[q], training.ids[g], people[g], float(cosine), float(score))
+        PairFinding(rank, synthetic.ids[q], training.ids[g], people[g], float(cosine), float(score), training.channel)
         for rank, ((q, g), cosine, score) in enumerate(
             zip(
                 matches.top_pairs[:most],
@@ -35,6 +36,24 @@ def top_pairs(matches: Matches, synthetic: Embedded, training: Embedded, most: i
             ),
             start=1,
         )
+    )
+
+
+def closest_pairs(training: Side, synthetic: Embedded, most: int) -> tuple[PairFinding, ...]:
+    """The ranking of the closest pairs over all channels: by each pair's highest score on the common scale."""
+    best: dict[tuple[int, int], tuple[float, float, str]] = {}
+    for channel, sight in training.sights.items():
+        seen = sight.corrected
+        scores = sight.standard.of(seen.top_pairs_score[:most])
+        for (q, g), cosine, score in zip(seen.top_pairs[:most], seen.top_pairs_cosine[:most], scores, strict=True):
+            pair = (int(q), int(g))
+            if pair not in best or score > best[pair][0]:
+                best[pair] = (float(score), float(cosine), channel)
+    ranked = sorted(best.items(), key=lambda item: (-item[1][0], item[0]))[:most]
+    pictures, people = training.pictures, training.pictures.people_or_ids
+    return tuple(
+        PairFinding(rank, synthetic.ids[q], pictures.ids[g], people[g], cosine, score, channel)
+        for rank, ((q, g), (score, cosine, channel)) in enumerate(ranked, start=1)
     )
 
 

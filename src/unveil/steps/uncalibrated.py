@@ -10,72 +10,92 @@ import numpy as np
 from unveil.compare import best_of_others
 from unveil.config import Settings
 from unveil.result import CandidateLine, IdentityFinding, PersonFinding
-from unveil.stats.exposure import exposures
 from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.hygiene import Check
 from unveil.stats.search import expected_above, fpir_threshold
+from unveil.stats.standard import Standard, standard_of
 from unveil.stats.verdict import uncalibrated_verdict
 from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings, best_pair
-from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, one_picture_each, split_off_cohort
+from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, Lens, one_picture_each, split_off_cohort
+from unveil.steps.sides import Side, see
 from unveil.types import Embedded, Floats, Matches
 
 
 def judge(
-    synthetic: Embedded, training: Embedded, checks: Sequence[Check], compare: Comparer, settings: Settings
+    synthetic: Embedded,
+    training: Embedded,
+    raw: Matches,
+    checks: Sequence[Check],
+    compare: Comparer,
+    settings: Settings,
 ) -> Findings:
     """The audit without a control set: training people are the cohort, and other ones of them the null."""
     others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"), compare.engine)
-    on_synthetic, on_training = cohort.correction(synthetic, skip_best=True), cohort.correction(training)
-    corrected = compare.ranked("synthetic with training, hub-corrected", synthetic, training, on_synthetic, on_training)
-    line = candidate_line(corrected, others, training, on_training, cohort, settings)
-    people, identities = candidates(synthetic, training, corrected, line)
+    probes = _probes(others, settings)
+    lenses, searches = {}, []
+    for channel in synthetic.channels:
+        seen, of_channel = synthetic.through(channel), cohort.through(channel)
+        standard = Standard(0.0, 1.0)
+        if probes is not None:
+            found = _search(probes.through(channel), training.through(channel), of_channel)
+            standard = standard_of(found)
+            searches.append(standard.of(found))
+        lenses[channel] = Lens(seen, of_channel, of_channel.correction(seen, skip_best=True), standard)
+    side = see("training", training, raw, lenses, compare, settings.top_k)
+    line = candidate_line(best_scores(side), np.max(searches, axis=0), settings.fpir) if searches else None
+    people, identities = candidates(synthetic, side, line)
     verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
-    return Findings(verdict, rests_on, tuple(checks), people, identities, corrected, line=line)
+    return Findings(verdict, rests_on, tuple(checks), people, identities, side, line=line)
 
 
-def candidate_line(
-    synthetic: Matches,
-    not_in_cohort: Embedded,
-    training: Embedded,
-    correction: Floats,
-    cohort: Cohort,
-    settings: Settings,
-) -> CandidateLine | None:
-    """The score that a real person reaches against *other* training people with probability ``fpir`` a search.
+def _probes(not_in_cohort: Embedded, settings: Settings) -> Embedded | None:
+    """Training people outside the cohort to be searched among the others, one picture each.
 
-    Searches are made for training people outside the cohort, as synthetic pictures are. None when the training set has
-    no person labels, or too few people: then nothing says which pictures are of others.
+    None when the training set has no person labels, or too few people: then nothing says which pictures are of others.
     """
-    if all(person is None for person in training.people):
+    if all(person is None for person in not_in_cohort.people):
         return None
     rows = one_picture_each(not_in_cohort.people_or_ids, settings.random("line"), MOST_PROBES)
-    if len(rows) < FEWEST_PROBES:
-        return None
-    probes = not_in_cohort.take(rows)
+    return None if len(rows) < FEWEST_PROBES else not_in_cohort.take(rows)
+
+
+def _search(probes: Embedded, training: Embedded, cohort: Cohort) -> Floats:
+    """The best score of each probe among *other* training people, searched for as synthetic pictures are."""
     # As for synthetic pictures: the best match does not count towards a probe's own closeness.
-    own = cohort.correction(probes, skip_best=True)
-    _, others = best_of_others(
-        probes.vectors, probes.people_or_ids, training.vectors, training.people_or_ids, own, correction, cohort.engine
-    )
-    line, fpir = fpir_threshold(others, settings.fpir)
-    best = synthetic.score[:, 0]
+    own, correction = cohort.correction(probes, skip_best=True), cohort.correction(training)
+    people = (probes.people_or_ids, training.people_or_ids)
+    return best_of_others(probes.vectors, people[0], training.vectors, people[1], own, correction, cohort.engine)[1]
+
+
+def best_scores(side: Side) -> Floats:
+    """The best score of each synthetic picture (Q,), by whichever channel sees the closest."""
+    scores = np.array([sight.standard.of(sight.corrected.score[:, 0]) for sight in side.sights.values()])
+    return np.asarray(scores.max(0), np.float64)
+
+
+def candidate_line(best: Floats, others: Floats, fpir: float) -> CandidateLine:
+    """The score that a real person reaches against *other* training people (N,) with probability ``fpir`` a search, and
+    how many synthetic pictures' best (Q,) lie above."""
+    line, fpir = fpir_threshold(others, fpir)
     expected = expected_above(round(fpir * (len(others) + 1)), len(others) + 1, len(best))
     return CandidateLine(line, fpir, len(others), int((best > line).sum()), expected)
 
 
 def candidates(
-    synthetic: Embedded, training: Embedded, matches: Matches, line: CandidateLine | None
+    synthetic: Embedded, training: Side, line: CandidateLine | None
 ) -> tuple[tuple[PersonFinding, ...], tuple[IdentityFinding, ...]]:
     """Training people and synthetic identities by their best pair; those above the line are marked."""
-    exposed = exposures(training.people_or_ids, matches.best_query, matches.best_query_score, matches.best_query_cosine)
+    exposed = training.exposure()
     above = exposed.score > (np.inf if line is None else line.score)
     people = tuple(
         replace(best_pair(exposed, i, synthetic, training), listed_by=("leave-person-out line",) if above[i] else ())
         for i in np.lexsort((np.arange(len(exposed)), -exposed.score))
     )
     names, codes = person_codes(synthetic.people_or_ids)
-    score = matches.score[:, 0]
+    sights = list(training.sights.values())
+    channel = np.argmax([s.standard.of(s.corrected.score[:, 0]) for s in sights], axis=0)
+    score, row = best_scores(training), np.choose(channel, [s.corrected.rows[:, 0] for s in sights])
     best = best_of_each(codes, score)
     n_images = np.bincount(codes)
     identities = tuple(
@@ -85,7 +105,8 @@ def candidates(
             q=None,
             n_images=int(n_images[i]),
             synthetic_id=synthetic.ids[best[i]],
-            training_id=training.ids[matches.rows[best[i], 0]],
+            training_id=training.pictures.ids[row[best[i]]],
+            channel=synthetic.channels[channel[best[i]]],
             listed=line is not None and bool(score[best[i]] > line.score),
         )
         for i in np.lexsort((np.arange(len(names)), -score[best]))

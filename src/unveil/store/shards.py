@@ -21,7 +21,7 @@ from unveil.errors import Stage, StoreError
 from unveil.files import replacing, sweep, write_bytes
 from unveil.types import Vectors
 
-FORMAT = 2
+FORMAT = 3
 
 README = """\
 Embeddings made by unveil, kept so that the next audit of the same pictures is quick.

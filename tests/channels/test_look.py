@@ -10,9 +10,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from tests.builders import drawn_faces, write
-from unveil.channels import FaceChannel, realigned_face, traits_of
-from unveil.channels.appearance import Look, bits_apart, correlation, detail, look
-from unveil.channels.copies import CopyNetwork
+from unveil.channels import CopyChannel, FaceChannel, Shot, realigned_face, traits_of
+from unveil.channels.look import Look, bits_apart, correlation, detail, look
 from unveil.errors import ModelError
 
 FACES = [np.array(Image.fromarray(f).resize((112, 112))) for f in drawn_faces(8, 5)]
@@ -74,15 +73,15 @@ def test_whole_pictures_are_compared_where_faces_lie_elsewhere() -> None:
 
 
 def test_traits_by_hand() -> None:
-    grey = np.full((50, 80, 3), 100, np.uint8)
-    sharpness, brightness, contrast, colour, size = traits_of(grey, np.full((112, 112, 3), 100, np.uint8))
+    grey = np.full((50, 50, 3), 100, np.uint8)
+    sharpness, brightness, contrast, colour, size = traits_of(Shot(grey, aligned=True))
     assert (sharpness, brightness, contrast, colour) == pytest.approx((0, 100, 0, 0), abs=1e-4)
     assert size == pytest.approx(np.log2(50), abs=1e-5)
     blurred = np.array(Image.fromarray(FACES[0]).resize((28, 28)).resize((112, 112)))
-    assert traits_of(blurred, blurred)[0] < traits_of(FACES[0], FACES[0])[0]
+    assert traits_of(Shot(blurred, aligned=True))[0] < traits_of(Shot(FACES[0], aligned=True))[0]
     red = np.zeros((112, 112, 3), np.uint8)
     red[..., 0] = 200
-    assert traits_of(red, red)[3] > 50
+    assert traits_of(Shot(red, aligned=True))[3] > 50
 
 
 def tiny_network(path: Path, alignment: str = "whole", size: int = 32) -> Path:
@@ -108,9 +107,10 @@ def tiny_network(path: Path, alignment: str = "whole", size: int = 32) -> Path:
 
 
 def test_a_copy_network_sees_whole_pictures(tmp_path: Path) -> None:
-    network = CopyNetwork(tiny_network(tmp_path / "sscd.onnx"))
+    network = CopyChannel(tiny_network(tmp_path / "sscd.onnx"))
     photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
-    vectors = network.embed([photograph, FACES[0], np.array(Image.fromarray(photograph).resize((150, 90)))])
+    pictures = [photograph, FACES[0], np.array(Image.fromarray(photograph).resize((150, 90)))]
+    vectors = network.embed(np.stack([network.crop(Shot(picture, aligned=False)) for picture in pictures]))
     assert vectors.shape == (3, 192) and vectors[0] @ vectors[2] > 0.99 > vectors[0] @ vectors[1]
 
 
@@ -118,4 +118,4 @@ def test_networks_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"see --copy-model"):
         FaceChannel(tiny_network(tmp_path / "copy.onnx"))
     with pytest.raises(ModelError, match=r'alignment = "whole"'):
-        CopyNetwork(tiny_network(tmp_path / "face.onnx", "arcface112", 112))
+        CopyChannel(tiny_network(tmp_path / "face.onnx", "arcface112", 112))

@@ -9,50 +9,32 @@ import numpy as np
 import pytest
 
 from tests.steps.test_prepare import crowd, embedded, unit
-from unveil.channels.alignment import Alignment
 from unveil.compare import compare_all, exact_cosine
 from unveil.config import Settings
 from unveil.progress import Silent
 from unveil.run import RunDirectory
 from unveil.steps import calibrated
 from unveil.steps.comparer import Comparer
-from unveil.steps.embed import EmbeddedSource
 from unveil.steps.fuse import fuse, network_weights, part_cosines
-from unveil.types import Embedded, Reject
+from unveil.types import Embedded
 
 
-def source(vectors: np.ndarray, keep: list[int] | None = None, model_id: str = "m") -> EmbeddedSource:
-    """Pictures x0, x1, ...; those not in ``keep`` are rejects."""
-    n = len(vectors)
-    rows = np.arange(n) if keep is None else np.array(keep)
-    whole = embedded(unit(vectors), "x")
-    kept = replace(whole.take(rows), model_id=model_id)
-    rejects = tuple(Reject(f"x{i}", "detect", "no face found") for i in range(n) if i not in set(rows.tolist()))
-    return EmbeddedSource(kept, rejects, n, Alignment(None, ""), "none", "folder", "")
+def source(vectors: np.ndarray, model_id: str = "m") -> Embedded:
+    """Pictures x0, x1, ... as one network sees them."""
+    return replace(embedded(unit(vectors), "x"), model_id=model_id)
 
 
 def test_fused_cosines_are_the_weighted_mean_of_the_networks(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     a, b = source(rng.normal(size=(30, 16)), model_id="a"), source(rng.normal(size=(30, 8)), model_id="b")
-    both = fuse([a, b], ["a", "b"], [0.3, 0.7], tmp_path / "v.npy").embedded
+    both = fuse([a, b], ["a", "b"], [0.3, 0.7], tmp_path / "v.npy")
     assert both.vectors.shape == (30, 24) and np.allclose(np.linalg.norm(both.vectors, axis=1), 1, atol=1e-6)
     q, g = rng.integers(30, size=(2, 50))
-    each = [exact_cosine(s.embedded.vectors, s.embedded.vectors, q, g) for s in (a, b)]
+    each = [exact_cosine(s.vectors, s.vectors, q, g) for s in (a, b)]
     assert np.allclose(exact_cosine(both.vectors, both.vectors, q, g), 0.3 * each[0] + 0.7 * each[1], atol=1e-6)
     assert np.allclose(part_cosines(both, both, q, g), np.column_stack(each), atol=1e-6)
-    other = fuse([a, b], ["a", "b"], [0.4, 0.6], tmp_path / "w.npy").embedded
+    other = fuse([a, b], ["a", "b"], [0.4, 0.6], tmp_path / "w.npy")
     assert other.model_id != both.model_id and other.fingerprint != both.fingerprint
-
-
-def test_a_picture_that_one_network_rejects_is_a_reject(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 5))
-    fused = fuse([source(x, [0, 2, 3, 5]), source(y, [0, 1, 3, 4, 5])], ["a", "b"], [0.5, 0.5], tmp_path / "v.npy")
-    assert fused.embedded.ids == ("x0", "x3", "x5")
-    assert [r.id for r in fused.rejects] == ["x1", "x2", "x4"] and fused.n_images == 6
-    assert np.allclose(fused.embedded.vectors[1, :4] * np.sqrt(2), unit(x)[3], atol=1e-6)
-    with pytest.raises(Exception, match="no picture gave a face to every network"):
-        fuse([source(x, [0]), source(y, [1])], ["a", "b"], [0.5, 0.5], tmp_path / "v.npy")
 
 
 def test_weights_make_the_networks_spread_alike() -> None:
@@ -83,7 +65,7 @@ def test_a_look_alike_of_one_network_alone_does_not_pass_both(tmp_path: Path) ->
     ]
     alone = compare_all(unit(s[0]), unit(t[0]), top_pairs=1, top_k=1)
     assert alone.top_pairs[0, 0] != 150 or (alone.score[:100, 0] > 0.7).sum() > 50
-    both = compare_all(fused[0].embedded.vectors, fused[1].embedded.vectors, top_pairs=2, top_k=1)
+    both = compare_all(fused[0].vectors, fused[1].vectors, top_pairs=2, top_k=1)
     assert both.top_pairs[0].tolist() == [150, 150]
     assert both.top_pairs_score[0] - both.top_pairs_score[1] > 0.2
 

@@ -1,0 +1,38 @@
+"""One scale for the scores of several channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unveil.types import Floats
+
+# The middle of the null and how far out this share of it reaches make the scale.
+REACH = 0.9
+FEWEST = 20
+
+
+@dataclass(frozen=True)
+class Standard:
+    """A linear scale on which 0 is the middle of what people reach who are in no generator, and 1 what a tenth of
+    them exceed."""
+
+    middle: float
+    spread: float
+
+    def of(self, score: Floats) -> Floats:
+        """Scores of any shape on this scale."""
+        return (score - self.middle) / self.spread
+
+
+def standard_of(exposure: Floats) -> Standard:
+    """The scale of exposures (N,) of people who take no part in the tests, so that it favours neither side of them.
+
+    The highest of several channels' scores on such scales is again one score, exchangeable between training and control
+    people under the null. With fewer than FEWEST people scores keep their own scale.
+    """
+    if len(exposure) < FEWEST:
+        return Standard(0.0, 1.0)
+    middle, reach = (float(v) for v in np.quantile(exposure, [0.5, REACH]))
+    return Standard(middle, max(reach - middle, 1e-6))

@@ -1,0 +1,122 @@
+"""What an audit looks through: every role through every channel, and several face networks as one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from unveil.channels import AppearanceChannel, Channel, CopyChannel, FaceChannel
+from unveil.channels.alignment import Alignment
+from unveil.config import Settings
+from unveil.images import Source
+from unveil.progress import Progress
+from unveil.run import RunDirectory
+from unveil.stats.whitening import CHUNK, Whitening, fit_whitening
+from unveil.steps.embed import EmbeddedSource, Embedder, embed_source, told_alignment
+from unveil.steps.fuse import fuse, network_weights
+from unveil.store import assemble
+from unveil.types import Embedded, Role, View
+
+
+class Channels:
+    """The face networks, whose cosines count as a weighted mean, and the further channels of an audit.
+
+    Whatever is learnt, weights and whitening, is learnt on the synthetic set.
+    """
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        self._settings, self._progress = settings, progress
+        self._networks = [FaceChannel(path) for path in settings.model or (None,)]
+        self._weights: tuple[float, ...] = (1.0,)
+        self._further: list[Channel] = []
+        if "appearance" in settings.channels:
+            self._further.append(AppearanceChannel())
+        if "copy" in settings.channels and settings.copy_model is not None:
+            self._further.append(CopyChannel(settings.copy_model))
+        self._whitening: Whitening | None = None
+
+    @property
+    def facts(self) -> tuple[dict[str, Any], ...]:
+        """What is known of each network, and its weight."""
+        return tuple(
+            {**asdict(channel.spec), "model_id": channel.model_id, "weight": weight}
+            for channel, weight in zip(self._networks, self._weights, strict=True)
+        )
+
+    def embed_roles(self, sources: dict[Role, Source], run: RunDirectory) -> dict[Role, EmbeddedSource]:
+        """Every role embedded, synthetic first."""
+        embedded: dict[Role, EmbeddedSource] = {}
+        for role, source in sources.items():
+            alignment = told_alignment(source, self._settings.aligned.get(role, "auto"), role, self._progress)
+            embedded[role] = self._embed(source, role, alignment, run)
+        self._learn(embedded["synthetic"].embedded.distinct)
+        return {role: self._finish(source, role, run) for role, source in embedded.items()}
+
+    def embedder(self, run: RunDirectory) -> Embedder:
+        """The same for a source that comes later; its vectors lie with the checkpoints and go with them."""
+
+        def embed(source: Source, label: str, alignment: Alignment) -> EmbeddedSource:
+            return self._finish(self._embed(source, label, alignment, run, keep=False), label, run, keep=False)
+
+        return embed
+
+    def _embed(
+        self, source: Source, label: str, alignment: Alignment, run: RunDirectory, *, keep: bool = True
+    ) -> EmbeddedSource:
+        """Every picture through every channel. What is final already goes where it stays."""
+        names = [f"network.{i}" for i in range(len(self._networks))] if len(self._networks) > 1 else ["face"]
+        names += [channel.name for channel in self._further]
+        final = {"face", "copy"} if keep else set()
+        return embed_source(
+            source,
+            [*self._networks, *self._further],
+            self._settings.store_folder,
+            [_path(run, label, name, name in final) for name in names],
+            alignment,
+            workers=self._settings.workers,
+            label=label,
+            progress=self._progress,
+        )
+
+    def _parts(self, embedded: Embedded) -> tuple[list[Embedded], tuple[View, ...]]:
+        """The networks one by one, and the further channels."""
+        n = len(self._networks) - 1
+        others = [replace(embedded, vectors=v.vectors, model_id=v.model_id, views=()) for v in embedded.views[:n]]
+        return [replace(embedded, views=()), *others], embedded.views[n:]
+
+    def _learn(self, synthetic: Embedded) -> None:
+        networks, further = self._parts(synthetic)
+        if len(networks) > 1:
+            self._weights = network_weights(networks, self._settings.random("networks"))
+        for view in further:
+            if view.channel == AppearanceChannel.name:
+                self._whitening = fit_whitening(view.vectors)
+
+    def _finish(self, source: EmbeddedSource, label: str, run: RunDirectory, *, keep: bool = True) -> EmbeddedSource:
+        networks, further = self._parts(source.embedded)
+        face = networks[0]
+        if len(networks) > 1:
+            names = [channel.spec.name for channel in self._networks]
+            face = fuse(networks, names, self._weights, _path(run, label, "face", keep))
+        views = tuple(
+            self._whitened(view, _path(run, label, "appearance.whitened", keep), self._whitening)
+            if view.channel == AppearanceChannel.name and self._whitening is not None
+            else view
+            for view in further
+        )
+        return replace(source, embedded=replace(face, views=views))
+
+    @staticmethod
+    def _whitened(view: View, path: Path, whitening: Whitening) -> View:
+        n, dimension = view.vectors.shape
+        blocks = (whitening.apply(view.vectors[i : i + CHUNK]) for i in range(0, n, CHUNK))
+        seal = hashlib.sha256(view.model_id.encode() + whitening.centre.tobytes() + whitening.rows.tobytes())
+        return View(view.channel, assemble(blocks, n, dimension, path), seal.hexdigest())
+
+
+def _path(run: RunDirectory, label: str, name: str, keep: bool) -> Path:
+    """Where the vectors of a source lie: with the run, or with the checkpoints."""
+    stem = label if name == "face" else f"{label}.{name}"
+    return run.vectors(stem) if keep else run.scratch(f"{stem}.npy")
