@@ -59,7 +59,7 @@ def main() -> None:
         kinds = tell_kinds(findings, Pictures(first, embedded(first.records), aligned), training, settings, Silent())
         if not told_lines:
             told_lines.append(f"{kinds.lines}")
-        return Counter(k.kind for k in kinds.of.values())
+        return Counter(f.kind.kind for f in kinds.mark(findings) if f.kind is not None)
 
     told_lines: list[str] = []
     with tempfile.TemporaryDirectory() as folder:

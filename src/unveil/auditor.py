@@ -26,6 +26,7 @@ from unveil.steps.check import check_inputs
 from unveil.steps.comparer import Comparer
 from unveil.steps.embed import EmbeddedSource
 from unveil.steps.kinds import tell_kinds
+from unveil.steps.measures import measure_others
 from unveil.steps.pictures import Pictures
 from unveil.steps.power import measure_power
 from unveil.steps.tables import closest_pairs, count, hubs, top_pairs
@@ -86,6 +87,8 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     top = top_pairs(raw, synthetic, training, settings.top_pairs)
     kinds = tell_kinds((*found.listed_people, *top), pictures["synthetic"], pictures["training"], settings, progress)
     power = measure_power(found, pictures, channels.embedder(run), settings)
+    # What others would measure, beside it.
+    others = measure_others(synthetic, training, found, settings, compare.engine)
 
     result = AuditResult(
         verdict=found.verdict,
@@ -102,6 +105,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         top_pairs_corrected=closest_pairs(found.training, synthetic, settings.top_pairs),
         hubs=hubs(raw, training, settings.top_pairs),
         power=power,
+        measures=others,
         copy_lines=kinds.lines,
         hygiene=found.checks,
         rejects={role: s.rejects for role, s in sets.items()},

@@ -211,6 +211,21 @@ class Power:
 
 
 @dataclass(frozen=True)
+class Measures:
+    """Measures that others report, by one channel's vectors of ``n_synthetic`` synthetic and ``n_real`` training and
+    as many control pictures; see `unveil.stats.measures`."""
+
+    channel: str
+    authenticity: Estimate
+    data_copying: Estimate
+    closer_to_training: Estimate
+    neighbour_ratio: Estimate
+    gan_leaks_auc: Estimate
+    n_synthetic: int
+    n_real: int
+
+
+@dataclass(frozen=True)
 class CandidateLine:
     """The line used without a control set, and how many synthetic pictures cross it."""
 
@@ -239,6 +254,7 @@ class AuditResult:
     top_pairs_corrected: tuple[PairFinding, ...]
     hubs: tuple[HubFinding, ...]
     power: Power | None
+    measures: tuple[Measures, ...]
     copy_lines: CopyLines | None
     hygiene: tuple[Check, ...]
     rejects: dict[Role, tuple[Reject, ...]]

@@ -105,7 +105,7 @@ class Embedded:
             self, vectors=view.vectors, model_id=view.model_id, parts=(), views=(), channel=channel, traits=None
         )
 
-    @property
+    @cached_property
     def people_or_ids(self) -> tuple[str, ...]:
         """Each picture's person; a picture without a label stands for a person of its own."""
         return tuple(id if person is None else person for id, person in zip(self.ids, self.people, strict=True))

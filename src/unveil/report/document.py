@@ -49,6 +49,7 @@ def document(result: AuditResult) -> dict[str, Any]:
             "hubs": [asdict(h) for h in result.hubs],
             "copy_lines": None if result.copy_lines is None else asdict(result.copy_lines),
             "power": None if result.power is None else asdict(result.power),
+            "measures": [asdict(m) for m in result.measures],
             "hygiene": [asdict(c) for c in result.hygiene],
             "rejects": [{"role": role, **asdict(r)} for role, rejects in result.rejects.items() for r in rejects],
             "methods": methods(result),

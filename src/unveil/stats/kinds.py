@@ -1,4 +1,5 @@
-"""What kind of leak a pair is: the real picture itself, a changed copy of it, or another picture of the person."""
+"""What kind of leak a pair is: the real picture itself, a changed copy of it, one that is drawn after it, or another
+picture of the person."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from unveil.stats.estimates import share
 from unveil.types import Estimate, Floats
 
-Kind = Literal["shipped copy", "near copy", "new picture"]
+Kind = Literal["shipped copy", "near copy", "redrawn picture", "new picture"]
 
 # Two different pictures of one person pass each line this often.
 PASSED = 0.01
@@ -47,11 +48,13 @@ class CopyLines:
     calibrated: bool
     mistaken: Estimate | None  # share of those pairs that are nevertheless taken for copies
 
-    def kind(self, pair: PictureLikeness) -> Kind:
-        """What a pair is, if the two show one person."""
+    def kind(self, pair: PictureLikeness, *, by_face: bool = True) -> Kind:
+        """What a pair is that the faces brought up, should they be one person's, or else its looks alone."""
         if pair.identical or (pair.correlation >= SHIPPED_CORRELATION and pair.bits <= SHIPPED_BITS):
             return "shipped copy"
-        return "near copy" if self._copies(pair) else "new picture"
+        if self._copies(pair):
+            return "near copy"
+        return "new picture" if by_face else "redrawn picture"
 
     def _copies(self, pair: PictureLikeness) -> bool:
         network = pair.copy_cosine is not None and self.copy_cosine is not None and pair.copy_cosine > self.copy_cosine

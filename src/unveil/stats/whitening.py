@@ -10,7 +10,7 @@ from unveil.types import Floats, Vectors
 
 # Added to each direction's variance, as a share of the mean variance: directions in which the synthetic set hardly
 # differs are not blown up without end. Chosen in the lab (docs/decisions/0012-channels.md).
-RIDGE = 0.1
+RIDGE = 0.2
 # Fewer pictures say too little of how a set varies; more change nothing.
 FEWEST, MOST = 50, 50_000
 CHUNK = 8192

@@ -110,17 +110,17 @@ def _calibration(
 ) -> Calibration:
     """Everything that the control people say, in one record."""
     training, control = together.training, together.control
-    each = {} if len(channels) == 1 else {f"{channel} alone": judged for channel, judged in channels.items()}
+    scores = {"hub-corrected": together, COSINE: cosine}
+    if len(channels) > 1:
+        each = {f"{channel} alone": judged for channel, judged in channels.items()}
+        scores = {"all channels": together, **each, COSINE: cosine}
     return Calibration(
         training=training,
         control=control,
         decision=together.decision,
         exposed=exposed(training.score, control.score, n_listed),
         competition=competition,
-        membership=tuple(
-            _membership(name, judged, q, rng)
-            for name, judged in {"hub-corrected": together, **each, COSINE: cosine}.items()
-        ),
+        membership=tuple(_membership(name, judged, q, rng) for name, judged in scores.items()),
         fewest_counted=fewest_listed(len(training), len(control), q),
         smallest_p=1 / (len(control) + 1),
         roc=roc(training.score, control.score),

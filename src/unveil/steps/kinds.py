@@ -45,11 +45,17 @@ class Kinds:
     """Tells the kind of pairs, by lines calibrated on pairs of different pictures of one training person."""
 
     lines: CopyLines
-    of: dict[Pair, PairKind]
+    of: dict[Pair, PictureLikeness]
 
     def mark(self, findings: Sequence[F]) -> tuple[F, ...]:
         """The findings with the kind of each pair that was looked at."""
-        return tuple(replace(f, kind=self.of.get((f.synthetic_id, f.training_id))) for f in findings)
+        return tuple(replace(f, kind=self._kind(f)) for f in findings)
+
+    def _kind(self, finding: PersonFinding | PairFinding) -> PairKind | None:
+        likeness = self.of.get((finding.synthetic_id, finding.training_id))
+        if likeness is None:
+            return None
+        return PairKind(self.lines.kind(likeness, by_face=finding.channel == "face"), likeness)
 
 
 def tell_kinds(
@@ -82,11 +88,7 @@ def tell_kinds(
     lines = calibrate_lines([likeness for likeness in told[: len(mated)] if likeness is not None])
     return Kinds(
         lines,
-        {
-            pair: PairKind(lines.kind(likeness), likeness)
-            for pair, likeness in zip(wanted, told[len(mated) :], strict=True)
-            if likeness is not None
-        },
+        {pair: likeness for pair, likeness in zip(wanted, told[len(mated) :], strict=True) if likeness is not None},
     )
 
 

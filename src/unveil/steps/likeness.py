@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -152,41 +150,34 @@ def _strata(training: Side, control: Side, labels: dict[str, str]) -> tuple[tupl
 
 
 def _features(training: Side, control: Side, draw: Draw) -> tuple[Floats, Floats]:
-    """What real pictures say of each person (P, F), whether training or control: traits, and by each channel closeness
-    to the cohort and the directions in which pictures differ most, each the mean over the pictures that take part."""
+    """What real pictures say of each person (P, F), whether training or control: traits, closeness to the cohort, and
+    the directions in which faces differ most, each the mean over the pictures that take part.
+
+    Only the face channel may speak here: whitening by the synthetic set makes training pictures look different from
+    others because they were learnt, and matching on that would take the leak away.
+    """
     sides = ((training, draw.training), (control, draw.control))
-    # Traits and the first channel's closeness come first: they are reported by name.
-    features = [[_means(side, rows, _traits)] for side, rows in sides]
-    for channel in training.sights:
-        samples = [
-            np.asarray(side.pictures.through(channel).vectors[rows[:: max(1, len(rows) // SAMPLE)]], np.float64)
-            for side, rows in sides
-        ]
-        pooled = np.concatenate(samples)
-        centre = pooled.mean(0)
-        directions = np.linalg.eigh((pooled - centre).T @ (pooled - centre))[1][:, ::-1][:, :DIRECTIONS]
-        for (side, rows), found in zip(sides, features, strict=True):
-            found.append(_means(side, rows, partial(_seen, channel=channel, centre=centre, directions=directions)))
-    features_t, features_c = (np.concatenate(found, axis=1) for found in features)
+    samples = [
+        np.asarray(side.pictures.vectors[rows[:: max(1, len(rows) // SAMPLE)]], np.float64) for side, rows in sides
+    ]
+    pooled = np.concatenate(samples)
+    centre = pooled.mean(0)
+    directions = np.linalg.eigh((pooled - centre).T @ (pooled - centre))[1][:, ::-1][:, :DIRECTIONS]
+    features_t, features_c = (_means(side, rows, centre, directions) for side, rows in sides)
     return features_t, features_c
 
 
-def _traits(side: Side, rows: Ints) -> Floats:
-    traits = side.pictures.traits
-    return np.zeros((len(rows), 0)) if traits is None else traits[rows]
-
-
-def _seen(side: Side, rows: Ints, *, channel: str, centre: Floats, directions: Floats) -> Floats:
-    vectors = side.pictures.through(channel).vectors[rows]
-    closeness = -2 * side.sights[channel].correction[rows, None]
-    return np.concatenate([closeness, (np.asarray(vectors, np.float64) - centre) @ directions], axis=1)
-
-
-def _means(side: Side, rows: Ints, measure: Callable[[Side, Ints], Floats]) -> Floats:
-    """The mean of what is measured of each person's pictures (P, F), over those in ``rows``."""
+def _means(side: Side, rows: Ints, centre: Floats, directions: Floats) -> Floats:
     names, codes = side.people
-    total = np.zeros((len(names), measure(side, rows[:0]).shape[1]))
+    traits, correction = side.pictures.traits, side.sights[side.pictures.channel].correction
+    n_traits = 0 if traits is None else traits.shape[1]
+    total = np.zeros((len(names), n_traits + 1 + directions.shape[1]))
     for start in range(0, len(rows), CHUNK):
         some = rows[start : start + CHUNK]
-        np.add.at(total, codes[some], measure(side, some))
+        measured = [
+            *([] if traits is None else [traits[some]]),
+            -2 * correction[some, None],
+            (np.asarray(side.pictures.vectors[some], np.float64) - centre) @ directions,
+        ]
+        np.add.at(total, codes[some], np.concatenate(measured, axis=1))
     return total / np.maximum(np.bincount(codes[rows], minlength=len(names)), 1)[:, None]

@@ -1,0 +1,179 @@
+"""What gives the people behind each generator away, and what the audit makes of them.
+
+    python -m benchmarks.lab.measure --faces ../shared/data/lfw/lfw_aligned112.zip --sets build/lab \
+        --model ../shared/data/models/w600k_mbf/w600k_mbf_dequant_fp32.onnx --out docs/figures/lab
+
+Written are scores.csv (a line a set and score: how well it tells the people a generator learnt from all others),
+audits.csv (a line a set and audit: people found and falsely listed) and measures.csv (a line a set, channel and whose
+pictures: what others measure). Three audits a set: of the people it learnt; of those and others, so that false findings
+can be told; and of other people alone, whom it never saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.lab.scores import further_scores, memorised
+from unveil.config import Settings, settings_from
+from unveil.images import IdentityRule, Source, open_source
+from unveil.progress import Silent
+from unveil.run import RunDirectory
+from unveil.stats.membership import FPRS, auc_estimate, tpr_at_fpr
+from unveil.steps import calibrated
+from unveil.steps.channels import Channels
+from unveil.steps.comparer import Comparer
+from unveil.steps.findings import Findings
+from unveil.steps.measures import measure_others
+from unveil.types import Estimate, Floats, Ints, Role
+
+SET = ("family", "people", "steps")
+SCORE_COLUMNS = [*SET, "score", "memorised", "auc", "auc_low", "auc_high"] + [
+    f"tpr_at_fpr_{fpr:g}{end}" for fpr in FPRS for end in ("", "_low", "_high")
+]
+AUDIT_COLUMNS = [*SET, "audit", "training_people", "of_them_learnt", "verdict", "global_p"] + [
+    f"{basis}_{which}" for basis in ("listed", "counted", "modelled", "identities") for which in ("true", "false")
+]
+MEASURE_COLUMNS = [*SET, "training", "channel", "authentic", "c_t", "closer_share", "neighbour_ratio", "gan_leaks_auc"]
+# Others among the training people, and in the audit of people whom the generator never saw.
+MOST_OTHERS = 500
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=Path, required=True)
+    parser.add_argument("--sets", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=None)
+    parser.add_argument("--families", nargs="*", default=None)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    folders = sorted(path.parent for path in args.sets.glob("*/*/*/facts.json"))
+    tables = {"scores": SCORE_COLUMNS, "audits": AUDIT_COLUMNS, "measures": MEASURE_COLUMNS}
+    with tempfile.TemporaryDirectory() as work:
+        for folder in folders:
+            if args.families and folder.parts[-3] not in args.families:
+                continue
+            lab = Lab(folder, args.faces, args.model, Path(work), args.sets / "store")
+            rows = {"scores": list(lab.scores()), "audits": list(lab.audits()), "measures": list(lab.measures())}
+            for name, found in rows.items():
+                path = args.out / f"{name}.csv"
+                new = not path.exists()
+                with path.open("a", newline="") as file:
+                    writer = csv.writer(file, lineterminator="\n")
+                    writer.writerows([tables[name]] if new else [])
+                    writer.writerows([*lab.key, *row] for row in found)
+            print(*lab.key, flush=True)
+
+
+class Lab:
+    """One synthetic set, the real faces, and who of them the generator learnt."""
+
+    def __init__(self, folder: Path, faces: Path, model: Path | None, work: Path, store: Path) -> None:
+        facts = json.loads((folder / "facts.json").read_text())
+        self.key = [facts[name] for name in SET]
+        values: dict[str, Any] = {
+            **{"synthetic": folder / "synthetic.zip", "training": faces, "control": faces},
+            **{"out": work / "-".join(map(str, self.key)), "store": store, "draws": 1, "aligned": "yes"},
+            **({} if model is None else {"model": model}),
+        }
+        self.settings: Settings = settings_from(values)
+        run = RunDirectory(self.settings.out, self.settings.facts())
+        sources: dict[Role, Source] = {
+            "synthetic": open_source(self.settings.synthetic),
+            "training": open_source(faces, IdentityRule("folder")),
+        }
+        sets = Channels(self.settings, Silent()).embed_roles(sources, run)
+        self.sources = sources
+        self.synthetic, self.real = sets["synthetic"].embedded.distinct, sets["training"].embedded
+        self.compare = Comparer(run, self.settings, Silent())
+        self.members = set((folder / "members.txt").read_text().splitlines())
+        learnt = np.array([person in self.members for person in self.real.people_or_ids])
+        self.learnt, held_out = np.flatnonzero(learnt), np.flatnonzero(~learnt)
+        names = np.unique([self.real.people_or_ids[i] for i in held_out])
+        others = set(np.random.default_rng(facts["seed"]).permutation(names)[: min(MOST_OTHERS, len(names) // 3)])
+        is_other = np.array([self.real.people_or_ids[i] in others for i in held_out])
+        others, rest = held_out[is_other], held_out[~is_other]
+        self.found = {
+            "people learnt": self.judge(self.learnt, held_out),
+            "and others": self.judge(np.concatenate([self.learnt, others]), rest),
+            "others alone": self.judge(others, rest),
+        }
+
+    def judge(self, training: Ints, control: Ints) -> Findings:
+        t, c = self.real.take(np.sort(training)), self.real.take(control)
+        raw = self.compare.ranked("synthetic with training", self.synthetic, t)
+        return calibrated.judge(self.synthetic, t, c, raw, [], self.compare, self.settings)
+
+    def scores(self) -> Iterator[list[object]]:
+        """Each score's power to tell people who were learnt from all others but the cohort."""
+        found = self.found["people learnt"]
+        if found.calibration is None or found.ground is None:
+            raise SystemExit(f"{self.key}: {[c.message for c in found.checks if c.status == 'fail']}")
+        near = memorised(self.sources["synthetic"], self.sources["training"], self.members)
+        for m in found.calibration.membership:
+            yield [m.score, f"{near:.4f}", *_figures(m.auc, m.tpr_at_fpr)]
+        cohort = {channel: lens.cohort.pictures.ids for channel, lens in found.ground.lenses.items()}
+        rng = np.random.default_rng(0)
+        for name, score, people in further_scores(self.synthetic, self.real, cohort["face"], self.sources, rng):
+            own, null = self._sides(score, people, found)
+            rates = {f"{fpr:g}": tpr_at_fpr(own, null, fpr) for fpr in FPRS}
+            yield [name, f"{near:.4f}", *_figures(auc_estimate(own, null, rng), rates)]
+
+    def _sides(self, score: Floats, people: tuple[str, ...], found: Findings) -> tuple[Floats, Floats]:
+        """The scores of people who were learnt and of the control people of the audit."""
+        if found.ground is None:
+            raise ValueError("no control people")
+        control = set(found.ground.control.pictures.people_or_ids)
+        own = np.array([person in self.members for person in people])
+        null = np.array([person in control for person in people])
+        return score[own], score[null]
+
+    def audits(self) -> Iterator[list[object]]:
+        """People found and falsely listed at q .05, and the verdict."""
+        for name, found in self.found.items():
+            yield [name, *self._audited(found)]
+
+    def _audited(self, found: Findings) -> list[object]:
+        if found.calibration is None:
+            return [0, 0, found.verdict, "", *[0] * 8]
+        lists = (
+            [p.person for p in found.people if p.listed_by],
+            [p.person for p in found.people if "counted" in p.listed_by],
+            [p.person for p in found.people if "modelled tail" in p.listed_by],
+            [str(i.training_id).split("/")[0] for i in found.identities if i.listed],
+        )
+        people = found.calibration.training.people
+        return [
+            *(len(people), sum(p in self.members for p in people), found.verdict),
+            f"{found.calibration.decision.global_test.p_value:.3g}",
+            *(sum((p in self.members) == wanted for p in who) for who in lists for wanted in (True, False)),
+        ]
+
+    def measures(self) -> Iterator[list[object]]:
+        """What others measure, with the people learnt and with others for a training set."""
+        for name in ("people learnt", "others alone"):
+            found = self.found[name]
+            pictures = found.training.pictures
+            for m in measure_others(self.synthetic, pictures, found, self.settings, self.compare.engine):
+                values = (m.authenticity.value, m.data_copying.value, m.closer_to_training.value)
+                yield [
+                    name,
+                    m.channel,
+                    *(f"{v:.3f}" for v in (*values, m.neighbour_ratio.value, m.gan_leaks_auc.value)),
+                ]
+
+
+def _figures(auc: Estimate, rates: dict[str, Estimate]) -> list[str]:
+    return [f"{v:.4f}" for e in (auc, *rates.values()) for v in (e.value, e.low, e.high)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Scores of people that the audit does not take, measured beside those it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from unveil.channels import AppearanceChannel, Shot
+from unveil.compare import compare_all
+from unveil.images import Source, decode_rgb
+from unveil.stats.hubs import best_of_each, person_codes
+from unveil.stats.measures import calibrated_distance, density_ratio
+from unveil.stats.whitening import fit_whitening
+from unveil.steps.fuse import network_weights
+from unveil.steps.prepare import Cohort, Lens, lens
+from unveil.types import Embedded, Floats, Role, Vectors
+
+# A face that is three times as close to its nearest training picture as to the second is a memorised one (Yoon et al.
+# 2023, "Diffusion probabilistic models generalize when they fail to memorize"; the same ratio with k neighbours is used
+# by Carlini et al. 2023, arXiv 2301.13188).
+MEMORISED = 1 / 3
+SIDE = 32
+
+
+def memorised(synthetic: Source, real: Source, members: set[str]) -> float:
+    """The share of synthetic faces at most MEMORISED times as far from the nearest training picture as from the second,
+    by pixels."""
+    s = _pixels(synthetic, None)
+    t = _pixels(real, members)
+    apart = (s**2).sum(1)[:, None] + (t**2).sum(1) - 2 * s @ t.T
+    first, second = np.sqrt(np.maximum(np.partition(apart, 1, axis=1)[:, :2], 0)).T
+    return float((first < MEMORISED * second).mean())
+
+
+def _pixels(source: Source, people: set[str] | None) -> NDArray[np.float32]:
+    records = [r for r in source.records if people is None or r.person in people]
+    pictures = [cv2.resize(decode_rgb(source.read(r)), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for r in records]
+    return np.asarray(np.stack(pictures).reshape(len(records), -1) / 255, np.float32)
+
+
+def further_scores(
+    synthetic: Embedded,
+    real: Embedded,
+    cohort_ids: tuple[str, ...],
+    sources: Mapping[Role, Source],
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, Floats, tuple[str, ...]]]:
+    """Name, score (P,) and people of each further score; ``real`` are all real pictures, whoever was learnt."""
+    place = {id: i for i, id in enumerate(real.ids)}
+    rows = np.array([place[id] for id in cohort_ids])
+    names, codes = person_codes(real.people_or_ids)
+
+    def per_person(score: Floats) -> Floats:
+        return score[best_of_each(codes, score)]
+
+    def hub_corrected(s: Embedded, r: Embedded) -> tuple[Lens, Floats]:
+        cohort = Cohort(r.take(rows))
+        look = lens(s, cohort)
+        matched = compare_all(
+            *(s.vectors, r.vectors), top_k=1, query_offset=look.on_synthetic, gallery_offset=cohort.correction(r)
+        )
+        return look, per_person(look.standard.of(matched.best_query_score))
+
+    faces, looks = (tuple(e.through(channel) for e in (synthetic, real)) for channel in ("face", "appearance"))
+    _, by_face = hub_corrected(*faces)
+    _, by_looks = hub_corrected(*looks)
+    yield "sum of face and appearance", by_face + by_looks, names
+
+    weights = network_weights((faces[0], looks[0]), rng)
+    both = [
+        replace(f, vectors=np.concatenate([f.vectors * np.sqrt(weights[0]), a.vectors * np.sqrt(weights[1])], axis=1))
+        for f, a in zip(faces, looks, strict=True)
+    ]
+    both = [replace(e, vectors=e.vectors.astype(np.float32)) for e in both]
+    yield "face and appearance of one pair", hub_corrected(both[0], both[1])[1], names
+
+    whitening = fit_whitening(faces[0].vectors)
+    whitened = [replace(e, vectors=whitening.apply(e.vectors)) for e in faces]
+    yield "face, whitened by the synthetic set", hub_corrected(whitened[0], whitened[1])[1], names
+
+    sources_of = (sources["synthetic"], sources["training"])
+    plain = [replace(e, vectors=_plain(source, e)) for source, e in zip(sources_of, looks, strict=True)]
+    yield "appearance, not whitened", hub_corrected(plain[0], plain[1])[1], names
+
+    templates = _templates(faces[1])
+    yield "face, person templates", hub_corrected_people(faces[0], templates, names, rows, codes), names
+    if any(person is not None for person in synthetic.people):
+        yield (
+            "face, person and identity templates",
+            hub_corrected_people(_identities(faces[0]), templates, names, rows, codes),
+            names,
+        )
+
+    for name, (s, r) in (("face", faces), ("appearance", looks)):
+        reference = r.vectors[rows]
+        to_generated, to_reference = (_distances(r.vectors, x) for x in (s.vectors, reference))
+        # A cohort person is no reference for itself; those people are in no test.
+        yield (
+            f"GAN-Leaks calibrated, {name}",
+            per_person(calibrated_distance(to_generated.min(1), to_reference.min(1))),
+            names,
+        )
+        width = float(np.median(np.partition(to_reference, 1, axis=1)[:, 1])) / 2
+        yield f"DOMIAS, {name}", per_person(density_ratio(to_generated, to_reference, width, s.vectors.shape[1])), names
+
+
+def hub_corrected_people(
+    synthetic: Embedded,
+    templates: Embedded,
+    names: tuple[str, ...],
+    cohort_rows: NDArray[np.int64],
+    codes: NDArray[np.int64],
+) -> Floats:
+    """Exposure of each person (P,) by a template a person; the cohort is that of the pictures."""
+    cohort = Cohort(templates.take(codes[cohort_rows]))
+    look = lens(synthetic, cohort)
+    matched = compare_all(
+        *(synthetic.vectors, templates.vectors),
+        top_k=1,
+        query_offset=look.on_synthetic,
+        gallery_offset=cohort.correction(templates),
+    )
+    return matched.best_query_score
+
+
+def _mean(vectors: Vectors, codes: NDArray[np.int64]) -> Vectors:
+    total = np.zeros((codes.max() + 1, vectors.shape[1]))
+    np.add.at(total, codes, vectors)
+    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
+
+
+def _templates(real: Embedded) -> Embedded:
+    """One vector a person: the mean of the pictures'."""
+    names, codes = person_codes(real.people_or_ids)
+    return Embedded(names, names, names, _mean(real.vectors, codes), "templates")
+
+
+def _identities(synthetic: Embedded) -> Embedded:
+    names, codes = person_codes(synthetic.people_or_ids)
+    return Embedded(names, names, names, _mean(synthetic.vectors, codes), "templates")
+
+
+def _plain(source: Source, embedded: Embedded) -> Vectors:
+    """The appearance channel's own vectors, before whitening."""
+    channel, records = AppearanceChannel(), {r.id: r for r in source.records}
+    crops = [Shot(decode_rgb(source.read(records[id])), aligned=True).template for id in embedded.ids]
+    return np.concatenate([channel.embed(np.stack(crops[i : i + 512])) for i in range(0, len(crops), 512)])
+
+
+def _distances(a: Vectors, b: Vectors) -> Floats:
+    return np.sqrt(np.maximum(0, 2 - 2 * np.asarray(a @ b.T, np.float64)))

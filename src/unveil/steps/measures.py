@@ -1,0 +1,73 @@
+"""What the measures of others say of the same embeddings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unveil.compare import Engine, compare_all
+from unveil.config import Settings
+from unveil.result import Measures
+from unveil.stats import measures
+from unveil.stats.membership import auc_estimate
+from unveil.steps.findings import Findings
+from unveil.types import Embedded, Floats, Ints, Vectors
+
+# Pictures of each role that take part; more change no figure in its second digit.
+MOST = 5000
+# Cells of the partition in which C_T is averaged: one for so many training pictures.
+CELL = 250
+
+
+def measure_others(
+    synthetic: Embedded, training: Embedded, found: Findings, settings: Settings, engine: Engine
+) -> tuple[Measures, ...]:
+    """The measures by every channel's vectors; none without control people."""
+    if found.ground is None:
+        return ()
+    control = found.ground.control.pictures
+    each = (measure(channel, synthetic, training, control, settings, engine) for channel in synthetic.channels)
+    return tuple(measured for measured in each if measured is not None)
+
+
+def measure(
+    channel: str, synthetic: Embedded, training: Embedded, control: Embedded, settings: Settings, engine: Engine
+) -> Measures | None:
+    """The measures by one channel's vectors, on equally many training and control pictures.
+
+    Distances are Euclidean between unit vectors. GAN-Leaks needs a reference: half of the control pictures. None where
+    there are fewer than four of either.
+    """
+    rng = settings.random(f"measures {channel}")
+    n = min(len(training), len(control), MOST)
+    if n < 4:
+        return None
+    s, t, c = (
+        np.asarray(e.through(channel).vectors[np.sort(rng.permutation(len(e))[:most])])
+        for e, most in ((synthetic, MOST), (training, n), (control, n))
+    )
+    to_t, rows = _nearest(s, t, engine, 2)
+    to_c, _ = _nearest(s, c, engine, 1)
+    among_t, _ = _nearest(t, t, engine, 2)
+    c_to_t, c_rows = _nearest(c, t, engine, 1)
+    cells = measures.cells(t, max(1, n // CELL), rng)
+    reference, tested = c[: n // 2], c[n // 2 :]
+    members, others = (
+        measures.calibrated_distance(_nearest(x, s, engine, 1)[0][:, 0], _nearest(x, reference, engine, 1)[0][:, 0])
+        for x in (t, tested)
+    )
+    return Measures(
+        channel=channel,
+        authenticity=measures.authenticity(to_t[:, 0], rows[:, 0], among_t[:, -1]),
+        data_copying=measures.data_copying(to_t[:, 0], c_to_t[:, 0], cells[rows[:, 0]], cells[c_rows[:, 0]]),
+        closer_to_training=measures.closer_to_training(to_t[:, 0], to_c[:, 0]),
+        neighbour_ratio=measures.neighbour_ratio(to_t[:, 0], to_t[:, -1]),
+        gan_leaks_auc=auc_estimate(members, others, rng),
+        n_synthetic=len(s),
+        n_real=n,
+    )
+
+
+def _nearest(queries: Vectors, gallery: Vectors, engine: Engine, k: int) -> tuple[Floats, Ints]:
+    """Distances (Q, k) to the nearest, ascending, and their rows."""
+    found = compare_all(queries, gallery, top_k=k, best_queries=False, engine=engine, moments=False)
+    return np.sqrt(np.maximum(0, 2 - 2 * found.cosine)), found.rows

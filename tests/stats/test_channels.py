@@ -1,0 +1,89 @@
+"""Whitening by the synthetic set and the scale on which channels meet."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unveil.stats.conformal import conformal_p
+from unveil.stats.standard import Standard, standard_of
+from unveil.stats.whitening import FEWEST, RIDGE, fit_whitening
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
+
+
+def test_whitening_is_the_inverse_root_of_the_ridged_covariance() -> None:
+    rng = np.random.default_rng(0)
+    x = unit(rng.normal(size=(400, 6)) * [5, 3, 2, 1, 0.5, 0.1] + [1, 0, 0, 0, 0, 0])
+    whitening = fit_whitening(x)
+    covariance = np.cov(np.asarray(x, np.float64).T)
+    ridged = covariance + RIDGE * np.trace(covariance) / 6 * np.eye(6)
+    assert whitening.rows @ ridged @ whitening.rows == pytest.approx(np.eye(6), abs=1e-6)
+    assert whitening.centre == pytest.approx(x.mean(0), abs=1e-6)
+    seen = whitening.apply(x)
+    assert np.linalg.norm(seen, axis=1) == pytest.approx(np.ones(400), abs=1e-5) and seen.dtype == np.float32
+
+
+def test_a_detail_that_few_pictures_have_counts_more_than_what_all_share() -> None:
+    """Two pictures that share a rare detail against two that share what varies most among synthetic ones."""
+    rng = np.random.default_rng(1)
+    spread = np.array([5.0] + [0.5] * 9)
+    synthetic = unit(rng.normal(size=(1000, 10)) * spread)
+    common, rare = np.zeros((2, 10)), np.zeros((2, 10))
+    common[:, 0], rare[:, 9] = 1, 0.6
+    noise = rng.normal(size=(2, 10)) * 0.3
+    seen = fit_whitening(synthetic).apply
+    plain = [float(a @ b) for a, b in (unit(common + noise), unit(rare + noise))]
+    whitened = [float(a @ b) for a, b in (seen(unit(common + noise)), seen(unit(rare + noise)))]
+    assert plain[0] > plain[1] and whitened[1] > whitened[0]
+
+
+@pytest.mark.parametrize("n", [1, 2, FEWEST - 1, FEWEST, 300])
+def test_every_vector_has_a_direction_whatever_the_set(n: int) -> None:
+    rng = np.random.default_rng(2)
+    for synthetic in (unit(rng.normal(size=(n, 8))), unit(np.tile(rng.normal(size=(1, 8)), (n, 1)))):
+        for seen in (synthetic, unit(rng.normal(size=(5, 8))), np.asarray(synthetic.mean(0), np.float32)[None]):
+            vectors = fit_whitening(synthetic).apply(seen)
+            assert np.isfinite(vectors).all()
+            assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(seen)), abs=1e-4)
+
+
+def test_the_scale_puts_the_middle_at_0_and_a_tenth_beyond_1() -> None:
+    exposure = np.random.default_rng(3).normal(7, 3, size=1000)
+    seen = standard_of(exposure).of(exposure)
+    assert np.median(seen) == pytest.approx(0, abs=1e-9) and (seen > 1).mean() == pytest.approx(0.1)
+    assert standard_of(exposure[:5]) == Standard(0.0, 1.0)
+    assert np.isfinite(standard_of(np.full(50, 0.3)).of(exposure)).all(), "people who are all alike"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32))
+def test_one_channel_keeps_its_ranks(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    training, control, cohort = rng.normal(size=80), rng.normal(size=60), rng.normal(size=30)
+    scale = standard_of(cohort)
+    assert np.array_equal(conformal_p(training, control), conformal_p(scale.of(training), scale.of(control)))
+
+
+def test_the_highest_of_several_channels_is_calibrated_as_one() -> None:
+    """Channels of different shape, dependent on each other: false findings stay at their rate, and a leak that one of
+    them shows is found."""
+    rng = np.random.default_rng(4)
+    p_null, found = [], 0
+    for _ in range(300):
+        common = rng.normal(size=360)
+        channels = [common + rng.normal(size=360), np.exp(common / 2 + rng.normal(size=360)), rng.exponential(size=360)]
+        leaked = np.zeros(360)
+        leaked[0] = 15
+        channels[2] = channels[2] + leaked
+        score = np.max([standard_of(c[260:]).of(c) for c in channels], axis=0)
+        p = conformal_p(score[:160], score[160:260])
+        p_null.append(p[1])
+        found += p[0] <= 1 / 101
+    levels = np.array([0.01, 0.05, 0.1, 0.5])
+    assert (np.mean(np.array(p_null)[:, None] <= levels, axis=0) <= levels + 3 * np.sqrt(levels / 300)).all()
+    assert found > 200
