@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from unveil.stats.global_test import global_test
 from unveil.stats.hubs import best_of_each
 from unveil.stats.likeness import foretell, match_people
 from unveil.stats.people import decide_people
+from unveil.stats.standard import standard_of
 from unveil.types import Floats, Ints
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ LISTS = ("counted", "modelled tail", "identities")
 EFFECTS = (6.0, 9.0)  # added to the score of a leaked pair, in standard deviations of the noise
 SHIFTS = (0.0, 0.15, 0.3, 0.7)  # of training people in what foretells exposure
 LEAKED = 0.05  # of the training people
+COHORT = 75  # people who set the scales of several channels
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Scenario:
     noise: str = "normal"
     step: float = 0.0  # scores are rounded to this, so that they tie
     unit: float = 1.0  # of the effects
+    second: str = ""  # noise of a second channel; a leaked person leaks in one of the two
 
 
 SCENARIOS = (
@@ -66,6 +69,11 @@ SCENARIOS = (
     Scenario("heavy tails (shape .15)", 300, 300, noise="heavy", unit=5.0),
     Scenario("ties", 300, 300, step=0.25),
     Scenario("as LFW: 1 to 4 pictures", 1500, 1200, most_training=4, most_control=4, alike=0.5, hubs=0.3),
+    Scenario("two channels", 300, 300, second="normal"),
+    Scenario("two channels, one with a heavy tail; hubs, unequal", 400, 200, alike=0.5, hubs=0.5, second="heavy"),
+    Scenario(
+        "two channels, ties, 1 to 10 pictures", 300, 300, most_training=10, most_control=5, step=0.25, second="normal"
+    ),
 )
 
 
@@ -84,14 +92,18 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
     counts_c = rng.integers(1, scenario.most_control + 1, scenario.control)
     codes_t, codes_c = np.repeat(np.arange(len(counts_t)), counts_t), np.repeat(np.arange(len(counts_c)), counts_c)
     scores_t, scores_c = (_scores(scenario, codes, rng) for codes in (codes_t, codes_c))
+    others = (_second(scenario, codes_t, rng), _second(scenario, codes_c, rng)) if scenario.second else None
     leaked = (
         rng.permutation(scenario.training)[: round(LEAKED * scenario.training)] if effect else np.zeros(0, np.int64)
     )
     leaking = rng.permutation(scenario.synthetic)[: len(leaked)]
     if len(leaking) < len(leaked):
         leaking = rng.integers(scenario.synthetic, size=len(leaked))
-    for person, query in zip(leaked, leaking, strict=True):
-        scores_t[query, rng.choice(np.flatnonzero(codes_t == person))] += effect * scenario.unit
+    for i, (person, query) in enumerate(zip(leaked, leaking, strict=True)):
+        seen = scores_t if others is None or i % 2 else others[0]
+        seen[query, rng.choice(np.flatnonzero(codes_t == person))] += effect * scenario.unit
+    if others is not None:
+        scores_t, scores_c = _together(scenario, (scores_t, scores_c), others, rng)
 
     some_t, some_c = matched_counts(counts_t, counts_c, rng)
     rows_t, rows_c = draw_pictures(codes_t, some_t, rng), draw_pictures(codes_c, some_c, rng)
@@ -133,6 +145,21 @@ def _scores(scenario: Scenario, codes: Ints, rng: np.random.Generator) -> Floats
     if scenario.step:
         score = np.round(score / scenario.step) * scenario.step
     return score
+
+
+def _second(scenario: Scenario, codes: Ints, rng: np.random.Generator) -> Floats:
+    """Scores of the same pairs by the second channel."""
+    return _scores(replace(scenario, noise=scenario.second), codes, rng)
+
+
+def _together(
+    scenario: Scenario, first: tuple[Floats, Floats], second: tuple[Floats, Floats], rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """The audit's score over both channels: the higher of the two on the scales of a cohort's exposures."""
+    cohort = np.arange(COHORT)
+    scales = [standard_of(scores.max(0)) for scores in (_scores(scenario, cohort, rng), _second(scenario, cohort, rng))]
+    t, c = (np.maximum(scales[0].of(a), scales[1].of(b)) for a, b in ((first[0], second[0]), (first[1], second[1])))
+    return t, c
 
 
 def _exposures(scores: Floats, codes: Ints, rows: Ints) -> Floats:

@@ -14,6 +14,8 @@ SMALL = (
     Scenario("1 to 20 pictures against 1 to 5, correlated", 120, 120, 80, most_training=20, most_control=5, alike=0.7),
     Scenario("hubs, heavy tails", 150, 150, synthetic=80, hubs=1.0, noise="heavy"),
     Scenario("ties", 150, 150, synthetic=80, step=0.25),
+    Scenario("two channels", 240, 120, synthetic=80, second="normal"),
+    Scenario("two channels, hubs, one with a heavy tail", 200, 120, synthetic=80, hubs=0.5, second="heavy"),
 )
 RUNS = 120
 
@@ -28,7 +30,7 @@ def test_nothing_is_found_where_nothing_leaks(scenario: Scenario) -> None:
     assert sum(run[0.01].rejected for run in runs) <= stats.binom.ppf(0.999, RUNS, 0.01)
 
 
-@pytest.mark.parametrize("scenario", SMALL[:2], ids=lambda s: s.name)
+@pytest.mark.parametrize("scenario", [*SMALL[:2], SMALL[4]], ids=lambda s: s.name)
 def test_leaks_are_found_at_the_promised_rate(scenario: Scenario) -> None:
     runs = [simulate(scenario, 10.0, np.random.default_rng([seed, 2])) for seed in range(RUNS)]
     for level in (0.05, 0.1):
