@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: setup demo test lint check bench simulations bench-lfw bench-compare sanitize neon clean
+.PHONY: setup demo test lint check bench simulations bench-lfw lab bench-compare sanitize neon clean
 
 setup: $(READY)
 
@@ -30,6 +30,7 @@ check: lint test
 
 bench: $(READY)
 	$(BIN)/python benchmarks/embed.py
+	$(BIN)/python benchmarks/channels.py --people 300
 	$(BIN)/python benchmarks/compare.py --rows 50000 --repetitions 1 --peers "NumPy float32"
 	$(BIN)/python benchmarks/error_rates.py --runs 100
 
@@ -43,6 +44,15 @@ bench-lfw: $(READY)
 	$(BIN)/python benchmarks/summarise_lfw.py docs/figures > docs/figures/lfw.md
 	$(BIN)/python benchmarks/kinds.py --data $(DATA) > docs/figures/kinds.md
 	$(BIN)/python benchmarks/own_medicine.py --data $(DATA) > docs/figures/own_medicine.md
+
+# Generators trained on real faces, what gives their people away and what an audit makes of it: an hour and a half on two
+# cores. Needs PyTorch (pip install torch==2.13.0).
+lab: $(READY)
+	$(BIN)/python -m benchmarks.lab.make --faces $(DATA)/lfw/lfw_aligned112.zip --out build/lab
+	rm -f docs/figures/lab/*.csv
+	$(BIN)/python -m benchmarks.lab.measure --faces $(DATA)/lfw/lfw_aligned112.zip --sets build/lab \
+	  --model $(DATA)/models/w600k_mbf/w600k_mbf_dequant_fp32.onnx --out docs/figures/lab
+	$(BIN)/python -m benchmarks.lab.summarise docs/figures/lab > docs/figures/lab.md
 
 # Minutes to an hour: beside its peers, in an environment of their own.
 bench-compare: .venv-bench/.ready

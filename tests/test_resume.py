@@ -63,7 +63,12 @@ def uninterrupted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def same(a: Path, b: Path) -> None:
-    names = ["audit.json", "people.parquet", "matches.parquet", *(f"stores/{r}.npy" for r in ("synthetic", "training"))]
+    names = [
+        "audit.json",
+        "people.parquet",
+        "matches.parquet",
+        *(f"stores/{r}.npy" for r in ("synthetic", "training", "training.appearance.whitened")),
+    ]
     for name in names:
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
 
@@ -77,8 +82,9 @@ def same(a: Path, b: Path) -> None:
         ("embedding control", 9),
         ("comparing synthetic with training", 1),
         ("comparing synthetic with training", 3),
-        ("comparing synthetic with training, hub-corrected", 2),
-        ("comparing synthetic with control, hub-corrected", 5),
+        ("comparing synthetic with training by face, hub-corrected", 2),
+        ("comparing synthetic with training by appearance, hub-corrected", 3),
+        ("comparing synthetic with control by appearance, hub-corrected", 5),
         ("looking at the closest pairs", 30),
         ("embedding planted", 3),
     ],

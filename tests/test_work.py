@@ -14,8 +14,9 @@ from unveil import work
 from unveil.channels import Shot
 from unveil.channels.alignment import Alignment
 from unveil.engine import map_ordered
-from unveil.errors import SourceError
-from unveil.images import Source, open_source
+from unveil.errors import PictureError, SourceError
+from unveil.images import Source, decode_rgb, open_source
+from unveil.steps import embed
 from unveil.store import ShardStore
 from unveil.types import Vectors
 
@@ -153,3 +154,57 @@ def test_an_error_stops_the_others() -> None:
     with pytest.raises(ValueError, match="3"):
         list(map_ordered(fail, range(100), 2, stop))
     assert stop.is_set()
+
+
+class Contrast(Brightness):
+    """A second channel, which cannot see small pictures."""
+
+    name, model_id = "contrast", "contrast-1"
+
+    def crop(self, shot: Shot) -> np.ndarray:
+        if shot.picture.shape[0] < 50:
+            raise PictureError("detect", "too small to see", "")
+        return super().crop(shot)
+
+
+def test_channels_share_one_look_and_keep_their_own_shards(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder / "f.png", encoded(np.full((30, 30, 3), 80, np.uint8)))
+    decoded: list[int] = []
+
+    def decode(data: bytes) -> np.ndarray:
+        decoded.append(len(data))
+        return decode_rgb(data)
+
+    monkeypatch.setattr(work, "decode_rgb", decode)
+    stores = [ShardStore(tmp_path / "store", name) for name in ("first", "second")]
+    source = open_source(folder)
+
+    def both() -> work.Partition:
+        return work.embed_partition(
+            *(source, source.records),
+            channels=[Brightness(), Contrast()],
+            alignment=Alignment(None, ""),
+            stores=stores,
+            stop=threading.Event(),
+            advance=lambda _: None,
+        )
+
+    first = partition(source, stores[0])
+    assert len(decoded) == 5
+    # Only the second channel's shard is missing: one look more, and none the next time.
+    found = both()
+    assert len(decoded) == 10 and not found.reused and found.keys[0] == first.keys[0]
+    assert both().reused and len(decoded) == 10
+    assert [row.reason for row in found.rows[0]][-1] == "" and found.rows[1][-1].reason == "too small to see"
+    together = embed.embed_source(
+        *(source, [Brightness(), Contrast()], tmp_path / "store2"),
+        [tmp_path / "a.npy", tmp_path / "b.npy"],
+        Alignment(None, ""),
+    )
+    # What one channel rejects is a reject of all, and rows stay together.
+    assert together.embedded.ids == ("a.png", "e.png") and together.embedded.channels == ("face", "contrast")
+    assert {r.id: r.reason for r in together.rejects}["f.png"] == "too small to see"
+    assert together.embedded.through("contrast").vectors.shape == together.embedded.vectors.shape == (2, 2)
+    assert np.array_equal(together.embedded.vectors, together.embedded.through("contrast").vectors)

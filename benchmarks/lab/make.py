@@ -27,15 +27,15 @@ PEOPLE = {
     "components": (100, 400, 1600),
     "pixels": (50, 100, 400),
     "variational": (100, 400, 1600),
-    "adversarial": (50, 100, 400),
-    "conditional": (50, 100, 400),
+    "adversarial": (50, 100),
+    "conditional": (50, 100),
 }
 # Steps after which each family is asked for faces: stopped early, and trained for as long as minutes allow.
 LENGTHS = {
     "components": (500, 2000, 8000),
     "pixels": (500, 2000),
     "variational": (800, 3000),
-    "adversarial": (500, 1500),
+    "adversarial": (500, 1000),
     "conditional": (500, 2000),
 }
 

@@ -87,7 +87,7 @@ def embed_source(
     done = list(map_ordered(work, partitions, workers or cores(), stop))
     reused = sum(partition.reused for partition in done)
     if reused:
-        progress.say(f"{label}: {reused} of {len(done)} parts were in {store_folder} already")
+        progress.say(f"{label}: {reused} of {len(done)} shards were in {store_folder} already")
     rows = [row for partition in done for row in _of_all(partition)]
     n_embedded = sum(row.stage is None for row in rows)
     views = [
