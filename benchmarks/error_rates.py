@@ -228,7 +228,9 @@ def mismatch_table(runs: int, pool: ProcessPoolExecutor) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000, help="of each row")
-    runs = parser.parse_args().runs
+    parser.add_argument("--only", default="", help="scenarios whose name holds this; each is the same as in a full run")
+    args = parser.parse_args()
+    runs, scenarios = args.runs, [scenario for scenario in SCENARIOS if args.only in scenario.name]
     with ProcessPoolExecutor() as pool:
         print(f"# Error rates, {runs} runs a row\n")
         print("## Nothing leaks: share of runs with any false finding\n")
@@ -238,7 +240,7 @@ def main() -> None:
         )
         print("| scenario | q | " + " | ".join(LISTS) + f" | global test at {GLOBAL_LEVEL} | any of the four |")
         print("|---|---|" + "---|" * (len(LISTS) + 2))
-        for scenario in SCENARIOS:
+        for scenario in scenarios:
             outcomes = simulated(scenario, 0.0, runs, pool)
             for level in LEVELS:
                 print(
@@ -254,13 +256,14 @@ def main() -> None:
             "| scenario | effect | q | " + " | ".join(f"{name}: false | found" for name in LISTS) + " | global test |"
         )
         print("|---|---|---|" + "---|" * (2 * len(LISTS) + 1))
-        for scenario in SCENARIOS:
+        for scenario in scenarios:
             for effect in EFFECTS:
                 outcomes = simulated(scenario, effect, runs, pool)
                 for level in LEVELS:
                     cells = _signal_cells([o[level] for o in outcomes], round(LEAKED * scenario.training))
                     print(f"| {scenario.name} | {effect:g} | {level} | " + " | ".join(cells) + " |", flush=True)
-        mismatch_table(runs, pool)
+        if not args.only:
+            mismatch_table(runs, pool)
 
 
 def _share(found: list[bool]) -> str:

@@ -25,7 +25,7 @@ from unveil.files import replacing, write_bytes
 # People each family learns: convolutions take longer to learn many.
 PEOPLE = {
     "components": (100, 400, 1600),
-    "pixels": (50, 100, 400),
+    "pixels": (100, 400, 1600),
     "variational": (100, 400, 1600),
     "adversarial": (50, 100),
     "conditional": (50, 100),

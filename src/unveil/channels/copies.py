@@ -5,38 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from unveil.channels.base import Picture
+from unveil.channels.network import NetworkChannel
 from unveil.channels.shot import Shot
 from unveil.errors import ModelError
 from unveil.faces.align import resize
-from unveil.faces.recogniser import Recogniser
-from unveil.types import Vectors
 
 
-class CopyChannel:
+class CopyChannel(NetworkChannel):
     """A network like SSCD (Pizzi et al. 2022, arXiv 2202.10261) in ONNX form, with a descriptor beside it."""
 
     name = "copy"
 
     def __init__(self, model: Path) -> None:
-        self._recogniser = Recogniser(model)
-        self.spec = self._recogniser.spec
+        super().__init__(model)
         if self.spec.alignment != "whole":
             raise ModelError(
                 f'--copy-model {model}: its descriptor says alignment = "{self.spec.alignment}"; a copy-detection '
                 'network looks at the whole picture: alignment = "whole"'
             )
 
-    @property
-    def dimension(self) -> int:
-        return self.spec.dimension
-
-    @property
-    def model_id(self) -> str:
-        return self.spec.model_id
-
     def crop(self, shot: Shot) -> Picture:
         """The whole picture, stretched to the network's square."""
         return resize(shot.picture, self.spec.input_size)
-
-    def embed(self, crops: Picture) -> Vectors:
-        return self._recogniser.embed(crops)

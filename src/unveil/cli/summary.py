@@ -114,10 +114,9 @@ def print_demo(outcome: DemoOutcome) -> None:
     console.print(f"False findings that the false discovery rate allows: about {allowed:.0f}.", markup=False)
     if [model["name"] for model in outcome.result.models] == ["dlib_resnet_v1"]:
         console.print(
-            "The demo's new pictures keep light and pose, which the appearance channel sees (an audit with --channels face shows what "
-            "is left without it). In other light and pose the default network finds few new pictures of a person: give "
-            "an ArcFace network with --model, for example w600k_r50 or w600k_mbf of InsightFace (non-commercial research "
-            "only) or mobilefacenet_foamliu (Apache-2.0).",
+            "The demo's new pictures keep light and pose, which the appearance channel sees. In other light and pose "
+            "the default network finds few new pictures of a person: give an ArcFace network with --model, for example "
+            "w600k_r50 of InsightFace (non-commercial research only) or mobilefacenet_foamliu (Apache-2.0).",
             markup=False,
         )
 

@@ -122,9 +122,13 @@ class Lens:
     standard: Standard
 
 
-def lens(synthetic: Embedded, cohort: Cohort) -> Lens:
-    """The lens of a channel, whose scale is that of the cohort's own exposures: of people who are in no test."""
-    on_synthetic, on_cohort = cohort.correction(synthetic), cohort.correction(cohort.pictures)
+def lens(synthetic: Embedded, cohort: Cohort, *, skip_best: bool = False) -> Lens:
+    """The lens of a channel, whose scale is that of the cohort's own exposures: of people who are in no test.
+
+    ``skip_best`` as for `Cohort.correction` of the synthetic pictures.
+    """
+    on_synthetic = cohort.correction(synthetic, skip_best=skip_best)
+    on_cohort = cohort.correction(cohort.pictures)
     found = compare_all(
         *(synthetic.vectors, cohort.pictures.vectors),
         top_k=1,

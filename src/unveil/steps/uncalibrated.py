@@ -13,11 +13,11 @@ from unveil.result import CandidateLine, IdentityFinding, PersonFinding
 from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.hygiene import Check
 from unveil.stats.search import expected_above, fpir_threshold
-from unveil.stats.standard import Standard, standard_of
+from unveil.stats.standard import standard_of
 from unveil.stats.verdict import uncalibrated_verdict
 from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings, best_pair
-from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, Lens, one_picture_each, split_off_cohort
+from unveil.steps.prepare import FEWEST_PROBES, MOST_PROBES, Cohort, lens, one_picture_each, split_off_cohort
 from unveil.steps.sides import Side, see
 from unveil.types import Embedded, Floats, Matches
 
@@ -35,13 +35,12 @@ def judge(
     probes = _probes(others, settings)
     lenses, searches = {}, []
     for channel in synthetic.channels:
-        seen, of_channel = synthetic.through(channel), cohort.through(channel)
-        standard = Standard(0.0, 1.0)
+        look = lens(synthetic.through(channel), cohort.through(channel), skip_best=True)
         if probes is not None:
-            found = _search(probes.through(channel), training.through(channel), of_channel)
-            standard = standard_of(found)
-            searches.append(standard.of(found))
-        lenses[channel] = Lens(seen, of_channel, of_channel.correction(seen, skip_best=True), standard)
+            found = _search(probes.through(channel), training.through(channel), look.cohort)
+            look = replace(look, standard=standard_of(found))
+            searches.append(look.standard.of(found))
+        lenses[channel] = look
     side = see("training", training, raw, lenses, compare, settings.top_k)
     line = candidate_line(best_scores(side), np.max(searches, axis=0), settings.fpir) if searches else None
     people, identities = candidates(synthetic, side, line)

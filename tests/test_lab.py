@@ -1,0 +1,118 @@
+"""The lab: every family trains, draws and is measured, on drawn people; figures of real ones are in docs/figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.builders import drawn_faces, encoded
+
+pytest.importorskip("torch", reason="generators are trained with PyTorch")
+
+from benchmarks.lab import make, measure, people, scores, summarise
+from benchmarks.lab.families import FAMILIES, Setup
+
+SMALL = Setup(side=32, width=16, batch=8)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks on many threads wait for each other more than they work."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """260 people, a picture each."""
+    path = tmp_path_factory.mktemp("faces") / "faces.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        for i, face in enumerate(drawn_faces(260)):
+            packed.writestr(f"person_{i:03d}/1.png", encoded(face))
+    return path
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_learns_and_draws(family: str) -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(60, 200, (24, 32, 32, 3)).astype(np.uint8)
+    drawn = []
+    for _ in range(2):
+        generator = FAMILIES[family](pictures, np.repeat(np.arange(12), 2), SMALL)
+        assert [length for length, _ in generator.train((2, 4))] == [2, 4]
+        drawn.append(generator.faces(5))
+    (first, asked), (again, _) = drawn
+    assert first.shape == (5, 32, 32, 3) and first.dtype == np.uint8 and first.std() > 0
+    assert np.array_equal(first, again), "the same seed draws the same faces"
+    assert (asked is not None) == (family == "conditional") and set(asked or ()) <= set(range(12))
+
+
+def test_a_generator_that_has_learnt_little_else_draws_what_it_learnt() -> None:
+    """Eight pictures, learnt for as long as it takes: the nearest of them is far nearer than the second."""
+    pictures = np.stack([x[::3, ::3] for x in drawn_faces(8)])
+    generator = FAMILIES["components"](pictures, np.arange(8), replace(SMALL, batch=32))
+    list(generator.train((1000,)))
+    drawn = generator.faces(64)[0].reshape(64, 1, -1).astype(float)
+    apart = np.sort(np.linalg.norm(drawn - pictures.reshape(1, 8, -1), axis=2), axis=1)
+    assert np.median(apart[:, 0] / apart[:, 1]) < 0.3
+
+
+def test_sets_are_made_once_measured_and_summarised(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = people.load(faces, 32)
+    sets = tmp_path / "sets"
+    make.make(known, "components", 40, (600,), 120, SMALL, sets)
+    folder = sets / "components/40-people/600-steps"
+    written = (folder / "synthetic.zip").read_bytes()
+    members = (folder / "members.txt").read_text().split()
+    assert len(members) == 40 and json.loads((folder / "facts.json").read_text())["training_pictures"] == 40
+    monkeypatch.setattr(make, "FAMILIES", {})
+    make.make(known, "components", 40, (600,), 120, SMALL, sets)
+    assert (folder / "synthetic.zip").read_bytes() == written
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("sys.argv", ["measure", "--faces", str(faces), "--sets", str(sets), "--out", str(out)])
+    measure.main()
+    with (out / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    told = {row["score"] for row in rows}
+    assert told == set(summarise.SHOWN) - {"face, person and identity templates"}
+    trained = {row["score"]: float(row["auc"]) for row in rows if row["steps"] == "600"}
+    assert trained["all channels"] > 0.8 and trained["appearance alone"] > 0.8
+    with (out / "audits.csv").open() as file:
+        audits = {(row["steps"], row["audit"]): row for row in csv.DictReader(file)}
+    assert audits["600", "others alone"]["verdict"] == "none detected"
+    assert audits["600", "people learnt"]["of_them_learnt"] == "40"
+
+    monkeypatch.setattr(summarise, "PEOPLE", {"components": (40,)})
+    monkeypatch.setattr(summarise, "LENGTHS", {"components": (600,)})
+    monkeypatch.setattr("sys.argv", ["summarise", str(out)])
+    summarise.main()
+    page = capsys.readouterr().out
+    assert "| components | 40 | 600 |" in page and "nan" not in page
+    assert (out / "lab.svg").read_text().startswith("<svg")
+
+
+def test_memorised_faces_are_those_far_nearer_to_one_picture(faces: Path, tmp_path: Path) -> None:
+    from unveil.images import open_source
+
+    real = open_source(faces)
+    path = tmp_path / "synthetic.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("copy.png", real.read(real.records[0]))
+        packed.writestr("new.png", encoded(drawn_faces(1, seed=9)[0]))
+    members = {f"person_{i:03d}" for i in range(40)}
+    assert scores.memorised(open_source(path), real, members) == 0.5
+    assert scores.memorised(open_source(path), real, members - {"person_000"}) == 0
