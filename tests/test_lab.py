@@ -83,6 +83,7 @@ def test_sets_are_made_once_measured_and_summarised(
     assert (folder / "synthetic.zip").read_bytes() == written
 
     out = tmp_path / "out"
+    monkeypatch.setattr(measure, "NULLS", 1)
     monkeypatch.setattr("sys.argv", ["measure", "--faces", str(faces), "--sets", str(sets), "--out", str(out)])
     measure.main()
     with (out / "scores.csv").open() as file:

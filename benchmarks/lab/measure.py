@@ -4,9 +4,9 @@
         --model ../shared/data/models/w600k_mbf/w600k_mbf_dequant_fp32.onnx --out docs/figures/lab
 
 Written are scores.csv (a line a set and score: how well it tells the people a generator learnt from all others),
-audits.csv (a line a set and audit: people found and falsely listed) and measures.csv (a line a set, channel and whose
-pictures: what others measure). Three audits a set: of the people it learnt; of those and others, so that false findings
-can be told; and of other people alone, whom it never saw.
+audits.csv (a line a set and audit: people found and falsely listed), nulls.csv (a line an audit of people whom the
+generator never saw) and measures.csv (a line a set, channel and whose pictures: what others measure). Three audits a
+set: of the people it learnt; of those and others, so that false findings can be told; and of other people alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import csv
 import json
 import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,14 @@ AUDIT_COLUMNS = [*SET, "audit", "training_people", "of_them_learnt", "verdict", 
     f"{basis}_{which}" for basis in ("listed", "counted", "modelled", "identities") for which in ("true", "false")
 ]
 MEASURE_COLUMNS = [*SET, "training", "channel", "authentic", "c_t", "closer_share", "neighbour_ratio", "gan_leaks_auc"]
+NULL_COLUMNS = [*SET, "repeat", "verdict", "global_p", "people_listed", "identities_listed"]
+LEARNT, OTHERS = "people learnt", "others alone"
+NULLS = 8  # audits of other people a set
 # Others among the training people, and in the audit of people whom the generator never saw.
 MOST_OTHERS = 500
+
+
+TABLES = {"scores": SCORE_COLUMNS, "audits": AUDIT_COLUMNS, "measures": MEASURE_COLUMNS, "nulls": NULL_COLUMNS}
 
 
 def main() -> None:
@@ -52,23 +59,25 @@ def main() -> None:
     parser.add_argument("--sets", type=Path, required=True)
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--families", nargs="*", default=None)
+    parser.add_argument("--tables", nargs="*", choices=list(TABLES), default=list(TABLES))
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     folders = sorted(path.parent for path in args.sets.glob("*/*/*/facts.json"))
-    tables = {"scores": SCORE_COLUMNS, "audits": AUDIT_COLUMNS, "measures": MEASURE_COLUMNS}
     with tempfile.TemporaryDirectory() as work:
         for folder in folders:
             if args.families and folder.parts[-3] not in args.families:
                 continue
             lab = Lab(folder, args.faces, args.model, Path(work), args.sets / "store")
-            rows = {"scores": list(lab.scores()), "audits": list(lab.audits()), "measures": list(lab.measures())}
+            makers = {"scores": lab.scores, "audits": lab.audits, "measures": lab.measures, "nulls": lab.nulls}
+            # All are made before any is written: a set that was cut off is not in any table.
+            rows = {name: list(makers[name]()) for name in args.tables}
             for name, found in rows.items():
                 path = args.out / f"{name}.csv"
                 new = not path.exists()
                 with path.open("a", newline="") as file:
                     writer = csv.writer(file, lineterminator="\n")
-                    writer.writerows([tables[name]] if new else [])
+                    writer.writerows([TABLES[name]] if new else [])
                     writer.writerows([*lab.key, *row] for row in found)
             print(*lab.key, flush=True)
 
@@ -100,12 +109,18 @@ class Lab:
         names = np.unique([self.real.people_or_ids[i] for i in held_out])
         others = set(np.random.default_rng(facts["seed"]).permutation(names)[: min(MOST_OTHERS, len(names) // 3)])
         is_other = np.array([self.real.people_or_ids[i] in others for i in held_out])
+        self.held_out = held_out
         others, rest = held_out[is_other], held_out[~is_other]
-        self.found = {
-            "people learnt": self.judge(self.learnt, held_out),
-            "and others": self.judge(np.concatenate([self.learnt, others]), rest),
-            "others alone": self.judge(others, rest),
+        self.wanted = {
+            LEARNT: (self.learnt, held_out),
+            "and others": (np.concatenate([self.learnt, others]), rest),
+            OTHERS: (others, rest),
         }
+
+    @cached_property
+    def found(self) -> dict[str, Findings]:
+        """The three audits."""
+        return {name: self.judge(training, control) for name, (training, control) in self.wanted.items()}
 
     def judge(self, training: Ints, control: Ints) -> Findings:
         t, c = self.real.take(np.sort(training)), self.real.take(control)
@@ -114,7 +129,7 @@ class Lab:
 
     def scores(self) -> Iterator[list[object]]:
         """Each score's power to tell people who were learnt from all others but the cohort."""
-        found = self.found["people learnt"]
+        found = self.found[LEARNT]
         if found.calibration is None or found.ground is None:
             raise SystemExit(f"{self.key}: {[c.message for c in found.checks if c.status == 'fail']}")
         near = memorised(self.sources["synthetic"], self.sources["training"], self.members)
@@ -157,9 +172,22 @@ class Lab:
             *(sum((p in self.members) == wanted for p in who) for who in lists for wanted in (True, False)),
         ]
 
+    def nulls(self) -> Iterator[list[object]]:
+        """Audits of other people alone, whom the generator never saw, drawn anew each time."""
+        people = np.array([self.real.people_or_ids[i] for i in self.held_out])
+        names = np.unique(people)
+        for repeat in range(NULLS):
+            drawn = np.random.default_rng([repeat, 7]).permutation(names)[: min(MOST_OTHERS, len(names) // 3)]
+            other = np.isin(people, drawn)
+            found = self.judge(self.held_out[other], self.held_out[~other])
+            if found.calibration is not None:
+                basis = [bool(found.listed_people), any(i.listed for i in found.identities)]
+                p = found.calibration.decision.global_test.p_value
+                yield [repeat, found.verdict, f"{p:.3g}", *(int(b) for b in basis)]
+
     def measures(self) -> Iterator[list[object]]:
         """What others measure, with the people learnt and with others for a training set."""
-        for name in ("people learnt", "others alone"):
+        for name in (LEARNT, OTHERS):
             found = self.found[name]
             pictures = found.training.pictures
             for m in measure_others(self.synthetic, pictures, found, self.settings, self.compare.engine):

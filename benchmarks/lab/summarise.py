@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.lab.make import LENGTHS, PEOPLE
+from unveil.stats.estimates import share
 
 # The default was chosen on the first, and confirmed on the others, named beforehand (docs/decisions/0012-channels.md).
 CHOSEN_ON, KEPT_ASIDE = ("components", "pixels", "variational"), ("adversarial", "conditional")
@@ -40,7 +41,9 @@ Row = dict[str, str]
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    scores, audits, measures = (_read(folder / f"{name}.csv") for name in ("scores", "audits", "measures"))
+    scores, audits, measures, nulls = (
+        _read(folder / f"{name}.csv") for name in ("scores", "audits", "measures", "nulls")
+    )
     order = [(family, str(n), str(length)) for family in PEOPLE for n in PEOPLE[family] for length in LENGTHS[family]]
     by_set = {key: [row for row in scores if _key(row) == key] for key in order}
     by_set = {key: rows for key, rows in by_set.items() if rows}
@@ -49,6 +52,7 @@ def main() -> None:
     _gains(by_set)
     _sets(by_set)
     _audits([row for key in by_set for row in audits if _key(row) == key])
+    _nulls([row for key in by_set for row in nulls if _key(row) == key])
     _measures([row for key in by_set for row in measures if _key(row) == key])
     (folder / "lab.svg").write_text(_plot(by_set))
 
@@ -168,6 +172,25 @@ def _audits(rows: list[Row]) -> None:
     )
 
 
+def _nulls(rows: list[Row]) -> None:
+    print("\n## Audits of people whom the generator never saw\n")
+    print(f"{len(rows)} audits: random people out of those no generator of that set learnt, against all others.\n")
+    print("| | audits | share (95% interval) | promised |")
+    print("|---|---|---|---|")
+    for told, wrong, promised in (
+        (
+            "verdict `leak found`",
+            [row["verdict"] == "leak found" for row in rows],
+            "q .05 and level .01 together",
+        ),
+        ("anybody listed", [row["people_listed"] == "1" for row in rows], "q .05 for each list"),
+        ("any identity listed", [row["identities_listed"] == "1" for row in rows], "q .05"),
+        ("global p at most .01", [float(row["global_p"]) <= 0.01 for row in rows], ".01"),
+    ):
+        e = share(sum(wrong), len(wrong))
+        print(f"| {told} | {sum(wrong)} | {e.value:.4f} ({e.low:.4f} to {e.high:.4f}) | {promised} |")
+
+
 def _measures(rows: list[Row]) -> None:
     print("\n## What others measure\n")
     print("With the people learnt for a training set / with others, whom the generator never saw.\n")
@@ -198,10 +221,10 @@ def _plot(by_set: dict[tuple[str, str, str], list[Row]]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         'font-size="11" fill="#444"><rect width="100%" height="100%" fill="#fff"/>'
     ]
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        y = base - share * reach
+    for part in (0, 0.25, 0.5, 0.75, 1):
+        y = base - part * reach
         parts.append(f'<line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e5ea"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{share:.0%}</text>')
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{part:.0%}</text>')
     for i, family in enumerate(families):
         keys = [key for key in by_set if key[0] == family]
         x0 = left + i * panel
