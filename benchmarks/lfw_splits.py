@@ -2,11 +2,12 @@
 
     python benchmarks/lfw_splits.py --data ../shared/data --splits 20 --out docs/figures
 
-StyleGAN2 was trained on FFHQ, so its faces leak nobody in LFW. In each split changed copies of 5% of the training
-people are mixed in, every kind and strength that an audit plants itself (src/unveil/planted/changes.py) in turn, and
-once none and once three. Written are lfw_splits.csv, a line a split, network and number of planted people, and
-lfw_changes.csv, a line a network, kind and strength: how many of the planted people were listed, and how many the
-audits' own planted leaks said would be. Pictures are embedded once; the splits are made of vectors.
+By faces alone (--channels face). StyleGAN2 was trained on FFHQ, so its faces leak nobody in LFW. In each split changed
+copies of 5% of the training people are mixed in, every kind and strength that an audit plants itself
+(src/unveil/planted/changes.py) in turn, and once none and once three. Written are lfw_splits.csv, a line a split,
+network and number of planted people, and lfw_changes.csv, a line a network, kind and strength: how many of the planted
+people were listed, and how many the audits' own planted leaks said would be. Pictures are embedded once; the splits are
+made of vectors.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ class Bench:
         paths = [None if path is None else data / path for path in NETWORKS[network]]
         self.values: dict[str, Any] = {
             **{"synthetic": "synthetic", "training": "training", "control": "control", "out": folder},
-            **{"store": work / "store", "model": [p for p in paths if p is not None]},
+            **{"store": work / "store", "model": [p for p in paths if p is not None], "channels": "face"},
         }
         settings = settings_from(self.values)
         self.run_directory = RunDirectory(folder, settings.facts())

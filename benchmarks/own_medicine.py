@@ -60,17 +60,17 @@ def tell(name: str, result: unveil.AuditResult) -> None:
     calibration = result.calibration
     if calibration is None:
         raise SystemExit("the audit was not calibrated")
-    corrected = calibration.membership[0]
-    tpr = corrected.tpr_at_fpr["0.01"]
     print(f"## {name}: {result.verdict}\n")
     print(
         f"- {len(calibration.training)} people behind the model, {len(calibration.control)} control people, "
         f"{DRAWN} drawn; global p {calibration.decision.global_test.p_value:.2g}, listed {len(result.listed_people)}"
     )
-    print(
-        f"- AUC {corrected.auc.value:.3f} ({corrected.auc.low:.3f} to {corrected.auc.high:.3f}), TPR at 1% FPR "
-        f"{tpr.value:.3f} ({tpr.low:.3f} to {tpr.high:.3f})"
-    )
+    for seen in calibration.membership:
+        auc, tpr = seen.auc, seen.tpr_at_fpr["0.01"]
+        print(
+            f"- {seen.score}: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}), TPR at 1% FPR "
+            f"{tpr.value:.3f} ({tpr.low:.3f} to {tpr.high:.3f}), global p {seen.global_p:.2g}"
+        )
     for check in result.hygiene:
         if check.status != "pass":
             print(f"- {check.status}: {check.message}")

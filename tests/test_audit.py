@@ -199,6 +199,33 @@ def test_a_copy_network_has_its_say(audited: Audited, world: World, store: Path,
         audit(*sources, out=tmp_path / "other", store=store, power="off", copy_model=tmp_path / "gone.onnx")
 
 
+def test_a_copy_network_is_a_channel_like_the_others(world: World, store: Path, tmp_path: Path) -> None:
+    """Planted through all three, listed by their common score, and each told by itself; also without a control set."""
+    network = tiny_network(tmp_path / "tiny.onnx")
+    out = tmp_path / "run"
+    channels = ("face", "appearance", "copy")
+    result = audit(
+        *(world.synthetic, world.training, world.control),
+        **{"out": out, "store": store, "channels": "copy, face,appearance", "copy_model": network},
+    )
+    assert result.channels == channels, "in one order, whatever order they are named in"
+    assert result.calibration is not None
+    names = [m.score for m in result.calibration.membership]
+    assert names == ["all channels", *(f"{channel} alone" for channel in channels), "cosine"]
+    assert [m.channel for m in result.measures] == list(channels)
+    listed = {p.person for p in result.listed_people}
+    plain = {person for person, kind in world.planted.items() if kind in world.kinds[:3]}
+    assert len(plain & listed) >= 0.9 * len(plain)
+    assert all([v.channel for v in p.channels] == list(channels) for p in result.listed_people)
+    assert result.power is not None and max(r.alone.value for r in result.power.recalls) == 1
+    jsonschema.validate(document(out), schema())
+    alone = audit(
+        *(world.synthetic, world.training),
+        **{"out": tmp_path / "alone", "store": store, "channels": "face,appearance,copy", "copy_model": network},
+    )
+    assert alone.verdict == "candidates" and {p.channel for p in alone.people} <= set(channels)
+
+
 def test_a_file_shipped_several_times_counts_once(audited: Audited, world: World, store: Path, tmp_path: Path) -> None:
     """Copies of one leaking file add no findings: the result is that of the set without them."""
     result, _ = audited
@@ -473,6 +500,10 @@ def test_two_audits_never_mix_in_one_folder(audited: Audited, world: World, stor
         ({"match": "maybe"}, "match should be one of auto, on, off"),
         ({"draws": 0}, "draws should be a whole number of at least 1"),
         ({"model": ["a.onnx", "a.onnx"]}, "different networks"),
+        ({"channels": "appearance"}, "channels should be face"),
+        ({"channels": "face,looks"}, "with it any of appearance, copy, got face, looks"),
+        ({"channels": 3}, "channels should be names"),
+        ({"channels": "face,copy"}, "needs a copy-detection network: --copy-model"),
         ({"model": 3}, "model should be a path or a list of paths"),
         ({"training": 3}, "training should be a path"),
     ],
