@@ -20,7 +20,10 @@ def main() -> None:
     splits, changes = (
         list(csv.DictReader((folder / name).read_text().splitlines())) for name in ("lfw_splits.csv", "lfw_changes.csv")
     )
-    print("# LFW split in two, with known leaks\n\nMade by `make bench-lfw` from lfw_splits.csv and lfw_changes.csv.\n")
+    print(
+        "# LFW split in two, with known leaks\n\nMade by `make bench-lfw` from lfw_splits.csv and lfw_changes.csv, "
+        "by faces alone (`--channels face`).\n"
+    )
     summarise_splits(splits)
     summarise_changes(changes)
 

@@ -20,13 +20,19 @@ from unveil.words import number
 
 MOST_FINDINGS = 24
 MOST_TOP_PAIRS = 12
+MOST_CORRECTED = 6
 MOST_LISTED_ROWS = 200
 MOST_REJECT_ROWS = 50
 
 
-def shown_pairs(result: AuditResult) -> tuple[tuple[PersonFinding, ...], tuple[PairFinding, ...]]:
-    """The pairs that stand side by side on the page: the most exposed listed people, and the closest pairs of all."""
-    return result.listed_people[:MOST_FINDINGS], result.top_pairs[:MOST_TOP_PAIRS]
+Shown = tuple[tuple[PersonFinding, ...], tuple[PairFinding, ...], tuple[PairFinding, ...]]
+
+
+def shown_pairs(result: AuditResult) -> Shown:
+    """The pairs that stand side by side on the page: the most exposed listed people, the closest pairs of all by the
+    raw cosine, and by all channels where there are several."""
+    corrected = result.top_pairs_corrected[:MOST_CORRECTED] if len(result.channels) > 1 else ()
+    return result.listed_people[:MOST_FINDINGS], result.top_pairs[:MOST_TOP_PAIRS], corrected
 
 
 def render(result: AuditResult, shelf: PictureShelf | None) -> str:
@@ -41,7 +47,7 @@ def render(result: AuditResult, shelf: PictureShelf | None) -> str:
     environment.filters["p"] = number
     environment.filters["figure"] = _figure
     environment.filters["thousands"] = lambda n: f"{n:,}"
-    findings, top = shown_pairs(result)
+    findings, top, corrected = shown_pairs(result)
     calibration = result.calibration
     reasons = Counter((role, r.stage, r.reason) for role, rejects in result.rejects.items() for r in rejects)
     listed = np.array([p.score for p in result.listed_people])
@@ -53,6 +59,7 @@ def render(result: AuditResult, shelf: PictureShelf | None) -> str:
         several=len(result.channels) > 1,
         findings=findings,
         top=top,
+        corrected=corrected,
         listed=result.listed_people,
         most_listed=MOST_LISTED_ROWS,
         identities=[i for i in result.identities if i.listed],

@@ -12,7 +12,7 @@ from unveil.report.html import render, shown_pairs
 from unveil.report.redact import redact as redacted
 from unveil.report.shelf import PictureShelf
 from unveil.report.tables import write_tables
-from unveil.result import AuditResult, PairFinding, PersonFinding
+from unveil.result import AuditResult
 from unveil.types import Embedded, Matches, Role
 
 
@@ -28,8 +28,7 @@ def write_reports(
 ) -> None:
     """Tables, page and document of a result; with ``redact`` also a page and a document that name nobody."""
     write_tables(result, run, matches, synthetic, training)
-    findings, top = shown_pairs(result)
-    shown: list[PersonFinding | PairFinding] = [*findings, *top]
+    shown = [pair for pairs in shown_pairs(result) for pair in pairs]
     shelf = PictureShelf(
         sources,
         {"synthetic": [p.synthetic_id for p in shown], "training": [p.training_id for p in shown]},
