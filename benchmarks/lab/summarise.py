@@ -215,7 +215,8 @@ def _plot(by_set: dict[tuple[str, str, str], list[Row]]) -> str:
     a length of training."""
     width, height, top, left = 1040, 300, 40, 46
     families = list(dict.fromkeys(key[0] for key in by_set))
-    panel = (width - left) / len(families)
+    # Every set is equally wide, and families stand one and a half sets apart.
+    step = (width - left) / (len(by_set) + 1.5 * len(families))
     base, reach = height - 56, height - 56 - top
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
@@ -225,14 +226,14 @@ def _plot(by_set: dict[tuple[str, str, str], list[Row]]) -> str:
         y = base - part * reach
         parts.append(f'<line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e5ea"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{part:.0%}</text>')
-    for i, family in enumerate(families):
+    x0 = left + step / 2
+    for family in families:
         keys = [key for key in by_set if key[0] == family]
-        x0 = left + i * panel
         aside = " (kept aside)" if family in KEPT_ASIDE else ""
-        parts.append(f'<text x="{x0 + panel / 2:.1f}" y="{top - 14}" text-anchor="middle">{family}{aside}</text>')
-        step = (panel - 16) / len(keys)
+        middle = x0 + (len(keys) - 0.2) * step / 2
+        parts.append(f'<text x="{middle:.1f}" y="{top - 14}" text-anchor="middle">{family}{aside}</text>')
         for j, key in enumerate(keys):
-            x = x0 + 8 + j * step
+            x = x0 + j * step
             for k, (score, colour) in enumerate(((PAPER, "#7c8594"), (OURS, "#c2410c"))):
                 value = _value(by_set[key], score, AT)
                 h, w = value * reach, step * 0.38
@@ -240,10 +241,13 @@ def _plot(by_set: dict[tuple[str, str, str], list[Row]]) -> str:
                     f'<rect x="{x + k * w:.1f}" y="{base - h:.1f}" width="{w - 1:.1f}" height="{max(h, 0.8):.1f}" '
                     f'fill="{colour}"/>'
                 )
-            parts.append(f'<text x="{x + step * 0.38:.1f}" y="{base + 14}" text-anchor="middle">{key[1]}</text>')
+            parts.append(
+                f'<text x="{x + step * 0.38:.1f}" y="{base + 14}" text-anchor="middle" font-size="10">{key[1]}</text>'
+            )
             parts.append(
                 f'<text x="{x + step * 0.38:.1f}" y="{base + 27}" text-anchor="middle" font-size="8">{key[2]}</text>'
             )
+        x0 += (len(keys) + 1.5) * step
     parts.append(f'<text x="{left}" y="{height - 8}">people learnt, and steps of training</text>')
     for k, (told, colour) in enumerate((("largest face cosine", "#7c8594"), ("the audit's score", "#c2410c"))):
         x = width - 330 + k * 170
