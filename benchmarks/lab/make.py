@@ -28,7 +28,7 @@ PEOPLE = {
     "pixels": (100, 400, 1600),
     "variational": (100, 400, 1600),
     "adversarial": (50, 100),
-    "conditional": (50,),
+    "conditional": (50, 100),
 }
 # Steps after which each family is asked for faces: stopped early, and trained for as long as minutes allow.
 LENGTHS = {

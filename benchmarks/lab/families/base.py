@@ -57,7 +57,8 @@ class Family(ABC):
 
     def faces(self, n: int) -> tuple[Pictures, list[int] | None]:
         """Faces (n, S, S, 3) uint8."""
-        blocks, labels = [], []
+        blocks: list[Tensor] = []
+        labels: list[int] = []
         for start in range(0, n, 250):
             faces, asked = self.draw(min(250, n - start))
             blocks.append(
