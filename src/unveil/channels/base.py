@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from unveil.channels.shot import Shot
 from unveil.types import Vectors
-
-if TYPE_CHECKING:
-    from unveil.channels.shot import Shot
 
 Picture = npt.NDArray[np.uint8]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from unveil.channels.base import Picture
 from unveil.errors import PictureError
-from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, resize, similarity, warp
+from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, Picture, resize, similarity, warp
 from unveil.faces.landmarks import Face, face_in_crop, find_face
 
 
