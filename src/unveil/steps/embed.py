@@ -88,13 +88,17 @@ def embed_source(
     reused = sum(partition.reused for partition in done)
     if reused:
         progress.say(f"{label}: {reused} of {len(done)} shards were in {store_folder} already")
-    rows = [row for partition in done for row in _of_all(partition)]
+    together = [_of_all(partition) for partition in done]
+    rows = [row for part in together for row in part]
     n_embedded = sum(row.stage is None for row in rows)
     views = [
         View(
             channel.name,
             assemble(
-                (_usable(partition, i, store.require(partition.keys[i]).vectors) for partition in done),
+                (
+                    _usable(store.require(partition.keys[i]).vectors, partition.rows[i], part)
+                    for partition, part in zip(done, together, strict=True)
+                ),
                 n_embedded,
                 channel.dimension,
                 path,
@@ -111,11 +115,10 @@ def _of_all(partition: Partition) -> list[ShardRow]:
     return [next((row for row in rows if row.stage), rows[0]) for rows in zip(*partition.rows, strict=True)]
 
 
-def _usable(partition: Partition, i: int, vectors: Vectors) -> Vectors:
-    """The i-th channel's vectors of records that every channel embedded."""
-    good = np.array([row.stage is None for row in _of_all(partition)], np.bool_)
-    own = np.array([row.stage is None for row in partition.rows[i]], np.bool_)
-    return vectors if len(vectors) == good.sum() else vectors[good[own]]
+def _usable(vectors: Vectors, own: Sequence[ShardRow], together: Sequence[ShardRow]) -> Vectors:
+    """A channel's vectors (n embedded by it, D) of the records that every channel embedded."""
+    good = np.array([row.stage is None for row in together], np.bool_)
+    return vectors if len(vectors) == good.sum() else vectors[good[[row.stage is None for row in own]]]
 
 
 def told_alignment(source: Source, aligned: Aligned, label: str, progress: Progress) -> Alignment:

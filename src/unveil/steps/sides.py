@@ -11,9 +11,9 @@ import numpy as np
 from unveil.stats.exposure import exposures
 from unveil.stats.hubs import person_codes
 from unveil.stats.standard import Standard
-from unveil.steps.comparer import PAIRS_KEPT, Comparer
+from unveil.steps.comparer import Comparer
 from unveil.steps.prepare import Lens
-from unveil.types import Embedded, Exposure, Floats, Ints, Matches
+from unveil.types import Embedded, Exposure, Floats, Ints, Matches, Role
 
 COSINE = "cosine"
 
@@ -75,17 +75,20 @@ class Side:
         return exposures(people, query, self.score, cosine, self.channel, rows)
 
 
-def see(role: str, pictures: Embedded, raw: Matches, lenses: Mapping[str, Lens], compare: Comparer, depth: int) -> Side:
+def see(
+    role: Role, pictures: Embedded, raw: Matches, lenses: Mapping[str, Lens], compare: Comparer, depth: int
+) -> Side:
     """Compares the synthetic set with a side's pictures through every channel."""
     sights = {}
     for channel, lens in lenses.items():
         own = pictures.through(channel)
         correction = lens.cohort.correction(own)
         by = "" if len(lenses) == 1 else f" by {channel}"
-        corrected = compare(
+        # The closest pairs of all are shown of training people alone.
+        compared = compare.ranked if role == "training" else compare
+        corrected = compared(
             *(f"synthetic with {role}{by}, hub-corrected", lens.synthetic, own, lens.on_synthetic, correction),
             top_k=depth,
-            top_pairs=max(PAIRS_KEPT, compare.settings.top_pairs) if role == "training" else 0,
         )
         sights[channel] = Sight(correction, corrected, lens.standard)
     return Side(pictures, raw, sights)
