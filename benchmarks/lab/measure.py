@@ -106,16 +106,20 @@ class Lab:
         self.members = set((folder / "members.txt").read_text().splitlines())
         learnt = np.array([person in self.members for person in self.real.people_or_ids])
         self.learnt, held_out = np.flatnonzero(learnt), np.flatnonzero(~learnt)
-        names = np.unique([self.real.people_or_ids[i] for i in held_out])
-        others = set(np.random.default_rng(facts["seed"]).permutation(names)[: min(MOST_OTHERS, len(names) // 3)])
-        is_other = np.array([self.real.people_or_ids[i] in others for i in held_out])
         self.held_out = held_out
-        others, rest = held_out[is_other], held_out[~is_other]
+        others, rest = self._others(np.random.default_rng(facts["seed"]))
         self.wanted = {
             LEARNT: (self.learnt, held_out),
             "and others": (np.concatenate([self.learnt, others]), rest),
             OTHERS: (others, rest),
         }
+
+    def _others(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Pictures of random people whom the generator never saw, and those of all others it never saw."""
+        people = np.array([self.real.people_or_ids[i] for i in self.held_out])
+        names = np.unique(people)
+        other = np.isin(people, rng.permutation(names)[: min(MOST_OTHERS, len(names) // 3)])
+        return self.held_out[other], self.held_out[~other]
 
     @cached_property
     def found(self) -> dict[str, Findings]:
@@ -135,9 +139,9 @@ class Lab:
         near = memorised(self.sources["synthetic"], self.sources["training"], self.members)
         for m in found.calibration.membership:
             yield [m.score, f"{near:.4f}", *_figures(m.auc, m.tpr_at_fpr)]
-        cohort = {channel: lens.cohort.pictures.ids for channel, lens in found.ground.lenses.items()}
+        cohort = found.ground.lenses["face"].cohort.pictures.ids
         rng = np.random.default_rng(0)
-        for name, score, people in further_scores(self.synthetic, self.real, cohort["face"], self.sources, rng):
+        for name, score, people in further_scores(self.synthetic, self.real, cohort, self.sources, rng):
             own, null = self._sides(score, people, found)
             rates = {f"{fpr:g}": tpr_at_fpr(own, null, fpr) for fpr in FPRS}
             yield [name, f"{near:.4f}", *_figures(auc_estimate(own, null, rng), rates)]
@@ -174,12 +178,8 @@ class Lab:
 
     def nulls(self) -> Iterator[list[object]]:
         """Audits of other people alone, whom the generator never saw, drawn anew each time."""
-        people = np.array([self.real.people_or_ids[i] for i in self.held_out])
-        names = np.unique(people)
         for repeat in range(NULLS):
-            drawn = np.random.default_rng([repeat, 7]).permutation(names)[: min(MOST_OTHERS, len(names) // 3)]
-            other = np.isin(people, drawn)
-            found = self.judge(self.held_out[other], self.held_out[~other])
+            found = self.judge(*self._others(np.random.default_rng([repeat, 7])))
             if found.calibration is not None:
                 basis = [bool(found.listed_people), any(i.listed for i in found.identities)]
                 p = found.calibration.decision.global_test.p_value
@@ -189,8 +189,7 @@ class Lab:
         """What others measure, with the people learnt and with others for a training set."""
         for name in (LEARNT, OTHERS):
             found = self.found[name]
-            pictures = found.training.pictures
-            for m in measure_others(self.synthetic, pictures, found, self.settings, self.compare.engine):
+            for m in measure_others(self.synthetic, found, self.settings, self.compare.engine):
                 values = (m.authenticity.value, m.data_copying.value, m.closer_to_training.value)
                 yield [
                     name,

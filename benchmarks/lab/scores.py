@@ -16,7 +16,7 @@ from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.measures import calibrated_distance, density_ratio
 from unveil.stats.whitening import fit_whitening
 from unveil.steps.fuse import network_weights
-from unveil.steps.prepare import Cohort, Lens, lens
+from unveil.steps.prepare import Cohort, lens
 from unveil.types import Embedded, Floats, Role, Vectors
 
 # A face that is three times as close to its nearest training picture as to the second is a memorised one (Yoon et al.
@@ -57,18 +57,11 @@ def further_scores(
     def per_person(score: Floats) -> Floats:
         return score[best_of_each(codes, score)]
 
-    def hub_corrected(s: Embedded, r: Embedded) -> tuple[Lens, Floats]:
-        cohort = Cohort(r.take(rows))
-        look = lens(s, cohort)
-        matched = compare_all(
-            *(s.vectors, r.vectors), top_k=1, query_offset=look.on_synthetic, gallery_offset=cohort.correction(r)
-        )
-        return look, per_person(look.standard.of(matched.best_query_score))
+    def hub_corrected(s: Embedded, r: Embedded) -> Floats:
+        return per_person(_exposure(s, r, rows))
 
     faces, looks = (tuple(e.through(channel) for e in (synthetic, real)) for channel in ("face", "appearance"))
-    _, by_face = hub_corrected(*faces)
-    _, by_looks = hub_corrected(*looks)
-    yield "sum of face and appearance", by_face + by_looks, names
+    yield "sum of face and appearance", hub_corrected(*faces) + hub_corrected(*looks), names
 
     weights = network_weights((faces[0], looks[0]), rng)
     both = [
@@ -76,22 +69,22 @@ def further_scores(
         for f, a in zip(faces, looks, strict=True)
     ]
     both = [replace(e, vectors=e.vectors.astype(np.float32)) for e in both]
-    yield "face and appearance of one pair", hub_corrected(both[0], both[1])[1], names
+    yield "face and appearance of one pair", hub_corrected(both[0], both[1]), names
 
     whitening = fit_whitening(faces[0].vectors)
     whitened = [replace(e, vectors=whitening.apply(e.vectors)) for e in faces]
-    yield "face, whitened by the synthetic set", hub_corrected(whitened[0], whitened[1])[1], names
+    yield "face, whitened by the synthetic set", hub_corrected(whitened[0], whitened[1]), names
 
     sources_of = (sources["synthetic"], sources["training"])
     plain = [replace(e, vectors=_plain(source, e)) for source, e in zip(sources_of, looks, strict=True)]
-    yield "appearance, not whitened", hub_corrected(plain[0], plain[1])[1], names
+    yield "appearance, not whitened", hub_corrected(plain[0], plain[1]), names
 
     templates = _templates(faces[1])
-    yield "face, person templates", hub_corrected_people(faces[0], templates, names, rows, codes), names
+    yield "face, person templates", _exposure(faces[0], templates, codes[rows]), names
     if any(person is not None for person in synthetic.people):
         yield (
             "face, person and identity templates",
-            hub_corrected_people(_identities(faces[0]), templates, names, rows, codes),
+            _exposure(_templates(faces[0]), templates, codes[rows]),
             names,
         )
 
@@ -108,40 +101,26 @@ def further_scores(
         yield f"DOMIAS, {name}", per_person(density_ratio(to_generated, to_reference, width, s.vectors.shape[1])), names
 
 
-def hub_corrected_people(
-    synthetic: Embedded,
-    templates: Embedded,
-    names: tuple[str, ...],
-    cohort_rows: NDArray[np.int64],
-    codes: NDArray[np.int64],
-) -> Floats:
-    """Exposure of each person (P,) by a template a person; the cohort is that of the pictures."""
-    cohort = Cohort(templates.take(codes[cohort_rows]))
+def _exposure(synthetic: Embedded, real: Embedded, cohort_rows: NDArray[np.int64]) -> Floats:
+    """The best hub-corrected score of each real vector (N,), on the scale of the cohort."""
+    cohort = Cohort(real.take(cohort_rows))
     look = lens(synthetic, cohort)
     matched = compare_all(
-        *(synthetic.vectors, templates.vectors),
+        *(synthetic.vectors, real.vectors),
         top_k=1,
         query_offset=look.on_synthetic,
-        gallery_offset=cohort.correction(templates),
+        gallery_offset=cohort.correction(real),
     )
-    return matched.best_query_score
+    return look.standard.of(matched.best_query_score)
 
 
-def _mean(vectors: Vectors, codes: NDArray[np.int64]) -> Vectors:
-    total = np.zeros((codes.max() + 1, vectors.shape[1]))
-    np.add.at(total, codes, vectors)
-    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
-
-
-def _templates(real: Embedded) -> Embedded:
-    """One vector a person: the mean of the pictures'."""
-    names, codes = person_codes(real.people_or_ids)
-    return Embedded(names, names, names, _mean(real.vectors, codes), "templates")
-
-
-def _identities(synthetic: Embedded) -> Embedded:
-    names, codes = person_codes(synthetic.people_or_ids)
-    return Embedded(names, names, names, _mean(synthetic.vectors, codes), "templates")
+def _templates(pictures: Embedded) -> Embedded:
+    """One vector a person or identity: the mean of the pictures'."""
+    names, codes = person_codes(pictures.people_or_ids)
+    total = np.zeros((len(names), pictures.vectors.shape[1]))
+    np.add.at(total, codes, pictures.vectors)
+    mean = np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
+    return Embedded(names, names, names, mean, "templates")
 
 
 def _plain(source: Source, embedded: Embedded) -> Vectors:

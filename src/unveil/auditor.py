@@ -88,7 +88,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     kinds = tell_kinds((*found.listed_people, *top), pictures["synthetic"], pictures["training"], settings, progress)
     power = measure_power(found, pictures, channels.embedder(run), settings)
     # What others would measure, beside it.
-    others = measure_others(synthetic, training, found, settings, compare.engine)
+    others = measure_others(synthetic, found, settings, compare.engine)
 
     result = AuditResult(
         verdict=found.verdict,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.types import Floats
+from unveil.types import Floats, Ints
 
 # The middle of the null and how far out this share of it reaches make the scale.
 REACH = 0.9
@@ -24,6 +25,12 @@ class Standard:
     def of(self, score: Floats) -> Floats:
         """Scores of any shape on this scale."""
         return (score - self.middle) / self.spread
+
+
+def highest(scores: Sequence[Floats]) -> tuple[Ints, Floats]:
+    """Which of several channels' scores (each N,) is the highest (N,), the first of equals, and that score (N,)."""
+    stacked = np.array(scores)
+    return np.asarray(stacked.argmax(0), np.int64), np.asarray(stacked.max(0), np.float64)
 
 
 def standard_of(exposure: Floats) -> Standard:

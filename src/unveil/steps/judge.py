@@ -14,6 +14,7 @@ from unveil.stats.competition import Competition, Mask, compete
 from unveil.stats.conformal import conformal_p
 from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.people import PeopleDecision, decide_people
+from unveil.stats.standard import highest
 from unveil.stats.verdict import Basis
 from unveil.steps.findings import best_pair
 from unveil.steps.fuse import part_cosines
@@ -159,9 +160,8 @@ class Judge:
                 *(lens.on_synthetic, sight.correction, self._engine),
             )
             found.append((best, lens.standard.of(score)))
-        scores = np.array([score for _, score in found])
-        channel = scores.argmax(0)
-        return np.choose(channel, [best for best, _ in found]), scores.max(0), channel
+        seen_by, highest_score = highest([score for _, score in found])
+        return np.choose(seen_by, [best for best, _ in found]), highest_score, seen_by
 
     def identities(self, competition: Competition, wins: Wins) -> tuple[IdentityFinding, ...]:
         """Every synthetic identity, the surest first."""

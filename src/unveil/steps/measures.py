@@ -18,13 +18,11 @@ MOST = 5000
 CELL = 250
 
 
-def measure_others(
-    synthetic: Embedded, training: Embedded, found: Findings, settings: Settings, engine: Engine
-) -> tuple[Measures, ...]:
+def measure_others(synthetic: Embedded, found: Findings, settings: Settings, engine: Engine) -> tuple[Measures, ...]:
     """The measures by every channel's vectors; none without control people."""
     if found.ground is None:
         return ()
-    control = found.ground.control.pictures
+    training, control = found.training.pictures, found.ground.control.pictures
     each = (measure(channel, synthetic, training, control, settings, engine) for channel in synthetic.channels)
     return tuple(measured for measured in each if measured is not None)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from unveil.stats.exposure import exposures
 from unveil.stats.hubs import person_codes
-from unveil.stats.standard import Standard
+from unveil.stats.standard import Standard, highest
 from unveil.steps.comparer import Comparer
 from unveil.steps.prepare import Lens
 from unveil.types import Embedded, Exposure, Floats, Ints, Matches, Role
@@ -47,32 +47,38 @@ class Side:
         return person_codes(self.pictures.people_or_ids)
 
     @cached_property
-    def channel(self) -> Ints:
-        """Which channel sees each picture (N,) closest to a synthetic one; the first of equals."""
-        return np.asarray(np.argmax([sight.score for sight in self.sights.values()], axis=0), np.int64)
+    def _best(self) -> tuple[Ints, Floats]:
+        """Which channel sees each picture (N,) closest to a synthetic one, and that score (N,)."""
+        return highest([sight.score for sight in self.sights.values()])
 
-    @cached_property
+    @property
     def score(self) -> Floats:
         """The best score of each picture (N,) over all channels."""
-        scores = np.array([sight.score for sight in self.sights.values()])
-        return np.asarray(scores.max(0), np.float64)
+        return self._best[1]
+
+    @cached_property
+    def closest(self) -> tuple[Ints, Floats, Ints]:
+        """Of each synthetic picture (Q,) the closest picture of this side: its row, the score, the channel that sees
+        it."""
+        each = self.sights.values()
+        channel, score = highest([sight.standard.of(sight.corrected.score[:, 0]) for sight in each])
+        row = np.asarray(np.choose(channel, [sight.corrected.rows[:, 0] for sight in each]), np.int64)
+        return row, score, channel
 
     def exposure(self, rows: Ints | None = None, by: str | None = None) -> Exposure:
         """Each person's best pair over the given rows: by one channel, by the raw ``cosine`` of the first, or by
         whichever channel comes closest."""
         people = self.pictures.people_or_ids
-        channel = np.zeros(len(people), np.int64)
-        if by == COSINE:
-            raw = self.raw
-            return exposures(people, raw.best_query, raw.best_query_score, raw.best_query_cosine, channel, rows)
-        if by is not None:
-            sight, channel = self.sights[by], channel + list(self.sights).index(by)
-            seen = sight.corrected
-            return exposures(people, seen.best_query, sight.score, seen.best_query_cosine, channel, rows)
-        each = [sight.corrected for sight in self.sights.values()]
-        query = np.asarray(np.choose(self.channel, [m.best_query for m in each]), np.int64)
-        cosine = np.asarray(np.choose(self.channel, [m.best_query_cosine for m in each]), np.float64)
-        return exposures(people, query, self.score, cosine, self.channel, rows)
+        if by is None:
+            channel, score = self._best
+            each = [sight.corrected for sight in self.sights.values()]
+            query = np.asarray(np.choose(channel, [m.best_query for m in each]), np.int64)
+            cosine = np.asarray(np.choose(channel, [m.best_query_cosine for m in each]), np.float64)
+            return exposures(people, query, score, cosine, channel, rows)
+        matches = self.raw if by == COSINE else self.sights[by].corrected
+        score = matches.best_query_score if by == COSINE else self.sights[by].score
+        channel = np.full(len(people), 0 if by == COSINE else list(self.sights).index(by), np.int64)
+        return exposures(people, matches.best_query, score, matches.best_query_cosine, channel, rows)
 
 
 def see(

@@ -13,7 +13,7 @@ from unveil.result import CandidateLine, IdentityFinding, PersonFinding
 from unveil.stats.hubs import best_of_each, person_codes
 from unveil.stats.hygiene import Check
 from unveil.stats.search import expected_above, fpir_threshold
-from unveil.stats.standard import standard_of
+from unveil.stats.standard import highest, standard_of
 from unveil.stats.verdict import uncalibrated_verdict
 from unveil.steps.comparer import Comparer
 from unveil.steps.findings import Findings, best_pair
@@ -32,17 +32,25 @@ def judge(
 ) -> Findings:
     """The audit without a control set: training people are the cohort, and other ones of them the null."""
     others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"), compare.engine)
-    probes = _probes(others, settings)
-    lenses, searches = {}, []
-    for channel in synthetic.channels:
-        look = lens(synthetic.through(channel), cohort.through(channel), skip_best=True)
-        if probes is not None:
-            found = _search(probes.through(channel), training.through(channel), look.cohort)
-            look = replace(look, standard=standard_of(found))
-            searches.append(look.standard.of(found))
-        lenses[channel] = look
+    lenses = {
+        channel: lens(synthetic.through(channel), cohort.through(channel), skip_best=True)
+        for channel in synthetic.channels
+    }
     side = see("training", training, raw, lenses, compare, settings.top_k)
-    line = candidate_line(best_scores(side), np.max(searches, axis=0), settings.fpir) if searches else None
+    probes, line = _probes(others, settings), None
+    if probes is not None:
+        searches = {
+            channel: _search(
+                probes.through(channel), training.through(channel), sight.correction, lenses[channel].cohort
+            )
+            for channel, sight in side.sights.items()
+        }
+        sights = {
+            channel: replace(sight, standard=standard_of(searches[channel])) for channel, sight in side.sights.items()
+        }
+        side = replace(side, sights=sights)
+        _, found = highest([sights[channel].standard.of(score) for channel, score in searches.items()])
+        line = candidate_line(side.closest[1], found, settings.fpir)
     people, identities = candidates(synthetic, side, line)
     verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
     return Findings(verdict, rests_on, tuple(checks), people, identities, side, line=line)
@@ -59,18 +67,12 @@ def _probes(not_in_cohort: Embedded, settings: Settings) -> Embedded | None:
     return None if len(rows) < FEWEST_PROBES else not_in_cohort.take(rows)
 
 
-def _search(probes: Embedded, training: Embedded, cohort: Cohort) -> Floats:
+def _search(probes: Embedded, training: Embedded, correction: Floats, cohort: Cohort) -> Floats:
     """The best score of each probe among *other* training people, searched for as synthetic pictures are."""
     # As for synthetic pictures: the best match does not count towards a probe's own closeness.
-    own, correction = cohort.correction(probes, skip_best=True), cohort.correction(training)
+    own = cohort.correction(probes, skip_best=True)
     people = (probes.people_or_ids, training.people_or_ids)
     return best_of_others(probes.vectors, people[0], training.vectors, people[1], own, correction, cohort.engine)[1]
-
-
-def best_scores(side: Side) -> Floats:
-    """The best score of each synthetic picture (Q,), by whichever channel sees the closest."""
-    scores = np.array([sight.standard.of(sight.corrected.score[:, 0]) for sight in side.sights.values()])
-    return np.asarray(scores.max(0), np.float64)
 
 
 def candidate_line(best: Floats, others: Floats, fpir: float) -> CandidateLine:
@@ -92,9 +94,7 @@ def candidates(
         for i in np.lexsort((np.arange(len(exposed)), -exposed.score))
     )
     names, codes = person_codes(synthetic.people_or_ids)
-    sights = list(training.sights.values())
-    channel = np.argmax([s.standard.of(s.corrected.score[:, 0]) for s in sights], axis=0)
-    score, row = best_scores(training), np.choose(channel, [s.corrected.rows[:, 0] for s in sights])
+    row, score, channel = training.closest
     best = best_of_each(codes, score)
     n_images = np.bincount(codes)
     identities = tuple(
