@@ -138,8 +138,8 @@ class Bench:
         }
         settings = settings_from(self.values)
         self.run_directory = RunDirectory(folder, settings.facts())
-        self.networks = Channels(settings, Silent())
         sources: dict[Role, Source] = {"synthetic": self.faces, "training": self.lfw}
+        self.networks = Channels(settings, sources, Silent())
         embedded = self.networks.embed_roles(sources, self.run_directory)
         # The planted copies are crops of 112 pixels like those of LFW; the StyleGAN2 faces have 300.
         self.alignment = embedded["training"].alignment

@@ -99,7 +99,7 @@ class Lab:
             "synthetic": open_source(self.settings.synthetic),
             "training": open_source(faces, IdentityRule("folder")),
         }
-        sets = Channels(self.settings, Silent()).embed_roles(sources, run)
+        sets = Channels(self.settings, sources, Silent()).embed_roles(sources, run)
         self.sources = sources
         self.synthetic, self.real = sets["synthetic"].embedded.distinct, sets["training"].embedded
         self.compare = Comparer(run, self.settings, Silent())

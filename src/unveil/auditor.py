@@ -59,11 +59,11 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     """The audit of `audit`, for checked settings."""
     started = datetime.now(UTC)
     sources = {
-        role: open_source(path, settings.identity.get(role), follow_links=settings.follow_links)
+        role: open_source(place, settings.identity.get(role), follow_links=settings.follow_links)
         for role in ROLES
-        if (path := settings.source(role)) is not None
+        if (place := settings.source(role)) is not None
     }
-    channels = Channels(settings, progress)
+    channels = Channels(settings, sources, progress)
     run = RunDirectory(settings.out, settings.facts())
     compare = Comparer(run, settings, progress)
 

@@ -15,6 +15,8 @@ import numpy as np
 from unveil.compare.engines import ENGINES
 from unveil.errors import SettingError
 from unveil.images.identity import IdentityRule
+from unveil.images.place import Place
+from unveil.presets import Preset, resolve
 from unveil.types import ROLES, Role
 
 Aligned = Literal["auto", "yes", "no"]
@@ -29,10 +31,10 @@ MOST_NETWORKS = 8
 class Settings:
     """What is audited and how. Everything that can change a number of the result is here."""
 
-    synthetic: Path
-    training: Path
+    synthetic: Place
+    training: Place
     out: Path
-    control: Path | None = None
+    control: Place | None = None
     model: tuple[Path, ...] = ()  # several: a pair must convince all of them
     channels: tuple[str, ...] = ("face", "appearance")  # what is compared, each by itself
     copy_model: Path | None = None  # a copy-detection network, for telling kinds and for the copy channel
@@ -83,14 +85,14 @@ class Settings:
         for role in ROLES:
             source = self.source(role)
             for name, folder in (("-o", self.out), ("--store", self.store_folder)):
-                if source is not None and folder.resolve().is_relative_to(source.resolve()):
+                if source is not None and not source.remote and folder.resolve().is_relative_to(source.path.resolve()):
                     raise SettingError(
                         f"{name} {folder} lies inside the {role} pictures ({source}): what is written there would be "
                         "read as pictures; name a folder outside"
                     )
 
-    def source(self, role: Role) -> Path | None:
-        """The path given for a role."""
+    def source(self, role: Role) -> Place | None:
+        """Where the pictures of a role are."""
         return {"synthetic": self.synthetic, "training": self.training, "control": self.control}[role]
 
     @property
@@ -163,11 +165,19 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     # In one order, whatever order they are given in.
     named = [c.strip() for c in channels]
     clean["channels"] = (*(c for c in CHANNELS if c in named), *(c for c in named if c not in CHANNELS))
-    for name in ("synthetic", "training", "control", "copy_model", "strata", "out", "store"):
+    for name in ("copy_model", "strata", "out", "store"):
         if name in clean:
             if not isinstance(clean[name], (str, Path)):
                 raise SettingError(f"{name} should be a path, got {clean[name]!r}")
             clean[name] = Path(clean[name])
+    known_of: dict[Role, Preset] = {}
+    for role in ROLES:
+        if role in clean:
+            if not isinstance(clean[role], (str, Path)):
+                raise SettingError(f"{role} should be a path, got {clean[role]!r}")
+            clean[role], preset = resolve(str(clean[role]))
+            if preset is not None and preset.established:
+                known_of[role] = preset
     if isinstance(clean.get("aligned"), str):
         clean["aligned"] = parse_aligned(clean["aligned"])
     if "identity" in clean:
@@ -179,6 +189,12 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         clean["identity"] = {
             r: v if isinstance(v, IdentityRule) else IdentityRule.parse(str(v)) for r, v in rules.items()
         }
+    # What a preset knows counts where nothing is said.
+    for role, preset in known_of.items():
+        if preset.identity is not None:
+            clean["identity"] = {role: IdentityRule.parse(preset.identity), **clean.get("identity", {})}
+        if preset.aligned is not None:
+            clean["aligned"] = {role: preset.aligned, **clean.get("aligned", {})}
     return Settings(**clean)
 
 

@@ -156,6 +156,13 @@ def limits(result: AuditResult, settings: Settings) -> tuple[str, ...]:
         f"The audit looks for who is in a picture ({names}){_looks(result.channels)}. Kinds are told only for pairs "
         "that were brought up so.",
     ]
+    given = [role for role, facts in result.manifest["inputs"].items() if facts["kind"] == "embeddings"]
+    if given:
+        said.append(
+            f"Embeddings were given instead of pictures ({', '.join(given)}): nobody has looked at the pictures, so "
+            "there are no kinds, no planted leaks and no other channel than the face, and that all embeddings are of "
+            "one network and of the right people is taken on somebody's word."
+        )
     if names == "dlib_resnet_v1":
         said.append(
             "The default network finds copies of training pictures but few new pictures of a training person; an "

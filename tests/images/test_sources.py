@@ -79,7 +79,7 @@ def test_list_inside_a_folder_and_inside_a_zip(tmp_path: Path) -> None:
     for path in (tmp_path / "f", as_zip(tmp_path / "f.zip", members)):
         source = open_source(path, rule)
         assert [(r.id, r.person) for r in source.records] == [("x.png", "p1"), ("y.png", "p2"), ("z.png", None)]
-    with pytest.raises(SourceError, match=r"no member none\.txt"):
+    with pytest.raises(SourceError, match=r"no file none\.txt"):
         open_source(tmp_path / "f.zip", IdentityRule.parse("list:none.txt"))
     with pytest.raises(SourceError, match="inside"):
         open_source(tmp_path / "f", IdentityRule.parse("list:../labels.txt"))
@@ -185,7 +185,7 @@ def test_a_member_larger_than_the_limit_is_not_read_whole(tmp_path: Path, monkey
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.png", b"\0" * 5_000_000)
     for module in ("zipped", "folder"):
-        monkeypatch.setattr(f"unveil.images.{module}.MAX_FILE_BYTES", 1_000_000)
+        monkeypatch.setattr(f"unveil.images.readers.{module}.MAX_FILE_BYTES", 1_000_000)
     zipped = open_source(tmp_path / "bomb.zip")
     with pytest.raises(PictureError, match="more than 1000000 bytes"):
         zipped.read(zipped.records[0])
@@ -206,7 +206,12 @@ def test_two_members_of_one_name_are_two_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(None, "no such file"), (b"\0\x01\x02binary", "neither a folder"), (b"  \n", "neither a folder")],
+    [
+        (None, "no such file"),
+        (b"\0\x01\x02binary", "none of the containers"),
+        (b"  \n", "none of the containers"),
+        (b"", "empty"),
+    ],
 )
 def test_what_is_no_source_is_said(tmp_path: Path, content: bytes | None, told: str) -> None:
     path = tmp_path / "thing"
@@ -222,7 +227,7 @@ def test_empty_folder_and_truncated_zip(tmp_path: Path) -> None:
         open_source(tmp_path / "empty")
     whole = as_zip(tmp_path / "z.zip", {"x.png": PICTURE}).read_bytes()
     write(tmp_path / "cut.zip", whole[: len(whole) // 2])
-    with pytest.raises(SourceError, match="neither a folder"):
+    with pytest.raises(SourceError, match="damaged zip"):
         open_source(tmp_path / "cut.zip")
 
 

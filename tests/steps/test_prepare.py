@@ -9,6 +9,7 @@ import pytest
 
 from unveil.compare import compare_all, exact_cosine
 from unveil.config import Settings
+from unveil.images import Place
 from unveil.progress import Silent
 from unveil.run import RunDirectory
 from unveil.steps import calibrated, uncalibrated
@@ -37,7 +38,7 @@ def crowd(rng: np.random.Generator, n: int, pull: float = 0.5) -> np.ndarray:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(tmp_path / "s", tmp_path / "t", tmp_path / "o", engine="reference")
+    return Settings(Place("s"), Place("t"), tmp_path / "o", engine="reference")
 
 
 @pytest.fixture

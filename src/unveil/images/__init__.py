@@ -1,9 +1,20 @@
-"""Where pictures come from: one file per container, each giving records in a stable order and their bytes."""
+"""Where pictures come from: containers of all kinds, each giving records in a stable order and their bytes."""
 
 from unveil.images.decode import decode_rgb, picture_size
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import read_labels
 from unveil.images.opening import open_source
+from unveil.images.place import Place
+from unveil.images.readers.embeddings import EmbeddingSource
 from unveil.images.source import Source
 
-__all__ = ["IdentityRule", "Source", "decode_rgb", "open_source", "picture_size", "read_labels"]
+__all__ = [
+    "EmbeddingSource",
+    "IdentityRule",
+    "Place",
+    "Source",
+    "decode_rgb",
+    "open_source",
+    "picture_size",
+    "read_labels",
+]

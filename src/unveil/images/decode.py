@@ -59,6 +59,13 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
     return pixels
 
 
+def netpbm(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Raw pixels (H, W, 3) or (H, W, 1) uint8 as the bytes of a picture file, without loss."""
+    height, width, channels = pixels.shape
+    kind = 6 if channels == 3 else 5
+    return b"P%d %d %d 255\n" % (kind, width, height) + np.ascontiguousarray(pixels).tobytes()
+
+
 def _open(data: bytes) -> Image.Image:
     if not data:
         raise PictureError("decode", "empty file")

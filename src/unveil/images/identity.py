@@ -9,10 +9,11 @@ from typing import Literal
 
 from unveil.errors import SettingError
 
-Kind = Literal["auto", "folder", "each", "none", "prefix", "regex", "list"]
+Kind = Literal["auto", "folder", "labels", "each", "none", "prefix", "regex", "list"]
 
 HELP = (
-    "auto, folder (the folder a picture lies in), prefix:_ (the file name up to the last _), "
+    "auto, folder (the folder a picture lies in), labels (those that the container holds), "
+    "prefix:_ (the file name up to the last _), "
     "regex:PATTERN (its first group, searched in the path), list:FILE (lines `path label` inside the source), "
     "each (every picture shows another person) or none (not known)"
 )
@@ -29,7 +30,7 @@ class IdentityRule:
     def parse(cls, text: str) -> IdentityRule:
         """A rule from its command-line form; SettingError says which forms there are."""
         kind, _, argument = text.partition(":")
-        if kind in ("auto", "folder", "each", "none") and not argument:
+        if kind in ("auto", "folder", "labels", "each", "none") and not argument:
             return cls(kind)  # type: ignore[arg-type]
         if kind in ("prefix", "list") and argument:
             return cls(kind, argument)  # type: ignore[arg-type]
@@ -49,7 +50,9 @@ class IdentityRule:
     @property
     def told(self) -> str:
         """In words, for a rule that is no longer ``auto``."""
-        return "no person labels" if self.kind == "none" else f"people by {self}"
+        if self.kind == "none":
+            return "no person labels"
+        return "people by its own labels" if self.kind == "labels" else f"people by {self}"
 
     def resolve(self, ids: list[str]) -> IdentityRule:
         """``auto`` decided for these ids: folder when pictures lie in two or more folders, else none."""
@@ -59,7 +62,7 @@ class IdentityRule:
         return IdentityRule("folder" if len(folders) > 1 else "none")
 
     def person(self, id: str) -> str | None:
-        """The label of one picture, None when the rule gives none; ``list`` rules are answered by their source."""
+        """The label of one picture, None when the rule gives none; its source answers for ``list`` and ``labels``."""
         path = PurePosixPath(id)
         if self.kind == "folder":
             return str(path.parent) if path.parent != PurePosixPath(".") else None

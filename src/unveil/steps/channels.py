@@ -10,12 +10,14 @@ from typing import Any
 from unveil.channels import AppearanceChannel, Channel, CopyChannel, FaceChannel
 from unveil.channels.alignment import Alignment
 from unveil.config import Settings
-from unveil.images import Source
+from unveil.errors import SettingError
+from unveil.images import EmbeddingSource, Source
 from unveil.progress import Progress
 from unveil.run import RunDirectory
 from unveil.stats.whitening import CHUNK, Whitening, fit_whitening
 from unveil.steps.embed import EmbeddedSource, Embedder, embed_source, told_alignment
 from unveil.steps.fuse import fuse, network_weights
+from unveil.steps.given import UNKNOWN, one_network, take_given
 from unveil.store import assemble
 from unveil.types import Embedded, Role, View
 
@@ -26,20 +28,47 @@ class Channels:
     Whatever is learnt, weights and whitening, is learnt on the synthetic set.
     """
 
-    def __init__(self, settings: Settings, progress: Progress) -> None:
+    def __init__(self, settings: Settings, sources: dict[Role, Source], progress: Progress) -> None:
         self._settings, self._progress = settings, progress
-        self._networks = [FaceChannel(path) for path in settings.model or (None,)]
+        self._given = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
+        # Where all is embedded already there is nothing to do for a network.
+        models = () if len(self._given) == len(sources) else settings.model or (None,)
+        self._networks = [FaceChannel(path) for path in models]
         self._weights: tuple[float, ...] = (1.0,)
         self._further: list[Channel] = []
+        self._whitening: Whitening | None = None
+        if self._given:
+            self._check_given()
+            return
         if "appearance" in settings.channels:
             self._further.append(AppearanceChannel())
         if "copy" in settings.channels and settings.copy_model is not None:
             self._further.append(CopyChannel(settings.copy_model))
-        self._whitening: Whitening | None = None
+
+    def _check_given(self) -> None:
+        """Given embeddings have to be of the one network; they show nothing else of a picture."""
+        if len(self._networks) > 1:
+            raise SettingError("beside embeddings that are given, pictures are embedded by one network: one --model")
+        embeds = None
+        if self._networks:
+            (network,) = self._networks
+            embeds = (network.spec.name, network.model_id, network.dimension)
+        self._network = one_network(self._given.values(), embeds)
+        self._progress.say(f"{', '.join(self._given)}: embeddings instead of pictures, of {self._network}")
 
     @property
     def facts(self) -> tuple[dict[str, Any], ...]:
         """What is known of each network, and its weight."""
+        if not self._networks:
+            source = next(iter(self._given.values()))
+            unknown = {
+                "trained_on": "not known",
+                "licence": "not known",
+                "alignment": "not known",
+                "sha256": "not known",
+            }
+            told = {"name": self._network, "model_id": source.model or UNKNOWN, "dimension": source.vectors.shape[1]}
+            return ({**told, **unknown, "weight": 1.0},)
         return tuple(
             {**asdict(channel.spec), "model_id": channel.model_id, "weight": weight}
             for channel, weight in zip(self._networks, self._weights, strict=True)
@@ -49,8 +78,15 @@ class Channels:
         """Every role embedded, synthetic first."""
         embedded: dict[Role, EmbeddedSource] = {}
         for role, source in sources.items():
+            if isinstance(source, EmbeddingSource):
+                taken = take_given(source, _path(run, role, "face", True))
+                embedded[role] = replace(taken, embedded=replace(taken.embedded, model_id=self._network))
+                continue
             alignment = told_alignment(source, self._settings.aligned.get(role, "auto"), role, self._progress)
             embedded[role] = self._embed(source, role, alignment, run)
+        if self._given:
+            # Only pictures have traits, and sides are compared in what both have.
+            return {role: replace(s, embedded=replace(s.embedded, traits=None)) for role, s in embedded.items()}
         self._learn(embedded["synthetic"].embedded.distinct)
         return {role: self._finish(source, role, run) for role, source in embedded.items()}
 
@@ -82,7 +118,7 @@ class Channels:
 
     def _parts(self, embedded: Embedded) -> tuple[list[Embedded], tuple[View, ...]]:
         """The networks one by one, and the further channels."""
-        n = len(self._networks) - 1
+        n = max(0, len(self._networks) - 1)
         others = [replace(embedded, vectors=v.vectors, model_id=v.model_id, views=()) for v in embedded.views[:n]]
         return [replace(embedded, views=()), *others], embedded.views[n:]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast, get_args
 
 import numpy as np
 
@@ -18,9 +19,10 @@ from unveil.channels import Channel, FaceChannel
 from unveil.channels.alignment import Alignment, recognise
 from unveil.config import Aligned
 from unveil.engine import map_ordered
-from unveil.errors import PictureError, SourceError
+from unveil.errors import PictureError, SettingError, SourceError
 from unveil.images import IdentityRule, Source, decode_rgb, open_source, picture_size
 from unveil.machine import cores
+from unveil.presets import resolve
 from unveil.progress import Progress, Silent
 from unveil.store import ShardRow, ShardStore, assemble
 from unveil.types import Embedded, ImageRecord, Reject, Vectors, View
@@ -107,7 +109,7 @@ def embed_source(
         )
         for i, (channel, store, path) in enumerate(zip(channels, stores, vectors_paths, strict=True))
     ]
-    return _collect(source, rows, views, alignment)
+    return collect(source, rows, views, alignment)
 
 
 def _of_all(partition: Partition) -> list[ShardRow]:
@@ -126,6 +128,8 @@ def told_alignment(source: Source, aligned: Aligned, label: str, progress: Progr
     finding = decide_alignment(source, aligned)
     progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.told}; {finding.told}")
     progress.say(f"{label}: {finding.why}")
+    for note in source.notes:
+        progress.say(f"{label}: {note}")
     return finding
 
 
@@ -134,7 +138,7 @@ def decide_alignment(source: Source, aligned: Aligned) -> Alignment:
     if aligned != "auto":
         return Alignment(None if aligned == "yes" else frozenset(), "as told")
     by_side: dict[int, list[ImageRecord]] = {}
-    sampled = _evenly(source.records, SIZE_SAMPLE)
+    sampled = evenly(source.records, SIZE_SAMPLE)
     for record in sampled:
         with contextlib.suppress(PictureError):
             width, height = picture_size(source.read(record))
@@ -145,7 +149,7 @@ def decide_alignment(source: Source, aligned: Aligned) -> Alignment:
         if len(records) < max(3, FEWEST_OF_A_SIZE * len(sampled)):
             continue
         pictures = []
-        for record in _evenly(records, ALIGNMENT_SAMPLE):
+        for record in evenly(records, ALIGNMENT_SAMPLE):
             with contextlib.suppress(PictureError):
                 pictures.append(decode_rgb(source.read(record)))
         yes, reason = recognise(pictures)
@@ -155,12 +159,13 @@ def decide_alignment(source: Source, aligned: Aligned) -> Alignment:
     return Alignment(frozenset(sides), "; ".join(why) or "no square size is common among them")
 
 
-def _evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
+def evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
     """At most ``n`` records, evenly spaced."""
     return [records[i] for i in np.linspace(0, len(records) - 1, min(n, len(records))).astype(int)]
 
 
-def _collect(source: Source, rows: list[ShardRow], views: list[View], finding: Alignment) -> EmbeddedSource:
+def collect(source: Source, rows: list[ShardRow], views: list[View], finding: Alignment) -> EmbeddedSource:
+    """What became of a source, from a row for each of its records and the vectors of those that were embedded."""
     good: list[tuple[ImageRecord, ShardRow]] = []
     rejects: list[Reject] = []
     seal = hashlib.sha256()
@@ -173,7 +178,7 @@ def _collect(source: Source, rows: list[ShardRow], views: list[View], finding: A
     if not good:
         (reason, n), *_ = Counter(f"{r.stage}: {r.reason}" for r in rejects).most_common(1)
         raise SourceError(
-            f"{source.path}: none of its {len(rejects)} files gave a face; {n} times `{reason}` "
+            f"{source.where}: none of its {len(rejects)} files gave a face; {n} times `{reason}` "
             f"(`{rejects[0].id}`: {rejects[0].reason} {rejects[0].detail})"
         )
     embedded = Embedded(
@@ -182,7 +187,7 @@ def _collect(source: Source, rows: list[ShardRow], views: list[View], finding: A
         digests=tuple(row.digest for _, row in good),
         vectors=views[0].vectors,
         model_id=views[0].model_id,
-        traits=np.array([row.traits for _, row in good]),
+        traits=np.array([row.traits for _, row in good]) if good[0][1].traits else None,
         views=tuple(views[1:]),
     )
     return EmbeddedSource(
@@ -191,22 +196,28 @@ def _collect(source: Source, rows: list[ShardRow], views: list[View], finding: A
 
 
 def embed(
-    path: str | Path,
+    place: str | Path,
     *,
     out: str | Path | None = None,
     model: str | Path | None = None,
     identity: str = "auto",
-    aligned: Aligned = "auto",
+    aligned: str = "auto",
     store: str | Path | None = None,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> EmbeddedSource:
-    """Embeds the pictures in ``path``: unit vectors (N, D) float32 with ids, people and rejects.
+    """Embeds the pictures of a path or PRESET:PATH: unit vectors (N, D) float32 with ids, people and rejects.
 
     With ``out``, the vectors stay in ``out/vectors.npy`` and shards are kept for the next time in ``store`` (by default
     ``out/shards``); without, nothing is left on disk. Raises SourceError or ModelError for input that cannot be used.
     """
-    source = open_source(Path(path), IdentityRule.parse(identity))
+    if aligned not in get_args(Aligned):
+        raise SettingError(f"aligned should be auto, yes or no, got {aligned}")
+    where, preset = resolve(str(place))
+    if preset is not None and preset.established:
+        identity = (preset.identity or identity) if identity == "auto" else identity
+        aligned = (preset.aligned or aligned) if aligned == "auto" else aligned
+    source = open_source(where, IdentityRule.parse(identity))
     channel = FaceChannel(None if model is None else Path(model))
     with contextlib.ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -215,7 +226,7 @@ def embed(
             [channel],
             Path(store) if store is not None else folder / "shards",
             [folder / "vectors.npy"],
-            told_alignment(source, aligned, "pictures", progress or Silent()),
+            told_alignment(source, cast(Aligned, aligned), "pictures", progress or Silent()),
             workers=workers,
             progress=progress,
         )

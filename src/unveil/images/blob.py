@@ -1,0 +1,193 @@
+"""A file that is read in ranges, on this machine or at an address; nothing is ever read on the word of a header."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from abc import ABC, abstractmethod
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from unveil.errors import PictureError, SourceError
+
+# Files kept open at once; those beyond are opened for each reading.
+MOST_OPEN = 200
+# What is read ahead from an address at a time.
+READ_AHEAD = 2**16
+
+
+class Blob(ABC):
+    """Bytes with a size, read at any offset by any thread."""
+
+    where: str
+    name: str
+    size: int
+
+    @abstractmethod
+    def read(self, offset: int, n: int) -> bytes:
+        """The bytes from ``offset`` on, at most ``n``; fewer only at the end of the file."""
+
+    @abstractmethod
+    def beside(self, name: str) -> Blob | None:
+        """A file of this name in the same folder; None when there is none."""
+
+    def exactly(self, offset: int, n: int, limit: int) -> bytes:
+        """``n`` bytes at ``offset``; PictureError when they are more than ``limit`` or than the file holds."""
+        if n > limit:
+            raise PictureError("read", "unreadable file", f"{n} bytes at byte {offset}; at most {limit} are read")
+        data = self.read(offset, n) if offset + n <= self.size else b""
+        if len(data) != n:
+            raise PictureError("read", "truncated", f"{n} bytes at byte {offset} were expected, {self.size} in all")
+        return data
+
+    def whole(self, limit: int) -> bytes:
+        """All bytes; SourceError when they are more than ``limit``."""
+        data = self.read(0, min(self.size, limit + 1))
+        if len(data) > limit:
+            raise SourceError(f"{self.where}: more than {limit} bytes")
+        return data
+
+    def open(self, *, most_reads: int | None = None) -> BinaryIO:
+        """The same as a seekable file, for libraries that want one; it fails after so many reads, if any are told."""
+        return _BlobFile(self, most_reads)  # type: ignore[return-value]
+
+
+class LocalBlob(Blob):
+    """A file of this machine."""
+
+    _open = 0
+    _lock = threading.Lock()
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.where, self.name = path, str(path), path.name
+        self._descriptor: int | None = None
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror}") from None
+        self.size = os.fstat(descriptor).st_size
+        with LocalBlob._lock:
+            if LocalBlob._open < MOST_OPEN:
+                LocalBlob._open += 1
+                self._descriptor = descriptor
+                return
+        os.close(descriptor)
+
+    def read(self, offset: int, n: int) -> bytes:
+        if offset >= self.size:
+            return b""
+        n = min(n, self.size - offset)
+        try:
+            if self._descriptor is not None:
+                return _pread(self._descriptor, n, offset)
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                return _pread(descriptor, n, offset)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise PictureError("read", "unreadable file", f"{self.path}: {error.strerror}") from None
+
+    def beside(self, name: str) -> Blob | None:
+        file = self.path.parent / name
+        return LocalBlob(file) if file.is_file() else None
+
+    def __del__(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            LocalBlob._open -= 1
+
+
+def _pread(descriptor: int, n: int, offset: int) -> bytes:
+    """`os.pread`, which gives at most 2 GiB at once."""
+    data = os.pread(descriptor, n, offset)
+    while len(data) < n and (more := os.pread(descriptor, n - len(data), offset + len(data))):
+        data += more
+    return data
+
+
+class RemoteBlob(Blob):
+    """A file at an address that fsspec knows: ``s3://``, ``https://`` and others."""
+
+    def __init__(self, url: str) -> None:
+        self._files, self._path = _filesystem(url)
+        self.where, self.name = url, PurePosixPath(self._path).name
+        try:
+            self.size = int(self._files.info(self._path)["size"])
+        except Exception as error:  # each kind of storage has errors of its own
+            raise SourceError(f"{url}: cannot be read ({type(error).__name__}: {error})") from None
+
+    def read(self, offset: int, n: int) -> bytes:
+        end = min(offset + n, self.size)
+        if offset >= end:
+            return b""
+        try:
+            return bytes(self._files.cat_file(self._path, start=offset, end=end))
+        except Exception as error:  # as above
+            raise PictureError("read", "unreadable file", f"{self.where}: {type(error).__name__}: {error}") from None
+
+    def beside(self, name: str) -> Blob | None:
+        url = self.where.rpartition("/")[0] + "/" + name
+        return RemoteBlob(url) if self._files.exists(_filesystem(url)[1]) else None
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    try:
+        import fsspec
+    except ImportError:
+        raise SourceError(f"{url}: addresses are read through fsspec; pip install 'unveil[remote]'") from None
+    try:
+        files, path = fsspec.core.url_to_fs(url)
+    except Exception as error:  # unknown protocol, missing library, missing credentials
+        raise SourceError(f"{url}: {error}") from None
+    return files, str(path)
+
+
+class _BlobFile(io.BufferedIOBase):
+    """A Blob under Python's file protocol. Asked for more than there is, it allocates what there is."""
+
+    def __init__(self, blob: Blob, most_reads: int | None) -> None:
+        self._blob, self._at, self._left = blob, 0, most_reads
+        self._ahead, self._ahead_at = b"", 0
+        self.name = self.path = blob.where
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._blob.size}[whence]
+        if start + offset < 0:
+            raise OSError(f"cannot seek to byte {start + offset}")
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, n: int | None = -1) -> bytes:
+        if self._left is not None:
+            self._left -= 1
+            if self._left < 0:
+                raise OSError(f"{self.name}: read without an end")
+        left = max(0, self._blob.size - self._at)
+        n = left if n is None or n < 0 else min(n, left)
+        inside = self._at - self._ahead_at
+        if not 0 <= inside <= len(self._ahead) - n:
+            try:
+                self._ahead, self._ahead_at = self._blob.read(self._at, max(n, READ_AHEAD)), self._at
+            except PictureError as error:
+                raise OSError(str(error)) from None
+            inside = 0
+        data = self._ahead[inside : inside + n]
+        self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)

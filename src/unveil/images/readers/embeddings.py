@@ -1,0 +1,158 @@
+"""Embeddings alone (`.npy`, `.npz`, Parquet), for pictures that can no longer be had, or may not be handed on."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unveil.errors import PictureError, SourceError
+from unveil.images.blob import Blob, LocalBlob
+from unveil.images.identity import IdentityRule
+from unveil.images.readers.arrays import MAGIC, parse_npy
+from unveil.images.readers.columns import LABEL_NAMES, choose
+from unveil.images.readers.table import holds_vectors, open_table
+from unveil.images.source import MAX_RECORDS, Source, numbered, printable
+from unveil.types import ImageRecord, Vectors
+
+# Unpacked, of one array in a `.npz`.
+MAX_ARRAY = 2**36
+WIDEST = 65_536
+# Floats do not shrink further when a `.npz` is compressed.
+DENSEST = 64
+VECTOR_NAMES = ("vectors", "embeddings", "embedding", "features", "feature", "x")
+ID_NAMES = ("ids", "paths", "path", "names", "files", "filenames", "id", "name")
+MODEL_NAMES = ("model_id", "model")
+
+
+@dataclass(frozen=True)
+class _Found:
+    vectors: npt.NDArray[Any]
+    labels: Sequence[object] | None = None
+    ids: Sequence[object] | None = None
+    model: str | None = None
+    network: str | None = None
+
+
+class EmbeddingSource(Source):
+    """Vectors (N, D) instead of pictures. ``model`` says which network made them, where that is known, and ``network``
+    what people call it."""
+
+    kind = "embeddings"
+
+    def __init__(self, blob: Blob, rule: IdentityRule, options: dict[str, str] | None = None) -> None:
+        super().__init__(blob.where, rule)
+        options = options or {}
+        try:
+            found = _load(blob, options)
+        except SourceError:
+            raise
+        except Exception as error:  # a damaged file raises almost anything
+            raise SourceError(f"{blob.where}: damaged embeddings ({type(error).__name__}: {error})") from None
+        vectors = found.vectors
+        if vectors.ndim != 2 or vectors.dtype.kind != "f" or not 0 < vectors.shape[1] <= WIDEST:
+            raise SourceError(
+                f"{blob.where}: vectors (N, D) of floats were expected, got {vectors.shape} {vectors.dtype}"
+            )
+        for name, column in (("labels", found.labels), ("ids", found.ids)):
+            if column is not None and len(column) != len(vectors):
+                raise SourceError(f"{blob.where}: {len(vectors)} vectors, {len(column)} {name}")
+        self.vectors: Vectors = vectors
+        self.model = options.get("model", found.model)
+        self.network = options.get("model", found.network or found.model)
+        ids = numbered(range(len(vectors))) if found.ids is None else [printable(str(id)) for id in found.ids]
+        labels: dict[str, str] = {}
+        if found.labels is not None:
+            labels = {id: str(label) for id, label in zip(ids, found.labels, strict=True) if label not in (None, "")}
+        self._set_records(((id, str(row)) for row, id in enumerate(ids)), labels=labels, in_order=True)
+
+    def read(self, record: ImageRecord) -> bytes:
+        raise PictureError("read", "no picture", "the source holds embeddings alone")
+
+
+def _load(blob: Blob, options: dict[str, str]) -> _Found:
+    head = blob.read(0, 8)
+    if head.startswith(MAGIC):
+        beside = blob.name.rpartition(".")[0]
+        labels = blob.beside(f"{beside}.labels.npy") or blob.beside(f"{beside}_labels.npy")
+        return _Found(_npy(blob), None if labels is None else _npy(labels).tolist())
+    if head.startswith(b"PAR1"):
+        return _parquet(blob, options)
+    if head.startswith(b"PK"):
+        return _npz(blob, options)
+    raise SourceError(f"{blob.where}: neither .npy, nor .npz, nor Parquet; it begins with {head!r}")
+
+
+def _npy(blob: Blob) -> npt.NDArray[Any]:
+    """An array, mapped from this machine's disk; ValueError when the file is shorter than its header says."""
+    if isinstance(blob, LocalBlob):
+        array: npt.NDArray[Any] = np.load(blob.path, mmap_mode="r", allow_pickle=False)
+        return array
+    return parse_npy(blob.whole(MAX_ARRAY))
+
+
+def _npz(blob: Blob, options: dict[str, str]) -> _Found:
+    with zipfile.ZipFile(blob.open()) as archive:
+        names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+        limit = min(MAX_ARRAY, DENSEST * blob.size + 2**20)
+
+        def array(name: str) -> npt.NDArray[Any]:
+            with archive.open(f"{name}.npy") as file:
+                return parse_npy(file.read(limit))
+
+        vectors = choose(names, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
+        others = [n for n in names if n != vectors]
+        label = choose(others, options.get("label"), ("people", *LABEL_NAMES[:-3]), blob.where, "label", needed=False)
+        ids = choose(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
+        model = choose(others, None, MODEL_NAMES, blob.where, "model", needed=False)
+
+        def word(name: str | None) -> str | None:
+            return None if name is None else printable(str(array(name).reshape(-1)[0]))
+
+        return _Found(
+            array(vectors),
+            None if label is None else array(label).tolist(),
+            None if ids is None or ids == label else array(ids).tolist(),
+            word(model),
+            word("network" if "network" in others else None),
+        )
+
+
+def _parquet(blob: Blob, options: dict[str, str]) -> _Found:
+    table = open_table(blob, "parquet")
+    names = table.schema.names
+    lists = [f.name for f in table.schema if holds_vectors(f.type)]
+    if sum(table.groups) > MAX_RECORDS:
+        raise SourceError(f"{blob.where}: {sum(table.groups)} rows")
+    vectors = choose(lists, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
+    others = [n for n in names if n not in lists]
+    label = choose(others, options.get("label"), LABEL_NAMES[:-3], blob.where, "label", needed=False)
+    ids = choose(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
+    groups = range(len(table.groups))
+
+    def column(name: str | None) -> list[object] | None:
+        return None if name is None else [v for group in groups for v in table.column(group, name).to_pylist()]
+
+    blocks = []
+    for group in groups:
+        rows = table.column(group, vectors)
+        flat = rows.flatten().to_numpy(zero_copy_only=False)
+        if len(rows) and (rows.null_count or len(flat) % len(rows)):
+            raise ValueError("vectors of different lengths")
+        blocks.append(np.asarray(flat, np.float32).reshape(len(rows), -1 if len(rows) else 0))
+    found = _Found(np.concatenate([b for b in blocks if len(b)] or blocks[:1]), column(label))
+    return found if ids == label else replace(found, ids=column(ids))
+
+
+def is_npz(blob: Blob) -> bool:
+    """Whether a zip holds arrays and nothing else."""
+    try:
+        with zipfile.ZipFile(blob.open()) as archive:
+            names = archive.namelist()
+            return bool(names) and all(n.endswith(".npy") for n in names) and archive.open(names[0]).read(6) == MAGIC
+    except Exception:  # a damaged archive raises almost anything; its reader says so
+        return False

@@ -1,0 +1,138 @@
+"""Sheets that show the pictures of one person side by side, as generators write them before they are cut."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from unveil.errors import PictureError, SettingError, SourceError
+from unveil.images.decode import decode_rgb, netpbm, picture_size
+from unveil.images.identity import IdentityRule
+from unveil.images.source import Source
+from unveil.types import ImageRecord
+
+SHEETS_KEPT = 4
+# Cells and gaps that are looked for when a sheet is inspected; torchvision's make_grid leaves gaps of 2.
+CELLS = (64, 96, 112, 128, 160, 192, 224, 256, 512, 1024)
+GAPS = (0, 2, 1, 4)
+
+
+class GridSource(Source):
+    """Every cell of every sheet, row by row: `SHEET#07`. The person is the sheet, unless a rule says otherwise."""
+
+    kind = "grid sheets"
+
+    def __init__(self, sheets: Source, rule: IdentityRule, options: dict[str, str]) -> None:
+        super().__init__(sheets.where, rule)
+        self._sheets = sheets
+        self._cell, self._gap = _number(options, "cell", None), _number(options, "gap", 0)
+        self._kept: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._records = {record.id: record for record in sheets.records}
+        entries, labels = [], {}
+        for record in sheets.records:
+            try:
+                width, height = picture_size(sheets.read(record))
+            except PictureError:
+                entries.append((record.id, f"-1 {record.id}"))
+                continue
+            across, down = (self._count(side) for side in (width, height))
+            if not across * down:
+                raise SourceError(
+                    f"{sheets.where}: the sheet {record.id} is {width} x {height} pixels, which cells of {self._cell} "
+                    f"with gaps of {self._gap} do not fill; give cell= and gap= as they are"
+                )
+            person = record.person or str(PurePosixPath(record.id).with_suffix(""))
+            for i in range(across * down):
+                id = f"{record.id}#{i:02d}"
+                entries.append((id, f"{i} {record.id}"))
+                labels[id] = person
+        self._set_records(entries, labels=labels, in_order=True)
+
+    def _count(self, side: int) -> int:
+        """Cells along a side; 0 when they do not fill it."""
+        return cells_along(side, self._cell, self._gap)
+
+    def read(self, record: ImageRecord) -> bytes:
+        number, sheet_id = record.key.split(" ", 1)
+        if number == "-1":
+            return self._sheets.read(self._records[sheet_id])
+        sheet = self._sheet(sheet_id)
+        row, column = divmod(int(number), self._count(sheet.shape[1]))
+        step, first = self._cell + self._gap, 0 if self._gap and self._frameless(sheet) else self._gap
+        top, left = first + row * step, first + column * step
+        cell = sheet[top : top + self._cell, left : left + self._cell]
+        if bool((cell == cell[:1, :1]).all()):
+            raise PictureError("read", "empty cell", "the sheet is not full")
+        return netpbm(cell)
+
+    def _frameless(self, sheet: npt.NDArray[np.uint8]) -> bool:
+        """Whether there are gaps between cells only, and none around them."""
+        height: int = sheet.shape[0]
+        return (height + self._gap) % (self._cell + self._gap) == 0
+
+    def _sheet(self, id: str) -> npt.NDArray[np.uint8]:
+        with self._lock:
+            if id in self._kept:
+                self._kept.move_to_end(id)
+                return self._kept[id]
+        sheet = decode_rgb(self._sheets.read(self._records[id]))
+        with self._lock:
+            self._kept[id] = sheet
+            while len(self._kept) > SHEETS_KEPT:
+                self._kept.popitem(last=False)
+        return sheet
+
+
+def cells_along(side: int, cell: int, gap: int) -> int:
+    """How many cells fill a side exactly, with gaps around them or between them alone; 0 when they do not."""
+    for frame in (gap, -gap):
+        count, rest = divmod(side - frame, cell + gap)
+        if not rest and count > 0:
+            return count
+    return 0
+
+
+def plausible_grids(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The (cell, gap) that fill sheets of all these sizes (width, height) with two cells or more, likeliest first."""
+    return [
+        (cell, gap)
+        for gap in GAPS
+        for cell in sorted(CELLS, key=lambda c: (c not in (112, 128), c))
+        if all(cells_along(w, cell, gap) * cells_along(h, cell, gap) > 1 for w, h in sizes)
+    ]
+
+
+def _number(options: dict[str, str], name: str, default: int | None) -> int:
+    text = options.get(name, "" if default is None else str(default))
+    if not text.isdecimal() or (default is None and int(text) < 16):
+        raise SettingError(
+            f"grid needs {name}=PIXELS, the side of a cell, as in grid,cell=112:PATH; got {text or 'nothing'}"
+        )
+    return int(text)
+
+
+# How much more neighbouring lines differ across the border of two cells than elsewhere, in a sheet.
+SEAM = 2.5
+
+
+def is_sheet(sheet: npt.NDArray[np.uint8], cell: int, gap: int) -> bool:
+    """Whether a picture (H, W, 3) has seams between cells: lines of one colour, or unlike their neighbours."""
+    return all(_seams(side, cell, gap) for side in (sheet, sheet.transpose(1, 0, 2)) if side.shape[0] > cell + 2 * gap)
+
+
+def _seams(sheet: npt.NDArray[np.uint8], cell: int, gap: int) -> bool:
+    """Whether the rows between cells are seams."""
+    height = sheet.shape[0]
+    first = gap if (height - gap) % (cell + gap) == 0 else 0
+    borders = np.arange(first + cell, height - gap, cell + gap)
+    if gap:
+        lines = sheet[borders]
+        return bool((lines == lines[:1, :1]).all())
+    steps = np.abs(np.diff(sheet.astype(np.int16), axis=0)).mean((1, 2))
+    elsewhere = np.delete(steps, borders - 1)
+    return bool(steps[borders - 1].mean() > SEAM * np.median(elsewhere))

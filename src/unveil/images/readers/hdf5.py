@@ -1,0 +1,291 @@
+"""HDF5 files that hold pictures as a dataset, raw or encoded, and their labels as another.
+
+pyfive, which is Python all through, says what lies where; the bytes are read and unpacked here, so that no length in
+the file decides what is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unveil.errors import PictureError, SourceError
+from unveil.images.blob import Blob
+from unveil.images.decode import netpbm
+from unveil.images.identity import IdentityRule
+from unveil.images.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose
+from unveil.images.source import MAX_FILE_BYTES, MAX_RECORDS, Source, numbered, printable
+from unveil.types import ImageRecord
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+# Chunks are unpacked whole.
+MAX_CHUNK = 2**28
+CHUNKS_KEPT, HEAPS_KEPT = 4, 64
+# Reads that listing a file may take; files that lead round in circles end here.
+MOST_READS = 5_000_000
+MOST_DATASETS = 10_000
+DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
+_VARIABLE = struct.Struct("<IQI")  # length, address of the heap, index in it
+_HEAP_OBJECT = struct.Struct("<HHIQ")
+
+
+class HDF5Source(Source):
+    """Every row of the dataset of pictures: (N, H, W, C) or (N, C, H, W) raw, or N encoded files."""
+
+    kind = "HDF5"
+
+    def __init__(self, blob: Blob, rule: IdentityRule, options: dict[str, str] | None = None) -> None:
+        super().__init__(blob.where, rule)
+        options = options or {}
+        try:
+            tables = _tables(blob)
+            pictures = {name: t for name, t in tables.items() if t.holds_pictures}
+            name = choose(
+                pictures, options.get("image"), IMAGE_NAMES, f"{blob.where}: the dataset of pictures", "image"
+            )
+            self._pictures = pictures[name]
+            n = len(self._pictures)
+            columns = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,) and t.holds_labels}
+            label = choose(
+                columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
+            )
+            ids = numbered(range(n))
+            labels = {} if label is None else dict(zip(ids, columns[label].labels(), strict=True))
+        except SourceError:
+            raise
+        except Exception as error:  # a damaged file raises almost anything
+            raise SourceError(f"{blob.where}: a damaged HDF5 file ({type(error).__name__}: {error})") from None
+        self._set_records(
+            ((id, str(i)) for i, id in enumerate(ids)), labels={k: v for k, v in labels.items() if v}, in_order=True
+        )
+
+    def read(self, record: ImageRecord) -> bytes:
+        try:
+            return self._pictures.picture(int(record.key))
+        except PictureError:
+            raise
+        except Exception as error:  # as above
+            raise PictureError("read", "damaged record", f"row {record.key}: {type(error).__name__}: {error}") from None
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a dataset lies in the file: at one place, or as chunks (place, stored bytes, skipped filters) by their first
+    row."""
+
+    at: int | None
+    chunk_shape: tuple[int, ...] | None
+    chunks: dict[tuple[int, ...], tuple[int, int, int]]
+    filters: tuple[int, ...]
+
+
+class _Table:
+    """One dataset, read row by row."""
+
+    def __init__(self, blob: Blob, heaps: _Heaps, dataset: Any) -> None:
+        self._blob, self._heaps = blob, heaps
+        self.shape: tuple[int, ...] = tuple(int(n) for n in dataset.shape)
+        # A sequence of bytes for each row: encoded pictures.
+        self.variable = type(dataset.id.get_type()).__name__ == "P5SequenceType"
+        self.text = type(dataset.id.get_type()).__name__ == "P5VlenStringType"
+        self.dtype = np.dtype(f"V{_VARIABLE.size}") if self.variable or self.text else np.dtype(dataset.dtype)
+        self._layout = _layout(dataset)
+        self._kept: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def holds_pictures(self) -> bool:
+        if not self.shape or min(self.shape) < 1 or self.shape[0] > MAX_RECORDS:
+            return False
+        if len(self.shape) == 1:
+            return self.variable or (self.dtype.kind in "OVS" and self.dtype.itemsize > 64)
+        return self.dtype == np.uint8 and (
+            len(self.shape) == 3 or (len(self.shape) == 4 and (self.shape[3] in (1, 3) or self.shape[1] in (1, 3)))
+        )
+
+    @property
+    def holds_labels(self) -> bool:
+        return len(self.shape) == 1 and (self.text or self.dtype.kind in "iuS") and not self.variable
+
+    def picture(self, row: int) -> bytes:
+        """The picture in a row as the bytes of a picture file."""
+        data = self._row(row)
+        if self.variable:
+            return self._heaps.value(data)
+        if len(self.shape) == 1:
+            return data.rstrip(b"\0") if self.dtype.kind == "S" else data
+        pixels = np.frombuffer(data, np.uint8).reshape(self.shape[1:])
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, None]
+        elif pixels.shape[2] not in (1, 3):
+            pixels = pixels.transpose(1, 2, 0)
+        return netpbm(pixels)
+
+    def labels(self) -> list[str]:
+        """Every row as text."""
+        rows = [self._row(i) for i in range(len(self))]
+        if self.text:
+            return [printable(self._heaps.value(row).decode("utf-8", "surrogateescape")) for row in rows]
+        values = np.frombuffer(b"".join(rows), self.dtype).tolist()
+        return [printable(v.decode("utf-8", "surrogateescape")) if isinstance(v, bytes) else str(v) for v in values]
+
+    def _row(self, row: int) -> bytes:
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        if size > MAX_FILE_BYTES:
+            raise PictureError(
+                "read", "unreadable file", f"row {row} holds {size} bytes; at most {MAX_FILE_BYTES} are read"
+            )
+        layout = self._layout
+        if layout.at is not None:
+            return self._blob.exactly(layout.at + row * size, size, MAX_FILE_BYTES)
+        if layout.chunk_shape is None:
+            raise PictureError("read", "not written", f"row {row}")
+        return self._from_chunks(row, layout.chunk_shape)
+
+    def _from_chunks(self, row: int, chunk_shape: tuple[int, ...]) -> bytes:
+        """A row put together from the chunks that it crosses."""
+        if len(chunk_shape) != len(self.shape) or min(chunk_shape) < 1:
+            raise PictureError("read", "damaged record", f"chunks of shape {chunk_shape} for {self.shape}")
+        out = np.zeros(self.shape[1:], self.dtype)
+        first = row // chunk_shape[0] * chunk_shape[0]
+        starts = [range(0, n, c) for n, c in zip(self.shape[1:], chunk_shape[1:], strict=True)]
+        if math.prod(len(r) for r in starts) > 4096:
+            raise PictureError("read", "unreadable file", f"row {row} lies in more than 4096 chunks")
+        for corner in np.ndindex(*(len(r) for r in starts)):
+            start = tuple(r[i] for r, i in zip(starts, corner, strict=True))
+            chunk = np.frombuffer(self._chunk((first, *start), chunk_shape), self.dtype).reshape(chunk_shape)
+            place = tuple(slice(s, s + c) for s, c in zip(start, chunk_shape[1:], strict=True))
+            fits = tuple(slice(0, len(range(*p.indices(n)))) for p, n in zip(place, self.shape[1:], strict=True))
+            out[place] = chunk[row - first][fits]
+        return out.tobytes()
+
+    def _chunk(self, start: tuple[int, ...], chunk_shape: tuple[int, ...]) -> bytes:
+        with self._lock:
+            if start in self._kept:
+                self._kept.move_to_end(start)
+                return self._kept[start]
+        if start not in self._layout.chunks:
+            raise PictureError("read", "not written", f"the chunk at {start}")
+        size = math.prod(chunk_shape) * self.dtype.itemsize
+        at, stored, skipped = self._layout.chunks[start]
+        if size > MAX_CHUNK or stored > MAX_CHUNK:
+            raise PictureError("read", "unreadable file", f"a chunk of {size} bytes; at most {MAX_CHUNK} are read")
+        data = self._blob.exactly(at, stored, MAX_CHUNK)
+        for i, kind in reversed(list(enumerate(self._layout.filters))):
+            if not skipped >> i & 1:
+                data = _unfilter(data, kind, size, self.dtype.itemsize)
+        if len(data) != size:
+            raise PictureError("read", "damaged record", f"a chunk at byte {at} holds {len(data)} bytes, not {size}")
+        with self._lock:
+            self._kept[start] = data
+            while len(self._kept) > CHUNKS_KEPT:
+                self._kept.popitem(last=False)
+        return data
+
+
+def _unfilter(data: bytes, kind: int, size: int, item: int) -> bytes:
+    if kind == DEFLATE:
+        # What is unpacked is bounded by what the chunk holds, and a checksum.
+        return zlib.decompressobj().decompress(data, size + 4)
+    if kind == SHUFFLE:
+        whole = len(data) // item * item
+        return np.frombuffer(data[:whole], np.uint8).reshape(item, -1).T.tobytes() + data[whole:]
+    if kind == FLETCHER:
+        return data[:-4]
+    raise PictureError("read", "unknown compression", f"HDF5 filter {kind}; write the file anew with gzip or without")
+
+
+class _Heaps:
+    """The file's heaps, which hold what is of variable length; where the objects of the last few lie is kept."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+        self._kept: OrderedDict[int, dict[int, tuple[int, int]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def value(self, element: bytes) -> bytes:
+        """The value that an element of a dataset points to."""
+        length, address, index = _VARIABLE.unpack(element)
+        if not length:
+            return b""
+        with self._lock:
+            objects = self._kept.get(address)
+        if objects is None:
+            objects = dict(self._objects(address))
+            with self._lock:
+                self._kept[address] = objects
+                while len(self._kept) > HEAPS_KEPT:
+                    self._kept.popitem(last=False)
+        if index not in objects:
+            raise PictureError("read", "damaged record", f"no object {index} in the heap at byte {address}")
+        at, size = objects[index]
+        return self._blob.exactly(at, min(size, length), MAX_FILE_BYTES)
+
+    def _objects(self, address: int) -> Iterator[tuple[int, tuple[int, int]]]:
+        head = self._blob.exactly(address, 16, MAX_FILE_BYTES)
+        end = address + int.from_bytes(head[8:], "little")
+        if head[:4] != b"GCOL" or end > self._blob.size:
+            raise PictureError("read", "damaged record", f"no heap at byte {address}")
+        at = address + 16
+        while at + _HEAP_OBJECT.size <= end:
+            number, _, _, size = _HEAP_OBJECT.unpack(self._blob.exactly(at, _HEAP_OBJECT.size, MAX_FILE_BYTES))
+            if number == 0:
+                break
+            at += _HEAP_OBJECT.size
+            yield number, (at, size)
+            at += size + -size % 8
+
+
+def _tables(blob: Blob) -> dict[str, _Table]:
+    """Every dataset of the file by its path."""
+    try:
+        import pyfive
+    except ImportError:
+        raise SourceError(f"{blob.where}: HDF5 is read through pyfive; pip install 'unveil[hdf5]'") from None
+    tables: dict[str, _Table] = {}
+    heaps = _Heaps(blob)
+    groups: list[tuple[str, Any]] = [("", pyfive.File(blob.open(most_reads=MOST_READS)))]
+    met = 0
+    while groups:
+        prefix, group = groups.pop()
+        for name in group:
+            met += 1
+            if met > MOST_DATASETS:
+                raise SourceError(f"{blob.where}: more than {MOST_DATASETS} datasets and groups")
+            item = group[name]
+            path = f"{prefix}{name}"
+            if isinstance(item, pyfive.Dataset):
+                tables[printable(path)] = _Table(blob, heaps, item)
+            elif isinstance(item, pyfive.Group):
+                groups.append((path + "/", item))
+    return tables
+
+
+def _layout(dataset: Any) -> _Layout:
+    storage = dataset.id
+    if storage.layout_class == 1:
+        at = int(storage.data_offset)
+        return _Layout(None if at == 2**64 - 1 else at, None, {}, ())
+    if storage.layout_class != 2:
+        return _Layout(None, None, {}, ())
+    chunks = {}
+    for i in range(storage.get_num_chunks()):
+        info = storage.get_chunk_info(i)
+        chunks[tuple(int(n) for n in info.chunk_offset)] = (
+            int(info.byte_offset),
+            int(info.size),
+            int(info.filter_mask),
+        )
+    filters = tuple(int(entry["filter_id"]) for entry in storage.filter_pipeline or ())
+    return _Layout(None, tuple(int(n) for n in storage.chunks), chunks, filters)

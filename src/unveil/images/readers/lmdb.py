@@ -1,0 +1,117 @@
+"""LMDB data sets, in the dialects that face sets are written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from unveil.errors import PictureError, SourceError
+from unveil.images.blob import Blob
+from unveil.images.decode import netpbm
+from unveil.images.identity import IdentityRule
+from unveil.images.readers.lmdb_pages import Value, entries
+from unveil.images.source import MAX_FILE_BYTES, Source, printable
+from unveil.types import ImageRecord
+
+# Metadata that the writers put between the pictures.
+METADATA = (b"length", b"__len__", b"__keys__", b"__classnum__", b"__meta_info__", b"num-samples", b"classnum")
+# rosinality's StyleGAN2 writes every picture in several resolutions: `256-00012`.
+_RESOLUTION = re.compile(rb"(\d+)-(\d+)")
+
+
+class LMDBSource(Source):
+    """Every picture of an LMDB: plain values are picture files, others msgpack of (picture, ..., label).
+
+    Of a set in several resolutions only the highest is read, and a note says so.
+    """
+
+    kind = "LMDB"
+
+    def __init__(self, blob: Blob, rule: IdentityRule) -> None:
+        super().__init__(blob.where, rule)
+        self._blob = blob
+        found = [(key, value) for key, value in entries(blob) if key not in METADATA]
+        if not found:
+            raise SourceError(f"{blob.where}: an LMDB without pictures in it")
+        found = self._highest(found)
+        if all(key.isdigit() for key, _ in found):
+            # b"10" lies before b"2".
+            found.sort(key=lambda item: (len(item[0].lstrip(b"0")), item[0].lstrip(b"0"), item[0]))
+        ids = [printable(key.decode("utf-8", "surrogateescape")) for key, _ in found]
+        self._packed = self._is_packed(found)
+        labels = {}
+        if self._packed and rule.kind in ("auto", "labels"):
+            labels = {id: label for id, (_, value) in zip(ids, found, strict=True) if (label := self._label(value))}
+        self._set_records(
+            ((id, f"{value.at} {value.length}") for id, (_, value) in zip(ids, found, strict=True)),
+            labels=labels,
+            in_order=True,
+        )
+
+    def read(self, record: ImageRecord) -> bytes:
+        at, length = (int(v) for v in record.key.split())
+        data = self._blob.exactly(at, length, MAX_FILE_BYTES + 2**20)
+        if not self._packed:
+            return data
+        picture = _unpack(data, at)[0]
+        return _array(picture, at) if isinstance(picture, dict) else picture
+
+    def _highest(self, found: list[tuple[bytes, Value]]) -> list[tuple[bytes, Value]]:
+        sizes = [_RESOLUTION.fullmatch(key) for key, _ in found]
+        if not all(sizes):
+            return found
+        highest = max(int(size[1]) for size in sizes if size)
+        kept = [item for item, size in zip(found, sizes, strict=True) if size and int(size[1]) == highest]
+        if len(kept) < len(found):
+            self.notes.append(f"of {len(found)} pictures in several resolutions the {len(kept)} of {highest} are read")
+        return kept
+
+    def _is_packed(self, found: Sequence[tuple[bytes, Value]]) -> bool:
+        """Whether the first value that can be read is msgpack and no picture file."""
+        _, value = found[0]
+        try:
+            _unpack(self._blob.exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
+        except PictureError:
+            return False
+        return True
+
+    def _label(self, value: Value) -> str | None:
+        """The label of one value; None when the value is damaged."""
+        try:
+            label = _unpack(self._blob.exactly(value.at, value.length, MAX_FILE_BYTES), value.at)[-1]
+        except PictureError:
+            return None
+        return str(label) if isinstance(label, (int, str)) else None
+
+
+def _unpack(data: bytes, at: int) -> list[Any]:
+    """(picture, ..., label) as msgpack; lengths in it are checked against ``data``."""
+    try:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=False)
+    except Exception as error:  # damaged data raise almost anything
+        raise PictureError("read", "damaged record", f"at byte {at}: {type(error).__name__}: {error}") from None
+    if not isinstance(value, list) or len(value) < 2 or not isinstance(value[0], (bytes, dict)):
+        raise PictureError("read", "no picture in the record", f"at byte {at}: msgpack of {type(value).__name__}")
+    return value
+
+
+def _array(packed: dict[Any, Any], at: int) -> bytes:
+    """Raw pixels as msgpack-numpy writes them."""
+    plain = {k.decode() if isinstance(k, bytes) else k: v for k, v in packed.items()}
+    shape, data, kind = plain.get("shape"), plain.get("data"), plain.get("type")
+    kind = kind.decode("latin-1") if isinstance(kind, bytes) else kind
+    if (
+        not isinstance(data, bytes)
+        or not isinstance(shape, list)
+        or len(shape) != 3
+        or not all(isinstance(n, int) and n > 0 for n in shape)
+        or shape[2] not in (1, 3)
+        or shape[0] * shape[1] * shape[2] != len(data)
+        or kind not in ("|u1", "u1")
+    ):
+        raise PictureError("read", "damaged record", f"at byte {at}: an array that is no picture")
+    return netpbm(np.frombuffer(data, np.uint8).reshape(shape))

@@ -1,0 +1,261 @@
+"""RecordIO: `.rec`, with or without `.idx`, as mxnet, InsightFace, CVLface and DCFace write it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from unveil.errors import PictureError, SourceError
+from unveil.images.blob import Blob
+from unveil.images.identity import IdentityRule
+from unveil.images.listing import labels_from, text_lines
+from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, numbered, printable
+from unveil.types import ImageRecord, Ints
+
+MAGIC = 0xCED7230A
+MAGIC_BYTES = MAGIC.to_bytes(4, "little")
+_FRAME = struct.Struct("<II")
+_HEADER = struct.Struct("<IfQQ")  # flag, label, id, id2
+_START = struct.Struct("<IIIfQQf")  # a frame, a header and the first of its array labels, if there are any
+WHOLE, FIRST, MIDDLE, LAST = range(4)
+# Labels a picture; more is no label of a person.
+MAX_LABELS = 2**16
+# Lists of `key path ...` that CVLface and DCFace write beside their records.
+LISTS = ("list.txt", "train.tsv", "train.lst")
+
+
+class RecordIOSource(Source):
+    """Every picture of a `.rec`. Ids are the paths of a list beside it, or keys."""
+
+    kind = "RecordIO"
+
+    def __init__(self, blob: Blob, rule: IdentityRule) -> None:
+        super().__init__(blob.where, rule)
+        self._blob = blob
+        keys, offsets = _index(blob)
+        extents = _extents(offsets, blob.size)
+        self._limit = MAX_FILE_BYTES + _HEADER.size + 4 * MAX_LABELS
+        first = self._label(int(offsets[0]), int(extents[0])) if len(offsets) else None
+        if first is not None and first.header_of is not None:
+            # InsightFace: record 0 says which keys are pictures, the others are ranges of people.
+            pictures = (keys >= 1) & (keys < first.header_of)
+            keys, offsets, extents = keys[pictures], offsets[pictures], extents[pictures]
+        paths = _paths(blob, keys)
+        labels: dict[str, str] = {}
+        entries = []
+        for number, offset, extent in zip(numbered(keys.tolist()), offsets.tolist(), extents.tolist(), strict=True):
+            id = paths.ids.get(int(number), number)
+            entries.append((id, f"{offset} {extent}"))
+            label = paths.labels.get(int(number))
+            if label is None and not paths.ids:
+                own = self._label(offset, extent)
+                label = None if own is None else f"{own.label:g}"
+            if label is not None:
+                labels[id] = label
+        listed = None
+        if rule.kind == "list":
+            listed = labels_from(_beside(blob, rule.argument).whole(MAX_LIST_BYTES), f"{blob.where}:{rule.argument}")
+        if rule.kind == "auto" and paths.ids and len({id.rpartition("/")[0] for id in paths.ids.values()}) > 1:
+            # The person is the folder of the listed path, whatever the record says.
+            self.rule = IdentityRule("folder")
+        self._set_records(entries, labels=labels, listed=listed, in_order=True)
+
+    def read(self, record: ImageRecord) -> bytes:
+        offset, extent = record.key.split()
+        payload, _ = read_record(self._blob, int(offset), int(extent), self._limit)
+        return payload[_header(payload, int(offset)).size :]
+
+    def _label(self, offset: int, extent: int) -> _Header | None:
+        """The label of the record at ``offset``, by its first bytes; None when it is damaged."""
+        start = self._blob.read(offset, min(extent, _START.size))
+        try:
+            return _header(start[_FRAME.size :], offset, extent - _FRAME.size)
+        except PictureError:
+            return None
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands before a picture: ``size`` bytes with its label. ``header_of`` is the number of the first key that is
+    no picture, for the record that InsightFace puts in front."""
+
+    size: int
+    label: float
+    header_of: int | None = None
+
+
+def _header(payload: bytes, offset: int, length: int | None = None) -> _Header:
+    """The header of a payload, of which the first bytes are enough when its length in the file is given."""
+    if len(payload) < _HEADER.size:
+        raise PictureError("read", "damaged record", f"at byte {offset}: too short for its header")
+    flag, label, _, _ = _HEADER.unpack_from(payload)
+    if flag == 0:
+        return _Header(_HEADER.size, label)
+    size = _HEADER.size + 4 * flag
+    if flag > MAX_LABELS or size > (len(payload) if length is None else length) or len(payload) < _HEADER.size + 4:
+        raise PictureError("read", "damaged record", f"at byte {offset}: {flag} labels do not fit into it")
+    (label,) = struct.unpack_from("<f", payload, _HEADER.size)
+    # InsightFace's first record has two labels and no picture, up to the padding.
+    whole = length is not None and length - size < 4 and flag == 2 and label >= 1 and float(label).is_integer()
+    return _Header(size, label, int(label) if whole else None)
+
+
+def read_record(blob: Blob, offset: int, extent: int, limit: int) -> tuple[bytes, int]:
+    """The payload of the record at ``offset``, its parts joined, and where the next record begins.
+
+    ``extent`` is how many bytes to read at once, best all. Raises PictureError with the byte where it is damaged.
+    """
+    if extent > limit + _FRAME.size:
+        extent = _FRAME.size
+    chunk = blob.read(offset, extent)
+    parts: list[bytes] = []
+    at, total = offset, 0
+    while True:
+        inside = at - offset
+        head = chunk[inside : inside + _FRAME.size]
+        if len(head) < _FRAME.size:
+            head = blob.read(at, _FRAME.size)
+        if len(head) < _FRAME.size:
+            raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
+        magic, told = _FRAME.unpack(head)
+        part, length = told >> 29, told & 0x1FFFFFFF
+        if magic != MAGIC or part not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
+            raise PictureError("read", "damaged record", f"no record begins at byte {at}")
+        total += length + (4 if parts else 0)
+        if total > limit:
+            raise PictureError("read", "unreadable file", f"the record at byte {offset} holds more than {limit} bytes")
+        data = chunk[inside + _FRAME.size : inside + _FRAME.size + length]
+        if len(data) < length:
+            data = blob.read(at + _FRAME.size, length)
+        if len(data) < length:
+            raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
+        at += _FRAME.size + length + -length % 4
+        if part == WHOLE:
+            return data, at
+        parts.append(data)
+        if part == LAST:
+            # The writer cuts a payload where it holds the magic number, and leaves it out.
+            return MAGIC_BYTES.join(parts), at
+
+
+def _index(blob: Blob) -> tuple[Ints, Ints]:
+    """Keys and offsets, in the order of the file: of the `.idx` beside it, and of what that leaves out at the end."""
+    told = _read_idx(blob)
+    keys, offsets = np.zeros((2, 0), np.int64) if told is None else told
+    at = 0
+    if len(offsets):
+        try:
+            at = _skip(blob, int(offsets[-1]))
+        except PictureError:
+            at = blob.size
+    next_key = int(keys.max()) + 1 if len(keys) else 0
+    more = _scan(blob, at) if at < blob.size else []
+    if not len(offsets) and not more:
+        raise SourceError(f"{blob.where}: no records in it")
+    return (
+        np.concatenate([keys, np.arange(next_key, next_key + len(more))]),
+        np.concatenate([offsets, np.array(more, np.int64)]),
+    )
+
+
+def _read_idx(blob: Blob) -> tuple[Ints, Ints] | None:
+    """Keys and offsets of the `.idx`; None when there is none. A last line that was cut off is left out."""
+    beside = blob.beside(blob.name.rpartition(".")[0] + ".idx")
+    if beside is None:
+        return None
+    lines = beside.whole(MAX_LIST_BYTES * 2).split(b"\n")[:-1]
+    try:
+        flat = np.array(b" ".join(lines).split(), np.int64) if lines else np.zeros(0, np.int64)
+        keys, offsets = flat.reshape(-1, 2).T
+    except (ValueError, OverflowError):
+        raise SourceError(
+            f"{beside.where}: lines `key offset` were expected; without this file the records are read in order"
+        ) from None
+    order = np.argsort(offsets, kind="stable")
+    keys, offsets = keys[order], offsets[order]
+    if len(offsets) and (offsets[0] < 0 or offsets[-1] >= blob.size or (np.diff(offsets) <= 0).any()):
+        raise SourceError(
+            f"{beside.where}: it does not fit {blob.name}, which has {blob.size} bytes: offsets from {offsets[0]} to "
+            f"{offsets[-1]}; without this file the records are read in order"
+        )
+    return keys, offsets
+
+
+def _scan(blob: Blob, at: int) -> list[int]:
+    """Offsets of all records from ``at`` on; SourceError where one is damaged."""
+    offsets: list[int] = []
+    while at < blob.size:
+        try:
+            after = _skip(blob, at)
+        except PictureError as error:
+            raise SourceError(
+                f"{blob.where}: {error} of {blob.size}, after {len(offsets)} good records; get the file again, or its "
+                ".idx, with which the records after the damage can be read"
+            ) from None
+        offsets.append(at)
+        at = after
+    return offsets
+
+
+def _skip(blob: Blob, at: int) -> int:
+    """Where the record after the one at ``at`` begins, by the frames alone."""
+    first = True
+    while True:
+        head = blob.read(at, _FRAME.size)
+        if len(head) < _FRAME.size:
+            raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
+        magic, told = _FRAME.unpack(head)
+        part, length = told >> 29, told & 0x1FFFFFFF
+        if magic != MAGIC or part not in ((WHOLE, FIRST) if first else (MIDDLE, LAST)):
+            raise PictureError("read", "damaged record", f"no record begins at byte {at}")
+        at += _FRAME.size + length
+        if at > blob.size:
+            raise PictureError("read", "truncated", f"the file ends in the record before byte {at}")
+        at += -length % 4
+        if part in (WHOLE, LAST):
+            return at
+        first = False
+
+
+def _extents(offsets: Ints, size: int) -> Ints:
+    """How many bytes lie between each record and the next."""
+    extents: Ints = np.diff(np.append(offsets, size))
+    return extents
+
+
+@dataclass(frozen=True)
+class _Paths:
+    """The path and the label of each key in a list beside the records."""
+
+    ids: dict[int, str]
+    labels: dict[int, str]
+
+
+def _paths(blob: Blob, keys: Ints) -> _Paths:
+    """The list beside the records that names most of their keys; empty when there is none."""
+    for name in LISTS:
+        beside = blob.beside(name)
+        if beside is None:
+            continue
+        ids, labels = {}, {}
+        for line in text_lines(beside.whole(MAX_LIST_BYTES), beside.where):
+            number, *rest = line.split("\t")
+            if not number.isdecimal() or not rest:
+                continue
+            # mxnet's .lst has the path last, the others second; what is left is the label.
+            path = rest.pop(-1 if name.endswith(".lst") else 0).strip()
+            ids[int(number)] = printable(path)
+            if rest:
+                labels[int(number)] = rest[0].strip()
+        if sum(key in ids for key in keys.tolist()) > len(keys) / 2:
+            return _Paths(ids, labels)
+    return _Paths({}, {})
+
+
+def _beside(blob: Blob, name: str) -> Blob:
+    found = blob.beside(name) if "/" not in name and "\\" not in name else None
+    if found is None:
+        raise SourceError(f"{blob.where}: no file {name} beside it, which the identity rule names")
+    return found

@@ -1,0 +1,77 @@
+"""One set in many files: WebDataset shards, zips by the thousand people, Parquet in parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import product
+
+from unveil.errors import SettingError, SourceError
+from unveil.images.identity import IdentityRule
+from unveil.images.source import Source
+from unveil.types import ImageRecord
+
+MOST_SHARDS = 100_000
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+class ShardedSource(Source):
+    """Several containers of one kind as one. Ids begin with the name of the file; people have the same label in all."""
+
+    def __init__(
+        self, where: str, parts: Sequence[tuple[str, Callable[[IdentityRule], Source]]], rule: IdentityRule
+    ) -> None:
+        super().__init__(where, rule)
+        self._parts = [open_part(rule) for _, open_part in parts]
+        rules = {source.rule for source in self._parts}
+        if len(rules) > 1:
+            # Of shards opened by themselves, one with a single folder in it would have no people.
+            (ruling, *others) = (r for r in ("labels", "folder", "none") if any(r == one.kind for one in rules))
+            self.rule = IdentityRule(ruling)  # type: ignore[arg-type]
+            if ruling == "labels" and others:
+                raise SourceError(f"{where}: some of its files hold labels and others do not; give one identity rule")
+            self._parts = [
+                source if source.rule == self.rule else open_part(self.rule)
+                for source, (_, open_part) in zip(self._parts, parts, strict=True)
+            ]
+        else:
+            (self.rule,) = rules
+        first = self._parts[0]
+        self.kind = f"{first.kind} in {len(parts)} files"
+        self.notes = list(dict.fromkeys(note for source in self._parts for note in source.notes))
+        self.records = [
+            ImageRecord(f"{name}/{record.id}", record.person, f"{i} {record.key}")
+            for i, ((name, _), source) in enumerate(zip(parts, self._parts, strict=True))
+            for record in source.records
+        ]
+
+    def read(self, record: ImageRecord) -> bytes:
+        part, key = record.key.split(" ", 1)
+        return self._parts[int(part)].read(ImageRecord(record.id, record.person, key))
+
+
+def expand_braces(text: str) -> list[str]:
+    """The names that `shard-{000..010}.tar` and `{a,b}.tar` stand for, in order; SettingError for too many."""
+    pieces: list[list[str]] = []
+    at = 0
+    for found in _BRACES.finditer(text):
+        span = _RANGE.fullmatch(found[1])
+        if span:
+            first, last = int(span[1]), int(span[2])
+            if not 0 <= last - first < MOST_SHARDS:
+                raise SettingError(f"{text}: a range from {first} to {last}; at most {MOST_SHARDS} files, upwards")
+            names = [f"{n:0{len(span[1])}d}" for n in range(first, last + 1)]
+        elif "," in found[1]:
+            names = found[1].split(",")
+        else:
+            continue
+        pieces += [[text[at : found.start()]], names]
+        at = found.end()
+    pieces.append([text[at:]])
+    count = 1
+    for piece in pieces:
+        count *= len(piece)
+    if count > MOST_SHARDS:
+        raise SettingError(f"{text}: stands for {count} files; at most {MOST_SHARDS} are read")
+    return ["".join(parts) for parts in product(*pieces)]

@@ -1,0 +1,222 @@
+"""Parquet and Arrow tables, as Hugging Face's datasets write them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unveil.errors import PictureError, SourceError
+from unveil.images.blob import Blob, LocalBlob
+from unveil.images.identity import IdentityRule
+from unveil.images.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose
+from unveil.images.source import MAX_FILE_BYTES, MAX_RECORDS, Source, numbered, printable, read_inside
+from unveil.types import ImageRecord
+
+# Groups of rows are unpacked whole; writers for pictures put some hundred rows into one.
+MAX_GROUP = 2**30
+GROUPS_KEPT = 3
+
+
+class _Table(ABC):
+    """A table whose rows lie in groups."""
+
+    schema: pa.Schema
+    groups: list[int]  # rows of each
+
+    def column(self, group: int, name: str, field: str | None = None) -> Any:
+        """A column of one group, or one field of a column of structs, as an Arrow array whose offsets are checked."""
+        array = self._column(group, name, field)
+        # Offsets beyond a buffer would be followed.
+        array.validate(full=True)
+        if len(array) != self.groups[group]:
+            raise ValueError(f"{len(array)} rows in group {group}, which should hold {self.groups[group]}")
+        return array if field is None else array.field(field)
+
+    @abstractmethod
+    def _column(self, group: int, name: str, field: str | None) -> Any: ...
+
+
+class _Parquet(_Table):
+    def __init__(self, blob: Blob) -> None:
+        source = pa.OSFile(str(blob.path)) if isinstance(blob, LocalBlob) else pa.PythonFile(blob.open(), "r")
+        self._file = pq.ParquetFile(source)
+        self.schema = self._file.schema_arrow
+        meta = self._file.metadata
+        self.groups = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+
+    def _column(self, group: int, name: str, field: str | None) -> Any:
+        wanted = name if field is None else f"{name}.{field}"
+        size = self._size(group, wanted)
+        if size > MAX_GROUP:
+            raise PictureError(
+                "read",
+                "row group too large",
+                f"{size} bytes of {wanted}, at most {MAX_GROUP} are read; write it anew with row_group_size=1000",
+            )
+        table = self._file.read_row_group(group, columns=[wanted])
+        chunks = table.column(name).chunks
+        return pa.concat_arrays(chunks) if chunks else pa.array([], self.schema.field(name).type)
+
+    def _size(self, group: int, wanted: str) -> int:
+        """Bytes of a column, unpacked, as far as the file tells."""
+        meta = self._file.metadata.row_group(group)
+        columns = [meta.column(i) for i in range(meta.num_columns)]
+        return sum(
+            column.total_uncompressed_size
+            for column in columns
+            if column.path_in_schema == wanted or column.path_in_schema.startswith(wanted + ".")
+        )
+
+
+class _Arrow(_Table):
+    """Arrow's file format, or the stream that ``save_to_disk`` writes; neither can be compressed beyond its buffers."""
+
+    def __init__(self, blob: Blob) -> None:
+        source = pa.memory_map(str(blob.path)) if isinstance(blob, LocalBlob) else pa.PythonFile(blob.open(), "r")
+        if blob.read(0, 6) == b"ARROW1":
+            reader = pa.ipc.open_file(source)
+            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        else:
+            reader = pa.ipc.open_stream(source)
+            batches = list(reader)
+        self.schema = reader.schema
+        self._batches = batches
+        self.groups = [len(batch) for batch in batches]
+
+    def _column(self, group: int, name: str, field: str | None) -> Any:
+        return self._batches[group].column(self.schema.get_field_index(name))
+
+
+class TableSource(Source):
+    """Every row of a table with a column of pictures: bytes, or structs of bytes and path."""
+
+    def __init__(self, blob: Blob, rule: IdentityRule, form: str, options: dict[str, str] | None = None) -> None:
+        super().__init__(blob.where, rule)
+        self.kind = "Parquet" if form == "parquet" else "Arrow"
+        options = options or {}
+        self._folder = blob.path.resolve().parent if isinstance(blob, LocalBlob) else None
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        try:
+            self._table = open_table(blob, form)
+            schema = self._table.schema
+            pictures = [f.name for f in schema if holds_pictures(f.type)]
+            what = f"{blob.where}: the column of pictures"
+            self._image = choose(pictures, options.get("image"), IMAGE_NAMES, what, "image")
+            columns = [f.name for f in schema if _holds_labels(f.type)]
+            label = choose(
+                columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
+            )
+            if sum(self._table.groups) > MAX_RECORDS:
+                raise SourceError(f"{blob.where}: {sum(self._table.groups)} rows")
+            ids = self._ids()
+            keys = [f"{group} {row}" for group, n in enumerate(self._table.groups) for row in range(n)]
+            if len(ids) != len(keys):
+                raise ValueError(f"{len(ids)} rows, {len(keys)} in its groups")
+            labels = {} if label is None else dict(zip(ids, self._labels(label), strict=True))
+        except SourceError:
+            raise
+        except PictureError as error:
+            raise SourceError(f"{blob.where}: {error}") from None
+        except Exception as error:  # a damaged file raises almost anything
+            raise SourceError(f"{blob.where}: a damaged {self.kind} file ({type(error).__name__}: {error})") from None
+        known = {id: text for id, text in labels.items() if text is not None}
+        self._set_records(zip(ids, keys, strict=True), labels=known, in_order=True)
+
+    def read(self, record: ImageRecord) -> bytes:
+        group, row = (int(v) for v in record.key.split())
+        try:
+            value = self._group(group)[row]
+            value = value.as_py()
+        except PictureError:
+            raise
+        except Exception as error:  # as above
+            raise PictureError("read", "damaged record", f"row {record.key}: {type(error).__name__}: {error}") from None
+        data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        if data is None and path is not None and self._folder is not None:
+            return read_inside(self._folder, path)
+        if data is None:
+            raise PictureError("read", "no picture in the row", "neither bytes nor a path")
+        if len(data) > MAX_FILE_BYTES:
+            raise PictureError("read", "unreadable file", f"more than {MAX_FILE_BYTES} bytes")
+        return bytes(data)
+
+    def _group(self, group: int) -> Any:
+        with self._lock:
+            if group not in self._kept:
+                self._kept[group] = self._table.column(group, self._image)
+                while len(self._kept) > GROUPS_KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(group)
+            return self._kept[group]
+
+    def _ids(self) -> list[str]:
+        """Names of the pictures where every row has one, else numbers."""
+        numbers = numbered(range(sum(self._table.groups)))
+        kind = self._table.schema.field(self._image).type
+        if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
+            return numbers
+        paths: list[str | None] = []
+        for group in range(len(self._table.groups)):
+            paths += self._table.column(group, self._image, "path").to_pylist()
+            if None in paths:
+                return numbers
+        return [printable(path or "") for path in paths]
+
+    def _labels(self, name: str) -> list[str | None]:
+        names = _class_names(self._table.schema, name)
+        labels: list[str | None] = []
+        for group in range(len(self._table.groups)):
+            for value in self._table.column(group, name).to_pylist():
+                known = names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
+                labels.append(None if known is None else str(known))
+        return labels
+
+
+def open_table(blob: Blob, form: str) -> _Table:
+    """The table in a Parquet or Arrow file; raises what pyarrow raises when it is damaged."""
+    return _Parquet(blob) if form == "parquet" else _Arrow(blob)
+
+
+def holds_pictures(kind: Any) -> bool:
+    """Whether values of this Arrow type can be picture files."""
+    if pa.types.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        return at >= 0 and holds_pictures(kind.field(at).type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def holds_vectors(kind: Any) -> bool:
+    """Whether values of this Arrow type can be embeddings."""
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(lists and pa.types.is_floating(kind.value_type))
+
+
+def _holds_labels(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _class_names(schema: Any, name: str) -> list[str]:
+    """The names of a Hugging Face ClassLabel; empty when the column is none."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        names = features[name]["names"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else []
+
+
+def is_table_of_vectors(path: Path) -> bool:
+    """Whether a Parquet file holds embeddings and no pictures; False for a file that cannot be read."""
+    try:
+        schema = pq.read_schema(path)
+    except Exception:  # as above
+        return False
+    return any(holds_vectors(f.type) for f in schema) and not any(holds_pictures(f.type) for f in schema)

@@ -1,0 +1,88 @@
+"""The presets: one TOML file of facts for each published set."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from unveil.errors import SettingError
+from unveil.images.identity import IdentityRule
+from unveil.images.place import COMMON, FORMS, Place, split_prefix
+
+Kind = Literal["synthetic", "real", "rendered"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What is known of one set. What is not ``established`` is not used: its content decides, as without a preset.
+
+    ``form`` and ``identity`` are those of `unveil.images`; ``trained_on`` are the real sets behind a generator, by the
+    names of their presets where there are any.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    established: bool
+    note: str
+    form: str | None = None
+    identity: str | None = None
+    aligned: Literal["yes", "no"] | None = None
+    trained_on: tuple[str, ...] = ()
+    trained_on_told: str = ""
+    paper: str = ""
+    paper_title: str = ""
+    licence: str = "not established: ask whoever gave you the set"
+
+    def __post_init__(self) -> None:
+        if self.form is not None and self.form not in FORMS:
+            raise SettingError(f"preset {self.name}: no form {self.form}")
+        if self.identity is not None:
+            IdentityRule.parse(self.identity)
+
+
+@cache
+def presets() -> dict[str, Preset]:
+    """All presets by name, in alphabetical order."""
+    folder = resources.files("unveil.presets")
+    found = {}
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".toml"):
+            name = file.name.removesuffix(".toml")
+            found[name] = _preset(name, tomllib.loads(file.read_text("utf-8")))
+    return found
+
+
+def _preset(name: str, facts: dict[str, Any]) -> Preset:
+    unknown = set(facts) - {f.name for f in fields(Preset)}
+    if unknown:
+        raise SettingError(f"preset {name}: unknown facts {', '.join(sorted(unknown))}")
+    plain: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()}
+    return Preset(name=name, **plain)
+
+
+def find(name: str) -> Preset:
+    """The preset of this name; SettingError with the names there are."""
+    if name not in presets():
+        raise SettingError(f"no preset {name}; there are {', '.join(presets())}")
+    return presets()[name]
+
+
+def resolve(text: str) -> tuple[Place, Preset | None]:
+    """The place that ``PRESET[,option=value...]:PATH`` or ``[FORM...:]PATH`` names, and the preset, if one is.
+
+    Raises SettingError for options that its form does not understand.
+    """
+    name, options, target = split_prefix(text)
+    if name is None or name not in presets():
+        return Place.parse(text), None
+    preset = presets()[name]
+    # A folder may also be had packed, as a zip or a tar.
+    form = preset.form if preset.established and preset.form != "folder" else None
+    known = (*(FORMS[form] if form else ()), *COMMON)
+    if set(options) - set(known):
+        raise SettingError(f"{text}: the preset {name} has no option {', '.join(sorted(set(options) - set(known)))}")
+    return Place(target, form, options, preset=name), preset

@@ -1,0 +1,87 @@
+"""What the fuzzer feeds: one target a reader.
+
+A finding is anything but a record, a reject or a SourceError: another exception, a crash, a hang, memory without bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from unveil.errors import PictureError, SettingError, SourceError
+from unveil.images import IdentityRule, decode_rgb, open_source
+from unveil.images.listing import stylegan_labels
+
+# In memory, where there is a place for that: every input is written.
+MEMORY = "/dev/shm"  # noqa: S108
+FOLDER = Path(tempfile.mkdtemp(dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+MOST_READ = 8
+# Between the two files of targets that need two.
+SEPARATOR = b"\n--beside--\n"
+
+
+def read_some(place: str, rule: str = "auto") -> None:
+    try:
+        source = open_source(place, IdentityRule.parse(rule))
+    except (SourceError, SettingError):
+        return
+    for record in source.records[:MOST_READ]:
+        with contextlib.suppress(PictureError):
+            source.read(record)
+
+
+def of_form(form: str, name: str, beside: str | None = None) -> Callable[[bytes], None]:
+    def target(data: bytes) -> None:
+        first, _, second = data.partition(SEPARATOR) if beside else (data, b"", b"")
+        (FOLDER / name).write_bytes(first)
+        if beside:
+            (FOLDER / beside).write_bytes(second)
+        read_some(f"{form}:{FOLDER / name}")
+
+    return target
+
+
+def recognised(data: bytes) -> None:
+    """Without a form: whatever the first bytes say."""
+    (FOLDER / "thing").write_bytes(data)
+    read_some(str(FOLDER / "thing"))
+
+
+def picture(data: bytes) -> None:
+    try:
+        decode_rgb(data)
+    except PictureError:
+        return
+
+
+def listed(data: bytes) -> None:
+    stylegan_labels(data)
+    (FOLDER / "list.txt").write_bytes(data)
+    read_some(f"list:{FOLDER / 'list.txt'}")
+
+
+def sheets(data: bytes) -> None:
+    (FOLDER / "sheets").mkdir(exist_ok=True)
+    (FOLDER / "sheets/1.png").write_bytes(data)
+    read_some(f"grid,cell=24:{FOLDER / 'sheets'}")
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "recordio": of_form("recordio", "train.rec", "train.idx"),
+    "bin": of_form("bin", "lfw.bin"),
+    "tfrecord": of_form("tfrecord", "x-r06.tfrecords", "x-rxx.labels"),
+    "lmdb": of_form("lmdb", "data.mdb"),
+    "tar": of_form("tar", "x.tar"),
+    "zip": of_form("zip", "x.zip"),
+    "parquet": of_form("parquet", "x.parquet"),
+    "arrow": of_form("arrow", "x.arrow"),
+    "hdf5": of_form("hdf5", "x.h5"),
+    "embeddings": of_form("embeddings", "x.npz"),
+    "grid": sheets,
+    "list": listed,
+    "picture": picture,
+    "recognised": recognised,
+}
