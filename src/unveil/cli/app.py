@@ -174,6 +174,88 @@ def demo(
 
 
 @app.command()
+def inspect(
+    place: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a container, a list, or PRESET:PATH.")],
+    identity: Annotated[str, typer.Option(help="Who is in a picture, as for unveil audit.")] = "auto",
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", "-o", metavar="FILE.png", help="Also draw some people and their pictures."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Pictures that are looked at.")] = 200,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow links that leave a folder.")] = False,
+) -> None:
+    """Say what a path holds and how to audit it: form, pictures, people, sizes, alignment, what would be rejected.
+
+    The form is told by content, never by name. Where it is in doubt, each way to read it is shown.
+    """
+    from unveil.cli.inspection import print_inspection
+    from unveil.inspection import inspect as look
+    from unveil.inspection import ways, write_contact_sheet
+
+    found = ways(place)
+    for way in found:
+        inspection = look(way, identity=identity, sample=sample, follow_links=follow_links)
+        print_inspection(inspection, doubtful=len(found) > 1)
+        if contact_sheet is not None and len(found) == 1:
+            write_contact_sheet(inspection.source, contact_sheet)
+            typer.echo(f"\nContact sheet: {contact_sheet} (shows faces; treat it like the pictures)")
+
+
+@app.command()
+def study(
+    plan: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Which sets to compare; see docs/guide.md.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the runs and the page go.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The folder that the paths in the file begin at. (default: the file's)")
+    ] = None,
+    redact: Annotated[bool, typer.Option("--redact", help="Also write a page that shows no face and no file.")] = False,
+) -> None:
+    """Audit many synthetic sets, each against its own training set, and lay them side by side.
+
+    Every set is an audit that resumes by itself, and all share their embeddings. A set that is not there becomes a row
+    that says so.
+    """
+    from unveil.cli.summary import print_study
+    from unveil.study import read_plan, run_study
+
+    planned = read_plan(plan, data)
+    with _progress("Run the same command again to go on: what is finished is kept.") as progress:
+        rows = run_study(planned, out, progress, redact=redact)
+    print_study(rows, out)
+
+
+@app.command()
+def presets() -> None:
+    """List the published sets whose facts are known: --synthetic PRESET:PATH reads one as it was published."""
+    from unveil.cli.inspection import print_presets
+
+    print_presets()
+
+
+@app.command()
+def embed(
+    place: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a container, a list, or PRESET:PATH.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.npz", help="Where the embeddings go.")],
+    model: Annotated[Path | None, typer.Option(help="A face recognition network (ONNX), as for unveil audit.")] = None,
+    identity: Annotated[str, typer.Option(help="Who is in a picture, as for unveil audit.")] = "auto",
+    aligned: Annotated[str, typer.Option(help="Are the pictures aligned crops: auto, yes, no.")] = "auto",
+    store: options.Store = None,
+    workers: options.Workers = None,
+) -> None:
+    """Embed pictures into a file that unveil audit takes in their place.
+
+    For pictures that may not be handed on. Embeddings are biometric all the same.
+    """
+    from unveil.steps.given import embed_to_file
+
+    with _progress("Run the same command again to begin anew.") as progress:
+        found = embed_to_file(
+            place, out, model=model, identity=identity, aligned=aligned, store=store, workers=workers, progress=progress
+        )
+    typer.echo(f"{len(found.embedded):,} embedded and {len(found.rejects):,} rejected of {found.n_images:,}: {out}")
+
+
+@app.command()
 def info() -> None:
     """Say what this machine offers: comparison engines and kernels, and what they run on. For bug reports."""
     from unveil.cli.summary import print_info

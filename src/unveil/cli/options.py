@@ -20,18 +20,24 @@ class FailOn(StrEnum):
 
 
 Synthetic = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        help="The synthetic set: a folder, a zip, or a text file that lists pictures.", rich_help_panel=SOURCES
+        metavar="PATH",
+        help="The synthetic set: a folder, a list, a container (zip, tar, RecordIO, LMDB, Parquet, HDF5, ...) or "
+        "PRESET:PATH. unveil inspect PATH says how it is read.",
+        rich_help_panel=SOURCES,
     ),
 ]
 Training = Annotated[
-    Path | None,
-    typer.Option(help="Real pictures the generator was trained on, or part of them.", rich_help_panel=SOURCES),
+    str | None,
+    typer.Option(
+        metavar="PATH", help="Real pictures the generator was trained on, or part of them.", rich_help_panel=SOURCES
+    ),
 ]
 Control = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
+        metavar="PATH",
         help="Real people of the same kind whom the generator never saw. Without them there are only candidates.",
         rich_help_panel=SOURCES,
     ),
@@ -77,7 +83,7 @@ Aligned = Annotated[
 Identity = Annotated[
     str | None,
     typer.Option(
-        help="Who is in a picture: auto, folder, prefix:_, regex:PATTERN, list:FILE, each or none.",
+        help="Who is in a picture: auto, folder, labels, prefix:_, regex:PATTERN, list:FILE, each or none.",
         rich_help_panel=HOW,
     ),
 ]

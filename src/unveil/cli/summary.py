@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from unveil import __version__
 from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
 from unveil.machine import cores, processor
+from unveil.report.comparison import SetRow
 from unveil.result import AuditResult, Power
 from unveil.words import number
 
@@ -119,6 +121,32 @@ def print_demo(outcome: DemoOutcome) -> None:
             "w600k_r50 of InsightFace (non-commercial research only) or mobilefacenet_foamliu (Apache-2.0).",
             markup=False,
         )
+
+
+def print_study(rows: Sequence[SetRow], out: Path) -> None:
+    """A line a set, and where the page is."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("set", "verdict", "exposed", "AUC", "TPR at 1% FPR"):
+        table.add_column(name, justify="left" if name in ("set", "verdict") else "right", overflow="fold")
+    for row in rows:
+        if row.state != "audited":
+            table.add_row(Text(row.title), Text(row.state, "yellow"))
+            continue
+        exposed = "" if row.exposed is None else f"{row.exposed.value:.0f} of {row.exposed.n:,}"
+        auc = "" if row.auc is None else f"{row.auc.value:.2f} ({row.auc.low:.2f} to {row.auc.high:.2f})"
+        tpr = row.tpr_at_1_percent
+        found = "" if tpr is None else f"{tpr.value:.1%} ({tpr.low:.1%} to {tpr.high:.1%})"
+        style = STYLE.get(row.verdict or "", "bold yellow")
+        table.add_row(Text(row.title), Text(row.verdict or "", style), exposed, auc, found)
+    console.print()
+    console.print(table)
+    console.print()
+    for row in rows:
+        if row.state != "audited":
+            console.print(f"{row.title}: {row.told}", markup=False)
+    console.print(f"Page: {out / 'study.html'}", markup=False)
+    console.print(f"Table: {out / 'study.csv'}", markup=False)
 
 
 def print_info() -> None:

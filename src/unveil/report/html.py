@@ -9,10 +9,10 @@ from shlex import quote
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unveil.report.charts import exposure_chart, roc_chart
 from unveil.report.document import tidy
+from unveil.report.page import environment
 from unveil.report.shelf import PictureShelf
 from unveil.result import AuditResult, PairFinding, PersonFinding
 from unveil.types import Estimate
@@ -37,23 +37,17 @@ def shown_pairs(result: AuditResult) -> Shown:
 
 def render(result: AuditResult, shelf: PictureShelf | None) -> str:
     """The page. Without a shelf no picture is shown."""
-    environment = Environment(
-        loader=PackageLoader("unveil.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["p"] = number
-    environment.filters["figure"] = _figure
-    environment.filters["thousands"] = lambda n: f"{n:,}"
+    pages = environment()
+    pages.filters["p"] = number
+    pages.filters["figure"] = _figure
+    pages.filters["thousands"] = lambda n: f"{n:,}"
     findings, top, corrected = shown_pairs(result)
     calibration = result.calibration
     reasons = Counter((role, r.stage, r.reason) for role, rejects in result.rejects.items() for r in rejects)
     listed = np.array([p.score for p in result.listed_people])
     kinds = Counter(p.kind.kind for p in result.listed_people if p.kind is not None)
     recalls = [] if result.power is None else [(k, list(g)) for k, g in groupby(result.power.recalls, lambda r: r.kind)]
-    page: str = environment.get_template("report.html.j2").render(
+    page: str = pages.get_template("report.html.j2").render(
         r=result,
         c=calibration,
         several=len(result.channels) > 1,

@@ -1,0 +1,103 @@
+"""Runs a study: one resumable audit a set, one store for all, one page at the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unveil import __version__
+from unveil.auditor import run_audit
+from unveil.config import Settings
+from unveil.errors import InputError
+from unveil.images import Source, open_source
+from unveil.presets import resolve
+from unveil.progress import Progress, Silent
+from unveil.report.comparison import SetRow, Thumbnail, row_of, write_comparison
+from unveil.report.shelf import PictureShelf
+from unveil.study.plan import Plan, PlannedSet
+from unveil.types import Role
+
+REPORT = "report.html"
+SHOWN: tuple[Role, Role] = ("synthetic", "training")
+
+
+def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact: bool = False) -> list[SetRow]:
+    """Audits every set whose pictures are there and writes the comparison to ``out``; a row for each set, in order.
+
+    A finished audit of the same settings and version is not run again. A set that is absent, or that cannot be audited,
+    becomes a row that says so.
+    """
+    progress = progress or Silent()
+    rows: list[SetRow] = []
+    pictures: dict[str, Thumbnail] = {}
+    for i, planned in enumerate(plan.sets, start=1):
+        progress.say(f"{planned.name} ({i} of {len(plan.sets)})")
+        row = _row(plan, planned, out, progress)
+        rows.append(row)
+        if row.state == "audited" and (shelf := _shelf(plan.settings_of(planned, out), row)) is not None:
+            pictures[row.name] = shelf.thumbnail
+    write_comparison(plan.title, rows, pictures, out, redact=redact)
+    return rows
+
+
+def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress) -> SetRow:
+    missing = plan.absent(planned)
+    settings = plan.settings_of(planned, out)
+    audit = _finished(settings)
+    if audit is None and missing:
+        return SetRow(planned.name, planned.title, "absent", f"not here: {'; '.join(missing)}", _notes(planned))
+    if audit is None:
+        try:
+            run_audit(settings, progress)
+        except InputError as error:
+            return SetRow(planned.name, planned.title, "failed", str(error), _notes(planned))
+        audit = _finished(settings)
+    else:
+        progress.say(f"{planned.name}: audited before, see {settings.out}")
+    if audit is None:
+        return SetRow(planned.name, planned.title, "failed", f"{settings.out} was changed while the study ran")
+    report = (settings.out / REPORT).relative_to(out).as_posix()
+    return row_of(planned.name, planned.title, audit, report, _notes(planned))
+
+
+def _finished(settings: Settings) -> dict[str, Any] | None:
+    """The document of a finished audit of these settings by this version; None when there is none."""
+    try:
+        manifest = json.loads((settings.out / "manifest.json").read_bytes())
+        audit: dict[str, Any] = json.loads((settings.out / "audit.json").read_bytes())
+        same = manifest["settings"] == settings.facts() and manifest["versions"]["unveil"] == __version__
+        return audit if same and manifest["status"] == "finished" else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _notes(planned: PlannedSet) -> tuple[str, ...]:
+    """What the presets know that a reader of the row should."""
+    _, synthetic = resolve(planned.places["synthetic"])
+    if synthetic is None:
+        return ()
+    notes = [f"{synthetic.title}: {synthetic.paper_title} ({synthetic.paper})" if synthetic.paper else synthetic.title]
+    if synthetic.trained_on_told:
+        notes.append(f"its generator was trained on {synthetic.trained_on_told}")
+    _, training = resolve(planned.places["training"])
+    if training is not None and synthetic.trained_on and training.name not in synthetic.trained_on:
+        notes.append(f"but it is compared with {training.title}, on which nothing says that it was trained")
+    if not synthetic.established:
+        notes.append("its container is not established: it is read by its content")
+    return tuple(notes)
+
+
+def _shelf(settings: Settings, row: SetRow) -> PictureShelf | None:
+    """The pictures of the closest pairs, while they are there."""
+    try:
+        sources: dict[Role, Source] = {
+            role: open_source(place, settings.identity.get(role), follow_links=settings.follow_links)
+            for role in SHOWN
+            if (place := settings.source(role)) is not None
+        }
+    except InputError:
+        return None
+    return PictureShelf(
+        sources, {"synthetic": [p.synthetic_id for p in row.pairs], "training": [p.training_id for p in row.pairs]}
+    )
