@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import unveil
 from tests import containers as c
 from tests.builders import encoded, write
 from tests.containers import WRITERS, Item, number_in
@@ -61,6 +62,25 @@ def test_every_container_gives_the_same_pictures_and_people(name: str, items: li
     again = open_source(path)
     assert again.records == source.records
     assert len({record.id for record in source.records}) == 24
+
+
+@pytest.fixture(scope="module")
+def truth(items: list[Item], tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
+    return vectors_by_number(c.folder(tmp_path_factory.mktemp("truth"), items), "folder")
+
+
+def vectors_by_number(path: Path, name: str) -> dict[int, bytes]:
+    embedded = unveil.embed(path, aligned="yes").embedded
+    numbers = [number_in(id, name) for id in embedded.ids]
+    return {n: vector.tobytes() for n, vector in zip(numbers, np.asarray(embedded.vectors), strict=True)}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_container_gives_the_same_embeddings(
+    name: str, items: list[Item], truth: dict[int, bytes], tmp_path: Path
+) -> None:
+    """To the last bit; benchmarks/containers.py does the same for 2,000 pictures."""
+    assert vectors_by_number(WRITERS[name](tmp_path, items), name) == truth and len(truth) == 24
 
 
 @pytest.mark.parametrize("gap", [0, 2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.builders import drawn_faces, encoded, write
 from unveil.errors import PictureError, SettingError, SourceError
 from unveil.images import IdentityRule, Source, open_source
+from unveil.images.identity import folder_of
 from unveil.images.listing import parse_list
 from unveil.images.source import printable, stays_inside
 
@@ -235,6 +236,11 @@ def test_empty_folder_and_truncated_zip(tmp_path: Path) -> None:
 def test_unknown_identity_rules_say_what_there_is(rule: str) -> None:
     with pytest.raises(SettingError, match=r"regex|pattern|group"):
         IdentityRule.parse(rule)
+
+
+@given(st.lists(st.sampled_from(["a", "b.c", ".", "..", "", "é"]), min_size=1, max_size=5).map("/".join))
+def test_the_folder_of_a_path_is_that_of_pathlib(path: str) -> None:
+    assert folder_of(path) == str(PurePosixPath(path).parent)
 
 
 @given(st.sampled_from(["auto", "folder", "each", "none", "prefix:_", "list:a.txt", "regex:(a)"]))
