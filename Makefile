@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: setup demo test lint check bench simulations bench-lfw lab bench-compare sanitize neon clean
+.PHONY: setup demo test lint check bench simulations bench-lfw lab bench-compare bench-read fuzz sanitize neon clean
 
 setup: $(READY)
 
@@ -65,6 +65,28 @@ bench-compare: .venv-bench/.ready
 	.venv-bench/bin/python -m pip install --quiet --editable . faiss-cpu usearch
 	touch $@
 
+# Every container beside a folder of the same pictures and the library that would read it, and whether all give the same
+# embeddings: ten minutes. MXNET names a Python with mxnet 1.9.1 and numpy 1.23.5, for RecordIO's peer.
+bench-read: $(READY)
+	$(BIN)/python benchmarks/read.py $(if $(MXNET),--mxnet $(MXNET))
+	$(BIN)/python benchmarks/containers.py > docs/figures/containers.md
+
+# Hostile files for every reader, ten minutes each; see docs/fuzzing.md.
+SECONDS_EACH ?= 600
+TARGETS := recordio bin tfrecord lmdb tar zip parquet arrow hdf5 embeddings grid list picture recognised
+fuzz: .venv-fuzz/.ready
+	mkdir -p build && rm -rf build/corpus && .venv-fuzz/bin/python -m tests.fuzz.corpus build/corpus
+	for target in $(TARGETS); do mkdir -p build/found/$$target && \
+	  .venv-fuzz/bin/python -m tests.fuzz.run $$target build/found/$$target build/corpus/$$target \
+	  -max_total_time=$(SECONDS_EACH) -timeout=15 -rss_limit_mb=3000 -malloc_limit_mb=1500 -max_len=60000 \
+	  -artifact_prefix=build/found/$$target- > build/found/$$target.log 2>&1 || { tail -30 build/found/$$target.log; exit 1; }; \
+	  echo "$$target: $$(tail -1 build/found/$$target.log)"; done
+
+.venv-fuzz/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --editable '.[dev]' atheris
+	touch $@
+
 # The kernel under AddressSanitizer and UBSan: by itself, then under the engine's tests. Needs gcc.
 SANITIZE := -O1 -g -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: $(READY)
@@ -84,4 +106,4 @@ neon:
 	qemu-aarch64 -cpu max build/check-neon
 
 clean:
-	rm -rf .venv .venv-bench build unveil-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-fuzz build unveil-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -533,6 +533,11 @@ def test_damaged_containers_give_rejects_or_say_so(
     TARGETS[target](bytes(raw[: int(keep * len(raw))]))
 
 
+@pytest.mark.parametrize("finding", sorted((FIXTURES.parent / "fuzz/found").iterdir()), ids=lambda f: f.name)
+def test_what_the_fuzzer_found_stays_mended(finding: Path) -> None:
+    TARGETS[finding.name.partition("-")[0]](finding.read_bytes())
+
+
 def test_every_container_is_a_seed_of_the_fuzzer() -> None:
     assert SEPARATOR and {name for names in SEEDS.values() for name in names} | {"folder", "DCFace"} == set(WRITERS)
     assert len(small_items()) == 4

@@ -196,6 +196,14 @@ def test_a_member_larger_than_the_limit_is_not_read_whole(tmp_path: Path, monkey
         folder.read(folder.records[0])
 
 
+def test_other_compressions_are_rejects(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a.png", PICTURE)
+    source = open_source(tmp_path / "z.zip")
+    with pytest.raises(PictureError, match="unknown compression"):
+        source.read(source.records[0])
+
+
 def test_two_members_of_one_name_are_two_pictures(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("x.png", b"1")

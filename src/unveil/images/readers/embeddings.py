@@ -101,6 +101,8 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Found:
         limit = min(MAX_ARRAY, DENSEST * blob.size + 2**20)
 
         def array(name: str) -> npt.NDArray[Any]:
+            if archive.getinfo(f"{name}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise ValueError(f"{name} is packed in a way that NumPy does not")
             with archive.open(f"{name}.npy") as file:
                 return parse_npy(file.read(limit))
 

@@ -29,6 +29,7 @@ class _Table(ABC):
 
     schema: pa.Schema
     groups: list[int]  # rows of each
+    sizes: list[int]  # bytes of each, unpacked, as far as the file tells
 
     def column(self, group: int, name: str, field: str | None = None) -> Any:
         """A column of one group, or one field of a column of structs, as an Arrow array whose offsets are checked."""
@@ -49,34 +50,21 @@ class _Parquet(_Table):
         self._file = pq.ParquetFile(source)
         self.schema = self._file.schema_arrow
         meta = self._file.metadata
-        self.groups = [meta.row_group(i).num_rows for i in range(meta.num_row_groups)]
+        # Nothing is asked of a single column: pyarrow lets the exception of a damaged one through to C, which ends the
+        # process.
+        groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+        self.groups = [group.num_rows for group in groups]
+        self.sizes = [group.total_byte_size for group in groups]
 
     def _column(self, group: int, name: str, field: str | None) -> Any:
         wanted = name if field is None else f"{name}.{field}"
-        size = self._size(group, wanted)
-        if size > MAX_GROUP:
-            raise PictureError(
-                "read",
-                "row group too large",
-                f"{size} bytes of {wanted}, at most {MAX_GROUP} are read; write it anew with row_group_size=1000",
-            )
         table = self._file.read_row_group(group, columns=[wanted])
         chunks = table.column(name).chunks
         return pa.concat_arrays(chunks) if chunks else pa.array([], self.schema.field(name).type)
 
-    def _size(self, group: int, wanted: str) -> int:
-        """Bytes of a column, unpacked, as far as the file tells."""
-        meta = self._file.metadata.row_group(group)
-        columns = [meta.column(i) for i in range(meta.num_columns)]
-        return sum(
-            column.total_uncompressed_size
-            for column in columns
-            if column.path_in_schema == wanted or column.path_in_schema.startswith(wanted + ".")
-        )
-
 
 class _Arrow(_Table):
-    """Arrow's file format, or the stream that ``save_to_disk`` writes; neither can be compressed beyond its buffers."""
+    """Arrow's file format, or the stream that ``save_to_disk`` writes."""
 
     def __init__(self, blob: Blob) -> None:
         source = pa.memory_map(str(blob.path)) if isinstance(blob, LocalBlob) else pa.PythonFile(blob.open(), "r")
@@ -89,6 +77,7 @@ class _Arrow(_Table):
         self.schema = reader.schema
         self._batches = batches
         self.groups = [len(batch) for batch in batches]
+        self.sizes = [0] * len(batches)  # mapped, not unpacked
 
     def _column(self, group: int, name: str, field: str | None) -> Any:
         return self._batches[group].column(self.schema.get_field_index(name))
@@ -149,6 +138,13 @@ class TableSource(Source):
         return bytes(data)
 
     def _group(self, group: int) -> Any:
+        size = self._table.sizes[group]
+        if size > MAX_GROUP:
+            raise PictureError(
+                "read",
+                "row group too large",
+                f"{size} bytes, at most {MAX_GROUP} are read; write the file anew with row_group_size=1000",
+            )
         with self._lock:
             if group not in self._kept:
                 self._kept[group] = self._table.column(group, self._image)

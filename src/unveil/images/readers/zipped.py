@@ -26,7 +26,10 @@ _LOCAL_HEADER, _LOCAL_SIGNATURE = 30, b"PK\x03\x04"
 
 
 class ZipSource(Source):
-    """Every member of a zip. Sizes in its headers are not believed: reading stops at the limit."""
+    """Every member of a zip, without zipfile's lock: threads read side by side.
+
+    Sizes in its headers are not believed: reading stops at the limit.
+    """
 
     kind = "zip"
 
@@ -54,20 +57,9 @@ class ZipSource(Source):
         info = self._members[member]
         if info.flag_bits & 1:
             raise PictureError("read", "encrypted", "unpack the archive with its password first")
-        if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            data = self._unpacked(info, limit)
-        else:
-            try:
-                with self._zip.open(info) as stream:
-                    data = stream.read(limit + 1)
-            except DAMAGED as error:
-                raise PictureError("read", "damaged zip member", str(error)) from None
-        if len(data) > limit:
-            raise PictureError("read", "unreadable file", f"more than {limit} bytes")
-        return data
-
-    def _unpacked(self, info: zipfile.ZipInfo, limit: int) -> bytes:
-        """A member as nearly all are packed, without zipfile's lock: threads read side by side."""
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # The others allocate what their header says, and no set of pictures is packed so.
+            raise PictureError("read", "unknown compression", f"zip method {info.compress_type}; unpack the archive")
         at = info.header_offset
         header = self._blob.read(at, _LOCAL_HEADER) if at >= 0 else b""
         if len(header) < _LOCAL_HEADER or header[:4] != _LOCAL_SIGNATURE:
@@ -79,6 +71,8 @@ class ZipSource(Source):
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit + 1)
             except zlib.error as error:
                 raise PictureError("read", "damaged zip member", f"at byte {start}: {error}") from None
-        if len(data) <= limit and (len(data) != info.file_size or zlib.crc32(data) != info.CRC):
+        if len(data) > limit:
+            raise PictureError("read", "unreadable file", f"more than {limit} bytes")
+        if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
             raise PictureError("read", "damaged zip member", f"wrong checksum of {len(data)} bytes at byte {start}")
         return data
