@@ -63,13 +63,15 @@ class Inspection:
         if self.grid is None and self.better_rule is not None:
             words.append(f"--{role}-identity {quote(self.better_rule)}")
         if self.grid is None and self.alignment is not None:
-            words.append(f"--aligned {role}={'yes' if self._all_aligned else 'no'}")
+            words += self._aligned(role)
         return " ".join(words)
 
-    @property
-    def _all_aligned(self) -> bool:
+    def _aligned(self, role: Role) -> list[str]:
+        """The flag for crops of one kind; pictures of both kinds are told apart by their size, without a flag."""
         sides = None if self.alignment is None else self.alignment.sides
-        return sides is None or (bool(sides) and all(w == h and w in sides for w, h in self.sizes))
+        if sides is None or all(w == h and w in sides for w, h in self.sizes):
+            return [f"--aligned {role}=yes"]
+        return [] if sides else [f"--aligned {role}=no"]
 
 
 def ways(text: str) -> list[str]:

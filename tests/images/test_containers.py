@@ -384,6 +384,15 @@ class TestWhatAPathIs:
         with pytest.raises(SourceError, match=str(path)):
             open_source(f"{told}:{path}")
 
+    def test_a_list_may_begin_like_a_picture(self, items: list[Item], tmp_path: Path) -> None:
+        for folder in ("BMW", "P5", "P6"):
+            write(tmp_path / folder / "a.png", items[0].data)
+            source = open_source(write(tmp_path / f"{folder}.txt", f"{folder}/a.png\n{folder}/a.png\n"))
+            assert source.kind == "list" and source.read(source.records[0]) == items[0].data
+        for form in ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF"):
+            with pytest.raises(SourceError, match="one picture"):
+                open_source(write(tmp_path / "x", encoded(items[0].pixels, form)))
+
     def test_one_picture_is_no_set(self, items: list[Item], tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="one picture"):
             open_source(write(tmp_path / "x.png", items[0].data))

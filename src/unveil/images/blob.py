@@ -96,6 +96,7 @@ class LocalBlob(Blob):
     def __del__(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
+            # Not under the lock, which its thread may hold; a miscount only opens a file for each reading.
             LocalBlob._open -= 1
 
 

@@ -25,7 +25,7 @@ LOOKED_AT = 400
 HEAD = 1024
 # Files that stand beside a container and are none themselves.
 BESIDE = ("text", "empty", "other")
-PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P5", b"P6")
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def form_of(blob: Blob) -> str:
         ("tar", is_tar(head)),
         ("bin", head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")),
         ("gzip", head.startswith(b"\x1f\x8b")),
-        ("picture", head.startswith(PICTURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")),
+        ("picture", _is_picture(head)),
     ):
         if yes:
             return form
@@ -61,6 +61,14 @@ def form_of(blob: Blob) -> str:
     if head.startswith(b"PK\x03\x04") or _is_zip(blob):
         return "embeddings" if is_npz(blob) else "zip"
     return "other" if b"\0" in head or not head.strip() else "text"
+
+
+def _is_picture(head: bytes) -> bool:
+    """By the formats of `unveil.images.decode`; two letters alone also begin lists, of BMWs for example."""
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
+    netpbm = head[:2] in (b"P5", b"P6") and head[2:3].isspace() and head[3:4].isdigit()
+    return head.startswith(PICTURES) or webp or bitmap or netpbm
 
 
 def _is_zip(blob: Blob) -> bool:

@@ -64,7 +64,7 @@ class RecordIOSource(Source):
 
     def read(self, record: ImageRecord) -> bytes:
         offset, extent = record.key.split()
-        payload, _ = read_record(self._blob, int(offset), int(extent), self._limit)
+        payload = read_record(self._blob, int(offset), int(extent), self._limit)
         return payload[_header(payload, int(offset)).size :]
 
     def _label(self, offset: int, extent: int) -> _Header | None:
@@ -102,8 +102,19 @@ def _header(payload: bytes, offset: int, length: int | None = None) -> _Header:
     return _Header(size, label, int(label) if whole else None)
 
 
-def read_record(blob: Blob, offset: int, extent: int, limit: int) -> tuple[bytes, int]:
-    """The payload of the record at ``offset``, its parts joined, and where the next record begins.
+def _frame(head: bytes, at: int, *, first: bool) -> tuple[int, int]:
+    """Which part of a record a frame begins, and how long it is; PictureError with the byte where there is none."""
+    if len(head) < _FRAME.size:
+        raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
+    magic, told = _FRAME.unpack(head)
+    part, length = told >> 29, told & 0x1FFFFFFF
+    if magic != MAGIC or part not in ((WHOLE, FIRST) if first else (MIDDLE, LAST)):
+        raise PictureError("read", "damaged record", f"no record begins at byte {at}")
+    return part, length
+
+
+def read_record(blob: Blob, offset: int, extent: int, limit: int) -> bytes:
+    """The payload of the record at ``offset``, its parts joined.
 
     ``extent`` is how many bytes to read at once, best all. Raises PictureError with the byte where it is damaged.
     """
@@ -117,12 +128,7 @@ def read_record(blob: Blob, offset: int, extent: int, limit: int) -> tuple[bytes
         head = chunk[inside : inside + _FRAME.size]
         if len(head) < _FRAME.size:
             head = blob.read(at, _FRAME.size)
-        if len(head) < _FRAME.size:
-            raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
-        magic, told = _FRAME.unpack(head)
-        part, length = told >> 29, told & 0x1FFFFFFF
-        if magic != MAGIC or part not in ((MIDDLE, LAST) if parts else (WHOLE, FIRST)):
-            raise PictureError("read", "damaged record", f"no record begins at byte {at}")
+        part, length = _frame(head, at, first=not parts)
         total += length + (4 if parts else 0)
         if total > limit:
             raise PictureError("read", "unreadable file", f"the record at byte {offset} holds more than {limit} bytes")
@@ -131,13 +137,13 @@ def read_record(blob: Blob, offset: int, extent: int, limit: int) -> tuple[bytes
             data = blob.read(at + _FRAME.size, length)
         if len(data) < length:
             raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
-        at += _FRAME.size + length + -length % 4
         if part == WHOLE:
-            return data, at
+            return data
+        at += _FRAME.size + length + -length % 4
         parts.append(data)
         if part == LAST:
             # The writer cuts a payload where it holds the magic number, and leaves it out.
-            return MAGIC_BYTES.join(parts), at
+            return MAGIC_BYTES.join(parts)
 
 
 def _index(blob: Blob) -> tuple[Ints, Ints]:
@@ -203,13 +209,7 @@ def _skip(blob: Blob, at: int) -> int:
     """Where the record after the one at ``at`` begins, by the frames alone."""
     first = True
     while True:
-        head = blob.read(at, _FRAME.size)
-        if len(head) < _FRAME.size:
-            raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
-        magic, told = _FRAME.unpack(head)
-        part, length = told >> 29, told & 0x1FFFFFFF
-        if magic != MAGIC or part not in ((WHOLE, FIRST) if first else (MIDDLE, LAST)):
-            raise PictureError("read", "damaged record", f"no record begins at byte {at}")
+        part, length = _frame(blob.read(at, _FRAME.size), at, first=first)
         at += _FRAME.size + length
         if at > blob.size:
             raise PictureError("read", "truncated", f"the file ends in the record before byte {at}")
