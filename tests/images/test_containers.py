@@ -354,6 +354,28 @@ def test_lmdb_pages_hold_what_the_library_wrote(
     assert found == entries and list(found) == sorted(entries)
 
 
+def test_lmdb_labels_behind_features_arrays_and_damage(items: list[Item], tmp_path: Path) -> None:
+    import msgpack
+
+    raw = {b"nd": True, b"type": b"|u1", b"kind": b"", b"shape": [96, 96, 3], b"data": items[3].pixels.tobytes()}
+    entries = {
+        b"0": msgpack.dumps((items[0].data, 7)),
+        b"1": msgpack.dumps((items[1].data, b"feature" * 50, 8)),
+        b"2": msgpack.dumps((items[2].data, "a person")),
+        b"3": msgpack.dumps((raw, 9)),
+        b"4": msgpack.dumps((items[4].data, 5))[:-40],
+        b"5": b"\x92\xc6\xff\xff\xff\xff",
+        b"6": b"",
+    }
+    source = open_source(c.write_lmdb(tmp_path / "x", entries))
+    assert [r.person for r in source.records] == ["7", "8", "a person", "9", None, None, None]
+    for k in range(4):
+        assert np.array_equal(decode_rgb(source.read(source.records[k])), items[k].pixels)
+    for k in range(4, 7):
+        with pytest.raises(PictureError, match="damaged record"):
+            source.read(source.records[k])
+
+
 class TestWhatAPathIs:
     def test_pictures_beside_a_container_are_in_doubt(self, items: list[Item], tmp_path: Path) -> None:
         path = c.recordio(tmp_path, items)

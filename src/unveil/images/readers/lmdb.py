@@ -21,6 +21,9 @@ from unveil.types import ImageRecord
 METADATA = (b"length", b"__len__", b"__keys__", b"__classnum__", b"__meta_info__", b"num-samples", b"classnum")
 # rosinality's StyleGAN2 writes every picture in several resolutions: `256-00012`.
 _RESOLUTION = re.compile(rb"(\d+)-(\d+)")
+# Byte strings of msgpack: the first byte, and how many say their length.
+_BYTES = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
+MAX_LABEL = 4096
 
 
 class LMDBSource(Source):
@@ -82,21 +85,40 @@ class LMDBSource(Source):
     def _label(self, value: Value) -> str | None:
         """The label of one value; None when the value is damaged."""
         try:
-            label = _unpack(self._blob.exactly(value.at, value.length, MAX_FILE_BYTES), value.at)[-1]
+            label = self._last(value)
         except PictureError:
             return None
         return str(label) if isinstance(label, (int, str)) else None
 
+    def _last(self, value: Value) -> object:
+        """The last item of a value. Its byte strings are passed over, so that labels cost no reading of pictures."""
+        head = self._blob.read(value.at, 6)
+        items, skipped, head = head[0] & 0x0F if head and head[0] >> 4 == 9 else 0, 1, head[1:]
+        for _ in range(items - 1):
+            size = _BYTES.get(head[:1], 0)
+            if not size or len(head) < 1 + size:
+                break
+            skipped += 1 + size + int.from_bytes(head[1 : 1 + size], "big")
+            head = self._blob.read(value.at + skipped, 5)
+        else:
+            if items > 1 and 0 < value.length - skipped <= MAX_LABEL:
+                return _parse(self._blob.exactly(value.at + skipped, value.length - skipped, MAX_LABEL), value.at)
+        return _unpack(self._blob.exactly(value.at, value.length, MAX_FILE_BYTES), value.at)[-1]
+
 
 def _unpack(data: bytes, at: int) -> list[Any]:
     """(picture, ..., label) as msgpack; lengths in it are checked against ``data``."""
-    try:
-        value = msgpack.unpackb(data, raw=False, strict_map_key=False)
-    except Exception as error:  # damaged data raise almost anything
-        raise PictureError("read", "damaged record", f"at byte {at}: {type(error).__name__}: {error}") from None
+    value = _parse(data, at)
     if not isinstance(value, list) or len(value) < 2 or not isinstance(value[0], (bytes, dict)):
         raise PictureError("read", "no picture in the record", f"at byte {at}: msgpack of {type(value).__name__}")
     return value
+
+
+def _parse(data: bytes, at: int) -> Any:
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=False)
+    except Exception as error:  # damaged data raise almost anything
+        raise PictureError("read", "damaged record", f"at byte {at}: {type(error).__name__}: {error}") from None
 
 
 def _array(packed: dict[Any, Any], at: int) -> bytes:
