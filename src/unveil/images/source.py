@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from unveil.errors import PictureError, SourceError
+from unveil.images.blob import Blob
 from unveil.images.identity import IdentityRule
 from unveil.types import ImageRecord
 
@@ -75,6 +76,12 @@ def numbered(numbers: Iterable[int]) -> list[str]:
     all_numbers = list(numbers)
     width = max(8, len(str(max(all_numbers, default=0))))
     return [f"{number:0{width}d}" for number in all_numbers]
+
+
+def check_rows(n: int, blob: Blob) -> None:
+    """SourceError when a file says that it has more rows than bytes: each holds a picture, and is given an id."""
+    if n > min(blob.size, MAX_RECORDS):
+        raise SourceError(f"{blob.where}: damaged, it says {n} rows in {blob.size} bytes; get the file again")
 
 
 def printable(name: str) -> str:

@@ -16,7 +16,7 @@ from unveil.images.identity import IdentityRule
 from unveil.images.readers.arrays import MAGIC, parse_npy
 from unveil.images.readers.columns import LABEL_NAMES, choose
 from unveil.images.readers.table import holds_vectors, open_table
-from unveil.images.source import MAX_RECORDS, Source, numbered, printable
+from unveil.images.source import Source, check_rows, numbered, printable
 from unveil.types import ImageRecord, Vectors
 
 # Unpacked, of one array in a `.npz`.
@@ -128,8 +128,7 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Found:
     table = open_table(blob, "parquet")
     names = table.schema.names
     lists = [f.name for f in table.schema if holds_vectors(f.type)]
-    if sum(table.groups) > MAX_RECORDS:
-        raise SourceError(f"{blob.where}: {sum(table.groups)} rows")
+    check_rows(sum(table.groups), blob)
     vectors = choose(lists, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
     others = [n for n in names if n not in lists]
     label = choose(others, options.get("label"), LABEL_NAMES[:-3], blob.where, "label", needed=False)

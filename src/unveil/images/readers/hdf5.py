@@ -22,7 +22,7 @@ from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.identity import IdentityRule
 from unveil.images.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose
-from unveil.images.source import MAX_FILE_BYTES, MAX_RECORDS, Source, numbered, printable
+from unveil.images.source import MAX_FILE_BYTES, Source, check_rows, numbered, printable
 from unveil.types import ImageRecord
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -53,6 +53,7 @@ class HDF5Source(Source):
             )
             self._pictures = pictures[name]
             n = len(self._pictures)
+            check_rows(n, blob)
             columns = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,) and t.holds_labels}
             label = choose(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
@@ -106,7 +107,7 @@ class _Table:
 
     @property
     def holds_pictures(self) -> bool:
-        if not self.shape or min(self.shape) < 1 or self.shape[0] > MAX_RECORDS:
+        if not self.shape or min(self.shape) < 1:
             return False
         if len(self.shape) == 1:
             return self.variable or (self.dtype.kind in "OVS" and self.dtype.itemsize > 64)

@@ -16,7 +16,7 @@ from unveil.errors import PictureError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.identity import IdentityRule
 from unveil.images.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose
-from unveil.images.source import MAX_FILE_BYTES, MAX_RECORDS, Source, numbered, printable, read_inside
+from unveil.images.source import MAX_FILE_BYTES, Source, check_rows, numbered, printable, read_inside
 from unveil.types import ImageRecord
 
 # Groups of rows are unpacked whole; writers for pictures put some hundred rows into one.
@@ -103,8 +103,7 @@ class TableSource(Source):
             label = choose(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
-            if sum(self._table.groups) > MAX_RECORDS:
-                raise SourceError(f"{blob.where}: {sum(self._table.groups)} rows")
+            check_rows(sum(self._table.groups), blob)
             ids = self._ids()
             keys = [f"{group} {row}" for group, n in enumerate(self._table.groups) for row in range(n)]
             if len(ids) != len(keys):
