@@ -165,7 +165,7 @@ def test_embeddings_take_the_place_of_pictures(world: World, store: Path, tmp_pa
     assert any("Embeddings were given" in limit for limit in one["limits"])
     assert one["models"][0]["name"] == "dlib_resnet_v1" and one["models"][0]["licence"] == "not known"
     page = (tmp_path / "given/report.html").read_text()
-    assert "data:image" not in page and "cannot be read any more" in page
+    assert "data:image" not in page and "an embedding, no picture" in page
 
     mixed = unveil(
         *("audit", "--synthetic", tmp_path / "synthetic.npz", "--training", world.training, "--control", world.control),

@@ -31,7 +31,7 @@ Start with **unveil demo**: it needs no data. Then audit your own set:
 
     unveil audit --synthetic SYN --training REAL --control CTRL -o RUN
 
-Everything stays on this machine: no command uses the network.""",
+Everything stays on this machine: the network is used only to read a set that you name by its address.""",
 )
 
 
