@@ -192,6 +192,11 @@ class TestRecordIO:
         with pytest.raises(SourceError, match="byte"):
             open_source(path)
 
+    def test_labels_beyond_a_million_and_of_several_kinds(self, tmp_path: Path) -> None:
+        labels = (0.0, 7.0, 1234567.0, 1234568.0, 0.5)
+        path = c.write_records(tmp_path / "a", [c.labelled(b"x", label) for label in labels])
+        assert [r.person for r in open_source(path).records] == ["0", "7", "1234567", "1234568", "0.5"]
+
     def test_labels_of_a_list_beside_the_records(self, items: list[Item], tmp_path: Path) -> None:
         path = c.recordio(tmp_path, items)
         lines = "".join(f"{i.number}\t{i.number}.jpg\tperson {i.person}\n" for i in items)

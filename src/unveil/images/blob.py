@@ -75,10 +75,14 @@ class LocalBlob(Blob):
         os.close(descriptor)
 
     def read(self, offset: int, n: int) -> bytes:
-        if offset >= self.size:
-            return b""
-        n = min(n, self.size - offset)
         try:
+            if self._descriptor is not None and offset + n <= self.size:
+                data = os.pread(self._descriptor, n, offset)
+                if len(data) == n:
+                    return data
+            if offset >= self.size:
+                return b""
+            n = min(n, self.size - offset)
             if self._descriptor is not None:
                 return _pread(self._descriptor, n, offset)
             descriptor = os.open(self.path, os.O_RDONLY)
@@ -143,6 +147,23 @@ def _filesystem(url: str) -> tuple[Any, str]:
     except Exception as error:  # unknown protocol, missing library, missing credentials
         raise SourceError(f"{url}: {error}") from None
     return files, str(path)
+
+
+class Window:
+    """Reads what lies close together at once: headers of small records, one after the other."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob, self._data, self._start = blob, b"", 0
+
+    def read(self, offset: int, n: int) -> bytes:
+        """`Blob.read`, from what was read already where that holds it."""
+        inside = offset - self._start
+        if inside >= 0 and inside + n <= len(self._data):
+            return self._data[inside : inside + n]
+        # Beyond large records nothing is read ahead.
+        near = -READ_AHEAD <= offset - (self._start + len(self._data)) <= READ_AHEAD
+        self._start, self._data = offset, self._blob.read(offset, max(n, READ_AHEAD) if near else n)
+        return self._data[:n]
 
 
 class _BlobFile(io.BufferedIOBase):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.errors import PictureError, SourceError
-from unveil.images.blob import Blob
+from unveil.images.blob import Blob, Window
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import labels_from, text_lines
 from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, numbered, printable
@@ -18,6 +18,7 @@ MAGIC = 0xCED7230A
 MAGIC_BYTES = MAGIC.to_bytes(4, "little")
 _FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")  # flag, label, id, id2
+_PLAIN = struct.Struct("<III")  # a frame, whose length has no part in it, and a flag
 _START = struct.Struct("<IIIfQQf")  # a frame, a header and the first of its array labels, if there are any
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 # Labels a picture; more is no label of a person.
@@ -37,7 +38,8 @@ class RecordIOSource(Source):
         keys, offsets = _index(blob)
         extents = _extents(offsets, blob.size)
         self._limit = MAX_FILE_BYTES + _HEADER.size + 4 * MAX_LABELS
-        first = self._label(int(offsets[0]), int(extents[0])) if len(offsets) else None
+        window = Window(blob)
+        first = self._label(window, int(offsets[0]), int(extents[0])) if len(offsets) else None
         if first is not None and first.header_of is not None:
             # InsightFace: record 0 says which keys are pictures, the others are ranges of people.
             pictures = (keys >= 1) & (keys < first.header_of)
@@ -50,8 +52,8 @@ class RecordIOSource(Source):
             entries.append((id, f"{offset} {extent}"))
             label = paths.labels.get(int(number))
             if label is None and not paths.ids:
-                own = self._label(offset, extent)
-                label = None if own is None else f"{own.label:g}"
+                own = self._label(window, offset, extent)
+                label = None if own is None else _told(own.label)
             if label is not None:
                 labels[id] = label
         listed = None
@@ -63,17 +65,30 @@ class RecordIOSource(Source):
         self._set_records(entries, labels=labels, listed=listed, in_order=True)
 
     def read(self, record: ImageRecord) -> bytes:
-        offset, extent = record.key.split()
-        payload = read_record(self._blob, int(offset), int(extent), self._limit)
-        return payload[_header(payload, int(offset)).size :]
+        offset_text, _, extent_text = record.key.partition(" ")
+        offset, extent = int(offset_text), int(extent_text)
+        if _PLAIN.size <= extent <= self._limit:
+            # Nearly all: one part, one label. What is anything else is looked at again, slowly.
+            data = self._blob.read(offset, extent)
+            if len(data) == extent:
+                magic, length, flag = _PLAIN.unpack_from(data)
+                if magic == MAGIC and not flag and _HEADER.size <= length <= extent - _FRAME.size:
+                    return data[_FRAME.size + _HEADER.size : _FRAME.size + length]
+        payload = read_record(self._blob, offset, extent, self._limit)
+        return payload[_header(payload, offset).size :]
 
-    def _label(self, offset: int, extent: int) -> _Header | None:
+    def _label(self, window: Window, offset: int, extent: int) -> _Header | None:
         """The label of the record at ``offset``, by its first bytes; None when it is damaged."""
-        start = self._blob.read(offset, min(extent, _START.size))
+        start = window.read(offset, min(extent, _START.size))
         try:
             return _header(start[_FRAME.size :], offset, extent - _FRAME.size)
         except PictureError:
             return None
+
+
+def _told(label: float) -> str:
+    """A label in words: nearly all are whole numbers, and millions of people have different ones."""
+    return str(int(label)) if label.is_integer() else repr(label)
 
 
 @dataclass(frozen=True)

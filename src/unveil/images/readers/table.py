@@ -91,7 +91,7 @@ class TableSource(Source):
         self.kind = "Parquet" if form == "parquet" else "Arrow"
         options = options or {}
         self._folder = blob.path.resolve().parent if isinstance(blob, LocalBlob) else None
-        self._kept: OrderedDict[int, Any] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Any, Any]] = OrderedDict()
         self._lock = threading.Lock()
         try:
             self._table = open_table(blob, form)
@@ -121,13 +121,11 @@ class TableSource(Source):
     def read(self, record: ImageRecord) -> bytes:
         group, row = (int(v) for v in record.key.split())
         try:
-            value = self._group(group)[row]
-            value = value.as_py()
+            data, path = (None if part is None else part[row].as_py() for part in self._group(group))
         except PictureError:
             raise
         except Exception as error:  # as above
             raise PictureError("read", "damaged record", f"row {record.key}: {type(error).__name__}: {error}") from None
-        data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
         if data is None and path is not None and self._folder is not None:
             return read_inside(self._folder, path)
         if data is None:
@@ -136,7 +134,8 @@ class TableSource(Source):
             raise PictureError("read", "unreadable file", f"more than {MAX_FILE_BYTES} bytes")
         return bytes(data)
 
-    def _group(self, group: int) -> Any:
+    def _group(self, group: int) -> tuple[Any, Any]:
+        """The bytes and the paths of a group of rows, as Arrow arrays; None for what the column has not."""
         size = self._table.sizes[group]
         if size > MAX_GROUP:
             raise PictureError(
@@ -146,7 +145,12 @@ class TableSource(Source):
             )
         with self._lock:
             if group not in self._kept:
-                self._kept[group] = self._table.column(group, self._image)
+                column = self._table.column(group, self._image)
+                fields = [column.type.field(i).name for i in range(column.type.num_fields)]
+                struct = pa.types.is_struct(column.type)
+                # Flattened, so that a missing row has no bytes.
+                parts = dict(zip(fields, column.flatten(), strict=True)) if struct else {"bytes": column}
+                self._kept[group] = (parts.get("bytes"), parts.get("path"))
                 while len(self._kept) > GROUPS_KEPT:
                     self._kept.popitem(last=False)
             self._kept.move_to_end(group)

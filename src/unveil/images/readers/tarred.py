@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from unveil.errors import PictureError, SourceError
-from unveil.images.blob import Blob
+from unveil.images.blob import Blob, Window
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Source, printable
@@ -44,12 +44,13 @@ class TarSource(Source):
         found = find_labels(rule, places, lambda name, limit: self._bytes(places[name], limit), blob.where)
         labels = dict(found.own or {})
         entries = []
+        window = Window(blob)
         for member, (key, extension) in zip(members, parts, strict=True):
             if member.name in found.files or (key in classes and extension in BESIDE_PICTURES):
                 continue
             id = printable(member.name)
             entries.append((id, f"{member.at} {member.size} {int(member.regular)}"))
-            if key in classes and (label := self._class(classes[key])) is not None:
+            if key in classes and (label := _class(window, classes[key])) is not None:
                 labels[id] = label
         if classes:
             self.kind = "WebDataset"
@@ -64,12 +65,15 @@ class TarSource(Source):
             raise PictureError("read", "not a file", "a link or device in the archive")
         return self._blob.exactly(member.at, member.size, limit)
 
-    def _class(self, member: _Member) -> str | None:
-        try:
-            label = self._bytes(member, MAX_LABEL_BYTES).decode("utf-8").strip()
-        except (PictureError, UnicodeDecodeError):
-            return None
-        return label or None
+
+def _class(window: Window, member: _Member) -> str | None:
+    """The text of a small member; None when it is none."""
+    if not member.regular or member.size > MAX_LABEL_BYTES:
+        return None
+    try:
+        return window.read(member.at, member.size).decode("utf-8").strip() or None
+    except (PictureError, UnicodeDecodeError):
+        return None
 
 
 def _key(name: str) -> tuple[str, str]:
@@ -102,8 +106,9 @@ def _members(blob: Blob) -> Iterator[_Member]:
     tarfile lists at a quarter of this speed, slower than a folder is read (docs/decisions/0013); the tests hold to it.
     """
     at, long_name, long_size = 0, None, None
+    window = Window(blob)
     while at < blob.size:
-        head = blob.read(at, BLOCK)
+        head = window.read(at, BLOCK)
         if not any(head):
             break
         if not is_tar(head):
