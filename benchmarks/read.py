@@ -35,8 +35,8 @@ MXNET = """
 import sys, time, mxnet
 start = time.perf_counter()
 record = mxnet.recordio.MXIndexedRecordIO(sys.argv[1][:-3] + "idx", sys.argv[1], "r")
-n = sum(len(mxnet.recordio.unpack(record.read_idx(key))[1]) for key in record.keys)
-print(len(record.keys) / (time.perf_counter() - start))
+n = sum(len(mxnet.recordio.unpack(record.read_idx(key))[1]) > 0 for key in record.keys)
+print(n / (time.perf_counter() - start))
 """
 
 

@@ -68,12 +68,13 @@ class RecordIOSource(Source):
         offset_text, _, extent_text = record.key.partition(" ")
         offset, extent = int(offset_text), int(extent_text)
         if _PLAIN.size <= extent <= self._limit:
-            # Nearly all: one part, one label. What is anything else is looked at again, slowly.
+            # Nearly all: one part. What is anything else is looked at again, slowly.
             data = self._blob.read(offset, extent)
             if len(data) == extent:
                 magic, length, flag = _PLAIN.unpack_from(data)
-                if magic == MAGIC and not flag and _HEADER.size <= length <= extent - _FRAME.size:
-                    return data[_FRAME.size + _HEADER.size : _FRAME.size + length]
+                start = _HEADER.size + 4 * flag
+                if magic == MAGIC and flag <= MAX_LABELS and start <= length <= extent - _FRAME.size:
+                    return data[_FRAME.size + start : _FRAME.size + length]
         payload = read_record(self._blob, offset, extent, self._limit)
         return payload[_header(payload, offset).size :]
 

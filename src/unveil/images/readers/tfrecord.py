@@ -5,14 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from unveil.errors import PictureError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.identity import IdentityRule
-from unveil.images.listing import class_of
 from unveil.images.readers.arrays import parse_npy
 from unveil.images.source import MAX_FILE_BYTES, Source, numbered
 from unveil.types import ImageRecord
@@ -83,7 +84,11 @@ def _raw(data: bytes, shape: list[int], at: int) -> bytes:
         raise PictureError(
             "read", "damaged record", f"at byte {at}: {len(data)} bytes for a picture of shape {shape[:4]}"
         )
-    return netpbm(np.frombuffer(data, np.uint8).reshape(shape).transpose(1, 2, 0))
+    planes = np.frombuffer(data, np.uint8).reshape(shape)
+    pixels = np.empty((shape[1], shape[2], shape[0]), np.uint8)
+    for channel, plane in enumerate(planes):
+        pixels[..., channel] = plane
+    return netpbm(pixels)
 
 
 def _records(blob: Blob) -> Iterator[tuple[int, int]]:
@@ -146,14 +151,16 @@ def _stylegan_labels(blob: Blob, n: int) -> list[str | None]:
         raise SourceError(f"{beside.where}: numbers were expected, got shape {labels.shape} of {labels.dtype}")
     if len(labels) < n:
         raise SourceError(f"{beside.where}: {len(labels)} labels for {n} pictures")
-    return [_label(row) for row in labels[:n]]
+    return _classes(labels[:n])
 
 
-def _label(row: np.generic | np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> str | None:
-    values = np.asarray(row).tolist()
-    if isinstance(values, float) and values.is_integer():
-        values = int(values)
-    return class_of(values)
+def _classes(labels: npt.NDArray[Any]) -> list[str | None]:
+    """Whole numbers, or the places of ones in one-hot rows, as labels; None for any other row."""
+    if labels.ndim == 1:
+        return [str(int(v)) if float(v).is_integer() else None for v in labels.tolist()]
+    rows = labels.reshape(len(labels), -1)
+    hot = ((rows == 1).sum(1) == 1) & ((rows == 0).sum(1) == rows.shape[1] - 1)
+    return [str(k) if one else None for k, one in zip(rows.argmax(1).tolist(), hot.tolist(), strict=True)]
 
 
 def parse_example(data: bytes) -> dict[str, bytes | list[int]]:
