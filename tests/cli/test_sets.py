@@ -280,10 +280,7 @@ TWICE = "".join(f"[[set]]\nname='{name}'\nsynthetic='s'\ntraining='t'\n" for nam
         ("[[set]]\nname='a'\nsynthetic='s'", "needs synthetic and training"),
         ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nq=7", "q should be"),
         ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nout='x'", "which the study decides"),
-        (
-            (TWICE, "one name"),
-            "one name",
-        ),
+        (TWICE, "one name"),
         ("[settings]\ncolour=1\n[[set]]\nname='a'\nsynthetic='s'\ntraining='t'", "unknown setting colour"),
         ("not toml", "not a readable TOML"),
     ],
