@@ -79,7 +79,7 @@ def _open_local(place: Place, rule: IdentityRule, follow_links: bool) -> Source:
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
     if place.form == "folder":
-        return _folder(path, rule, follow_links)
+        return FolderSource(path, rule, follow_links=follow_links)
     if place.form == "list":
         return ListSource(path, rule, follow_links=follow_links)
     if place.form is not None and path.is_file():
@@ -93,7 +93,7 @@ def _open_local(place: Place, rule: IdentityRule, follow_links: bool) -> Source:
         raise SourceError(f"{path}: it can be read in several ways; say which: {ways}")
     (one,) = found
     if one.form == "folder":
-        return _folder(path, rule, follow_links)
+        return FolderSource(path, rule, follow_links=follow_links)
     if one.form == "list":
         return ListSource(path, rule, follow_links=follow_links)
     file = one.file or path
@@ -139,7 +139,3 @@ def _read(blob: Blob, form: str, rule: IdentityRule, options: Options) -> Source
 
 def _blob(name: str) -> Blob:
     return RemoteBlob(name) if "://" in name else LocalBlob(Path(name))
-
-
-def _folder(path: Path, rule: IdentityRule, follow_links: bool) -> Source:
-    return FolderSource(path, rule, follow_links=follow_links)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -12,6 +10,7 @@ import numpy.typing as npt
 from unveil.errors import PictureError, SettingError, SourceError
 from unveil.images.decode import decode_rgb, netpbm, picture_size
 from unveil.images.identity import IdentityRule
+from unveil.images.kept import Kept
 from unveil.images.source import Source
 from unveil.types import ImageRecord
 
@@ -30,8 +29,7 @@ class GridSource(Source):
         super().__init__(sheets.where, rule)
         self._sheets = sheets
         self._cell, self._gap = _number(options, "cell", None), _number(options, "gap", 0)
-        self._kept: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Kept[str, npt.NDArray[np.uint8]] = Kept(SHEETS_KEPT)
         self._records = {record.id: record for record in sheets.records}
         entries, labels = [], {}
         for record in sheets.records:
@@ -76,16 +74,7 @@ class GridSource(Source):
         return (height + self._gap) % (self._cell + self._gap) == 0
 
     def _sheet(self, id: str) -> npt.NDArray[np.uint8]:
-        with self._lock:
-            if id in self._kept:
-                self._kept.move_to_end(id)
-                return self._kept[id]
-        sheet = decode_rgb(self._sheets.read(self._records[id]))
-        with self._lock:
-            self._kept[id] = sheet
-            while len(self._kept) > SHEETS_KEPT:
-                self._kept.popitem(last=False)
-        return sheet
+        return self._kept.get(id, lambda: decode_rgb(self._sheets.read(self._records[id])))
 
 
 def cells_along(side: int, cell: int, gap: int) -> int:

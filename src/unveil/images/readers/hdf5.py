@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 import struct
-import threading
 import zlib
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from unveil.errors import PictureError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.identity import IdentityRule
+from unveil.images.kept import Kept
 from unveil.images.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose
 from unveil.images.source import MAX_FILE_BYTES, Source, check_rows, numbered, printable
 from unveil.types import ImageRecord
@@ -99,8 +99,7 @@ class _Table:
         self.text = type(dataset.id.get_type()).__name__ == "P5VlenStringType"
         self.dtype = np.dtype(f"V{_VARIABLE.size}") if self.variable or self.text else np.dtype(dataset.dtype)
         self._layout = _layout(dataset)
-        self._kept: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Kept[tuple[int, ...], bytes] = Kept(CHUNKS_KEPT)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -165,17 +164,14 @@ class _Table:
             raise PictureError("read", "unreadable file", f"row {row} lies in more than 4096 chunks")
         for corner in np.ndindex(*(len(r) for r in starts)):
             start = tuple(r[i] for r, i in zip(starts, corner, strict=True))
-            chunk = np.frombuffer(self._chunk((first, *start), chunk_shape), self.dtype).reshape(chunk_shape)
+            data = self._kept.get((first, *start), partial(self._chunk, (first, *start), chunk_shape))
+            chunk = np.frombuffer(data, self.dtype).reshape(chunk_shape)
             place = tuple(slice(s, s + c) for s, c in zip(start, chunk_shape[1:], strict=True))
             fits = tuple(slice(0, len(range(*p.indices(n)))) for p, n in zip(place, self.shape[1:], strict=True))
             out[place] = chunk[row - first][fits]
         return out.tobytes()
 
     def _chunk(self, start: tuple[int, ...], chunk_shape: tuple[int, ...]) -> bytes:
-        with self._lock:
-            if start in self._kept:
-                self._kept.move_to_end(start)
-                return self._kept[start]
         if start not in self._layout.chunks:
             raise PictureError("read", "not written", f"the chunk at {start}")
         size = math.prod(chunk_shape) * self.dtype.itemsize
@@ -188,10 +184,6 @@ class _Table:
                 data = _unfilter(data, kind, size, self.dtype.itemsize)
         if len(data) != size:
             raise PictureError("read", "damaged record", f"a chunk at byte {at} holds {len(data)} bytes, not {size}")
-        with self._lock:
-            self._kept[start] = data
-            while len(self._kept) > CHUNKS_KEPT:
-                self._kept.popitem(last=False)
         return data
 
 
@@ -212,22 +204,14 @@ class _Heaps:
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
-        self._kept: OrderedDict[int, dict[int, tuple[int, int]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: Kept[int, dict[int, tuple[int, int]]] = Kept(HEAPS_KEPT)
 
     def value(self, element: bytes) -> bytes:
         """The value that an element of a dataset points to."""
         length, address, index = _VARIABLE.unpack(element)
         if not length:
             return b""
-        with self._lock:
-            objects = self._kept.get(address)
-        if objects is None:
-            objects = dict(self._objects(address))
-            with self._lock:
-                self._kept[address] = objects
-                while len(self._kept) > HEAPS_KEPT:
-                    self._kept.popitem(last=False)
+        objects = self._kept.get(address, lambda: dict(self._objects(address)))
         if index not in objects:
             raise PictureError("read", "damaged record", f"no object {index} in the heap at byte {address}")
         at, size = objects[index]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from unveil.errors import PictureError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.identity import IdentityRule
+from unveil.images.kept import Kept
 from unveil.images.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose
 from unveil.images.source import MAX_FILE_BYTES, Source, check_rows, numbered, printable, read_inside
 from unveil.types import ImageRecord
@@ -91,7 +91,7 @@ class TableSource(Source):
         self.kind = "Parquet" if form == "parquet" else "Arrow"
         options = options or {}
         self._folder = blob.path.resolve().parent if isinstance(blob, LocalBlob) else None
-        self._kept: OrderedDict[int, tuple[Any, Any]] = OrderedDict()
+        self._kept: Kept[int, tuple[Any, Any]] = Kept(GROUPS_KEPT)
         self._lock = threading.Lock()
         try:
             self._table = open_table(blob, form)
@@ -143,18 +143,17 @@ class TableSource(Source):
                 "row group too large",
                 f"{size} bytes, at most {MAX_GROUP} are read; write the file anew with row_group_size=1000",
             )
+        # A group is unpacked once, however many threads ask for it.
         with self._lock:
-            if group not in self._kept:
-                column = self._table.column(group, self._image)
-                fields = [column.type.field(i).name for i in range(column.type.num_fields)]
-                struct = pa.types.is_struct(column.type)
-                # Flattened, so that a missing row has no bytes.
-                parts = dict(zip(fields, column.flatten(), strict=True)) if struct else {"bytes": column}
-                self._kept[group] = (parts.get("bytes"), parts.get("path"))
-                while len(self._kept) > GROUPS_KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(group)
-            return self._kept[group]
+            return self._kept.get(group, lambda: self._parts(group))
+
+    def _parts(self, group: int) -> tuple[Any, Any]:
+        column = self._table.column(group, self._image)
+        fields = [column.type.field(i).name for i in range(column.type.num_fields)]
+        struct = pa.types.is_struct(column.type)
+        # Flattened, so that a missing row has no bytes.
+        parts = dict(zip(fields, column.flatten(), strict=True)) if struct else {"bytes": column}
+        return parts.get("bytes"), parts.get("path")
 
     def _ids(self) -> list[str]:
         """Names of the pictures where every row has one, else numbers."""

@@ -15,7 +15,7 @@ from unveil.types import ImageRecord
 BLOCK = 512
 # In a WebDataset these belong to the picture of the same key and are none themselves.
 BESIDE_PICTURES = ("cls", "json", "txt", "index", "id", "label", "pyd", "npy", "pth")
-LABELS = ("cls", "label", "id", "index")
+LABELS = ("cls", "label", "id")
 MAX_LABEL_BYTES = 4096
 # Long names and extended headers.
 MAX_EXTENDED = 2**20
@@ -40,7 +40,7 @@ class TarSource(Source):
         members = list(_members(blob))
         places = {m.name: m for m in members}
         parts = [_key(m.name) for m in members]
-        classes = {key: m for m, (key, extension) in zip(members, parts, strict=True) if extension in LABELS[:3]}
+        classes = {key: m for m, (key, extension) in zip(members, parts, strict=True) if extension in LABELS}
         found = find_labels(rule, places, lambda name, limit: self._bytes(places[name], limit), blob.where)
         labels = dict(found.own or {})
         entries = []
