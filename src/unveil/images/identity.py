@@ -54,6 +54,11 @@ class IdentityRule:
             return "no person labels"
         return "people by its own labels" if self.kind == "labels" else f"people by {self}"
 
+    @property
+    def may_use_labels(self) -> bool:
+        """Whether a container's own labels can decide; where not, they need not be read."""
+        return self.kind in ("auto", "labels")
+
     def resolve(self, ids: list[str]) -> IdentityRule:
         """``auto`` decided for these ids: folder when pictures lie in two or more folders, else none."""
         if self.kind != "auto":

@@ -59,7 +59,9 @@ class HDF5Source(Source):
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
             ids = numbered(range(n))
-            labels = {} if label is None else dict(zip(ids, columns[label].labels(), strict=True))
+            labels = {}
+            if label is not None and rule.may_use_labels:
+                labels = dict(zip(ids, columns[label].labels(), strict=True))
         except SourceError:
             raise
         except Exception as error:  # a damaged file raises almost anything

@@ -47,7 +47,7 @@ class LMDBSource(Source):
         ids = [printable(key.decode("utf-8", "surrogateescape")) for key, _ in found]
         self._packed = self._is_packed(found)
         labels = {}
-        if self._packed and rule.kind in ("auto", "labels"):
+        if self._packed and rule.may_use_labels:
             labels = {id: label for id, (_, value) in zip(ids, found, strict=True) if (label := self._label(value))}
         self._set_records(
             ((id, f"{value.at} {value.length}") for id, (_, value) in zip(ids, found, strict=True)),

@@ -51,7 +51,7 @@ class RecordIOSource(Source):
             id = paths.ids.get(int(number), number)
             entries.append((id, f"{offset} {extent}"))
             label = paths.labels.get(int(number))
-            if label is None and not paths.ids:
+            if label is None and not paths.ids and rule.may_use_labels:
                 own = self._label(window, offset, extent)
                 label = None if own is None else _told(own.label)
             if label is not None:

@@ -108,7 +108,9 @@ class TableSource(Source):
             keys = [f"{group} {row}" for group, n in enumerate(self._table.groups) for row in range(n)]
             if len(ids) != len(keys):
                 raise ValueError(f"{len(ids)} rows, {len(keys)} in its groups")
-            labels = {} if label is None else dict(zip(ids, self._labels(label), strict=True))
+            labels: dict[str, str | None] = {}
+            if label is not None and rule.may_use_labels:
+                labels = dict(zip(ids, self._labels(label), strict=True))
         except SourceError:
             raise
         except PictureError as error:
