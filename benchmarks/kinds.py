@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unveil.channels import open_detector
 from unveil.channels.alignment import Alignment
 from unveil.config import settings_from
 from unveil.images import Source, decode_rgb, open_source
@@ -24,6 +25,7 @@ from unveil.result import PairFinding
 from unveil.steps.kinds import tell_kinds
 from unveil.steps.pictures import Pictures
 from unveil.types import Embedded, ImageRecord
+from unveil.work import Way
 
 PEOPLE = 300
 KINDS = ("shipped copy", "near copy", "new picture")
@@ -49,14 +51,15 @@ def main() -> None:
     plants = [Plant(p, face, 0, faces[i - 1]) for i, (p, face) in enumerate(zip(tested, faces, strict=True))]
     planted = PlantedSource(plants, CHANGES, [0])
 
-    aligned = Alignment(None, "crops")
+    aligned = Way([], Alignment(None, "crops"), open_detector(None))
     calibrating = [r for p in others for r in by_person[p]]
     # Lines come from the people who are not tested, pairs from those who are.
     training = Pictures(source, embedded(calibrating), aligned)
 
     def told(pairs: list[tuple[str, str]], first: Source) -> Counter[str]:
         findings = [PairFinding(i, a, b, "", 0.0, 0.0, "face") for i, (a, b) in enumerate(pairs)]
-        kinds = tell_kinds(findings, Pictures(first, embedded(first.records), aligned), training, settings, Silent())
+        given = Pictures(first, embedded(first.records), aligned)
+        kinds = tell_kinds(findings, given, training, None, settings, Silent())
         if not told_lines:
             told_lines.append(f"{kinds.lines}")
         return Counter(f.kind.kind for f in kinds.mark(findings) if f.kind is not None)

@@ -24,7 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unveil.channels import Shot
+from unveil.channels import Shot, open_detector
 from unveil.channels.alignment import Alignment
 from unveil.config import Settings, settings_from
 from unveil.images import IdentityRule, Source, decode_rgb, open_source
@@ -39,6 +39,7 @@ from unveil.steps.findings import Findings
 from unveil.steps.pictures import Pictures
 from unveil.steps.power import measure_power
 from unveil.types import Embedded, ImageRecord, Role
+from unveil.work import Way
 
 NETWORKS: dict[str, list[str | None]] = {
     "dlib_resnet_v1": [None],
@@ -142,7 +143,7 @@ class Bench:
         self.networks = Channels(settings, sources, Silent())
         embedded = self.networks.embed_roles(sources, self.run_directory)
         # The planted copies are crops of 112 pixels like those of LFW; the StyleGAN2 faces have 300.
-        self.alignment = embedded["training"].alignment
+        self.way = Way([], embedded["training"].alignment, open_detector(None))
         self.real, self.synthetic = embedded["training"].embedded, embedded["synthetic"].embedded
         self.names, self.codes = person_codes(self.real.people_or_ids)
         self.n_training = len(self.names) // 2
@@ -175,8 +176,8 @@ class Bench:
             )
         if n_planted > 3:
             pictures: dict[Role, Pictures] = {
-                "synthetic": Pictures(source, synthetic, self.alignment),
-                "control": Pictures(self.lfw, control, self.alignment),
+                "synthetic": Pictures(source, synthetic, self.way),
+                "control": Pictures(self.lfw, control, self.way),
             }
             self._tally(found, pictures, how, settings)
         names = {self.names[p] for p in leaked}

@@ -495,6 +495,8 @@ def test_two_audits_never_mix_in_one_folder(audited: Audited, world: World, stor
         ({"identity": {"training": "folders"}}, "identity rule 'folders'"),
         ({"identity": {"nobody": "folder"}}, "identity should be"),
         ({"engine": "gpu"}, "engine should be"),
+        ({"device": "gpu"}, "device should be one of auto, cpu, cuda, tensorrt, torch"),
+        ({"detector": 3}, "detector should be a file or a name"),
         ({"colour": "red"}, "unknown setting colour"),
         ({"power": "some"}, "power should be one of full, quick, off"),
         ({"match": "maybe"}, "match should be one of auto, on, off"),
@@ -504,7 +506,7 @@ def test_two_audits_never_mix_in_one_folder(audited: Audited, world: World, stor
         ({"channels": "face,looks"}, "with it any of appearance, copy, got face, looks"),
         ({"channels": 3}, "channels should be names"),
         ({"channels": "face,copy"}, "needs a copy-detection network: --copy-model"),
-        ({"model": 3}, "model should be a path or a list of paths"),
+        ({"model": 3}, "model should be a file or a name"),
         ({"training": 3}, "training should be a path"),
     ],
 )

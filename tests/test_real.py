@@ -74,7 +74,7 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
     folder, planted = halves
     sources = (folder / "synthetic", folder / "training", folder / "control")
     result = audit(*sources, out=tmp_path / "run", model=[MBF, MOBILEFACENET])
-    assert [m["name"] for m in result.models] == ["w600k_mbf (rebuilt from int8 weights)", "mobilefacenet_foamliu"]
+    assert [m["name"] for m in result.models] == ["w600k_mbf_rebuilt", "mobilefacenet_foamliu"]
     assert sum(m["weight"] for m in result.models) == pytest.approx(1)
     listed = {p.person: p for p in result.listed_people}
     assert len(set(listed) & set(planted)) >= 19 and len(set(listed) - set(planted)) <= 2

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import CancelledError
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.builders import drawn_faces, encoded, write
 from unveil import work
-from unveil.channels import Shot
+from unveil.channels import Channel, Shot
 from unveil.channels.alignment import Alignment
 from unveil.engine import map_ordered
-from unveil.errors import PictureError, SourceError
-from unveil.images import Source, decode_rgb, open_source
+from unveil.errors import ModelError, PictureError, SourceError
+from unveil.faces.detectors import DlibDetector, with_border
+from unveil.images import Source, decode_rgb, decode_scaled, open_source
 from unveil.steps import embed
 from unveil.store import ShardStore
 from unveil.types import Vectors
@@ -24,7 +26,7 @@ from unveil.types import Vectors
 class Brightness:
     """A channel whose vector says how bright a picture is; black pictures give none."""
 
-    name, dimension, model_id = "brightness", 2, "brightness-1"
+    name, dimension, model_id, batch = "brightness", 2, "brightness-1", 2
 
     def crop(self, shot: Shot) -> np.ndarray:
         return shot.picture[:16, :16]
@@ -36,18 +38,14 @@ class Brightness:
         return vectors
 
 
-def partition(
-    source: Source, store: ShardStore, stop: threading.Event | None = None, ticks: list[int] | None = None
-) -> work.Partition:
-    return work.embed_partition(
-        source,
-        source.records,
-        channels=[Brightness()],
-        alignment=Alignment(None, ""),
-        stores=[store],
-        stop=stop or threading.Event(),
-        advance=(lambda _: None) if ticks is None else ticks.append,
-    )
+def way(*channels: Channel) -> work.Way:
+    return work.Way(channels or [Brightness()], Alignment(None, ""), DlibDetector())
+
+
+def partition(source: Source, store: ShardStore, ticks: list[int] | None = None) -> work.Partition:
+    advance = (lambda _: None) if ticks is None else ticks.append
+    (found,) = work.embed_partitions(source, [source.records], way(), [store], 2, advance)
+    return found
 
 
 @pytest.fixture
@@ -75,11 +73,11 @@ def test_every_record_has_its_row(folder: Path, tmp_path: Path) -> None:
     assert not found.reused and partition(open_source(folder), store).reused
 
 
-@pytest.mark.parametrize("batch", [1, 2, 3, 4, 32])
+@pytest.mark.parametrize("piece", [1, 2, 3, 4, 32])
 def test_progress_counts_every_record_once(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
-    monkeypatch.setattr(work, "BATCH", batch)
+    monkeypatch.setattr(work, "PIECE", piece)
     for _ in ("anew", "from the store"):
         ticks: list[int] = []
         partition(open_source(folder), ShardStore(tmp_path / "store", "r"), ticks=ticks)
@@ -123,12 +121,77 @@ def test_a_picture_that_changes_meanwhile_ends_the_audit(
         partition(source, ShardStore(tmp_path / "store", "r"))
 
 
-def test_a_stopped_partition_writes_nothing(folder: Path, tmp_path: Path) -> None:
-    stop = threading.Event()
-    stop.set()
-    with pytest.raises(CancelledError):
-        partition(open_source(folder), ShardStore(tmp_path / "store", "r"), stop)
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("piece", [2, 3, 32])
+def test_nothing_depends_on_how_many_work_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, piece: int
+) -> None:
+    monkeypatch.setattr(work, "PIECE", piece)
+    faces = np.random.default_rng(0).integers(0, 256, (23, 20, 20, 3), np.uint8)
+    faces[5] = 0
+    for i, face in enumerate(faces):
+        write(tmp_path / f"in/{i:02}.png", encoded(face) if i % 7 else b"no picture")
+    source, store = open_source(tmp_path / "in"), ShardStore(tmp_path / "store", "r")
+    parts = [source.records[i : i + 6] for i in range(0, 23, 6)]
+    found = list(work.embed_partitions(source, parts, way(), [store], workers))
+    rows = [row for part in found for row in part.rows[0]]
+    vectors = np.concatenate([store.require(part.keys[0]).vectors for part in found])
+    assert [row.stage for row in rows] == [
+        "decode" if i % 7 == 0 else "embed" if i == 5 else None for i in range(len(rows))
+    ]
+    kept = [face[:16, :16] for i, face in enumerate(faces) if i % 7 and i != 5]
+    assert np.array_equal(vectors, np.concatenate([Brightness().embed(np.stack([crop])) for crop in kept]))
+
+
+def test_what_is_finished_stays_when_the_rest_is_abandoned(folder: Path, tmp_path: Path) -> None:
+    """As a kill would leave it: whole shards, and no thread that goes on."""
+    source, store = open_source(folder), ShardStore(tmp_path / "store", "r")
+    parts = [[record] for record in source.records]
+    several = work.embed_partitions(source, parts, way(), [store], 2)
+    first = next(several)
+    several.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("unveil")]
+    again = list(work.embed_partitions(source, parts, way(), [store], 2))
+    assert again[0].reused and again[0].keys == first.keys and again[0].rows == first.rows
+
+
+def test_a_channel_that_fails_ends_the_work(folder: Path, tmp_path: Path) -> None:
+    class Broken(Brightness):
+        def embed(self, crops: np.ndarray) -> Vectors:
+            raise ModelError("does not run")
+
+    source = open_source(folder)
+    parts = [[record] for record in source.records * 50]
+    with pytest.raises(ModelError, match="does not run"):
+        list(work.embed_partitions(source, parts, way(Broken()), [ShardStore(tmp_path / "store", "r")], 2))
     assert not list((tmp_path / "store").rglob("*.npy"))
+    assert not [t for t in threading.enumerate() if t.name.startswith("unveil")]
+
+
+def test_large_jpegs_are_decoded_small_where_the_face_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    face = drawn_faces(1, seed=4)[0]
+    near = np.asarray(Image.fromarray(with_border(face, 40)).resize((1400, 1400)))
+    far = np.full((1400, 1400, 3), 128, np.uint8)
+    far[500:900, 500:900] = np.asarray(Image.fromarray(with_border(face, 52)).resize((400, 400)))
+    whole: list[int] = []
+
+    def decode(data: bytes) -> np.ndarray:
+        whole.append(len(data))
+        return decode_rgb(data)
+
+    monkeypatch.setattr(work, "decode_rgb", decode)
+    seen = work.Way([], Alignment(frozenset(), ""), DlibDetector())
+    shot = seen.shot(encoded(near, "JPEG", quality=95))
+    assert shot.picture.shape == (700, 700, 3) and shot.size == (1400, 1400)
+    small = shot.template
+    assert not whole, "one decoding is enough for a large face"
+    full = Shot(near, aligned=False).template
+    assert np.abs(small.astype(int) - full).mean() < 6
+    shot = seen.shot(encoded(far, "JPEG", quality=95))
+    assert shot.face.size > 112 and whole and shot.picture.shape == (1400, 1400, 3)
+    assert seen.shot(encoded(near)).picture.shape == (1400, 1400, 3), "a PNG has one scale only"
+    crop = work.Way([], Alignment(None, ""), DlibDetector()).shot(encoded(near, "JPEG"))
+    assert crop.picture.shape == (350, 350, 3)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
@@ -173,23 +236,17 @@ def test_channels_share_one_look_and_keep_their_own_shards(
     write(folder / "f.png", encoded(np.full((30, 30, 3), 80, np.uint8)))
     decoded: list[int] = []
 
-    def decode(data: bytes) -> np.ndarray:
+    def decode(data: bytes, at_least: Callable[[int, int], int]) -> tuple[np.ndarray, tuple[int, int]]:
         decoded.append(len(data))
-        return decode_rgb(data)
+        return decode_scaled(data, at_least)
 
-    monkeypatch.setattr(work, "decode_rgb", decode)
+    monkeypatch.setattr(work, "decode_scaled", decode)
     stores = [ShardStore(tmp_path / "store", name) for name in ("first", "second")]
     source = open_source(folder)
 
     def both() -> work.Partition:
-        return work.embed_partition(
-            *(source, source.records),
-            channels=[Brightness(), Contrast()],
-            alignment=Alignment(None, ""),
-            stores=stores,
-            stop=threading.Event(),
-            advance=lambda _: None,
-        )
+        (found,) = work.embed_partitions(source, [source.records], way(Brightness(), Contrast()), stores, 2)
+        return found
 
     first = partition(source, stores[0])
     assert len(decoded) == 5
@@ -199,9 +256,7 @@ def test_channels_share_one_look_and_keep_their_own_shards(
     assert both().reused and len(decoded) == 10
     assert [row.reason for row in found.rows[0]][-1] == "" and found.rows[1][-1].reason == "too small to see"
     together = embed.embed_source(
-        *(source, [Brightness(), Contrast()], tmp_path / "store2"),
-        [tmp_path / "a.npy", tmp_path / "b.npy"],
-        Alignment(None, ""),
+        *(source, way(Brightness(), Contrast()), tmp_path / "store2"), [tmp_path / "a.npy", tmp_path / "b.npy"]
     )
     # What one channel rejects is a reject of all, and rows stay together.
     assert together.embedded.ids == ("a.png", "e.png") and together.embedded.channels == ("face", "contrast")

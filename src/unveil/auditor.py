@@ -68,7 +68,9 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     compare = Comparer(run, settings, progress)
 
     sets = channels.embed_roles(sources, run)
-    pictures = {role: Pictures(sources[role], s.embedded.distinct, s.alignment) for role, s in sets.items()}
+    pictures = {
+        role: Pictures(sources[role], s.embedded.distinct, channels.way(s.alignment)) for role, s in sets.items()
+    }
     # A file that is shipped several times is one picture.
     synthetic, training = pictures["synthetic"].embedded, sets["training"].embedded
     checks = check_inputs(sets, settings.random("hygiene"))
@@ -85,7 +87,8 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
 
     # What kind of leak each finding is, and which leaks would have been found.
     top = top_pairs(raw, synthetic, training, settings.top_pairs)
-    kinds = tell_kinds((*found.listed_people, *top), pictures["synthetic"], pictures["training"], settings, progress)
+    alike = (pictures["synthetic"], pictures["training"], channels.copies)
+    kinds = tell_kinds((*found.listed_people, *top), *alike, settings, progress)
     power = measure_power(found, pictures, channels.embedder(run), settings)
     # What others would measure, beside it.
     others = measure_others(synthetic, found, settings, compare.engine)
@@ -112,7 +115,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         limits=(),
         channels=synthetic.channels,
         models=channels.facts,
-        manifest=_manifest(settings, sets),
+        manifest=_manifest(settings, sets, channels),
     )
     result = words.told(result, settings)
     write_reports(result, run.path, raw, synthetic, training, sources, redact=redact)
@@ -128,7 +131,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     return result
 
 
-def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource]) -> dict[str, Any]:
+def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: Channels) -> dict[str, Any]:
     """What another needs to repeat the audit: inputs with hashes, settings, versions, machine."""
     return {
         "settings": settings.facts(),
@@ -141,14 +144,20 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource]) -> dict[str,
                 "identity": s.identity_rule,
                 "aligned": s.alignment.key,
                 "aligned_because": s.alignment.why,
+                "several_faces": s.n_several,
             }
             for role, s in sets.items()
         },
         "files": {
-            name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for name, path in (("strata", settings.strata), ("copy_model", settings.copy_model))
-            if path is not None
+            **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
+            **({} if channels.copies is None else {"copy_model": channels.copies.spec.sha256}),
         },
+        "detector": channels.detector,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": cores()},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": cores(),
+            "networks": channels.runs_on,
+        },
     }

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from unveil.channels.base import Device
 from unveil.compare.engines import ENGINES
 from unveil.errors import SettingError
 from unveil.images.identity import IdentityRule
@@ -35,9 +36,11 @@ class Settings:
     training: Place
     out: Path
     control: Place | None = None
-    model: tuple[Path, ...] = ()  # several: a pair must convince all of them
+    model: tuple[str, ...] = ()  # files or names; several: a pair must convince all of them
+    detector: str = "dlib"  # finds the faces in pictures that are no aligned crops; another is a file or a name
+    device: Device = "auto"  # where networks run
     channels: tuple[str, ...] = ("face", "appearance")  # what is compared, each by itself
-    copy_model: Path | None = None  # a copy-detection network, for telling kinds and for the copy channel
+    copy_model: str | None = None  # a copy-detection network, for telling kinds and for the copy channel
     identity: dict[Role, IdentityRule] = field(default_factory=dict)
     aligned: dict[Role, Aligned] = field(default_factory=dict)
     q: float = 0.05  # false discovery rate at which people and identities are listed
@@ -68,7 +71,8 @@ class Settings:
         for role, value in self.aligned.items():
             if role not in ROLES or value not in get_args(Aligned):
                 raise SettingError(f"aligned should be auto, yes or no, alone or as ROLE=..., got {role}={value}")
-        for name, known in (("match", get_args(Match)), ("power", get_args(PowerSetting))):
+        choices = (("match", get_args(Match)), ("power", get_args(PowerSetting)), ("device", get_args(Device)))
+        for name, known in choices:
             if getattr(self, name) not in known:
                 raise SettingError(f"{name} should be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if len(self.model) > MOST_NETWORKS or len(set(self.model)) < len(self.model):
@@ -110,9 +114,10 @@ class Settings:
             "synthetic": str(self.synthetic),
             "training": str(self.training),
             "control": None if self.control is None else str(self.control),
-            "model": [str(path) for path in self.model],
+            "model": list(self.model),
+            "detector": self.detector,
             "channels": list(self.channels),
-            "copy_model": None if self.copy_model is None else str(self.copy_model),
+            "copy_model": self.copy_model,
             "identity": {role: str(self.identity.get(role, IdentityRule())) for role in ROLES},
             "aligned": {role: self.aligned.get(role, "auto") for role in ROLES},
             "q": self.q,
@@ -156,8 +161,13 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     models = clean.get("model", ())
     models = [models] if isinstance(models, (str, Path)) else models
     if not isinstance(models, (list, tuple)) or not all(isinstance(m, (str, Path)) for m in models):
-        raise SettingError(f"model should be a path or a list of paths, got {models!r}")
-    clean["model"] = tuple(Path(m) for m in models)
+        raise SettingError(f"model should be a file or a name, or a list of them, got {models!r}")
+    clean["model"] = tuple(str(m) for m in models)
+    for name in ("detector", "copy_model"):
+        if name in clean:
+            if not isinstance(clean[name], (str, Path)):
+                raise SettingError(f"{name} should be a file or a name, got {clean[name]!r}")
+            clean[name] = str(clean[name])
     channels = clean.get("channels", Settings.channels)
     channels = channels.split(",") if isinstance(channels, str) else channels
     if not isinstance(channels, (list, tuple)) or not all(isinstance(c, str) for c in channels):
@@ -165,7 +175,7 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     # In one order, whatever order they are given in.
     named = [c.strip() for c in channels]
     clean["channels"] = (*(c for c in CHANNELS if c in named), *(c for c in named if c not in CHANNELS))
-    for name in ("copy_model", "strata", "out", "store"):
+    for name in ("strata", "out", "store"):
         if name in clean:
             if not isinstance(clean[name], (str, Path)):
                 raise SettingError(f"{name} should be a path, got {clean[name]!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 def map_ordered(
     function: Callable[[T], R], tasks: Iterable[T], workers: int, stop: threading.Event | None = None
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Results in the order of the tasks, at most twice as many in flight as there are workers.
 
     The first error ends the iteration; ``stop`` is then set, so that tasks still running can end early.

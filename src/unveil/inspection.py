@@ -11,7 +11,7 @@ from shlex import quote
 
 import numpy as np
 
-from unveil.channels import Shot, traits_of
+from unveil.channels import open_detector, traits_of
 from unveil.channels.alignment import Alignment
 from unveil.channels.base import Picture
 from unveil.engine import map_ordered
@@ -24,6 +24,7 @@ from unveil.presets import Preset, resolve
 from unveil.report.contact import contact_png
 from unveil.steps.embed import decide_alignment, evenly
 from unveil.types import ImageRecord, Reject, Role
+from unveil.work import Way
 
 SAMPLE = 200
 # People of a contact sheet, and pictures of each.
@@ -134,11 +135,11 @@ def _look(source: Source, records: Sequence[ImageRecord]) -> tuple[list[Picture]
 
 def _faces(source: Source, records: Sequence[ImageRecord], alignment: Alignment, without: set[str]) -> list[Reject]:
     """The pictures in which an audit would find no face."""
+    way = Way([], alignment, open_detector(None))
 
     def look(record: ImageRecord) -> Reject | None:
         try:
-            picture = decode_rgb(source.read(record))
-            traits_of(Shot(picture, alignment.covers(picture)))
+            traits_of(way.shot(source.read(record)))
         except PictureError as error:
             return Reject(record.id, error.stage, error.reason, error.detail)
         return None

@@ -1,31 +1,69 @@
-"""What one worker runs: a partition of a source through the channels, into a shard for each."""
+"""Pictures through the channels, into shards. What one machine does of an audit's longest part.
+
+Reading and hashing run ahead; what is not in the store yet is cut into pieces of one network call each, which threads
+decode, detect, align and embed, each from end to end, so that none waits for another; shards are put together in order.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from unveil.channels import Channel, Shot, traits_of
+from unveil.channels import Channel, Detector, Shot, traits_of
 from unveil.channels.alignment import Alignment
 from unveil.channels.base import Picture
+from unveil.engine import map_ordered
 from unveil.errors import PictureError, SourceError
-from unveil.images import Source, decode_rgb
-from unveil.store import ShardRow, ShardStore
+from unveil.images import Source, decode_rgb, decode_scaled
+from unveil.store import Shard, ShardRow, ShardStore
 from unveil.types import ImageRecord, Vectors
 
 PARTITION = 512  # pictures a shard: small enough that a kill costs seconds
-BATCH = 32  # crops a network call
-KEPT_BYTES = 64 * 2**20  # of pictures a partition keeps in memory between hashing and decoding
+PIECE = 32  # pictures that a thread takes at a time, at least
+KEPT_BYTES = 32 * 2**20  # of pictures a partition keeps in memory between hashing and decoding
+READERS = 2  # partitions that are read and hashed at a time
+# Both sides keep so many pixels when a JPEG is decoded at reduced scale: aligned crops twice the template, photographs
+# enough for a face across a quarter of them to need no enlarging.
+CROP_KEEPS, PHOTOGRAPH_KEEPS = 224, 480
 
 
-def recipe(channel: Channel, alignment: Alignment) -> str:
-    """A hash of everything but the pictures that decides the vectors of a source."""
-    return hashlib.sha256(f"{channel.model_id} aligned={alignment.key}".encode()).hexdigest()
+@dataclass(frozen=True)
+class Way:
+    """How pictures are looked at: through which channels, which of them are aligned crops, and by which detector."""
+
+    channels: Sequence[Channel]
+    alignment: Alignment
+    detector: Detector
+
+    def recipe(self, channel: Channel) -> str:
+        """A hash of everything but the pictures that decides the vectors of one channel."""
+        facts = f"{channel.model_id} aligned={self.alignment.key}"
+        if self.alignment.sides is not None and self.detector.key != "dlib":
+            facts += f" detector={self.detector.key}"
+        return hashlib.sha256(facts.encode()).hexdigest()
+
+    def shot(self, data: bytes) -> Shot:
+        """A picture, decoded at the scale that it needs; PictureError when it is none."""
+
+        def keeps(width: int, height: int) -> int:
+            return CROP_KEEPS if self.alignment.covers(width, height) else PHOTOGRAPH_KEEPS
+
+        picture, size = decode_scaled(data, keeps)
+        reduced = picture.shape[0] * picture.shape[1] < size[0] * size[1]
+        return Shot(
+            picture,
+            self.alignment.covers(*size),
+            self.detector,
+            whole=partial(decode_rgb, data) if reduced else None,
+            size=size,
+        )
 
 
 @dataclass(frozen=True)
@@ -38,91 +76,138 @@ class Partition:
     reused: bool
 
 
-def embed_partition(
+@dataclass(frozen=True)
+class _Read:
+    """Records whose bytes were hashed: digests of those that could be read, rows for the others, shards that exist."""
+
+    records: Sequence[ImageRecord]
+    digests: dict[int, str]
+    unread: dict[int, ShardRow]
+    kept: dict[int, bytes]
+    found: list[Shard | None]
+
+
+@dataclass
+class _Piece:
+    """Some pictures of a partition, and what each channel that has no shard made of them."""
+
+    read: _Read
+    rows: Sequence[int]  # which of its records
+    last: bool
+    made: list[tuple[list[ShardRow], Vectors]] = field(default_factory=list)
+
+
+def embed_partitions(
     source: Source,
-    records: Sequence[ImageRecord],
-    *,
-    channels: Sequence[Channel],
-    alignment: Alignment,
+    partitions: Sequence[Sequence[ImageRecord]],
+    way: Way,
     stores: Sequence[ShardStore],
-    stop: threading.Event,
-    advance: Callable[[int], None],
-) -> Partition:
-    """Embeds records into a shard a channel, unless the channel's store has it already.
+    workers: int,
+    advance: Callable[[int], None] = lambda n: None,
+) -> Generator[Partition, None, None]:
+    """Embeds records into a shard a channel for each partition, in order, unless the channel's store has it already.
 
     Every record becomes a row: embedded, or rejected with stage and reason. Files that cannot be read are no part of
-    the shard, which is about picture bytes alone. ``advance`` is told how many records are done since the last time.
-    Ends with CancelledError when ``stop`` is set.
+    a shard, which is about picture bytes alone. ``advance`` is told how many records are done since the last time.
+    Raises SourceError when a picture changes while it is read.
     """
-    kept: dict[int, bytes] = {}
+    size = max(PIECE, *(channel.batch for channel in way.channels))
+    no_more_reading, no_more = threading.Event(), threading.Event()
+    reads = map_ordered(
+        partial(_read, source, stores=stores, stop=no_more_reading), partitions, READERS, no_more_reading
+    )
+    pieces = (piece for read in reads for piece in _pieces(read, size))
+    embedded = map_ordered(partial(_embed, source, way=way, stop=no_more), pieces, workers, no_more)
+    done: list[_Piece] = []
+    with contextlib.closing(reads), contextlib.closing(embedded):
+        for piece in embedded:
+            done.append(piece)
+            advance(len(piece.rows))
+            if piece.last:
+                yield _put_together(done, way, stores)
+                advance(len(piece.read.records) - sum(len(one.rows) for one in done))
+                done = []
+
+
+def _read(source: Source, records: Sequence[ImageRecord], stores: Sequence[ShardStore], stop: threading.Event) -> _Read:
+    read = _Read(records, {}, {}, {}, [])
     room = KEPT_BYTES
-    digests: dict[int, str] = {}
-    unread: dict[int, ShardRow] = {}
     for i, record in enumerate(records):
         _go_on(stop)
         try:
             data = source.read(record)
         except PictureError as error:
-            unread[i] = ShardRow("", error.stage, error.reason, error.detail)
+            read.unread[i] = ShardRow("", error.stage, error.reason, error.detail)
             continue
-        digests[i] = hashlib.sha256(data).hexdigest()
+        read.digests[i] = hashlib.sha256(data).hexdigest()
         if len(data) <= room:
-            kept[i] = data
+            read.kept[i] = data
             room -= len(data)
+    read.found.extend(store.get(store.key(read.digests.values())) for store in stores)
+    if None not in read.found:
+        read.kept.clear()
+    return read
 
-    def pictures() -> Iterator[bytes]:
-        for n, (i, digest) in enumerate(digests.items(), start=1):
-            _go_on(stop)
-            yield kept.pop(i) if i in kept else _read_again(source, records[i], digest)
-            if n % BATCH == 0:
-                advance(BATCH)
 
-    found = [store.get(store.key(digests.values())) for store in stores]
-    missing = [i for i, shard in enumerate(found) if shard is None]
-    if missing:
-        made = embed_pictures(digests.values(), pictures(), [channels[i] for i in missing], alignment)
-        for i, (rows, vectors) in zip(missing, made, strict=True):
-            found[i] = stores[i].put(rows, vectors)
-    advance(len(records) - (len(digests) // BATCH * BATCH if missing else 0))
-    shards = [shard for shard in found if shard is not None]
-    of_picture = [dict(zip(digests, shard.rows, strict=True)) for shard in shards]
+def _pieces(read: _Read, size: int) -> Iterator[_Piece]:
+    """The pictures that have to be looked at; one empty piece when there are none."""
+    rows = list(read.digests) if None in read.found else []
+    for start in range(0, max(1, len(rows)), size):
+        yield _Piece(read, rows[start : start + size], last=start + size >= len(rows))
+
+
+def _embed(source: Source, piece: _Piece, way: Way, stop: threading.Event) -> _Piece:
+    """One piece from bytes to vectors. A picture is decoded once, and its face looked for once, for all channels."""
+    channels = [channel for channel, shard in zip(way.channels, piece.read.found, strict=True) if shard is None]
+    lines = [_Line(channel) for channel in channels] if piece.rows else []
+    for i in piece.rows:
+        _go_on(stop)
+        digest = piece.read.digests[i]
+        data = piece.read.kept.pop(i, None)
+        if data is None:
+            data = _read_again(source, piece.read.records[i], digest)
+        try:
+            shot = way.shot(data)
+            # A picture without a face is of no use to any channel.
+            traits = traits_of(shot)
+        except PictureError as error:
+            for line in lines:
+                line.reject(digest, error)
+        else:
+            for line in lines:
+                line.take(digest, shot, traits)
+    piece.made.extend(line.done() for line in lines)
+    return piece
+
+
+def _put_together(pieces: list[_Piece], way: Way, stores: Sequence[ShardStore]) -> Partition:
+    """Shards from pieces; what the store had is taken as it is."""
+    read = pieces[0].read
+    missing = [i for i, shard in enumerate(read.found) if shard is None]
+    shards = list(read.found)
+    for n, i in enumerate(missing):
+        made = [piece.made[n] for piece in pieces if piece.rows]
+        nothing = np.zeros((0, way.channels[i].dimension), np.float32)
+        rows = [row for part, _ in made for row in part]
+        shards[i] = stores[i].put(rows, np.concatenate([nothing, *(vectors for _, vectors in made)]))
+    complete = [shard for shard in shards if shard is not None]
+    of_picture = [dict(zip(read.digests, shard.rows, strict=True)) for shard in complete]
     return Partition(
-        tuple(shard.key for shard in shards),
-        tuple(tuple(unread[i] if i in unread else rows[i] for i in range(len(records))) for rows in of_picture),
+        tuple(shard.key for shard in complete),
+        tuple(
+            tuple(read.unread[i] if i in read.unread else rows[i] for i in range(len(read.records)))
+            for rows in of_picture
+        ),
         not missing,
     )
 
 
-def embed_pictures(
-    digests: Iterable[str], pictures: Iterable[bytes], channels: Sequence[Channel], alignment: Alignment
-) -> list[tuple[list[ShardRow], Vectors]]:
-    """For each channel a row a picture, and the vectors (n, D) of those that were embedded.
-
-    A picture is decoded once, and its face looked for once, for all channels.
-    """
-    ways = [_Way(channel) for channel in channels]
-    for digest, data in zip(digests, pictures, strict=True):
-        try:
-            picture = decode_rgb(data)
-            shot = Shot(picture, alignment.covers(picture))
-            # A picture without a face is of no use to any channel.
-            traits = traits_of(shot)
-        except PictureError as error:
-            for way in ways:
-                way.reject(digest, error)
-        else:
-            for way in ways:
-                way.take(digest, shot, traits)
-    return [way.done() for way in ways]
-
-
-class _Way:
-    """One channel's rows and vectors, made in batches."""
+class _Line:
+    """One channel's rows and vectors of a piece."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._rows: list[ShardRow] = []
-        self._vectors: list[Vectors] = [np.zeros((0, channel.dimension), np.float32)]
         self._waiting: list[int] = []
         self._crops: list[Picture] = []
 
@@ -137,17 +222,11 @@ class _Way:
             return
         self._crops.append(crop)
         self._waiting.append(len(self._rows))
-        self._rows.append(ShardRow(digest, traits=traits))
-        if len(self._crops) == BATCH:
-            self._flush()
+        self._rows.append(ShardRow(digest, traits=traits, n_faces=shot.n_faces))
 
     def done(self) -> tuple[list[ShardRow], Vectors]:
-        self._flush()
-        return self._rows, np.concatenate(self._vectors)
-
-    def _flush(self) -> None:
         if not self._crops:
-            return
+            return self._rows, np.zeros((0, self._channel.dimension), np.float32)
         block = self._channel.embed(np.stack(self._crops))
         good = np.asarray(block.any(axis=1), np.bool_)
         for i, ok in zip(self._waiting, good, strict=True):
@@ -156,9 +235,7 @@ class _Way:
                 self._rows[i] = ShardRow(
                     digest, "embed", "no usable vector", f"the {self._channel.name} channel gave zero or non-finite"
                 )
-        self._vectors.append(block[good])
-        self._waiting.clear()
-        self._crops.clear()
+        return self._rows, block[good]
 
 
 def _go_on(stop: threading.Event) -> None:

@@ -10,7 +10,7 @@ from tests.builders import drawn_faces
 from unveil.channels import AppearanceChannel, FaceChannel, Shot
 from unveil.channels import shot as shot_module
 from unveil.errors import PictureError
-from unveil.faces.landmarks import Face
+from unveil.faces.detectors import Detector, Found
 
 FACES = drawn_faces(5)
 
@@ -46,7 +46,7 @@ def test_a_picture_of_one_colour_shows_nothing() -> None:
 def test_a_face_is_looked_for_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
 
-    def find(picture: np.ndarray) -> Face | None:
+    def find(picture: np.ndarray, detector: Detector) -> Found | None:
         looked.append(1)
         return None
 

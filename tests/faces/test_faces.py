@@ -11,48 +11,20 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from tests.builders import drawn_faces, write
+from tests.networks import described, small_network
 from unveil.channels import FaceChannel, Shot
 from unveil.channels.alignment import Alignment, recognise
 from unveil.errors import ModelError, PictureError
 from unveil.faces import dlib_onnx
 from unveil.faces.align import DLIB_IN_TEMPLATE, resize, similarity, warp
-from unveil.faces.landmarks import find_face, with_border
-from unveil.faces.models import DESCRIPTOR_EXAMPLE, load_weights, table
+from unveil.faces.detectors import DlibDetector, find_face, with_border
+from unveil.faces.models import load_weights
+from unveil.faces.models.spec import ModelSpec
+from unveil.faces.models.table import by_name, download_of, downloads, file_names, table
 from unveil.faces.recogniser import Recogniser, unit_rows
-
-
-def small_network(size: int = 112, dimension: int = 4, *, outputs: int = 1, batch: int | str = "N") -> bytes:
-    """An ONNX graph that averages pixels and multiplies: a network in form."""
-    weights = numpy_helper.from_array(np.random.default_rng(0).normal(size=(3, dimension)).astype(np.float32), "w")
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "w"], ["y0"]),
-        *[helper.make_node("Identity", ["y0"], [f"y{i}"]) for i in range(1, outputs)],
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, size, size])],
-        [helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, [batch, dimension]) for i in range(outputs)],
-        [weights],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    data: bytes = model.SerializeToString()
-    return data
-
-
-def described(folder: Path, weights: bytes, **changes: str) -> Path:
-    """A network with a descriptor beside it; ``changes`` replace lines."""
-    model = write(folder / "net.onnx", weights)
-    lines = DESCRIPTOR_EXAMPLE.replace("dimension = 512", "dimension = 4").splitlines()
-    for key, value in changes.items():
-        lines = [f"{key} = {value}" if line.startswith(f"{key} ") else line for line in lines]
-    write(folder / "net.toml", "\n".join(lines))
-    return model
 
 
 def test_default_network_equals_dlib() -> None:
@@ -102,10 +74,10 @@ def test_resize_leaves_the_right_size_alone() -> None:
 def test_faces_are_found_where_they_are() -> None:
     face = drawn_faces(1, seed=4)[0]
     wide = with_border(face, 60)
-    found = find_face(wide)
-    assert found is not None
-    assert np.abs(found.landmarks - 60 - DLIB_IN_TEMPLATE * 96 / 112).max() < 12
-    assert find_face(np.zeros((300, 200, 3), np.uint8)) is None
+    found = find_face(wide, DlibDetector())
+    assert found is not None and found.n_faces == 1
+    assert np.abs(found.face.landmarks - 60 - DLIB_IN_TEMPLATE * 96 / 112).max() < 12
+    assert find_face(np.zeros((300, 200, 3), np.uint8), DlibDetector()) is None
 
 
 def test_aligned_crops_are_recognised() -> None:
@@ -117,9 +89,8 @@ def test_aligned_crops_are_recognised() -> None:
 
 
 def test_alignment_covers_the_sizes_it_was_found_for() -> None:
-    crop, photo = np.zeros((96, 96, 3), np.uint8), np.zeros((96, 97, 3), np.uint8)
-    assert Alignment(frozenset({96}), "").covers(crop) and not Alignment(frozenset({96}), "").covers(photo)
-    assert Alignment(None, "").covers(photo) and not Alignment(frozenset(), "").covers(crop)
+    assert Alignment(frozenset({96}), "").covers(96, 96) and not Alignment(frozenset({96}), "").covers(96, 97)
+    assert Alignment(None, "").covers(96, 97) and not Alignment(frozenset(), "").covers(96, 96)
     assert len({Alignment(s, "").key for s in (None, frozenset(), frozenset({96}), frozenset({96, 112}))}) == 4
 
 
@@ -133,9 +104,14 @@ def test_crops_that_cannot_be_made_have_a_reason() -> None:
 
 def test_table_is_whole() -> None:
     specs = table()
-    assert len(specs) >= 5
-    assert all(len(digest) == 64 and spec.licence and spec.dimension for digest, spec in specs.items())
-    assert len({spec.model_id for spec in specs.values()}) == len(specs)
+    assert len(specs) >= 13 and len(by_name()) == len(specs)
+    assert all(len(digest) == 64 and spec.licence and spec.sha256 == digest for digest, spec in specs.items())
+    networks = [spec for spec in specs.values() if isinstance(spec, ModelSpec)]
+    assert len({spec.model_id for spec in networks}) == len(networks) >= 7
+    for download in downloads().values():
+        assert download.address.startswith("https://") and set(download.files.values()) <= set(specs)
+        assert all(file in file_names()[sha] for file, sha in download.files.items())
+    assert download_of("w600k_mbf") == downloads()["buffalo_sc"] and download_of("w600k_mbf_rebuilt") is None
 
 
 def test_unknown_network_is_not_guessed(tmp_path: Path) -> None:
@@ -189,10 +165,13 @@ def test_damaged_and_unfit_graphs_are_told(tmp_path: Path) -> None:
     ):
         with pytest.raises(ModelError, match=told):
             Recogniser(described(tmp_path, weights))
-    with pytest.raises(ModelError, match=r"vectors of 7"):
-        Recogniser(described(tmp_path, small_network(), dimension="7")).embed(np.zeros((1, 112, 112, 3), np.uint8))
-    with pytest.raises(ModelError, match="does not run"):
-        Recogniser(described(tmp_path, small_network(size=96))).embed(np.zeros((1, 112, 112, 3), np.uint8))
+    with pytest.raises(ModelError, match=r"vectors of 4, its description says 7"):
+        Recogniser(described(tmp_path, small_network(), dimension="7"))
+    with pytest.raises(ModelError, match=r"takes pictures \(N, 3, 96, 96\).* axis 2 differs"):
+        Recogniser(described(tmp_path, small_network(size=96)))
+    # What a graph does not declare shows when it runs.
+    with pytest.raises(ModelError, match=r"vectors of 4, gave an array \(2, 8\) for 2"):
+        Recogniser(described(tmp_path, small_network(counting=True))).embed(np.full((2, 112, 112, 3), 9, np.uint8))
     with pytest.raises(ModelError, match="no such file"):
         load_weights(tmp_path / "gone.onnx")
 
@@ -206,7 +185,7 @@ def test_a_graph_cannot_read_other_files(tmp_path: Path) -> None:
     for key, value in (("location", "../secret.bin"), ("length", "48")):
         entry = weights.external_data.add()
         entry.key, entry.value = key, value
-    with pytest.raises(ModelError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match=r"keeps its weights in another file \('../secret.bin'\)"):
         Recogniser(described(tmp_path / "sub", model.SerializeToString()))
 
 

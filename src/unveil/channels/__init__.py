@@ -6,14 +6,19 @@ from unveil.channels.copies import CopyChannel
 from unveil.channels.face import FaceChannel
 from unveil.channels.shot import Shot, realigned_face
 from unveil.channels.traits import TRAITS, traits_of
+from unveil.faces.detectors import Detector, open_detector
+from unveil.faces.network import Device
 
 __all__ = [
     "TRAITS",
     "AppearanceChannel",
     "Channel",
     "CopyChannel",
+    "Detector",
+    "Device",
     "FaceChannel",
     "Shot",
+    "open_detector",
     "realigned_face",
     "traits_of",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from unveil.channels.base import Picture
 from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE
-from unveil.faces.landmarks import find_face, with_border
+from unveil.faces.detectors import DlibDetector, find_face, with_border
 
 # An aligned set has its landmarks at the template's places: on the whole (the median over pictures) and one by one.
 # In 112-pixel units; aligned LFW measures 0.9 and 2.8, pictures framed like FFHQ 4.0 and 4.2.
@@ -23,9 +23,8 @@ class Alignment:
     sides: frozenset[int] | None
     why: str
 
-    def covers(self, picture: Picture) -> bool:
-        """Whether one picture (H, W, 3) is taken as an aligned crop."""
-        height, width = picture.shape[:2]
+    def covers(self, width: int, height: int) -> bool:
+        """Whether a picture of this size is taken as an aligned crop."""
         return self.sides is None or (height == width and height in self.sides)
 
     @property
@@ -53,9 +52,10 @@ def recognise(pictures: Sequence[Picture]) -> tuple[bool, str]:
     for picture in pictures:
         side = picture.shape[0]
         border = side // 4
-        face = find_face(with_border(picture, border))
-        if face is not None:
-            offsets.append((face.landmarks - border) * (TEMPLATE_SIZE / side) - DLIB_IN_TEMPLATE)
+        # By dlib's detector, whichever an audit uses: the limits are of its landmarks.
+        found = find_face(with_border(picture, border), DlibDetector())
+        if found is not None:
+            offsets.append((found.face.landmarks - border) * (TEMPLATE_SIZE / side) - DLIB_IN_TEMPLATE)
     if len(offsets) < max(1, len(pictures) / 2):
         return False, f"a face was found in {len(offsets)} of {len(pictures)} sampled"
     apart = np.array(offsets)

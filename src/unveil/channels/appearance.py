@@ -26,6 +26,7 @@ class AppearanceChannel:
 
     name = "appearance"
     dimension = 3 * SIDE * SIDE
+    batch = 32
 
     @cached_property
     def model_id(self) -> str:

@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.channels.shot import Shot
+from unveil.faces.network import Device
 from unveil.types import Vectors
 
 Picture = npt.NDArray[np.uint8]
+__all__ = ["Channel", "Device", "Picture"]
 
 
 class Channel(Protocol):
@@ -21,6 +23,11 @@ class Channel(Protocol):
 
     @property
     def dimension(self) -> int: ...
+
+    @property
+    def batch(self) -> int:
+        """How many crops a call of `embed` should have."""
+        ...
 
     @property
     def model_id(self) -> str:

@@ -9,6 +9,7 @@ from unveil.channels.network import NetworkChannel
 from unveil.channels.shot import Shot
 from unveil.errors import ModelError
 from unveil.faces.align import resize
+from unveil.faces.network import Device
 
 
 class CopyChannel(NetworkChannel):
@@ -16,8 +17,8 @@ class CopyChannel(NetworkChannel):
 
     name = "copy"
 
-    def __init__(self, model: Path) -> None:
-        super().__init__(model)
+    def __init__(self, model: str | Path, device: Device = "cpu") -> None:
+        super().__init__(model, device)
         if self.spec.alignment != "whole":
             raise ModelError(
                 f'--copy-model {model}: its descriptor says alignment = "{self.spec.alignment}"; a copy-detection '

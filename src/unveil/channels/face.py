@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from unveil.channels.base import Picture
 from unveil.channels.network import NetworkChannel
 from unveil.channels.shot import Shot
 from unveil.errors import ModelError
+from unveil.faces.detectors.dlib_hog import chip
+from unveil.faces.network import Device
 
 
 class FaceChannel(NetworkChannel):
@@ -17,14 +17,13 @@ class FaceChannel(NetworkChannel):
 
     name = "face"
 
-    def __init__(self, model: Path | None = None) -> None:
-        super().__init__(model)
+    def __init__(self, model: str | Path | None = None, device: Device = "cpu") -> None:
+        super().__init__(model, device)
         if self.spec.alignment == "whole":
             raise ModelError(f"--model {model}: a network for whole pictures tells no faces apart; see --copy-model")
 
     def crop(self, shot: Shot) -> Picture:
         if self.spec.alignment == "arcface112":
             return shot.template
-        import dlib
-
-        return np.asarray(dlib.get_face_chip(shot.picture, shot.face.shape, size=150, padding=0.25), np.uint8)
+        face = shot.face
+        return chip(shot.picture, face, self.spec.input_size)

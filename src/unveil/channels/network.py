@@ -6,6 +6,7 @@ from pathlib import Path
 
 from unveil.channels.base import Picture
 from unveil.faces.models import ModelSpec
+from unveil.faces.network import Device
 from unveil.faces.recogniser import Recogniser
 from unveil.types import Vectors
 
@@ -13,9 +14,22 @@ from unveil.types import Vectors
 class NetworkChannel:
     """A network and its description; the default face network without a file."""
 
-    def __init__(self, model: Path | None) -> None:
-        self._recogniser = Recogniser(model)
+    def __init__(self, model: str | Path | None, device: Device = "cpu") -> None:
+        self._recogniser = Recogniser(model, device=device)
         self.spec: ModelSpec = self._recogniser.spec
+
+    @property
+    def told(self) -> str:
+        """That the network does not run where it was asked to, and why; empty when it does."""
+        return self._recogniser.network.told
+
+    @property
+    def runs_on(self) -> str:
+        return self._recogniser.network.runs_on
+
+    @property
+    def batch(self) -> int:
+        return self._recogniser.batch
 
     @property
     def dimension(self) -> int:

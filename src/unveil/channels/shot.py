@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from unveil.errors import PictureError
 from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, Picture, resize, similarity, warp
-from unveil.faces.landmarks import Face, face_in_crop, find_face
+from unveil.faces.detectors import Detector, DlibDetector, Face, face_in_crop, find_face
+
+# A face that is smaller than this along the side of its aligned crop is too coarse to tell people apart.
+LEAST_FACE = 32
 
 
 class Shot:
-    """Pixels (H, W, 3) uint8 RGB and whether they are an aligned crop. The face is looked for once, whoever asks."""
+    """Pixels (H, W, 3) uint8 RGB and whether they are an aligned crop. The face is looked for once, whoever asks.
 
-    def __init__(self, picture: Picture, aligned: bool) -> None:
+    A picture may come at reduced scale: ``whole`` then gives all its pixels, which are asked for only when the face in
+    it would have to be enlarged.
+    """
+
+    def __init__(
+        self,
+        picture: Picture,
+        aligned: bool,
+        detector: Detector | None = None,
+        *,
+        whole: Callable[[], Picture] | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
         self.picture, self.aligned = picture, aligned
+        self.size = size or (picture.shape[1], picture.shape[0])  # width and height of the whole picture
+        self.n_faces = 1
+        self._detector = detector or DlibDetector()
+        self._whole = whole
         self._face: Face | PictureError | None = None
         self._template: Picture | None = None
 
     @property
     def face(self) -> Face:
-        """The face that the picture is of; PictureError when none is found."""
+        """The face that the picture is of; PictureError when none is found, or one too small."""
         if self._face is None:
             self._face = self._find()
         if isinstance(self._face, PictureError):
@@ -28,10 +49,20 @@ class Shot:
         if self.aligned:
             self._require_square()
             return face_in_crop(self.picture)
-        face = find_face(self.picture)
-        if face is None:
+        found = find_face(self.picture, self._detector)
+        if (found is None or found.face.size < TEMPLATE_SIZE) and self._whole is not None:
+            self.picture, self._whole = self._whole(), None
+            found = find_face(self.picture, self._detector)
+        if found is None:
             return PictureError("detect", "no face found", "see --aligned if these pictures are crops of faces already")
-        return face
+        self.n_faces = found.n_faces
+        if found.face.size < LEAST_FACE:
+            return PictureError(
+                "detect",
+                "face too small",
+                f"{found.face.size:.0f} pixels across its crop, at least {LEAST_FACE} are used",
+            )
+        return found.face
 
     @property
     def template(self) -> Picture:
@@ -45,9 +76,8 @@ class Shot:
         if self.aligned:
             self._require_square()
             return resize(self.picture, TEMPLATE_SIZE)
-        return warp(
-            self.picture, similarity(self.face.landmarks, DLIB_IN_TEMPLATE + margin), TEMPLATE_SIZE + 2 * margin
-        )
+        face = self.face
+        return warp(self.picture, similarity(face.landmarks, face.template + margin), TEMPLATE_SIZE + 2 * margin)
 
     def _require_square(self) -> None:
         height, width = self.picture.shape[:2]

@@ -29,6 +29,6 @@ def traits_of(shot: Shot) -> tuple[float, ...]:
         mean,
         deviation,
         colour,
-        np.log2(min(shot.picture.shape[:2])),
+        np.log2(min(shot.size)),
     )
     return tuple(float(f"{v:.6g}") for v in values)

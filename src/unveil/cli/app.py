@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unveil import __version__
-from unveil.cli import options
-from unveil.cli.options import FailOn
+from unveil.cli import models, options
+from unveil.cli.options import Device, FailOn
 from unveil.errors import UnveilError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ Start with **unveil demo**: it needs no data. Then audit your own set:
 Everything stays on this machine: the network is used only to read a set that you name by its address.""",
 )
 
+
+app.add_typer(models.app, name="models")
 
 FAILING = {
     FailOn.leak: {"leak found"},
@@ -65,6 +67,8 @@ def audit(
     out: options.Out = None,
     settings_file: options.SettingsFile = None,
     model: options.Model = None,
+    detector: options.DetectorOption = None,
+    device: options.DeviceOption = None,
     channels: options.Channels = None,
     copy_model: options.CopyModel = None,
     aligned: options.Aligned = None,
@@ -113,6 +117,8 @@ def audit(
         "control": control,
         "out": out,
         "model": model or None,
+        "detector": detector,
+        "device": device,
         "channels": channels,
         "copy_model": copy_model,
         "aligned": None if aligned is None else parse_aligned(aligned),
@@ -136,7 +142,7 @@ def audit(
     if given or identity is not None:
         values["identity"] = {**_rules(identity or values.get("identity")), **given}
     settings = settings_from(values)
-    with _progress(
+    with progress_on_terminal(
         f"Run the same command again to go on: what is finished is kept in {settings.store_folder}."
     ) as progress:
         result = run_audit(settings, progress, redact=redact)
@@ -157,7 +163,7 @@ def demo(
         "unveil-demo"
     ),
     model: Annotated[
-        Path | None, typer.Option(help="Another face recognition network (ONNX), to see what a stronger one finds.")
+        str | None, typer.Option(help="Another face recognition network, to see what a stronger one finds.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed draws other people.")] = 0,
 ) -> None:
@@ -168,7 +174,7 @@ def demo(
     from unveil.cli.summary import print_demo
     from unveil.demo.run import run_demo
 
-    with _progress("Run the same command again to go on.") as progress:
+    with progress_on_terminal("Run the same command again to go on.") as progress:
         outcome = run_demo(out, model=model, seed=seed, progress=progress)
     print_demo(outcome)
 
@@ -219,7 +225,7 @@ def study(
     from unveil.study import read_plan, run_study
 
     planned = read_plan(plan, data)
-    with _progress("Run the same command again to go on: what is finished is kept.") as progress:
+    with progress_on_terminal("Run the same command again to go on: what is finished is kept.") as progress:
         rows = run_study(planned, out, progress, redact=redact)
     print_study(rows, out)
 
@@ -236,7 +242,9 @@ def presets() -> None:
 def embed(
     place: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a container, a list, or PRESET:PATH.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.npz", help="Where the embeddings go.")],
-    model: Annotated[Path | None, typer.Option(help="A face recognition network (ONNX), as for unveil audit.")] = None,
+    model: Annotated[str | None, typer.Option(help="A face recognition network, as for unveil audit.")] = None,
+    detector: options.DetectorOption = None,
+    device: options.DeviceOption = None,
     identity: Annotated[str, typer.Option(help="Who is in a picture, as for unveil audit.")] = "auto",
     aligned: Annotated[str, typer.Option(help="Are the pictures aligned crops: auto, yes, no.")] = "auto",
     store: options.Store = None,
@@ -248,9 +256,18 @@ def embed(
     """
     from unveil.steps.given import embed_to_file
 
-    with _progress("Run the same command again to begin anew.") as progress:
+    with progress_on_terminal("Run the same command again to begin anew.") as progress:
         found = embed_to_file(
-            place, out, model=model, identity=identity, aligned=aligned, store=store, workers=workers, progress=progress
+            place,
+            out,
+            model=model,
+            detector=detector or "dlib",
+            device=device or Device.auto,
+            identity=identity,
+            aligned=aligned,
+            store=store,
+            workers=workers,
+            progress=progress,
         )
     typer.echo(f"{len(found.embedded):,} embedded and {len(found.rejects):,} rejected of {found.n_images:,}: {out}")
 
@@ -263,7 +280,8 @@ def info() -> None:
     print_info()
 
 
-def _progress(resume: str) -> TerminalProgress:
+def progress_on_terminal(resume: str) -> TerminalProgress:
+    """Progress on standard error for the time of a ``with`` block; ``resume`` says how to go on after Ctrl-C."""
     from unveil.cli.progress import TerminalProgress
 
     return TerminalProgress(resume)

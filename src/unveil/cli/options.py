@@ -19,6 +19,16 @@ class FailOn(StrEnum):
     inconclusive = "inconclusive"
 
 
+class Device(StrEnum):
+    """Where networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+    torch = "torch"
+
+
 Synthetic = Annotated[
     str | None,
     typer.Option(
@@ -50,11 +60,30 @@ SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="A TOML file with any of these settings; flags win.")
 ]
 Model = Annotated[
-    list[Path] | None,
+    list[str] | None,
     typer.Option(
+        metavar="NAME|FILE",
         help="A face recognition network (ONNX); given twice, a pair must convince both. Default: dlib's ResNet, "
-        "which needs no download.",
+        "which needs no download. unveil models lists others.",
         rich_help_panel=HOW,
+    ),
+]
+DetectorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        metavar="NAME|FILE",
+        help="Finds the face in pictures that are no aligned crops: dlib, or YuNet or SCRFD, which see more and are "
+        "quicker (unveil models). (default: dlib)",
+        rich_help_panel=HOW,
+    ),
+]
+DeviceOption = Annotated[
+    Device | None,
+    typer.Option(
+        "--device",
+        help="Where networks run; auto takes a graphics card if there is one that can be used. (default: auto)",
+        rich_help_panel=WORK,
     ),
 ]
 Channels = Annotated[
@@ -66,8 +95,9 @@ Channels = Annotated[
     ),
 ]
 CopyModel = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
+        metavar="NAME|FILE",
         help="A copy-detection network such as SSCD (ONNX), to tell copies from new pictures of a person; compares "
         "everything with --channels face,appearance,copy.",
         rich_help_panel=HOW,

@@ -26,13 +26,13 @@ class DemoOutcome:
 
 
 def run_demo(
-    folder: Path, *, model: Path | None = None, seed: int = 0, progress: Progress | None = None
+    folder: Path, *, model: str | Path | None = None, seed: int = 0, progress: Progress | None = None
 ) -> DemoOutcome:
     """Makes a world in ``folder`` and audits it; SettingError when the folder holds something else."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise SettingError(f"{folder} is not empty and holds no demo; name another folder with -o")
     world = make_world(folder, seed)
-    run = folder / "-".join(["run", *([model.stem] if model else []), *([f"seed{seed}"] if seed else [])])
+    run = folder / "-".join(["run", *([Path(model).stem] if model else []), *([f"seed{seed}"] if seed else [])])
     result = audit(
         world.synthetic,
         world.training,

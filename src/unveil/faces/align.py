@@ -11,6 +11,12 @@ Picture = npt.NDArray[np.uint8]
 
 TEMPLATE_SIZE = 112
 
+# Where both eyes, the tip of the nose and both corners of the mouth belong in an ArcFace crop, each time the one on the
+# left of the picture first. Source: deepinsight/insightface, arcface_dst.
+ARCFACE_TEMPLATE: Points = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float64
+)
+
 # Where dlib's five landmarks (outer and inner corner of the eye on the right of the picture, the same on the left,
 # base of the nose) fall in a 112-pixel ArcFace crop: the mean over 548 LFW photographs aligned to the ArcFace
 # template by eye centres, nose tip and mouth corners (spread 1.4 to 2.6 pixels a coordinate).

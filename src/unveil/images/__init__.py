@@ -1,6 +1,6 @@
 """Where pictures come from: containers of all kinds, each giving records in a stable order and their bytes."""
 
-from unveil.images.decode import decode_rgb, picture_size
+from unveil.images.decode import decode_rgb, decode_scaled, picture_size
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import read_labels
 from unveil.images.opening import open_source
@@ -14,6 +14,7 @@ __all__ = [
     "Place",
     "Source",
     "decode_rgb",
+    "decode_scaled",
     "open_source",
     "picture_size",
     "read_labels",

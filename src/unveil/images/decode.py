@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,22 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
 
     Transparent pictures lose their alpha, 16-bit grey keeps its upper byte, animations give their first frame.
     """
+    return _pixels(_open(data))
+
+
+def decode_scaled(data: bytes, at_least: Callable[[int, int], int]) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """`decode_rgb`, and the width and height that the file has; a JPEG may come at a half, quarter or eighth of them.
+
+    ``at_least`` is given width and height, and says how many pixels both sides should keep.
+    """
     image = _open(data)
+    size = image.size
+    least = at_least(*size)
+    image.draft(None, (least, least))
+    return _pixels(image), size
+
+
+def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     try:
         image.load()
         turn = _turn(image)

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from unveil.channels import AppearanceChannel, Channel, CopyChannel, FaceChannel
+from unveil.channels import AppearanceChannel, Channel, CopyChannel, FaceChannel, open_detector
 from unveil.channels.alignment import Alignment
 from unveil.config import Settings
 from unveil.errors import SettingError
@@ -20,6 +20,7 @@ from unveil.steps.fuse import fuse, network_weights
 from unveil.steps.given import UNKNOWN, one_network, take_given
 from unveil.store import assemble
 from unveil.types import Embedded, Role, View
+from unveil.work import Way
 
 
 class Channels:
@@ -33,7 +34,12 @@ class Channels:
         self._given = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
         # Where all is embedded already there is nothing to do for a network.
         models = () if len(self._given) == len(sources) else settings.model or (None,)
-        self._networks = [FaceChannel(path) for path in models]
+        self._networks = [FaceChannel(model, settings.device) for model in models]
+        self._detector = open_detector(settings.detector if models else None)
+        copies = settings.copy_model
+        self.copies = None if copies is None else CopyChannel(copies, settings.device)
+        for told in dict.fromkeys(channel.told for channel in self._networks if channel.told):
+            progress.say(told)
         self._weights: tuple[float, ...] = (1.0,)
         self._further: list[Channel] = []
         self._whitening: Whitening | None = None
@@ -42,8 +48,8 @@ class Channels:
             return
         if "appearance" in settings.channels:
             self._further.append(AppearanceChannel())
-        if "copy" in settings.channels and settings.copy_model is not None:
-            self._further.append(CopyChannel(settings.copy_model))
+        if "copy" in settings.channels and self.copies is not None:
+            self._further.append(self.copies)
 
     def _check_given(self) -> None:
         """Given embeddings have to be of the one network; they show nothing else of a picture."""
@@ -73,6 +79,20 @@ class Channels:
             {**asdict(channel.spec), "model_id": channel.model_id, "weight": weight}
             for channel, weight in zip(self._networks, self._weights, strict=True)
         )
+
+    @property
+    def runs_on(self) -> str:
+        """The device that the networks run on."""
+        return ", ".join(dict.fromkeys(channel.runs_on for channel in self._networks)) or "nothing to embed"
+
+    @property
+    def detector(self) -> dict[str, str]:
+        """What is known of the detector."""
+        return {"name": self._detector.name, "licence": self._detector.licence, "key": self._detector.key}
+
+    def way(self, alignment: Alignment) -> Way:
+        """How the pictures of a source are looked at, whose aligned crops are known."""
+        return Way([*self._networks, *self._further], alignment, self._detector)
 
     def embed_roles(self, sources: dict[Role, Source], run: RunDirectory) -> dict[Role, EmbeddedSource]:
         """Every role embedded, synthetic first."""
@@ -107,10 +127,9 @@ class Channels:
         final = {"face", "copy"} if keep else set()
         return embed_source(
             source,
-            [*self._networks, *self._further],
+            self.way(alignment),
             self._settings.store_folder,
             [_path(run, label, name, name in final) for name in names],
-            alignment,
             workers=self._settings.workers,
             label=label,
             progress=self._progress,

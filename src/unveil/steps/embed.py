@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import cast, get_args
 
 import numpy as np
 
-from unveil.channels import Channel, FaceChannel
+from unveil.channels import Device, FaceChannel, open_detector
 from unveil.channels.alignment import Alignment, recognise
 from unveil.config import Aligned
-from unveil.engine import map_ordered
 from unveil.errors import PictureError, SettingError, SourceError
 from unveil.images import IdentityRule, Source, decode_rgb, open_source, picture_size
 from unveil.machine import cores
@@ -26,7 +23,7 @@ from unveil.presets import resolve
 from unveil.progress import Progress, Silent
 from unveil.store import ShardRow, ShardStore, assemble
 from unveil.types import Embedded, ImageRecord, Reject, Vectors, View
-from unveil.work import PARTITION, Partition, embed_partition, recipe
+from unveil.work import PARTITION, Partition, Way, embed_partitions
 
 # Pictures whose size is looked at, and of each size those whose landmarks are.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
@@ -48,6 +45,7 @@ class EmbeddedSource:
     identity_rule: str
     kind: str
     sha256: str  # over the ids and digests of all pictures
+    n_several: int  # of the embedded pictures show several faces
 
     def __post_init__(self) -> None:
         if self.n_images != len(self.embedded) + len(self.rejects):
@@ -56,10 +54,9 @@ class EmbeddedSource:
 
 def embed_source(
     source: Source,
-    channels: Sequence[Channel],
+    way: Way,
     store_folder: Path,
     vectors_paths: Sequence[Path],
-    alignment: Alignment,
     *,
     workers: int = 0,
     label: str = "pictures",
@@ -71,22 +68,13 @@ def embed_source(
     Raises SourceError when a picture changes while it is read, or when none gives a face.
     """
     progress = progress or Silent()
-    stores = [ShardStore(store_folder, recipe(channel, alignment)) for channel in channels]
+    channels = way.channels
+    stores = [ShardStore(store_folder, way.recipe(channel)) for channel in channels]
     records = source.records
     partitions = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
-    stop = threading.Event()
-    work = partial(
-        embed_partition,
-        source,
-        channels=channels,
-        alignment=alignment,
-        stores=stores,
-        stop=stop,
-        advance=progress.advance,
-    )
     progress.start(f"embedding {label}", len(records), "pictures")
     # Only keys and rows are held; the vectors go from the shards straight into the files.
-    done = list(map_ordered(work, partitions, workers or cores(), stop))
+    done = list(embed_partitions(source, partitions, way, stores, workers or cores(), progress.advance))
     reused = sum(partition.reused for partition in done)
     if reused:
         progress.say(f"{label}: {reused} of {len(done)} shards were in {store_folder} already")
@@ -109,7 +97,7 @@ def embed_source(
         )
         for i, (channel, store, path) in enumerate(zip(channels, stores, vectors_paths, strict=True))
     ]
-    return collect(source, rows, views, alignment)
+    return collect(source, rows, views, way.alignment)
 
 
 def _of_all(partition: Partition) -> list[ShardRow]:
@@ -191,7 +179,14 @@ def collect(source: Source, rows: list[ShardRow], views: list[View], finding: Al
         views=tuple(views[1:]),
     )
     return EmbeddedSource(
-        embedded, tuple(rejects), len(source.records), finding, str(source.rule), source.kind, seal.hexdigest()
+        embedded,
+        tuple(rejects),
+        len(source.records),
+        finding,
+        str(source.rule),
+        source.kind,
+        seal.hexdigest(),
+        sum(row.n_faces > 1 for _, row in good),
     )
 
 
@@ -200,6 +195,8 @@ def embed(
     *,
     out: str | Path | None = None,
     model: str | Path | None = None,
+    detector: str | Path = "dlib",
+    device: str = "auto",
     identity: str = "auto",
     aligned: str = "auto",
     store: str | Path | None = None,
@@ -213,20 +210,27 @@ def embed(
     """
     if aligned not in get_args(Aligned):
         raise SettingError(f"aligned should be auto, yes or no, got {aligned}")
+    if device not in get_args(Device):
+        raise SettingError(f"device should be one of {', '.join(get_args(Device))}, got {device}")
     where, preset = resolve(str(place))
     if preset is not None and preset.established:
         identity = (preset.identity or identity) if identity == "auto" else identity
         aligned = (preset.aligned or aligned) if aligned == "auto" else aligned
     source = open_source(where, IdentityRule.parse(identity))
-    channel = FaceChannel(None if model is None else Path(model))
+    channel = FaceChannel(model, cast(Device, device))
+    if channel.told and progress is not None:
+        progress.say(channel.told)
     with contextlib.ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         found = embed_source(
             source,
-            [channel],
+            Way(
+                [channel],
+                told_alignment(source, cast(Aligned, aligned), "pictures", progress or Silent()),
+                open_detector(detector),
+            ),
             Path(store) if store is not None else folder / "shards",
             [folder / "vectors.npy"],
-            told_alignment(source, cast(Aligned, aligned), "pictures", progress or Silent()),
             workers=workers,
             progress=progress,
         )

@@ -87,7 +87,9 @@ def embed_to_file(
     place: str,
     out: Path,
     *,
-    model: Path | None = None,
+    model: str | Path | None = None,
+    detector: str | Path = "dlib",
+    device: str = "auto",
     identity: str = "auto",
     aligned: str = "auto",
     store: Path | None = None,
@@ -96,7 +98,15 @@ def embed_to_file(
 ) -> EmbeddedSource:
     """Embeds the pictures of a place by one face network and writes them with `write_given`; InputErrors as `embed`."""
     found = embed(
-        place, model=model, identity=identity, aligned=aligned, store=store, workers=workers or 0, progress=progress
+        place,
+        model=model,
+        detector=detector,
+        device=device,
+        identity=identity,
+        aligned=aligned,
+        store=store,
+        workers=workers or 0,
+        progress=progress,
     )
     write_given(found, FaceChannel(model).spec.name, out)
     return found

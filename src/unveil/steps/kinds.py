@@ -62,6 +62,7 @@ def tell_kinds(
     findings: Iterable[PersonFinding | PairFinding],
     synthetic: Pictures,
     training: Pictures,
+    network: CopyChannel | None,
     settings: Settings,
     progress: Progress,
 ) -> Kinds:
@@ -71,7 +72,6 @@ def tell_kinds(
     """
     wanted = list(dict.fromkeys((f.synthetic_id, f.training_id) for f in findings))
     mated = _mated_pairs(training, settings.random("kinds"))
-    network = None if settings.copy_model is None else CopyChannel(settings.copy_model)
     progress.start("looking at the closest pairs", len(wanted) + len(mated), "pairs")
 
     def like(task: tuple[Pictures, Pair]) -> PictureLikeness | None:

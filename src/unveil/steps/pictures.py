@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 
 from unveil.channels import Shot
-from unveil.channels.alignment import Alignment
 from unveil.errors import PictureError
-from unveil.images import Source, decode_rgb
+from unveil.images import Source
 from unveil.types import Embedded, ImageRecord
+from unveil.work import Way
 
 
 class Pictures:
-    """A source, what was embedded of it, and which of its pictures are aligned crops."""
+    """A source, what was embedded of it, and how its pictures are looked at."""
 
-    def __init__(self, source: Source, embedded: Embedded, alignment: Alignment) -> None:
-        self.source, self.embedded, self.alignment = source, embedded, alignment
+    def __init__(self, source: Source, embedded: Embedded, way: Way) -> None:
+        self.source, self.embedded, self.way = source, embedded, way
 
     @cached_property
     def _records(self) -> dict[str, ImageRecord]:
@@ -34,5 +34,4 @@ class Pictures:
 
     def decode(self, data: bytes) -> Shot:
         """`read` for bytes that were read already."""
-        picture = decode_rgb(data)
-        return Shot(picture, self.alignment.covers(picture))
+        return self.way.shot(data)

@@ -49,7 +49,7 @@ def measure_power(
     if not plants:
         return None
     scores = np.full((len(plants), len(changes)), -np.inf)
-    planted = _embed(plants, changes, control.alignment, embed, settings)
+    planted = _embed(plants, changes, control.way.alignment, embed, settings)
     if planted is not None:
         _score(planted, ground, rows, scores)
 

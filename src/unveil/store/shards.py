@@ -21,7 +21,7 @@ from unveil.errors import Stage, StoreError
 from unveil.files import replacing, sweep, write_bytes
 from unveil.types import Vectors
 
-FORMAT = 3
+FORMAT = 4
 
 README = """\
 Embeddings made by unveil, kept so that the next audit of the same pictures is quick.
@@ -32,13 +32,15 @@ that are finished do not need it.
 
 @dataclass(frozen=True)
 class ShardRow:
-    """What became of one picture: embedded (``stage`` empty) with the traits of its quality, or rejected at a stage."""
+    """What became of one picture: rejected at a stage, or embedded (``stage`` empty) with the traits of its quality and
+    the number of faces that were seen."""
 
     digest: str
     stage: Stage | None = None
     reason: str = ""
     detail: str = ""
     traits: tuple[float, ...] = ()
+    n_faces: int = 1
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,14 @@ class ShardStore:
         write_bytes(vectors_path, buffer.getvalue())
         document = {
             "vectors_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-            "rows": [[r.digest, r.stage, r.reason, r.detail, r.traits] for r in rows],
+            "rows": [[r.digest, r.stage, r.reason, r.detail, r.traits, r.n_faces] for r in rows],
         }
         write_bytes(rows_path, json.dumps(document).encode())
         return shard
 
 
-def _row(digest: str, stage: Stage | None, reason: str, detail: str, traits: list[float]) -> ShardRow:
-    return ShardRow(digest, stage, reason, detail, tuple(float(v) for v in traits))
+def _row(digest: str, stage: Stage | None, reason: str, detail: str, traits: list[float], n_faces: int) -> ShardRow:
+    return ShardRow(digest, stage, reason, detail, tuple(float(v) for v in traits), int(n_faces))
 
 
 def assemble(shards: Iterable[Vectors], n: int, dimension: int, path: Path) -> Vectors:

@@ -1,0 +1,28 @@
+"""Finding faces and their five landmarks, by the detector that is asked for and by one rule for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unveil.faces.detectors.base import Detector, Face, Seen
+from unveil.faces.detectors.dlib_hog import DlibDetector, face_in_crop
+from unveil.faces.detectors.grid import GridDetector
+from unveil.faces.detectors.rule import Found, find_face, with_border
+
+__all__ = [
+    "Detector",
+    "DlibDetector",
+    "Face",
+    "Found",
+    "GridDetector",
+    "Seen",
+    "face_in_crop",
+    "find_face",
+    "open_detector",
+    "with_border",
+]
+
+
+def open_detector(name: str | Path | None) -> Detector:
+    """dlib's detector for None or "dlib", else the network of this name or file; ModelError if it cannot be used."""
+    return DlibDetector() if name is None or str(name) == "dlib" else GridDetector(name)

@@ -1,0 +1,169 @@
+"""YuNet and SCRFD: networks that say for each cell of three grids whether a face is there, its box and landmarks."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from unveil.errors import ModelError
+from unveil.faces.align import ARCFACE_TEMPLATE, Picture
+from unveil.faces.detectors.base import Face, Seen
+from unveil.faces.models import DetectorSpec, load_detector
+from unveil.faces.network import Network, Tensor
+
+STRIDES = (8, 16, 32)
+# As their authors' own code: a face from this score, and overlapping finds of one face.
+LEAST_SCORE = {"yunet": 0.6, "scrfd": 0.5}
+MOST_OVERLAP = {"yunet": 0.3, "scrfd": 0.4}
+# Of the most that a hostile or broken network may see; the surest count.
+MOST_SEEN = 1000
+ANCHORS = {"yunet": 1, "scrfd": 2}
+
+Grid = npt.NDArray[np.float64]
+
+
+class GridDetector:
+    """A detector in ONNX form. Runs on the processor: one picture is too little work for a card."""
+
+    smallest_side, largest_side = 128, 640
+
+    def __init__(self, model: str | Path) -> None:
+        self.spec: DetectorSpec
+        self.spec, weights = load_detector(model)
+        self.name, self.licence = self.spec.name, self.spec.licence
+        self._network = _any_size(weights, str(model))
+        shape = self._network.inputs[0].shape
+        self._side = shape[2] if isinstance(shape[2], int) else None
+        if self._side is not None:
+            self._check_side(shape)
+        self._mean = np.asarray(self.spec.mean, np.float32)
+        self._scale = 1 / np.asarray(self.spec.std, np.float32)
+        kinds = ("cls", "obj", "bbox", "kps") if self.spec.family == "yunet" else ("cls", "bbox", "kps")
+        outputs = [output.name for output in self._network.outputs]
+        if len(self._network.inputs) != 1 or len(outputs) != len(kinds) * len(STRIDES):
+            raise ModelError(
+                f"{model}: a {self.spec.family} detector gives {', '.join(kinds)} for each of the strides "
+                f"{STRIDES}, {len(kinds) * len(STRIDES)} outputs; this graph has {outputs}"
+            )
+        self._kinds = kinds
+
+    @property
+    def key(self) -> str:
+        return f"{self.spec.family} {self.spec.sha256} score {LEAST_SCORE[self.spec.family]}"
+
+    def _check_side(self, shape: tuple[object, ...]) -> None:
+        if shape[2] != shape[3] or self._side is None or not 32 <= self._side <= 4096 or self._side % 32:
+            raise ModelError(f"{self._network.where}: a detector of open or square input was expected, got {shape}")
+
+    def look(self, picture: Picture) -> list[Seen]:
+        tensor, scale = self._tensor(picture)
+        outputs = self._network.run(tensor)
+        rows, columns = tensor.shape[2:]
+        found = [
+            self._decode(outputs[i :: len(STRIDES)], stride, rows // stride, columns // stride)
+            for i, stride in enumerate(STRIDES)
+        ]
+        scores, boxes, points = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        kept = self._distinct(scores, boxes)
+        return [
+            Seen((float(b[0]), float(b[1]), float(b[2]), float(b[3])), p)
+            for b, p in zip(boxes[kept] / scale, points[kept] / scale, strict=True)
+        ]
+
+    def face(self, picture: Picture, seen: Seen) -> Face:
+        if seen.landmarks is None:
+            raise ValueError("a grid detector finds landmarks with every face")
+        return Face(seen.landmarks, ARCFACE_TEMPLATE)
+
+    def _tensor(self, picture: Picture) -> tuple[Tensor, float]:
+        """The picture as the network takes it, (1, 3, H, W), black at the right and below; and its scale."""
+        height, width = picture.shape[:2]
+        scale = 1.0
+        if self._side is not None and max(height, width) != self._side:
+            scale = self._side / max(height, width)
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+            height, width = picture.shape[:2]
+        rows, columns = (-(-n // 32) * 32 if self._side is None else self._side for n in (height, width))
+        order = (0, 1, 2) if self.spec.channels == "RGB" else (2, 1, 0)
+        tensor = np.empty((1, 3, rows, columns), np.float32)
+        for plane, channel in enumerate(order):
+            tensor[0, plane] = -self._mean[plane]
+            tensor[0, plane, :height, :width] += picture[..., channel]
+            tensor[0, plane] *= self._scale[plane]
+        return tensor, scale
+
+    def _decode(self, outputs: list[Tensor], stride: int, rows: int, columns: int) -> tuple[Grid, Grid, Grid]:
+        """Scores (n,), boxes (n, 4) and landmarks (n, 5, 2) of the cells of one grid that show a face."""
+        cells = rows * columns * ANCHORS[self.spec.family]
+        wide = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+        flat = {}
+        for kind, output in zip(self._kinds, outputs, strict=True):
+            if output.size != cells * wide[kind]:
+                raise ModelError(
+                    f"{self._network.where}: {kind} of stride {stride} should have {cells} x {wide[kind]} numbers for "
+                    f"a picture of {columns * stride} x {rows * stride}, got {output.shape}"
+                )
+            flat[kind] = output.reshape(cells, wide[kind])
+        score = flat["cls"][:, 0].astype(np.float64)
+        if self.spec.family == "yunet":
+            score = np.sqrt(np.clip(score, 0, 1) * np.clip(flat["obj"][:, 0], 0, 1))
+        at = np.flatnonzero(score >= LEAST_SCORE[self.spec.family])
+        corner = _cells(rows, columns, ANCHORS[self.spec.family])[at]
+        box, point = flat["bbox"][at].astype(np.float64), flat["kps"][at].astype(np.float64).reshape(-1, 5, 2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.spec.family == "yunet":
+                middle, half = corner + box[:, :2], np.exp(box[:, 2:]) / 2
+                edges = np.hstack([middle - half, middle + half])
+            else:
+                edges = np.hstack([corner - box[:, :2], corner + box[:, 2:]])
+            points = corner[:, None] + point
+            # Landmarks in one place give no alignment.
+            usable = (np.ptp(points, axis=1) > 1e-3).any(1)
+        usable &= np.isfinite(edges).all(1) & np.isfinite(points).all((1, 2)) & np.isfinite(score[at])
+        return score[at][usable], edges[usable] * stride, points[usable] * stride
+
+    def _distinct(self, scores: Grid, boxes: Grid) -> npt.NDArray[np.int64]:
+        """The surest finds that do not overlap, surest first."""
+        surest = np.argsort(-scores, kind="stable")[:MOST_SEEN]
+        corners = boxes[surest]
+        sizes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
+        kept = cv2.dnn.NMSBoxes(sizes.tolist(), scores[surest].tolist(), 0.0, MOST_OVERLAP[self.spec.family])
+        return np.asarray(surest[np.asarray(kept, np.int64).ravel()], np.int64)
+
+
+@lru_cache(maxsize=64)
+def _cells(rows: int, columns: int, anchors: int) -> Grid:
+    """Column and row of each cell, (rows * columns * anchors, 2)."""
+    y, x = np.mgrid[:rows, :columns]
+    return np.repeat(np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64), anchors, axis=0)
+
+
+def _any_size(weights: bytes, where: str) -> Network:
+    """The network with open height and width, where its graph works so; as it is otherwise.
+
+    OpenCV Zoo's YuNet is declared for 640 pixels alone, though nothing in it depends on them.
+    """
+    network = Network(weights, where)
+    if not network.inputs or not all(isinstance(n, int) for n in network.inputs[0].shape[2:]):
+        return network
+    import onnx
+
+    model = onnx.load_from_string(weights)
+    for axis in (2, 3):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = f"side{axis}"
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    try:
+        opened = Network(model.SerializeToString(), where)
+        probe = np.zeros((1, 3, 64, 96), np.float32)
+        sizes = [output.size for output in opened.run(probe)]
+    except ModelError:
+        return network
+    # The coarsest grid of such a picture has 2 x 3 cells, with one number for each of its anchors.
+    return opened if min(sizes) in {2 * 3 * anchors for anchors in ANCHORS.values()} else network
