@@ -31,6 +31,7 @@ def list_models() -> None:
     """List known networks, whether they are here, and their licences."""
     from rich.console import Console
 
+    from unveil.faces.detectors import DlibDetector
     from unveil.faces.models.library import installed, library_folder
     from unveil.faces.models.spec import ModelSpec
     from unveil.faces.models.table import DEFAULT, by_name, download_of
@@ -39,30 +40,33 @@ def list_models() -> None:
     specs = {**by_name(), **{one.name: one.spec for one in installed() if one.spec is not None}}
     console = Console(highlight=False, soft_wrap=False)
     for title, wanted in (("Recognition, for --model", True), ("Detection, for --detector", False)):
-        table = _table(title)
+        table = _table(title, ["name", "", "dimension", "licence"] if wanted else ["name", "", "licence"])
         if not wanted:
-            table.add_row("dlib", "here", "", "Boost Software License (detector), public domain (landmarks)")
+            table.add_row("dlib", "here", DlibDetector.licence)
         for name, spec in specs.items():
             if isinstance(spec, ModelSpec) is not wanted:
                 continue
             download = download_of(name)
-            state = "here" if spec.sha256 in here or name == DEFAULT else "fetch" if download is not None else ""
-            numbers = f"{spec.dimension}" if isinstance(spec, ModelSpec) else ""
+            state = "here" if spec.sha256 in here or name == DEFAULT else "fetch" if download is not None else "add"
+            dimension = [str(spec.dimension)] if isinstance(spec, ModelSpec) else []
             if isinstance(spec, ModelSpec) and spec.alignment == "whole":
-                numbers += ", whole pictures, for --copy-model"
-            table.add_row(name, state, numbers, spec.licence)
+                dimension = [f"{spec.dimension}, of whole pictures: for --copy-model"]
+            table.add_row(name, state, *dimension, spec.licence)
         console.print(table)
         console.print()
     console.print(f"Library: {library_folder()}", markup=False, soft_wrap=True)
-    console.print("unveil models show NAME says more; unveil models fetch NAME gets what says `fetch`.", soft_wrap=True)
+    console.print(
+        "unveil models show NAME says more; fetch NAME downloads what says `fetch`; add FILE takes a file of yours.",
+        soft_wrap=True,
+    )
 
 
-def _table(title: str) -> Table:
+def _table(title: str, columns: list[str]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="dim")
-    for column, fold in (("name", False), ("", False), ("numbers", True), ("licence", True)):
-        table.add_column(column, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
+    for column in columns:
+        table.add_column(column, no_wrap=column in ("name", ""), overflow="fold")
     return table
 
 

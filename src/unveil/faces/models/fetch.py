@@ -100,6 +100,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         scheme = urllib.parse.urlsplit(newurl).scheme
         if scheme != "https" and scheme != urllib.parse.urlsplit(req.full_url).scheme:
+            fp.close()
             raise ModelError(f"{req.full_url} redirects to {newurl}, which is not encrypted; nothing was fetched")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -113,6 +114,7 @@ def _get(address: str, part: Path, advance: Advance, timeout: float, wait: float
             _get_rest(opener, address, part, have, advance, timeout)
             return
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code == 416 and have:
                 return  # nothing is left to send: the sha256 says whether it is all
             if error.code < 500:
@@ -146,8 +148,9 @@ def _get_rest(
         total = have + int(length) if length.isdecimal() else None
         if total is not None and total > MOST_BYTES:
             raise ModelError(f"{address} announces {total:,} bytes, at most {MOST_BYTES:,} were expected")
-        with part.open("ab" if goes_on else "wb") as out:
-            while chunk := answer.read(CHUNK):
+        with part.open("ab" if goes_on else "wb", buffering=0) as out:
+            # What there is, at once: what a slow server sent already must not be lost when it stops.
+            while chunk := answer.read1(CHUNK):
                 have += len(chunk)
                 if have > MOST_BYTES:
                     raise ModelError(f"{address} sent more than {MOST_BYTES:,} bytes; nothing of it was opened")

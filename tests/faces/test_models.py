@@ -1,0 +1,443 @@
+"""Networks on this machine and on their way to it: names, descriptions, packs, and a server that does not behave."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.builders import SHARED, needs_real_data, write
+from tests.networks import described, small_network, spot_detector
+from unveil.errors import ModelError
+from unveil.faces.adding import add
+from unveil.faces.models import DetectorSpec, ModelSpec, library, load_detector, load_weights
+from unveil.faces.models import fetch as fetching
+from unveil.faces.models.fetch import fetch
+from unveil.faces.models.library import find, installed, verify
+from unveil.faces.models.spec import spec_from_facts
+from unveil.faces.models.table import Download
+from unveil.faces.recogniser import Recogniser
+
+NETWORK = small_network()
+SHA = hashlib.sha256(NETWORK).hexdigest()
+FACTS = {
+    **{"name": "tiny", "input_size": 112, "channels": "RGB", "mean": [127.5] * 3, "std": [127.5] * 3},
+    **{"alignment": "arcface112", "dimension": 4, "licence": "none", "trained_on": "nobody"},
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without networks."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
+    """The tiny network, as if it were in the table."""
+    spec = spec_from_facts(dict(FACTS), SHA, "here")
+    assert isinstance(spec, ModelSpec)
+    for module in (fetching, library):
+        monkeypatch.setattr(module, "table", lambda: {SHA: spec})
+    monkeypatch.setattr(library, "file_names", lambda: {SHA: ("tiny.onnx",)})
+    return spec
+
+
+# --- names and descriptions
+
+
+def test_packs_of_insightface_are_found_one_level_deeper_too(home: Path, known: ModelSpec) -> None:
+    for place in ("models/pack/tiny.onnx", "models/antelopev2/antelopev2/tiny.onnx"):
+        path = write(home / ".insightface" / place, NETWORK)
+        assert find("tiny") == path and load_weights("tiny") == (known, NETWORK)
+        path.unlink()
+
+
+def test_a_damaged_file_is_told_by_its_name(home: Path, known: ModelSpec) -> None:
+    path = write(home / ".insightface/models/pack/tiny.onnx", NETWORK[:-7])
+    with pytest.raises(ModelError, match=rf"tiny has {SHA}; the file is damaged or another"):
+        load_weights("tiny")
+    assert [(one.installed.path, one.state) for one in verify()] == [(path, "damaged")]
+
+
+def test_names_that_are_not_here_say_what_to_do() -> None:
+    with pytest.raises(ModelError, match=r"unveil models fetch buffalo_sc .*non-commercial"):
+        load_weights("w600k_mbf")
+    with pytest.raises(ModelError, match=r"here are: none\. unveil models list"):
+        load_weights("arcface")
+    with pytest.raises(ModelError, match="no such file"):
+        load_weights("some/where.onnx")
+    with pytest.raises(ModelError, match="a folder"):
+        load_weights(Path("tests"))
+    spec, _ = load_weights("dlib_resnet_v1")
+    assert spec == load_weights(None)[0]
+
+
+def test_checkpoints_are_not_opened(tmp_path: Path) -> None:
+    for head in (b"PK\x03\x04", b"\x80\x02}"):
+        with pytest.raises(ModelError, match=r"PyTorch checkpoint, which can run code .* torch.onnx.export"):
+            load_weights(write(tmp_path / "adaface.ckpt", head + bytes(100)))
+
+
+def manifest(version: int = 2, **recognition: Any) -> dict[str, Any]:
+    known = {"file": "net.onnx", "preprocessing": "embedded", "embedding_dimension": 4, **recognition}
+    if version == 1:
+        files = {"recognizer": "net.onnx", "detector": "spots.onnx"}
+        known = {k: v for k, v in known.items() if k != "file"}
+        return {"manifest_version": 1, "model_id": "lynx", "files": files, "recognition": known}
+    detection = {"file": "spots.onnx", "preprocessing": {"mean": 1.0, "std": 2.0}}
+    return {"manifest_version": version, "model_id": "lynx", "tasks": {"recognition": known, "detection": detection}}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_insightfaces_manifest_describes_a_network(tmp_path: Path, version: int) -> None:
+    model = write(tmp_path / "net.onnx", NETWORK)
+    write(tmp_path / "manifest.json", json.dumps(manifest(version)))
+    spec, _ = load_weights(model)
+    assert (spec.name, spec.mean, spec.std, spec.dimension) == ("lynx", (0, 0, 0), (1, 1, 1), 4)
+    assert Recogniser(model).embed(np.full((1, 112, 112, 3), 9, np.uint8)).shape == (1, 4)
+    (tmp_path / "spots.toml").unlink(missing_ok=True)
+    detector = spot_detector(tmp_path, "scrfd")
+    (tmp_path / "spots.toml").unlink()
+    found, _ = load_detector(detector)
+    assert found.family == "scrfd" and found.mean[0] == (1.0 if version == 2 else 127.5)
+    assert found.channels == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (manifest(sha256="0" * 64), "damaged or another"),
+        (manifest(preprocessing="whitened"), 'preprocessing` should be "embedded"'),
+        (manifest(input_size=[96, 112]), "`input_size` should be a whole number"),
+        (manifest(embedding_dimension="many"), "`dimension` should be a whole number"),
+        (manifest(version=3), "version 1 or 2 was expected, got version 3"),
+        ([1], "is no InsightFace manifest"),
+        ({"manifest_version": 2, "tasks": 3}, "version 1 or 2 was expected"),
+        (manifest(file="../net.onnx"), "not in the model table"),
+    ],
+)
+def test_wrong_manifests_say_what_is_wrong(tmp_path: Path, document: Any, told: str) -> None:
+    model = write(tmp_path / "net.onnx", NETWORK)
+    write(tmp_path / "manifest.json", json.dumps(document))
+    with pytest.raises(ModelError, match=told):
+        load_weights(model)
+
+
+def test_a_description_of_another_file_is_told(tmp_path: Path) -> None:
+    model = described(tmp_path, NETWORK)
+    write(tmp_path / "net.toml", (tmp_path / "net.toml").read_text() + f'\nsha256 = "{"1" * 64}"\n')
+    with pytest.raises(ModelError, match=f"sha256 {'1' * 64}, this one has {SHA}: it is damaged or another"):
+        load_weights(model)
+
+
+# --- adding
+
+
+def test_a_network_of_a_kind_is_added_and_used_by_name(tmp_path: Path) -> None:
+    model = write(tmp_path / "mine.onnx", NETWORK)
+    spec, path = add(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
+    assert isinstance(spec, ModelSpec) and (spec.channels, spec.dimension) == ("BGR", 4)
+    assert path == tmp_path / "library/mine/mine.onnx" and load_weights("mine") == (spec, NETWORK)
+    assert [one.name for one in installed()] == ["mine"] and [one.state for one in verify()] == ["good"]
+    add(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
+    write(tmp_path / "mine.onnx", small_network(dimension=8))
+    with pytest.raises(ModelError, match="there already and differs"):
+        add(tmp_path / "mine.onnx", family="adaface")
+    write(path, NETWORK[:-9])
+    assert [one.state for one in verify()] == ["damaged"]
+
+
+def test_adaface_gets_what_its_authors_give_it(tmp_path: Path) -> None:
+    """mk-minchul/AdaFace, to_input: BGR, ((x / 255) - 0.5) / 0.5."""
+    spec, path = add(write(tmp_path / "ada.onnx", NETWORK), family="adaface")
+    assert isinstance(spec, ModelSpec)
+    crop = np.random.default_rng(1).integers(0, 256, (1, 112, 112, 3), np.uint8)
+    theirs = ((crop[0][:, :, ::-1] / 255.0) - 0.5) / 0.5
+    weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    expected = theirs.mean((0, 1)) @ weights
+    got = Recogniser(path).embed(crop)[0]
+    assert np.allclose(got, expected / np.linalg.norm(expected), atol=1e-4)
+
+
+def test_detectors_and_described_networks_are_added_as_they_are(tmp_path: Path) -> None:
+    spec, path = add(spot_detector(tmp_path / "in"))
+    assert isinstance(spec, DetectorSpec) and load_detector("spots")[0] == spec and path.parent.name == "spots"
+    with pytest.raises(ModelError, match="letters, digits"):
+        add(described(tmp_path / "d", NETWORK, name='"../../up"'))
+
+
+def test_what_does_not_run_is_not_kept(tmp_path: Path) -> None:
+    for weights, family, told in (
+        (NETWORK, "yunet", "open or square input"),
+        (b"none", "arcface", "cannot be loaded"),
+        (small_network(outputs=2), "arcface", "gives one vector"),
+        (small_network(size=96), "arcface", "does not run"),
+        (NETWORK, "facenet", "of one of these kinds: arcface"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            add(write(tmp_path / "n.onnx", weights), family=family)
+        assert not (tmp_path / "library/n").exists()
+
+
+# --- fetching
+
+
+@dataclass
+class Behaviour:
+    """How the server treats the next requests: each ``cut`` ends one answer after so many bytes."""
+
+    body: bytes
+    cuts: list[int] = field(default_factory=list)
+    ranges: bool = True
+    pause: float = 0.0  # before each part of an answer that is cut
+    announced: int | None = None
+    status: list[int] = field(default_factory=list)
+    redirect: str | None = None
+    asked: list[str | None] = field(default_factory=list)
+
+
+@dataclass
+class Server:
+    """A server on this machine that misbehaves as it is told."""
+
+    address: str
+    does: Behaviour
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    does = Behaviour(NETWORK)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            does.asked.append(self.headers.get("Range"))
+            if does.status:
+                self.send_error(does.status.pop(0))
+                return
+            if does.redirect is not None and self.path != "/moved/tiny.onnx":
+                self.send_response(302)
+                self.send_header("Location", does.redirect)
+                self.end_headers()
+                return
+            start = 0
+            asked = self.headers.get("Range")
+            if asked and does.ranges:
+                start = int(asked.removeprefix("bytes=").rstrip("-"))
+                if start >= len(does.body):
+                    self.send_error(416)
+                    return
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{len(does.body) - 1}/{len(does.body)}")
+            else:
+                self.send_response(200)
+            rest = does.body[start:]
+            self.send_header("Content-Length", str(does.announced or len(rest)))
+            self.end_headers()
+            cut = does.cuts.pop(0) if does.cuts else None
+            self.wfile.write(rest[:cut])
+            self.wfile.flush()
+            if cut is not None and does.pause:
+                time.sleep(does.pause)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    class Quiet(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: Any, client_address: Any) -> None: ...
+
+    running = Quiet(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread.start()
+    yield Server(f"http://127.0.0.1:{running.server_port}", does)
+    running.shutdown()
+    running.server_close()
+    thread.join()
+
+
+def download(server: Server, sha256: str = SHA, file: str = "tiny.onnx") -> Download:
+    return Download("tiny", f"{server.address}/{file}", sha256, "none", {"tiny.onnx": SHA})
+
+
+def test_a_network_is_fetched_and_its_bytes_are_told(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    told: list[tuple[int, int | None]] = []
+    found = fetch(download(server), advance=lambda done, total: told.append((done, total)))
+    assert found == [(known, tmp_path / "library/tiny/tiny.onnx")] and load_weights("tiny") == (known, NETWORK)
+    assert told[-1] == (len(NETWORK), len(NETWORK)) and server.does.asked == [None]
+    assert not (tmp_path / "library/.parts").exists()
+
+
+def test_an_interrupted_fetch_goes_on_where_it_was(server: Server, known: ModelSpec) -> None:
+    server.does.cuts = [100, 50]
+    assert fetch(download(server), wait=0)[0][0] == known
+    assert server.does.asked == [None, "bytes=100-", "bytes=150-"]
+
+
+def test_a_server_that_cannot_go_on_is_asked_for_all_again(server: Server, known: ModelSpec) -> None:
+    server.does.cuts, server.does.ranges = [100], False
+    assert fetch(download(server), wait=0)[0][0] == known
+
+
+def test_a_slow_server_is_left_and_asked_again(server: Server, known: ModelSpec) -> None:
+    server.does.cuts, server.does.pause = [100], 1.0
+    assert fetch(download(server), wait=0, timeout=0.2)[0][0] == known
+    assert server.does.asked == [None, "bytes=100-"]
+
+
+def test_a_server_that_gives_up_is_told_and_what_came_is_kept(server: Server, known: ModelSpec) -> None:
+    server.does.cuts = [10] * 5
+    with pytest.raises(ModelError, match=r"tried 5 times, 50 bytes came and are kept.*--from FOLDER"):
+        fetch(download(server), wait=0)
+    assert fetch(download(server), wait=0)[0][0] == known and server.does.asked[-1] == "bytes=50-"
+    server.does.status = [503, 500]
+    assert fetch(download(server), wait=0)[0][0] == known
+
+
+def test_wrong_content_is_thrown_away_unopened(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    server.does.body = b"<html>Please log in</html>" * 9
+    with pytest.raises(ModelError, match=r"came, [0-9a-f]{64} was expected; what came was thrown away"):
+        fetch(download(server), wait=0)
+    assert not list((tmp_path / "library").rglob("*.part")) and not list((tmp_path / "library").rglob("*.onnx"))
+    # The first half of something else does not spoil the right bytes for ever.
+    server.does.cuts = [10] * 5
+    with pytest.raises(ModelError, match="tried 5 times"):
+        fetch(download(server), wait=0)
+    server.does.body = NETWORK
+    with pytest.raises(ModelError, match="thrown away"):
+        fetch(download(server), wait=0)
+    assert fetch(download(server), wait=0)[0][0] == known
+
+
+def test_redirects_are_followed_within_http_only(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    server.does.redirect = f"{server.address}/moved/tiny.onnx"
+    assert fetch(download(server))[0][0] == known
+    secret = write(tmp_path / "secret.onnx", NETWORK)
+    server.does.redirect = secret.as_uri()
+    with pytest.raises(ModelError):
+        fetch(download(server), wait=0)
+    handler = fetching._SafeRedirects()
+    request = urllib.request.Request("https://example.org/a")
+    with pytest.raises(ModelError, match="not encrypted; nothing was fetched"):
+        handler.redirect_request(request, io.BytesIO(), 302, "", None, "http://example.org/a")  # type: ignore[arg-type]
+
+
+def test_no_server_decides_how_much_is_written(
+    server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "MOST_BYTES", 1000)
+    server.does.body = bytes(5000)
+    with pytest.raises(ModelError, match="announces 5,000 bytes, at most 1,000"):
+        fetch(download(server), wait=0)
+    server.does.announced = 500
+    with pytest.raises(ModelError, match="thrown away"):
+        fetch(download(server), wait=0)
+    monkeypatch.setattr(fetching, "MOST_BYTES", 10)
+    with pytest.raises(ModelError, match="at most 10"):
+        fetch(download(server), wait=0)
+
+
+def test_addresses_that_are_wrong_are_told(server: Server, known: ModelSpec) -> None:
+    server.does.status = [404]
+    with pytest.raises(ModelError, match="the server says 404 Not Found; is the address still right"):
+        fetch(download(server), wait=0)
+    nobody = Download("tiny", "http://127.0.0.1:9/tiny.onnx", SHA, "none", {"tiny.onnx": SHA})
+    with pytest.raises(ModelError, match=r"Connection refused.*HTTPS_PROXY"):
+        fetch(nobody, wait=0)
+
+
+def pack(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def test_of_a_pack_only_the_known_files_are_taken(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    server.does.body = pack(**{"pack/tiny.onnx": NETWORK, "../../escaped.txt": b"x", "pack/other.onnx": b"y"})
+    wanted = download(server, hashlib.sha256(server.does.body).hexdigest(), file="pack.zip")
+    assert wanted.zipped and fetch(wanted) == [(known, tmp_path / "library/tiny/tiny.onnx")]
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {"tiny.onnx"}
+    for files, told in (({"a.onnx": NETWORK}, "holds no tiny.onnx"), ({"tiny.onnx": b"no"}, "nothing was kept")):
+        server.does.body = pack(**files)
+        with pytest.raises(ModelError, match=told):
+            fetch(download(server, hashlib.sha256(server.does.body).hexdigest(), file="pack.zip"))
+
+
+def test_a_folder_of_ones_own_stands_for_the_address(known: ModelSpec, tmp_path: Path) -> None:
+    elsewhere = Download("tiny", "https://example.org/models/tiny.onnx?v=2", SHA, "none", {"tiny.onnx": SHA})
+    with pytest.raises(ModelError, match=r"mirror/tiny.onnx: no such file; the mirror should hold tiny.onnx"):
+        fetch(elsewhere, mirror=str(tmp_path / "mirror"))
+    write(tmp_path / "mirror/tiny.onnx", NETWORK)
+    assert fetch(elsewhere, mirror=str(tmp_path / "mirror"))[0][0] == known
+    write(tmp_path / "mirror/tiny.onnx", NETWORK + b"!")
+    with pytest.raises(ModelError, match="thrown away"):
+        fetch(elsewhere, mirror=str(tmp_path / "mirror"))
+
+
+def test_an_address_of_ones_own_and_a_proxy_stand_for_the_address(
+    server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Download("tiny", "http://models.invalid/moved/tiny.onnx", SHA, "none", {"tiny.onnx": SHA})
+    assert fetch(elsewhere, mirror=f"{server.address}/")[0][0] == known
+    with pytest.raises(ModelError, match="tried 5 times"):
+        fetch(elsewhere, wait=0)
+    monkeypatch.setenv("http_proxy", server.address)
+    assert fetch(elsewhere, wait=0)[0][0] == known
+
+
+SCRIPT = """
+import sys
+from unveil.faces.models import fetch, library
+from unveil.faces.models.table import Download
+address, sha = sys.argv[1:]
+fetch.fetch(Download("tiny", address + "/tiny.onnx", sha, "none", {"tiny.onnx": sha}), timeout=60)
+"""
+
+
+def test_a_killed_fetch_goes_on(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    server.does.cuts, server.does.pause = [100], 30.0
+    running = subprocess.Popen([sys.executable, "-c", SCRIPT, server.address, SHA], env={**os.environ})
+    part = tmp_path / f"library/.parts/{SHA}.part"
+    until = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size == 100) and time.monotonic() < until:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    server.does.pause = 0
+    assert fetch(download(server), wait=0)[0][0] == known
+    assert server.does.asked == [None, "bytes=100-"]
+
+
+@pytest.mark.real
+@needs_real_data
+def test_the_table_knows_the_real_files(tmp_path: Path) -> None:
+    for name, file in (
+        ("w600k_mbf_rebuilt", "w600k_mbf/w600k_mbf_dequant_fp32.onnx"),
+        ("mobilefacenet_foamliu", "mobilefacenet/mobilefacenet_foamliu.onnx"),
+    ):
+        spec, _ = add(SHARED / "models" / file)
+        assert spec.name == name and load_weights(name)[0] == spec
+    for name, file in (("yunet", "yunet/face_detection_yunet_2023mar.onnx"), ("det_500m", "scrfd/det_500m.onnx")):
+        assert add(SHARED / "models" / file)[0].name == name and load_detector(name)[0].name == name
