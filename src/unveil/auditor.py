@@ -29,6 +29,7 @@ from unveil.steps.kinds import tell_kinds
 from unveil.steps.measures import measure_others
 from unveil.steps.pictures import Pictures
 from unveil.steps.power import measure_power
+from unveil.steps.separation import measure_separation
 from unveil.steps.tables import closest_pairs, count, hubs, top_pairs
 from unveil.types import ROLES, Role
 
@@ -109,6 +110,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         hubs=hubs(raw, training, settings.top_pairs),
         power=power,
         measures=others,
+        separation=measure_separation(sets, settings),
         copy_lines=kinds.lines,
         hygiene=found.checks,
         rejects={role: s.rejects for role, s in sets.items()},
@@ -144,7 +146,6 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: Ch
                 "identity": s.identity_rule,
                 "aligned": s.alignment.key,
                 "aligned_because": s.alignment.why,
-                "several_faces": s.n_several,
             }
             for role, s in sets.items()
         },

@@ -12,6 +12,7 @@ from unveil.stats.kinds import CopyLines, Kind, PictureLikeness
 from unveil.stats.people import PeopleDecision
 from unveil.stats.power import ListingLine, Recall
 from unveil.stats.verdict import Basis, Verdict
+from unveil.stats.verification import Verification
 from unveil.types import Estimate, Exposure, Floats, Reject, Role
 
 
@@ -19,7 +20,8 @@ from unveil.types import Estimate, Exposure, Floats, Reject, Role
 class RoleCounts:
     """Files in = embedded + rejected. A picture without a label counts as a person of its own.
 
-    ``repeats`` of the embedded ones are byte for byte another of the same role; synthetic ones are compared once.
+    ``repeats`` of the embedded ones are byte for byte another of the same role; synthetic ones are compared once. In
+    ``several_faces`` of them several were seen, and one was taken.
     """
 
     images: int
@@ -28,6 +30,15 @@ class RoleCounts:
     people: int
     unlabelled: int
     repeats: int
+    several_faces: int
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well the face network tells the people of one labelled role apart."""
+
+    role: Role
+    measured: Verification
 
 
 @dataclass(frozen=True)
@@ -255,6 +266,7 @@ class AuditResult:
     hubs: tuple[HubFinding, ...]
     power: Power | None
     measures: tuple[Measures, ...]
+    separation: tuple[Separation, ...]
     copy_lines: CopyLines | None
     hygiene: tuple[Check, ...]
     rejects: dict[Role, tuple[Reject, ...]]

@@ -35,7 +35,8 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
         console.print(
             f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; "
             + ("no person labels" if n.unlabelled == n.embedded else f"{n.people:,} people")
-            + (f"; {n.repeats:,} repeat another" if n.repeats else ""),
+            + (f"; {n.repeats:,} repeat another" if n.repeats else "")
+            + (f"; {n.several_faces:,} show several faces" if n.several_faces else ""),
             markup=False,
         )
     training = result.counts["training"].embedded

@@ -50,6 +50,7 @@ def document(result: AuditResult) -> dict[str, Any]:
             "copy_lines": None if result.copy_lines is None else asdict(result.copy_lines),
             "power": None if result.power is None else asdict(result.power),
             "measures": [asdict(m) for m in result.measures],
+            "separation": [{"role": s.role, **asdict(s.measured)} for s in result.separation],
             "hygiene": [asdict(c) for c in result.hygiene],
             "rejects": [{"role": role, **asdict(r)} for role, rejects in result.rejects.items() for r in rejects],
             "methods": methods(result),

@@ -50,7 +50,7 @@ def redact(result: AuditResult) -> AuditResult:
         "settings": {
             k: v
             for k, v in result.manifest["settings"].items()
-            if k not in ("synthetic", "training", "control", "model", "copy_model", "strata", "identity")
+            if k not in ("synthetic", "training", "control", "model", "detector", "copy_model", "strata", "identity")
         },
         "inputs": {
             role: {k: v for k, v in facts.items() if k not in ("path", "identity")}

@@ -19,6 +19,7 @@ def count(source: EmbeddedSource) -> RoleCounts:
         people=len(set(pictures.people_or_ids)),
         unlabelled=sum(person is None for person in pictures.people),
         repeats=len(pictures) - len(set(pictures.digests)),
+        several_faces=source.n_several,
     )
 
 

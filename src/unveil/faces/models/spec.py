@@ -214,7 +214,7 @@ def _facts_of_task(
         "channels": "RGB",
         "mean": [how["mean"]] * 3,
         "std": [how["std"]] * 3,
-        "licence": f"InsightFace: see {path.parent / 'MODEL.LICENSE'}",
+        "licence": "as in the MODEL.LICENSE of its package",
     }
     if "sha256" in known:
         facts["sha256"] = known["sha256"]

@@ -1,0 +1,170 @@
+"""How well a face network tells people apart on the pictures at hand: mated and non-mated pairs of labelled people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from unveil.stats.estimates import LEVEL
+from unveil.types import Estimate, Floats, Ints, Vectors
+
+FMRS = (1e-3, 1e-4, 1e-5)
+# A rate is told when at least so many non-mated pairs lie beyond its threshold.
+FEWEST_BEYOND = 10
+FEWEST_PEOPLE = 20
+RESAMPLES = 200
+# Of the non-mated pairs, the upper end is kept, so much further than the largest rate needs: resamples move it.
+MARGIN = 3
+# Equal cosines differ by so much when they are computed in blocks.
+ROUNDING = 1e-6
+CHUNK = 512
+SAMPLE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Operating:
+    """One false match rate: the cosine above which pairs are called one person, and the share of mated pairs there."""
+
+    fmr: float
+    cosine: Estimate
+    tpr: Estimate
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How mated and non-mated pairs of ``n_people`` people, in ``n_pictures`` pictures, lie apart."""
+
+    n_people: int
+    n_pictures: int
+    n_mated: int
+    n_non_mated: int
+    mated_mean: float
+    mated_deviation: float
+    non_mated_mean: float
+    non_mated_deviation: float
+    operating: tuple[Operating, ...]
+
+
+def verify(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verification | None:
+    """All pairs of pictures (N, D) of people with codes (N,) from 0; None where too few people have two pictures.
+
+    TPR at a false match rate (ISO/IEC 19795-1). Pairs share people, so the intervals are percentile bootstraps over
+    people: a person who is drawn twice brings mated pairs twice and non-mated pairs with others twice (the subsets
+    bootstrap of Bolle, Ratha, Pankanti 2004, doi:10.1016/j.cviu.2003.08.002). Assumes that labels are right: each
+    two labels of one person count as false matches.
+    """
+    order = np.argsort(codes, kind="stable")
+    vectors, codes = vectors[order], codes[order]
+    sizes = np.bincount(codes)
+    if (sizes > 1).sum() < FEWEST_PEOPLE:
+        return None
+    mated, mated_person = _mated(vectors, codes)
+    n_non_mated = int((len(codes) ** 2 - (sizes**2).sum()) // 2)
+    sample = _sampled(vectors, codes, rng)
+    kept = min(1.0, MARGIN * max(FMRS))
+    floor = float(np.quantile(sample, 1 - kept)) if n_non_mated * kept >= 1 else -1.0
+    tail, first, second = _tail(vectors, codes, floor)
+    rates = [fmr for fmr in FMRS if fmr * n_non_mated >= FEWEST_BEYOND]
+    ones = np.ones(len(sizes))
+    values = _operate(mated, mated_person, tail, first, second, sizes, ones, rates)
+    drawn = np.array(
+        [
+            _operate(
+                *(mated, mated_person, tail, first, second, sizes),
+                np.bincount(rng.integers(len(sizes), size=len(sizes)), minlength=len(sizes)).astype(np.float64),
+                rates,
+            )
+            for _ in range(RESAMPLES)
+        ]
+    )
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if len(rates) else (values, values)
+    method = f"percentile bootstrap over people ({RESAMPLES} resamples)"
+
+    def estimate(k: int, what: int, n: int) -> Estimate:
+        value = values[k, what]
+        return Estimate(
+            float(value), float(min(low[k, what], value)), float(max(high[k, what], value)), LEVEL, n, method
+        )
+
+    return Verification(
+        n_people=len(sizes),
+        n_pictures=len(codes),
+        n_mated=len(mated),
+        n_non_mated=n_non_mated,
+        mated_mean=float(mated.mean()),
+        mated_deviation=float(mated.std()),
+        non_mated_mean=float(sample.mean()),
+        non_mated_deviation=float(sample.std()),
+        operating=tuple(
+            Operating(fmr, estimate(k, 0, n_non_mated), estimate(k, 1, len(mated))) for k, fmr in enumerate(rates)
+        ),
+    )
+
+
+def _mated(vectors: Vectors, codes: Ints) -> tuple[Floats, Ints]:
+    """Cosines of all pairs of pictures of one person, highest first, and whose they are; codes ascend."""
+    starts = np.searchsorted(codes, np.arange(codes[-1] + 2))
+    cosines, people = [], []
+    for person in np.flatnonzero(np.diff(starts) > 1):
+        own = vectors[starts[person] : starts[person + 1]].astype(np.float64)
+        pairs = (own @ own.T)[np.triu_indices(len(own), 1)]
+        cosines.append(pairs)
+        people.append(np.full(len(pairs), person, np.int64))
+    all_cosines, all_people = np.concatenate(cosines), np.concatenate(people)
+    order = np.argsort(-all_cosines, kind="stable")
+    return all_cosines[order], all_people[order]
+
+
+def _sampled(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Floats:
+    """Cosines of random pairs of pictures of two people."""
+    a, b = rng.integers(len(codes), size=(2, SAMPLE))
+    different = codes[a] != codes[b]
+    a, b = a[different], b[different]
+    parts = [
+        np.einsum("ij,ij->i", vectors[a[i : i + 2**16]], vectors[b[i : i + 2**16]]) for i in range(0, len(a), 2**16)
+    ]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _tail(vectors: Vectors, codes: Ints, floor: float) -> tuple[Floats, Ints, Ints]:
+    """The non-mated pairs of at least ``floor``, highest cosine first, with both people."""
+    found = []
+    for start in range(0, len(codes), CHUNK):
+        rows = vectors[start : start + CHUNK]
+        cosine = rows @ vectors[start:].T
+        i, j = np.nonzero(cosine >= floor)
+        once = (codes[start + i] != codes[start + j]) & (i < j)
+        i, j = i[once], j[once]
+        found.append((cosine[i, j].astype(np.float64), codes[start + i], codes[start + j]))
+    beyond = np.concatenate([cosine for cosine, _, _ in found])
+    first, second = (np.concatenate([part[k] for part in found]) for k in (1, 2))
+    order = np.argsort(-beyond, kind="stable")
+    return beyond[order], first[order], second[order]
+
+
+def _operate(
+    mated: Floats,
+    mated_person: Ints,
+    tail: Floats,
+    first: Ints,
+    second: Ints,
+    sizes: Ints,
+    weights: Floats,
+    rates: list[float],
+) -> Floats:
+    """(rates, 2): the threshold that at most so many of the non-mated pairs exceed, and the share of mated above it.
+
+    Each person counts ``weights`` times.
+    """
+    own = weights * sizes
+    total = (own.sum() ** 2 - (own**2).sum()) / 2
+    beyond = np.cumsum(weights[first] * weights[second])
+    counted = np.cumsum(weights[mated_person])
+    out = np.zeros((len(rates), 2))
+    for k, fmr in enumerate(rates):
+        place = min(int(np.searchsorted(beyond, fmr * total + 1e-9, side="right")), len(tail) - 1)
+        threshold = tail[place]
+        above = int(np.searchsorted(-mated, -(threshold + ROUNDING), side="left"))
+        out[k] = threshold, (counted[above - 1] if above else 0.0) / max(counted[-1], 1e-300)
+    return out
