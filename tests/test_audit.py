@@ -80,6 +80,7 @@ def test_document_holds_what_it_promises(audited: Audited) -> None:
 # Numbers that are no estimates: counts of what was done, settings, places in a ranking, facts of a network.
 COUNTED = {
     *("schema_version", "images", "embedded", "rejected", "people", "unlabelled", "repeats", "pairs_compared"),
+    "several_faces",
     *("control_pairs_compared", "n_images", "n_synthetic_identities", "rank", "n_best_match_of", "in_top_pairs"),
     *("n_people", "n_leaks", "n_mated", "lost", "draws", "people_listed", "identities_listed", "leak_found"),
     *("draws_listed", "n_control", "training_people", "training_set_aside", "control_left_out", "observed"),
@@ -395,6 +396,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
         "people": 150,
         "unlabelled": 0,
         "repeats": 0,
+        "several_faces": 0,
     }
     found = {r["id"]: (r["stage"], r["reason"]) for r in told["rejects"]}
     assert found == {

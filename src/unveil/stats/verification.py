@@ -43,6 +43,7 @@ class Verification:
     mated_deviation: float
     non_mated_mean: float
     non_mated_deviation: float
+    method: str
     operating: tuple[Operating, ...]
 
 
@@ -96,6 +97,7 @@ def verify(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verificat
         mated_deviation=float(mated.std()),
         non_mated_mean=float(sample.mean()),
         non_mated_deviation=float(sample.std()),
+        method=f"all mated pairs, and a sample of {len(sample)} non-mated ones for their mean and deviation",
         operating=tuple(
             Operating(fmr, estimate(k, 0, n_non_mated), estimate(k, 1, len(mated))) for k, fmr in enumerate(rates)
         ),
