@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: setup demo test lint check bench simulations bench-lfw lab bench-compare bench-read fuzz sanitize neon clean
+.PHONY: setup demo test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
 
 setup: $(READY)
 
@@ -53,6 +53,20 @@ lab: $(READY)
 	$(BIN)/python -m benchmarks.lab.measure --faces $(DATA)/lfw/lfw_aligned112.zip --sets build/lab \
 	  --model $(DATA)/models/w600k_mbf/w600k_mbf_dequant_fp32.onnx --out docs/figures/lab
 	$(BIN)/python -m benchmarks.lab.summarise docs/figures/lab > docs/figures/lab.md
+
+# Embedding beside its peers, half an hour: insightface, face_recognition and deepface in environments of their own.
+bench-embed: $(READY) .venv-peers/.ready
+	$(BIN)/python benchmarks/embed.py --data $(DATA) --peers .venv-peers/bin/python --deepface .venv-deepface/bin/python \
+	  --large 100000
+
+.venv-peers/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet "setuptools<80" insightface onnxruntime dlib-bin face_recognition_models
+	.venv-peers/bin/python -m pip install --quiet --no-deps face_recognition
+	$(PYTHON) -m venv .venv-deepface
+	.venv-deepface/bin/python -m pip install --quiet "setuptools<80" deepface tf-keras dlib-bin flask flask_cors gdown
+	.venv-deepface/bin/python benchmarks/deepface_weights.py $(DATA)
+	touch $@
 
 # Minutes to an hour: beside its peers, in an environment of their own.
 bench-compare: .venv-bench/.ready
@@ -106,4 +120,4 @@ neon:
 	qemu-aarch64 -cpu max build/check-neon
 
 clean:
-	rm -rf .venv .venv-bench .venv-fuzz build unveil-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-bench .venv-fuzz .venv-peers .venv-deepface build unveil-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,11 +1,12 @@
 """Pictures to embeddings, beside the raw limit and beside others, in one run: same pictures, same weights.
 
-    python benchmarks/embed.py --data ../shared/data [--peers PYTHON] [--deepface PYTHON] [--large 100000]
+    python benchmarks/embed.py [--data ../shared/data] [--peers PYTHON] [--deepface PYTHON] [--large 100000]
 
 Aligned crops and untouched photographs of LFW as JPEG files in a folder. Each contender runs in a process of its own,
 warm, repetitions taken in turn; pictures/s, CPU time a picture and peak memory are medians. The raw limit is ONNX
 Runtime on a tensor that is ready in memory, in the best of several ways to call it. insightface and face_recognition
-need a Python of their own (--peers), deepface another. --large embeds so many pictures, for the peak of memory.
+need a Python of their own (--peers), deepface another. --large embeds so many pictures, for the peak of memory. Without
+--data: drawn crops, the default network, and dlib.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def raw(pictures: int, data: Path, model: str | None) -> dict[str, float]:
             callers = cores() // within
             calls = pictures // batch // callers
 
-            def call(calls: int = calls, run: Any = session.run, feed: object = {name: tensor}) -> None:  # noqa: B006
+            def call(calls: int = calls, run: Any = session.run, feed: object = {name: tensor}) -> None:
                 for _ in range(calls):
                     run(None, feed)
 
@@ -179,9 +180,12 @@ def contenders(args: argparse.Namespace, crops: Path, photographs: Path) -> dict
     own = [sys.executable, str(HERE), "--data", str(args.data), "--one"]
     models = str(args.data / "models")
     aligned: dict[str, list[str]] = {}
-    for name in MODELS:
+    for name in MODELS if args.data.is_dir() else ("default",):
         aligned[f"unveil, {name}"] = [*own, "ours", str(crops), name, "", "yes"]
         aligned[f"ONNX Runtime alone, {name}"] = [*own, "raw", str(args.pictures), name, "", ""]
+    aligned["dlib"] = [sys.executable, "-c", PEERS, "dlib", str(crops), models, "aligned"]
+    if not args.data.is_dir():
+        return {"drawn crops of 96 pixels": aligned}
     found = {
         "aligned crops of 112 pixels": aligned,
         "photographs of 250 pixels": {
@@ -196,7 +200,6 @@ def contenders(args: argparse.Namespace, crops: Path, photographs: Path) -> dict
         peer = [args.peers, "-c", PEERS]
         for name in ("w600k_mbf", "MobileFaceNet"):
             aligned[f"insightface, {name}"] = [*peer, "insightface", str(crops), models, f"{MODELS[name]}@aligned"]
-        aligned["dlib"] = [*peer, "dlib", str(crops), models, "aligned"]
         aligned["face_recognition"] = [*peer, "face_recognition", str(crops), models, "aligned"]
         raw_ones = found["photographs of 250 pixels"]
         for size in ("640", "256"):
@@ -214,12 +217,23 @@ def contenders(args: argparse.Namespace, crops: Path, photographs: Path) -> dict
     return found
 
 
-def unpack(archive: Path, folder: Path, most: int) -> Path:
+def unpack(archive: Path, folder: Path, most: int) -> None:
     """Some pictures of a zip as files."""
     with zipfile.ZipFile(archive) as packed:
-        names = [n for n in packed.namelist() if n.endswith(".jpg")][:most]
-        packed.extractall(folder, names)
-    return folder
+        packed.extractall(folder, [n for n in packed.namelist() if n.endswith(".jpg")][:most])
+
+
+def draw(folder: Path, n: int) -> None:
+    """Faces of people who do not exist, as files."""
+    import numpy as np
+    from PIL import Image
+
+    from unveil.demo.faces import face_model
+
+    model, rng = face_model(), np.random.default_rng(0)
+    folder.mkdir()
+    for i, face in enumerate(model.draw(model.pictures(n, rng))):
+        Image.fromarray(face).save(folder / f"{i:05d}.jpg", quality=92)
 
 
 def many(data: Path, n: int) -> dict[str, float]:
@@ -247,7 +261,7 @@ def many(data: Path, n: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--pictures", type=int, default=1024)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--peers")
@@ -272,8 +286,12 @@ def main() -> None:
 
     print(f"{processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}\n")
     with tempfile.TemporaryDirectory() as folder:
-        crops = unpack(args.data / "lfw/lfw_aligned112.zip", Path(folder) / "crops", args.pictures)
-        photographs = unpack(args.data / "lfw/lfw_raw250.zip", Path(folder) / "photographs", args.pictures)
+        crops, photographs = Path(folder) / "crops", Path(folder) / "photographs"
+        if args.data.is_dir():
+            unpack(args.data / "lfw/lfw_aligned112.zip", crops, args.pictures)
+            unpack(args.data / "lfw/lfw_raw250.zip", photographs, args.pictures)
+        else:
+            draw(crops, args.pictures)
         for title, each in contenders(args, crops, photographs).items():
             commands = {name: command for name, command in each.items() if args.only in name}
             seen: dict[str, list[dict[str, float]]] = {name: [] for name in commands}

@@ -26,7 +26,7 @@ from unveil.store import Shard, ShardRow, ShardStore
 from unveil.types import ImageRecord, Vectors
 
 PARTITION = 512  # pictures a shard: small enough that a kill costs seconds
-PIECE = 32  # pictures that a thread takes at a time, at least
+PIECE = 16  # pictures that a thread takes at a time, at least
 KEPT_BYTES = 32 * 2**20  # of pictures a partition keeps in memory between hashing and decoding
 READERS = 2  # partitions that are read and hashed at a time
 # Both sides keep so many pixels when a JPEG is decoded at reduced scale: aligned crops twice the template, photographs

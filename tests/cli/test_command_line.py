@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import unveil as package
-from tests.builders import write
+from tests.builders import SHARED, needs_real_data, write
+from tests.networks import small_network
 from unveil.demo.world import World
 
 UNVEIL = [sys.executable, "-m", "unveil"]
@@ -42,7 +43,7 @@ def test_help_teaches_and_is_quick() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     program = "import sys; from unveil.cli import app; print([m for m in sys.modules if m in %r])"
-    heavy = ["numpy", "scipy", "onnxruntime", "cv2", "dlib", "pyarrow", "PIL", "onnx", "jinja2"]
+    heavy = ["numpy", "scipy", "onnxruntime", "cv2", "dlib", "pyarrow", "PIL", "onnx", "jinja2", "platformdirs"]
     shown = subprocess.run([sys.executable, "-c", program % (heavy,)], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
 
@@ -50,9 +51,69 @@ def test_help_imports_nothing_heavy() -> None:
 def test_info_says_which_engine_runs_and_why() -> None:
     told = unveil("info")
     assert told.returncode == 0
-    for name in ("auto", "native", "portable", "torch", "reference"):
+    for name in ("auto", "native", "portable", "torch", "reference", "cpu", "cuda", "tensorrt"):
         assert re.search(rf"^{name} +\S", told.stdout, re.MULTILINE), told.stdout
     assert f"unveil {package.__version__}" in told.stdout and "cores" in told.stdout
+
+
+def test_models_are_listed_added_and_used_by_name(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
+    listed = unveil("models", "list")
+    assert listed.returncode == 0 and not listed.stderr
+    assert re.search(r"^dlib_resnet_v1 +here +128 ", listed.stdout, re.MULTILINE)
+    assert re.search(r"^w600k_r50 +fetch +512 ", listed.stdout, re.MULTILINE)
+    assert re.search(r"^yunet +fetch +MIT", listed.stdout, re.MULTILINE)
+    assert "no networks in" in unveil("models", "verify").stdout
+
+    told = unveil(
+        "models", "add", write(tmp_path / "mine.onnx", small_network()), "--as", "adaface", "--licence", "MIT"
+    )
+    assert told.returncode == 0 and "BGR" in told.stdout and "Use it with --model mine" in told.stdout
+    assert re.search(r"^mine +here +4 +MIT", unveil("models", "list").stdout, re.MULTILINE)
+    assert "adaface" not in unveil("models", "show", "mine").stdout
+    few = tmp_path / "few"
+    few.mkdir()
+    for file in sorted(world.synthetic.rglob("*.png"))[:4]:
+        write(few / file.name, file.read_bytes())
+    done = unveil("embed", few, "--model", "mine", "-o", tmp_path / "e.npz")
+    assert done.returncode == 0 and "4 embedded" in done.stdout, done.stderr
+    (tmp_path / "library/mine/mine.onnx").write_bytes(small_network()[:-5])
+    checked = unveil("models", "verify")
+    assert checked.returncode == 1 and checked.stdout.startswith("damaged")
+    done = unveil("embed", few, "--model", "mine", "-o", tmp_path / "f.npz")
+    assert done.returncode == 2 and "it is damaged or another" in done.stderr
+
+
+def test_nothing_is_fetched_before_the_licence_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
+    asked = unveil("models", "fetch", "w600k_mbf")
+    assert asked.returncode == 2 and "buffalo_sc from https://" in asked.stdout
+    assert "Licence: InsightFace: non-commercial research only" in asked.stdout
+    assert "pass --accept-licence" in asked.stderr and not (tmp_path / "library").exists()
+    mirror = tmp_path / "mirror"
+    write(mirror / "face_detection_yunet_2023mar.onnx", b"something else")
+    wrong = unveil("models", "fetch", "yunet", "--accept-licence", "--from", mirror)
+    assert wrong.returncode == 2 and "thrown away" in wrong.stderr and "Traceback" not in wrong.stderr
+    nothing = unveil("models", "fetch", "facenet")
+    assert nothing.returncode == 2 and "buffalo_l" in nothing.stderr
+    missing = unveil("models", "show", "facenet")
+    assert missing.returncode == 2 and "unveil models list" in missing.stderr
+
+
+@pytest.mark.real
+@needs_real_data
+def test_a_detector_from_a_mirror_is_used_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
+    done = unveil("models", "fetch", "yunet", "--accept-licence", "--from", SHARED / "models/yunet")
+    assert done.returncode == 0 and "--detector yunet" in done.stdout, done.stderr
+    where = f"{SHARED / 'lfw/lfw_raw250.zip'}"
+    done = unveil("embed", where, "--detector", "yunet", "-o", tmp_path / "e.npz")
+    assert done.returncode == 0 and "548 embedded and 0 rejected" in done.stdout, done.stderr
 
 
 def test_version() -> None:

@@ -23,7 +23,7 @@ def traits_of(shot: Shot) -> tuple[float, ...]:
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     mean, deviation = (float(v[0, 0]) for v in cv2.meanStdDev(grey))
     edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0])
-    colour = float(np.mean(cv2.absdiff(crop, cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB))))
+    colour = cv2.norm(crop, cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), cv2.NORM_L1) / crop.size
     values = (
         np.log10(edges**2 + 1),
         mean,

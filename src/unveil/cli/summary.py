@@ -13,6 +13,7 @@ from rich.text import Text
 from unveil import __version__
 from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
+from unveil.faces.network import describe_devices
 from unveil.machine import cores, processor
 from unveil.report.comparison import SetRow
 from unveil.result import AuditResult, Power
@@ -159,3 +160,7 @@ def print_info() -> None:
     console.print("Comparison engines (--engine); all give the same result")
     for name, told in describe():
         console.print(f"{name:<10} {told}", markup=False)
+    console.print()
+    console.print("Where networks run (--device)")
+    for device, told in describe_devices():
+        console.print(f"{device:<10} {told}", markup=False)

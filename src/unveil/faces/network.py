@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import time
 import warnings
@@ -22,7 +24,7 @@ Device = Literal["auto", "cpu", "cuda", "tensorrt", "torch"]
 _LONGEST_WORD = 300
 # How large a batch may be where the graph leaves it open: measured for processors (docs/decisions/0014), tried out on
 # everything else up to the last of these.
-CPU_BATCH = 8
+CPU_BATCH = 4
 BATCHES = (8, 16, 32, 64, 128, 256)
 _TRIED_SECONDS = 0.3
 
@@ -111,12 +113,13 @@ def _open(weights: bytes, where: str, device: Device, threads: int) -> tuple[str
 
     try:
         for name in devices(device):
-            if name == "torch":
+            if name in ("cpu", "torch"):
                 return name, session("cpu")
-            found = session(name)
-            # ONNX Runtime takes the next provider without a word when one does not start.
-            if found.get_providers()[0] == _PROVIDERS[name][0]:
-                return name, found
+            # A provider that does not start raises, or ONNX Runtime takes the next one without a word.
+            with contextlib.suppress(Exception):
+                found = session(name)
+                if found.get_providers()[0] == _PROVIDERS[name][0]:
+                    return name, found
         return "cpu", session("cpu")
     except Exception as error:
         raise ModelError(f"{where} cannot be loaded as an ONNX network: {_first_line(error)}") from None
@@ -135,6 +138,21 @@ def devices(device: Device) -> tuple[str, ...]:
     return (device,) if _PROVIDERS[device][0] in available else ("cpu",)
 
 
+def describe_devices() -> list[tuple[Device, str]]:
+    """Each device and whether networks can run on it here."""
+    import onnxruntime as ort
+
+    available = ort.get_available_providers()
+    told: list[tuple[Device, str]] = [("auto", f"takes {devices('auto')[0]}"), ("cpu", "ONNX Runtime")]
+    for name in ("cuda", "tensorrt"):
+        provider = _PROVIDERS[name][0]
+        told.append((name, f"ONNX Runtime's {provider}" if provider in available else f"no {provider} here"))
+    missing = _torch_missing()
+    card = "on a graphics card" if _torch_card() else "without a graphics card"
+    told.append(("torch", f"PyTorch {card}" if missing is None else f"needs {missing}: pip install 'unveil[gpu]'"))
+    return told
+
+
 def _why_not(device: Device) -> str:
     if device == "torch":
         return f"the torch path needs {_torch_missing()}; pip install 'unveil[gpu]'"
@@ -145,22 +163,25 @@ def _why_not(device: Device) -> str:
 
 
 def _torch_missing() -> str | None:
+    """Which package keeps graphs from running under torch, and why if it is there."""
     for module in ("torch", "onnx2torch"):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                __import__(module)
-        except ImportError:
-            return module
+                importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            return error.name or module
+        except Exception as error:  # a torchvision that was built for another torch raises RuntimeError
+            return f"{module}, which does not start ({_first_line(error)})"
     return None
 
 
 def _torch_card() -> bool:
-    if _torch_missing() is not None:
+    if importlib.util.find_spec("torch") is None:
         return False
     import torch
 
-    return bool(torch.cuda.is_available())
+    return bool(torch.cuda.is_available()) and _torch_missing() is None
 
 
 def _in_torch(weights: bytes, where: str) -> Callable[[Tensor], list[Tensor]]:

@@ -53,20 +53,20 @@ def decode_scaled(data: bytes, at_least: Callable[[int, int], int]) -> tuple[npt
     """
     image = _open(data)
     size = image.size
-    least = at_least(*size)
-    image.draft(None, (least, least))
-    return _pixels(image), size
+    return _pixels(image, at_least(*size)), size
 
 
-def _pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+def _pixels(image: Image.Image, at_least: int | None = None) -> npt.NDArray[np.uint8]:
     try:
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
         image.load()
         turn = _turn(image)
         if turn is not None:
             image = image.transpose(turn)
         if image.mode.startswith("I;16"):
             image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-        pixels = np.array(image.convert("RGB"), np.uint8)
+        pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
     except Exception as error:
         truncated = "truncated" in str(error).lower()
         raise PictureError(
