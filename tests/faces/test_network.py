@@ -42,6 +42,7 @@ def torch_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
         vision.ops, ops.roi_align = ops, None  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "torchvision", vision)
         monkeypatch.setitem(sys.modules, "torchvision.ops", ops)
+    monkeypatch.setattr(network_module, "_TRIED_SECONDS", 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pytest.importorskip("onnx2torch", reason="onnx2torch is not here: the torch path is not tested")
@@ -100,9 +101,7 @@ def test_several_outputs_under_torch_are_in_order(tmp_path: Path) -> None:
 @pytest.mark.real
 @needs_real_data
 @pytest.mark.usefixtures("torch_is_here")
-@pytest.mark.parametrize(
-    "model", [None, "w600k_mbf/w600k_mbf_dequant_fp32.onnx", "mobilefacenet/mobilefacenet_foamliu.onnx"]
-)
+@pytest.mark.parametrize("model", [None, "mobilefacenet/mobilefacenet_foamliu.onnx"])
 def test_real_networks_agree_under_torch(model: str | None) -> None:
     path = None if model is None else SHARED / "models" / model
     by_torch, by_ort = Recogniser(path, device="torch"), Recogniser(path)

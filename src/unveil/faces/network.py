@@ -85,7 +85,7 @@ class Network:
             try:
                 self._run(tensor)  # the first call prepares
                 calls, begun = 0, time.perf_counter()
-                while time.perf_counter() - begun < _TRIED_SECONDS:
+                while not calls or time.perf_counter() - begun < _TRIED_SECONDS:
                     self._run(tensor)
                     calls += 1
             except Exception:  # out of the device's memory: smaller ones did run
