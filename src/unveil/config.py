@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from unveil.channels.base import Device
+from unveil.channels import Device
 from unveil.compare.engines import ENGINES
 from unveil.errors import SettingError
 from unveil.images.identity import IdentityRule

@@ -8,11 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.channels.shot import Shot
-from unveil.faces.network import Device
 from unveil.types import Vectors
 
 Picture = npt.NDArray[np.uint8]
-__all__ = ["Channel", "Device", "Picture"]
 
 
 class Channel(Protocol):

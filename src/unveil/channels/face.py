@@ -25,5 +25,6 @@ class FaceChannel(NetworkChannel):
     def crop(self, shot: Shot) -> Picture:
         if self.spec.alignment == "arcface112":
             return shot.template
+        # First the face: looking for it may bring the picture at its whole size.
         face = shot.face
         return chip(shot.picture, face, self.spec.input_size)

@@ -156,7 +156,6 @@ def fetch(
     from unveil.cli.app import progress_on_terminal
     from unveil.faces.models import table
     from unveil.faces.models.fetch import fetch as fetch_download
-    from unveil.faces.models.library import find
 
     download = table.download_of(name)
     if download is None:
@@ -181,8 +180,6 @@ def fetch(
         found = fetch_download(download, mirror=mirror, advance=advance)
     for spec, path in found:
         typer.echo(f"{path}: {_flag(spec)}")
-    if name != download.name:
-        find(name)
 
 
 @app.command()

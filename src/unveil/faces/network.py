@@ -56,8 +56,7 @@ class Network:
         self.where = where
         self.told = ""
         self.runs_on, session = _open(weights, where, device, threads)
-        wanted = "cpu" if device == "auto" else device
-        if device != "auto" and self.runs_on != wanted:
+        if device not in ("auto", self.runs_on):
             self.told = f"{where} runs on {self.runs_on}: {_why_not(device)}"
         self.inputs = tuple(Port(i.name, tuple(i.shape)) for i in session.get_inputs())
         self.outputs = tuple(Port(o.name, tuple(o.shape)) for o in session.get_outputs())

@@ -17,7 +17,7 @@ from unveil.errors import ModelError
 from unveil.faces import dlib_onnx
 from unveil.faces.models.spec import DESCRIPTOR_EXAMPLE, DetectorSpec, ModelSpec, Spec, described, descriptor
 from unveil.faces.models.table import default_spec, download_of, families, file_names, table
-from unveil.files import replacing, write_bytes
+from unveil.files import write_bytes
 
 # A name that can be a folder on any system.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -212,8 +212,7 @@ def keep(spec: Spec, raw: bytes, file: str) -> Path:
         raise ModelError(f"{path} is there already and differs; remove it, or give this one another --name")
     if spec.sha256 not in table():
         write_bytes(descriptor(path), toml_of(spec).encode())
-    with replacing(path) as out:
-        out.write(raw)
+    write_bytes(path, raw)
     return path
 
 
