@@ -139,7 +139,7 @@ class Lab:
         near = memorised(self.sources["synthetic"], self.sources["training"], self.members)
         for m in found.calibration.membership:
             yield [m.score, f"{near:.4f}", *_figures(m.auc, m.tpr_at_fpr)]
-        cohort = found.ground.lenses["face"].cohort.pictures.ids
+        cohort = found.lenses["face"].cohort.pictures.ids
         rng = np.random.default_rng(0)
         for name, score, people in further_scores(self.synthetic, self.real, cohort, self.sources, rng):
             own, null = self._sides(score, people, found)

@@ -14,6 +14,7 @@ from typing import Any
 
 from unveil import words
 from unveil.config import Settings, settings_from
+from unveil.finished import keep
 from unveil.images import open_source
 from unveil.machine import cores
 from unveil.progress import Progress, Silent
@@ -121,6 +122,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     )
     result = words.told(result, settings)
     write_reports(result, run.path, raw, synthetic, training, sources, redact=redact)
+    keep(run.path, result, sets, synthetic, found, channels, settings)
     finished = datetime.now(UTC)
     run.finish(
         {

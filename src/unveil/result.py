@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from unveil.stats.accidental import AccidentalMatches
 from unveil.stats.competition import Competition
@@ -14,6 +14,8 @@ from unveil.stats.power import ListingLine, Recall
 from unveil.stats.verdict import Basis, Verdict
 from unveil.stats.verification import Verification
 from unveil.types import Estimate, Exposure, Floats, Reject, Role
+
+Outcome = Literal["leak", "no leak", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,62 @@ class CandidateLine:
 
 
 @dataclass(frozen=True)
+class PairVerdicts:
+    """What reviewers said of one pair: how many of them said what. ``listed`` pairs are findings."""
+
+    synthetic_id: str
+    real_id: str
+    role: Role
+    person: str
+    listed: bool
+    same_picture: int
+    same_person: int
+    different: int
+    cannot_tell: int
+
+    @property
+    def confirmed(self) -> int:
+        """How many saw a leak."""
+        return self.same_picture + self.same_person
+
+    @property
+    def told(self) -> int:
+        """How many could tell."""
+        return self.confirmed + self.different
+
+    @property
+    def outcome(self) -> Outcome:
+        """What more than half of those who could tell saw."""
+        if 2 * self.confirmed > self.told:
+            return "leak"
+        return "no leak" if 2 * self.different > self.told else "undecided"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Cohen's kappa of two reviewers over the pairs that both could tell."""
+
+    reviewers: tuple[str, str]
+    kappa: Estimate
+
+
+@dataclass(frozen=True)
+class Review:
+    """What people saw in the pairs. ``true_leaks`` is the share of leaks among the findings on which they decided,
+    ``mistaken`` the share of control pairs, which cannot be leaks, that they took for one person."""
+
+    reviewers: tuple[str, ...]
+    n_verdicts: int
+    n_blind: int  # of the verdicts that count, without scores and with control pairs mixed in
+    n_findings: int
+    pairs: tuple[PairVerdicts, ...]
+    true_leaks: Estimate | None
+    mistaken: Estimate | None
+    cohen: tuple[Agreement, ...]
+    krippendorff: Estimate | None
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """The result of an audit. ``manifest`` holds inputs, model, settings, seeds and versions; times stand apart."""
 
@@ -274,6 +332,7 @@ class AuditResult:
     channels: tuple[str, ...]
     models: tuple[dict[str, Any], ...]
     manifest: dict[str, Any]
+    review: Review | None = None
 
     @property
     def listed_people(self) -> tuple[PersonFinding, ...]:

@@ -16,6 +16,15 @@ FORMAT = 1
 MARK = "unveil run"
 
 
+def read_manifest(manifest: Path) -> dict[str, Any] | None:
+    """The manifest of a run, or None when the file is none."""
+    try:
+        document = json.loads(manifest.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) and document.get("format") == MARK else None
+
+
 class RunDirectory:
     """Paths inside a run, and its manifest.
 
@@ -28,7 +37,9 @@ class RunDirectory:
             raise SettingError(f"-o {path}: a file is there; name a folder")
         manifest = path / "manifest.json"
         if manifest.exists():
-            before = self._read(manifest)
+            before = read_manifest(manifest)
+            if before is None:
+                raise SettingError(f"{manifest} is not the manifest of an unveil run; name another folder with -o")
             if before.get("settings") != facts:
                 changed = [k for k in facts if before.get("settings", {}).get(k) != facts[k]]
                 raise SettingError(
@@ -40,16 +51,6 @@ class RunDirectory:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         sweep(path)
         self.write_json("manifest.json", {"format": MARK, "version": FORMAT, "status": "running", "settings": facts})
-
-    @staticmethod
-    def _read(manifest: Path) -> dict[str, Any]:
-        try:
-            document = json.loads(manifest.read_bytes())
-        except (OSError, ValueError):
-            document = None
-        if not isinstance(document, dict) or document.get("format") != MARK:
-            raise SettingError(f"{manifest} is not the manifest of an unveil run; name another folder with -o")
-        return document
 
     def vectors(self, role: str) -> Path:
         return self.path / "stores" / f"{role}.npy"

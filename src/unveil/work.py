@@ -166,18 +166,46 @@ def _embed(source: Source, piece: _Piece, way: Way, stop: threading.Event) -> _P
         data = piece.read.kept.pop(i, None)
         if data is None:
             data = _read_again(source, piece.read.records[i], digest)
-        try:
-            shot = way.shot(data)
-            # A picture without a face is of no use to any channel.
-            traits = traits_of(shot)
-        except PictureError as error:
-            for line in lines:
-                line.reject(digest, error)
-        else:
-            for line in lines:
-                line.take(digest, shot, traits)
+        _take(lines, digest, partial(way.shot, data))
     piece.made.extend(line.done() for line in lines)
     return piece
+
+
+def embed_now(
+    shots: Sequence[Callable[[], Shot]], channels: Sequence[Channel]
+) -> tuple[tuple[ShardRow, ...], list[Vectors]]:
+    """A few pictures through the channels, in memory: what became of each, and of each channel the vectors (n, D) of
+    those that every channel embedded. A shot is made by a call, which may raise PictureError."""
+    lines = [_Line(channel) for channel in channels]
+    for shot in shots:
+        _take(lines, "", shot)
+    made = [line.done() for line in lines]
+    rows = of_all([rows for rows, _ in made])
+    return tuple(rows), [usable(vectors, own, rows) for own, vectors in made]
+
+
+def _take(lines: Sequence[_Line], digest: str, make: Callable[[], Shot]) -> None:
+    try:
+        shot = make()
+        # A picture without a face is of no use to any channel.
+        traits = traits_of(shot)
+    except PictureError as error:
+        for line in lines:
+            line.reject(digest, error)
+    else:
+        for line in lines:
+            line.take(digest, shot, traits)
+
+
+def of_all(rows: Sequence[Sequence[ShardRow]]) -> list[ShardRow]:
+    """What became of each picture, from each channel's rows: embedded by all, or the first reject."""
+    return [next((row for row in each if row.stage), each[0]) for each in zip(*rows, strict=True)]
+
+
+def usable(vectors: Vectors, own: Sequence[ShardRow], together: Sequence[ShardRow]) -> Vectors:
+    """A channel's vectors (n embedded by it, D) of the pictures that every channel embedded."""
+    good = np.array([row.stage is None for row in together], np.bool_)
+    return vectors if len(vectors) == good.sum() else vectors[good[[row.stage is None for row in own]]]
 
 
 def _put_together(pieces: list[_Piece], way: Way, stores: Sequence[ShardStore]) -> Partition:

@@ -23,6 +23,12 @@ class Alignment:
     sides: frozenset[int] | None
     why: str
 
+    @classmethod
+    def of_key(cls, key: str, why: str) -> Alignment:
+        """The decision that `key` tells."""
+        sides = None if key == "all" else frozenset(int(side) for side in key.split(",") if side.isdigit())
+        return cls(sides, why)
+
     def covers(self, width: int, height: int) -> bool:
         """Whether a picture of this size is taken as an aligned crop."""
         return self.sides is None or (height == width and height in self.sides)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unveil import __version__
-from unveil.cli import models, options
+from unveil.cli import after, models, options
 from unveil.cli.options import Device, FailOn
 from unveil.errors import UnveilError
 
@@ -36,6 +36,7 @@ Everything stays on this machine: the network is used only to read a set that yo
 
 
 app.add_typer(models.app, name="models")
+app.command()(after.review)
 
 FAILING = {
     FailOn.leak: {"leak found"},

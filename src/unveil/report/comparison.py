@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unveil.files import write_bytes
+from unveil.files import csv_text, write_bytes
 from unveil.report.document import tidy
 from unveil.report.page import environment
 from unveil.types import Estimate, Role
@@ -109,43 +107,32 @@ def write_comparison(
 def _csv(rows: Sequence[SetRow]) -> str:
     """One line a set; every estimate with its interval."""
     figures = ("exposed", "auc", "tpr_at_1_percent", "tpr_at_1_permille")
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        [
-            *("name", "state", "verdict", "synthetic pictures", "training people"),
-            *(f"{figure}{end}" for figure in figures for end in ("", " low", " high")),
-            *("top cosine", "share of top pairs in hubs", *KINDS, "told"),
-        ]
-    )
+    head: list[object] = [
+        *("name", "state", "verdict", "synthetic pictures", "training people"),
+        *(f"{figure}{end}" for figure in figures for end in ("", " low", " high")),
+        *("top cosine", "share of top pairs in hubs", *KINDS, "told"),
+    ]
+    lines: list[list[object]] = [head]
     for row in rows:
         estimates: list[Estimate | None] = [getattr(row, figure) for figure in figures]
         kinds = dict(row.kinds)
-        cells = [
-            *(row.name, row.state, row.verdict, row.n_synthetic, row.n_training_people),
-            *(
-                None if e is None else f"{v:.6g}"
-                for e in estimates
-                for v in ((e.value, e.low, e.high) if e else (0, 0, 0))
-            ),
-            f"{row.pairs[0].cosine:.6g}" if row.pairs else None,
-            None if row.hub_share is None else f"{row.hub_share.value:.6g}",
-            *(kinds.get(kind, 0) if row.state == "audited" else None for kind in KINDS),
-            row.told,
-        ]
-        writer.writerow([_harmless(cell) for cell in cells])
-    return buffer.getvalue()
+        lines.append(
+            [
+                *(row.name, row.state, row.verdict, row.n_synthetic, row.n_training_people),
+                *(cell for estimate in estimates for cell in _cells(estimate)),
+                f"{row.pairs[0].cosine:.6g}" if row.pairs else None,
+                None if row.hub_share is None else f"{row.hub_share.value:.6g}",
+                *(kinds.get(kind, 0) if row.state == "audited" else None for kind in KINDS),
+                row.told,
+            ]
+        )
+    return csv_text(lines)
 
 
 def _cells(estimate: Estimate | None) -> list[str | None]:
     if estimate is None:
         return [None] * 3
     return [f"{value:.6g}" for value in (estimate.value, estimate.low, estimate.high)]
-
-
-def _harmless(cell: object) -> object:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t") else cell
 
 
 def _page(title: str, rows: Sequence[SetRow], pictures: dict[str, Thumbnail], *, redacted: bool) -> str:

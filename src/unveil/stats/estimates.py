@@ -22,7 +22,7 @@ def share(k: int, n: int, method: str = "share") -> Estimate:
 
 def counted(value: float, n: int, what: str) -> Estimate:
     """A number that was counted over all ``n``, not estimated: its interval is itself."""
-    return Estimate(value, value, value, 1.0, n, f"{what}, counted in full")
+    return Estimate(float(value), float(value), float(value), 1.0, n, f"{what}, counted in full")
 
 
 def difference(a: Floats, b: Floats, scale: float, method: str) -> Estimate:

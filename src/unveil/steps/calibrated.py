@@ -53,7 +53,7 @@ def judge(
     if not len(control):
         checks = (*input_checks, *check_control(overlap, 0, None))
         people, identities = candidates(synthetic, training_side, None)
-        return Findings("inconclusive", (), checks, people, identities, training_side)
+        return Findings("inconclusive", (), checks, people, identities, training_side, lenses)
 
     raw_control = compare.ranked("synthetic with control", synthetic, control, top_k=1)
     control_side = see("control", control, raw_control, lenses, compare, depth)
@@ -82,6 +82,7 @@ def judge(
         tuple(replace(p, draws_listed=listed_in.get(p.person, 0)) for p in people),
         identities,
         training_side,
+        lenses,
         calibration=_calibration(
             *(together, channels, cosine, competition, likeness, stability, sum(bool(p.listed_by) for p in people)),
             strata=_strata(matching, draw, likeness.strata, people),
@@ -90,7 +91,7 @@ def judge(
             rng=rng,
         ),
         control_pairs=len(synthetic) * len(control),
-        ground=Ground(control_side, draw, lenses),
+        ground=Ground(control_side, draw),
     )
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from unveil.channels import AppearanceChannel, Channel, CopyChannel, FaceChannel, open_detector
+from unveil.channels import AppearanceChannel, Channel, CopyChannel, FaceChannel, Shot, open_detector
 from unveil.channels.alignment import Alignment
 from unveil.config import Settings
-from unveil.errors import SettingError
+from unveil.errors import ModelError, SettingError
 from unveil.images import EmbeddingSource, Source
 from unveil.progress import Progress
 from unveil.run import RunDirectory
 from unveil.stats.whitening import CHUNK, Whitening, fit_whitening
 from unveil.steps.embed import EmbeddedSource, Embedder, embed_source, told_alignment
-from unveil.steps.fuse import fuse, network_weights
+from unveil.steps.fuse import fuse, network_weights, side_by_side
 from unveil.steps.given import UNKNOWN, one_network, take_given
-from unveil.store import assemble
-from unveil.types import Embedded, Role, View
-from unveil.work import Way
+from unveil.store import ShardRow, assemble
+from unveil.types import Embedded, Role, Vectors, View
+from unveil.work import Way, embed_now
 
 
 class Channels:
@@ -33,7 +34,7 @@ class Channels:
         self._settings, self._progress = settings, progress
         self._given = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
         # Where all is embedded already there is nothing to do for a network.
-        models = () if len(self._given) == len(sources) else settings.model or (None,)
+        models = () if self._given and len(self._given) == len(sources) else settings.model or (None,)
         self._networks = [FaceChannel(model, settings.device) for model in models]
         self._detector = open_detector(settings.detector if models else None)
         copies = settings.copy_model
@@ -42,7 +43,7 @@ class Channels:
             progress.say(told)
         self._weights: tuple[float, ...] = (1.0,)
         self._further: list[Channel] = []
-        self._whitening: Whitening | None = None
+        self.whitening: Whitening | None = None
         if self._given:
             self._check_given()
             return
@@ -118,6 +119,28 @@ class Channels:
 
         return embed
 
+    def take_up(self, models: Sequence[Mapping[str, Any]], whitening: Whitening | None) -> None:
+        """Takes up what an audit had learnt of the same networks; ModelError when one is another by now."""
+        for channel, model in zip(self._networks, models, strict=True):
+            if channel.model_id != model["model_id"]:
+                raise ModelError(
+                    f"{channel.spec.name}: the audit was made with other weights than those found under this name now; "
+                    "run the audit again"
+                )
+        self._weights = tuple(float(model["weight"]) for model in models)
+        self.whitening = whitening
+
+    def look(self, shots: Sequence[Callable[[], Shot]]) -> tuple[dict[str, Vectors], tuple[ShardRow, ...]]:
+        """Some pictures at once, in memory: the unit vectors (n, D) of each channel for those that every channel
+        embeds, and what became of each picture."""
+        rows, blocks = embed_now(shots, [*self._networks, *self._further])
+        n = len(self._networks)
+        seen = {"face": side_by_side(blocks[:n], self._weights) if n > 1 else blocks[0]}
+        for channel, block in zip(self._further, blocks[n:], strict=True):
+            whitens = channel.name == AppearanceChannel.name and self.whitening is not None
+            seen[channel.name] = self.whitening.apply(block) if whitens and self.whitening is not None else block
+        return seen, rows
+
     def _embed(
         self, source: Source, label: str, alignment: Alignment, run: RunDirectory, *, keep: bool = True
     ) -> EmbeddedSource:
@@ -147,7 +170,7 @@ class Channels:
             self._weights = network_weights(networks, self._settings.random("networks"))
         for view in further:
             if view.channel == AppearanceChannel.name:
-                self._whitening = fit_whitening(view.vectors)
+                self.whitening = fit_whitening(view.vectors)
 
     def _finish(self, source: EmbeddedSource, label: str, run: RunDirectory, *, keep: bool = True) -> EmbeddedSource:
         networks, further = self._parts(source.embedded)
@@ -156,8 +179,8 @@ class Channels:
             names = [channel.spec.name for channel in self._networks]
             face = fuse(networks, names, self._weights, _path(run, label, "face", keep))
         views = tuple(
-            self._whitened(view, _path(run, label, "appearance.whitened", keep), self._whitening)
-            if view.channel == AppearanceChannel.name and self._whitening is not None
+            self._whitened(view, _path(run, label, "appearance.whitened", keep), self.whitening)
+            if view.channel == AppearanceChannel.name and self.whitening is not None
             else view
             for view in further
         )

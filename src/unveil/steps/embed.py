@@ -22,8 +22,8 @@ from unveil.machine import cores
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
 from unveil.store import ShardRow, ShardStore, assemble
-from unveil.types import Embedded, ImageRecord, Reject, Vectors, View
-from unveil.work import PARTITION, Partition, Way, embed_partitions
+from unveil.types import Embedded, ImageRecord, Reject, View
+from unveil.work import PARTITION, Way, embed_partitions, of_all, usable
 
 # Pictures whose size is looked at, and of each size those whose landmarks are.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
@@ -78,7 +78,7 @@ def embed_source(
     reused = sum(partition.reused for partition in done)
     if reused:
         progress.say(f"{label}: {reused} of {len(done)} shards were in {store_folder} already")
-    together = [_of_all(partition) for partition in done]
+    together = [of_all(partition.rows) for partition in done]
     rows = [row for part in together for row in part]
     n_embedded = sum(row.stage is None for row in rows)
     views = [
@@ -86,7 +86,7 @@ def embed_source(
             channel.name,
             assemble(
                 (
-                    _usable(store.require(partition.keys[i]).vectors, partition.rows[i], part)
+                    usable(store.require(partition.keys[i]).vectors, partition.rows[i], part)
                     for partition, part in zip(done, together, strict=True)
                 ),
                 n_embedded,
@@ -98,17 +98,6 @@ def embed_source(
         for i, (channel, store, path) in enumerate(zip(channels, stores, vectors_paths, strict=True))
     ]
     return collect(source, rows, views, way.alignment)
-
-
-def _of_all(partition: Partition) -> list[ShardRow]:
-    """What became of each record: embedded by all channels, or the first reject."""
-    return [next((row for row in rows if row.stage), rows[0]) for rows in zip(*partition.rows, strict=True)]
-
-
-def _usable(vectors: Vectors, own: Sequence[ShardRow], together: Sequence[ShardRow]) -> Vectors:
-    """A channel's vectors (n embedded by it, D) of the records that every channel embedded."""
-    good = np.array([row.stage is None for row in together], np.bool_)
-    return vectors if len(vectors) == good.sum() else vectors[good[[row.stage is None for row in own]]]
 
 
 def told_alignment(source: Source, aligned: Aligned, label: str, progress: Progress) -> Alignment:

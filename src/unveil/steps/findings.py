@@ -20,7 +20,6 @@ class Ground:
 
     control: Side
     draw: Draw
-    lenses: Mapping[str, Lens]
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Findings:
     people: tuple[PersonFinding, ...]
     identities: tuple[IdentityFinding, ...]
     training: Side
+    lenses: Mapping[str, Lens]
     calibration: Calibration | None = None
     line: CandidateLine | None = None
     control_pairs: int = 0

@@ -50,18 +50,18 @@ def fuse(networks: Sequence[Embedded], names: Sequence[str], weights: Sequence[f
 
     def blocks() -> Iterator[Vectors]:
         for start in range(0, n, CHUNK):
-            yield np.concatenate(
-                [
-                    network.vectors[start : start + CHUNK] * np.float32(np.sqrt(weight))
-                    for network, weight in zip(networks, weights, strict=True)
-                ],
-                axis=1,
-            )
+            yield side_by_side([network.vectors[start : start + CHUNK] for network in networks], weights)
 
     vectors = assemble(blocks(), n, int(ends[-1]), path)
     facts = [f"{network.model_id} {w:.12g}" for network, w in zip(networks, weights, strict=True)]
     model_id = hashlib.sha256(" + ".join(facts).encode()).hexdigest()
     return replace(networks[0], vectors=vectors, model_id=model_id, parts=parts)
+
+
+def side_by_side(vectors: Sequence[Vectors], weights: Sequence[float]) -> Vectors:
+    """Unit rows (N, sum of D) of the networks' unit rows (N, D), each scaled by the root of its weight."""
+    scaled = [block * np.float32(np.sqrt(weight)) for block, weight in zip(vectors, weights, strict=True)]
+    return np.concatenate(scaled, axis=1)
 
 
 def part_cosines(synthetic: Embedded, real: Embedded, queries: Ints, rows: Ints) -> Floats:

@@ -19,6 +19,7 @@ from unveil.stats.power import listing_line, lowest_listed, recall, strongest_fo
 from unveil.steps.embed import Embedder
 from unveil.steps.findings import Findings, Ground
 from unveil.steps.pictures import Pictures
+from unveil.steps.prepare import Lens
 from unveil.types import Embedded, Floats, Ints, Role
 
 # People planted: 95 of 100 found lie within 89% and 98%.
@@ -51,7 +52,7 @@ def measure_power(
     scores = np.full((len(plants), len(changes)), -np.inf)
     planted = _embed(plants, changes, control.way.alignment, embed, settings)
     if planted is not None:
-        _score(planted, ground, rows, scores)
+        _score(planted, ground, found.lenses, rows, scores)
 
     decision, null, n = calibration.decision, calibration.control.score, len(calibration.training)
     alone = listing_line(decision, 1, settings.q)
@@ -135,7 +136,7 @@ def _embed(
         return None
 
 
-def _score(planted: Embedded, ground: Ground, rows: Sequence[Ints], scores: Floats) -> None:
+def _score(planted: Embedded, ground: Ground, lenses: Mapping[str, Lens], rows: Sequence[Ints], scores: Floats) -> None:
     """Fills in the exposure (plants, changes) of each planted person with the changed copy added. A copy in which no
     face was found stays at -inf."""
     side = ground.control
@@ -144,7 +145,7 @@ def _score(planted: Embedded, ground: Ground, rows: Sequence[Ints], scores: Floa
     strangers = replace(planted, people=(None,) * len(planted), ids=tuple(f"planted {id}" for id in planted.ids))
     queries = np.repeat(np.arange(len(planted)), [len(rows[i]) for i in place[:, 0]])
     gallery = np.concatenate([rows[i] for i in place[:, 0]])
-    for channel, lens in ground.lenses.items():
+    for channel, lens in lenses.items():
         seen = strangers.through(channel)
         offset = lens.cohort.correction(seen)
         each = exact_cosine(seen.vectors, side.pictures.through(channel).vectors, queries, gallery)

@@ -53,7 +53,7 @@ def judge(
         line = candidate_line(side.closest[1], found, settings.fpir)
     people, identities = candidates(synthetic, side, line)
     verdict, rests_on = uncalibrated_verdict(checks, None if line is None else line.n_above)
-    return Findings(verdict, rests_on, tuple(checks), people, identities, side, line=line)
+    return Findings(verdict, rests_on, tuple(checks), people, identities, side, lenses, line=line)
 
 
 def _probes(not_in_cohort: Embedded, settings: Settings) -> Embedded | None:

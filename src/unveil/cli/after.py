@@ -1,0 +1,73 @@
+"""The commands that follow an audit: look at its pairs, and write its report anew."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from unveil.review.deck import Deck
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished audit (its -o).")]
+SyntheticNow = Annotated[
+    str | None, typer.Option("--synthetic", metavar="PATH", help="Where the synthetic pictures are now, if moved.")
+]
+TrainingNow = Annotated[
+    str | None, typer.Option("--training", metavar="PATH", help="Where the training pictures are now, if moved.")
+]
+ControlNow = Annotated[
+    str | None, typer.Option("--control", metavar="PATH", help="Where the control pictures are now, if moved.")
+]
+
+
+def review(
+    run: Run,
+    blind: Annotated[
+        bool,
+        typer.Option(
+            "--blind", help="Hide scores, shuffle, and mix in pairs that cannot be leaks: reviewers are measured too."
+        ),
+    ] = False,
+    findings: Annotated[
+        bool, typer.Option("--findings", help="Only the findings, without the closest pairs of all.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any that is free.")] = 0,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Also open the page in the browser of this machine.")
+    ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE.csv", help="Write all verdicts given so far, and serve nothing."),
+    ] = None,
+    synthetic: SyntheticNow = None,
+    training: TrainingNow = None,
+    control: ControlNow = None,
+) -> None:
+    """Look at the pairs of an audit, one key a verdict, on a page of this machine alone.
+
+    Verdicts are kept in RUN/review.sqlite as they are given. Several people can look at once, each under a name; come
+    back with the same command. Then: **unveil report RUN**.
+    """
+    from unveil.finished import FinishedRun
+    from unveil.review.server import serve, write_verdicts
+
+    if export is not None:
+        n = write_verdicts(run, export)
+        typer.echo(f"{n} verdicts in {export} (it names files and people)")
+        return
+
+    def ready(address: str, deck: Deck) -> None:
+        how = "blind, control pairs among them" if blind else "findings first"
+        typer.echo(f"{len(deck.pairs):,} pairs, {how}. Open this address on this machine; it holds a secret:\n")
+        typer.echo(f"    {address}\n")
+        typer.echo("Ctrl-C when done. Verdicts are kept as they are given.")
+        sys.stdout.flush()
+        if open_browser:
+            typer.launch(address)
+
+    places = {"synthetic": synthetic, "training": training, "control": control}
+    serve(FinishedRun(run, places), blind=blind, findings_only=findings, port=port, ready=ready)
+    typer.echo(f"\nBring the verdicts into the report: unveil report {run}")

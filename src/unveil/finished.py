@@ -1,0 +1,304 @@
+"""A finished audit as it lies in its run directory: written once, read by everything that comes after an audit."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cattrs import Converter
+from cattrs.errors import BaseValidationError
+
+from unveil.channels.alignment import Alignment
+from unveil.config import Settings, settings_from
+from unveil.errors import SettingError, SourceError, StoreError
+from unveil.files import replacing, write_bytes
+from unveil.images import Source, open_source
+from unveil.images.place import Place
+from unveil.presets import resolve
+from unveil.progress import Progress
+from unveil.result import AuditResult
+from unveil.run import read_manifest
+from unveil.stats.standard import Standard
+from unveil.stats.whitening import Whitening
+from unveil.steps.after import ClosestPicture, PairToLookAt, closest_pictures, pairs_to_look_at
+from unveil.steps.channels import Channels
+from unveil.steps.embed import EmbeddedSource
+from unveil.steps.findings import Findings
+from unveil.types import ROLES, Embedded, Floats, Ints, Role, Vectors, View
+
+RESULT, GROUND = "stores/result.json.gz", "stores/ground.npz"
+PAIRS, PICTURES = "pairs.parquet", "pictures.parquet"
+# A result larger than this when unpacked is none of ours.
+MOST_RESULT_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one channel made of an audit: the cohort (C, D), the scale of scores, the hub corrections of the distinct
+    synthetic (Q,), of all training (G,) and of the tested control pictures (N,), and the best score of the latter with
+    the synthetic set."""
+
+    cohort: Vectors
+    standard: Standard
+    on_synthetic: Floats
+    on_training: Floats
+    on_control: Floats
+    control_score: Floats
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What an audit stood on: rows of the distinct synthetic pictures, of the control pictures that are neither overlap
+    nor cohort, and which of those took part in the tests; what each channel saw; the whitening of appearances."""
+
+    synthetic_rows: Ints
+    control_rows: Ints
+    control_draw: Ints  # into control_rows
+    sights: Mapping[str, Sight]
+    whitening: Whitening | None
+
+
+def keep(
+    run: Path,
+    result: AuditResult,
+    sets: Mapping[Role, EmbeddedSource],
+    synthetic: Embedded,
+    found: Findings,
+    channels: Channels,
+    settings: Settings,
+) -> None:
+    """Writes what `FinishedRun` reads: the whole result, who is on each vector, what the audit stood on, the pairs that
+    people should look at, and how close each synthetic picture comes."""
+    _write_rows(run / PAIRS, PairToLookAt, pairs_to_look_at(result, found, synthetic))
+    _write_rows(run / PICTURES, ClosestPicture, closest_pictures(found, synthetic))
+    for role, s in sets.items():
+        columns = {"id": s.embedded.ids, "person": s.embedded.people, "digest": s.embedded.digests}
+        with replacing(run / "stores" / f"{role}.parquet") as file:
+            pq.write_table(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), file)
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "synthetic_rows": _rows_of(synthetic, sets["synthetic"].embedded),
+        "control_rows": np.zeros(0, np.int64),
+        "control_draw": np.zeros(0, np.int64),
+    }
+    if found.ground is not None:
+        control = found.ground.control
+        arrays["control_rows"] = _rows_of(control.pictures, sets["control"].embedded)
+        arrays["control_draw"] = found.ground.draw.control
+    for channel, lens in found.lenses.items():
+        sight = found.training.sights[channel]
+        arrays[f"{channel}.cohort"] = np.asarray(lens.cohort.pictures.vectors)
+        arrays[f"{channel}.standard"] = np.array([sight.standard.middle, sight.standard.spread])
+        arrays[f"{channel}.on_synthetic"] = lens.on_synthetic
+        arrays[f"{channel}.on_training"] = sight.correction
+        null = None if found.ground is None else found.ground.control.sights[channel]
+        arrays[f"{channel}.on_control"] = np.zeros(0) if null is None else null.correction
+        arrays[f"{channel}.control_score"] = np.zeros(0) if null is None else null.score
+    if channels.whitening is not None:
+        arrays["whitening.centre"] = channels.whitening.centre
+        arrays["whitening.rows"] = channels.whitening.rows
+    with replacing(run / GROUND) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    document = {
+        "result": _converter().unstructure(result),
+        "places": {role: _absolute(settings.source(role)) for role in sets},
+    }
+    text = json.dumps(document, ensure_ascii=True).encode()
+    write_bytes(run / RESULT, gzip.compress(text, 6, mtime=0))
+
+
+def _write_rows(path: Path, kind: type[Any], rows: Sequence[Any]) -> None:
+    types = {"float": pa.float64(), "bool": pa.bool_()}
+    schema = pa.schema([(f.name, types.get(str(f.type), pa.string())) for f in fields(kind)])
+    table = {f.name: [getattr(row, f.name) for row in rows] for f in fields(kind)}
+    with replacing(path) as file:
+        pq.write_table(pa.table(table, schema), file)
+
+
+def _rows_of(some: Embedded, all_of_them: Embedded) -> Ints:
+    place = {id: row for row, id in enumerate(all_of_them.ids)}
+    return np.array([place[id] for id in some.ids], np.int64)
+
+
+def _absolute(place: Place | None) -> str:
+    if place is None or place.remote:
+        return str(place)
+    return str(replace(place, target=str(place.path.absolute())))
+
+
+class FinishedRun:
+    """The run of a finished audit, opened for reading.
+
+    Raises StoreError for a folder that holds no finished audit, or one written by another version. ``places`` say where
+    the pictures of a role are now, if they were moved.
+    """
+
+    def __init__(self, path: Path, places: Mapping[str, str | None] | None = None) -> None:
+        self.path = path
+        manifest = read_manifest(path / "manifest.json")
+        if manifest is None or manifest.get("status") != "finished":
+            state = "holds no audit" if manifest is None else "holds an audit that is not finished; run it again"
+            raise StoreError(f"{path} {state}; name the folder given to unveil audit with -o")
+        document = self._document()
+        try:
+            self.result: AuditResult = _converter().structure(document["result"], AuditResult)
+            told = {str(role): str(place) for role, place in document["places"].items()}
+        except (KeyError, TypeError, ValueError, BaseValidationError):
+            raise self._damaged(RESULT) from None
+        self._places: dict[str, str] = {**told, **{role: where for role, where in (places or {}).items() if where}}
+        self.settings: Settings = settings_from({**self.result.manifest["settings"], "out": path})
+
+    def _document(self) -> dict[str, Any]:
+        try:
+            with gzip.open(self.path / RESULT) as file:
+                text = file.read(MOST_RESULT_BYTES)
+            document: dict[str, Any] = json.loads(text)
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.path} was made by another version of unveil; run the same audit again into a new folder"
+            ) from None
+        except (OSError, EOFError, ValueError):
+            raise self._damaged(RESULT) from None
+        return document
+
+    def _damaged(self, name: str) -> StoreError:
+        return StoreError(f"{self.path / name} is damaged; run the audit again into a new folder")
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The roles that were audited."""
+        return tuple(role for role in ROLES if role in self.result.counts)
+
+    def source(self, role: Role) -> Source:
+        """The pictures of a role, where they were or where they are now; SourceError when they are gone."""
+        if role not in self._sources:
+            self._sources[role] = self._open(role)
+        return self._sources[role]
+
+    @cached_property
+    def _sources(self) -> dict[Role, Source]:
+        return {}
+
+    def _open(self, role: Role) -> Source:
+        if role not in self._places:
+            raise SourceError(f"the audit in {self.path} had no {role} pictures")
+        rule, follow_links = self.settings.identity.get(role), self.settings.follow_links
+        try:
+            return open_source(resolve(self._places[role])[0], rule, follow_links=follow_links)
+        except SourceError as error:
+            raise SourceError(f"{error}; if the {role} pictures were moved, say where with --{role}") from None
+
+    def sources(self) -> dict[Role, Source]:
+        """The sources of all roles whose pictures are still there."""
+        found: dict[Role, Source] = {}
+        for role in self.roles:
+            try:
+                found[role] = self.source(role)
+            except SourceError:
+                continue
+        return found
+
+    def alignment(self, role: Role) -> Alignment:
+        """Which pictures of a role were taken as aligned crops."""
+        facts = self.result.manifest["inputs"][role]
+        return Alignment.of_key(facts["aligned"], facts["aligned_because"])
+
+    def embedded(self, role: Role) -> Embedded:
+        """Every embedded picture of a role, through every channel of the audit; vectors are memory-mapped."""
+        try:
+            table = pq.read_table(self.path / "stores" / f"{role}.parquet").to_pydict()
+            names = {channel: _stem(role, channel) for channel in self.result.channels}
+            vectors = {
+                channel: np.load(self.path / "stores" / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for channel, name in names.items()
+            }
+            first, *others = self.result.channels
+            ids = (tuple(table["id"]), tuple(table["person"]), tuple(table["digest"]))
+            views = tuple(View(channel, vectors[channel], "") for channel in others)
+            return Embedded(*ids, vectors[first], self.result.models[0]["model_id"], views=views, channel=first)
+        except (OSError, ValueError, KeyError, pa.ArrowException):
+            raise self._damaged(f"stores/{role}") from None
+
+    @cached_property
+    def pairs(self) -> tuple[PairToLookAt, ...]:
+        """The pairs that people should look at, findings first and control pairs last."""
+        return tuple(PairToLookAt(**row) for row in self._rows(PAIRS))
+
+    @cached_property
+    def pictures(self) -> tuple[ClosestPicture, ...]:
+        """The distinct synthetic pictures, each with its closest training picture."""
+        return tuple(ClosestPicture(**row) for row in self._rows(PICTURES))
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        try:
+            rows: list[dict[str, Any]] = pq.read_table(self.path / name).to_pylist()
+        except (OSError, pa.ArrowException):
+            raise self._damaged(name) from None
+        return rows
+
+    @cached_property
+    def ground(self) -> Ground:
+        """What the audit stood on."""
+        try:
+            with np.load(self.path / GROUND, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            sights = {
+                channel: Sight(
+                    cohort=arrays[f"{channel}.cohort"],
+                    standard=Standard(*(float(v) for v in arrays[f"{channel}.standard"])),
+                    **{
+                        name: arrays[f"{channel}.{name}"]
+                        for name in ("on_synthetic", "on_training", "on_control", "control_score")
+                    },
+                )
+                for channel in self.result.channels
+            }
+            whitening = None
+            if "whitening.rows" in arrays:
+                whitening = Whitening(arrays["whitening.centre"], arrays["whitening.rows"])
+            return Ground(arrays["synthetic_rows"], arrays["control_rows"], arrays["control_draw"], sights, whitening)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise self._damaged(GROUND) from None
+
+    def channels(self, progress: Progress) -> Channels:
+        """What the audit looked through, with whatever it had learnt.
+
+        Raises SettingError when it looked through embeddings that were given, and ModelError when a network is not the
+        one it was.
+        """
+        if any(facts["kind"] == "embeddings" for facts in self.result.manifest["inputs"].values()):
+            raise SettingError(
+                f"the audit in {self.path} was given embeddings instead of pictures: nothing says how to look at a new "
+                "picture"
+            )
+        channels = Channels(self.settings, {}, progress)
+        channels.take_up(self.result.models, self.ground.whitening)
+        return channels
+
+
+def _stem(role: Role, channel: str) -> str:
+    """The file of a channel's vectors, as an audit names it."""
+    return {"face": role, "appearance": f"{role}.appearance.whitened"}.get(channel, f"{role}.{channel}")
+
+
+def _converter() -> Converter:
+    """Records to plain JSON and back; arrays as lists of numbers."""
+    converter = Converter()
+
+    def is_array(kind: Any) -> bool:
+        return get_origin(kind) is np.ndarray
+
+    def to_array(value: Any, kind: Any) -> Any:
+        (dtype,) = get_args(get_args(kind)[1])
+        return np.array(value, dtype)
+
+    converter.register_unstructure_hook_func(is_array, lambda array: array.tolist())
+    converter.register_structure_hook_func(is_array, to_array)
+    return converter
