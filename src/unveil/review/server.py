@@ -45,6 +45,8 @@ def serve(
             raise SettingError(
                 f"--port {port}: {error.strerror}; choose another, or none for any that is free"
             ) from None
+        # Whoever follows the address at once waits instead of being refused.
+        listening.listen()
         port = listening.getsockname()[1]
         hosts = frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
         app = ReviewPage(deck, shown, store).app(token, hosts)
