@@ -51,6 +51,7 @@ def document(result: AuditResult) -> dict[str, Any]:
             "power": None if result.power is None else asdict(result.power),
             "measures": [asdict(m) for m in result.measures],
             "separation": [{"role": s.role, **asdict(s.measured)} for s in result.separation],
+            "review": None if result.review is None else asdict(result.review),
             "hygiene": [asdict(c) for c in result.hygiene],
             "rejects": [{"role": role, **asdict(r)} for role, rejects in result.rejects.items() for r in rejects],
             "methods": methods(result),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
 from shlex import quote
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment
 
 from unveil.report.charts import exposure_chart, roc_chart
 from unveil.report.document import tidy
@@ -19,6 +22,8 @@ from unveil.types import Estimate
 from unveil.words import number
 
 MOST_FINDINGS = 24
+# Pairs on a page beside the report.
+A_GALLERY = 90
 MOST_TOP_PAIRS = 12
 MOST_CORRECTED = 6
 MOST_LISTED_ROWS = 200
@@ -35,12 +40,85 @@ def shown_pairs(result: AuditResult) -> Shown:
     return result.listed_people[:MOST_FINDINGS], result.top_pairs[:MOST_TOP_PAIRS], corrected
 
 
-def render(result: AuditResult, shelf: PictureShelf | None) -> str:
-    """The page. Without a shelf no picture is shown."""
+@dataclass(frozen=True)
+class Gallery:
+    """A page beside the report with the pairs of some of the listed people, counted from 1."""
+
+    file: str
+    first: int
+    last: int
+
+
+def galleries(result: AuditResult) -> tuple[Gallery, ...]:
+    """Pages for all listed people where the report itself shows only the most exposed."""
+    n = len(result.listed_people)
+    if n <= MOST_FINDINGS:
+        return ()
+    starts = range(0, n, A_GALLERY)
+    return tuple(
+        Gallery(f"report.pairs-{i}.html", start + 1, min(start + A_GALLERY, n)) for i, start in enumerate(starts, 1)
+    )
+
+
+def render_gallery(result: AuditResult, here: Gallery, shelf: PictureShelf) -> str:
+    """One page of pairs."""
+    page: str = _pages().get_template("gallery.html.j2").render(
+        r=result,
+        here=here,
+        galleries=galleries(result),
+        pairs=result.listed_people[here.first - 1 : here.last],
+        reviewed=_reviewed(result),
+        picture=shelf.thumbnail,
+    )
+    return page
+
+
+def _pages() -> Environment:
     pages = environment()
     pages.filters["p"] = number
     pages.filters["figure"] = _figure
     pages.filters["thousands"] = lambda n: f"{n:,}"
+    return pages
+
+
+def _reviewed(result: AuditResult) -> Callable[[PersonFinding | PairFinding], str]:
+    """What reviewers said of a pair, in words; nothing where nobody looked."""
+    said = {} if result.review is None else {(v.synthetic_id, v.real_id): v for v in result.review.pairs}
+
+    def told(pair: PersonFinding | PairFinding) -> str:
+        verdicts = said.get((pair.synthetic_id, pair.training_id))
+        if verdicts is None:
+            return ""
+        words = [f"confirmed by {verdicts.confirmed} of {verdicts.told}"] if verdicts.told else []
+        words += [f"{verdicts.cannot_tell} cannot tell"] if verdicts.cannot_tell else []
+        return ", ".join(words)
+
+    return told
+
+
+def _contents(result: AuditResult) -> list[tuple[str, str]]:
+    """The sections that are on the page: anchor and name."""
+    sections: list[tuple[str, str, object]] = [
+        ("people", "People", True),
+        ("closest", "Closest pairs", True),
+        ("review", "What people saw", result.review),
+        ("control", "Against control people", result.calibration),
+        ("kinds", "Kinds", True),
+        ("power", "What would have been found", result.power),
+        ("identities", "Synthetic identities", any(i.listed for i in result.identities)),
+        ("network", "The network", True),
+        ("hubs", "Hubs", True),
+        ("checks", "Checks", True),
+        ("rejects", "Rejects", True),
+        ("limits", "Limits", True),
+        ("record", "Record", True),
+    ]
+    return [(anchor, name) for anchor, name, there in sections if there]
+
+
+def render(result: AuditResult, shelf: PictureShelf | None) -> str:
+    """The page. Without a shelf no picture is shown."""
+    pages = _pages()
     findings, top, corrected = shown_pairs(result)
     calibration = result.calibration
     reasons = Counter((role, r.stage, r.reason) for role, rejects in result.rejects.items() for r in rejects)
@@ -57,6 +135,9 @@ def render(result: AuditResult, shelf: PictureShelf | None) -> str:
         listed=result.listed_people,
         most_listed=MOST_LISTED_ROWS,
         identities=[i for i in result.identities if i.listed],
+        contents=_contents(result),
+        galleries=galleries(result) if shelf else (),
+        reviewed=_reviewed(result),
         picture=shelf.thumbnail if shelf else None,
         exposure=exposure_chart(calibration, listed) if calibration else None,
         roc=roc_chart(calibration) if calibration else None,

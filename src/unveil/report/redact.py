@@ -26,6 +26,7 @@ def redact(result: AuditResult) -> AuditResult:
     """The result with every name replaced. Hashes of whole sets stay; there are none of single pictures in it."""
     person, identity = _Names("person"), _Names("identity")
     synthetic, training, rejected = _Names("synthetic"), _Names("training"), _Names("file")
+    control, control_person = _Names("control"), _Names("control person")
 
     def pairs(rows: Iterable[Any]) -> tuple[Any, ...]:
         return tuple(
@@ -45,6 +46,26 @@ def redact(result: AuditResult) -> AuditResult:
         )
         return replace(one, channels=tuple(views))
 
+    review = result.review
+    if review is not None:
+        reviewer = _Names("reviewer")
+        names = tuple(reviewer[name] for name in review.reviewers)
+        review = replace(
+            review,
+            reviewers=names,
+            pairs=tuple(
+                replace(
+                    v,
+                    synthetic_id=synthetic[v.synthetic_id],
+                    real_id=(training if v.role == "training" else control)[v.real_id],
+                    person=(person if v.role == "training" else control_person)[v.person],
+                )
+                for v in review.pairs
+            ),
+            cohen=tuple(
+                replace(a, reviewers=(reviewer[a.reviewers[0]], reviewer[a.reviewers[1]])) for a in review.cohen
+            ),
+        )
     manifest = {
         **result.manifest,
         "settings": {
@@ -88,5 +109,6 @@ def redact(result: AuditResult) -> AuditResult:
             for role, rejects in result.rejects.items()
         },
         limits=(SAID, *result.limits),
+        review=review,
         manifest=manifest,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from PIL import Image
 
@@ -19,16 +19,17 @@ QUALITY = 82
 class PictureShelf:
     """Thumbnails as data URIs. Made from decoded pixels alone: no metadata of the original goes along."""
 
-    def __init__(self, sources: dict[Role, Source], wanted: dict[Role, Iterable[str]]) -> None:
+    def __init__(self, sources: Mapping[Role, Source], wanted: Mapping[Role, Iterable[str]]) -> None:
         self._sources = sources
         self._records = {
             role: {record.id: record for record in sources[role].records if record.id in ids}
             for role, ids in ((role, frozenset(ids)) for role, ids in wanted.items())
+            if role in sources
         }
 
     def thumbnail(self, role: Role, id: str) -> str | None:
         """The picture as a JPEG data URI of at most SIDE pixels, or None when it cannot be read any more."""
-        record = self._records[role].get(id)
+        record = self._records.get(role, {}).get(id)
         if record is None:
             return None
         try:

@@ -207,7 +207,7 @@ def _parse(body: bytes) -> dict[str, Any]:
         known: dict[str, type | tuple[type, ...]] = {"reviewer": str, "place": int, "verdict": (str, type(None))}
         if isinstance(said, dict) and all(isinstance(said.get(name), kind) for name, kind in known.items()):
             return said
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise SettingError("a verdict names its reviewer, its place and what was said")
 

@@ -199,7 +199,7 @@ async function toggleNeighbours() {
   const groups = await ask(of("neighbours", here));
   if (here !== place) return;
   const rows = groups.flatMap((group) => {
-    const title = document.createElement("h3");
+    const title = document.createElement("h2");
     title.textContent = group.title;
     const row = document.createElement("div");
     row.className = "row";
