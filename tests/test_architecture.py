@@ -48,6 +48,7 @@ MAY_IMPORT = {
         "images",
         "report",
         "result",
+        "review",
         "run",
         "stats",
         "steps",

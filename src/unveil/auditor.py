@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +21,10 @@ from unveil.machine import cores
 from unveil.progress import Progress, Silent
 from unveil.report import write_reports
 from unveil.result import AuditResult
+from unveil.review import outcome_of
 from unveil.run import RunDirectory
 from unveil.steps import calibrated, uncalibrated
+from unveil.steps.after import pairs_to_look_at
 from unveil.steps.channels import Channels
 from unveil.steps.check import check_inputs
 from unveil.steps.comparer import Comparer
@@ -121,8 +124,10 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
         manifest=_manifest(settings, sets, channels),
     )
     result = words.told(result, settings)
-    write_reports(result, run.path, raw, synthetic, training, sources, redact=redact)
-    keep(run.path, result, sets, synthetic, found, channels, settings)
+    pairs = pairs_to_look_at(result, found, synthetic)
+    keep(run.path, result, pairs, sets, synthetic, found, channels, settings)
+    reviewed = replace(result, review=outcome_of(run.path, pairs))
+    write_reports(reviewed, run.path, raw, synthetic, training, sources, redact=redact)
     finished = datetime.now(UTC)
     run.finish(
         {
@@ -132,7 +137,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
             "seconds": round((finished - started).total_seconds(), 1),
         }
     )
-    return result
+    return reviewed
 
 
 def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: Channels) -> dict[str, Any]:

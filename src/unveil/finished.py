@@ -28,7 +28,7 @@ from unveil.result import AuditResult
 from unveil.run import read_manifest
 from unveil.stats.standard import Standard
 from unveil.stats.whitening import Whitening
-from unveil.steps.after import ClosestPicture, PairToLookAt, closest_pictures, pairs_to_look_at
+from unveil.steps.after import ClosestPicture, PairToLookAt, closest_pictures
 from unveil.steps.channels import Channels
 from unveil.steps.embed import EmbeddedSource
 from unveil.steps.findings import Findings
@@ -69,6 +69,7 @@ class Ground:
 def keep(
     run: Path,
     result: AuditResult,
+    pairs: Sequence[PairToLookAt],
     sets: Mapping[Role, EmbeddedSource],
     synthetic: Embedded,
     found: Findings,
@@ -77,7 +78,7 @@ def keep(
 ) -> None:
     """Writes what `FinishedRun` reads: the whole result, who is on each vector, what the audit stood on, the pairs that
     people should look at, and how close each synthetic picture comes."""
-    _write_rows(run / PAIRS, PairToLookAt, pairs_to_look_at(result, found, synthetic))
+    _write_rows(run / PAIRS, PairToLookAt, pairs)
     _write_rows(run / PICTURES, ClosestPicture, closest_pictures(found, synthetic))
     for role, s in sets.items():
         columns = {"id": s.embedded.ids, "person": s.embedded.people, "digest": s.embedded.digests}

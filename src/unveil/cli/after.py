@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unveil.cli import options
+
 if TYPE_CHECKING:
     from unveil.review.deck import Deck
 
@@ -71,3 +73,46 @@ def review(
     places = {"synthetic": synthetic, "training": training, "control": control}
     serve(FinishedRun(run, places), blind=blind, findings_only=findings, port=port, ready=ready)
     typer.echo(f"\nBring the verdicts into the report: unveil report {run}")
+
+
+def report(
+    run: Run,
+    redact: options.Redact = False,
+    synthetic: SyntheticNow = None,
+    training: TrainingNow = None,
+) -> None:
+    """Write the report of a finished audit anew, with what reviewers said meanwhile.
+
+    Nothing is computed again. RUN/publish holds a summary for a pull request, JUnit XML, a Croissant sidecar and a
+    datasheet section; they name nobody and show no face.
+    """
+    from dataclasses import replace
+
+    from unveil.finished import FinishedRun
+    from unveil.report import PUBLIC, write_pages
+    from unveil.review import outcome_of
+
+    finished = FinishedRun(run, {"synthetic": synthetic, "training": training})
+    result = replace(finished.result, review=outcome_of(run, finished.pairs))
+    sources = finished.sources()
+    for role in finished.roles:
+        if role not in sources and role != "control":
+            typer.echo(
+                f"The {role} pictures are not where they were and are not shown; say where with --{role}.", err=True
+            )
+    write_pages(result, run, sources, redact=redact)
+    review = result.review
+    if review is None:
+        typer.echo(f"Nobody has looked at the pairs yet: unveil review {run}")
+    else:
+        typer.echo(f"{review.n_verdicts:,} verdicts of {', '.join(review.reviewers)} on {len(review.pairs):,} pairs.")
+        if review.true_leaks is not None:
+            share = review.true_leaks
+            typer.echo(
+                f"{share.value:.1%} of {share.n} findings decided are leaks ({share.low:.1%} to {share.high:.1%}, "
+                f"{share.level:.0%} interval)."
+            )
+    typer.echo(f"Report: {run / 'report.html'}")
+    if redact:
+        typer.echo(f"Without faces and names: {run / 'report.redacted.html'}")
+    typer.echo(f"To publish: {run / PUBLIC}")

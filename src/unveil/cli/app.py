@@ -37,6 +37,7 @@ Everything stays on this machine: the network is used only to read a set that yo
 
 app.add_typer(models.app, name="models")
 app.command()(after.review)
+app.command()(after.report)
 
 FAILING = {
     FailOn.leak: {"leak found"},

@@ -62,13 +62,17 @@ def galleries(result: AuditResult) -> tuple[Gallery, ...]:
 
 def render_gallery(result: AuditResult, here: Gallery, shelf: PictureShelf) -> str:
     """One page of pairs."""
-    page: str = _pages().get_template("gallery.html.j2").render(
-        r=result,
-        here=here,
-        galleries=galleries(result),
-        pairs=result.listed_people[here.first - 1 : here.last],
-        reviewed=_reviewed(result),
-        picture=shelf.thumbnail,
+    page: str = (
+        _pages()
+        .get_template("gallery.html.j2")
+        .render(
+            r=result,
+            here=here,
+            galleries=galleries(result),
+            pairs=result.listed_people[here.first - 1 : here.last],
+            reviewed=_reviewed(result),
+            picture=shelf.thumbnail,
+        )
     )
     return page
 

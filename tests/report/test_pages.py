@@ -1,0 +1,155 @@
+"""The report as people see it, in a real browser, and what its author may publish."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import mlcroissant
+import pytest
+from playwright.sync_api import Browser
+
+import unveil
+from tests.browser import PHONE, Watched, chromium, needs_browser
+from unveil.finished import FinishedRun
+from unveil.review import VerdictStore
+
+Audited = tuple[unveil.AuditResult, Path]
+MOST_BYTES = 5 * 2**20
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def reviewed(audited: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The audited run, looked at by two reviewers, with its report written anew."""
+    run = Path(shutil.copytree(audited[1], tmp_path_factory.mktemp("reviewed") / "run"))
+    pairs = FinishedRun(run).pairs
+    findings, control = [p for p in pairs if p.listed], [p for p in pairs if p.role == "control"]
+    store = VerdictStore(run)
+    for who in ("anna <b>", "ben"):
+        for i, pair in enumerate([*findings[:20], *control[:10]]):
+            wrong = who == "ben" and i in (3, 25)
+            verdict = "same person" if (pair.role == "training") != wrong else "different"
+            store.say(who, (pair.synthetic_id, pair.real_id, pair.role), verdict, blind=True)
+    store.close()
+    done = subprocess.run(
+        [sys.executable, "-m", "unveil", "report", str(run), "--redact"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "60 verdicts of anna <b>, ben on 30 pairs." in done.stdout
+    assert "100.0% of 19 findings decided are leaks (82.4% to 100.0%, 95% interval)." in done.stdout
+    return run
+
+
+def test_an_untouched_report_is_written_anew_to_the_byte(audited: Audited, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(audited[1], tmp_path / "run"))
+    before = {f.relative_to(run): f.read_bytes() for f in run.rglob("*") if f.is_file()}
+    subprocess.run([sys.executable, "-m", "unveil", "report", str(run), "--redact"], check=True, capture_output=True)
+    assert {f.relative_to(run): f.read_bytes() for f in run.rglob("*") if f.is_file()} == before
+
+
+def test_verdicts_stand_in_the_report(reviewed: Path) -> None:
+    page = (reviewed / "report.html").read_text()
+    assert "confirmed by 2 of 2" in page and "confirmed by 1 of 2" in page and "anna &lt;b&gt; and ben" in page
+    told = json.loads((reviewed / "audit.json").read_text())["review"]
+    assert told["reviewers"] == ["anna <b>", "ben"] and told["n_verdicts"] == told["n_blind"] == 60
+    assert (told["true_leaks"]["value"], told["true_leaks"]["n"]) == (1, 19)  # one of 20 is a tie
+    assert (told["mistaken"]["value"], told["mistaken"]["n"]) == (0, 9)
+    nameless = (reviewed / "report.redacted.html").read_text() + (reviewed / "audit.redacted.json").read_text()
+    assert "anna" not in nameless and "reviewer 1" in nameless
+
+
+def test_reading_order(reviewed: Path) -> None:
+    page = (reviewed / "report.html").read_text()
+    order = [
+        "<h1",
+        "Main figures",
+        *(
+            f'id="{name}"'
+            for name in (
+                "people",
+                "closest",
+                "review",
+                "control",
+                "kinds",
+                "power",
+                "hubs",
+                "checks",
+                "rejects",
+                "limits",
+                "record",
+            )
+        ),
+    ]
+    places = [page.index(mark) for mark in order]
+    assert places == sorted(places)
+    assert set(re.findall(r'href="#(\w+)"', page)) <= set(re.findall(r'id="(\w+)"', page))
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["report.html", "report.redacted.html", "report.pairs-1.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_for_everybody(reviewed: Path, browser: Browser, name: str, scheme: str) -> None:
+    file = reviewed / name
+    assert file.stat().st_size <= MOST_BYTES
+    watched = Watched(browser, scheme=scheme)
+    watched.page.goto(file.as_uri())
+    watched.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert not watched.violations()
+    watched.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    assert watched.no_sideways()
+    # Nothing but the file itself and pictures inside it.
+    assert all(url == file.as_uri() or url.startswith("data:") for url in watched.asked) and not watched.wrong
+
+
+@needs_browser
+def test_printing_shows_what_is_folded(reviewed: Path, browser: Browser, tmp_path: Path) -> None:
+    page = browser.new_page()
+    page.goto((reviewed / "report.html").as_uri())
+    page.emulate_media(media="print")
+    folded = page.locator("details pre").last
+    assert folded.bounding_box() is not None and "sha256" in folded.inner_text()
+    assert page.pdf(path=tmp_path / "report.pdf").startswith(b"%PDF")
+    assert page.locator("nav").first.is_hidden()
+
+
+def test_what_is_published_names_nobody(reviewed: Path) -> None:
+    finished = FinishedRun(reviewed)
+    names = {p.person for p in finished.result.people} | {p.synthetic_id for p in finished.pairs}
+    names |= {str(place) for place in finished.settings.facts().values() if isinstance(place, str) and "/" in place}
+    texts = {f.name: f.read_text() for f in (reviewed / "publish").iterdir()}
+    assert set(texts) == {"report.md", "junit.xml", "croissant.json", "datasheet.md"}
+    for name, text in texts.items():
+        assert not [n for n in names if n in text] and "anna" not in text and "data:image" not in text, name
+
+
+def test_junit_is_a_gate(reviewed: Path, tmp_path: Path) -> None:
+    suite = ElementTree.parse(reviewed / "publish" / "junit.xml").getroot()[0]  # noqa: S314 (our own file)
+    verdict, *checks = suite
+    assert suite.get("failures") == "1" and verdict[0].tag == "failure" and verdict[0].get("message") == "leak found"
+    assert len(checks) == int(str(suite.get("tests"))) - 1 >= 10 and all(c[0].tag == "system-out" for c in checks)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries that it brings along
+def test_croissant_is_read_by_its_own_library(reviewed: Path) -> None:
+    sidecar = json.loads((reviewed / "publish" / "croissant.json").read_text())
+    metadata = mlcroissant.Dataset(jsonld=sidecar).metadata
+    assert not metadata.ctx.issues.errors
+    assert metadata.conforms_to is not None and "leak found" in metadata.personal_sensitive_information[0]
+    assert any("No verdict says" in said for said in metadata.data_limitations)
+    exposed = next(v for v in sidecar["additionalProperty"] if v["name"] == "training people exposed")
+    assert exposed["minValue"] <= exposed["value"]
