@@ -36,8 +36,12 @@ MAY_IMPORT = {
         *("images", "channels", "store", "compare", "stats", "planted", "work", "engine", "config", "result", "run"),
         "presets",
     },
-    "finished": {"channels", "config", "images", "presets", "result", "run", "stats", "steps"},
+    "finished": {"channels", "compare", "config", "images", "presets", "result", "run", "stats", "steps"},
     "review": {"channels", "finished", "images", "result", "stats", "steps", "work"},
+    "remedy": {
+        *("auditor", "channels", "compare", "config", "finished", "images", "report", "result", "stats", "steps"),
+        *("presets", "words", "work"),
+    },
     "words": {"config", "result", "stats"},
     "report": {"images", "result", "stats", "words"},
     "auditor": {
@@ -68,13 +72,14 @@ MAY_IMPORT = {
         "finished",
         "report",
         "result",
+        "remedy",
         "review",
         "steps",
         "study",
         "words",
     },
     "study": {"auditor", "config", "images", "presets", "report", "result", "words"},
-    "__init__": {"auditor", "compare", "result", "steps"},
+    "__init__": {"auditor", "compare", "remedy", "result", "steps"},
     "__main__": {"cli"},
 }
 # Heavy libraries and the only rooms that may touch them.

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from unveil.auditor import audit
     from unveil.compare import compare_all
     from unveil.errors import InputError, ModelError, SettingError, SourceError, StoreError, UnveilError, VectorError
+    from unveil.remedy import Guard
     from unveil.result import AuditResult
     from unveil.steps.embed import embed
     from unveil.types import Embedded, Estimate, Exposure, Matches, Reject
@@ -23,6 +24,7 @@ _HOMES = {
     "Embedded": "unveil.types",
     "Estimate": "unveil.types",
     "Exposure": "unveil.types",
+    "Guard": "unveil.remedy",
     "InputError": "unveil.errors",
     "Matches": "unveil.types",
     "ModelError": "unveil.errors",
@@ -39,6 +41,7 @@ __all__ = [
     "Embedded",
     "Estimate",
     "Exposure",
+    "Guard",
     "InputError",
     "Matches",
     "ModelError",

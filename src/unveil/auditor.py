@@ -157,6 +157,11 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: Ch
             for role, s in sets.items()
         },
         "files": {
+            **(
+                {}
+                if settings.without is None
+                else {"without": hashlib.sha256(settings.without.read_bytes()).hexdigest()}
+            ),
             **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
             **({} if channels.copies is None else {"copy_model": channels.copies.spec.sha256}),
         },

@@ -50,6 +50,7 @@ class Settings:
     top_pairs: int = 100
     cohort_share: float = 0.2  # of the control people, kept for the hub correction
     match: Match = "auto"  # control people to training people by what foretells exposure; auto: where they differ
+    without: Path | None = None  # a list of synthetic pictures, an id a line, that count as not being in the set
     strata: Path | None = None  # lines `person label`: only people of one label are compared with each other
     draws: int = 20  # of pictures and people, to show how much the findings depend on them
     power: PowerSetting = "full"
@@ -127,6 +128,7 @@ class Settings:
             "top_pairs": self.top_pairs,
             "cohort_share": self.cohort_share,
             "match": self.match,
+            "without": None if self.without is None else str(self.without),
             "strata": None if self.strata is None else str(self.strata),
             "draws": self.draws,
             "power": self.power,
@@ -175,7 +177,7 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     # In one order, whatever order they are given in.
     named = [c.strip() for c in channels]
     clean["channels"] = (*(c for c in CHANNELS if c in named), *(c for c in named if c not in CHANNELS))
-    for name in ("strata", "out", "store"):
+    for name in ("strata", "without", "out", "store"):
         if name in clean:
             if not isinstance(clean[name], (str, Path)):
                 raise SettingError(f"{name} should be a path, got {clean[name]!r}")

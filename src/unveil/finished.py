@@ -17,6 +17,7 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
 from unveil.channels.alignment import Alignment
+from unveil.compare import compare_all
 from unveil.config import Settings, settings_from
 from unveil.errors import SettingError, SourceError, StoreError
 from unveil.files import replacing, write_bytes
@@ -26,6 +27,7 @@ from unveil.presets import resolve
 from unveil.progress import Progress
 from unveil.result import AuditResult
 from unveil.run import read_manifest
+from unveil.stats.hubs import NEIGHBOURS, closeness
 from unveil.stats.standard import Standard
 from unveil.stats.whitening import Whitening
 from unveil.steps.after import ClosestPicture, PairToLookAt, closest_pictures
@@ -52,6 +54,11 @@ class Sight:
     on_training: Floats
     on_control: Floats
     control_score: Floats
+
+    def correction(self, vectors: Vectors) -> Floats:
+        """The hub correction (N,) of other pictures (N, D), of people who are not in the cohort."""
+        found = compare_all(vectors, self.cohort, top_k=NEIGHBOURS, best_queries=False, moments=False)
+        return -closeness(found.cosine) / 2
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ def keep(
         np.savez(file, allow_pickle=False, **arrays)
     document = {
         "result": _converter().unstructure(result),
+        "store": str(settings.store_folder.absolute()),
         "places": {role: _absolute(settings.source(role)) for role in sets},
     }
     text = json.dumps(document, ensure_ascii=True).encode()
@@ -153,6 +161,7 @@ class FinishedRun:
             told = {str(role): str(place) for role, place in document["places"].items()}
         except (KeyError, TypeError, ValueError, BaseValidationError):
             raise self._damaged(RESULT) from None
+        self.store = Path(str(document.get("store", "")))
         self._places: dict[str, str] = {**told, **{role: where for role, where in (places or {}).items() if where}}
         self.settings: Settings = settings_from({**self.result.manifest["settings"], "out": path})
 
@@ -176,6 +185,10 @@ class FinishedRun:
     def roles(self) -> tuple[Role, ...]:
         """The roles that were audited."""
         return tuple(role for role in ROLES if role in self.result.counts)
+
+    def place(self, role: Role) -> str:
+        """Where the pictures of a role were, or where they are now."""
+        return self._places[role]
 
     def source(self, role: Role) -> Source:
         """The pictures of a role, where they were or where they are now; SourceError when they are gone."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unveil import __version__
-from unveil.cli import after, models, options
+from unveil.cli import after, models, options, remedies
 from unveil.cli.options import Device, FailOn
 from unveil.errors import UnveilError
 
@@ -38,6 +38,9 @@ Everything stays on this machine: the network is used only to read a set that yo
 app.add_typer(models.app, name="models")
 app.command()(after.review)
 app.command()(after.report)
+app.command()(remedies.clean)
+app.command()(remedies.lookup)
+app.add_typer(remedies.guard, name="guard")
 
 FAILING = {
     FailOn.leak: {"leak found"},
@@ -66,6 +69,7 @@ def audit(
     synthetic: options.Synthetic = None,
     training: options.Training = None,
     control: options.Control = None,
+    without: options.Without = None,
     out: options.Out = None,
     settings_file: options.SettingsFile = None,
     model: options.Model = None,
@@ -117,6 +121,7 @@ def audit(
         "synthetic": synthetic,
         "training": training,
         "control": control,
+        "without": without,
         "out": out,
         "model": model or None,
         "detector": detector,

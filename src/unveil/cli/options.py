@@ -52,6 +52,14 @@ Control = Annotated[
         rich_help_panel=SOURCES,
     ),
 ]
+Without = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="LIST",
+        help="Synthetic pictures that count as not being in the set, an id a line: what unveil clean writes.",
+        rich_help_panel=SOURCES,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="RUN", help="Folder of this audit: report, tables, embeddings."),

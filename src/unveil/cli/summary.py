@@ -15,6 +15,8 @@ from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
 from unveil.faces.network import describe_devices
 from unveil.machine import cores, processor
+from unveil.remedy.clean import Cleaning
+from unveil.remedy.lookup import Answer
 from unveil.report.comparison import SetRow
 from unveil.result import AuditResult, Power
 from unveil.words import number
@@ -164,3 +166,67 @@ def print_info() -> None:
     console.print("Where networks run (--device)")
     for device, told in describe_devices():
         console.print(f"{device:<10} {told}", markup=False)
+
+
+def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
+    """Before and after, what was removed, what that cannot promise, and where everything is."""
+    console = Console(highlight=False, soft_wrap=True)
+    n, identities = len(done.removed), f"{done.identities_touched:,} of {done.n_identities:,} identities"
+    console.print()
+    console.print(
+        f"{n:,} of {done.n_pictures:,} synthetic pictures have to go ({n / done.n_pictures:.1%}); they are of {identities}, "
+        f"of which {done.identities_gone:,} are gone as a whole.",
+        markup=False,
+    )
+    console.print("No other has to, and none of these may stay: each by itself reaches the line.", markup=False)
+    for i, one in enumerate(done.rounds, 1):
+        console.print(f"Round {i}: {one.n_at_line:,} at or above {one.line.score:.3f}, {one.line.why}.", markup=False)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "verdict", "people listed", "identities listed", "global p"):
+        table.add_column(name, justify="right" if name.endswith(("listed", "p")) else "left")
+    for name, result in (("before", done.before), ("after", done.after)):
+        p = "" if result.calibration is None else number(result.calibration.decision.global_test.p_value)
+        listed = (str(len(result.listed_people)), str(sum(i.listed for i in result.identities)))
+        table.add_row(name, Text(result.verdict, STYLE.get(result.verdict, "bold yellow")), *listed, p)
+    console.print(table)
+    console.print()
+    console.print("What this cannot promise", style="dim")
+    for said in done.promises:
+        console.print(f"- {said}", markup=False)
+    console.print()
+    console.print(f"To remove: {folder / 'removed.txt'}; to keep: {folder / 'kept.txt'}", markup=False)
+    console.print(f"Report of the rest: {done.rounds[-1].run / 'report.html'}", markup=False)
+    if copied is not None:
+        console.print(
+            f"The set without them: {copied} (compared byte for byte with what it was copied from)", markup=False
+        )
+
+
+def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text: str) -> None:
+    """The closest pictures for the one who looks, and the answer for the one who asked."""
+    console = Console(highlight=False, soft_wrap=True)
+    for i, why in answer.unusable:
+        console.print(f"{names[i]}: not used, {why}", markup=False)
+    listed = {p.person for p in result.listed_people}
+    for search in (answer.synthetic, answer.training):
+        p = (
+            "no control set, so no p"
+            if search.p is None
+            else f"p {number(search.p)} against {search.n_people:,} people"
+        )
+        console.print()
+        console.print(f"{search.role} set: {search.word} ({p})", markup=False)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("photograph", "picture", "person", "cosine", "score", ""):
+            table.add_column(name, justify="right" if name in ("cosine", "score") else "left")
+        for m in search.matches:
+            note = "listed by the audit" if search.role == "training" and m.person in listed else ""
+            table.add_row(
+                *(Text(t) for t in (names[m.photo], m.id, m.person)), f"{m.cosine:.3f}", f"{m.score:.2f}", note
+            )
+        console.print(table)
+    console.print()
+    console.print("For the person who asked", style="dim")
+    console.print()
+    console.print(text.rstrip(), markup=False)

@@ -181,7 +181,7 @@ def _command(manifest: dict[str, Any]) -> str:
     words += [f"--model {quote(path)}" for path in s["model"]]
     words += [] if s["detector"] == "dlib" else [f"--detector {quote(s['detector'])}"]
     words += [f"--channels {','.join(s['channels'])}"]
-    words += [f"--{name.replace('_', '-')} {quote(s[name])}" for name in ("copy_model", "strata") if s[name]]
+    words += [f"--{name.replace('_', '-')} {quote(s[name])}" for name in ("copy_model", "strata", "without") if s[name]]
     words += [f"--{role}-identity {quote(rule)}" for role, rule in s["identity"].items() if rule != "auto"]
     words += ["--follow-links"] if s["follow_links"] else []
     if len(set(s["aligned"].values())) == 1:

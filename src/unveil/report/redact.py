@@ -11,6 +11,10 @@ from unveil.result import AuditResult, PersonFinding
 SAID = "This copy is redacted: it shows no face, and names, files and paths are replaced by numbers."
 
 
+# Settings that are paths, or may hold one.
+PATHS = ("synthetic", "training", "control", "model", "detector", "copy_model", "strata", "without", "identity")
+
+
 class _Names:
     """Numbers in order of first appearance."""
 
@@ -71,7 +75,18 @@ def redact(result: AuditResult) -> AuditResult:
         "settings": {
             k: v
             for k, v in result.manifest["settings"].items()
-            if k not in ("synthetic", "training", "control", "model", "detector", "copy_model", "strata", "identity")
+            if k
+            not in (
+                "synthetic",
+                "training",
+                "control",
+                "model",
+                "detector",
+                "copy_model",
+                "strata",
+                "without",
+                "identity",
+            )
         },
         "inputs": {
             role: {k: v for k, v in facts.items() if k not in ("path", "identity")}

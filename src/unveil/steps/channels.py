@@ -16,7 +16,7 @@ from unveil.images import EmbeddingSource, Source
 from unveil.progress import Progress
 from unveil.run import RunDirectory
 from unveil.stats.whitening import CHUNK, Whitening, fit_whitening
-from unveil.steps.embed import EmbeddedSource, Embedder, embed_source, told_alignment
+from unveil.steps.embed import EmbeddedSource, Embedder, embed_source, read_without, told_alignment
 from unveil.steps.fuse import fuse, network_weights, side_by_side
 from unveil.steps.given import UNKNOWN, one_network, take_given
 from unveil.store import ShardRow, assemble
@@ -98,13 +98,18 @@ class Channels:
     def embed_roles(self, sources: dict[Role, Source], run: RunDirectory) -> dict[Role, EmbeddedSource]:
         """Every role embedded, synthetic first."""
         embedded: dict[Role, EmbeddedSource] = {}
+        left_out = self._settings.without
         for role, source in sources.items():
+            without: frozenset[str] = frozenset()
+            if role == "synthetic" and left_out is not None:
+                without = read_without(left_out, source)
+                self._progress.say(f"synthetic: {len(without)} of {len(source.records)} files are left out, as told")
             if isinstance(source, EmbeddingSource):
-                taken = take_given(source, _path(run, role, "face", True))
+                taken = take_given(source, _path(run, role, "face", True), without)
                 embedded[role] = replace(taken, embedded=replace(taken.embedded, model_id=self._network))
                 continue
             alignment = told_alignment(source, self._settings.aligned.get(role, "auto"), role, self._progress)
-            embedded[role] = self._embed(source, role, alignment, run)
+            embedded[role] = self._embed(source, role, alignment, run, without=without)
         if self._given:
             # Only pictures have traits, and sides are compared in what both have.
             return {role: replace(s, embedded=replace(s.embedded, traits=None)) for role, s in embedded.items()}
@@ -130,19 +135,29 @@ class Channels:
         self._weights = tuple(float(model["weight"]) for model in models)
         self.whitening = whitening
 
-    def look(self, shots: Sequence[Callable[[], Shot]]) -> tuple[dict[str, Vectors], tuple[ShardRow, ...]]:
-        """Some pictures at once, in memory: the unit vectors (n, D) of each channel for those that every channel
-        embeds, and what became of each picture."""
-        rows, blocks = embed_now(shots, [*self._networks, *self._further])
+    def look(
+        self, shots: Sequence[Callable[[], Shot]], *, only_face: bool = False
+    ) -> tuple[dict[str, Vectors], tuple[ShardRow, ...]]:
+        """Some pictures at once, in memory: the unit vectors (n, D) of each channel, or of the face alone, for those
+        that every one of them embeds; and what became of each picture."""
+        further = [] if only_face else self._further
+        rows, blocks = embed_now(shots, [*self._networks, *further])
         n = len(self._networks)
         seen = {"face": side_by_side(blocks[:n], self._weights) if n > 1 else blocks[0]}
-        for channel, block in zip(self._further, blocks[n:], strict=True):
+        for channel, block in zip(further, blocks[n:], strict=True):
             whitens = channel.name == AppearanceChannel.name and self.whitening is not None
             seen[channel.name] = self.whitening.apply(block) if whitens and self.whitening is not None else block
         return seen, rows
 
     def _embed(
-        self, source: Source, label: str, alignment: Alignment, run: RunDirectory, *, keep: bool = True
+        self,
+        source: Source,
+        label: str,
+        alignment: Alignment,
+        run: RunDirectory,
+        *,
+        keep: bool = True,
+        without: frozenset[str] = frozenset(),
     ) -> EmbeddedSource:
         """Every picture through every channel. What is final already goes where it stays."""
         names = [f"network.{i}" for i in range(len(self._networks))] if len(self._networks) > 1 else ["face"]
@@ -156,6 +171,7 @@ class Channels:
             workers=self._settings.workers,
             label=label,
             progress=self._progress,
+            without=without,
         )
 
     def _parts(self, embedded: Embedded) -> tuple[list[Embedded], tuple[View, ...]]:

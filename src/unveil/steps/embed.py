@@ -18,6 +18,7 @@ from unveil.channels.alignment import Alignment, recognise
 from unveil.config import Aligned
 from unveil.errors import PictureError, SettingError, SourceError
 from unveil.images import IdentityRule, Source, decode_rgb, open_source, picture_size
+from unveil.images.source import MAX_LIST_BYTES, read_file
 from unveil.machine import cores
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
@@ -28,6 +29,10 @@ from unveil.work import PARTITION, Way, embed_partitions, of_all, usable
 # Pictures whose size is looked at, and of each size those whose landmarks are.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
 FEWEST_OF_A_SIZE = 0.01
+
+
+# The row of a picture that counts as not being there.
+LEFT_OUT = ShardRow("", "read", "left out")
 
 
 # Embeds a source, named for the progress line, whose aligned crops are known.
@@ -61,10 +66,12 @@ def embed_source(
     workers: int = 0,
     label: str = "pictures",
     progress: Progress | None = None,
+    without: frozenset[str] = frozenset(),
 ) -> EmbeddedSource:
     """Embeds every picture of a source, in order, through each channel; shards already in the store are not made again.
 
-    A picture that any channel rejects is a reject. The vectors are those of the first channel, the others' are views.
+    Pictures whose ids are in ``without`` count as not being there, though the shards that hold them are used. A picture
+    that any channel rejects is a reject. The vectors are those of the first channel, the others' are views.
     Raises SourceError when a picture changes while it is read, or when none gives a face.
     """
     progress = progress or Silent()
@@ -79,6 +86,11 @@ def embed_source(
     if reused:
         progress.say(f"{label}: {reused} of {len(done)} shards were in {store_folder} already")
     together = [of_all(partition.rows) for partition in done]
+    if without:
+        together = [
+            [LEFT_OUT if record.id in without else row for record, row in zip(part, rows, strict=True)]
+            for part, rows in zip(partitions, together, strict=True)
+        ]
     rows = [row for part in together for row in part]
     n_embedded = sum(row.stage is None for row in rows)
     views = [
@@ -141,17 +153,38 @@ def evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
     return [records[i] for i in np.linspace(0, len(records) - 1, min(n, len(records))).astype(int)]
 
 
+def read_without(path: Path, source: Source) -> frozenset[str]:
+    """The ids in a list of pictures to leave out, an id a line; SourceError when one is not in the source."""
+    try:
+        text = read_file(path, MAX_LIST_BYTES).decode("utf-8")
+    except UnicodeDecodeError:
+        raise SourceError(f"{path}: not a UTF-8 text file") from None
+    # An id may begin with anything and never holds the end of a line.
+    ids = frozenset(line for line in text.split("\n") if line)
+    strange = ids - {record.id for record in source.records}
+    if strange:
+        raise SourceError(
+            f"{path}: {len(strange)} of its {len(ids)} lines are no picture of {source.where}, for example "
+            f"`{min(strange)}`; a line is an id, as in pictures.parquet of a run"
+        )
+    return ids
+
+
 def collect(source: Source, rows: list[ShardRow], views: list[View], finding: Alignment) -> EmbeddedSource:
-    """What became of a source, from a row for each of its records and the vectors of those that were embedded."""
+    """What became of a source, from a row for each of its records and the vectors of those that were embedded; records
+    whose row is LEFT_OUT count as not being there."""
     good: list[tuple[ImageRecord, ShardRow]] = []
     rejects: list[Reject] = []
     seal = hashlib.sha256()
-    for record, row in zip(source.records, rows, strict=True):
+    kept = [(record, row) for record, row in zip(source.records, rows, strict=True) if row is not LEFT_OUT]
+    for record, row in kept:
         seal.update(f"{record.id}\0{record.person}\0{row.digest or row.reason}\n".encode())
         if row.stage is None:
             good.append((record, row))
         else:
             rejects.append(Reject(record.id, row.stage, row.reason, row.detail))
+    if not kept:
+        raise SourceError(f"{source.where}: every picture is left out")
     if not good:
         (reason, n), *_ = Counter(f"{r.stage}: {r.reason}" for r in rejects).most_common(1)
         raise SourceError(
@@ -170,7 +203,7 @@ def collect(source: Source, rows: list[ShardRow], views: list[View], finding: Al
     return EmbeddedSource(
         embedded,
         tuple(rejects),
-        len(source.records),
+        len(kept),
         finding,
         str(source.rule),
         source.kind,

@@ -15,7 +15,7 @@ from unveil.errors import SourceError
 from unveil.files import replacing
 from unveil.images import EmbeddingSource
 from unveil.progress import Progress
-from unveil.steps.embed import EmbeddedSource, collect, embed
+from unveil.steps.embed import LEFT_OUT, EmbeddedSource, collect, embed
 from unveil.store import ShardRow, assemble
 from unveil.types import Vectors, View
 
@@ -25,8 +25,9 @@ UNIT = 1e-5
 UNKNOWN = "a network that is not told"
 
 
-def take_given(source: EmbeddingSource, path: Path) -> EmbeddedSource:
-    """The vectors of a source, scaled to length 1, in ``path``; rows that have no direction are rejects."""
+def take_given(source: EmbeddingSource, path: Path, without: frozenset[str] = frozenset()) -> EmbeddedSource:
+    """The vectors of a source, scaled to length 1, in ``path``; rows that have no direction are rejects, those of
+    ``without`` are left out."""
     given = source.vectors
     dimension = given.shape[1]
     rows: list[ShardRow] = []
@@ -38,6 +39,8 @@ def take_given(source: EmbeddingSource, path: Path) -> EmbeddedSource:
             else ShardRow("", "embed", "no usable vector", "zero, or not finite")
             for vector, good in zip(block, usable, strict=True)
         ]
+    if without:
+        rows = [LEFT_OUT if record.id in without else row for record, row in zip(source.records, rows, strict=True)]
     good = np.array([row.stage is None for row in rows], np.bool_)
 
     def scaled() -> Iterator[Vectors]:
