@@ -95,8 +95,8 @@ def build(
     wrong = false_refusals(finished.result, chosen.score)
     if wrong is not None:
         typer.echo(
-            f"Of a million harmless pictures about {wrong.value:,.0f} would be refused ({wrong.low:,.0f} to {wrong.high:,.0f}, "
-            f"{wrong.level:.0%} interval)."
+            f"Of a million harmless pictures about {wrong.value:,.0f} would be refused ({wrong.low:,.0f} to "
+            f"{wrong.high:,.0f}, {wrong.level:.0%} interval)."
         )
     typer.echo(f"In a generation loop: unveil.Guard.open({str(out)!r}).check(pictures)")
 
@@ -120,7 +120,8 @@ def check(
         decisions = check_place(opened, place, progress)
     n = {word: sum(d.word == word for _, d in decisions) for word in ("pass", "refuse", "no face")}
     typer.echo(
-        f"{n['pass']:,} pass, {n['refuse']:,} refused at a score of {opened.line.score:.3f}, {n['no face']:,} could not be checked."
+        f"{n['pass']:,} pass, {n['refuse']:,} refused at a score of {opened.line.score:.3f}, "
+        f"{n['no face']:,} could not be checked."
     )
     refused = [(id, d) for id, d in decisions if d.word == "refuse"]
     for id, d in sorted(refused, key=lambda item: -(item[1].score or 0))[:10]:

@@ -171,11 +171,12 @@ def print_info() -> None:
 def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
     """Before and after, what was removed, what that cannot promise, and where everything is."""
     console = Console(highlight=False, soft_wrap=True)
-    n, identities = len(done.removed), f"{done.identities_touched:,} of {done.n_identities:,} identities"
+    n = len(done.removed)
     console.print()
     console.print(
-        f"{n:,} of {done.n_pictures:,} synthetic pictures have to go ({n / done.n_pictures:.1%}); they are of {identities}, "
-        f"of which {done.identities_gone:,} are gone as a whole.",
+        f"{n:,} of {done.n_pictures:,} synthetic pictures have to go ({n / done.n_pictures:.1%}); they are of "
+        f"{done.identities_touched:,} of {done.n_identities:,} identities, of which {done.identities_gone:,} are gone "
+        "as a whole.",
         markup=False,
     )
     console.print("No other has to, and none of these may stay: each by itself reaches the line.", markup=False)

@@ -1,5 +1,6 @@
 """Where pictures come from: containers of all kinds, each giving records in a stable order and their bytes."""
 
+from unveil.images.copying import write_without
 from unveil.images.decode import decode_rgb, decode_scaled, picture_size
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import read_labels
@@ -18,4 +19,5 @@ __all__ = [
     "open_source",
     "picture_size",
     "read_labels",
+    "write_without",
 ]

@@ -23,10 +23,11 @@ class FolderSource(Source):
 
     def __init__(self, path: Path, rule: IdentityRule, *, follow_links: bool = False) -> None:
         super().__init__(path, rule)
-        self._path, self._root = path, path.resolve()
+        self.path, self._root = path, path.resolve()
         self._follow = follow_links
         files = list(self._walk())
         found = find_labels(rule, files, self._read, str(path))
+        self.label_files = found.files
         self._set_records(
             ((printable(f), f) for f in files if f not in found.files), labels=found.own, listed=found.listed
         )
@@ -36,7 +37,7 @@ class FolderSource(Source):
             raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
 
         visited: set[str] = set()
-        for folder, folders, names in os.walk(self._path, onerror=stop, followlinks=self._follow):
+        for folder, folders, names in os.walk(self.path, onerror=stop, followlinks=self._follow):
             if self._follow:
                 # Links can lead round in circles.
                 real = os.path.realpath(folder)
@@ -44,7 +45,7 @@ class FolderSource(Source):
                     folders.clear()
                     continue
                 visited.add(real)
-            base = Path(folder).relative_to(self._path)
+            base = Path(folder).relative_to(self.path)
             links = [] if self._follow else [name for name in folders if (Path(folder) / name).is_symlink()]
             for name in [*names, *links]:
                 yield (base / name).as_posix()
@@ -53,7 +54,7 @@ class FolderSource(Source):
         return self._read(record.key, MAX_FILE_BYTES)
 
     def _read(self, name: str, limit: int) -> bytes:
-        path = f"{self._path}/{name}"
+        path = f"{self.path}/{name}"
         if not self._follow and os.path.islink(path):  # noqa: PTH114 (a third of the time of Path's)
             file = Path(path)
             if file.is_dir():

@@ -18,6 +18,7 @@ class ListSource(Source):
 
     def __init__(self, path: Path, rule: IdentityRule, *, follow_links: bool = False) -> None:
         super().__init__(path, rule)
+        self.path = path
         self._follow = follow_links
         self._root = path.resolve().parent
         rows = parse_list(read_file(path, MAX_LIST_BYTES), str(path))

@@ -34,12 +34,13 @@ class RecordIOSource(Source):
 
     def __init__(self, blob: Blob, rule: IdentityRule) -> None:
         super().__init__(blob.where, rule)
-        self._blob = blob
-        keys, offsets = _index(blob)
+        self.blob = blob
+        keys, offsets = index_of(blob)
         extents = _extents(offsets, blob.size)
         self._limit = MAX_FILE_BYTES + _HEADER.size + 4 * MAX_LABELS
         window = Window(blob)
         first = self._label(window, int(offsets[0]), int(extents[0])) if len(offsets) else None
+        self.first_not_picture = None if first is None else first.header_of
         if first is not None and first.header_of is not None:
             # InsightFace: record 0 says which keys are pictures, the others are ranges of people.
             pictures = (keys >= 1) & (keys < first.header_of)
@@ -69,13 +70,13 @@ class RecordIOSource(Source):
         offset, extent = int(offset_text), int(extent_text)
         if _PLAIN.size <= extent <= self._limit:
             # Nearly all: one part. What is anything else is looked at again, slowly.
-            data = self._blob.read(offset, extent)
+            data = self.blob.read(offset, extent)
             if len(data) == extent:
                 magic, length, flag = _PLAIN.unpack_from(data)
                 start = _HEADER.size + 4 * flag
                 if magic == MAGIC and flag <= MAX_LABELS and start <= length <= extent - _FRAME.size:
                     return data[_FRAME.size + start : _FRAME.size + length]
-        payload = read_record(self._blob, offset, extent, self._limit)
+        payload = read_record(self.blob, offset, extent, self._limit)
         return payload[_header(payload, offset).size :]
 
     def _label(self, window: Window, offset: int, extent: int) -> _Header | None:
@@ -162,7 +163,7 @@ def read_record(blob: Blob, offset: int, extent: int, limit: int) -> bytes:
             return MAGIC_BYTES.join(parts)
 
 
-def _index(blob: Blob) -> tuple[Ints, Ints]:
+def index_of(blob: Blob) -> tuple[Ints, Ints]:
     """Keys and offsets, in the order of the file: of the `.idx` beside it, and of what that leaves out at the end."""
     told = _read_idx(blob)
     keys, offsets = np.zeros((2, 0), np.int64) if told is None else told

@@ -23,32 +23,33 @@ class ShardedSource(Source):
         self, where: str, parts: Sequence[tuple[str, Callable[[IdentityRule], Source]]], rule: IdentityRule
     ) -> None:
         super().__init__(where, rule)
-        self._parts = [open_part(rule) for _, open_part in parts]
-        rules = {source.rule for source in self._parts}
+        self.names = [name for name, _ in parts]
+        self.parts = [open_part(rule) for _, open_part in parts]
+        rules = {source.rule for source in self.parts}
         if len(rules) > 1:
             # Of shards opened by themselves, one with a single folder in it would have no people.
             (ruling, *others) = (r for r in ("labels", "folder", "none") if any(r == one.kind for one in rules))
             self.rule = IdentityRule(ruling)  # type: ignore[arg-type]
             if ruling == "labels" and others:
                 raise SourceError(f"{where}: some of its files hold labels and others do not; give one identity rule")
-            self._parts = [
+            self.parts = [
                 source if source.rule == self.rule else open_part(self.rule)
-                for source, (_, open_part) in zip(self._parts, parts, strict=True)
+                for source, (_, open_part) in zip(self.parts, parts, strict=True)
             ]
         else:
             (self.rule,) = rules
-        first = self._parts[0]
+        first = self.parts[0]
         self.kind = f"{first.kind} in {len(parts)} files"
-        self.notes = list(dict.fromkeys(note for source in self._parts for note in source.notes))
+        self.notes = list(dict.fromkeys(note for source in self.parts for note in source.notes))
         self.records = [
             ImageRecord(f"{name}/{record.id}", record.person, f"{i} {record.key}")
-            for i, ((name, _), source) in enumerate(zip(parts, self._parts, strict=True))
+            for i, ((name, _), source) in enumerate(zip(parts, self.parts, strict=True))
             for record in source.records
         ]
 
     def read(self, record: ImageRecord) -> bytes:
         part, key = record.key.split(" ", 1)
-        return self._parts[int(part)].read(ImageRecord(record.id, record.person, key))
+        return self.parts[int(part)].read(ImageRecord(record.id, record.person, key))
 
 
 def expand_braces(text: str) -> list[str]:

@@ -12,9 +12,9 @@ class SwappedSource(Source):
 
     def __init__(self, inner: Source) -> None:
         super().__init__(inner.where, inner.rule)
-        self._inner = inner
+        self.inner = inner
         self.kind, self.records = inner.kind, inner.records
         self.notes = [*inner.notes, "red and blue are exchanged, as told"]
 
     def read(self, record: ImageRecord) -> bytes:
-        return netpbm(decode_rgb(self._inner.read(record))[..., ::-1])
+        return netpbm(decode_rgb(self.inner.read(record))[..., ::-1])

@@ -89,6 +89,7 @@ class TableSource(Source):
     def __init__(self, blob: Blob, rule: IdentityRule, form: str, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         self.kind = "Parquet" if form == "parquet" else "Arrow"
+        self.blob = blob
         options = options or {}
         self._folder = blob.path.resolve().parent if isinstance(blob, LocalBlob) else None
         self._kept: Kept[int, tuple[Any, Any]] = Kept(GROUPS_KEPT)

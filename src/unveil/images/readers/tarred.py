@@ -36,12 +36,13 @@ class TarSource(Source):
 
     def __init__(self, blob: Blob, rule: IdentityRule) -> None:
         super().__init__(blob.where, rule)
-        self._blob = blob
+        self.blob = blob
         members = list(_members(blob))
         places = {m.name: m for m in members}
-        parts = [_key(m.name) for m in members]
+        parts = [webdataset_key(m.name) for m in members]
         classes = {key: m for m, (key, extension) in zip(members, parts, strict=True) if extension in LABELS}
         found = find_labels(rule, places, lambda name, limit: self._bytes(places[name], limit), blob.where)
+        self.label_files = found.files
         labels = dict(found.own or {})
         entries = []
         window = Window(blob)
@@ -63,7 +64,7 @@ class TarSource(Source):
     def _bytes(self, member: _Member, limit: int) -> bytes:
         if not member.regular:
             raise PictureError("read", "not a file", "a link or device in the archive")
-        return self._blob.exactly(member.at, member.size, limit)
+        return self.blob.exactly(member.at, member.size, limit)
 
 
 def _class(window: Window, member: _Member) -> str | None:
@@ -76,7 +77,7 @@ def _class(window: Window, member: _Member) -> str | None:
         return None
 
 
-def _key(name: str) -> tuple[str, str]:
+def webdataset_key(name: str) -> tuple[str, str]:
     """Key and extension of a WebDataset member: the name is split at the first dot after the last slash."""
     folder, slash, base = name.rpartition("/")
     key, _, extension = base.partition(".")

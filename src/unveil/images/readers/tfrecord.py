@@ -36,7 +36,7 @@ class TFRecordSource(Source):
 
     def __init__(self, blob: Blob, rule: IdentityRule) -> None:
         super().__init__(blob.where, rule)
-        self._blob = blob
+        self.blob = blob
         spans = list(_records(blob))
         if not spans:
             raise SourceError(f"{blob.where}: no records in it")
@@ -53,7 +53,7 @@ class TFRecordSource(Source):
         """Labels in the examples themselves; StyleGAN's have none, so the first tells whether to look at all."""
         for n, (id, (at, length)) in enumerate(zip(ids, spans, strict=True)):
             try:
-                example = parse_example(self._blob.exactly(at, length, MAX_RECORD))
+                example = parse_example(self.blob.exactly(at, length, MAX_RECORD))
             except PictureError:
                 continue
             value = next((example[name] for name in LABELS if name in example), None)
@@ -66,7 +66,7 @@ class TFRecordSource(Source):
 
     def read(self, record: ImageRecord) -> bytes:
         at, length = (int(v) for v in record.key.split())
-        example = parse_example(self._blob.exactly(at, length, MAX_RECORD))
+        example = parse_example(self.blob.exactly(at, length, MAX_RECORD))
         if isinstance(example.get("data"), bytes) and isinstance(example.get("shape"), list):
             return _raw(example["data"], example["shape"], at)  # type: ignore[arg-type]
         for name in ENCODED:

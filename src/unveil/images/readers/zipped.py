@@ -35,15 +35,16 @@ class ZipSource(Source):
 
     def __init__(self, blob: Blob, rule: IdentityRule) -> None:
         super().__init__(blob.where, rule)
-        self._blob = blob
+        self.blob = blob
         try:
             self._zip = zipfile.ZipFile(blob.open())
         except DAMAGED as error:
             raise SourceError(f"{blob.where}: a damaged zip ({error})") from None
-        self._members = self._zip.infolist()
-        names = {i: m.filename for i, m in enumerate(self._members) if not m.filename.endswith("/")}
+        self.members = self._zip.infolist()
+        names = {i: m.filename for i, m in enumerate(self.members) if not m.filename.endswith("/")}
         of_name = {name: i for i, name in names.items()}
         found = find_labels(rule, of_name, lambda name, limit: self._bytes(of_name[name], limit), blob.where)
+        self.label_files = found.files
         self._set_records(
             ((printable(name), f"{i:012d}") for i, name in names.items() if name not in found.files),
             labels=found.own,
@@ -54,18 +55,18 @@ class ZipSource(Source):
         return self._bytes(int(record.key), MAX_FILE_BYTES)
 
     def _bytes(self, member: int, limit: int) -> bytes:
-        info = self._members[member]
+        info = self.members[member]
         if info.flag_bits & 1:
             raise PictureError("read", "encrypted", "unpack the archive with its password first")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # The others allocate what their header says, and no set of pictures is packed so.
             raise PictureError("read", "unknown compression", f"zip method {info.compress_type}; unpack the archive")
         at = info.header_offset
-        header = self._blob.read(at, _LOCAL_HEADER) if at >= 0 else b""
+        header = self.blob.read(at, _LOCAL_HEADER) if at >= 0 else b""
         if len(header) < _LOCAL_HEADER or header[:4] != _LOCAL_SIGNATURE:
             raise PictureError("read", "damaged zip member", f"no local header at byte {at}")
         start = at + _LOCAL_HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-        data = self._blob.exactly(start, info.compress_size, limit)
+        data = self.blob.exactly(start, info.compress_size, limit)
         if info.compress_type == zipfile.ZIP_DEFLATED:
             try:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit + 1)

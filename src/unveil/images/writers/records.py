@@ -1,0 +1,124 @@
+"""RecordIO and TFRecord files, written without some of their records."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from unveil.errors import PictureError, SourceError
+from unveil.images.blob import Blob
+from unveil.images.readers import recordio, tfrecord
+from unveil.images.readers.arrays import parse_npy
+from unveil.images.source import MAX_LIST_BYTES
+from unveil.types import ImageRecord, Ints
+
+
+def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collection[str]) -> None:
+    """The other records as they were, with an index.
+
+    Where InsightFace's first record says which keys are pictures, these are numbered anew from 1 and the ranges of
+    people are made to fit; labels stay what they were, so a person who is gone leaves a gap.
+    """
+    blob = source.blob
+    keys, offsets = recordio.index_of(blob)
+    extents = np.diff(np.append(offsets, blob.size))
+    gone = {int(record.key.split()[0]) for record in source.records if record.id in removed}
+    pictures = {int(record.key.split()[0]) for record in source.records} - gone
+    ranges = _ranges(source, blob, keys, offsets, extents)
+    numbers: dict[int, int] = {}
+    with (out / blob.name).open("wb") as rec, (out / f"{blob.name.rpartition('.')[0]}.idx").open("w") as idx:
+
+        def add(key: int, data: bytes) -> None:
+            idx.write(f"{key}\t{rec.tell()}\n")
+            rec.write(data)
+
+        kept = [i for i, offset in enumerate(offsets.tolist()) if offset in pictures]
+        if ranges is None:
+            for i in kept:
+                numbers[int(keys[i])] = int(keys[i])
+                add(int(keys[i]), blob.read(int(offsets[i]), int(extents[i])))
+        else:
+            numbers = {int(keys[i]): n for n, i in enumerate(kept, 1)}
+            people = [[numbers[key] for key in range(first, last) if key in numbers] for first, last in ranges]
+            people = [own for own in people if own]
+            n = len(kept) + 1
+            add(0, _record(0, n, n + len(people)))
+            for number, i in enumerate(kept, 1):
+                add(number, blob.read(int(offsets[i]), int(extents[i])))
+            for key, own in enumerate(people, n):
+                add(key, _record(key, own[0], own[-1] + 1))
+    _write_beside(blob, out, numbers)
+
+
+def _record(key: int, *labels: float) -> bytes:
+    """A record of labels without a picture."""
+    payload = struct.pack(f"<IfQQ{len(labels)}f", len(labels), 0, key, 0, *labels)
+    return recordio.MAGIC_BYTES + struct.pack("<I", len(payload)) + payload
+
+
+def _ranges(
+    source: recordio.RecordIOSource, blob: Blob, keys: Ints, offsets: Ints, extents: Ints
+) -> list[tuple[int, int]] | None:
+    """The keys of each person, first and one past the last, as InsightFace's records at the end tell; None where there
+    is no such first record."""
+    if source.first_not_picture is None:
+        return None
+    ranges = []
+    for key, offset, extent in zip(keys.tolist(), offsets.tolist(), extents.tolist(), strict=True):
+        if key < source.first_not_picture or key == 0:
+            continue
+        try:
+            payload = recordio.read_record(blob, offset, extent, 1 << 16)
+            flag = int.from_bytes(payload[:4], "little")
+            first, last = struct.unpack_from("<2f", payload, 24) if flag == 2 else (0.0, 0.0)
+        except (PictureError, struct.error):
+            raise SourceError(
+                f"{source.where}: a damaged record of a person at byte {offset}; use --as-folder"
+            ) from None
+        ranges.append((int(first), int(last)))
+    return ranges
+
+
+def _write_beside(blob: Blob, out: Path, numbers: Mapping[int, int]) -> None:
+    """Lists of the records' paths with the new numbers, and InsightFace's `property` as it is."""
+    for name in recordio.LISTS:
+        beside = blob.beside(name)
+        if beside is None:
+            continue
+        lines = []
+        for line in beside.whole(MAX_LIST_BYTES).decode("utf-8", "surrogateescape").splitlines():
+            key, tab, rest = line.partition("\t")
+            if not key.isdecimal() or not tab:
+                lines.append(line)
+            elif int(key) in numbers:
+                lines.append(f"{numbers[int(key)]}\t{rest}")
+        text = "".join(f"{line}\n" for line in lines)
+        (out / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    told = blob.beside("property")
+    if told is not None:
+        (out / "property").write_bytes(told.whole(1 << 16))
+
+
+def write_tfrecord(source: tfrecord.TFRecordSource, out: Path, removed: Collection[str]) -> None:
+    """The other records as they were; StyleGAN's labels beside them without theirs."""
+    blob = source.blob
+    kept = [record.id not in removed for record in source.records]
+    with (out / blob.name).open("wb") as file:
+        for record, keep in zip(source.records, kept, strict=True):
+            if keep:
+                at, length = _span(record)
+                file.write(blob.exactly(at - 12, length + 16, tfrecord.MAX_RECORD + 16))
+    stem, _, resolution = blob.name.removesuffix(".tfrecords").rpartition("-r")
+    labels = blob.beside(f"{stem}-rxx.labels") if resolution.isdecimal() else None
+    if labels is not None:
+        rows = parse_npy(labels.whole(tfrecord.MAX_LABELS))
+        with (out / labels.name).open("wb") as file:
+            np.save(file, rows[: len(kept)][np.array(kept)], allow_pickle=False)
+
+
+def _span(record: ImageRecord) -> tuple[int, int]:
+    at, length = record.key.split()
+    return int(at), int(length)
