@@ -1,0 +1,107 @@
+"""A container written again without some of its pictures: the others are there, with their people."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.builders import encoded, write
+from tests.containers import WRITERS, drawn_items
+from unveil.errors import SettingError
+from unveil.images import IdentityRule, Source, open_source, write_without
+
+WRITTEN = (
+    "folder",
+    "zip",
+    "StyleGAN zip",
+    "tar",
+    "WebDataset",
+    "RecordIO",
+    "InsightFace",
+    "DCFace",
+    "TFRecord",
+    "Parquet",
+    "Arrow",
+)
+
+
+def held(source: Source, without: frozenset[str] = frozenset()) -> Counter[tuple[str, str | None]]:
+    """Every picture with its person."""
+    return Counter(
+        (hashlib.sha256(source.read(r)).hexdigest(), r.person) for r in source.records if r.id not in without
+    )
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_same_container_without_some(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    source = open_source(WRITERS[name](tmp_path / "in", drawn_items(30)))
+    # One person as a whole, and single pictures.
+    removed = frozenset(record.id for i, record in enumerate(source.records) if i in (0, 1, 2, 10, 17, 29))
+    out = write_without(source, tmp_path / "out", removed)
+    copy = open_source(out)
+    assert copy.kind.split()[0] == source.kind.split()[0] and str(copy.rule) == str(source.rule)
+    assert len(copy.records) == 24 and held(copy) == held(source, removed)
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("name", sorted(WRITERS))
+def test_any_container_as_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    source = open_source(WRITERS[name](tmp_path / "in", drawn_items(12)))
+    removed = frozenset(record.id for record in source.records[:3])
+    copy = open_source(write_without(source, tmp_path / "out", removed, as_folder=True))
+    before = Counter(digest for digest, _ in held(source, removed).elements())
+    assert Counter(digest for digest, _ in held(copy).elements()) == before and len(copy.records) == 9
+    if any(record.person for record in source.records):
+        assert {r.person for r in copy.records} == {r.person for r in source.records[3:]}
+
+
+def test_a_list_and_labels_lose_their_lines(tmp_path: Path) -> None:
+    items = drawn_items(6)
+    for item in items:
+        write(tmp_path / "in" / item.name, item.data)
+    write(tmp_path / "in/list.txt", "# people\n" + "".join(f"{item.name}\tp{item.person}\n" for item in items))
+    source = open_source(f"list:{tmp_path / 'in/list.txt'}")
+    write_without(source, tmp_path / "out", {source.records[1].id})
+    assert (tmp_path / "out/list.txt").read_text().splitlines() == [
+        "# people",
+        *(f"{i.name}\tp{i.person}" for i in items if i.number != 1),
+    ]
+    write(tmp_path / "style/a.png", items[0].data)
+    write(tmp_path / "style/b.png", items[1].data)
+    write(tmp_path / "style/dataset.json", json.dumps({"labels": [["a.png", 0], ["b.png", 1]]}))
+    write_without(open_source(tmp_path / "style"), tmp_path / "out2", {"a.png"})
+    assert json.loads((tmp_path / "out2/dataset.json").read_text()) == {"labels": [["b.png", 1]]}
+
+
+def test_names_from_strangers_stay_inside(tmp_path: Path) -> None:
+    face = drawn_items(1)[0]
+    for name in ("<img src=x>.png", "a b\u202e.png", "...png"):
+        write(tmp_path / "in" / "..person" / name, face.data)
+    source = open_source(tmp_path / "in", IdentityRule("folder"))
+    write_without(source, tmp_path / "out", set(), as_folder=True)
+    files = [f for f in tmp_path.rglob("*") if f.is_file() and not f.is_relative_to(tmp_path / "in")]
+    assert len(files) == 3 and all(f.is_relative_to(tmp_path / "out") for f in files)
+    assert not [f for f in files if set("<>\u202e") & set(f.name)]
+
+
+def test_what_is_not_written_is_said(tmp_path: Path) -> None:
+    source = open_source(WRITERS["HDF5, raw"](tmp_path, drawn_items(6)))
+    with pytest.raises(SettingError, match="read and not written; use --as-folder"):
+        write_without(source, tmp_path / "out", set())
+    (tmp_path / "there").mkdir()
+    with pytest.raises(SettingError, match="is there already"):
+        write_without(source, tmp_path / "there", set(), as_folder=True)
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_a_picture_that_cannot_be_read_is_not_kept(tmp_path: Path) -> None:
+    write(tmp_path / "in/a.png", encoded(drawn_items(1)[0].pixels))
+    (tmp_path / "in/link.png").symlink_to("/etc/hostname")
+    write_without(open_source(tmp_path / "in"), tmp_path / "out", set())
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["a.png"]

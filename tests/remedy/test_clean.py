@@ -1,0 +1,163 @@
+"""Cleaning: no more than has to go, and nothing left at or above the line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import unveil
+from tests.builders import SHARED, audit, encoded, needs_real_data, write
+from unveil.demo.world import World
+from unveil.errors import SettingError
+from unveil.finished import FinishedRun
+from unveil.images import decode_rgb, open_source
+from unveil.remedy import clean
+from unveil.remedy.clean import at_or_above
+from unveil.remedy.line import line_of
+
+Audited = tuple[unveil.AuditResult, Path]
+LFW, MOBILEFACENET = SHARED / "lfw/lfw_aligned112.zip", SHARED / "models/mobilefacenet_foamliu/mobilefacenet.onnx"
+
+
+@given(
+    pairs=st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=8),
+    identities=st.lists(st.sampled_from("abc"), min_size=8, max_size=8),
+    line=st.integers(0, 5),
+    whole=st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+def test_no_smaller_set_would_do(pairs: list[list[int]], identities: list[str], line: int, whole: bool) -> None:
+    """Against every subset of pictures, or of identities, by hand."""
+    scores = np.array(pairs, float)  # (pictures, training people)
+    n, of = len(scores), identities[: len(scores)]
+    gone = at_or_above(scores.max(1), of, line, whole=whole)
+    units = sorted(set(of)) if whole else list(range(n))
+    enough = []
+    for size in range(len(units) + 1):
+        for some in itertools.combinations(units, size):
+            removed = np.array([(of[i] if whole else i) in some for i in range(n)])
+            if not (scores[~removed] >= line).any():
+                enough.append(removed)
+    fewest = min(removed.sum() for removed in enough)
+    assert gone.sum() == fewest and any((gone == removed).all() for removed in enough)
+
+
+def test_line_of_an_audit(audited: Audited) -> None:
+    result, _ = audited
+    listed = line_of(result)
+    assert listed.score == min(
+        [p.score for p in result.listed_people] + [i.score for i in result.identities if i.listed]
+    )
+    assert result.calibration is not None
+    control = result.calibration.control.score
+    assert line_of(result, "control").score > control.max()
+    assert (control >= line_of(result, "fpr:0.05").score).sum() == int(0.05 * len(control))
+    assert line_of(result, "2.5").score == 2.5
+    for wrong in ("nan", "high", "fpr:2", "fpr:0.00001"):
+        with pytest.raises(SettingError, match="--line"):
+            line_of(result, wrong)
+    nobody = replace(
+        result, people=tuple(replace(p, listed_by=()) for p in result.people), identities=(), verdict="none detected"
+    )
+    with pytest.raises(SettingError, match="lists nobody"):
+        line_of(nobody)
+    with pytest.raises(SettingError, match="in the ranks as a whole"):
+        line_of(replace(nobody, verdict="leak found"))
+
+
+def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world: World, tmp_path: Path) -> None:
+    result, run = audited
+    words = [str(run), "-o", str(tmp_path / "clean"), "--copy", str(tmp_path / "copy")]
+    done = subprocess.run(
+        [sys.executable, "-m", "unveil", "clean", *words], capture_output=True, text=True, timeout=240, check=True
+    )
+    told = json.loads((tmp_path / "clean/clean.json").read_text())
+    removed = (tmp_path / "clean/removed.txt").read_text().splitlines()
+    kept = (tmp_path / "clean/kept.txt").read_text().splitlines()
+    names = sorted(f.name for f in world.synthetic.iterdir())
+    assert sorted(removed + kept) == names and told["n_removed"] == len(removed)
+    assert f"{len(removed):,} of {len(names):,} synthetic pictures have to go" in done.stdout
+    assert "What this cannot promise" in done.stdout and "leak found" in done.stdout
+    # Everything listed has lost its picture, and only pictures at the line are gone.
+    line = line_of(result).score
+    over = {p.id for p in FinishedRun(run).pictures if p.score >= line}
+    assert {p.synthetic_id for p in result.listed_people} <= over <= set(removed)
+    if len(told["rounds"]) == 1:
+        assert over == set(removed)
+    assert told["rounds"][-1]["after"]["people_listed"] == told["rounds"][-1]["after"]["identities_listed"] == 0
+    # The copy, audited from scratch, says what the audit without them says.
+    assert sorted(f.name for f in (tmp_path / "copy").iterdir()) == sorted(kept)
+    again = audit(tmp_path / "copy", world.training, world.control, out=tmp_path / "again")
+    after = FinishedRun(tmp_path / "clean" / told["rounds"][-1]["run"]).result
+    assert again.people == after.people and again.identities == after.identities
+    assert again.manifest["inputs"]["synthetic"]["sha256"] == after.manifest["inputs"]["synthetic"]["sha256"]
+
+
+def test_repeats_go_with_what_they_repeat(world: World, store: Path, tmp_path: Path, audited: Audited) -> None:
+    synthetic = tmp_path / "synthetic"
+    worst = audited[0].listed_people[0].synthetic_id
+    for file in world.synthetic.iterdir():
+        write(synthetic / file.name, file.read_bytes())
+    write(synthetic / "again.png", (world.synthetic / worst).read_bytes())
+    audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, power="off")
+    done = clean(FinishedRun(tmp_path / "run"), tmp_path / "clean")
+    assert {worst, "again.png"} <= set(done.removed) and done.after.verdict != "inconclusive"
+
+
+def test_lists_that_name_strangers_are_refused(world: World, store: Path, tmp_path: Path) -> None:
+    strange = write(tmp_path / "list.txt", "nobody.png\n")
+    with pytest.raises(unveil.SourceError, match="1 of its 1 lines are no picture"):
+        audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, without=strange)
+
+
+@needs_real_data
+@pytest.mark.real
+def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:
+    """60 people of LFW are planted, in part as another picture, among 300 others' pictures; afterwards nobody is listed
+    and of what was not planted hardly anything was removed."""
+    source = open_source(LFW)
+    by_person: dict[str, list[str]] = {}
+    for record in source.records:
+        by_person.setdefault(str(record.person), []).append(record.id)
+    data = {record.id: record for record in source.records}
+    rng = np.random.default_rng(5)
+    several = rng.permutation([p for p, ids in by_person.items() if len(ids) >= 2])
+    single = rng.permutation([p for p, ids in by_person.items() if len(ids) == 1])
+    planted, training, control, fresh = several[:60], single[:240], single[240:740], single[740:1040]
+
+    def put(role: str, person: str, id: str, name: str) -> None:
+        write(tmp_path / role / name, source.read(data[id]))
+
+    for person in planted:
+        put("training", person, by_person[person][0], f"{person}/0.png")
+    for role, people in (("training", training), ("control", control)):
+        for person in people:
+            put(role, person, by_person[person][0], f"{person}/0.png")
+    for i, person in enumerate(fresh):
+        put("synthetic", person, by_person[person][0], f"fresh-{i:04d}.png")
+    for i, person in enumerate(planted):
+        if i % 2:
+            put("synthetic", person, by_person[person][1], f"planted-{i:04d}.png")
+        else:
+            pixels = decode_rgb(source.read(data[by_person[person][0]]))[:, ::-1].copy()
+            write(tmp_path / f"synthetic/planted-{i:04d}.png", encoded(pixels, "JPEG", quality=60))
+    roles = [tmp_path / role for role in ("synthetic", "training", "control")]
+    before = audit(*roles, out=tmp_path / "run", model=MOBILEFACENET, power="off", aligned="yes")
+    run = FinishedRun(tmp_path / "run")
+    done = clean(run, tmp_path / "clean")
+    assert before.verdict == "leak found" and len(before.listed_people) >= 45
+    assert not done.after.listed_people and not any(i.listed for i in done.after.identities)
+    gone = {id for id in done.removed if id.startswith("planted")}
+    assert len(gone) >= 45 and len(done.removed) - len(gone) <= 6
+    line = line_of(before).score
+    over = {p.id for p in run.pictures if p.score >= line}
+    assert over <= set(done.removed) and (len(done.rounds) > 1 or over == set(done.removed))

@@ -1,0 +1,195 @@
+"""The guard decides as the audit does, and a person who asks gets a true answer."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import unveil
+from tests.builders import drawn_faces, encoded, unit_rows, write
+from unveil.demo.world import World
+from unveil.errors import InputError, SettingError, StoreError
+from unveil.finished import FinishedRun
+from unveil.remedy import Guard, lookup
+from unveil.remedy.guard import _best, audit_line, false_refusals
+from unveil.remedy.letter import letter
+
+Audited = tuple[unveil.AuditResult, Path]
+
+
+@pytest.fixture(scope="module")
+def guard(audited: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("guards") / "guard"
+    Guard.build(FinishedRun(audited[1]), folder, names=True)
+    return folder
+
+
+def command(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "unveil", *map(str, words)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_decisions_are_those_of_the_audit(guard: Path, audited: Audited, world: World) -> None:
+    """On the audit's own synthetic pictures: the same closest picture and the same score, to half precision."""
+    run = FinishedRun(audited[1])
+    opened = Guard.open(guard, device="cpu")
+    known = {p.id: p for p in run.pictures}
+    files = sorted(world.synthetic.iterdir())
+    decisions = opened.check(files)
+    assert len(opened) == 150 and len(decisions) == len(known)
+    apart = [abs(d.score - known[f.name].score) for f, d in zip(files, decisions, strict=True) if d.score is not None]
+    assert len(apart) == len(files) and max(apart) < 0.05
+    for file, decision in zip(files, decisions, strict=True):
+        if abs(known[file.name].score - opened.line.score) > 0.05:
+            assert decision.passes == (known[file.name].score < opened.line.score)
+    refused = [(f.name, d) for f, d in zip(files, decisions, strict=True) if not d.passes]
+    named = sum(d.id == known[name].training_id for name, d in refused)
+    assert len(refused) >= 30 and named == len(refused)
+
+
+def test_pictures_of_every_form(guard: Path, world: World) -> None:
+    opened = Guard.open(guard, device="cpu")
+    file = min(world.training.rglob("*.png"))
+    pixels = np.array(Image.open(file).convert("RGB"))
+    by_path, by_bytes, by_pixels, nothing = opened.check(
+        [file, file.read_bytes(), pixels, np.zeros((96, 64, 3), np.uint8)]
+    )
+    assert by_path == by_bytes == by_pixels and by_path.word == "refuse" and by_path.score is not None
+    assert nothing.word == "no face" and not nothing.passes and nothing.why
+    assert opened.check([]) == []
+    for wrong in (np.zeros((3, 96, 96), np.uint8), np.zeros((96, 96, 3), np.float32)):
+        with pytest.raises(InputError, match="uint8 RGB"):
+            opened.check([wrong])  # type: ignore[list-item]
+    (damaged,) = opened.check([b"no picture"])
+    assert damaged.word == "no face"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_best_against_all_pairs(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    gallery = unit_rows(rng, 40_000, 24).astype(np.float16)
+    gallery[30_000] = gallery[5]  # a tie across blocks goes to the lower row
+    vectors = np.vstack([unit_rows(rng, 6, 24), gallery[5:6].astype(np.float32)])
+    offset = rng.normal(0, 0.05, len(gallery)).astype(np.float32)
+    offset[30_000] = offset[5] = 0.5
+    row, score = _best(vectors, gallery, offset)
+    all_pairs = vectors.astype(np.float64) @ gallery.astype(np.float64).T + offset
+    assert np.allclose(score, all_pairs.max(1), atol=1e-5) and row[-1] == 5
+    assert np.allclose(all_pairs[np.arange(len(vectors)), row], all_pairs.max(1), atol=1e-5)
+
+
+def test_line_and_what_it_refuses_wrongly(audited: Audited) -> None:
+    result, _ = audited
+    line = audit_line(result)
+    assert result.power is not None and result.power.lowest_score == pytest.approx(line.score)
+    wrong = false_refusals(result, line.score)
+    assert wrong is not None and wrong.low <= wrong.value <= wrong.high and wrong.high > 0
+    everything = false_refusals(result, -1e9)
+    assert everything is not None and everything.value == pytest.approx(1e6 * 150 / result.counts["synthetic"].embedded)
+
+
+def test_a_damaged_guard_says_so(guard: Path, tmp_path: Path, audited: Audited) -> None:
+    with pytest.raises(StoreError, match="no guard, or a damaged one"):
+        Guard.open(tmp_path)
+    copy = tmp_path / "guard"
+    copy.mkdir()
+    for file in guard.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    (copy / "face.npy").write_bytes((copy / "face.npy").read_bytes()[:500])
+    with pytest.raises(StoreError, match="damaged"):
+        Guard.open(copy)
+    write(tmp_path / "full/file", "x")
+    with pytest.raises(SettingError, match="holds no guard"):
+        Guard.build(FinishedRun(audited[1]), tmp_path / "full")
+
+
+def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Path) -> None:
+    built = command("guard", "build", audited[1], "-o", tmp_path / "guard")
+    assert built.returncode == 0 and "150 training pictures" in built.stdout and "of a million" in built.stdout.lower()
+    # Without --names no id of a training picture is in it.
+    assert b"person-0" not in b"".join(f.read_bytes() for f in (tmp_path / "guard").iterdir())
+    write(tmp_path / "new/broken.png", "not a picture")
+    for i, face in enumerate(drawn_faces(5, 77)):
+        write(tmp_path / f"new/{i}.png", encoded(face))
+    write(tmp_path / "new/leak.png", min(world.training.rglob("*.png")).read_bytes())
+    done = command("guard", "check", tmp_path / "guard", tmp_path / "new", "-o", tmp_path / "decisions.csv")
+    assert done.returncode == 1 and "1 could not be checked" in done.stdout and "leak.png" in done.stdout
+    with (tmp_path / "decisions.csv").open() as file:
+        rows = {row["id"]: row["decision"] for row in csv.DictReader(file)}
+    assert rows["leak.png"] == "refuse" and rows["broken.png"] == "no face" and len(rows) == 7
+
+
+def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
+    result, path = audited
+    run = FinishedRun(path)
+    exposed = result.listed_people[0]
+    answer = lookup(run, [world.training / exposed.training_id])
+    assert answer.training.word == answer.synthetic.word == "found"
+    assert answer.training.matches[0].id == exposed.training_id
+    text = letter(answer, result)
+    assert "very probably among the people" in text and "person-" not in text and ".png" not in text
+
+
+def test_strangers_are_rarely_told_that_they_are_there(audited: Audited) -> None:
+    """p of people who are in no set is spread evenly: at most .01 in one of a hundred."""
+    run = FinishedRun(audited[1])
+    faces = [encoded(face) for face in drawn_faces(60, 123)]
+    ps = np.array([[a.synthetic.p, a.training.p] for face in faces for a in (lookup(run, [face]),)], float)
+    # 30 of 60 expected below .5; outside of 16 and 44 once in 10,000 times, for either set.
+    assert ((ps <= 0.5).sum(0) >= 16).all() and ((ps <= 0.5).sum(0) <= 44).all()
+    # At most .01 in .6 of 60; more than 5 once in 10,000 times.
+    assert ((ps <= 0.01).sum(0) <= 5).all()
+    assert lookup(run, [faces[0]]) == lookup(run, [faces[0]])
+
+
+def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> None:
+    run = FinishedRun(audited[1])
+    exposed = audited[0].listed_people[0]
+    photos = [world.training / exposed.training_id, encoded(drawn_faces(1, 5)[0]), b"no picture"]
+    answer = lookup(run, photos)
+    assert answer.n_photos == 2 and [i for i, _ in answer.unusable] == [2]
+    # Control people have one picture each, so two photographs are two searches.
+    alone = lookup(run, photos[:1])
+    assert alone.training.p is not None and answer.training.p == pytest.approx(2 * alone.training.p)
+    assert answer.training.matches[0].photo == 0
+    with pytest.raises(InputError, match="none of the 1 photographs"):
+        lookup(run, [b"no picture"])
+    with pytest.raises(InputError, match="at least one"):
+        lookup(run, [])
+
+
+def test_lookup_leaves_nothing_behind(audited: Audited, world: World, tmp_path: Path) -> None:
+    run = audited[1]
+    before = {f: f.stat().st_mtime_ns for f in run.rglob("*")}
+    photo = write(tmp_path / "me.png", min(world.training.rglob("*.png")).read_bytes())
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "HOME": str(tmp_path / "home")}
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "home").mkdir()
+    words = [sys.executable, "-m", "unveil", "lookup", str(photo), "--run", str(run)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=120, check=True, env=environment, cwd=tmp_path / "tmp"
+    )
+    assert "training set: found" in done.stdout and "For the person who asked" in done.stdout
+    assert {f: f.stat().st_mtime_ns for f in run.rglob("*")} == before
+    assert not list((tmp_path / "tmp").rglob("*")) and sorted(f.name for f in tmp_path.iterdir()) == [
+        "home",
+        "me.png",
+        "tmp",
+    ]
+    subprocess.run([*words, "-o", str(tmp_path / "answer.txt")], check=True, capture_output=True, env=environment)
+    assert (tmp_path / "answer.txt").read_text().startswith("We compared 1 photograph of you")
+
+
+def test_without_a_control_set_nothing_is_promised(world: World, store: Path, tmp_path: Path) -> None:
+    result = unveil.audit(world.synthetic, world.training, out=tmp_path / "run", store=store, power="off")
+    answer = lookup(FinishedRun(tmp_path / "run"), [min(world.training.rglob("*.png"))])
+    assert answer.training.p is None and answer.synthetic.word == "not known"
+    assert "was not made" in letter(answer, result)
