@@ -25,7 +25,8 @@ from unveil.remedy.clean import at_or_above
 from unveil.remedy.line import line_of
 
 Audited = tuple[unveil.AuditResult, Path]
-LFW, MOBILEFACENET = SHARED / "lfw/lfw_aligned112.zip", SHARED / "models/mobilefacenet_foamliu/mobilefacenet.onnx"
+LFW = SHARED / "lfw/lfw_aligned112.zip"
+MOBILEFACENET = SHARED / "models/mobilefacenet/mobilefacenet_foamliu.onnx"
 
 
 @given(

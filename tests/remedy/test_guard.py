@@ -80,7 +80,7 @@ def test_best_against_all_pairs(seed: int) -> None:
     vectors = np.vstack([unit_rows(rng, 6, 24), gallery[5:6].astype(np.float32)])
     offset = rng.normal(0, 0.05, len(gallery)).astype(np.float32)
     offset[30_000] = offset[5] = 0.5
-    row, score = _best(vectors, gallery, offset)
+    row, score = _best(vectors, gallery, offset)  # type: ignore[arg-type]
     all_pairs = vectors.astype(np.float64) @ gallery.astype(np.float64).T + offset
     assert np.allclose(score, all_pairs.max(1), atol=1e-5) and row[-1] == 5
     assert np.allclose(all_pairs[np.arange(len(vectors)), row], all_pairs.max(1), atol=1e-5)
@@ -93,7 +93,7 @@ def test_line_and_what_it_refuses_wrongly(audited: Audited) -> None:
     wrong = false_refusals(result, line.score)
     assert wrong is not None and wrong.low <= wrong.value <= wrong.high and wrong.high > 0
     everything = false_refusals(result, -1e9)
-    assert everything is not None and everything.value == pytest.approx(1e6 * 150 / result.counts["synthetic"].embedded)
+    assert everything is not None and everything.value == 1e6
 
 
 def test_a_damaged_guard_says_so(guard: Path, tmp_path: Path, audited: Audited) -> None:
@@ -153,7 +153,7 @@ def test_strangers_are_rarely_told_that_they_are_there(audited: Audited) -> None
 def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> None:
     run = FinishedRun(audited[1])
     exposed = audited[0].listed_people[0]
-    photos = [world.training / exposed.training_id, encoded(drawn_faces(1, 5)[0]), b"no picture"]
+    photos: list[Path | bytes] = [world.training / exposed.training_id, encoded(drawn_faces(1, 5)[0]), b"no picture"]
     answer = lookup(run, photos)
     assert answer.n_photos == 2 and [i for i, _ in answer.unusable] == [2]
     # Control people have one picture each, so two photographs are two searches.
