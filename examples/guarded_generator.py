@@ -1,6 +1,7 @@
 """A generator in a loop with a guard: pictures that show somebody of its training set are drawn again.
 
-Run `unveil demo` and `unveil guard build unveil-demo/run -o guard` first, then: python examples/guarded_generator.py guard
+Run `unveil demo` and `unveil guard build unveil-demo/run -o guard` first, then
+`python examples/guarded_generator.py guard`.
 """
 
 from __future__ import annotations

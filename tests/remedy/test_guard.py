@@ -18,7 +18,7 @@ from unveil.demo.world import World
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.finished import FinishedRun
 from unveil.remedy import Guard, lookup
-from unveil.remedy.guard import _best, audit_line, false_refusals
+from unveil.remedy.guard import audit_line, best_rows, false_refusals
 from unveil.remedy.letter import letter
 
 Audited = tuple[unveil.AuditResult, Path]
@@ -80,7 +80,7 @@ def test_best_against_all_pairs(seed: int) -> None:
     vectors = np.vstack([unit_rows(rng, 6, 24), gallery[5:6].astype(np.float32)])
     offset = rng.normal(0, 0.05, len(gallery)).astype(np.float32)
     offset[30_000] = offset[5] = 0.5
-    row, score = _best(vectors, gallery, offset)  # type: ignore[arg-type]
+    row, score = best_rows(vectors, gallery, offset)
     all_pairs = vectors.astype(np.float64) @ gallery.astype(np.float64).T + offset
     assert np.allclose(score, all_pairs.max(1), atol=1e-5) and row[-1] == 5
     assert np.allclose(all_pairs[np.arange(len(vectors)), row], all_pairs.max(1), atol=1e-5)

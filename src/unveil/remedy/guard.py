@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from unveil.channels import open_detector
 from unveil.channels.alignment import Alignment
@@ -95,7 +96,7 @@ class Guard:
         self,
         channels: Channels,
         sights: dict[str, Sight],
-        galleries: dict[str, Vectors],
+        galleries: dict[str, npt.NDArray[np.floating]],
         line: Line,
         alignment: Alignment,
         detector: str,
@@ -216,14 +217,14 @@ class Guard:
             vectors, gallery = seen[name], self._galleries[name]
             if vectors.ndim != 2 or vectors.shape[1] != gallery.shape[1]:
                 raise VectorError(f"{name}: vectors (N, {gallery.shape[1]}) were expected, got {vectors.shape}")
-            best, score = _best(np.asarray(vectors, np.float32), gallery, sight.on_training.astype(np.float32))
+            best, score = best_rows(np.asarray(vectors, np.float32), gallery, sight.on_training.astype(np.float32))
             own = sight.correction(vectors) if len(vectors) else np.zeros(0)
             found.append((best, sight.standard.of(score + own)))
         channel, score = highest([score for _, score in found])
         return np.asarray(np.choose(channel, [best for best, _ in found]), np.int64), score, channel
 
 
-def _best(vectors: Vectors, gallery: Vectors, offset: Vectors) -> tuple[Ints, Floats]:
+def best_rows(vectors: Vectors, gallery: npt.NDArray[np.floating], offset: Vectors) -> tuple[Ints, Floats]:
     """The best row of a gallery (G, D) for each vector (N, D), and its cosine plus the row's offset; ties go to the
     lower row. In single precision: a guard compares with a line, not to the last bit."""
     best, score = np.zeros(len(vectors), np.int64), np.full(len(vectors), -np.inf)
