@@ -18,8 +18,9 @@ $(READY): pyproject.toml hatch_build.py $(wildcard $(KERNEL)/*)
 demo: $(READY)
 	$(BIN)/unveil demo
 
+# A process a core, each with one thread of its own.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
