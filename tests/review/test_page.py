@@ -49,6 +49,11 @@ def wait(page: Page, expression: str) -> None:
         page.wait_for_timeout(10)
 
 
+def kept(page: Page) -> None:
+    """Waits until all that was said is on disk; left any sooner, the page would ask whether to drop it."""
+    expect(page.locator("#progress")).to_have_attribute("aria-busy", "false")
+
+
 def with_pairs(run: Path, n: int) -> None:
     """Lets a run have ``n`` pairs to look at."""
     old = pq.read_table(run / "pairs.parquet")
@@ -71,6 +76,7 @@ def test_fifty_pairs_by_keyboard_with_a_reload(run: Path, served: Serve, browser
     for i, key in enumerate(keys):
         at(page, i)
         if i == 20:
+            kept(page)
             page.reload()
             at(page, 20)  # goes on under the same name, without asking
             assert "20 judged" in page.inner_text("#progress")
@@ -97,6 +103,19 @@ def test_fifty_pairs_by_keyboard_with_a_reload(run: Path, served: Serve, browser
     assert host is not None and all(url.startswith((host[0], "blob:" + host[0], "data:")) for url in watched.asked)
     assert not watched.wrong
     assert server.stop() == 0 and "unveil report" in server.told
+
+
+def test_leaving_before_a_verdict_is_kept_is_asked_about(run: Path, served: Serve, browser: Browser) -> None:
+    with_pairs(run, 2)
+    watched = Watched(browser)
+    page = begin(watched, served(run).address)
+    at(page, 0)
+    page.route("**/verdict", lambda route: None)  # a server that takes its time
+    page.keyboard.press("1")
+    at(page, 1)
+    with page.expect_event("dialog"):
+        page.close(run_before_unload=True)
+    assert watched.wrong == ["dialog "] and not page.is_closed()
 
 
 def test_two_reviewers_at_once(run: Path, served: Serve, browser: Browser) -> None:
@@ -151,6 +170,7 @@ def test_ten_thousand_pairs(run: Path, served: Serve, browser: Browser) -> None:
     at(page, 230)
     assert "pair 231 of 10,000, 30 judged" in page.inner_text("#progress")
     assert page.evaluate("document.querySelectorAll('*').length") < 150
+    kept(page)
     page.reload()
     at(page, 30)
     assert not watched.wrong

@@ -64,17 +64,23 @@ function fetchAhead() {
   }
 }
 
+// What is not on disk yet shows on the progress line, and keeps the page from being left.
+function owe(more) {
+  unsent += more;
+  at("progress").setAttribute("aria-busy", String(unsent > 0));
+}
+
 // Verdicts go one after the other, in the order in which they were given.
 function send(i, verdict) {
-  unsent += 1;
+  owe(1);
   sending = sending.then(async () => {
     const body = JSON.stringify({ reviewer, place: i, verdict });
     const answer = await fetch("verdict", { method: "POST", headers: { "Content-Type": "application/json" }, body });
     if (!answer.ok) throw new Error((await answer.json()).error ?? answer.statusText);
-    unsent -= 1;
+    owe(-1);
   });
   sending = sending.catch((error) => {
-    unsent -= 1;
+    owe(-1);
     verdicts[i] = null;
     place = i;
     show();
