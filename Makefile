@@ -102,7 +102,7 @@ fuzz: .venv-fuzz/.ready
 	.venv-fuzz/bin/python -m pip install --quiet --editable '.[dev]' atheris
 	touch $@
 
-# The kernel under AddressSanitizer and UBSan: by itself, then under the engine's tests. Needs gcc.
+# The kernel under AddressSanitizer and UBSan: by itself, then under the comparator's tests. Needs gcc.
 SANITIZE := -O1 -g -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all
 sanitize: $(READY)
 	mkdir -p build

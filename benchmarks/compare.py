@@ -129,8 +129,8 @@ def by_usearch(queries: Vectors, gallery: Vectors) -> Callable[[], Any]:
 def prepare(method: str, mode: str, queries: Vectors, gallery: Vectors) -> Callable[[], Any]:
     """What is timed: everything but reading the vectors and, for faiss, copying them into its index."""
     if method.startswith("unveil"):
-        engine = method.split()[1]
-        return lambda: compare_all(queries, gallery, engine=engine, **OURS[mode])
+        comparator = method.split()[1]
+        return lambda: compare_all(queries, gallery, comparator=comparator, **OURS[mode])
     if method.startswith("faiss"):
         return faiss_search(queries, gallery, mode, method.endswith("tuned"))
     return {"torch float32": by_torch, "NumPy float32": by_numpy, "usearch exact": by_usearch}[method](queries, gallery)

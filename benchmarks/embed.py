@@ -55,6 +55,7 @@ def ours(folder: Path, data: Path, model: str | None, detector: str | None, alig
     from unveil.channels.alignment import Alignment
     from unveil.images import open_source
     from unveil.machine import cores
+    from unveil.storage import LocalStorage
     from unveil.store import ShardStore
     from unveil.work import PARTITION, Way, embed_partitions
 
@@ -66,7 +67,7 @@ def ours(folder: Path, data: Path, model: str | None, detector: str | None, alig
     def run(records: Sequence[Any]) -> int:
         with tempfile.TemporaryDirectory() as store:
             parts = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
-            done = list(embed_partitions(source, parts, way, [ShardStore(Path(store), "r")], cores()))
+            done = list(embed_partitions(source, parts, way, [ShardStore(LocalStorage(Path(store)), "r")], cores()))
         return sum(len(part.rows[0]) for part in done)
 
     return measured(lambda: run(source.records[:WARM]), lambda: run(source.records))

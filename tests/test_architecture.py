@@ -10,12 +10,14 @@ import pytest
 import unveil
 
 PACKAGE = Path(unveil.__file__).parent
-LEAVES = {"types", "errors", "files", "machine", "progress"}
+LEAVES = {"types", "errors", "files", "machine", "progress", "addresses", "storage"}
 # What each room may import besides the leaves and itself.
 MAY_IMPORT = {
     "errors": set(),
     "types": {"errors"},
-    "files": set(),
+    "files": {"errors"},
+    "addresses": {"errors"},
+    "storage": {"addresses", "errors", "files"},
     "machine": set(),
     "native": set(),
     "progress": set(),
@@ -29,7 +31,7 @@ MAY_IMPORT = {
     "planted": {"images"},
     "work": {"engine", "images", "channels", "store"},
     "presets": {"images"},
-    "config": {"channels", "compare", "images", "presets"},
+    "config": {"channels", "compare", "engine", "images", "presets"},
     "result": {"stats"},
     "run": {"compare"},
     "steps": {
@@ -88,7 +90,7 @@ ONLY_IN = {
     "onnx": {"faces", "compare"},
     "torch": {"compare", "faces"},
     "onnx2torch": {"faces"},
-    "platformdirs": {"faces"},
+    "platformdirs": {"faces", "storage"},
     "ctypes": {"native"},
     "dlib": {"faces"},
     "cv2": {"faces", "channels", "planted"},
@@ -99,7 +101,8 @@ ONLY_IN = {
     "uvicorn": {"review"},
     "sqlite3": {"review"},
     "cattrs": {"finished"},
-    "fsspec": {"images"},
+    "fsspec": {"addresses"},
+    "ray": {"engine"},
     "pyfive": {"images"},
     "msgpack": {"images"},
     "scipy": {"stats"},

@@ -342,12 +342,14 @@ def test_workers_change_nothing(audited: Audited, world: World, tmp_path: Path) 
     assert (tmp_path / "unveil-store").is_dir(), "the store lies beside the run by default"
 
 
-@pytest.mark.parametrize("engine", ["reference", "portable", "torch"])
-def test_engines_change_nothing(engine: str, audited: Audited, world: World, store: Path, tmp_path: Path) -> None:
-    if engine == "torch":
+@pytest.mark.parametrize("comparator", ["reference", "portable", "torch"])
+def test_comparators_change_nothing(
+    comparator: str, audited: Audited, world: World, store: Path, tmp_path: Path
+) -> None:
+    if comparator == "torch":
         pytest.importorskip("torch")
     _, run = audited
-    audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, engine=engine)
+    audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, comparator=comparator)
     assert (tmp_path / "run/audit.json").read_bytes() == (run / "audit.json").read_bytes()
 
 
@@ -496,7 +498,7 @@ def test_two_audits_never_mix_in_one_folder(audited: Audited, world: World, stor
         ({"aligned": "a,b=c"}, "for example"),
         ({"identity": {"training": "folders"}}, "identity rule 'folders'"),
         ({"identity": {"nobody": "folder"}}, "identity should be"),
-        ({"engine": "gpu"}, "engine should be"),
+        ({"comparator": "gpu"}, "comparator should be"),
         ({"device": "gpu"}, "device should be one of auto, cpu, cuda, tensorrt, torch"),
         ({"detector": 3}, "detector should be a file or a name"),
         ({"colour": "red"}, "unknown setting colour"),

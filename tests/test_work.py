@@ -19,6 +19,7 @@ from unveil.errors import ModelError, PictureError, SourceError
 from unveil.faces.detectors import DlibDetector, with_border
 from unveil.images import Source, decode_rgb, decode_scaled, open_source
 from unveil.steps import embed
+from unveil.storage import LocalStorage
 from unveil.store import ShardStore
 from unveil.types import Vectors
 
@@ -60,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_record_has_its_row(folder: Path, tmp_path: Path) -> None:
-    store = ShardStore(tmp_path / "store", "r")
+    store = ShardStore(LocalStorage(tmp_path / "store"), "r")
     found = partition(open_source(folder), store)
     assert [(r.stage, r.reason) for r in found.rows[0]] == [
         (None, ""),
@@ -80,12 +81,12 @@ def test_progress_counts_every_record_once(
     monkeypatch.setattr(work, "PIECE", piece)
     for _ in ("anew", "from the store"):
         ticks: list[int] = []
-        partition(open_source(folder), ShardStore(tmp_path / "store", "r"), ticks=ticks)
+        partition(open_source(folder), ShardStore(LocalStorage(tmp_path / "store"), "r"), ticks=ticks)
         assert sum(ticks) == 5 and min(ticks) >= 0
 
 
 def test_unreadable_files_leave_no_name_in_the_store_and_do_not_change_the_shard(folder: Path, tmp_path: Path) -> None:
-    store = ShardStore(tmp_path / "store", "r")
+    store = ShardStore(LocalStorage(tmp_path / "store"), "r")
     before = partition(open_source(folder), store)
     assert b"d.png" not in b"".join(p.read_bytes() for p in (tmp_path / "store").rglob("*.json"))
     (folder / "d.png").unlink()
@@ -98,9 +99,9 @@ def test_unreadable_files_leave_no_name_in_the_store_and_do_not_change_the_shard
 def test_pictures_that_do_not_fit_in_memory_are_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = partition(open_source(folder), ShardStore(tmp_path / "a", "r"))
+    whole = partition(open_source(folder), ShardStore(LocalStorage(tmp_path / "a"), "r"))
     monkeypatch.setattr(work, "KEPT_BYTES", 100)
-    assert partition(open_source(folder), ShardStore(tmp_path / "b", "r")) == whole
+    assert partition(open_source(folder), ShardStore(LocalStorage(tmp_path / "b"), "r")) == whole
 
 
 def test_a_picture_that_changes_meanwhile_ends_the_audit(
@@ -118,7 +119,7 @@ def test_a_picture_that_changes_meanwhile_ends_the_audit(
 
     monkeypatch.setattr(source, "read", changing)
     with pytest.raises(SourceError, match="changed while it was being read"):
-        partition(source, ShardStore(tmp_path / "store", "r"))
+        partition(source, ShardStore(LocalStorage(tmp_path / "store"), "r"))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
@@ -131,7 +132,7 @@ def test_nothing_depends_on_how_many_work_at_a_time(
     faces[5] = 0
     for i, face in enumerate(faces):
         write(tmp_path / f"in/{i:02}.png", encoded(face) if i % 7 else b"no picture")
-    source, store = open_source(tmp_path / "in"), ShardStore(tmp_path / "store", "r")
+    source, store = open_source(tmp_path / "in"), ShardStore(LocalStorage(tmp_path / "store"), "r")
     parts = [source.records[i : i + 6] for i in range(0, 23, 6)]
     found = list(work.embed_partitions(source, parts, way(), [store], workers))
     rows = [row for part in found for row in part.rows[0]]
@@ -145,7 +146,7 @@ def test_nothing_depends_on_how_many_work_at_a_time(
 
 def test_what_is_finished_stays_when_the_rest_is_abandoned(folder: Path, tmp_path: Path) -> None:
     """As a kill would leave it: whole shards, and no thread that goes on."""
-    source, store = open_source(folder), ShardStore(tmp_path / "store", "r")
+    source, store = open_source(folder), ShardStore(LocalStorage(tmp_path / "store"), "r")
     parts = [[record] for record in source.records]
     several = work.embed_partitions(source, parts, way(), [store], 2)
     first = next(several)
@@ -163,7 +164,9 @@ def test_a_channel_that_fails_ends_the_work(folder: Path, tmp_path: Path) -> Non
     source = open_source(folder)
     parts = [[record] for record in source.records * 50]
     with pytest.raises(ModelError, match="does not run"):
-        list(work.embed_partitions(source, parts, way(Broken()), [ShardStore(tmp_path / "store", "r")], 2))
+        list(
+            work.embed_partitions(source, parts, way(Broken()), [ShardStore(LocalStorage(tmp_path / "store"), "r")], 2)
+        )
     assert not list((tmp_path / "store").rglob("*.npy"))
     assert not [t for t in threading.enumerate() if t.name.startswith("unveil")]
 
@@ -241,7 +244,7 @@ def test_channels_share_one_look_and_keep_their_own_shards(
         return decode_scaled(data, at_least)
 
     monkeypatch.setattr(work, "decode_scaled", decode)
-    stores = [ShardStore(tmp_path / "store", name) for name in ("first", "second")]
+    stores = [ShardStore(LocalStorage(tmp_path / "store"), name) for name in ("first", "second")]
     source = open_source(folder)
 
     def both() -> work.Partition:
@@ -256,7 +259,8 @@ def test_channels_share_one_look_and_keep_their_own_shards(
     assert both().reused and len(decoded) == 10
     assert [row.reason for row in found.rows[0]][-1] == "" and found.rows[1][-1].reason == "too small to see"
     together = embed.embed_source(
-        *(source, way(Brightness(), Contrast()), tmp_path / "store2"), [tmp_path / "a.npy", tmp_path / "b.npy"]
+        *(source, way(Brightness(), Contrast()), LocalStorage(tmp_path / "store2")),
+        [tmp_path / "a.npy", tmp_path / "b.npy"],
     )
     # What one channel rejects is a reject of all, and rows stay together.
     assert together.embedded.ids == ("a.png", "e.png") and together.embedded.channels == ("face", "contrast")

@@ -15,6 +15,7 @@ from typing import Any
 
 from unveil import words
 from unveil.config import Settings, settings_from
+from unveil.engine import Engine, open_engine
 from unveil.finished import keep
 from unveil.images import open_source
 from unveil.machine import cores
@@ -62,15 +63,20 @@ def audit(
 
 def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -> AuditResult:
     """The audit of `audit`, for checked settings."""
+    with open_engine(settings.engine, progress) as engine:
+        return _audit(settings, progress, engine, redact)
+
+
+def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact: bool) -> AuditResult:
     started = datetime.now(UTC)
     sources = {
         role: open_source(place, settings.identity.get(role), follow_links=settings.follow_links)
         for role in ROLES
         if (place := settings.source(role)) is not None
     }
-    channels = Channels(settings, sources, progress)
+    channels = Channels(settings, sources, progress, engine)
     run = RunDirectory(settings.out, settings.facts())
-    compare = Comparer(run, settings, progress)
+    compare = Comparer(run, settings, progress, engine)
 
     sets = channels.embed_roles(sources, run)
     pictures = {
@@ -96,7 +102,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     kinds = tell_kinds((*found.listed_people, *top), *alike, settings, progress)
     power = measure_power(found, pictures, channels.embedder(run), settings)
     # What others would measure, beside it.
-    others = measure_others(synthetic, found, settings, compare.engine)
+    others = measure_others(synthetic, found, settings, compare.comparator)
 
     result = AuditResult(
         verdict=found.verdict,
@@ -128,6 +134,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
     keep(run.path, result, pairs, sets, synthetic, found, channels, settings)
     reviewed = replace(result, review=outcome_of(run.path, pairs))
     write_reports(reviewed, run.path, raw, synthetic, training, sources, redact=redact)
+    compare.done()
     finished = datetime.now(UTC)
     run.finish(
         {

@@ -12,8 +12,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from unveil.addresses import check_address, is_address
 from unveil.channels import Device
-from unveil.compare.engines import ENGINES
+from unveil.compare.comparators import COMPARATORS
+from unveil.engine import LOCAL, check_engine
 from unveil.errors import SettingError
 from unveil.images.identity import IdentityRule
 from unveil.images.place import Place
@@ -56,9 +58,10 @@ class Settings:
     power: PowerSetting = "full"
     seed: int = 0
     follow_links: bool = False
-    engine: str = "auto"
+    engine: str = LOCAL  # which machines work
+    comparator: str = "auto"
     workers: int = 0  # 0: one a core
-    store: Path | None = None
+    store: str | None = None  # a folder or an address
 
     def __post_init__(self) -> None:
         for name, low, high in (("q", 0, 0.5), ("global_level", 0, 0.5), ("fpir", 0, 0.5), ("cohort_share", 0, 0.9)):
@@ -84,13 +87,17 @@ class Settings:
             )
         if "copy" in self.channels and self.copy_model is None:
             raise SettingError("the copy channel needs a copy-detection network: --copy-model")
-        if self.engine not in ENGINES:
-            raise SettingError(f"engine should be one of {', '.join(ENGINES)}, got {self.engine!r}")
+        check_engine(self.engine)
+        if self.comparator not in COMPARATORS:
+            raise SettingError(f"comparator should be one of {', '.join(COMPARATORS)}, got {self.comparator!r}")
 
         for role in ROLES:
             source = self.source(role)
-            for name, folder in (("-o", self.out), ("--store", self.store_folder)):
-                if source is not None and not source.remote and folder.resolve().is_relative_to(source.path.resolve()):
+            for name, place in (("-o", str(self.out)), ("--store", self.store_place)):
+                folder = Path(place)
+                if source is None or source.remote or is_address(place):
+                    continue
+                if folder.resolve().is_relative_to(source.path.resolve()):
                     raise SettingError(
                         f"{name} {folder} lies inside the {role} pictures ({source}): what is written there would be "
                         "read as pictures; name a folder outside"
@@ -101,9 +108,9 @@ class Settings:
         return {"synthetic": self.synthetic, "training": self.training, "control": self.control}[role]
 
     @property
-    def store_folder(self) -> Path:
+    def store_place(self) -> str:
         """Where embeddings are kept for the next audit: as set, else UNVEIL_STORE, else beside the run."""
-        return self.store or Path(os.environ.get("UNVEIL_STORE") or self.out.absolute().parent / "unveil-store")
+        return self.store or os.environ.get("UNVEIL_STORE") or str(self.out.absolute().parent / "unveil-store")
 
     def random(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that adding one never changes another's draws."""
@@ -177,7 +184,13 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
     # In one order, whatever order they are given in.
     named = [c.strip() for c in channels]
     clean["channels"] = (*(c for c in CHANNELS if c in named), *(c for c in named if c not in CHANNELS))
-    for name in ("strata", "without", "out", "store"):
+    if "store" in clean:
+        if not isinstance(clean["store"], (str, Path)):
+            raise SettingError(f"store should be a path or an address, got {clean['store']!r}")
+        clean["store"] = str(clean["store"])
+        if is_address(clean["store"]):
+            check_address(str(clean["store"]))
+    for name in ("strata", "without", "out"):
         if name in clean:
             if not isinstance(clean[name], (str, Path)):
                 raise SettingError(f"{name} should be a path, got {clean[name]!r}")

@@ -7,7 +7,8 @@ UnveilError
 │   ├── ModelError       network weights or their description
 │   ├── VectorError      embeddings of the wrong shape, type or norm
 │   └── SettingError     a flag or a settings file
-└── StoreError           files of ours that are damaged or belong to another run
+├── EngineError          the machines that work: none there, not fit, or ending again and again
+└── StoreError           files of ours that are damaged, out of reach or belong to another run
 
 Every message says what was expected, what came, and what to do next.
 """
@@ -52,5 +53,9 @@ class SettingError(InputError):
     """A flag or a settings file has a value that cannot be used."""
 
 
+class EngineError(UnveilError):
+    """The machines that should work are not there, do not fit, or end again and again."""
+
+
 class StoreError(UnveilError):
-    """A file written by unveil is damaged or belongs to something else."""
+    """A file written by unveil is damaged, out of reach, or belongs to something else."""

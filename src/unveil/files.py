@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import os
 import tempfile
@@ -12,10 +13,31 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from unveil.errors import StoreError
+
+# What a disk says that takes no more.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that becomes ``path`` when the block ends well: temporary, fsync, rename, fsync of the folder."""
+    """A binary file that becomes ``path`` when the block ends well: temporary, fsync, rename, fsync of the folder.
+
+    Raises StoreError when the disk is full.
+    """
+    try:
+        with _replacing(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise StoreError(
+            f"{path.parent}: the disk is full; make room and run the same command again: what is finished is kept"
+        ) from None
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:

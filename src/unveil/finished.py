@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
+from unveil.addresses import is_address
 from unveil.channels.alignment import Alignment
 from unveil.compare import compare_all
 from unveil.config import Settings, settings_from
@@ -116,7 +117,7 @@ def keep(
         np.savez(file, allow_pickle=False, **arrays)
     document = {
         "result": _converter().unstructure(result),
-        "store": str(settings.store_folder.absolute()),
+        "store": _absolute_store(settings.store_place),
         "places": {role: _absolute(settings.source(role)) for role in sets},
     }
     text = json.dumps(document, ensure_ascii=True).encode()
@@ -134,6 +135,10 @@ def _write_rows(path: Path, kind: type[Any], rows: Sequence[Any]) -> None:
 def _rows_of(some: Embedded, all_of_them: Embedded) -> Ints:
     place = {id: row for row, id in enumerate(all_of_them.ids)}
     return np.array([place[id] for id in some.ids], np.int64)
+
+
+def _absolute_store(place: str) -> str:
+    return place if is_address(place) else str(Path(place).absolute())
 
 
 def _absolute(place: Place | None) -> str:
@@ -161,7 +166,7 @@ class FinishedRun:
             told = {str(role): str(place) for role, place in document["places"].items()}
         except (KeyError, TypeError, ValueError, BaseValidationError):
             raise self._damaged(RESULT) from None
-        self.store = Path(str(document.get("store", "")))
+        self.store = str(document.get("store", ""))
         self._places: dict[str, str] = {**told, **{role: where for role, where in (places or {}).items() if where}}
         self.settings: Settings = settings_from({**self.result.manifest["settings"], "out": path})
 

@@ -20,6 +20,10 @@ class Progress(Protocol):
         """A decision or a finding worth a line."""
         ...
 
+    def workers(self, n: int, retries: int) -> None:
+        """On a cluster: how many workers there are now, and how many tasks were given out once more so far."""
+        ...
+
 
 class Silent:
     """Listens and says nothing."""
@@ -29,3 +33,5 @@ class Silent:
     def advance(self, n: int) -> None: ...
 
     def say(self, text: str) -> None: ...
+
+    def workers(self, n: int, retries: int) -> None: ...

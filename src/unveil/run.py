@@ -33,6 +33,9 @@ class RunDirectory:
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path = path
+        # The same for the same audit in the same folder.
+        told = json.dumps([str(path.absolute()), facts], sort_keys=True)
+        self.seal = hashlib.sha256(told.encode()).hexdigest()[:24]
         if path.exists() and not path.is_dir():
             raise SettingError(f"-o {path}: a file is there; name a folder")
         manifest = path / "manifest.json"

@@ -27,6 +27,7 @@ from unveil.types import ImageRecord, Vectors
 
 PARTITION = 512  # pictures a shard: small enough that a kill costs seconds
 PIECE = 16  # pictures that a thread takes at a time, at least
+POISONED = PictureError("decode", "ends the decoder", "every process that looked at it ended")
 KEPT_BYTES = 32 * 2**20  # of pictures a partition keeps in memory between hashing and decoding
 READERS = 2  # partitions that are read and hashed at a time
 # Both sides keep so many pixels when a JPEG is decoded at reduced scale: aligned crops twice the template, photographs
@@ -76,6 +77,11 @@ class Partition:
     reused: bool
 
 
+def cut(records: Sequence[ImageRecord]) -> list[Sequence[ImageRecord]]:
+    """Records as partitions, each of which becomes a shard."""
+    return [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
+
+
 @dataclass(frozen=True)
 class _Read:
     """Records whose bytes were hashed: digests of those that could be read, rows for the others, shards that exist."""
@@ -104,11 +110,13 @@ def embed_partitions(
     stores: Sequence[ShardStore],
     workers: int,
     advance: Callable[[int], None] = lambda n: None,
+    poisoned: frozenset[str] = frozenset(),
 ) -> Generator[Partition, None, None]:
     """Embeds records into a shard a channel for each partition, in order, unless the channel's store has it already.
 
-    Every record becomes a row: embedded, or rejected with stage and reason. Files that cannot be read are no part of
-    a shard, which is about picture bytes alone. ``advance`` is told how many records are done since the last time.
+    Every record becomes a row: embedded, or rejected with stage and reason; those whose ids are ``poisoned`` are known
+    to end the process and are rejected unseen. Files that cannot be read are no part of a shard, which is about picture
+    bytes alone. ``advance`` is told how many records are done since the last time.
     Raises SourceError when a picture changes while it is read.
     """
     size = max(PIECE, *(channel.batch for channel in way.channels))
@@ -117,7 +125,7 @@ def embed_partitions(
         partial(_read, source, stores=stores, stop=no_more_reading), partitions, READERS, no_more_reading
     )
     pieces = (piece for read in reads for piece in _pieces(read, size))
-    embedded = map_ordered(partial(_embed, source, way=way, stop=no_more), pieces, workers, no_more)
+    embedded = map_ordered(partial(_embed, source, way=way, stop=no_more, poisoned=poisoned), pieces, workers, no_more)
     done: list[_Piece] = []
     with contextlib.closing(reads), contextlib.closing(embedded):
         for piece in embedded:
@@ -156,19 +164,35 @@ def _pieces(read: _Read, size: int) -> Iterator[_Piece]:
         yield _Piece(read, rows[start : start + size], last=start + size >= len(rows))
 
 
-def _embed(source: Source, piece: _Piece, way: Way, stop: threading.Event) -> _Piece:
+def _embed(
+    source: Source, piece: _Piece, way: Way, stop: threading.Event, poisoned: frozenset[str] = frozenset()
+) -> _Piece:
     """One piece from bytes to vectors. A picture is decoded once, and its face looked for once, for all channels."""
     channels = [channel for channel, shard in zip(way.channels, piece.read.found, strict=True) if shard is None]
     lines = [_Line(channel) for channel in channels] if piece.rows else []
     for i in piece.rows:
         _go_on(stop)
         digest = piece.read.digests[i]
+        if piece.read.records[i].id in poisoned:
+            for line in lines:
+                line.reject(digest, POISONED)
+            continue
         data = piece.read.kept.pop(i, None)
         if data is None:
             data = _read_again(source, piece.read.records[i], digest)
         _take(lines, digest, partial(way.shot, data))
     piece.made.extend(line.done() for line in lines)
     return piece
+
+
+def look_at(source: Source, records: Sequence[ImageRecord], way: Way) -> None:
+    """Does with pictures what embedding does, one by one, and keeps nothing."""
+    for record in records:
+        try:
+            data = source.read(record)
+        except PictureError:
+            continue
+        embed_now([partial(way.shot, data)], way.channels)
 
 
 def embed_now(

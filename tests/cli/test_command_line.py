@@ -48,7 +48,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert shown.stdout.strip() == "[]"
 
 
-def test_info_says_which_engine_runs_and_why() -> None:
+def test_info_says_which_comparator_runs_and_why() -> None:
     told = unveil("info")
     assert told.returncode == 0
     for name in ("auto", "native", "portable", "torch", "reference", "cpu", "cuda", "tensorrt"):

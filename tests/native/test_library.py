@@ -35,7 +35,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     native.load.cache_clear()
 
 
-def test_without_a_kernel_the_portable_engine_is_taken_and_says_why(elsewhere: Path) -> None:
+def test_without_a_kernel_the_portable_comparator_is_taken_and_says_why(elsewhere: Path) -> None:
     assert isinstance(choose("auto", 1), Grouped)
     told = dict(describe())
     assert "portable" in told["auto"] and "no C compiler" in told["native"]
@@ -68,11 +68,11 @@ def test_a_foreign_library_is_not_taken_for_the_kernel(tmp_path: Path) -> None:
 
 @needs_kernel
 def test_the_fastest_kernel_that_runs_is_taken() -> None:
-    engine = choose("auto", 3)
-    assert isinstance(engine, Native) and engine.threads == 3
-    assert engine.kernel == next(k for k in engine.library.kernels if k.available)
+    comparator = choose("auto", 3)
+    assert isinstance(comparator, Native) and comparator.threads == 3
+    assert comparator.kernel == next(k for k in comparator.library.kernels if k.available)
     with pytest.raises(KeyError):
-        engine.library.kernel("none")
+        comparator.library.kernel("none")
 
 
 @needs_kernel
@@ -163,7 +163,7 @@ def test_interleaved_comparisons_do_not_disturb_each_other() -> None:
 
     rng = np.random.default_rng(0)
     sets = [unit_rows(rng, 400, 64) for _ in range(8)]
-    want = [compare_all(x, sets[0], engine="reference").score for x in sets]
+    want = [compare_all(x, sets[0], comparator="reference").score for x in sets]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda x: compare_all(x, sets[0], threads=2).score, sets))
     assert all(np.array_equal(a, b) for a, b in zip(want, found, strict=True))

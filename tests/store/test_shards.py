@@ -10,6 +10,7 @@ import pytest
 from tests.builders import unit_rows
 from unveil.errors import StoreError
 from unveil.files import replacing, sweep
+from unveil.storage import LocalStorage
 from unveil.store import ShardRow, ShardStore, assemble
 
 ROWS = [ShardRow("d0"), ShardRow("d1", "decode", "truncated", "x"), ShardRow("d2")]
@@ -21,14 +22,21 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_put_is_got_and_has_the_same_bytes_anywhere(tmp_path: Path) -> None:
-    stores = [ShardStore(tmp_path / name, "recipe") for name in ("a", "b")]
+    stores = [ShardStore(LocalStorage(tmp_path / name), "recipe") for name in ("a", "b")]
     shards = [store.put(ROWS, VECTORS) for store in stores]
     assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
     again = stores[0].get(shards[0].key)
     assert again is not None and again.rows == tuple(ROWS) and np.array_equal(again.vectors, VECTORS)
     assert stores[0].key(["d0", "d1", "d2"]) == shards[0].key
     assert (
-        len({s.key(d) for s in (stores[0], ShardStore(tmp_path, "other")) for d in (["d0"], ["d1"], ["d0", "d1"])}) == 6
+        len(
+            {
+                s.key(d)
+                for s in (stores[0], ShardStore(LocalStorage(tmp_path), "other"))
+                for d in (["d0"], ["d1"], ["d0", "d1"])
+            }
+        )
+        == 6
     )
 
 
@@ -36,7 +44,7 @@ def test_what_is_put_is_got_and_has_the_same_bytes_anywhere(tmp_path: Path) -> N
     "damage", ["vectors cut", "vectors changed", "rows cut", "rows gone", "vectors gone", "rows odd"]
 )
 def test_a_damaged_shard_is_not_there(tmp_path: Path, damage: str) -> None:
-    store = ShardStore(tmp_path, "recipe")
+    store = ShardStore(LocalStorage(tmp_path), "recipe")
     key = store.put(ROWS, VECTORS).key
     (vectors,), (rows,) = tmp_path.rglob("*.npy"), tmp_path.rglob("*.json")
     target = vectors if damage.startswith("vectors") else rows
@@ -58,11 +66,11 @@ def test_a_damaged_shard_is_not_there(tmp_path: Path, damage: str) -> None:
 
 def test_rows_and_vectors_must_agree(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="2 pictures marked"):
-        ShardStore(tmp_path, "recipe").put(ROWS, VECTORS[:1])
+        ShardStore(LocalStorage(tmp_path), "recipe").put(ROWS, VECTORS[:1])
 
 
 def test_shards_name_no_file_and_no_person(tmp_path: Path) -> None:
-    ShardStore(tmp_path, "recipe").put(ROWS, VECTORS)
+    ShardStore(LocalStorage(tmp_path), "recipe").put(ROWS, VECTORS)
     (rows,) = tmp_path.rglob("*.json")
     assert b"person" not in rows.read_bytes()
     assert (tmp_path / "README.txt").read_text().startswith("Embeddings made by unveil")

@@ -93,7 +93,8 @@ def audit(
     power: options.Power = None,
     seed: options.Seed = None,
     store: options.Store = None,
-    engine: options.Engine = None,
+    engine: options.EngineOption = None,
+    comparator: options.Comparator = None,
     workers: options.Workers = None,
     redact: options.Redact = False,
     fail_on: options.FailOnOption = None,
@@ -141,6 +142,7 @@ def audit(
         "seed": seed,
         "store": store,
         "engine": engine,
+        "comparator": comparator,
         "workers": workers,
     }
     values |= {name: value for name, value in flags.items() if value is not None}
@@ -150,7 +152,7 @@ def audit(
         values["identity"] = {**_rules(identity or values.get("identity")), **given}
     settings = settings_from(values)
     with progress_on_terminal(
-        f"Run the same command again to go on: what is finished is kept in {settings.store_folder}."
+        f"Run the same command again to go on: what is finished is kept in {settings.store_place}."
     ) as progress:
         result = run_audit(settings, progress, redact=redact)
     print_summary(result, settings.out, redacted=redact)
@@ -281,7 +283,7 @@ def embed(
 
 @app.command()
 def info() -> None:
-    """Say what this machine offers: comparison engines and kernels, and what they run on. For bug reports."""
+    """Say what this machine offers: comparators and kernels, and what they run on. For bug reports."""
     from unveil.cli.summary import print_info
 
     print_info()

@@ -186,10 +186,18 @@ Store = Annotated[
         rich_help_panel=WORK,
     ),
 ]
-Engine = Annotated[
+EngineOption = Annotated[
     str | None,
     typer.Option(
-        help="Comparison engine: auto, native, portable, torch or reference; the result is the same. "
+        help="Which machines work: local, ray (a cluster of this machine's cores) or ray:ADDRESS; the result is the "
+        "same. (default: local)",
+        rich_help_panel=WORK,
+    ),
+]
+Comparator = Annotated[
+    str | None,
+    typer.Option(
+        help="Comparator: auto, native, portable, torch or reference; the result is the same. "
         "unveil info says which run here.",
         rich_help_panel=WORK,
     ),

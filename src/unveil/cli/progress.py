@@ -39,19 +39,27 @@ class TerminalProgress:
             TextColumn("{task.percentage:>3.0f}%"),
             _Rate(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[crew]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = None if self._bar.disable else self._bar.add_task("starting", total=None, unit="")
+        self._task = None if self._bar.disable else self._bar.add_task("starting", total=None, unit="", crew="")
+        self._crew = ""
 
     def start(self, what: str, total: int, unit: str) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(what, total=total, unit=unit)
+            self._task = self._bar.add_task(what, total=total, unit=unit, crew=self._crew)
 
     def advance(self, n: int) -> None:
         if self._task is not None:
             self._bar.advance(self._task, n)
+
+    def workers(self, n: int, retries: int) -> None:
+        told = f"{n} worker{'' if n == 1 else 's'}" + (f", {retries} retries" if retries else "")
+        if self._task is not None and told != self._crew:
+            self._crew = told
+            self._bar.update(self._task, crew=told)
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False, style="dim", soft_wrap=True)

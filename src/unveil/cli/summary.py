@@ -154,12 +154,12 @@ def print_study(rows: Sequence[SetRow], out: Path) -> None:
 
 
 def print_info() -> None:
-    """Versions, machine, engines."""
+    """Versions, machine, comparators."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"unveil {__version__}, Python {platform.python_version()}, {platform.platform()}", markup=False)
     console.print(f"{processor()}, {cores()} cores for this process", markup=False)
     console.print()
-    console.print("Comparison engines (--engine); all give the same result")
+    console.print("Comparators (--comparator); all give the same result")
     for name, told in describe():
         console.print(f"{name:<10} {told}", markup=False)
     console.print()

@@ -1,4 +1,4 @@
-"""`compare_all`: the contract of every comparison engine."""
+"""`compare_all`: the contract of every comparator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unveil.compare import engines
+from unveil.compare import comparators
 from unveil.compare.checkpoint import Checkpoint
 from unveil.compare.kept import Kept, Wanted
 from unveil.compare.moments import mean_and_variance
@@ -36,7 +36,7 @@ def compare_all(
     tail: Sequence[float] | Floats = (),
     query_offset: Floats | None = None,
     gallery_offset: Floats | None = None,
-    engine: str | engines.Engine = "auto",
+    comparator: str | comparators.Comparator = "auto",
     threads: int = 0,
     max_pairs: int = 50_000_000,
     moments: bool = True,
@@ -50,11 +50,11 @@ def compare_all(
     best query (unless ``best_queries`` is false), the ``top_pairs`` best pairs of all, with a ``threshold`` all pairs
     that score at least that, for each score in ``tail`` the number of pairs that reach it, and mean and variance of all
     cosines (NaN without ``moments``). Ties go to the lower row. ``progress`` is called with the number of pairs done
-    since its last call. The result is the same, bit for bit, for every engine, number of ``threads`` (0: one a core),
-    resumption and split.
+    since its last call. The result is the same, bit for bit, for every comparator, number of ``threads`` (0: one a
+    core), resumption and split.
 
     Raises VectorError for rows that are not finite unit vectors, and SettingError for a threshold that more than
-    ``max_pairs`` pairs reach, an engine that is not here, or nonsense.
+    ``max_pairs`` pairs reach, a comparator that is not here, or nonsense.
     """
     levels = np.array(tail, np.float64)
     if top_k < 0 or top_pairs < 0 or threads < 0:
@@ -63,7 +63,7 @@ def compare_all(
         raise SettingError(f"threshold should be a finite number, got {threshold}")
     if levels.ndim != 1 or not np.isfinite(levels).all() or (np.diff(levels) <= 0).any():
         raise SettingError("tail should be finite scores in ascending order")
-    compare = engines.choose(engine, threads) if isinstance(engine, str) else engine
+    compare = comparators.choose(comparator, threads) if isinstance(comparator, str) else comparator
     check_vectors(queries, "queries")
     check_vectors(gallery, "gallery")
     if queries.shape[1] != gallery.shape[1]:

@@ -36,6 +36,16 @@ class Checkpoint:
         """The same file for a comparison of which ``more`` must be the same too."""
         return Checkpoint(self._path, f"{self._key} {more}", self._every)
 
+    @property
+    def saves(self) -> bool:
+        """Whether there is a file."""
+        return self._path is not None
+
+    @property
+    def key(self) -> str:
+        """A hash of what is compared."""
+        return self._key
+
     def load(self) -> State | None:
         """The saved state, or None when there is none for this key."""
         if self._path is None:

@@ -1,4 +1,4 @@
-"""Which engine compares, and why."""
+"""Which comparator compares, and why."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
 
-ENGINES = ("auto", "native", "portable", "torch", "reference")
+COMPARATORS = ("auto", "native", "portable", "torch", "reference")
 
 
-class Engine(Protocol):
+class Comparator(Protocol):
     """Takes every pair that can matter into what is kept; how is its own affair."""
 
     def run(
@@ -42,18 +42,18 @@ class Engine(Protocol):
         """Exact cosines (M,) of pairs of rows."""
 
 
-def choose(name: str, threads: int) -> Engine:
-    """The engine of that name. Raises SettingError for an unknown one and for one that is not here."""
+def choose(name: str, threads: int) -> Comparator:
+    """The comparator of that name. Raises SettingError for an unknown one and for one that is not here."""
     threads = threads or cores()
-    if name not in ENGINES:
-        raise SettingError(f"engine {name!r} is not known; use one of {', '.join(ENGINES)}")
+    if name not in COMPARATORS:
+        raise SettingError(f"comparator {name!r} is not known; use one of {', '.join(COMPARATORS)}")
     if name == "reference":
         return Reference()
     if name == "torch":
         return _on_torch()
     library, why = native.load()
     if name == "native" and library is None:
-        raise SettingError(f"the compiled kernel is not here: {why}; --engine auto does without it")
+        raise SettingError(f"the compiled kernel is not here: {why}; --comparator auto does without it")
     if name == "portable" or library is None:
         from unveil.compare.portable import IntegerProduct
 
@@ -61,12 +61,12 @@ def choose(name: str, threads: int) -> Engine:
     return Native(library, library.best, threads)
 
 
-def _on_torch() -> Engine:
+def _on_torch() -> Comparator:
     try:
         product = TorchProduct.on()
     except ImportError:
         raise SettingError(
-            "engine torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
+            "comparator torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
         ) from None
     library, _ = native.load()
     score = exact_cosine if library is None else Native(library, library.best, 1).cosines
@@ -76,7 +76,7 @@ def _on_torch() -> Engine:
 
 
 def describe() -> list[tuple[str, str]]:
-    """Each engine's name and whether it runs here, and why or how; what ``auto`` takes comes first."""
+    """Each comparator's name and whether it runs here, and why or how; what ``auto`` takes comes first."""
     library, why = native.load()
     told = [("auto", "takes " + ("native" if library is not None else "portable")), ("native", why)]
     from unveil.compare.portable import weight_levels

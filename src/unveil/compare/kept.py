@@ -1,4 +1,4 @@
-"""What a comparison keeps while it goes on, and how pairs are taken in; the same for every engine."""
+"""What a comparison keeps while it goes on, and how pairs are taken in; the same for every comparator."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Wanted:
 
 
 class Kept:
-    """What is known after ``done`` tiles, which are an engine's own. Lists are heaps with the worst first.
+    """What is known after ``done`` tiles, which are a comparator's own. Lists are heaps with the worst first.
 
     Each pair must be taken in at most once.
     """

@@ -1,4 +1,4 @@
-"""The engine of machines without the compiled kernel: ONNX Runtime's int8 product, NumPy's decisions.
+"""The comparator of machines without the compiled kernel: ONNX Runtime's int8 product, NumPy's decisions.
 
 ONNX Runtime comes with every install, and its int8 product is several times as fast as a float32 one on most
 processors. Integers leave no doubt about its result: products are exact unless 16-bit sums saturate, which some

@@ -1,4 +1,4 @@
-"""The reference engine: blocked NumPy. Slow beside a kernel, exact, and the contract for every faster one.
+"""The reference comparator: blocked NumPy. Slow beside a kernel, exact, and the contract for every faster one.
 
 A float32 matrix product finds candidates: whatever its order of summation, it strays from the exact cosine by no more
 than a proven bound, so every pair that could matter passes a threshold lowered by that bound. Candidates are re-scored

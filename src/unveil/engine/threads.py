@@ -1,4 +1,4 @@
-"""Runs a function over tasks. Knows nothing of faces; a cluster engine would stand behind the same function."""
+"""Tasks on the threads of this process."""
 
 from __future__ import annotations
 

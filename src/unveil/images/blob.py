@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from unveil.errors import PictureError, SourceError
+from unveil.addresses import check_address, filesystem, patiently
+from unveil.errors import PictureError, SourceError, StoreError
 
 # Files kept open at once; those beyond are opened for each reading.
 MOST_OPEN = 200
@@ -116,37 +117,28 @@ class RemoteBlob(Blob):
     """A file at an address that fsspec knows: ``s3://``, ``https://`` and others."""
 
     def __init__(self, url: str) -> None:
-        self._files, self._path = _filesystem(url)
-        self.where, self.name = url, PurePosixPath(self._path).name
         try:
-            self.size = int(self._files.info(self._path)["size"])
-        except Exception as error:  # each kind of storage has errors of its own
-            raise SourceError(f"{url}: cannot be read ({type(error).__name__}: {error})") from None
+            self._files, self._path = filesystem(check_address(url))
+            self.size = int(patiently(url, lambda: self._files.info(self._path)["size"]))
+        except FileNotFoundError:
+            raise SourceError(f"{url}: there is no such file") from None
+        except StoreError as error:
+            raise SourceError(str(error)) from None
+        self.where, self.name = url, PurePosixPath(self._path).name
 
     def read(self, offset: int, n: int) -> bytes:
         end = min(offset + n, self.size)
         if offset >= end:
             return b""
         try:
-            return bytes(self._files.cat_file(self._path, start=offset, end=end))
-        except Exception as error:  # as above
-            raise PictureError("read", "unreadable file", f"{self.where}: {type(error).__name__}: {error}") from None
+            return patiently(self.where, lambda: bytes(self._files.cat_file(self._path, start=offset, end=end)))
+        except FileNotFoundError:
+            raise SourceError(f"{self.where}: it was there when the run began and is gone; run again") from None
 
     def beside(self, name: str) -> Blob | None:
         url = self.where.rpartition("/")[0] + "/" + name
-        return RemoteBlob(url) if self._files.exists(_filesystem(url)[1]) else None
-
-
-def _filesystem(url: str) -> tuple[Any, str]:
-    try:
-        import fsspec
-    except ImportError:
-        raise SourceError(f"{url}: addresses are read through fsspec; pip install 'unveil[remote]'") from None
-    try:
-        files, path = fsspec.core.url_to_fs(url)
-    except Exception as error:  # unknown protocol, missing library, missing credentials
-        raise SourceError(f"{url}: {error}") from None
-    return files, str(path)
+        there = patiently(url, lambda: self._files.exists(filesystem(url)[1]))
+        return RemoteBlob(url) if there else None
 
 
 class Window:

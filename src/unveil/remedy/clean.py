@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from unveil.addresses import is_address
 from unveil.auditor import run_audit
 from unveil.config import settings_from
 from unveil.errors import SettingError
@@ -167,7 +168,7 @@ def _audit_rest(
             **run.settings.facts(),
             **{role: run.place(role) for role in run.roles},
             "out": where,
-            "store": run.store if run.store.is_dir() else None,
+            "store": run.store if is_address(run.store) or Path(run.store).is_dir() else None,
             "without": list_file,
         }
     )

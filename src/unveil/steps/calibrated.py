@@ -45,7 +45,7 @@ def judge(
     """The audit with a control set, from the raw matches of synthetic with training pictures to a verdict."""
     overlap = find_overlap(training, given_control, compare, settings.random("overlap"))
     control, cohort = split_off_cohort(
-        given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"), compare.engine
+        given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"), compare.comparator
     )
     lenses = {channel: lens(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels}
     depth = _depth(training, control, settings)
@@ -60,7 +60,7 @@ def judge(
     rng = settings.random("calibration")
     matching, draw, likeness = match(training_side, control_side, settings, rng)
     checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), likeness))
-    judge = Judge(synthetic, lenses, training_side, control_side, settings, compare.engine)
+    judge = Judge(synthetic, lenses, training_side, control_side, settings, compare.comparator)
     together, cosine = judge.by_score(draw), judge.by_score(draw, COSINE)
     channels = judge.by_channel(draw, together)
     people = judge.people(together, channels, cosine)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unveil.channels import AppearanceChannel, Channel, CopyChannel, FaceChannel, Shot, open_detector
+from unveil.channels import AppearanceChannel, Shot
 from unveil.channels.alignment import Alignment
+from unveil.channels.equipment import Equipment
 from unveil.config import Settings
+from unveil.engine import Engine
 from unveil.errors import ModelError, SettingError
 from unveil.images import EmbeddingSource, Source
 from unveil.progress import Progress
@@ -19,9 +22,11 @@ from unveil.stats.whitening import CHUNK, Whitening, fit_whitening
 from unveil.steps.embed import EmbeddedSource, Embedder, embed_source, read_without, told_alignment
 from unveil.steps.fuse import fuse, network_weights, side_by_side
 from unveil.steps.given import UNKNOWN, one_network, take_given
+from unveil.steps.spread import Given, embed_spread
+from unveil.storage import open_storage
 from unveil.store import ShardRow, assemble
 from unveil.types import Embedded, Role, Vectors, View
-from unveil.work import Way, embed_now
+from unveil.work import Partition, Way, embed_now
 
 
 class Channels:
@@ -30,27 +35,29 @@ class Channels:
     Whatever is learnt, weights and whitening, is learnt on the synthetic set.
     """
 
-    def __init__(self, settings: Settings, sources: dict[Role, Source], progress: Progress) -> None:
-        self._settings, self._progress = settings, progress
+    def __init__(
+        self, settings: Settings, sources: dict[Role, Source], progress: Progress, engine: Engine | None = None
+    ) -> None:
+        self._settings, self._progress, self._engine = settings, progress, engine
         self._given = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
         # Where all is embedded already there is nothing to do for a network.
         models = () if self._given and len(self._given) == len(sources) else settings.model or (None,)
-        self._networks = [FaceChannel(model, settings.device) for model in models]
-        self._detector = open_detector(settings.detector if models else None)
-        copies = settings.copy_model
-        self.copies = None if copies is None else CopyChannel(copies, settings.device)
+        self._equipment = Equipment(
+            models,
+            settings.detector if models else None,
+            settings.copy_model,
+            () if self._given else settings.channels[1:],
+            settings.device,
+        )
+        opened = self._equipment.open()
+        self._networks, self._further, self._detector = opened.networks, opened.further, opened.detector
+        self.copies = opened.copies
         for told in dict.fromkeys(channel.told for channel in self._networks if channel.told):
             progress.say(told)
         self._weights: tuple[float, ...] = (1.0,)
-        self._further: list[Channel] = []
         self.whitening: Whitening | None = None
         if self._given:
             self._check_given()
-            return
-        if "appearance" in settings.channels:
-            self._further.append(AppearanceChannel())
-        if "copy" in settings.channels and self.copies is not None:
-            self._further.append(self.copies)
 
     def _check_given(self) -> None:
         """Given embeddings have to be of the one network; they show nothing else of a picture."""
@@ -109,7 +116,8 @@ class Channels:
                 embedded[role] = replace(taken, embedded=replace(taken.embedded, model_id=self._network))
                 continue
             alignment = told_alignment(source, self._settings.aligned.get(role, "auto"), role, self._progress)
-            embedded[role] = self._embed(source, role, alignment, run, without=without)
+            spread = None if self._engine is None else partial(self._spread, self._engine, source, role, alignment)
+            embedded[role] = self._embed(source, role, alignment, run, without=without, spread=spread)
         if self._given:
             # Only pictures have traits, and sides are compared in what both have.
             return {role: replace(s, embedded=replace(s.embedded, traits=None)) for role, s in embedded.items()}
@@ -158,6 +166,7 @@ class Channels:
         *,
         keep: bool = True,
         without: frozenset[str] = frozenset(),
+        spread: Callable[[], list[Partition]] | None = None,
     ) -> EmbeddedSource:
         """Every picture through every channel. What is final already goes where it stays."""
         names = [f"network.{i}" for i in range(len(self._networks))] if len(self._networks) > 1 else ["face"]
@@ -166,13 +175,31 @@ class Channels:
         return embed_source(
             source,
             self.way(alignment),
-            self._settings.store_folder,
+            open_storage(self._settings.store_place, self._progress.say),
             [_path(run, label, name, name in final) for name in names],
             workers=self._settings.workers,
             label=label,
             progress=self._progress,
             without=without,
+            spread=spread,
         )
+
+    def _spread(self, engine: Engine, source: Source, role: Role, alignment: Alignment) -> list[Partition]:
+        """The partitions of a role, embedded by the workers of an engine."""
+        settings, way = self._settings, self.way(alignment)
+        place = settings.source(role)
+        if place is None:
+            raise ValueError(f"{role} has no place")
+        given = Given(
+            place,
+            settings.identity.get(role),
+            settings.follow_links,
+            self._equipment,
+            alignment,
+            tuple(way.recipe(channel) for channel in way.channels),
+        )
+        gpus = 0.0 if settings.device in ("auto", "cpu") else 1.0
+        return embed_spread(engine, source, given, settings.store_place, role, self._progress, gpus)
 
     def _parts(self, embedded: Embedded) -> tuple[list[Embedded], tuple[View, ...]]:
         """The networks one by one, and the further channels."""

@@ -8,10 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
-from unveil.compare import Engine, choose, compare_all
+from unveil.compare import Comparator, Tiled, choose, compare_all
 from unveil.config import Settings
+from unveil.engine import Engine
 from unveil.progress import Progress
 from unveil.run import RunDirectory
+from unveil.storage import open_storage
 from unveil.types import Embedded, Floats, Matches
 
 # Closest pairs that are counted against those that chance gives; fewer are shown.
@@ -25,11 +27,21 @@ class Comparer:
     run: RunDirectory
     settings: Settings
     progress: Progress
+    engine: Engine | None = None
 
     @cached_property
-    def engine(self) -> Engine:
-        """What compares, on as many threads as may work."""
-        return choose(self.settings.engine, self.settings.workers)
+    def comparator(self) -> Comparator:
+        """What compares: as many threads as may work, or the workers of an engine."""
+        here = choose(self.settings.comparator, self.settings.workers)
+        if self.engine is None:
+            return here
+        folder = f"work/{self.run.seal}"
+        return Tiled(self.engine, self.settings.comparator, here, self.settings.store_place, folder)
+
+    def done(self) -> None:
+        """Forgets what a killed comparison would have gone on from."""
+        if self.engine is not None:
+            open_storage(self.settings.store_place).remove(f"work/{self.run.seal}")
 
     def ranked(
         self,
@@ -75,7 +87,7 @@ class Comparer:
             top_pairs=top_pairs,
             query_offset=query_offset,
             gallery_offset=gallery_offset,
-            engine=self.engine,
+            comparator=self.comparator,
             moments=False,
             progress=self.progress.advance,
             checkpoint=self.run.checkpoint(name.replace(" ", "-"), seal.hexdigest()),

@@ -22,9 +22,10 @@ from unveil.images.source import MAX_LIST_BYTES, read_file
 from unveil.machine import cores
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
+from unveil.storage import Storage, open_storage
 from unveil.store import ShardRow, ShardStore, assemble
 from unveil.types import Embedded, ImageRecord, Reject, View
-from unveil.work import PARTITION, Way, embed_partitions, of_all, usable
+from unveil.work import Partition, Way, cut, embed_partitions, of_all, usable
 
 # Pictures whose size is looked at, and of each size those whose landmarks are.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
@@ -60,31 +61,36 @@ class EmbeddedSource:
 def embed_source(
     source: Source,
     way: Way,
-    store_folder: Path,
+    storage: Storage,
     vectors_paths: Sequence[Path],
     *,
     workers: int = 0,
     label: str = "pictures",
     progress: Progress | None = None,
     without: frozenset[str] = frozenset(),
+    spread: Callable[[], list[Partition]] | None = None,
 ) -> EmbeddedSource:
     """Embeds every picture of a source, in order, through each channel; shards already in the store are not made again.
 
     Pictures whose ids are in ``without`` count as not being there, though the shards that hold them are used. A picture
-    that any channel rejects is a reject. The vectors are those of the first channel, the others' are views.
+    that any channel rejects is a reject. With ``spread``, partitions are embedded elsewhere, into the same storage.
+    The vectors are those of the first channel, the others' are views.
     Raises SourceError when a picture changes while it is read, or when none gives a face.
     """
     progress = progress or Silent()
     channels = way.channels
-    stores = [ShardStore(store_folder, way.recipe(channel)) for channel in channels]
+    stores = [ShardStore(storage, way.recipe(channel)) for channel in channels]
     records = source.records
-    partitions = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
+    partitions = cut(records)
     progress.start(f"embedding {label}", len(records), "pictures")
     # Only keys and rows are held; the vectors go from the shards straight into the files.
-    done = list(embed_partitions(source, partitions, way, stores, workers or cores(), progress.advance))
+    if spread is not None:
+        done = spread()
+    else:
+        done = list(embed_partitions(source, partitions, way, stores, workers or cores(), progress.advance))
     reused = sum(partition.reused for partition in done)
     if reused:
-        progress.say(f"{label}: {reused} of {len(done)} shards were in {store_folder} already")
+        progress.say(f"{label}: {reused} of {len(done)} shards were in {storage.where} already")
     together = [of_all(partition.rows) for partition in done]
     if without:
         together = [
@@ -251,7 +257,7 @@ def embed(
                 told_alignment(source, cast(Aligned, aligned), "pictures", progress or Silent()),
                 open_detector(detector),
             ),
-            Path(store) if store is not None else folder / "shards",
+            open_storage(store if store is not None else folder / "shards", (progress or Silent()).say),
             [folder / "vectors.npy"],
             workers=workers,
             progress=progress,

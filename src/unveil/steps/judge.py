@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unveil.compare import Engine, best_among
+from unveil.compare import Comparator, best_among
 from unveil.config import Settings
 from unveil.result import ChannelView, IdentityFinding, NetworkView, PersonFinding, Stability
 from unveil.stats.competition import Competition, Mask, compete
@@ -56,11 +56,11 @@ class Judge:
         training: Side,
         control: Side,
         settings: Settings,
-        engine: Engine,
+        comparator: Comparator,
     ) -> None:
         self._synthetic, self._lenses = synthetic, lenses
         self._training, self._control = training, control
-        self._settings, self._engine = settings, engine
+        self._settings, self._comparator = settings, comparator
         self._names, self._codes = person_codes(synthetic.people_or_ids)
 
     def by_score(self, draw: Draw, by: str | None = None) -> ByScore:
@@ -157,7 +157,7 @@ class Judge:
             sight = side.sights[channel]
             best, score = best_among(
                 *(sight.corrected, lens.synthetic.vectors, side.pictures.through(channel).vectors, rows),
-                *(lens.on_synthetic, sight.correction, self._engine),
+                *(lens.on_synthetic, sight.correction, self._comparator),
             )
             found.append((best, lens.standard.of(score)))
         seen_by, highest_score = highest([score for _, score in found])

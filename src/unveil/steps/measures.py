@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unveil.compare import Engine, compare_all
+from unveil.compare import Comparator, compare_all
 from unveil.config import Settings
 from unveil.result import Measures
 from unveil.stats import measures
@@ -18,17 +18,19 @@ MOST = 5000
 CELL = 250
 
 
-def measure_others(synthetic: Embedded, found: Findings, settings: Settings, engine: Engine) -> tuple[Measures, ...]:
+def measure_others(
+    synthetic: Embedded, found: Findings, settings: Settings, comparator: Comparator
+) -> tuple[Measures, ...]:
     """The measures by every channel's vectors; none without control people."""
     if found.ground is None:
         return ()
     training, control = found.training.pictures, found.ground.control.pictures
-    each = (measure(channel, synthetic, training, control, settings, engine) for channel in synthetic.channels)
+    each = (measure(channel, synthetic, training, control, settings, comparator) for channel in synthetic.channels)
     return tuple(measured for measured in each if measured is not None)
 
 
 def measure(
-    channel: str, synthetic: Embedded, training: Embedded, control: Embedded, settings: Settings, engine: Engine
+    channel: str, synthetic: Embedded, training: Embedded, control: Embedded, settings: Settings, comparator: Comparator
 ) -> Measures | None:
     """The measures by one channel's vectors, on equally many training and control pictures.
 
@@ -43,14 +45,16 @@ def measure(
         np.asarray(e.through(channel).vectors[np.sort(rng.permutation(len(e))[:most])])
         for e, most in ((synthetic, MOST), (training, n), (control, n))
     )
-    to_t, rows = _nearest(s, t, engine, 2)
-    to_c, _ = _nearest(s, c, engine, 1)
-    among_t, _ = _nearest(t, t, engine, 2)
-    c_to_t, c_rows = _nearest(c, t, engine, 1)
+    to_t, rows = _nearest(s, t, comparator, 2)
+    to_c, _ = _nearest(s, c, comparator, 1)
+    among_t, _ = _nearest(t, t, comparator, 2)
+    c_to_t, c_rows = _nearest(c, t, comparator, 1)
     cells = measures.cells(t, max(1, n // CELL), rng)
     reference, tested = c[: n // 2], c[n // 2 :]
     members, others = (
-        measures.calibrated_distance(_nearest(x, s, engine, 1)[0][:, 0], _nearest(x, reference, engine, 1)[0][:, 0])
+        measures.calibrated_distance(
+            _nearest(x, s, comparator, 1)[0][:, 0], _nearest(x, reference, comparator, 1)[0][:, 0]
+        )
         for x in (t, tested)
     )
     return Measures(
@@ -65,7 +69,7 @@ def measure(
     )
 
 
-def _nearest(queries: Vectors, gallery: Vectors, engine: Engine, k: int) -> tuple[Floats, Ints]:
+def _nearest(queries: Vectors, gallery: Vectors, comparator: Comparator, k: int) -> tuple[Floats, Ints]:
     """Distances (Q, k) to the nearest, ascending, and their rows."""
-    found = compare_all(queries, gallery, top_k=k, best_queries=False, engine=engine, moments=False)
+    found = compare_all(queries, gallery, top_k=k, best_queries=False, comparator=comparator, moments=False)
     return np.sqrt(np.maximum(0, 2 - 2 * found.cosine)), found.rows

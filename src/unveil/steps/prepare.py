@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unveil.compare import Engine, best_of_others, compare_all
+from unveil.compare import Comparator, best_of_others, compare_all
 from unveil.stats.exposure import draw_pictures
 from unveil.stats.hubs import NEIGHBOURS, closeness, person_codes
 from unveil.stats.search import same_person_line
@@ -67,7 +67,7 @@ def find_overlap(training: Embedded, control: Embedded, compare: Comparer, rng: 
             training.people_or_ids,
             np.zeros(len(probe)),
             np.zeros(len(training)),
-            compare.engine,
+            compare.comparator,
         )
         line = same_person_line(others, len(control))
         same |= compare("control with training", control, training).cosine[:, 0] > line
@@ -81,7 +81,7 @@ class Cohort:
     """Real people, one picture each, against whom every picture's closeness to everybody is measured."""
 
     pictures: Embedded
-    engine: str | Engine = "auto"
+    comparator: str | Comparator = "auto"
 
     def through(self, channel: str) -> Cohort:
         """The same people as one channel sees them."""
@@ -100,7 +100,7 @@ class Cohort:
             *(embedded.vectors, self.pictures.vectors),
             top_k=NEIGHBOURS + 1 + skip,
             best_queries=False,
-            engine=self.engine,
+            comparator=self.comparator,
             moments=False,
         )
         people = {person: i for i, person in enumerate(self.pictures.people_or_ids)}
@@ -134,14 +134,14 @@ def lens(synthetic: Embedded, cohort: Cohort, *, skip_best: bool = False) -> Len
         top_k=1,
         query_offset=on_synthetic,
         gallery_offset=on_cohort,
-        engine=cohort.engine,
+        comparator=cohort.comparator,
         moments=False,
     )
     return Lens(synthetic, cohort, on_synthetic, standard_of(found.best_query_score))
 
 
 def split_off_cohort(
-    real: Embedded, share: float, rng: np.random.Generator, engine: str | Engine = "auto"
+    real: Embedded, share: float, rng: np.random.Generator, comparator: str | Comparator = "auto"
 ) -> tuple[Embedded, Cohort]:
     """Real people split at random: those left, and a ``share`` whose pictures (one each) are the cohort.
 
@@ -154,5 +154,5 @@ def split_off_cohort(
     pictures = real.take(np.flatnonzero(in_cohort[codes]))
     return (
         real.take(np.flatnonzero(~in_cohort[codes])),
-        Cohort(pictures.take(one_picture_each(pictures.people_or_ids, rng)), engine),
+        Cohort(pictures.take(one_picture_each(pictures.people_or_ids, rng)), comparator),
     )

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from unveil.errors import Stage, StoreError
-from unveil.files import replacing, sweep, write_bytes
+from unveil.files import replacing
+from unveil.storage import LocalStorage, Storage
 from unveil.types import Vectors
 
 FORMAT = 4
@@ -53,43 +54,45 @@ class Shard:
 
 
 class ShardStore:
-    """The shards of one recipe (model and alignment) below a folder. Writers may be many; the last rename wins."""
+    """The shards of one recipe (model and alignment) in a storage. Writers may be many; the last one wins."""
 
-    def __init__(self, root: Path, recipe: str) -> None:
-        self._folder = root / recipe[:24]
+    def __init__(self, storage: Storage, recipe: str) -> None:
+        self._storage, self._folder = storage, recipe[:24]
         self.recipe = recipe
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Others may be writing here now; nothing takes a day.
-        sweep(self._folder, older_than=86400)
-        if not (root / "README.txt").exists():
-            write_bytes(root / "README.txt", README.encode())
+        if isinstance(storage, LocalStorage):
+            storage.sweep(self._folder)
+        if storage.read("README.txt") is None:
+            storage.write("README.txt", README.encode())
 
     def key(self, digests: Iterable[str]) -> str:
         """The key of the partition whose pictures have these sha256 digests, in order."""
         return hashlib.sha256("\n".join([f"unveil shard {FORMAT}", self.recipe, *digests]).encode()).hexdigest()
 
-    def _paths(self, key: str) -> tuple[Path, Path]:
-        stem = self._folder / key[:2] / key
-        return stem.with_suffix(".npy"), stem.with_suffix(".json")
+    def _names(self, key: str) -> tuple[str, str]:
+        stem = f"{self._folder}/{key[:2]}/{key}"
+        return f"{stem}.npy", f"{stem}.json"
 
     def get(self, key: str) -> Shard | None:
         """A finished shard, or None when there is none or its bytes are not what was written."""
-        vectors_path, rows_path = self._paths(key)
+        vectors_name, rows_name = self._names(key)
+        told = self._storage.read(rows_name)
+        raw = None if told is None else self._storage.read(vectors_name)
+        if told is None or raw is None:
+            return None
         try:
-            document = json.loads(rows_path.read_bytes())
-            raw = vectors_path.read_bytes()
+            document = json.loads(told)
             if hashlib.sha256(raw).hexdigest() != document["vectors_sha256"]:
                 return None
             vectors = np.load(io.BytesIO(raw), allow_pickle=False)
             return Shard(key, tuple(_row(*row) for row in document["rows"]), vectors)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return None
 
     def require(self, key: str) -> Shard:
         """A finished shard; StoreError when it is gone or damaged."""
         shard = self.get(key)
         if shard is None:
-            raise StoreError(f"shard {key[:16]} in {self._folder} is gone or damaged; run again to make it anew")
+            raise StoreError(f"shard {key[:16]} in {self._storage.where} is gone or damaged; run again to make it anew")
         return shard
 
     def put(self, rows: Sequence[ShardRow], vectors: Vectors) -> Shard:
@@ -98,15 +101,15 @@ class ShardStore:
         if embedded != len(vectors):
             raise StoreError(f"{embedded} pictures marked as embedded, {len(vectors)} vectors")
         shard = Shard(self.key(row.digest for row in rows), tuple(rows), vectors)
-        vectors_path, rows_path = self._paths(shard.key)
+        vectors_name, rows_name = self._names(shard.key)
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(vectors))
-        write_bytes(vectors_path, buffer.getvalue())
+        self._storage.write(vectors_name, buffer.getvalue())
         document = {
             "vectors_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
             "rows": [[r.digest, r.stage, r.reason, r.detail, r.traits, r.n_faces] for r in rows],
         }
-        write_bytes(rows_path, json.dumps(document).encode())
+        self._storage.write(rows_name, json.dumps(document).encode())
         return shard
 
 
