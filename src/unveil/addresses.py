@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from unveil.errors import SettingError, StoreError
+from unveil.errors import SettingError, StoreError, UnveilError
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -18,6 +19,7 @@ Say = Callable[[str], None]
 PATIENCE_SECONDS = float(os.environ.get("UNVEIL_PATIENCE", "300"))
 LONGEST_WAIT = 15.0
 # What no waiting mends.
+OF_THIS_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EISDIR, errno.ENOTDIR, errno.EROFS})
 NOT_THE_NETWORK = (TypeError, ValueError, LookupError, AttributeError, ImportError, NotImplementedError)
 # Parts of names whose values open something.
 _SECRET = re.compile(
@@ -82,7 +84,7 @@ def patiently(what: str, action: Callable[[], T], say: Say = lambda text: None, 
     while True:
         try:
             result = action()
-        except FileNotFoundError:
+        except (FileNotFoundError, UnveilError):
             raise
         except Exception as error:  # each kind of storage has errors of its own
             told = without_secrets(f"{type(error).__name__}: {error}")
@@ -90,13 +92,13 @@ def patiently(what: str, action: Callable[[], T], say: Say = lambda text: None, 
                 raise StoreError(
                     f"{what}: access is refused ({told}); check the credentials in the environment"
                 ) from None
-            if isinstance(error, NOT_THE_NETWORK):
+            if isinstance(error, NOT_THE_NETWORK) or getattr(error, "errno", None) in OF_THIS_MACHINE:
                 raise StoreError(f"{what}: cannot be used ({told})") from None
             left = patience - (time.monotonic() - begun)
             if left <= 0:
                 raise StoreError(
-                    f"{what}: out of reach for {patience:.0f} s, {tries + 1} tries ({told}); what is finished is kept, "
-                    "run the same command again when it is back"
+                    f"{what}: out of reach for {patience:.0f} s, tried {tries + 1} times ({told}); what is finished is "
+                    "kept, run the same command again when it is back"
                 ) from None
             tries += 1
             wait = min(wait, LONGEST_WAIT, left)

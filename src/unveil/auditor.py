@@ -20,6 +20,7 @@ from unveil.finished import keep
 from unveil.images import open_source
 from unveil.machine import cores
 from unveil.progress import Progress, Silent
+from unveil.published import Published
 from unveil.report import write_reports
 from unveil.result import AuditResult
 from unveil.review import outcome_of
@@ -69,6 +70,9 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
 
 def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact: bool) -> AuditResult:
     started = datetime.now(UTC)
+    published = None if settings.published is None else Published(settings.published, progress.say)
+    if published is not None:
+        published.pull("manifest.json")
     sources = {
         role: open_source(place, settings.identity.get(role), follow_links=settings.follow_links)
         for role in ROLES
@@ -144,6 +148,8 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
             "seconds": round((finished - started).total_seconds(), 1),
         }
     )
+    if published is not None:
+        progress.say(f"{published.push()} files put to {settings.published}; a copy is in {run.path}")
     return reviewed
 
 

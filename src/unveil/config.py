@@ -20,6 +20,7 @@ from unveil.errors import SettingError
 from unveil.images.identity import IdentityRule
 from unveil.images.place import Place
 from unveil.presets import Preset, resolve
+from unveil.published import local_copy
 from unveil.types import ROLES, Role
 
 Aligned = Literal["auto", "yes", "no"]
@@ -37,6 +38,7 @@ class Settings:
     synthetic: Place
     training: Place
     out: Path
+    published: str | None = None  # the address where the run is put when it is finished; `out` is its copy here
     control: Place | None = None
     model: tuple[str, ...] = ()  # files or names; several: a pair must convince all of them
     detector: str = "dlib"  # finds the faces in pictures that are no aligned crops; another is a file or a name
@@ -110,7 +112,12 @@ class Settings:
     @property
     def store_place(self) -> str:
         """Where embeddings are kept for the next audit: as set, else UNVEIL_STORE, else beside the run."""
-        return self.store or os.environ.get("UNVEIL_STORE") or str(self.out.absolute().parent / "unveil-store")
+        return self.store or os.environ.get("UNVEIL_STORE") or self._store_beside()
+
+    def _store_beside(self) -> str:
+        if self.published is not None:
+            return self.published.rstrip("/").rpartition("/")[0] + "/unveil-store"
+        return str(self.out.absolute().parent / "unveil-store")
 
     def random(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that adding one never changes another's draws."""
@@ -190,6 +197,9 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         clean["store"] = str(clean["store"])
         if is_address(clean["store"]):
             check_address(str(clean["store"]))
+    if isinstance(clean.get("out"), str) and is_address(clean["out"]):
+        clean["published"] = check_address(str(clean["out"]))
+        clean["out"] = local_copy(clean["published"])
     for name in ("strata", "without", "out"):
         if name in clean:
             if not isinstance(clean[name], (str, Path)):

@@ -10,9 +10,11 @@ import contextlib
 import hashlib
 import os
 import shutil
+import tempfile
 import threading
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -115,20 +117,52 @@ class RemoteStorage(Storage):
             return None
 
     def write(self, name: str, data: bytes) -> None:
+        self.write_now(name, data)
+        self._cache.write(name, data)
+
+    def write_now(self, name: str, data: bytes) -> None:
+        """As `write`, of a file that changes."""
         try:
             patiently(f"{self.where}/{name}", lambda: self._put(self._path(name), data), self._say)
         except FileNotFoundError as error:
             raise StoreError(without_secrets(f"{self.where}: no such bucket or folder ({error})")) from None
-        self._cache.write(name, data)
+
+    def upload(self, file: Path, name: str) -> None:
+        """Puts a file of this machine there, piece by piece; not by way of the cache."""
+        try:
+            patiently(f"{self.where}/{name}", lambda: self._put_file(file, self._path(name)), self._say)
+        except FileNotFoundError as error:
+            raise StoreError(without_secrets(f"{self.where}: no such bucket or folder ({error})")) from None
+
+    def download(self, name: str, file: Path) -> None:
+        """Fetches a file, piece by piece; StoreError when it is gone."""
+
+        def fetch() -> None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".", suffix=".tmp") as folder:
+                fetched = Path(folder) / "file"
+                self._files.get_file(self._path(name), str(fetched))
+                fetched.replace(file)
+
+        try:
+            patiently(f"{self.where}/{name}", fetch, self._say)
+        except FileNotFoundError:
+            raise StoreError(f"{self.where}/{name} is gone; run the audit again") from None
 
     def _put(self, path: str, data: bytes) -> None:
+        self._as_a_whole(path, lambda to: self._files.pipe_file(to, data))
+
+    def _put_file(self, file: Path, path: str) -> None:
+        self._as_a_whole(path, lambda to: self._files.put_file(str(file), to))
+
+    def _as_a_whole(self, path: str, put: Callable[[str], object]) -> None:
         if self._protocols & AT_ONCE:
-            self._files.pipe_file(path, data)
+            put(path)
             return
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
         temporary = f"{path}.{uuid.uuid4().hex}.tmp"
         try:
-            self._files.pipe_file(temporary, data)
+            put(temporary)
             self._files.mv(temporary, path)
         except BaseException:
             with contextlib.suppress(Exception):

@@ -13,7 +13,24 @@ from unveil.cli import options
 if TYPE_CHECKING:
     from unveil.review.deck import Deck
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished audit (its -o).")]
+
+def run_folder(place: str) -> Path:
+    """The folder of a run; of one at an address a copy, of which what is changed goes back when the command ends."""
+    from unveil.addresses import is_address
+    from unveil.published import Published
+
+    if not is_address(place):
+        return Path(place)
+    published = Published(place, lambda text: typer.echo(text, err=True))
+    published.pull()
+    options.AT_THE_END.callback(published.push)
+    return published.folder
+
+
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", parser=run_folder, help="The folder or address of a finished audit (its -o)."),
+]
 SyntheticNow = Annotated[
     str | None, typer.Option("--synthetic", metavar="PATH", help="Where the synthetic pictures are now, if moved.")
 ]

@@ -156,6 +156,8 @@ def audit(
     ) as progress:
         result = run_audit(settings, progress, redact=redact)
     print_summary(result, settings.out, redacted=redact)
+    if settings.published is not None:
+        typer.echo(f"At its address: {settings.published}")
     if fail_on is not None and result.verdict in FAILING[fail_on]:
         raise typer.Exit(EXIT_FAILED_ON)
 
@@ -301,7 +303,8 @@ def main() -> None:
     # Set before any library reads it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        app(standalone_mode=True)
+        with options.AT_THE_END:
+            app(standalone_mode=True)
     except UnveilError as error:
         print(f"unveil: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+# What is done when a command has ended, well or not.
+AT_THE_END = ExitStack()
 SOURCES, HOW, STATISTICS, WORK = "Pictures", "How pictures are read", "Statistics", "Work"
 
 
@@ -61,8 +64,10 @@ Without = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="RUN", help="Folder of this audit: report, tables, embeddings."),
+    str | None,
+    typer.Option(
+        "--out", "-o", metavar="RUN", help="Folder of this audit, or its address: report, tables, embeddings."
+    ),
 ]
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="A TOML file with any of these settings; flags win.")
@@ -180,9 +185,11 @@ Power = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Of every random draw. (default: 0)", rich_help_panel=STATISTICS)]
 Store = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        help="Where embeddings are kept for the next audit. (default: $UNVEIL_STORE, or unveil-store beside RUN)",
+        metavar="PLACE",
+        help="Folder or address where embeddings are kept for the next audit, and what workers of a cluster write. "
+        "(default: $UNVEIL_STORE, or unveil-store beside RUN)",
         rich_help_panel=WORK,
     ),
 ]

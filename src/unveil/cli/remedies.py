@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unveil.cli import options
-from unveil.cli.after import ControlNow, Run, SyntheticNow, TrainingNow
+from unveil.cli.after import ControlNow, Run, SyntheticNow, TrainingNow, run_folder
 from unveil.cli.options import Device
 
 EXIT_REFUSED = 1
@@ -138,7 +138,10 @@ def check(
 
 def lookup(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photographs of the person who asks.")],
-    run: Annotated[Path, typer.Option("--run", metavar="RUN", help="The folder of a finished audit.")],
+    run: Annotated[
+        Path,
+        typer.Option("--run", metavar="RUN", parser=run_folder, help="The folder or address of a finished audit."),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE.txt", help="Write the answer for the person. Else nothing is left."),

@@ -12,7 +12,7 @@ from unveil import native
 from unveil.compare.checkpoint import Checkpoint
 from unveil.compare.exact import exact_cosine
 from unveil.compare.grouped import Grouped
-from unveil.compare.kept import Kept
+from unveil.compare.kept import Kept, Wanted
 from unveil.compare.native import Native
 from unveil.compare.reference import Reference
 from unveil.compare.torched import TorchProduct
@@ -37,6 +37,9 @@ class Comparator(Protocol):
         checkpoint: Checkpoint,
     ) -> None:
         """All pairs, going on from the checkpoint."""
+
+    def settled(self, queries: Vectors, gallery: Vectors, wanted: Wanted) -> Comparator:
+        """The same for many comparisons of sets like these: what only time depends on is decided once."""
 
     def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from unveil.compare.checkpoint import Checkpoint
 from unveil.compare.exact import exact_cosine
-from unveil.compare.kept import Kept
+from unveil.compare.kept import Kept, Wanted
 from unveil.engine import map_ordered
 from unveil.types import Floats, Ints
 
@@ -136,6 +136,10 @@ class Grouped(Generic[Rows]):
         g, q = block.reaching(*_floors(block, kept, panel, rows))
         q, g = q + panel.start, g + rows.start
         return q, g, self.score(queries, gallery, q, g)
+
+    def settled(self, queries: Vectors, gallery: Vectors, wanted: Wanted) -> Grouped[Rows]:
+        """The same: nothing is decided by sampling."""
+        return self
 
     def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""

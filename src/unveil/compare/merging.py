@@ -30,9 +30,14 @@ def merge_columns(parts: Sequence[Arrays], wanted: Wanted) -> Arrays:
 
 
 def merge_overall(parts: Sequence[Arrays], wanted: Wanted) -> Arrays:
-    """The best pairs of all, the counts of the tail and the pairs at the threshold. SettingError for too many pairs."""
+    """The best pairs of all, which several parts may hold, the counts of the tail and the pairs at the threshold.
+
+    SettingError for too many pairs.
+    """
     joined = {name: np.concatenate([part[name] for part in parts]) for name in ("query", "row", "score")}
-    best = np.lexsort((joined["row"], joined["query"], -joined["score"]))[: wanted.top_pairs]
+    order = np.lexsort((joined["row"], joined["query"], -joined["score"]))
+    same = (np.diff(joined["query"][order]) == 0) & (np.diff(joined["row"][order]) == 0)
+    best = order[np.concatenate([[True], ~same])[: len(order)]][: wanted.top_pairs]
     n_pairs = sum(len(part["pairs"]) for part in parts)
     if n_pairs > wanted.max_pairs:
         raise wanted.too_many_pairs()

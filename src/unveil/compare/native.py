@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from unveil.compare.checkpoint import Checkpoint
-from unveil.compare.kept import Kept
+from unveil.compare.kept import Kept, Wanted
 from unveil.compare.order import Order, choose_order
 from unveil.compare.rounding import below
 from unveil.native import FLOAT16, FLOAT32, STATUS, Job, Kernel, Library, Packed
@@ -71,6 +71,15 @@ class Native:
                     tile.work(part, rows, a, b, pool, progress)
                     kept.done += 1
                     checkpoint.save(kept.arrays, done=kept.done == len(slabs) * len(panels))
+
+    def settled(self, queries: Vectors, gallery: Vectors, wanted: Wanted) -> Native:
+        """The same, with the order of dimensions that a sample says is cheapest."""
+        offset = wanted.gallery_offset[: len(gallery)]
+        order = choose_order(
+            *(_in_place(queries), _in_place(gallery), replace(wanted, gallery_offset=offset)),
+            (self.kernel.height, self.kernel.width),
+        )
+        return replace(self, order=order)
 
     def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from unveil.compare.checkpoint import Checkpoint
 from unveil.compare.exact import exact_cosine
-from unveil.compare.kept import Kept
+from unveil.compare.kept import Kept, Wanted
 from unveil.compare.rounding import UNIT_ROUNDOFF, below, gamma
 from unveil.types import Floats, Ints
 
@@ -43,6 +43,10 @@ class Reference:
         slack = error_bound(queries.shape[1], kept.wanted.reach)
         for panel in kept.panels(self.query_panel, checkpoint.with_key(f"reference {self.query_panel}"), progress):
             _compare_panel(queries, gallery, kept, panel, self.gallery_block, slack, progress)
+
+    def settled(self, queries: Vectors, gallery: Vectors, wanted: Wanted) -> Reference:
+        """The same: nothing is decided by sampling."""
+        return self
 
     def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""

@@ -36,7 +36,7 @@ Kind = Literal["rows", "columns", "overall"]
 FEWEST_PAIRS = 1_000_000_000
 # Rows that a worker fetches at once, blocks that a tile goes along the gallery, and panels there are at least, so that
 # there is work for everybody.
-BLOCK_ROWS, BLOCKS, FEWEST_PANELS, FEWEST_ROWS = 65_536, 16, 16, 2_048
+BLOCK_ROWS, BLOCKS, FEWEST_PANELS, FEWEST_ROWS = 65_536, 4, 16, 2_048
 FAN_IN = 16
 
 
@@ -100,14 +100,22 @@ class CompareTiles(Job[Tile, int]):
 
     def __call__(self, say: Say) -> Callable[[Tile], int]:
         comparator, storage = choose(self.comparator, 1), open_storage(self.storage, say)
+        known = Known()
+        settled: list[Comparator] = []
 
         def compare(tile: Tile) -> int:
-            kept, n_rows = compare_tile(tile, self.wanted, comparator)
+            if not settled:
+                settled.append(comparator.settled(tile.queries.fetch(), tile.blocks[0].fetch(), self.wanted_of(tile)))
+            kept, n_rows = compare_tile(tile, self.wanted_of(tile), settled[0], known)
             for kind, arrays in _parts_of(kept, tile.first_query, tile.first_row).items():
                 storage.write(part_name(tile.name, kind), _packed(arrays))
             return len(kept.rows) * n_rows
 
         return compare
+
+    def wanted_of(self, tile: Tile) -> Wanted:
+        """What is asked of one tile."""
+        return replace(self.wanted, query_offset=tile.query_offset, gallery_offset=tile.gallery_offset)
 
 
 @dataclass(frozen=True)
@@ -128,20 +136,55 @@ class MergeParts(Job[Merge, str]):
         return merge
 
 
-def compare_tile(tile: Tile, wanted: Wanted, comparator: Comparator) -> tuple[Kept, int]:
-    """What a tile leaves, with rows and queries numbered from its first, and how many gallery rows it has."""
+class Known:
+    """What a worker's earlier tiles found, in numbers of the whole sets: what a pair of a later one has to reach.
+
+    Without it each tile begins anew, and more time is spent on pairs that are none of the best.
+    """
+
+    def __init__(self) -> None:
+        self._done: set[str] = set()
+        self._overall: tuple[Ints, Ints, Floats] | None = None
+        self._columns: tuple[Ints, Floats] | None = None
+        self._stretch = -1
+
+    def give(self, tile: Tile, kept: Kept) -> None:
+        """Puts into an empty Kept of a tile what is known."""
+        # A pair that was in a list twice would push another out.
+        if tile.name in self._done:
+            self._done, self._overall, self._columns = set(), None, None
+        if self._overall is not None:
+            query, row, score = self._overall
+            kept.top_query, kept.top_row, kept.top_score = query - tile.first_query, row - tile.first_row, score.copy()
+        if self._columns is not None and self._stretch == tile.first_row:
+            query, score = self._columns
+            kept.best_query, kept.best_query_score = query - tile.first_query, score.copy()
+
+    def take(self, tile: Tile, kept: Kept) -> None:
+        """Takes over what is known now."""
+        self._done.add(tile.name)
+        self._stretch = tile.first_row
+        self._overall = (kept.top_query + tile.first_query, kept.top_row + tile.first_row, kept.top_score.copy())
+        self._columns = (kept.best_query + tile.first_query, kept.best_query_score.copy())
+
+
+def compare_tile(tile: Tile, wanted: Wanted, comparator: Comparator, known: Known) -> tuple[Kept, int]:
+    """What a tile leaves, with rows and queries numbered from its first, and how many gallery rows it has. Best queries
+    and best pairs may be those of earlier tiles, where none of this one is better."""
     queries: Vectors = tile.queries.fetch()
     n_rows = len(tile.gallery_offset)
-    own = replace(wanted, query_offset=tile.query_offset, gallery_offset=tile.gallery_offset)
-    kept, start = Kept(len(queries), n_rows, own), 0
+    kept, start = Kept(len(queries), n_rows, wanted), 0
+    known.give(tile, kept)
     for block in tile.blocks:
         gallery: Vectors = block.fetch()
         here = slice(start, start + len(gallery))
-        part = Kept(len(queries), len(gallery), replace(own, gallery_offset=tile.gallery_offset[here]))
+        part = Kept(len(queries), len(gallery), replace(wanted, gallery_offset=tile.gallery_offset[here]))
         # Rows of earlier blocks get numbers below zero: they stay the lower ones in every tie.
         part.rows, part.score = kept.rows - start, kept.score
         part.top_query, part.top_row, part.top_score = kept.top_query, kept.top_row - start, kept.top_score
         part.counts, part.n_pairs = kept.counts, kept.n_pairs
+        if wanted.best_queries:
+            part.best_query, part.best_query_score = kept.best_query[here], kept.best_query_score[here]
         comparator.run(queries, gallery, part, lambda _: None, Checkpoint(None))
         kept.rows, kept.score = part.rows + start, part.score
         kept.top_query, kept.top_row, kept.top_score = part.top_query, part.top_row + start, part.top_score
@@ -153,6 +196,7 @@ def compare_tile(tile: Tile, wanted: Wanted, comparator: Comparator) -> tuple[Ke
             pairs = np.asarray(found["pairs"], np.int64)
             kept.take_pairs(pairs[:, 0], pairs[:, 1] + start, np.asarray(found["pairs_score"], np.float64))
         start = here.stop
+    known.take(tile, kept)
     return kept, n_rows
 
 
@@ -222,6 +266,10 @@ class Tiled:
         kept.done = 1
         checkpoint.save(kept.arrays, done=True)
         storage.remove(folder)
+
+    def settled(self, queries: Vectors, gallery: Vectors, wanted: Wanted) -> Tiled:
+        """The same: nothing is decided by sampling."""
+        return self
 
     def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""

@@ -141,6 +141,17 @@ class RemoteBlob(Blob):
         return RemoteBlob(url) if there else None
 
 
+def is_folder(url: str) -> bool:
+    """Whether there is a folder at an address; SourceError when it cannot be asked."""
+    if url.startswith(("http:", "https:")):
+        return False  # to ask would be to fetch the file
+    try:
+        files, path = filesystem(check_address(url))
+        return bool(patiently(url, lambda: files.isdir(path)))
+    except (StoreError, FileNotFoundError) as error:
+        raise SourceError(str(error)) from None
+
+
 class Window:
     """Reads what lies close together at once: headers of small records, one after the other."""
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from unveil.errors import SourceError
-from unveil.images.blob import Blob, LocalBlob, RemoteBlob
+from unveil.images.blob import Blob, LocalBlob, RemoteBlob, is_folder
 from unveil.images.identity import IdentityRule
 from unveil.images.place import Place
 from unveil.images.readers.embeddings import EmbeddingSource
-from unveil.images.readers.folder import FolderSource
+from unveil.images.readers.folder import FolderSource, RemoteFolderSource
 from unveil.images.readers.grid import GridSource
 from unveil.images.readers.hdf5 import HDF5Source
 from unveil.images.readers.listed import ListSource
@@ -68,6 +68,8 @@ def _open(place: Place, rule: IdentityRule, follow_links: bool) -> Source:
     if len(names) > 1:
         blobs = [_blob(name) for name in names]
         return _sharded(place.target, blobs, place.form or form_of(blobs[0]), rule, place.options)
+    if place.remote and (place.form == "folder" or is_folder(place.target)):
+        return RemoteFolderSource(place.target, rule)
     if place.remote:
         blob = RemoteBlob(place.target)
         return _read(blob, place.form or form_of(blob), rule, place.options)

@@ -95,7 +95,7 @@ def embed_to_file(
     device: str = "auto",
     identity: str = "auto",
     aligned: str = "auto",
-    store: Path | None = None,
+    store: str | Path | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> EmbeddedSource:

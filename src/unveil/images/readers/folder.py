@@ -6,11 +6,52 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from unveil.errors import PictureError, SourceError
+from unveil.addresses import check_address, filesystem, patiently
+from unveil.errors import PictureError, SourceError, StoreError
 from unveil.images.identity import IdentityRule
 from unveil.images.listing import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Source, printable, read_picture
 from unveil.types import ImageRecord
+
+
+class RemoteFolderSource(Source):
+    """Every file below a folder at an address."""
+
+    kind = "folder"
+
+    def __init__(self, url: str, rule: IdentityRule) -> None:
+        super().__init__(url, rule)
+        self._url = url.rstrip("/")
+        self._files, root = filesystem(check_address(self._url))
+        self._root = root.rstrip("/")
+        try:
+            paths = patiently(url, lambda: self._files.find(self._root))
+        except (FileNotFoundError, StoreError) as error:
+            raise SourceError(f"{url}: no folder that can be read ({error})") from None
+        names = [name for path in paths if (name := str(path)[len(self._root) + 1 :])]
+        found = find_labels(rule, names, self._read, url)
+        self.label_files = found.files
+        self._set_records(
+            ((printable(name), name) for name in names if name not in found.files),
+            labels=found.own,
+            listed=found.listed,
+        )
+
+    def read(self, record: ImageRecord) -> bytes:
+        return self._read(record.key, MAX_FILE_BYTES)
+
+    def _read(self, name: str, limit: int) -> bytes:
+        where = f"{self._root}/{name}"
+        try:
+            # One byte more than may be, not what somebody says that there is.
+            data = patiently(f"{self._url}/{name}", lambda: bytes(self._files.cat_file(where, start=0, end=limit + 1)))
+        except FileNotFoundError:
+            raise PictureError(
+                "read", "unreadable file", f"{printable(name)}: gone since the folder was listed"
+            ) from None
+        if len(data) > limit:
+            raise PictureError("read", "unreadable file", f"{printable(name)}: more than {limit} bytes")
+        return data
 
 
 class FolderSource(Source):
