@@ -57,7 +57,7 @@ def ours(folder: Path, data: Path, model: str | None, detector: str | None, alig
     from unveil.machine import cores
     from unveil.storage import LocalStorage
     from unveil.store import ShardStore
-    from unveil.work import PARTITION, Way, embed_partitions
+    from unveil.work import PARTITION, Way, cut, embed_partitions
 
     source = open_source(folder)
     channel = FaceChannel(None if model is None else data / "models" / model)
@@ -66,7 +66,7 @@ def ours(folder: Path, data: Path, model: str | None, detector: str | None, alig
 
     def run(records: Sequence[Any]) -> int:
         with tempfile.TemporaryDirectory() as store:
-            parts = [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
+            parts = cut(records, PARTITION)
             done = list(embed_partitions(source, parts, way, [ShardStore(LocalStorage(Path(store)), "r")], cores()))
         return sum(len(part.rows[0]) for part in done)
 

@@ -17,9 +17,9 @@ from unveil.demo.world import World
 # make every kind of moment reachable.
 PROGRAM = """
 import os, signal, sys
-import unveil.steps.embed
+import unveil.work
 from unveil.compare import checkpoint, grouped, native
-unveil.steps.embed.PARTITION = 40
+unveil.work.PARTITION = 40
 checkpoint.Checkpoint.__init__.__defaults__ = ("", 0.0)
 native.Native.__init__.__defaults__ = (24, 1 << 16, None)
 grouped.Grouped.__init__.__defaults__ = (24, 64, *grouped.Grouped.__init__.__defaults__[2:])
@@ -38,6 +38,8 @@ class Kill:
                 os.kill(os.getpid(), signal.SIGKILL)
     def say(self, text):
         print(text)
+    def workers(self, n, retries):
+        pass
 
 unveil.audit(synthetic, training, control, out=out, progress=Kill(), power="quick")
 """

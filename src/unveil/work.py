@@ -77,9 +77,9 @@ class Partition:
     reused: bool
 
 
-def cut(records: Sequence[ImageRecord]) -> list[Sequence[ImageRecord]]:
-    """Records as partitions, each of which becomes a shard."""
-    return [records[i : i + PARTITION] for i in range(0, len(records), PARTITION)]
+def cut(records: Sequence[ImageRecord], size: int) -> list[Sequence[ImageRecord]]:
+    """Records as partitions of ``size``, each of which becomes a shard."""
+    return [records[i : i + size] for i in range(0, len(records), size)]
 
 
 @dataclass(frozen=True)

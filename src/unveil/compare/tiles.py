@@ -211,7 +211,7 @@ class Tiled:
     storage: str
     folder: str  # of the storage
     cut: Cut | None = None  # None: by the sizes
-    fewest_pairs: int = FEWEST_PAIRS
+    fewest_pairs: int | None = None  # None: as above
 
     def run(
         self,
@@ -222,7 +222,8 @@ class Tiled:
         checkpoint: Checkpoint,
     ) -> None:
         """Takes into ``kept`` every pair that can matter. Raises EngineError when a tile ends every worker."""
-        if len(queries) * len(gallery) < self.fewest_pairs:
+        fewest = FEWEST_PAIRS if self.fewest_pairs is None else self.fewest_pairs
+        if len(queries) * len(gallery) < fewest:
             self.here.run(queries, gallery, kept, progress, checkpoint)
             return
         cut = self.cut or Cut.of(len(queries))

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 import time
 import uuid
@@ -145,8 +146,9 @@ class RayEngine:
             self._own = Path(tempfile.mkdtemp(prefix="ray", dir=short))
             settings |= {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": str(self._own)}
         try:
+            _answers(address)
             ray.init(address=address or "local", **settings)
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        except (OSError, RuntimeError, ValueError, RayError) as error:
             self.close()
             told = str(error).strip().splitlines()
             raise EngineError(
@@ -341,6 +343,13 @@ class _Work:
         if self.again:
             return self.again.popleft()
         return self.ahead.popleft() if self.ahead else None
+
+
+def _answers(address: str | None) -> None:
+    """OSError when nobody listens at an address: Ray would end this process, with no word that helps."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _first_line(error: BaseException) -> str:

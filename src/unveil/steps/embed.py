@@ -13,6 +13,7 @@ from typing import cast, get_args
 
 import numpy as np
 
+from unveil import work
 from unveil.channels import Device, FaceChannel, open_detector
 from unveil.channels.alignment import Alignment, recognise
 from unveil.config import Aligned
@@ -81,7 +82,7 @@ def embed_source(
     channels = way.channels
     stores = [ShardStore(storage, way.recipe(channel)) for channel in channels]
     records = source.records
-    partitions = cut(records)
+    partitions = cut(records, work.PARTITION)
     progress.start(f"embedding {label}", len(records), "pictures")
     # Only keys and rows are held; the vectors go from the shards straight into the files.
     if spread is not None:

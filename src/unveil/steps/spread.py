@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from unveil import work
 from unveil.channels.alignment import Alignment
 from unveil.channels.equipment import Equipment
 from unveil.engine import Engine, Job, Lost
@@ -20,7 +21,7 @@ from unveil.progress import Progress
 from unveil.storage import open_storage
 from unveil.store import ShardStore
 from unveil.types import ImageRecord
-from unveil.work import PARTITION, Partition, Way, cut, embed_partitions, look_at
+from unveil.work import Partition, Way, cut, embed_partitions, look_at
 
 Say = Callable[[str], None]
 
@@ -91,6 +92,7 @@ class EmbedStretches(Job[Stretch, list[Partition]]):
 
     given: Given
     storage: str
+    partition: int  # pictures a shard
 
     def __call__(self, say: Say) -> Callable[[Stretch], list[Partition]]:
         source, way = self.given.open()
@@ -100,7 +102,7 @@ class EmbedStretches(Job[Stretch, list[Partition]]):
         def embed(stretch: Stretch) -> list[Partition]:
             records = self.given.part(source, stretch)
             poisoned = frozenset(records[i - stretch.start].id for i in stretch.poisoned)
-            return list(embed_partitions(source, cut(records), way, stores, 1, poisoned=poisoned))
+            return list(embed_partitions(source, cut(records, self.partition), way, stores, 1, poisoned=poisoned))
 
         return embed
 
@@ -126,10 +128,10 @@ def embed_spread(
     """What became of every partition of a source, in order. Raises EngineError when it is not single pictures that end
     the workers."""
     records = source.records
-    n_partitions = -(-len(records) // PARTITION)
-    size = PARTITION * max(1, min(MOST_AT_ONCE, n_partitions // FEWEST_STRETCHES))
+    n_partitions = -(-len(records) // work.PARTITION)
+    size = work.PARTITION * max(1, min(MOST_AT_ONCE, n_partitions // FEWEST_STRETCHES))
     stretches = [Stretch.of(records, i, min(i + size, len(records))) for i in range(0, len(records), size)]
-    job = EmbedStretches(given, storage)
+    job = EmbedStretches(given, storage, work.PARTITION)
 
     def finished(stretch: Stretch) -> None:
         progress.advance(stretch.stop - stretch.start)

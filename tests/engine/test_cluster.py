@@ -1,0 +1,237 @@
+"""Audits on a real Ray cluster: the bytes of a local one, whatever dies on the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.builders import drawn_faces, encoded, write
+from tests.engine.cluster import Driver, Machines, differences, machines
+from unveil.engine import Lost, check_engine, open_engine
+from unveil.errors import EngineError, SettingError
+from unveil.progress import Silent
+
+POISON = b"this picture ends the decoder"
+# Sent to the workers as it stands: there, decoding a poisoned picture is a crash that no except can catch.
+POISONED = f"""
+import os, signal
+import unveil.work
+from unveil.steps import spread
+
+def deadly(job):
+    class Deadly(type(job)):
+        pass
+    def call(self, say):
+        import unveil.work
+        if not hasattr(unveil.work, "harmless"):
+            unveil.work.harmless = unveil.work.decode_scaled
+            def decode(data, keeps):
+                if data.endswith({POISON!r}):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return unveil.work.harmless(data, keeps)
+            unveil.work.decode_scaled = decode
+        return job(say)
+    return call
+
+class DeadlyJob:
+    def __init__(self, job):
+        self.job = job
+    def __call__(self, say):
+        return deadly(self.job)(self, say)
+
+embed, look = spread.EmbedStretches, spread.LookAtStretches
+spread.EmbedStretches = lambda *given: DeadlyJob(embed(*given))
+spread.LookAtStretches = lambda *given: DeadlyJob(look(*given))
+"""
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.seen: list[tuple[int, int]] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def workers(self, n: int, retries: int) -> None:
+        self.seen.append((n, retries))
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """150 synthetic pictures, some of training people; 90 training and 80 control people."""
+    folder = tmp_path_factory.mktemp("pictures")
+    faces = drawn_faces(300, 5)
+    for i in range(150):
+        face = faces[i] if i < 20 else faces[150 + i]
+        write(folder / f"synthetic/{i:03d}.png", encoded(face))
+    for i in range(90):
+        write(folder / f"training/t{i:03d}/1.png", encoded(faces[i], "JPEG", quality=90))
+    for i in range(80):
+        write(folder / f"control/c{i:03d}/1.png", encoded(faces[90 + i]))
+    write(folder / "synthetic/broken.png", b"not a picture")
+    return [folder / role for role in ("synthetic", "training", "control")]
+
+
+@pytest.fixture(scope="module")
+def local(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same audit by threads of one process."""
+    folder = tmp_path_factory.mktemp("local")
+    driver = Driver(sources, folder / "run", folder / "store", "local")
+    assert driver.wait() == 0, driver.told
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Machines]:
+    with machines() as made:
+        yield made
+
+
+def test_names_of_engines() -> None:
+    for name in ("local", "ray", "ray:auto", "ray:10.0.0.1:6379", "ray:ray://head.example:10001", "ray:[::1]:6379"):
+        assert check_engine(name) == name
+    for name in ("", "spark", "ray:", "ray:a b", "ray:$(id)", "local:1"):
+        with pytest.raises(SettingError, match="engine should be"):
+            check_engine(name)
+
+
+def test_no_cluster_is_a_message(tmp_path: Path) -> None:
+    places = ["--synthetic", ".", "--training", ".", "-o", str(tmp_path / "run")]
+    done = subprocess.run(
+        [sys.executable, "-m", "unveil", "audit", *places, "--engine", "ray:127.0.0.1:1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2 and "no Ray cluster at 127.0.0.1:1" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_tasks_of_workers_that_end_are_done_by_others(cluster: Machines, tmp_path: Path) -> None:
+    def job(say: Callable[[str], None]) -> Callable[[int], int]:
+        say("opened")
+
+        def square(task: int) -> int:
+            if task == 30:
+                raise SettingError("thirty is too many")
+            if task == 7 and not (tmp_path / "once").exists():
+                (tmp_path / "once").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            if task == 11:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return task * task
+
+        return square
+
+    told = Told()
+    finished: list[int] = []
+    with open_engine(f"ray:{cluster.address}", told) as engine:
+        assert engine is not None
+        results: list[Any] = list(engine.map("squares", job, range(20), finished=finished.append))
+        assert [r for r in results if not isinstance(r, Lost)] == [i * i for i in range(20) if i != 11]
+        assert isinstance(results[11], Lost) and sorted(finished) == [i for i in range(20) if i != 11]
+        with pytest.raises(SettingError, match="thirty is too many"):
+            list(engine.map("squares", job, [29, 30, 31]))
+        assert list(engine.map("squares", job, [])) == []
+    # Bounded, and told: one retry for 7, two for 11.
+    assert told.seen[-1][1] == 3 and max(n for n, _ in told.seen) == 2
+    assert sum("given to another" in line for line in told.lines) == 3
+    assert sum("for the last time" in line for line in told.lines) == 1
+    assert any(line.endswith("opened") for line in told.lines) and "2 cores" in told.lines[0]
+
+
+def test_an_audit_has_the_bytes_of_a_local_one(
+    cluster: Machines, sources: list[Path], local: Path, tmp_path: Path
+) -> None:
+    driver = Driver(sources, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}")
+    assert driver.wait() == 0, driver.told
+    assert not differences(local, tmp_path / "run")
+    assert not list((tmp_path / "store/work").rglob("*.npz")), "tiles should be gone"
+    # Again, by threads: the shards are the same.
+    again = Driver(sources, tmp_path / "again", tmp_path / "store", "local")
+    assert again.wait() == 0 and "7 of 7 shards were in" in again.told
+    assert not differences(local, tmp_path / "again")
+
+
+@pytest.mark.parametrize("stage", ["embedding synthetic", "embedding control", "comparing synthetic with training"])
+def test_whatever_ends_the_result_is_the_same(
+    cluster: Machines, sources: list[Path], local: Path, tmp_path: Path, stage: str
+) -> None:
+    arguments = (sources, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}")
+    driver = Driver(*arguments)
+    driver.until(f"STAGE {stage}")
+    if stage == "embedding synthetic":
+        deadline = time.monotonic() + 30
+        while not cluster.kill_worker() and time.monotonic() < deadline:
+            time.sleep(0.02)
+    elif stage == "embedding control":
+        cluster.kill_machine()
+    else:
+        driver.kill()
+        driver = Driver(*arguments)
+    assert driver.wait() == 0, driver.told
+    assert not differences(local, tmp_path / "run")
+
+
+def test_a_picture_that_ends_the_decoder_is_a_reject(cluster: Machines, sources: list[Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sources[0], tmp_path / "synthetic"))
+    poisoned = folder / "077.png"
+    poisoned.write_bytes(poisoned.read_bytes() + POISON)
+    places = [folder, sources[1], sources[2]]
+    driver = Driver(places, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", POISONED)
+    assert driver.wait(240) == 0, driver.told
+    assert "`077.png` ends the process that decodes it: a reject" in driver.told
+    import pyarrow.parquet as pq
+
+    rejects = {row["id"]: row for row in pq.read_table(tmp_path / "run/rejects.parquet").to_pylist()}
+    assert set(rejects) == {"077.png", "broken.png"}
+    assert (rejects["077.png"]["stage"], rejects["077.png"]["reason"]) == ("decode", "ends the decoder")
+    # What is known stays known: the shard says it, and nobody looks again.
+    again = Driver(places, tmp_path / "again", tmp_path / "store", "local")
+    assert again.wait() == 0, again.told
+    assert not differences(tmp_path / "run", tmp_path / "again")
+
+
+def test_workers_that_do_not_see_the_pictures_are_a_message(cluster: Machines, tmp_path: Path) -> None:
+    blind = (
+        "from unveil.steps import spread\n"
+        "class Blind:\n"
+        "    def __init__(self, job): self.job = job\n"
+        "    def __call__(self, say):\n"
+        "        import dataclasses\n"
+        "        from unveil.images.place import Place\n"
+        "        given = dataclasses.replace(self.job.given, place=Place('/not/there'))\n"
+        "        return dataclasses.replace(self.job, given=given)(say)\n"
+        "embed = spread.EmbedStretches\n"
+        "spread.EmbedStretches = lambda *given: Blind(embed(*given))\n"
+    )
+    write(tmp_path / "synthetic/1.png", encoded(drawn_faces(1)[0]))
+    where = [tmp_path / "synthetic", tmp_path / "synthetic", Path()]
+    driver = Driver(where, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", blind)
+    assert driver.wait() != 0
+    assert "every machine of the cluster has to see the pictures at this place" in driver.told
+
+
+def test_nobody_to_work_is_a_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from unveil.engine import cluster as room
+
+    monkeypatch.setattr(room, "PATIENCE_SECONDS", 3.0)
+    with machines(0) as empty, open_engine(f"ray:{empty.address}", Silent()) as engine:
+        assert engine is not None
+        begun = time.monotonic()
+        with pytest.raises(EngineError, match="no worker for 3 s"):
+            list(engine.map("waiting", lambda say: lambda task: task, [1]))
+        assert time.monotonic() - begun < 30
+    assert not [t for t in threading.enumerate() if t.name.startswith("unveil")]
