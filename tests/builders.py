@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import unveil
-from unveil.demo.faces import face_model
+from unveil.demo.faces import drawn_faces as drawn_faces
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -32,12 +32,6 @@ def unit_rows(rng: np.random.Generator, n: int, d: int) -> npt.NDArray[np.float3
     if d == 1:
         x = np.sign(x) + (x == 0)
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
-
-
-def drawn_faces(n: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Faces (n, 96, 96, 3) of people who do not exist."""
-    model, rng = face_model(), np.random.default_rng(seed)
-    return model.draw(model.pictures(n, rng))
 
 
 def encoded(picture: npt.NDArray[np.uint8], form: str = "PNG", **options: object) -> bytes:

@@ -40,6 +40,8 @@ class Kill:
         print(text)
     def workers(self, n, retries):
         pass
+    def expect(self, units):
+        pass
 
 unveil.audit(synthetic, training, control, out=out, progress=Kill(), power="quick")
 """

@@ -19,6 +19,7 @@ from unveil.engine import Engine, open_engine
 from unveil.finished import keep
 from unveil.images import open_source
 from unveil.machine import cores
+from unveil.planning import whole_run
 from unveil.progress import Progress, Silent
 from unveil.published import Published
 from unveil.report import write_reports
@@ -82,6 +83,7 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
     run = RunDirectory(settings.out, settings.facts())
     compare = Comparer(run, settings, progress, engine)
 
+    progress.expect(whole_run(settings, sources, channels))
     sets = channels.embed_roles(sources, run)
     pictures = {
         role: Pictures(sources[role], s.embedded.distinct, channels.way(s.alignment)) for role, s in sets.items()

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One picture of a source: ``id`` is its path or key there, ``key`` what its reader needs to fetch it."""
 
@@ -29,7 +29,7 @@ class ImageRecord:
     key: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reject:
     """A picture that was not embedded: where it fell out, why, and what was seen."""
 

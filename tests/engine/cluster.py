@@ -37,6 +37,7 @@ if __name__ == "__main__":
     class Told:
         def start(self, what, total, unit): print("STAGE", what, flush=True)
         def advance(self, n): pass
+        def expect(self, units): pass
         def say(self, text): print(text, flush=True)
         def workers(self, n, retries): pass
     synthetic, training, control, out, store, engine = sys.argv[1:]

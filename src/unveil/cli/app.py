@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unveil import __version__
-from unveil.cli import after, models, options, remedies
+from unveil.cli import after, models, options, plan, remedies
 from unveil.cli.options import Device, FailOn
 from unveil.errors import UnveilError
 
@@ -36,6 +37,7 @@ Everything stays on this machine: the network is used only to read a set that yo
 
 
 app.add_typer(models.app, name="models")
+app.command()(plan.plan)
 app.command()(after.review)
 app.command()(after.report)
 app.command()(remedies.clean)
@@ -96,6 +98,7 @@ def audit(
     engine: options.EngineOption = None,
     comparator: options.Comparator = None,
     workers: options.Workers = None,
+    log: options.Log = None,
     redact: options.Redact = False,
     fail_on: options.FailOnOption = None,
 ) -> None:
@@ -114,6 +117,7 @@ def audit(
     interrupted.
     """
     from unveil.auditor import run_audit
+    from unveil.cli.log import Logged
     from unveil.cli.summary import print_summary
     from unveil.config import parse_aligned, read_toml, settings_from
 
@@ -151,10 +155,10 @@ def audit(
     if given or identity is not None:
         values["identity"] = {**_rules(identity or values.get("identity")), **given}
     settings = settings_from(values)
-    with progress_on_terminal(
-        f"Run the same command again to go on: what is finished is kept in {settings.store_place}."
-    ) as progress:
-        result = run_audit(settings, progress, redact=redact)
+    resume = f"Run the same command again to go on: what is finished is kept in {settings.store_place}."
+    with progress_on_terminal(resume) as progress, ExitStack() as stack:
+        listening = progress if log is None else stack.enter_context(Logged(progress, log))
+        result = run_audit(settings, listening, redact=redact)
     print_summary(result, settings.out, redacted=redact)
     if settings.published is not None:
         typer.echo(f"At its address: {settings.published}")

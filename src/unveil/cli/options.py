@@ -212,6 +212,15 @@ Comparator = Annotated[
 Workers = Annotated[
     int | None, typer.Option(help="Threads that embed and compare. (default: one a core)", rich_help_panel=WORK)
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="FILE",
+        help="Write what the run does as lines of JSON, for other programs; - for standard error.",
+        rich_help_panel=WORK,
+    ),
+]
 Redact = Annotated[
     bool, typer.Option("--redact", help="Also write a report and a document that show no face and no name.")
 ]

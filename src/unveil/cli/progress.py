@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Mapping
 from types import TracebackType
 
 import typer
@@ -11,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.text import Text
 
 from unveil.cli.app import EXIT_INTERRUPTED
+from unveil.progress import WholeRun
 
 
 class _Rate(ProgressColumn):
@@ -39,21 +42,32 @@ class TerminalProgress:
             TextColumn("{task.percentage:>3.0f}%"),
             _Rate(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[crew]}", markup=False),
+            TextColumn("{task.fields[whole]}", markup=False, style="dim"),
+            TextColumn("{task.fields[crew]}", markup=False, style="dim"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = None if self._bar.disable else self._bar.add_task("starting", total=None, unit="", crew="")
-        self._crew = ""
+        self._task = (
+            None if self._bar.disable else self._bar.add_task("starting", total=None, unit="", crew="", whole="")
+        )
+        self._crew, self._whole, self._told_at = "", WholeRun(), 0.0
+
+    def expect(self, units: Mapping[str, int]) -> None:
+        self._whole.expect(units)
 
     def start(self, what: str, total: int, unit: str) -> None:
+        self._whole.start(unit)
         if self._task is not None:
             self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(what, total=total, unit=unit, crew=self._crew)
+            self._task = self._bar.add_task(what, total=total, unit=unit, crew=self._crew, whole="")
 
     def advance(self, n: int) -> None:
+        self._whole.advance(n)
         if self._task is not None:
             self._bar.advance(self._task, n)
+            if time.monotonic() - self._told_at >= 1:
+                self._told_at = time.monotonic()
+                self._bar.update(self._task, whole=self._whole.told())
 
     def workers(self, n: int, retries: int) -> None:
         told = f"{n} worker{'' if n == 1 else 's'}" + (f", {retries} retries" if retries else "")

@@ -70,3 +70,9 @@ def face_model() -> FaceModel:
             components=stored["components"].astype(np.float32) * stored["step"],
             share_of_person=stored["share_of_person"],
         )
+
+
+def drawn_faces(n: int, seed: int = 0) -> Pictures:
+    """Faces (n, S, S, 3) of ``n`` people who do not exist."""
+    model = face_model()
+    return model.draw(model.pictures(n, np.random.default_rng(seed)))

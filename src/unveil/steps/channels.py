@@ -71,6 +71,13 @@ class Channels:
         self._progress.say(f"{', '.join(self._given)}: embeddings instead of pictures, of {self._network}")
 
     @property
+    def dimensions(self) -> dict[str, int]:
+        """The dimension of each channel's vectors; several face networks are one channel."""
+        networks = [network.dimension for network in self._networks]
+        given = [source.vectors.shape[1] for source in self._given.values()][:1]
+        return {"face": sum(networks or given), **{channel.name: channel.dimension for channel in self._further}}
+
+    @property
     def facts(self) -> tuple[dict[str, Any], ...]:
         """What is known of each network, and its weight."""
         if not self._networks:

@@ -31,7 +31,7 @@ that are finished do not need it.
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ShardRow:
     """What became of one picture: rejected at a stage, or embedded (``stage`` empty) with the traits of its quality and
     the number of faces that were seen."""

@@ -1,0 +1,18 @@
+"""What an audit will take, before anything runs."""
+
+from unveil.planning.expected import whole_run, workload_of
+from unveil.planning.machines import Machines, known_machines, parse_machine
+from unveil.planning.measure import Rates, measure
+from unveil.planning.workload import Comparison, Workload
+
+__all__ = [
+    "Comparison",
+    "Machines",
+    "Rates",
+    "Workload",
+    "known_machines",
+    "measure",
+    "parse_machine",
+    "whole_run",
+    "workload_of",
+]

@@ -1,0 +1,88 @@
+"""What an audit of so many pictures does: pictures to embed, pairs to compare, bytes to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from unveil.types import Role
+
+FLOAT = 4  # bytes
+# Of a picture's record, and of a row for each channel that says what became of it; measured in CPython 3.11.
+RECORD, ROW = 300, 425
+# Of a process with its networks and libraries, measured.
+BASE = 400_000_000
+# Kept of a match: a row and a score; of a gallery row: its best query and score.
+KEPT = 16
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of two sets."""
+
+    name: str
+    queries: int
+    gallery: int
+
+    @property
+    def pairs(self) -> int:
+        return self.queries * self.gallery
+
+
+@dataclass(frozen=True)
+class Workload:
+    """An audit of ``pictures`` by role, ``control_people`` among the control pictures, through channels of some
+    dimensions, with ``top_k`` matches kept of each picture."""
+
+    pictures: Mapping[Role, int]
+    people: int  # of the control set, or without one of the training set
+    dimensions: Mapping[str, int]
+    top_k: int
+    cohort_share: float
+
+    @property
+    def n_pictures(self) -> int:
+        """Pictures to embed."""
+        return sum(self.pictures.values())
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Every comparison whose size grows with the product of two sets, as `unveil.steps` makes them."""
+        s, t, c = (self.pictures.get(role, 0) for role in ("synthetic", "training", "control"))
+        cohort = round(self.cohort_share * self.people)
+        made = [Comparison("synthetic with training", s, t)]
+        if c:
+            made += [Comparison("control with training", c, t), Comparison("synthetic with control", s, c)]
+        for channel in self.dimensions:
+            made += [
+                Comparison(f"{name} with the cohort by {channel}", n, cohort)
+                for name, n in (("synthetic", s), ("training", t), ("control", c))
+                if n
+            ]
+            made.append(Comparison(f"synthetic with training by {channel}, hub-corrected", s, t))
+            if c:
+                made.append(Comparison(f"synthetic with control by {channel}, hub-corrected", s, c))
+        return tuple(made)
+
+    @property
+    def pairs(self) -> int:
+        """All pairs of all comparisons."""
+        return sum(comparison.pairs for comparison in self.comparisons)
+
+    @property
+    def store_bytes(self) -> int:
+        """Shards of embeddings, kept for the next audit."""
+        return self.n_pictures * sum(self.dimensions.values()) * FLOAT
+
+    @property
+    def run_bytes(self) -> int:
+        """The run: vectors of every role once more, and every picture's closest."""
+        return self.store_bytes + self.pictures.get("synthetic", 0) * self.top_k * KEPT
+
+    @property
+    def driver_bytes(self) -> int:
+        """Memory that the process which starts the audit needs beside the vectors it maps: matches and best queries of
+        one comparison, and a name and a row for each picture."""
+        largest = max(self.comparisons, key=lambda c: c.queries * self.top_k + c.gallery)
+        names = self.n_pictures * (RECORD + ROW * len(self.dimensions))
+        return (largest.queries * self.top_k + largest.gallery) * KEPT * 2 + names + BASE

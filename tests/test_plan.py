@@ -1,0 +1,81 @@
+"""What `unveil plan` says, and that an audit then does what was said."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.builders import audit
+from unveil.demo.world import World
+from unveil.errors import SettingError
+from unveil.planning import Machines, known_machines, parse_machine
+from unveil.planning.sample import parse_counts
+from unveil.planning.workload import Workload
+from unveil.progress import Silent
+
+
+def plan(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "unveil", "plan", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
+class Pairs(Silent):
+    """Adds up the pairs of each comparison that is told."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, int] = {}
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        if what.startswith("comparing "):
+            self.pairs[what.removeprefix("comparing ")] = total
+
+
+def test_an_audit_compares_what_was_planned(world: World, store: Path, tmp_path: Path) -> None:
+    told = Pairs()
+    result = audit(
+        world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, progress=told, power="off"
+    )
+    pictures = {role: n.embedded for role, n in result.counts.items()}
+    planned = Workload(pictures, result.counts["control"].people, {"face": 128, "appearance": 768}, 10, 0.2)
+    by_name = {comparison.name: comparison.pairs for comparison in planned.comparisons}
+    for name, pairs in told.pairs.items():
+        # The control set loses its cohort before it is compared; a plan does not count on it.
+        assert 0.7 * by_name[name] <= pairs <= by_name[name], name
+    assert {name for name in by_name if "cohort" not in name} == set(told.pairs)
+    assert planned.store_bytes == sum(pictures.values()) * (128 + 768) * 4
+
+
+def test_planned_for_pictures_that_are_here(world: World) -> None:
+    done = plan("--synthetic", world.synthetic, "--training", world.training, "--control", world.control)
+    assert done.returncode == 0, done.stderr
+    n = len(list(world.synthetic.rglob("*.*")))
+    assert f"synthetic  {n:>14,} pictures" in done.stdout and "hub-corrected" in done.stdout
+    assert all(name in done.stdout for name in ("this machine", *known_machines())) and "$" in done.stdout
+    assert not (Path.cwd() / "unveil-store").exists()
+
+
+def test_planned_for_numbers() -> None:
+    done = plan("--counts", "10M,42M,1M", "--machine", "20xc7a.48xlarge", "--machine", "ours=64@2")
+    assert done.returncode == 0, done.stderr
+    assert "10,000,000 pictures" in done.stdout and "4.2e+14 synthetic with training" in done.stdout
+    assert "20 x c7a.48xlarge" in done.stdout and "3,840" in done.stdout and "days" in done.stdout
+    for wrong in (["--counts", "5"], ["--counts", "0,5"], ["--counts", "a,b"], [], ["--synthetic", "x"]):
+        told = plan(*wrong)
+        assert told.returncode == 2 and "Traceback" not in told.stderr and "--counts" in told.stderr
+
+
+def test_machines() -> None:
+    assert parse_machine("20xours=64@2.5") == Machines("ours", 20, 64, 2.5)
+    assert parse_machine("c7a.4xlarge") == known_machines()["c7a.4xlarge"]
+    assert parse_machine("3xc7a.4xlarge@1").price == 1.0
+    two = Machines("m", 2, 8, 3.0)
+    assert two.hours(16 * 3600 * 0.9) == pytest.approx(1) and two.cost(1.0) == 6.0
+    assert Machines("one", 1, 1).hours(3600) == 1 and Machines("one", 1, 1).cost(1) is None
+    for wrong in ("unknown", "=3", "x=0", "0xm=4", "a=b", "m=4@x"):
+        with pytest.raises(SettingError, match="--machine"):
+            parse_machine(wrong)
+    assert parse_counts("1.5k,2M,3") == {"synthetic": 1500, "training": 2_000_000, "control": 3}
