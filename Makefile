@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: setup demo test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
+.PHONY: faults bench-scale setup demo test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
 
 setup: $(READY)
 
@@ -38,6 +38,15 @@ bench: $(READY)
 # Simulated comparisons, every basis of the verdict, 2,000 runs a row: a quarter of an hour on two cores.
 simulations: $(READY)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/error_rates.py --runs 2000 > docs/figures/error_rates.md
+
+# kill -9 of workers, machines and drivers at random moments over 20 seeds, and a host that is unplugged: ten minutes.
+faults: $(READY)
+	$(BIN)/python -m tests.engine.faults > docs/figures/faults.md
+	$(BIN)/python -m pytest -m slow tests/engine
+
+# The same comparison by threads and by the workers of a Ray cluster, time and memory: a quarter of an hour.
+bench-scale: $(READY)
+	$(BIN)/python -m benchmarks.scale
 
 # Real faces with a known leak, and the demo's faces against those behind them: an hour on two cores.
 bench-lfw: $(READY)

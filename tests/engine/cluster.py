@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -100,10 +100,18 @@ def machines(n: int = 2) -> Iterator[Machines]:
 class Driver:
     """An audit in a process of its own."""
 
-    def __init__(self, sources: list[Path], out: Path, store: Path | str, engine: str, before: str = "") -> None:
+    def __init__(
+        self,
+        sources: list[Path],
+        out: Path,
+        store: Path | str,
+        engine: str,
+        before: str = "",
+        on: Sequence[str] = (),
+    ) -> None:
         arguments = [*map(str, sources), str(out), str(store), engine]
         self._log = out.with_name(out.name + ".log")
-        command = [sys.executable, "-c", PROGRAM.replace("{before}", before), *arguments]
+        command = [*on, sys.executable, "-c", PROGRAM.replace("{before}", before), *arguments]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
