@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,12 +22,22 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from unveil.addresses import is_address
 from unveil.compare import Tiled, choose, compare_all
+from unveil.config import settings_from
+from unveil.demo.faces import drawn_faces
 from unveil.engine import open_engine
+from unveil.images import open_source
 from unveil.machine import cores, processor
 from unveil.progress import Silent
+from unveil.steps.channels import Channels
+from unveil.steps.embed import decide_alignment
+from unveil.steps.spread import Given, embed_spread
+from unveil.storage import LocalStorage
+from unveil.store import ShardStore
+from unveil.work import PARTITION, cut, embed_partitions
 
 SEED, BLOCK = 0, 16_384
 
@@ -107,6 +118,39 @@ def measure(n: int, g: int, d: int, repetitions: int, store: str) -> dict[str, f
     return {"here": median(here), "there": median(there), "driver": memory.here, "worker": memory.worker}
 
 
+def measure_embedding(n: int, repetitions: int) -> dict[str, float]:
+    """Seconds to embed drawn aligned faces through the default channels, median, by threads and by workers."""
+    here: list[float] = []
+    there: list[float] = []
+    with tempfile.TemporaryDirectory() as name, open_engine("ray", Silent()) as engine:
+        folder = Path(name)
+        for i, face in enumerate(drawn_faces(n)):
+            Image.fromarray(face).resize((112, 112)).save(folder / f"{i:05d}.jpg", quality=95)
+        settings = settings_from({"synthetic": folder, "training": folder, "out": f"{name}-run", "aligned": "yes"})
+        source = open_source(folder)
+        assert engine is not None  # noqa: S101
+        channels = Channels(settings, {"synthetic": source}, Silent())
+        way = channels.way(decide_alignment(source, "yes"))
+        recipes = tuple(way.recipe(channel) for channel in way.channels)
+        place = settings.synthetic
+        given = Given(place, None, False, channels.equipment, way.alignment, recipes)
+        with Memory() as memory:
+            for i in range(repetitions + 1):
+                store = f"{name}-there{i}"
+                took: list[float] = []
+                with timed(took):
+                    embed_spread(engine, source, given, store, "pictures", Silent(), 0)
+                there += took if i else []  # the first time workers start and load networks
+                shutil.rmtree(store)
+        for i in range(repetitions):
+            storage = LocalStorage(Path(f"{name}-here{i}"))
+            stores = [ShardStore(storage, recipe) for recipe in recipes]
+            with timed(here):
+                list(embed_partitions(source, cut(source.records, PARTITION), way, stores, cores()))
+            shutil.rmtree(storage.where)
+    return {"here": median(here), "there": median(there), "driver": memory.here, "worker": memory.worker}
+
+
 def apart(n_cores: int, call: Callable[..., object], *arguments: object) -> dict[str, float]:
     """What a function of this file returns in a process of its own on so many cores."""
     code = f"from benchmarks.scale import *; print(json.dumps({call.__name__}(*{arguments!r})))"
@@ -122,16 +166,32 @@ def apart(n_cores: int, call: Callable[..., object], *arguments: object) -> dict
     return answer
 
 
+def print_row(title: str, n_cores: int, got: dict[str, float], alone: float | None) -> None:
+    """A line of a table; ``alone`` is what one core took."""
+    efficiency = "" if alone is None else f"{alone / (n_cores * got['there']):.2f}"
+    times = f"{got['here']:.1f} | {got['there']:.1f} | {got['there'] / got['here']:.2f}"
+    print(f"| {title} | {n_cores} | {times} | {efficiency} | {got['driver']:.0f} | {got['worker']:.0f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--pictures", type=int, default=2_048)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--store", default="", help="where tiles are written: a folder or an address")
     options = parser.parse_args()
+    print(f"{processor()}, {cores()} cores; medians of {options.repetitions}\n")
+    print("| pictures | cores | threads, s | workers, s | workers / threads | efficiency | driver MiB | worker MiB |")
+    print("|---|---|---|---|---|---|---|---|")
+    first = 0.0
+    for c in sorted({1, cores()}):
+        got = apart(c, measure_embedding, options.pictures, options.repetitions)
+        first = first or got["there"]
+        print_row(f"{options.pictures:,}", c, got, first)
+    print()
     if options.store and not is_address(options.store):
         options.store = str(Path(options.store).absolute())
-    print(f"{processor()}, {cores()} cores; {options.dimension} dimensions; medians of {options.repetitions}\n")
     print("| pairs | cores | threads, s | workers, s | workers / threads | efficiency | driver MiB | worker MiB |")
     print("|---|---|---|---|---|---|---|---|")
     n, alone = options.rows, 0.0
@@ -141,12 +201,7 @@ def main() -> None:
     for q, g, c in sizes:
         got = apart(c, measure, q, g, options.dimension, options.repetitions, options.store)
         alone = alone or got["there"]
-        efficiency = f"{alone / (c * got['there']):.2f}" if (q, g) == (n, n) else ""
-        cells = (f"{q:,} x {g:,}", c, f"{got['here']:.1f}", f"{got['there']:.1f}", f"{got['there'] / got['here']:.2f}")
-        print(
-            "| " + " | ".join(map(str, cells)) + f" | {efficiency} | {got['driver']:.0f} | {got['worker']:.0f} |",
-            flush=True,
-        )
+        print_row(f"{q:,} x {g:,}", c, got, alone if (q, g) == (n, n) else None)
 
 
 if __name__ == "__main__":

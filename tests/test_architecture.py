@@ -14,7 +14,7 @@ LEAVES = {"types", "errors", "files", "machine", "progress", "addresses", "stora
 # What each room may import besides the leaves and itself.
 MAY_IMPORT = {
     "errors": set(),
-    "types": {"errors"},
+    "types": {"errors", "files"},
     "files": {"errors"},
     "addresses": {"errors"},
     "storage": {"addresses", "errors", "files"},

@@ -13,8 +13,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+import numpy.typing as npt
+
 from unveil.errors import StoreError
 
+Rows = npt.NDArray[np.float32]
+# Rows gathered from a file are held in memory up to so many bytes, and beyond are copied so many at a time.
+HELD_BYTES, GATHER_ROWS = 64 * 2**20, 8192
 # What a disk says that takes no more.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -25,14 +31,19 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
     Raises StoreError when the disk is full.
     """
+    with _told_when_full(path.parent), _replacing(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _told_when_full(folder: Path) -> Iterator[None]:
     try:
-        with _replacing(path) as file:
-            yield file
+        yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise StoreError(
-            f"{path.parent}: the disk is full; make room and run the same command again: what is finished is kept"
+            f"{folder}: the disk is full; make room and run the same command again: what is finished is kept"
         ) from None
 
 
@@ -69,6 +80,23 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replaces ``path`` by ``data`` at once."""
     with replacing(path) as file:
         file.write(data)
+
+
+def gathered(vectors: Rows, rows: npt.NDArray[np.int64]) -> Rows:
+    """``vectors[rows]`` of (N, D); what is large goes block by block into a file without a name, which is then mapped.
+
+    It lies beside the file that ``vectors`` are mapped from. Raises StoreError when the disk is full.
+    """
+    size = len(rows) * vectors.shape[1] * vectors.itemsize
+    if size <= HELD_BYTES:
+        return np.asarray(vectors[rows])
+    mapped = getattr(vectors, "filename", None)
+    folder = Path(mapped).parent if mapped else Path(tempfile.gettempdir())
+    with _told_when_full(folder), tempfile.TemporaryFile(dir=folder) as file:
+        for start in range(0, len(rows), GATHER_ROWS):
+            file.write(np.ascontiguousarray(vectors[rows[start : start + GATHER_ROWS]]).tobytes())
+        file.flush()
+        return np.memmap(file, vectors.dtype, "r", shape=(len(rows), vectors.shape[1]))
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.errors import Stage
+from unveil.files import gathered
 
 Role = Literal["synthetic", "training", "control"]
 ROLES: tuple[Role, ...] = ("synthetic", "training", "control")
@@ -130,9 +131,9 @@ class Embedded:
             ids=tuple(self.ids[i] for i in rows),
             people=tuple(self.people[i] for i in rows),
             digests=tuple(self.digests[i] for i in rows),
-            vectors=self.vectors[rows],
+            vectors=gathered(self.vectors, rows),
             traits=None if self.traits is None else self.traits[rows],
-            views=tuple(replace(view, vectors=view.vectors[rows]) for view in self.views),
+            views=tuple(replace(view, vectors=gathered(view.vectors, rows)) for view in self.views),
         )
 
 

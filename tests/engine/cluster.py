@@ -102,14 +102,14 @@ class Driver:
 
     def __init__(
         self,
-        sources: list[Path],
+        sources: Sequence[Path | None],
         out: Path,
         store: Path | str,
         engine: str,
         before: str = "",
         on: Sequence[str] = (),
     ) -> None:
-        arguments = [*map(str, sources), str(out), str(store), engine]
+        arguments = [*("" if s is None else str(s) for s in sources), str(out), str(store), engine]
         self._log = out.with_name(out.name + ".log")
         command = [*on, sys.executable, "-c", PROGRAM.replace("{before}", before), *arguments]
         with self._log.open("a") as log:

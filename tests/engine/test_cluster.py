@@ -218,7 +218,7 @@ def test_workers_that_do_not_see_the_pictures_are_a_message(cluster: Machines, t
         "spread.EmbedStretches = lambda *given: Blind(embed(*given))\n"
     )
     write(tmp_path / "synthetic/1.png", encoded(drawn_faces(1)[0]))
-    where = [tmp_path / "synthetic", tmp_path / "synthetic", Path()]
+    where = [tmp_path / "synthetic", tmp_path / "synthetic", None]
     driver = Driver(where, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", blind)
     assert driver.wait() != 0
     assert "every machine of the cluster has to see the pictures at this place" in driver.told

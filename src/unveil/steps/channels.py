@@ -42,14 +42,14 @@ class Channels:
         self._given = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
         # Where all is embedded already there is nothing to do for a network.
         models = () if self._given and len(self._given) == len(sources) else settings.model or (None,)
-        self._equipment = Equipment(
+        self.equipment = Equipment(
             models,
             settings.detector if models else None,
             settings.copy_model,
             () if self._given else settings.channels[1:],
             settings.device,
         )
-        opened = self._equipment.open()
+        opened = self.equipment.open()
         self._networks, self._further, self._detector = opened.networks, opened.further, opened.detector
         self.copies = opened.copies
         for told in dict.fromkeys(channel.told for channel in self._networks if channel.told):
@@ -201,7 +201,7 @@ class Channels:
             place,
             settings.identity.get(role),
             settings.follow_links,
-            self._equipment,
+            self.equipment,
             alignment,
             tuple(way.recipe(channel) for channel in way.channels),
         )
