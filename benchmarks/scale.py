@@ -106,11 +106,11 @@ def measure(n: int, g: int, d: int, repetitions: int, store: str) -> dict[str, f
         tiled = Tiled(engine, "auto", local, store or str(Path(folder) / "store"), "work", fewest_pairs=0)
         some = slice(0, min(n, g, 4096))
         compare_all(queries[some], gallery[some], **asked, comparator=tiled)  # workers have started
-        with Memory() as memory:
-            for _ in range(repetitions):
-                with timed(there):
-                    found = compare_all(queries, gallery, **asked, comparator=tiled)
+        with Memory() as memory:  # by itself: who is looked at stands still meanwhile
+            compare_all(queries, gallery, **asked, comparator=tiled)
         for _ in range(repetitions):
+            with timed(there):
+                found = compare_all(queries, gallery, **asked, comparator=tiled)
             with timed(here):
                 same = compare_all(queries, gallery, **asked, comparator=local)
         if not (np.array_equal(found.rows, same.rows) and np.array_equal(found.top_pairs, same.top_pairs)):
@@ -134,20 +134,19 @@ def measure_embedding(n: int, repetitions: int) -> dict[str, float]:
         recipes = tuple(way.recipe(channel) for channel in way.channels)
         place = settings.synthetic
         given = Given(place, None, False, channels.equipment, way.alignment, recipes)
-        with Memory() as memory:
-            for i in range(repetitions + 1):
-                store = f"{name}-there{i}"
-                took: list[float] = []
-                with timed(took):
-                    embed_spread(engine, source, given, store, "pictures", Silent(), 0)
-                there += took if i else []  # the first time workers start and load networks
-                shutil.rmtree(store)
+        stores = [f"{name}-there{i}" for i in range(repetitions + 1)]
+        with Memory() as memory:  # workers start and load networks
+            embed_spread(engine, source, given, stores[-1], "pictures", Silent(), 0)
         for i in range(repetitions):
+            with timed(there):
+                embed_spread(engine, source, given, stores[i], "pictures", Silent(), 0)
             storage = LocalStorage(Path(f"{name}-here{i}"))
-            stores = [ShardStore(storage, recipe) for recipe in recipes]
+            shards = [ShardStore(storage, recipe) for recipe in recipes]
             with timed(here):
-                list(embed_partitions(source, cut(source.records, PARTITION), way, stores, cores()))
+                list(embed_partitions(source, cut(source.records, PARTITION), way, shards, cores()))
             shutil.rmtree(storage.where)
+        for store in stores:
+            shutil.rmtree(store)
     return {"here": median(here), "there": median(there), "driver": memory.here, "worker": memory.worker}
 
 
@@ -179,9 +178,20 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--pictures", type=int, default=2_048)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--only", choices=("embedding", "comparing"))
     parser.add_argument("--store", default="", help="where tiles are written: a folder or an address")
     options = parser.parse_args()
     print(f"{processor()}, {cores()} cores; medians of {options.repetitions}\n")
+    if options.store and not is_address(options.store):
+        options.store = str(Path(options.store).absolute())
+    if options.only != "comparing":
+        embedding(options)
+    if options.only != "embedding":
+        comparing(options)
+
+
+def embedding(options: argparse.Namespace) -> None:
+    """The table of embedding."""
     print("| pictures | cores | threads, s | workers, s | workers / threads | efficiency | driver MiB | worker MiB |")
     print("|---|---|---|---|---|---|---|---|")
     first = 0.0
@@ -190,8 +200,10 @@ def main() -> None:
         first = first or got["there"]
         print_row(f"{options.pictures:,}", c, got, first)
     print()
-    if options.store and not is_address(options.store):
-        options.store = str(Path(options.store).absolute())
+
+
+def comparing(options: argparse.Namespace) -> None:
+    """The table of comparison."""
     print("| pairs | cores | threads, s | workers, s | workers / threads | efficiency | driver MiB | worker MiB |")
     print("|---|---|---|---|---|---|---|---|")
     n, alone = options.rows, 0.0

@@ -143,6 +143,12 @@ def test_an_audit_at_addresses_is_the_audit_here(
     assert files.find(f"{s3}/runs/unveil-store")
     again = unveil("audit", *places, "-o", f"{s3}/runs/two", "--power", "off", "--log", "-")
     assert again.returncode == 0 and "1 of 1 shards were in s3://" in again.stderr, again.stderr
+    # By the workers of a cluster, which reach the same addresses, into a store of their own.
+    ray = ["--power=off", "--engine=ray", f"--store={s3}/other"]
+    by_ray = unveil("audit", *places, *ray, "-o", tmp_path / "by-ray")
+    assert by_ray.returncode == 0 and files.find(f"{s3}/other"), by_ray.stderr
+    for name in ("people.parquet", "stores/training.npy", "stores/control.npy"):
+        assert (tmp_path / "by-ray" / name).read_bytes() == (there / name).read_bytes(), name
 
     # The run is used from its address, also where there is no copy of it yet.
     os.rename(local_copy(f"{s3}/runs/one"), tmp_path / "moved")  # noqa: PTH104
@@ -154,7 +160,16 @@ def test_an_audit_at_addresses_is_the_audit_here(
     assert guard.returncode == 0, guard.stderr
 
     # Credentials are nowhere but in the environment.
-    told = [done.stdout, done.stderr, again.stdout, again.stderr, report.stdout, guard.stdout]
+    told = [
+        by_ray.stdout,
+        by_ray.stderr,
+        done.stdout,
+        done.stderr,
+        again.stdout,
+        again.stderr,
+        report.stdout,
+        guard.stdout,
+    ]
     written = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert len(written) > 40
     for secret in (SECRET, KEY):

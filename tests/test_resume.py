@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -75,6 +77,35 @@ def same(a: Path, b: Path) -> None:
     ]
     for name in names:
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
+
+
+def test_a_picture_that_ends_the_process_is_named_by_the_next_run(world: World, tmp_path: Path) -> None:
+    """As a decoder's crash would: no except catches it."""
+    deadly = PROGRAM.replace(
+        "class Kill:",
+        """
+import hashlib
+harmless = unveil.work.decode_scaled
+def decode(data, keeps):
+    if hashlib.sha256(data).hexdigest() == os.environ.get("POISON"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return harmless(data, keeps)
+unveil.work.decode_scaled = decode
+
+class Kill:""",
+    )
+    picture = sorted(file for file in world.synthetic.rglob("*") if file.is_file())[50]
+    places = [str(p) for p in (world.synthetic, world.training, world.control, tmp_path / "run")]
+    command = [sys.executable, "-c", deadly, *places, "none", "0"]
+    poison = {**os.environ, "POISON": hashlib.sha256(picture.read_bytes()).hexdigest()}
+    for turn in range(2):
+        killed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=poison)
+        assert killed.returncode == -signal.SIGKILL
+        assert ("the last run ended while it looked at" in killed.stdout) == (turn == 1)
+    assert f"`{picture.relative_to(world.synthetic)}`" in killed.stdout and "--engine ray" in killed.stdout
+    whole = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    assert "the last run ended" in whole.stdout
+    assert not list((tmp_path / "run").rglob("*.in-hand"))
 
 
 @pytest.mark.parametrize(

@@ -111,12 +111,14 @@ def embed_partitions(
     workers: int,
     advance: Callable[[int], None] = lambda n: None,
     poisoned: frozenset[str] = frozenset(),
+    looking: Callable[[str], None] = lambda id: None,
 ) -> Generator[Partition, None, None]:
     """Embeds records into a shard a channel for each partition, in order, unless the channel's store has it already.
 
     Every record becomes a row: embedded, or rejected with stage and reason; those whose ids are ``poisoned`` are known
     to end the process and are rejected unseen. Files that cannot be read are no part of a shard, which is about picture
-    bytes alone. ``advance`` is told how many records are done since the last time.
+    bytes alone. ``advance`` is told how many records are done since the last time, ``looking`` the id of each picture
+    before it is decoded.
     Raises SourceError when a picture changes while it is read.
     """
     size = max(PIECE, *(channel.batch for channel in way.channels))
@@ -125,7 +127,9 @@ def embed_partitions(
         partial(_read, source, stores=stores, stop=no_more_reading), partitions, READERS, no_more_reading
     )
     pieces = (piece for read in reads for piece in _pieces(read, size))
-    embedded = map_ordered(partial(_embed, source, way=way, stop=no_more, poisoned=poisoned), pieces, workers, no_more)
+    embedded = map_ordered(
+        partial(_embed, source, way=way, stop=no_more, poisoned=poisoned, looking=looking), pieces, workers, no_more
+    )
     done: list[_Piece] = []
     with contextlib.closing(reads), contextlib.closing(embedded):
         for piece in embedded:
@@ -165,7 +169,12 @@ def _pieces(read: _Read, size: int) -> Iterator[_Piece]:
 
 
 def _embed(
-    source: Source, piece: _Piece, way: Way, stop: threading.Event, poisoned: frozenset[str] = frozenset()
+    source: Source,
+    piece: _Piece,
+    way: Way,
+    stop: threading.Event,
+    poisoned: frozenset[str],
+    looking: Callable[[str], None],
 ) -> _Piece:
     """One piece from bytes to vectors. A picture is decoded once, and its face looked for once, for all channels."""
     channels = [channel for channel, shard in zip(way.channels, piece.read.found, strict=True) if shard is None]
@@ -180,6 +189,7 @@ def _embed(
         data = piece.read.kept.pop(i, None)
         if data is None:
             data = _read_again(source, piece.read.records[i], digest)
+        looking(piece.read.records[i].id)
         _take(lines, digest, partial(way.shot, data))
     piece.made.extend(line.done() for line in lines)
     return piece

@@ -152,6 +152,19 @@ def test_tasks_of_workers_that_end_are_done_by_others(cluster: Machines, tmp_pat
     assert any(line.endswith("opened") for line in told.lines) and "2 cores" in told.lines[0]
 
 
+def test_workers_that_ended_while_nobody_needed_them_cost_no_task_a_try(cluster: Machines) -> None:
+    def job(say: Callable[[str], None]) -> Callable[[int], int]:
+        return lambda task: task + 1
+
+    told = Told()
+    with open_engine(f"ray:{cluster.address}", told) as engine:
+        assert engine is not None
+        assert list(engine.map("first", job, range(8))) == list(range(1, 9))
+        assert cluster.kill_worker(0) and cluster.kill_worker(1)
+        assert list(engine.map("second", job, range(8), attempts=1)) == list(range(1, 9))
+    assert told.seen[-1][1] == 0
+
+
 def test_an_audit_has_the_bytes_of_a_local_one(
     cluster: Machines, sources: list[Path], local: Path, tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from unveil import __version__
 from unveil.engine.base import AnyJob, Array, Job, Lost, Shared, Watch
@@ -44,6 +44,8 @@ LOOK_SECONDS, WAIT_SECONDS = 5.0, 1.0
 HANDED_ON = ("UNVEIL_PATIENCE", "UNVEIL_CACHE_GB", "UNVEIL_MODELS", "ORT_DISABLE_TELEMETRY")
 # A pathname of a socket has at most 107 bytes, and Ray adds ninety.
 LONGEST_TEMPORARY = 20
+# Workers that may end before they have begun, one after the other.
+MOST_FAILED_STARTS = 10
 
 
 class _Worker:
@@ -95,7 +97,7 @@ class _Hand:
 
     actor: Any
     gpus: float
-    host: str = "a machine"
+    host: str = ""  # not known before it has answered
 
 
 @dataclass
@@ -199,6 +201,7 @@ class RayEngine:
         """Results in the order of the tasks, as `unveil.engine.Engine.map` says."""
         if self._pool.gpus != gpus:
             self._pool = _Pool(gpus)
+        self._doubt()
         work = _Work(name, next(self._jobs), ray.put(job), iter(tasks), attempts)
         try:
             yield from self._run(work, finished)
@@ -266,8 +269,8 @@ class RayEngine:
         try:
             hand.host, theirs = ray.get(reference)
         except RayError as error:
-            self._pool.failed += 1
-            if self._pool.failed > 10:
+            self._pool.failed += not hand.host
+            if self._pool.failed > MOST_FAILED_STARTS:
                 raise EngineError(f"workers end as they start: {_first_line(error)}") from None
             return
         if theirs != __version__:
@@ -275,14 +278,22 @@ class RayEngine:
         self._pool.failed = 0
         self._pool.free.append(hand)
 
+    def _doubt(self) -> None:
+        """Who is free has to answer before it is given work again: where one worker ended others may have, with their
+        machine, and a task should not be tried on one dead worker after the other."""
+        for hand in self._pool.free:
+            self._pool.starting[hand.actor.hello.remote()] = hand
+        self._pool.free.clear()
+
     def _returned(self, work: _Work, reference: Any, finished: Callable[[Any], None]) -> None:
         hand, held = work.busy.pop(reference)
         try:
             outcome: _Outcome = ray.get(reference)
-        except RayTaskError as error:
-            # An error that nobody foresaw is shown as it is.
-            raise (error.cause if isinstance(error.cause, Exception) else error) from None
-        except (RayActorError, ObjectLostError, RayError) as error:
+        except RayError as error:
+            if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
+                # An error that nobody foresaw is shown as it is.
+                raise (error.cause if isinstance(error.cause, Exception) else error) from None
+            self._doubt()
             held.tries += 1
             held.told = f"{hand.host}: {_first_line(error)}"
             if held.tries >= work.attempts:

@@ -23,6 +23,7 @@ from unveil.images.source import MAX_LIST_BYTES, read_file
 from unveil.machine import cores
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
+from unveil.steps.in_hand import in_hand
 from unveil.storage import Storage, open_storage
 from unveil.store import ShardRow, ShardStore, assemble
 from unveil.types import Embedded, ImageRecord, Reject, View
@@ -88,7 +89,10 @@ def embed_source(
     if spread is not None:
         done = spread()
     else:
-        done = list(embed_partitions(source, partitions, way, stores, workers or cores(), progress.advance))
+        with in_hand(vectors_paths[0].with_suffix(".in-hand"), label, progress) as looking:
+            done = list(
+                embed_partitions(source, partitions, way, stores, workers or cores(), progress.advance, looking=looking)
+            )
     reused = sum(partition.reused for partition in done)
     if reused:
         progress.say(f"{label}: {reused} of {len(done)} shards were in {storage.where} already")
