@@ -1,0 +1,76 @@
+"""How long a whole run takes, and what stands in its log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unveil.cli.log import Logged
+from unveil.errors import SettingError, StoreError
+from unveil.progress import Silent, WholeRun, duration
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_time_left_of_a_whole_run() -> None:
+    clock = Clock()
+    whole = WholeRun(clock)
+    assert whole.left() is None and whole.told() == ""
+    whole.expect({"pictures": 100, "pairs": 1000})
+    whole.start("pictures")
+    assert whole.told() == "pictures and pairs to come"
+    clock.now = 10
+    whole.advance(50)
+    assert whole.rate("pictures") == 5 and whole.left() is None and whole.told() == "pairs to come"
+    clock.now = 20
+    whole.advance(50)
+    whole.start("pairs")
+    clock.now = 25
+    whole.advance(100)  # 20 a second, 900 left
+    assert whole.left() == pytest.approx(45) and whole.told() == "45 s left of all"
+    whole.start("looks")  # a stage that nobody counted on
+    clock.now = 100
+    whole.advance(3)
+    assert whole.rate("pairs") == 20 and whole.left() == pytest.approx(45)
+    whole.start("pairs")
+    clock.now = 145
+    whole.advance(2000)  # more than was expected
+    assert whole.left() == 0 and whole.told() == ""
+
+
+def test_durations() -> None:
+    told = [duration(s) for s in (0, 59, 119, 120, 7199, 7200, 2 * 86400 - 1, 2 * 86400)]
+    assert told == ["0 s", "59 s", "119 s", "2 min", "120 min", "2.0 h", "48.0 h", "2.0 days"]
+
+
+def test_a_log_is_lines_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_SECRET_KEY", "not-to-be-told-9876")
+    file = tmp_path / "log.jsonl"
+    with Logged(Silent(), str(file)) as log:
+        log.expect({"pictures": 4})
+        log.start("embedding", 4, "pictures")
+        log.workers(2, 0)
+        log.workers(2, 0)
+        log.workers(2, 1)
+        log.advance(4)
+        log.say("it is not-to-be-told-9876\nin two lines")
+    with pytest.raises(StoreError), Logged(Silent(), str(file)):
+        raise StoreError("gone")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["event"] for line in lines] == [
+        *("expected", "stage", "workers", "workers", "said", "progress", "finished", "ended")
+    ]
+    last = lines[5]
+    assert last["done"] == last["total"] == 4 and (last["workers"], last["retries"]) == (2, 1)
+    assert last["seconds_left_of_all"] == 0 and lines[4]["text"] == "it is ***\nin two lines"
+    assert (lines[-1]["error"], lines[-1]["text"]) == ("StoreError", "gone")
+    assert all(line["at"].endswith("+00:00") for line in lines)
+    with pytest.raises(SettingError, match="--log"):
+        Logged(Silent(), str(tmp_path / "no/such/folder/log"))
