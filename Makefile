@@ -18,9 +18,9 @@ $(READY): pyproject.toml hatch_build.py $(wildcard $(KERNEL)/*)
 demo: $(READY)
 	$(BIN)/unveil demo
 
-# A process a core, each with one thread of its own.
+# A process a core and one more, since many tests wait for a process of theirs; each with one thread of its own.
 test: $(READY)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -103,9 +103,6 @@ class Kill:""",
         assert killed.returncode == -signal.SIGKILL
         assert ("the last run ended while it looked at" in killed.stdout) == (turn == 1)
     assert f"`{picture.relative_to(world.synthetic)}`" in killed.stdout and "--engine ray" in killed.stdout
-    whole = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
-    assert "the last run ended" in whole.stdout
-    assert not list((tmp_path / "run").rglob("*.in-hand"))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -33,6 +34,11 @@ SHORTEST_SECRET = 8
 def is_address(place: object) -> bool:
     """Whether a place is an address and not a path of this machine."""
     return "://" in str(place)
+
+
+def anywhere(place: str) -> str:
+    """The same place for a process that runs in another folder."""
+    return place if is_address(place) else str(Path(place).absolute())
 
 
 def check_address(url: str) -> str:

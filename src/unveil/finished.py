@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
-from unveil.addresses import is_address
+from unveil.addresses import anywhere
 from unveil.channels.alignment import Alignment
 from unveil.compare import compare_all
 from unveil.config import Settings, settings_from
@@ -117,7 +117,7 @@ def keep(
         np.savez(file, allow_pickle=False, **arrays)
     document = {
         "result": _converter().unstructure(result),
-        "store": _absolute_store(settings.store_place),
+        "store": anywhere(settings.store_place),
         "places": {role: _absolute(settings.source(role)) for role in sets},
     }
     text = json.dumps(document, ensure_ascii=True).encode()
@@ -137,14 +137,8 @@ def _rows_of(some: Embedded, all_of_them: Embedded) -> Ints:
     return np.array([place[id] for id in some.ids], np.int64)
 
 
-def _absolute_store(place: str) -> str:
-    return place if is_address(place) else str(Path(place).absolute())
-
-
 def _absolute(place: Place | None) -> str:
-    if place is None or place.remote:
-        return str(place)
-    return str(replace(place, target=str(place.path.absolute())))
+    return str(place if place is None else place.absolute)
 
 
 class FinishedRun:

@@ -108,12 +108,13 @@ class Driver:
         engine: str,
         before: str = "",
         on: Sequence[str] = (),
+        folder: Path | None = None,
     ) -> None:
         arguments = [*("" if s is None else str(s) for s in sources), str(out), str(store), engine]
-        self._log = out.with_name(out.name + ".log")
+        self._log = (folder or Path()) / out.with_name(out.name + ".log")
         command = [*on, sys.executable, "-c", PROGRAM.replace("{before}", before), *arguments]
         with self._log.open("a") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
 
     @property
     def running(self) -> bool:

@@ -131,6 +131,7 @@ def test_tasks_of_workers_that_end_are_done_by_others(cluster: Machines, tmp_pat
                 os.kill(os.getpid(), signal.SIGKILL)
             if task == 11:
                 os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.2)  # so that the second worker has begun before all is done
             return task * task
 
         return square
@@ -172,25 +173,29 @@ def test_an_audit_has_the_bytes_of_a_local_one(
     assert driver.wait() == 0, driver.told
     assert not differences(local, tmp_path / "run")
     assert not list((tmp_path / "store/work").rglob("*.npz")), "tiles should be gone"
-    # Again, by threads: the shards are the same.
-    again = Driver(sources, tmp_path / "again", tmp_path / "store", "local")
-    assert again.wait() == 0 and "7 of 7 shards were in" in again.told
-    assert not differences(local, tmp_path / "again")
 
 
-@pytest.mark.parametrize("stage", ["embedding synthetic", "embedding control", "comparing synthetic with training"])
+def test_paths_are_those_of_the_folder_that_the_audit_was_started_in(
+    cluster: Machines, sources: list[Path], local: Path
+) -> None:
+    here, there = sources[0].parent, f"ray:{cluster.address}"
+    driver = Driver([Path(s.name) for s in sources], Path("run"), "store", there, folder=here)
+    assert driver.wait() == 0, driver.told
+    assert (here / "store").is_dir()
+    for name in ("people.parquet", "matches.parquet", "stores/training.npy"):
+        assert (here / "run" / name).read_bytes() == (local / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("stage", ["embedding control", "comparing synthetic with training"])
 def test_whatever_ends_the_result_is_the_same(
     cluster: Machines, sources: list[Path], local: Path, tmp_path: Path, stage: str
 ) -> None:
     arguments = (sources, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}")
     driver = Driver(*arguments)
     driver.until(f"STAGE {stage}")
-    if stage == "embedding synthetic":
-        deadline = time.monotonic() + 30
-        while not cluster.kill_worker() and time.monotonic() < deadline:
-            time.sleep(0.02)
-    elif stage == "embedding control":
-        cluster.kill_machine()
+    if stage == "embedding control":
+        assert cluster.kill_worker()
+        cluster.kill_machine(1)
     else:
         driver.kill()
         driver = Driver(*arguments)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from unveil.channels.appearance import AppearanceChannel
 from unveil.channels.base import Channel
@@ -21,6 +22,16 @@ class Equipment:
     copy_model: str | None
     further: tuple[str, ...]  # of appearance and copy
     device: Device
+
+    @property
+    def absolute(self) -> Equipment:
+        """The same for a process that runs in another folder."""
+        return replace(
+            self,
+            models=tuple(_absolute(model) for model in self.models),
+            detector=_absolute(self.detector),
+            copy_model=_absolute(self.copy_model),
+        )
 
     def open(self) -> Opened:
         """Networks loaded; ModelError when one is not there."""
@@ -47,3 +58,8 @@ class Opened:
     def channels(self) -> list[Channel]:
         """All channels, face networks first."""
         return [*self.networks, *self.further]
+
+
+def _absolute(name: str | None) -> str | None:
+    """A file by its whole path; any other name as it is."""
+    return str(Path(name).absolute()) if name is not None and Path(name).is_file() else name

@@ -204,13 +204,13 @@ EngineOption = Annotated[
 Comparator = Annotated[
     str | None,
     typer.Option(
-        help="Comparator: auto, native, portable, torch or reference; the result is the same. "
+        help="What compares: auto, native, portable, torch or reference; the result is the same. "
         "unveil info says which run here.",
         rich_help_panel=WORK,
     ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(help="Threads that embed and compare. (default: one a core)", rich_help_panel=WORK)
+    int | None, typer.Option(help="Threads that embed and compare here. (default: one a core)", rich_help_panel=WORK)
 ]
 Log = Annotated[
     str | None,

@@ -257,7 +257,8 @@ class RayEngine:
             hand = pool.free.pop()
             reference = hand.actor.do.remote(work.number, work.job, held.task)
             work.busy[reference] = hand, held
-        self._watch.workers(len(work.busy) + len(pool.free), self._retries)
+        answered = sum(bool(hand.host) for hand in pool.starting.values())
+        self._watch.workers(len(work.busy) + len(pool.free) + answered, self._retries)
         # One worker for each task that waits is enough.
         while pool.known + len(work.busy) < wanted and len(pool.starting) < work.waiting:
             options = {"num_cpus": 1, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}

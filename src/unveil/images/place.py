@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from unveil.addresses import anywhere
 from unveil.errors import SettingError
 
 # The forms a container can have, and the options that each understands.
@@ -69,6 +70,11 @@ class Place:
     def remote(self) -> bool:
         """Whether it is an address and not a path of this machine."""
         return "://" in self.target
+
+    @property
+    def absolute(self) -> Place:
+        """The same for a process that runs in another folder."""
+        return replace(self, target=anywhere(self.target))
 
     @property
     def path(self) -> Path:

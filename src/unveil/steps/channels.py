@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unveil.addresses import anywhere
 from unveil.channels import AppearanceChannel, Shot
 from unveil.channels.alignment import Alignment
 from unveil.channels.equipment import Equipment
@@ -198,15 +199,15 @@ class Channels:
         if place is None:
             raise ValueError(f"{role} has no place")
         given = Given(
-            place,
+            place.absolute,
             settings.identity.get(role),
             settings.follow_links,
-            self.equipment,
+            self.equipment.absolute,
             alignment,
             tuple(way.recipe(channel) for channel in way.channels),
         )
         gpus = 0.0 if settings.device in ("auto", "cpu") else 1.0
-        return embed_spread(engine, source, given, settings.store_place, role, self._progress, gpus)
+        return embed_spread(engine, source, given, anywhere(settings.store_place), role, self._progress, gpus)
 
     def _parts(self, embedded: Embedded) -> tuple[list[Embedded], tuple[View, ...]]:
         """The networks one by one, and the further channels."""

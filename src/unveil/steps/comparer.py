@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from unveil.addresses import anywhere
 from unveil.compare import Comparator, Tiled, choose, compare_all
 from unveil.config import Settings
 from unveil.engine import Engine
@@ -36,7 +37,7 @@ class Comparer:
         if self.engine is None:
             return here
         folder = f"work/{self.run.seal}"
-        return Tiled(self.engine, self.settings.comparator, here, self.settings.store_place, folder)
+        return Tiled(self.engine, self.settings.comparator, here, anywhere(self.settings.store_place), folder)
 
     def done(self) -> None:
         """Forgets what a killed comparison would have gone on from."""
