@@ -21,6 +21,21 @@ def pytest_configure(config: pytest.Config) -> None:
         assert library.load()[0] is not None, library.load()[1]
 
 
+# What takes longest begins first, so that no process is left alone with it at the end.
+LONGEST = (
+    "tests/engine",
+    "tests/test_addresses",
+    "tests/test_resume",
+    "tests/test_real",
+    "tests/remedy",
+    "tests/review",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """150 training people, 40 of them leaked, 300 control people, 100 fresh synthetic ones; all drawn."""
