@@ -26,7 +26,7 @@ class Published:
 
     def __init__(self, address: str, say: Say = lambda text: None) -> None:
         self.folder = local_copy(address)
-        self._storage, self._say = RemoteStorage(address, say), say
+        self._storage = RemoteStorage(address, say)
         self._seen = self._index()
 
     def pull(self, only: str | None = None) -> None:

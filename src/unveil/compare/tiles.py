@@ -19,17 +19,17 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from unveil.addresses import Say
 from unveil.compare import merging
 from unveil.compare.checkpoint import Checkpoint
 from unveil.compare.comparators import Comparator, choose
 from unveil.compare.kept import Kept, Wanted
 from unveil.engine import Engine, Job, Lost, Shared
 from unveil.errors import EngineError, StoreError
-from unveil.storage import open_storage
+from unveil.storage import Storage, open_storage
 from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
-Say = Callable[[str], None]
 Kind = Literal["rows", "columns", "overall"]
 
 # Fewer pairs than this are compared sooner here than they are sent away.
@@ -256,7 +256,7 @@ class Tiled:
                 )
         along = [[names[p, s] for s in range(len(stretches))] for p in range(len(panels))]
         down = [[names[p, s] for p in range(len(panels))] for s in range(len(stretches))]
-        merge = partial(self._merged, wanted=wanted, there=there)
+        merge = partial(self._merged, storage=storage, wanted=wanted, there=there)
         for panel, arrays in zip(panels, merge("rows", along), strict=True):
             kept.rows[panel], kept.score[panel] = arrays["rows"], arrays["score"]
         if wanted.best_queries:
@@ -303,11 +303,10 @@ class Tiled:
                 )
 
     def _merged(
-        self, kind: Kind, groups: Sequence[Sequence[str]], *, wanted: Wanted, there: set[str]
+        self, kind: Kind, groups: Sequence[Sequence[str]], *, storage: Storage, wanted: Wanted, there: set[str]
     ) -> Iterator[merging.Arrays]:
         """The parts of each group of tiles as one, over a tree."""
         level = [[part_name(name, kind) for name in group] for group in groups]
-        storage = open_storage(self.storage)
         while any(len(parts) > 1 for parts in level):
             tasks, following = [], []
             for parts in level:

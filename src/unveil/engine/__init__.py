@@ -1,6 +1,6 @@
 """Where work runs: on the threads of this process, or on the machines of a cluster. Knows nothing of faces."""
 
-from unveil.engine.base import Engine, Job, Lost, Shared, Silence, Watch
+from unveil.engine.base import Engine, Job, Lost, Shared, Watch
 from unveil.engine.opening import LOCAL, check_engine, open_engine
 from unveil.engine.threads import map_ordered
 
@@ -10,7 +10,6 @@ __all__ = [
     "Job",
     "Lost",
     "Shared",
-    "Silence",
     "Watch",
     "check_engine",
     "map_ordered",

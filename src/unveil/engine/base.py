@@ -9,11 +9,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from unveil.addresses import Say
+
 T = TypeVar("T")
 R = TypeVar("R")
 T_contra = TypeVar("T_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
-Say = Callable[[str], None]
 Array = npt.NDArray[np.floating]
 
 
@@ -38,14 +39,6 @@ class Watch(Protocol):
 
     def workers(self, n: int, retries: int) -> None:
         """How many workers there are now, and how many tasks were given out once more so far."""
-
-
-class Silence:
-    """Is told and says nothing."""
-
-    def say(self, text: str) -> None: ...
-
-    def workers(self, n: int, retries: int) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,6 @@ class _Hand:
     """A worker as the driver sees it."""
 
     actor: Any
-    gpus: float
     host: str = ""  # not known before it has answered
 
 
@@ -262,7 +261,7 @@ class RayEngine:
         # One worker for each task that waits is enough.
         while pool.known + len(work.busy) < wanted and len(pool.starting) < work.waiting:
             options = {"num_cpus": 1, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
-            hand = _Hand(self._make.options(name=f"unveil {uuid.uuid4().hex[:8]}", **options).remote(), pool.gpus)
+            hand = _Hand(self._make.options(name=f"unveil {uuid.uuid4().hex[:8]}", **options).remote())
             pool.starting[hand.actor.hello.remote()] = hand
 
     def _started(self, reference: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from unveil import work
+from unveil.addresses import Say
 from unveil.channels.alignment import Alignment
 from unveil.channels.equipment import Equipment
 from unveil.engine import Engine, Job, Lost
@@ -22,8 +23,6 @@ from unveil.storage import open_storage
 from unveil.store import ShardStore
 from unveil.types import ImageRecord
 from unveil.work import Partition, Way, cut, embed_partitions, look_at
-
-Say = Callable[[str], None]
 
 # Partitions that a worker takes at a time: so few that there are some for everybody, at most.
 MOST_AT_ONCE, FEWEST_STRETCHES = 8, 64
