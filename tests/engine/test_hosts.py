@@ -43,7 +43,7 @@ class Hosts:
 
     @staticmethod
     def _run(*command: str) -> None:
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=200)
 
     def address(self, i: int) -> str:
         return f"{NETWORK}.{10 + i}"
@@ -97,7 +97,7 @@ def test_an_audit_over_hosts_of_which_one_is_unplugged(hosts: Hosts, tmp_path: P
     while not list((tmp_path / "store2").rglob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     hosts.unplug(2)
-    assert driver.wait(240) == 0, driver.told
+    assert driver.wait() == 0, driver.told
     assert os.environ["RAY_AUTH_TOKEN"] not in driver.told
     assert "3 machines, 2 cores" in driver.told
     assert not differences(tmp_path / "local", tmp_path / "run")

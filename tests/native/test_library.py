@@ -113,7 +113,7 @@ except KeyboardInterrupt:
         assert process.stdout.readline() == "comparing\n"
         process.send_signal(2)
         assert process.stdout.readline() == "stopped 1\n", "worker threads should have ended"
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 def build(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -43,7 +43,7 @@ def at(page: Page, place: int) -> None:
 
 def wait(page: Page, expression: str) -> None:
     """Playwright's own waiting evaluates strings in the page, which its policy forbids."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(10)
