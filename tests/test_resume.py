@@ -109,10 +109,8 @@ class Kill:""",
     ("stage", "tick"),
     [
         ("embedding synthetic", 1),
-        ("embedding synthetic", 4),
         ("embedding training", 5),
         ("embedding control", 9),
-        ("comparing synthetic with training", 1),
         ("comparing synthetic with training", 3),
         ("comparing synthetic with training by face, hub-corrected", 2),
         ("comparing synthetic with training by appearance, hub-corrected", 3),
@@ -132,7 +130,7 @@ def test_killed_at_a_chosen_moment(world: World, uninterrupted: Path, tmp_path: 
     same(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_moments(world: World, uninterrupted: Path, tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
     paths = [world.synthetic, world.training, world.control, tmp_path / "run"]

@@ -137,7 +137,7 @@ def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store
 
 
 def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path) -> None:
-    candidates = ["audit", *roles(world)[:4], "--store", store]
+    candidates = ["audit", *roles(world)[:4], "--store", store, "--power", "off"]
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "leak").returncode == 0
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "candidates").returncode == 1
     unlabelled = [*candidates, "--identity", "folder", "--training-identity", "none"]
@@ -213,9 +213,6 @@ def test_interrupted_says_how_to_go_on_and_goes_on(world: World, tmp_path: Path)
     assert process.returncode == 130
     assert "Run the same command again" in told and "Traceback" not in told
     assert unveil(*command).returncode == 0
-
-
-def test_a_run_and_its_store_are_for_their_owner_alone(world: World, tmp_path: Path) -> None:
-    unveil("audit", *roles(world), "--power", "off", "-o", tmp_path / "run")
+    # A run and its store are for their owner alone.
     for folder in ("run", "unveil-store"):
         assert (tmp_path / folder).stat().st_mode & 0o077 == 0

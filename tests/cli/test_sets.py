@@ -150,7 +150,7 @@ def test_embeddings_take_the_place_of_pictures(world: World, store: Path, tmp_pa
         assert told.returncode == 0 and "embedded and 0 rejected" in told.stdout, told.stderr
     given = unveil(
         *("audit", "--synthetic", tmp_path / "synthetic.npz", "--training", tmp_path / "training.npz"),
-        *("--control", tmp_path / "control.npz", "-o", tmp_path / "given"),
+        *("--control", tmp_path / "control.npz", "-o", tmp_path / "given", "--power", "quick"),
     )
     pictures = unveil(
         *("audit", "--synthetic", world.synthetic, "--training", world.training, "--control", world.control),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import subprocess
 import sys
 import types
 import warnings
@@ -52,6 +54,15 @@ def torch_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_card_auto_is_the_processor_and_says_nothing(tmp_path: Path) -> None:
     network = Recogniser(described(tmp_path, small_network()), device="auto").network
     assert (network.runs_on, network.told) == ("cpu", "") and devices("auto") == ("cpu",)
+
+
+@needs_no_card
+def test_a_build_of_torch_that_knows_no_card_is_not_imported() -> None:
+    if importlib.util.find_spec("torch") is not None and not importlib.metadata.version("torch").endswith("+cpu"):
+        pytest.skip("a build of PyTorch for cards")
+    program = "import sys; from unveil.faces.network import devices; print(devices('auto'), 'torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout == "('cpu',) False\n"
 
 
 @needs_no_card

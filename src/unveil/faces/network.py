@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import time
@@ -176,8 +177,12 @@ def _torch_missing() -> str | None:
 
 
 def _torch_card() -> bool:
-    if importlib.util.find_spec("torch") is None:
+    # Importing torch takes two seconds: not where its build knows no card, nor where no graph could run in it.
+    if any(importlib.util.find_spec(module) is None for module in ("torch", "onnx2torch")):
         return False
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        if importlib.metadata.version("torch").endswith("+cpu"):
+            return False
     import torch
 
     return bool(torch.cuda.is_available()) and _torch_missing() is None
