@@ -109,6 +109,7 @@ def s3(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_DEFAULT_REGION": "us-east-1",
         "UNVEIL_CACHE": str(tmp_path / "cache"),
+        "RAY_worker_niceness": "0",  # else Ray's workers wait for all other tests
     }.items():
         monkeypatch.setenv(name, value)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
