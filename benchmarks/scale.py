@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unveil.addresses import is_address
+from unveil.addresses import anywhere
 from unveil.compare import Tiled, choose, compare_all
 from unveil.config import settings_from
 from unveil.demo.faces import drawn_faces
@@ -182,8 +182,8 @@ def main() -> None:
     parser.add_argument("--store", default="", help="where tiles are written: a folder or an address")
     options = parser.parse_args()
     print(f"{processor()}, {cores()} cores; medians of {options.repetitions}\n")
-    if options.store and not is_address(options.store):
-        options.store = str(Path(options.store).absolute())
+    if options.store:
+        options.store = anywhere(options.store)
     if options.only != "comparing":
         embedding(options)
     if options.only != "embedding":

@@ -160,14 +160,7 @@ def test_an_audit_at_addresses_is_the_audit_here(
     assert guard.returncode == 0, guard.stderr
 
     # Credentials are nowhere but in the environment.
-    told = [
-        by_ray.stdout,
-        by_ray.stderr,
-        done.stdout,
-        done.stderr,
-        report.stdout,
-        guard.stdout,
-    ]
+    told = [done.stdout, done.stderr, by_ray.stdout, by_ray.stderr, report.stdout, guard.stdout]
     written = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert len(written) > 40
     for secret in (SECRET, KEY):

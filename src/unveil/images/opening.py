@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from unveil.addresses import is_address
 from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob, RemoteBlob, is_folder
 from unveil.images.identity import IdentityRule
@@ -140,4 +141,4 @@ def _read(blob: Blob, form: str, rule: IdentityRule, options: Options) -> Source
 
 
 def _blob(name: str) -> Blob:
-    return RemoteBlob(name) if "://" in name else LocalBlob(Path(name))
+    return RemoteBlob(name) if is_address(name) else LocalBlob(Path(name))

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from unveil.addresses import anywhere
+from unveil.addresses import anywhere, is_address
 from unveil.errors import SettingError
 
 # The forms a container can have, and the options that each understands.
@@ -69,7 +69,7 @@ class Place:
     @property
     def remote(self) -> bool:
         """Whether it is an address and not a path of this machine."""
-        return "://" in self.target
+        return is_address(self.target)
 
     @property
     def absolute(self) -> Place:

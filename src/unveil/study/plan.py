@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unveil.addresses import is_address
 from unveil.config import Settings, read_toml, settings_from
 from unveil.errors import SettingError
 from unveil.images.place import split_prefix
@@ -71,7 +72,7 @@ class Plan:
 def _below(data: Path, text: str) -> str:
     name, _, target = split_prefix(text)
     prefix = "" if name is None else text[: len(text) - len(target)]
-    return text if "://" in target else f"{prefix}{data / target}"
+    return text if is_address(target) else f"{prefix}{data / target}"
 
 
 def read_plan(path: Path, data: Path | None = None) -> Plan:
