@@ -12,6 +12,7 @@ from unveil.native import library
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kernel", type=Path, help="test this build of the compiled kernel")
+    parser.addoption("--write-golden", action="store_true", help="record the numbers of tests/golden again")
 
 
 def pytest_configure(config: pytest.Config) -> None:

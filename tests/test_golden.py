@@ -1,0 +1,437 @@
+"""The numbers of four small audits stay what they were when they were recorded in tests/golden.
+
+A change that is meant to move numbers records them again: `pytest tests/test_golden.py --write-golden`. The keys in the
+files are independent of the names in the code, so that a renaming of the code leaves the files alone. On other
+processors the models may round differently, which can exceed the tolerances below.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unveil
+from tests.builders import audit, encoded, unit_rows, write
+from tests.channels.test_look import tiny_network
+from unveil.demo.world import World
+from unveil.result import Membership, PairFinding, PairKind, Power
+from unveil.stats.kinds import CopyLines
+from unveil.types import Estimate
+
+GOLDEN = Path(__file__).parent / "golden"
+AUDITS = ("control", "no_control", "two_models", "embeddings")
+
+# Words of results as the files spell them.
+NAMES = {
+    "counted": "conformal",
+    "modelled tail": "GPD tail",
+    "leave-person-out line": "open-set threshold",
+    "shipped copy": "exact copy",
+    "near copy": "near-duplicate",
+    "redrawn picture": "appearance match",
+    "new picture": "identity match",
+}
+
+P_VALUES = {"p", "q", "p_gpd", "q_gpd", "p_cosine", "q_cosine", "global_p", "fit_p", "smallest_p"}
+P_VALUES |= {"largest_p", "largest_p_gpd"}
+# What the files hold as tables.
+TABLES = ("people", "identities", "top_pairs", "top_pairs_corrected")
+
+
+def named(word: str) -> str:
+    return NAMES.get(word, word)
+
+
+def estimate(e: Estimate | None) -> dict[str, Any] | None:
+    return None if e is None else {"value": e.value, "low": e.low, "high": e.high, "level": e.level, "n": e.n}
+
+
+def kind(found: PairKind | None) -> list[Any] | None:
+    """The kind of leak, and the similarity of the two images: correlation, detail, bits, copy cosine, identical."""
+    if found is None:
+        return None
+    alike = found.likeness
+    return [named(found.kind), alike.correlation, alike.detail, alike.bits, alike.copy_cosine, alike.identical]
+
+
+def copy_thresholds(found: CopyLines | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "correlation": found.correlation,
+        "detail": found.detail,
+        "bits": found.bits,
+        "copy_cosine": found.copy_cosine,
+        "n_mated": found.n_mated,
+        "calibrated": found.calibrated,
+        "false_copies": estimate(found.mistaken),
+    }
+
+
+def people(result: unveil.AuditResult) -> list[dict[str, Any]]:
+    return [
+        {
+            "person": p.person,
+            "score": p.score,
+            "cosine": p.cosine,
+            "synthetic_id": p.synthetic_id,
+            "training_id": p.training_id,
+            "n_images": p.n_images,
+            "channel": p.channel,
+            "p": p.p,
+            "q": p.q,
+            "p_gpd": p.p_modelled,
+            "q_gpd": p.q_modelled,
+            "significant_by": [named(basis) for basis in p.listed_by],
+            "p_cosine": p.p_cosine,
+            "q_cosine": p.q_cosine,
+            "resamples_significant": p.draws_listed,
+            "by_model": [[v.network, v.cosine, v.p] for v in p.networks],
+            "by_channel": [[v.channel, v.score, v.cosine, v.p, v.q, v.synthetic_id, v.training_id] for v in p.channels],
+            "kind": kind(p.kind),
+        }
+        for p in result.people
+    ]
+
+
+def pairs(found: tuple[PairFinding, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "rank": p.rank,
+            "synthetic_id": p.synthetic_id,
+            "training_id": p.training_id,
+            "person": p.person,
+            "cosine": p.cosine,
+            "score": p.score,
+            "channel": p.channel,
+            "kind": kind(p.kind),
+        }
+        for p in found
+    ]
+
+
+def membership(found: Membership) -> dict[str, Any]:
+    return {
+        "score": found.score,
+        "auc": estimate(found.auc),
+        "tpr_at_fpr": {fpr: estimate(tpr) for fpr, tpr in found.tpr_at_fpr.items()},
+        "global_p": found.global_p,
+        "significant_conformal": found.listed_counted,
+        "significant_gpd": found.listed_modelled,
+    }
+
+
+def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
+    c = result.calibration
+    if c is None:
+        return None
+    test, tail, balance = c.decision.global_test, c.decision.tail, c.likeness
+    return {
+        "exposed_people": estimate(c.exposed),
+        "global_test": {
+            "p": test.p_value,
+            "top": test.top,
+            "training_in_top": test.training_in_top,
+            "n_training": test.n_training,
+            "n_control": test.n_control,
+            "smallest_p": test.smallest_p,
+        },
+        "gpd": None
+        if tail is None
+        else {
+            "threshold": tail.threshold,
+            "n_exceedances": tail.n_exceedances,
+            "n_controls": tail.n_controls,
+            "shape": tail.shape,
+            "scale": tail.scale,
+            "fit_p": tail.fit_p,
+            "smallest_p": tail.smallest_p,
+        },
+        "competition": {
+            "target_wins": c.competition.target_wins,
+            "decoy_wins": c.competition.decoy_wins,
+            "ratio": c.competition.ratio,
+            "min_significant": c.competition.fewest_listed,
+        },
+        "membership": [membership(m) for m in c.membership],
+        "min_people_conformal": c.fewest_counted,
+        "smallest_p": c.smallest_p,
+        "control": [
+            [name, float(score)] for name, score in sorted(zip(c.control.people, c.control.score, strict=True))
+        ],
+        "roc": [[len(axis), float(axis.sum())] for axis in c.roc],
+        "balance": {
+            "prognostic_shift": estimate(balance.shift),
+            "prognostic_shift_before": estimate(balance.shift_before),
+            "classifier_auc": estimate(balance.blind_area),
+            "image_quality": [[name, estimate(e)] for name, e in balance.traits.items()],
+            "strata": list(balance.strata),
+            "training_people": balance.training_people,
+            "training_not_tested": balance.training_set_aside,
+            "control_not_used": balance.control_left_out,
+        },
+        "strata": [{"name": s.name, "n_control": s.n_control, "significant": estimate(s.listed)} for s in c.strata],
+        "stability": {
+            "resamples": c.stability.draws,
+            "people_significant": list(c.stability.people_listed),
+            "identities_significant": list(c.stability.identities_listed),
+            "leak_found": c.stability.leak_found,
+        },
+        "false_matches": [
+            {
+                "cosine": a.cosine,
+                "false_match_rate": estimate(a.false_match_rate),
+                "expected": estimate(a.expected),
+                "observed": a.observed,
+                "saturated": a.saturated,
+                "observed_people": a.observed_people,
+                "max_pairs_per_training_image": a.largest_hub,
+            }
+            for a in c.accidental
+        ],
+    }
+
+
+def planted(power: Power | None) -> dict[str, Any] | None:
+    if power is None:
+        return None
+    thresholds = {"one_leak": power.line_alone, "many_leaks": power.line_together}
+    return {
+        "n_people": power.n_people,
+        "lowest_score": power.lowest_score,
+        "thresholds": {
+            name: {"n_leaks": t.n_leaks, "largest_p": t.largest_p, "largest_p_gpd": t.largest_p_modelled}
+            for name, t in thresholds.items()
+        },
+        "recalls": [
+            {
+                "kind": r.kind,
+                "strength": r.strength,
+                "one_leak": estimate(r.alone),
+                "many_leaks": estimate(r.together),
+                "not_detected": r.lost,
+            }
+            for r in power.recalls
+        ],
+        "strongest_found": [[change, strength] for change, strength in power.strongest_found.items()],
+    }
+
+
+def numbers(result: unveil.AuditResult) -> dict[str, Any]:
+    """Every number and finding of a result under the keys of the files; no sentences, paths or versions."""
+    threshold = result.candidate_line
+    return {
+        "verdict": result.verdict,
+        "evidence": [named(basis) for basis in result.rests_on],
+        "counts": {
+            role: {
+                "images": n.images,
+                "embedded": n.embedded,
+                "rejected": n.rejected,
+                "people": n.people,
+                "unlabelled": n.unlabelled,
+                "repeats": n.repeats,
+                "several_faces": n.several_faces,
+            }
+            for role, n in result.counts.items()
+        },
+        "pairs_compared": result.pairs_compared,
+        "control_pairs_compared": result.control_pairs_compared,
+        "channels": list(result.channels),
+        "models": [model["name"] for model in result.models],
+        "calibration": calibration(result),
+        "candidate_threshold": None
+        if threshold is None
+        else {
+            "score": threshold.score,
+            "fpir": threshold.fpir,
+            "n_searches": threshold.n_searches,
+            "n_above": threshold.n_above,
+            "expected_above": estimate(threshold.expected_above),
+        },
+        "people": people(result),
+        "identities": [
+            {
+                "identity": i.identity,
+                "score": i.score,
+                "q": i.q,
+                "n_images": i.n_images,
+                "synthetic_id": i.synthetic_id,
+                "training_id": i.training_id,
+                "channel": i.channel,
+                "significant": i.listed,
+                "duplicate_of": i.follows,
+            }
+            for i in result.identities[:200]
+        ],
+        "top_pairs": pairs(result.top_pairs),
+        "top_pairs_corrected": pairs(result.top_pairs_corrected),
+        "hubness": [[h.training_id, h.person, h.n_best_match_of, h.in_top_pairs] for h in result.hubs],
+        "power": planted(result.power),
+        "baselines": [
+            {
+                "channel": m.channel,
+                "authenticity": estimate(m.authenticity),
+                "data_copying": estimate(m.data_copying),
+                "closer_to_training": estimate(m.closer_to_training),
+                "neighbour_ratio": estimate(m.neighbour_ratio),
+                "gan_leaks_auc": estimate(m.gan_leaks_auc),
+                "n_synthetic": m.n_synthetic,
+                "n_real": m.n_real,
+            }
+            for m in result.measures
+        ],
+        "verification": [
+            {
+                "role": s.role,
+                "n_people": s.measured.n_people,
+                "n_images": s.measured.n_pictures,
+                "n_mated": s.measured.n_mated,
+                "n_non_mated": s.measured.n_non_mated,
+                "mated": [s.measured.mated_mean, s.measured.mated_deviation],
+                "non_mated": [s.measured.non_mated_mean, s.measured.non_mated_deviation],
+                "operating": [
+                    {"fmr": o.fmr, "cosine": estimate(o.cosine), "tpr": estimate(o.tpr)} for o in s.measured.operating
+                ],
+            }
+            for s in result.separation
+        ],
+        "copy_thresholds": copy_thresholds(result.copy_lines),
+        "input_checks": [[check.name, check.status, estimate(check.figure)] for check in result.hygiene],
+        "rejects": {role: [[r.id, r.stage] for r in rejects] for role, rejects in result.rejects.items()},
+    }
+
+
+def of_world_without_control(world: World, store: Path, tmp_path: Path) -> unveil.AuditResult:
+    """With two files that are rejected."""
+    training = tmp_path / "training"
+    shutil.copytree(world.training, training)
+    write(training / "x/empty.jpg", b"")
+    write(training / "x/blank.png", encoded(np.zeros((300, 200, 3), np.uint8)))
+    return audit(world.synthetic, training, out=tmp_path / "run", store=store, power="off")
+
+
+def of_two_models(world: World, store: Path, tmp_path: Path) -> unveil.AuditResult:
+    models = ["dlib_resnet_v1", tiny_network(tmp_path / "tiny.onnx", "arcface112", 112)]
+    sources = (world.synthetic, world.training, world.control)
+    return audit(*sources, out=tmp_path / "run", store=store, power="off", model=models)
+
+
+def of_embeddings(tmp_path: Path) -> unveil.AuditResult:
+    """Vectors of people with several images each: 25 of 100 training people leak, one vector is unusable."""
+    rng = np.random.default_rng(5)
+
+    def images_of(people: np.ndarray[Any, Any], noise: float, each: int) -> np.ndarray[Any, Any]:
+        rows = np.repeat(people, each, axis=0)
+        return np.asarray(rows + noise * unit_rows(rng, len(rows), rows.shape[1]), np.float32)
+
+    def save(role: str, vectors: np.ndarray[Any, Any], each: int) -> Path:
+        labels = np.array([f"{role}-{i // each:03d}" for i in range(len(vectors))])
+        ids = np.array([f"{label}/{i % each}.png" for i, label in enumerate(labels)])
+        np.savez(tmp_path / f"{role}.npz", vectors=vectors, ids=ids, people=labels, model=np.array("drawn"))
+        return tmp_path / f"{role}.npz"
+
+    real = unit_rows(rng, 100, 32)
+    training = images_of(real, 0.5, 3)
+    training[7] = 0
+    leaks = images_of(real[:25], 0.4, 1)
+    identities = np.concatenate([leaks, unit_rows(rng, 75, 32)])
+    return audit(
+        save("synthetic", images_of(identities, 0.4, 2), 2),
+        save("training", training, 3),
+        save("control", images_of(unit_rows(rng, 200, 32), 0.5, 2), 2),
+        **{"out": tmp_path / "run", "power": "off", "identity": "folder"},
+    )
+
+
+def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
+    """Where two trees of plain values differ, beyond the tolerances of floats."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in [*was, *(k for k in now if k not in was)]:
+            if key in was and key in now:
+                yield from differences(was[key], now[key], f"{path}.{key}" if path else key)
+            else:
+                yield f"{path}.{key}: only {'recorded' if key in was else 'found'}"
+    elif isinstance(was, list) and isinstance(now, list):
+        if len(was) != len(now):
+            yield f"{path}: {len(was)} recorded, {len(now)} found"
+        for i, (a, b) in enumerate(zip(was, now, strict=False)):
+            yield from differences(a, b, f"{path}[{i}]")
+    elif type(was) is float and type(now) is float:
+        relative, absolute = (1e-4, 0.0) if path.rpartition(".")[2] in P_VALUES else (1e-6, 1e-9)
+        if not math.isclose(was, now, rel_tol=relative, abs_tol=absolute):
+            yield f"{path}: {was!r} recorded, {now!r} found"
+    elif type(was) is not type(now) or was != now:
+        yield f"{path}: {was!r} recorded, {now!r} found"
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it, with floats of nine digits."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, (float, np.floating)):
+        return float(f"{float(value):.9g}")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def to_text(found: dict[str, Any]) -> str:
+    """JSON with one key a line; long lists of records become tables of a line for each record, without its keys."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+    entries = []
+    for key, value in found.items():
+        if key in TABLES:
+            columns = list(value[0])
+            rows = ",\n".join(line([record[column] for column in columns]) for record in value)
+            entries.append(f'{line(key)}:{{"columns":{line(columns)},"rows":[\n{rows}\n]}}')
+        else:
+            entries.append(f"{line(key)}:{line(value)}")
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def from_text(text: str) -> dict[str, Any]:
+    """The inverse of `to_text`."""
+    found: dict[str, Any] = json.loads(text)
+    for key in TABLES:
+        found[key] = [dict(zip(found[key]["columns"], row, strict=True)) for row in found[key]["rows"]]
+    return found
+
+
+@pytest.mark.parametrize("name", AUDITS)
+def test_numbers_are_the_recorded_ones(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    world, store = request.getfixturevalue("world"), request.getfixturevalue("store")
+    if name == "control":
+        result, _ = request.getfixturevalue("audited")
+    elif name == "no_control":
+        result = of_world_without_control(world, store, tmp_path)
+    elif name == "two_models":
+        result = of_two_models(world, store, tmp_path)
+    else:
+        result = of_embeddings(tmp_path)
+    found, file = plain(numbers(result)), GOLDEN / f"{name}.json"
+    if request.config.getoption("--write-golden"):
+        write(file, to_text(found))
+        pytest.skip(f"{file.name} is written")
+    differ = list(differences(from_text(file.read_text("utf-8")), found))
+    assert not differ, f"{len(differ)} numbers of {file.name} differ:\n" + "\n".join(differ[:10])
+
+
+def test_a_changed_number_is_noticed() -> None:
+    was = {"people": [{"person": "a", "score": 1.0, "q": 0.02, "significant_by": ["conformal"]}]}
+    for key, near, far in (("score", 1 + 1e-7, 1 + 1e-5), ("q", 0.020001, 0.02001)):
+        assert not list(differences(was, {"people": [{**was["people"][0], key: near}]}))
+        (found,) = differences(was, {"people": [{**was["people"][0], key: far}]})
+        assert found.startswith(f"people[0].{key}: ")
+    for key, other in (("person", "b"), ("significant_by", []), ("score", None), ("score", 1)):
+        assert list(differences(was, {"people": [{**was["people"][0], key: other}]}))
