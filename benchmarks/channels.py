@@ -17,7 +17,7 @@ from pathlib import Path
 
 import unveil
 from unveil.demo.world import make_world
-from unveil.machine import cores, processor
+from unveil.io.host import cores, processor
 
 CHANNELS = ("face", "face,appearance")
 
@@ -25,7 +25,7 @@ CHANNELS = ("face", "face,appearance")
 def one(paths: list[str], out: str, channels: str, power: str) -> list[float]:
     """Wall and CPU seconds of an audit, and the process's peak memory in GiB."""
     started = time.perf_counter()
-    unveil.audit(*paths, out=out, store=f"{out}-store", channels=channels, power=power, draws=1)
+    unveil.audit(*paths, out=out, store=f"{out}-store", channels=channels, power=power, resamples=1)
     wall = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return [wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20]

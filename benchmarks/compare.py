@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from unveil import native
 from unveil.compare import compare_all
-from unveil.machine import cores, processor
+from unveil.io.host import cores, processor
 
 THRESHOLD = 0.5
 TUNED = "SkylakeX"

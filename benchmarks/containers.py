@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.containers import WRITERS, drawn_items, grid, number_in
 from unveil import embed
-from unveil.steps.embed import EmbeddedSource
+from unveil.embedding.embed import EmbeddedSource
 
 GRID = "grid sheets"
 
@@ -36,8 +36,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=2000)
     args = parser.parse_args()
-    items = drawn_items(args.pictures, each=10)
-    print(f"# The same {args.pictures:,} pictures through every container\n")
+    items = drawn_items(args.images, each=10)
+    print(f"# The same {args.images:,} pictures through every container\n")
     print("`python benchmarks/containers.py`: drawn faces, default network; vectors compared to the last bit.\n")
     print("| container | pictures | people | embedded | same vectors as the folder |")
     print("|---|---|---|---|---|")

@@ -52,17 +52,17 @@ def measured(warm: Callable[[], object], work: Callable[[], int]) -> dict[str, f
 
 def ours(folder: Path, data: Path, model: str | None, detector: str | None, aligned: str) -> dict[str, float]:
     from unveil.channels import FaceChannel, open_detector
-    from unveil.channels.alignment import Alignment
+    from unveil.channels.alignment import ImageAlignment
+    from unveil.embedding.pipeline import PARTITION, ImagePreprocessor, cut, embed_partitions
+    from unveil.embedding.shards import ShardStore
     from unveil.images import open_source
-    from unveil.machine import cores
-    from unveil.storage import LocalStorage
-    from unveil.store import ShardStore
-    from unveil.work import PARTITION, Way, cut, embed_partitions
+    from unveil.io.host import cores
+    from unveil.io.storage import LocalStorage
 
     source = open_source(folder)
     channel = FaceChannel(None if model is None else data / "models" / model)
     finder = open_detector(None if detector is None else data / "models" / detector)
-    way = Way([channel], Alignment(None if aligned == "yes" else frozenset(), "as told"), finder)
+    way = ImagePreprocessor([channel], ImageAlignment(None if aligned == "yes" else frozenset(), "as told"), finder)
 
     def run(records: Sequence[Any]) -> int:
         with tempfile.TemporaryDirectory() as store:
@@ -73,13 +73,13 @@ def ours(folder: Path, data: Path, model: str | None, detector: str | None, alig
     return measured(lambda: run(source.records[:WARM]), lambda: run(source.records))
 
 
-def raw(pictures: int, data: Path, model: str | None) -> dict[str, float]:
+def raw(images: int, data: Path, model: str | None) -> dict[str, float]:
     """ONNX Runtime alone: the better of two threads within a call and two calls at a time, in batches of 1 to 32."""
     import numpy as np
     import onnxruntime as ort
 
     from unveil.faces.models import load_weights
-    from unveil.machine import cores
+    from unveil.io.host import cores
 
     spec, weights = load_weights(None if model is None else data / "models" / model)
     best: dict[str, float] = {"rate": 0.0}
@@ -92,7 +92,7 @@ def raw(pictures: int, data: Path, model: str | None) -> dict[str, float]:
             shape = (batch, 3, spec.input_size, spec.input_size)
             tensor = np.random.default_rng(0).normal(size=shape).astype(np.float32)
             callers = cores() // within
-            calls = pictures // batch // callers
+            calls = images // batch // callers
 
             def call(calls: int = calls, run: Any = session.run, feed: object = {name: tensor}) -> None:
                 for _ in range(calls):
@@ -183,7 +183,7 @@ def contenders(args: argparse.Namespace, crops: Path, photographs: Path) -> dict
     aligned: dict[str, list[str]] = {}
     for name in MODELS if args.data.is_dir() else ("default",):
         aligned[f"unveil, {name}"] = [*own, "ours", str(crops), name, "", "yes"]
-        aligned[f"ONNX Runtime alone, {name}"] = [*own, "raw", str(args.pictures), name, "", ""]
+        aligned[f"ONNX Runtime alone, {name}"] = [*own, "raw", str(args.images), name, "", ""]
     aligned["dlib"] = [sys.executable, "-c", PEERS, "dlib", str(crops), models, "aligned"]
     if not args.data.is_dir():
         return {"drawn crops of 96 pixels": aligned}
@@ -233,7 +233,7 @@ def draw(folder: Path, n: int) -> None:
 
     model, rng = face_model(), np.random.default_rng(0)
     folder.mkdir()
-    for i, face in enumerate(model.draw(model.pictures(n, rng))):
+    for i, face in enumerate(model.draw(model.images(n, rng))):
         Image.fromarray(face).save(folder / f"{i:05d}.jpg", quality=92)
 
 
@@ -244,12 +244,12 @@ def many(data: Path, n: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(data / "lfw/lfw_aligned112.zip") as packed:
             names = [name for name in packed.namelist() if name.endswith(".jpg")]
-            pictures = [packed.read(name) for name in names]
+            images = [packed.read(name) for name in names]
         with zipfile.ZipFile(Path(folder) / "many.zip", "w") as archive:
             for i in range(n):
                 # Bytes after a JPEG's end change nothing but its hash.
-                archive.writestr(f"{i // 20:05d}/{i:06d}.jpg", pictures[i % len(pictures)] + i.to_bytes(8, "little"))
-        del pictures
+                archive.writestr(f"{i // 20:05d}/{i:06d}.jpg", images[i % len(images)] + i.to_bytes(8, "little"))
+        del images
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         start = time.perf_counter()
         found = embed(
@@ -283,16 +283,16 @@ def main() -> None:
             print(json.dumps(ours(Path(where), args.data, model, detector or None, aligned)))
         return
 
-    from unveil.machine import cores, processor
+    from unveil.io.host import cores, processor
 
     print(f"{processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}\n")
     with tempfile.TemporaryDirectory() as folder:
         crops, photographs = Path(folder) / "crops", Path(folder) / "photographs"
         if args.data.is_dir():
-            unpack(args.data / "lfw/lfw_aligned112.zip", crops, args.pictures)
-            unpack(args.data / "lfw/lfw_raw250.zip", photographs, args.pictures)
+            unpack(args.data / "lfw/lfw_aligned112.zip", crops, args.images)
+            unpack(args.data / "lfw/lfw_raw250.zip", photographs, args.images)
         else:
-            draw(crops, args.pictures)
+            draw(crops, args.images)
         for title, each in contenders(args, crops, photographs).items():
             commands = {name: command for name, command in each.items() if args.only in name}
             seen: dict[str, list[dict[str, float]]] = {name: [] for name in commands}

@@ -20,14 +20,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from unveil.stats.competition import compete
-from unveil.stats.estimates import share
-from unveil.stats.exposure import draw_pictures, matched_counts
-from unveil.stats.global_test import global_test
-from unveil.stats.hubs import best_of_each
-from unveil.stats.likeness import foretell, match_people
-from unveil.stats.people import decide_people
-from unveil.stats.standard import standard_of
+from unveil.stats.balance import fit_prognostic_score, match_people
+from unveil.stats.enrichment import global_test
+from unveil.stats.exposure import matched_counts, subsample_images
+from unveil.stats.hubness import best_of_each
+from unveil.stats.intervals import share
+from unveil.stats.person_tests import person_tests
+from unveil.stats.score_scale import fit_score_scale
+from unveil.stats.target_decoy import compete
 from unveil.types import Floats, Ints
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Outcome:
     """Of one run at one level: what each list holds, falsely and in all, and whether the global test rejects."""
 
     false: dict[str, int]
-    listed: dict[str, int]
+    significant: dict[str, int]
     rejected: bool
 
 
@@ -106,9 +106,9 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
         scores_t, scores_c = _together(scenario, (scores_t, scores_c), others, rng)
 
     some_t, some_c = matched_counts(counts_t, counts_c, rng)
-    rows_t, rows_c = draw_pictures(codes_t, some_t, rng), draw_pictures(codes_c, some_c, rng)
+    rows_t, rows_c = subsample_images(codes_t, some_t, rng), subsample_images(codes_c, some_c, rng)
     exposed_t, exposed_c = _exposures(scores_t, codes_t, rows_t), _exposures(scores_c, codes_c, rows_c)
-    decision = decide_people(exposed_t, exposed_c)
+    decision = person_tests(exposed_t, exposed_c)
     best_t, best_c = scores_t[:, rows_t].argmax(1), scores_c[:, rows_c].argmax(1)
     top_t, top_c = scores_t[:, rows_t].max(1), scores_c[:, rows_c].max(1)
     won = top_t > top_c
@@ -118,7 +118,7 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
     truly_leaking = won & is_leaked[np.where(won, winner, 0)]
     outcomes = {}
     for level in LEVELS:
-        identities = compete(np.maximum(top_t, top_c), won, winner, ratio, level).listed(level)
+        identities = compete(np.maximum(top_t, top_c), won, winner, ratio, level).significant(level)
         lists = {"counted": decision.counted(level), "modelled tail": decision.modelled(level)}
         outcomes[level] = Outcome(
             {
@@ -139,8 +139,8 @@ def _scores(scenario: Scenario, codes: Ints, rng: np.random.Generator) -> Floats
         noise = rng.standard_normal(shape, np.float32)
     else:
         noise = (rng.random(shape, np.float32) + np.float32(1e-9)) ** np.float32(-0.15) / np.float32(0.15)
-    person, picture = rng.normal(size=people), rng.normal(size=n)
-    own = np.sqrt(scenario.alike) * person[codes] + np.sqrt(1 - scenario.alike) * picture
+    person, image = rng.normal(size=people), rng.normal(size=n)
+    own = np.sqrt(scenario.alike) * person[codes] + np.sqrt(1 - scenario.alike) * image
     score: Floats = noise + (0.5 * own + scenario.hubs * rng.exponential(size=people)[codes])
     if scenario.step:
         score = np.round(score / scenario.step) * scenario.step
@@ -157,7 +157,9 @@ def _together(
 ) -> tuple[Floats, Floats]:
     """The audit's score over both channels: the higher of the two on the scales of a cohort's exposures."""
     cohort = np.arange(COHORT)
-    scales = [standard_of(scores.max(0)) for scores in (_scores(scenario, cohort, rng), _second(scenario, cohort, rng))]
+    scales = [
+        fit_score_scale(scores.max(0)) for scores in (_scores(scenario, cohort, rng), _second(scenario, cohort, rng))
+    ]
     t, c = (np.maximum(scales[0].of(a), scales[1].of(b)) for a, b in ((first[0], second[0]), (first[1], second[1])))
     return t, c
 
@@ -190,10 +192,10 @@ def mismatch(shift: float, seeds: Sequence[int]) -> list[tuple[bool, bool, bool,
         features_t, features_c = rng.normal(size=(800, 12)), rng.normal(size=(1600, 12))
         features_t[:, 0] += shift
         exposed_t, exposed_c = (0.8 * f[:, 0] + 0.6 * rng.normal(size=len(f)) for f in (features_t, features_c))
-        told = foretell(features_t, features_c, exposed_c, rng)
+        told = fit_prognostic_score(features_t, features_c, exposed_c, rng)
         strata = np.zeros(800, np.int64), np.zeros(1600, np.int64)
         keep_t, keep_c = match_people(told.training, told.control, *strata, rng)
-        matched = decide_people(exposed_t[keep_t], exposed_c[keep_c])
+        matched = person_tests(exposed_t[keep_t], exposed_c[keep_c])
         found.append(
             (
                 global_test(exposed_t, exposed_c).p_value <= GLOBAL_LEVEL,
@@ -273,17 +275,17 @@ def _share(found: list[bool]) -> str:
 
 def _null_cells(outcomes: list[Outcome]) -> list[str]:
     return [
-        *(_share([o.listed[name] > 0 for o in outcomes]) for name in LISTS),
+        *(_share([o.significant[name] > 0 for o in outcomes]) for name in LISTS),
         _share([o.rejected for o in outcomes]),
-        _share([o.rejected or any(o.listed.values()) for o in outcomes]),
+        _share([o.rejected or any(o.significant.values()) for o in outcomes]),
     ]
 
 
 def _signal_cells(outcomes: list[Outcome], leaks: int) -> list[str]:
     cells = []
     for name in LISTS:
-        false = np.array([o.false[name] / max(1, o.listed[name]) for o in outcomes])
-        true = np.array([(o.listed[name] - o.false[name]) / leaks for o in outcomes])
+        false = np.array([o.false[name] / max(1, o.significant[name]) for o in outcomes])
+        true = np.array([(o.significant[name] - o.false[name]) / leaks for o in outcomes])
         cells += [f"{false.mean():.4f} ({false.std() / np.sqrt(len(false)):.4f})", f"{true.mean():.2f}"]
     return [*cells, f"{np.mean([o.rejected for o in outcomes]):.2f}"]
 

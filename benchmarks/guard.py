@@ -15,8 +15,8 @@ from statistics import median
 import numpy as np
 
 from unveil.compare import compare_all
-from unveil.machine import cores, processor
-from unveil.remedy.guard import best_rows, ready
+from unveil.io.host import cores, processor
+from unveil.mitigation.guard import best_rows, ready
 from unveil.types import Vectors
 
 
@@ -43,18 +43,18 @@ def main() -> None:
         gallery = rng.normal(size=(n, options.dimension)).astype(np.float32)
         gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
         for batch in (1, 32, 128):
-            pictures = gallery[rng.integers(n, size=batch)]
-            print(row(gallery, pictures, options.repetitions), flush=True)
+            images = gallery[rng.integers(n, size=batch)]
+            print(row(gallery, images, options.repetitions), flush=True)
 
 
-def row(gallery: Vectors, pictures: Vectors, repetitions: int) -> str:
+def row(gallery: Vectors, images: Vectors, repetitions: int) -> str:
     """One line of the table."""
     half, offset = gallery.astype(np.float16), np.zeros(len(gallery), np.float32)
     index = ready(half)
-    ours = milliseconds(lambda: best_rows(pictures, index, offset), repetitions) / len(pictures)
-    exact = partial(compare_all, pictures, gallery, top_k=1, best_queries=False, moments=False)
-    peer = milliseconds(exact, repetitions) / len(pictures)
-    cells = (f"{len(gallery):,}", len(pictures), f"{ours:.2f}", f"{peer:.2f}", f"{peer / ours:.1f}")
+    ours = milliseconds(lambda: best_rows(images, index, offset), repetitions) / len(images)
+    exact = partial(compare_all, images, gallery, top_k=1, best_queries=False, moments=False)
+    peer = milliseconds(exact, repetitions) / len(images)
+    cells = (f"{len(gallery):,}", len(images), f"{ours:.2f}", f"{peer:.2f}", f"{peer / ours:.1f}")
     return "| " + " | ".join(map(str, cells)) + f" | {half.nbytes / 2**20:,.0f} MiB | {index.nbytes / 2**20:,.0f} MiB |"
 
 

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
+from unveil.analysis.leak_kinds import classify_pairs
 from unveil.channels import open_detector
-from unveil.channels.alignment import Alignment
-from unveil.config import settings_from
+from unveil.channels.alignment import ImageAlignment
+from unveil.config.settings import settings_from
+from unveil.embedding.images import ImageReader
+from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.images import Source, decode_rgb, open_source
-from unveil.planted import CHANGES, Plant, PlantedSource
+from unveil.planting import PERTURBATIONS, PlantedImage, PlantedSource
 from unveil.progress import Silent
-from unveil.result import PairFinding
-from unveil.steps.kinds import tell_kinds
-from unveil.steps.pictures import Pictures
+from unveil.results.audit import PairFinding
 from unveil.types import Embedded, ImageRecord
-from unveil.work import Way
 
 PEOPLE = 300
 KINDS = ("shipped copy", "near copy", "new picture")
@@ -48,18 +48,18 @@ def main() -> None:
     people = [str(p) for p in np.random.default_rng(0).permutation(several)]
     tested, others = people[:PEOPLE], people[PEOPLE:]
     faces = [decode_rgb(source.read(by_person[p][0])) for p in tested]
-    plants = [Plant(p, face, 0, faces[i - 1]) for i, (p, face) in enumerate(zip(tested, faces, strict=True))]
-    planted = PlantedSource(plants, CHANGES, [0])
+    plants = [PlantedImage(p, face, 0, faces[i - 1]) for i, (p, face) in enumerate(zip(tested, faces, strict=True))]
+    planted = PlantedSource(plants, PERTURBATIONS, [0])
 
-    aligned = Way([], Alignment(None, "crops"), open_detector(None))
+    aligned = ImagePreprocessor([], ImageAlignment(None, "crops"), open_detector(None))
     calibrating = [r for p in others for r in by_person[p]]
     # Lines come from the people who are not tested, pairs from those who are.
-    training = Pictures(source, embedded(calibrating), aligned)
+    training = ImageReader(source, embedded(calibrating), aligned)
 
     def told(pairs: list[tuple[str, str]], first: Source) -> Counter[str]:
         findings = [PairFinding(i, a, b, "", 0.0, 0.0, "face") for i, (a, b) in enumerate(pairs)]
-        given = Pictures(first, embedded(first.records), aligned)
-        kinds = tell_kinds(findings, given, training, None, settings, Silent())
+        given = ImageReader(first, embedded(first.records), aligned)
+        kinds = classify_pairs(findings, given, training, None, settings, Silent())
         if not told_lines:
             told_lines.append(f"{kinds.lines}")
         return Counter(f.kind.kind for f in kinds.mark(findings) if f.kind is not None)
@@ -69,7 +69,7 @@ def main() -> None:
         names = ("synthetic", "training", "out")
         settings = settings_from({name: Path(folder) / name for name in names})
         rows: dict[str, Counter[str]] = {}
-        for k, how in enumerate(CHANGES):
+        for k, how in enumerate(PERTURBATIONS):
             pairs = [(f"{i:06d}/{k:03d}", by_person[p][0].id) for i, p in enumerate(tested)]
             rows[f"{how.kind}, {how.told}"] = told(pairs, planted)
         first, second = ([by_person[p][n].id for p in tested] for n in (0, 1))

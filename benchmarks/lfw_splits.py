@@ -24,22 +24,22 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unveil.channels import Shot, open_detector
-from unveil.channels.alignment import Alignment
-from unveil.config import Settings, settings_from
-from unveil.images import IdentityRule, Source, decode_rgb, open_source
-from unveil.planted import CHANGES, Plant, change
+from unveil.analysis import calibrated
+from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.findings import Findings
+from unveil.analysis.power import measure_power
+from unveil.channels import FaceImage, open_detector
+from unveil.channels.alignment import ImageAlignment
+from unveil.config.settings import Settings, settings_from
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.embedding.images import ImageReader
+from unveil.embedding.pipeline import ImagePreprocessor
+from unveil.images import LabelRule, Source, decode_rgb, open_source
+from unveil.io.run_directory import RunDirectory
+from unveil.planting import PERTURBATIONS, PlantedImage, perturb
 from unveil.progress import Silent
-from unveil.run import RunDirectory
-from unveil.stats.hubs import person_codes
-from unveil.steps import calibrated
-from unveil.steps.channels import Channels
-from unveil.steps.comparer import Comparer
-from unveil.steps.findings import Findings
-from unveil.steps.pictures import Pictures
-from unveil.steps.power import measure_power
+from unveil.stats.hubness import person_codes
 from unveil.types import Embedded, ImageRecord, Role
-from unveil.work import Way
 
 NETWORKS: dict[str, list[str | None]] = {
     "dlib_resnet_v1": [None],
@@ -66,7 +66,7 @@ class Memory(Source):
     kind = "memory"
 
     def __init__(self, files: dict[str, bytes]) -> None:
-        super().__init__(Path("memory"), IdentityRule("none"))
+        super().__init__(Path("memory"), LabelRule("none"))
         self._files = files
         self.records = [ImageRecord(name, None, name) for name in files]
 
@@ -80,7 +80,7 @@ class Joined(Source):
     kind = "joined"
 
     def __init__(self, first: Source, second: Source) -> None:
-        super().__init__(Path("joined"), IdentityRule("none"))
+        super().__init__(Path("joined"), LabelRule("none"))
         self._owner = {record.id: source for source in (first, second) for record in source.records}
         self.records = [*first.records, *second.records]
 
@@ -95,7 +95,7 @@ def joined(a: Embedded, b: Embedded) -> Embedded:
         people=a.people + b.people,
         digests=a.digests + b.digests,
         vectors=np.concatenate([a.vectors, b.vectors]),
-        traits=None,
+        quality=None,
     )
 
 
@@ -140,17 +140,19 @@ class Bench:
         settings = settings_from(self.values)
         self.run_directory = RunDirectory(folder, settings.facts())
         sources: dict[Role, Source] = {"synthetic": self.faces, "training": self.lfw}
-        self.networks = Channels(settings, sources, Silent())
+        self.networks = AuditEmbedder(settings, sources, Silent())
         embedded = self.networks.embed_roles(sources, self.run_directory)
         # The planted copies are crops of 112 pixels like those of LFW; the StyleGAN2 faces have 300.
-        self.way = Way([], embedded["training"].alignment, open_detector(None))
+        self.way = ImagePreprocessor([], embedded["training"].alignment, open_detector(None))
         self.real, self.synthetic = embedded["training"].embedded, embedded["synthetic"].embedded
         self.names, self.codes = person_codes(self.real.people_or_ids)
         self.n_training = len(self.names) // 2
         self.planted: Counter[int] = Counter()
-        self.listed: Counter[int] = Counter()
+        self.significant: Counter[int] = Counter()
         self.foreseen: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-        self.partners = [Shot(decode_rgb(self.faces.read(r)), aligned=False).template for r in self.faces.records[:100]]
+        self.partners = [
+            FaceImage(decode_rgb(self.faces.read(r)), aligned=False).template for r in self.faces.records[:100]
+        ]
 
     def run(self, split: int, n_planted: int) -> list[object]:
         """One audit of one split; the columns from ``planted`` on."""
@@ -163,30 +165,30 @@ class Bench:
         control = self.real.take(np.flatnonzero(~in_training[self.codes]))
         leaked = [int(p) for p in people[:n_planted]]
         # Each split begins at another change, so that all come about equally often.
-        how = {person: (i + split * 7) % len(CHANGES) for i, person in enumerate(leaked)}
+        how = {person: (i + split * 7) % len(PERTURBATIONS) for i, person in enumerate(leaked)}
         source, synthetic = self._plant(split, how)
 
-        settings = settings_from({**self.values, "seed": split, "draws": 1})
-        compare = Comparer(self.run_directory, settings, Silent())
+        settings = settings_from({**self.values, "seed": split, "resamples": 1})
+        compare = Comparisons(self.run_directory, settings, Silent())
         raw = compare.ranked("synthetic with training", synthetic, training)
-        found = calibrated.judge(synthetic, training, control, raw, [], compare, settings)
+        found = calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings)
         if found.calibration is None or found.verdict == "inconclusive":
             raise SystemExit(
                 f"split {split} was not calibrated: {[c.message for c in found.checks if c.status == 'fail']}"
             )
         if n_planted > 3:
-            pictures: dict[Role, Pictures] = {
-                "synthetic": Pictures(source, synthetic, self.way),
-                "control": Pictures(self.lfw, control, self.way),
+            images: dict[Role, ImageReader] = {
+                "synthetic": ImageReader(source, synthetic, self.way),
+                "control": ImageReader(self.lfw, control, self.way),
             }
-            self._tally(found, pictures, how, settings)
+            self._tally(found, images, how, settings)
         names = {self.names[p] for p in leaked}
-        listed = {
-            "counted": [p.person for p in found.people if "counted" in p.listed_by],
-            "modelled": [p.person for p in found.people if "modelled tail" in p.listed_by],
-            "either": [p.person for p in found.listed_people],
+        significant = {
+            "counted": [p.person for p in found.people if "counted" in p.significant_by],
+            "modelled": [p.person for p in found.people if "modelled tail" in p.significant_by],
+            "either": [p.person for p in found.significant_people],
             # An identity is right when the picture it points to is of a planted person.
-            "identities": [str(i.training_id).split("/")[0] for i in found.identities if i.listed],
+            "identities": [str(i.training_id).split("/")[0] for i in found.identities if i.significant],
         }
         corrected, cosine = found.calibration.membership
         row: list[object] = [
@@ -194,7 +196,11 @@ class Bench:
             found.verdict,
             f"{found.calibration.decision.global_test.p_value:.3g}",
             int(found.calibration.exposed.low),
-            *(n for who in listed.values() for n in (sum(p in names for p in who), sum(p not in names for p in who))),
+            *(
+                n
+                for who in significant.values()
+                for n in (sum(p in names for p in who), sum(p not in names for p in who))
+            ),
             *(f"{v:.3f}" for m in (corrected, cosine) for v in (m.auc.value, m.tpr_at_fpr["0.01"].value)),
             f"{time.perf_counter() - started:.1f}",
         ]
@@ -210,23 +216,23 @@ class Bench:
         records = {r.id: r for r in self.lfw.records}
         for person, k in how.items():
             own = rng.choice(np.flatnonzero(self.codes == person))
-            picture = decode_rgb(self.lfw.read(records[self.real.ids[own]]))
-            plant = Plant(self.names[person], picture, 0, self.partners[rng.integers(len(self.partners))])
-            changed = change(picture, CHANGES[k], plant.face, plant.partner, rng)
+            image = decode_rgb(self.lfw.read(records[self.real.ids[own]]))
+            plant = PlantedImage(self.names[person], image, 0, self.partners[rng.integers(len(self.partners))])
+            changed = perturb(image, PERTURBATIONS[k], plant.face, plant.partner, rng)
             files[f"planted/{person}.png"] = cv2.imencode(".png", changed[..., ::-1])[1].tobytes()
         memory = Memory(files)
         embed = self.networks.embedder(self.run_directory)
-        planted = embed(memory, f"leaks{split}", Alignment(None, "crops"))
+        planted = embed(memory, f"leaks{split}", ImageAlignment(None, "crops"))
         return Joined(self.faces, memory), joined(self.synthetic, planted.embedded)
 
-    def _tally(self, found: Findings, pictures: dict[Role, Pictures], how: dict[int, int], settings: Settings) -> None:
+    def _tally(self, found: Findings, images: dict[Role, ImageReader], how: dict[int, int], settings: Settings) -> None:
         """What became of each planted change, and what the audit foresaw of it."""
-        listed = {p.person for p in found.listed_people}
+        significant = {p.person for p in found.significant_people}
         for person, k in how.items():
             name = self.names[person]
             self.planted[k] += 1
-            self.listed[k] += name in listed
-        power = measure_power(found, pictures, self.networks.embedder(self.run_directory), settings)
+            self.significant[k] += name in significant
+        power = measure_power(found, images, self.networks.embedder(self.run_directory), settings)
         for recall in power.recalls if power is not None else ():
             counts = self.foreseen[recall.kind, recall.strength]
             counts[0] += round(recall.alone.value * recall.alone.n)
@@ -235,8 +241,8 @@ class Bench:
     def changes(self) -> list[list[object]]:
         """The lines of lfw_changes.csv."""
         rows: list[list[object]] = [
-            [one.kind, one.told, self.planted[k], self.listed[k], *self.foreseen[one.kind, one.told]]
-            for k, one in enumerate(CHANGES)
+            [one.kind, one.told, self.planted[k], self.significant[k], *self.foreseen[one.kind, one.told]]
+            for k, one in enumerate(PERTURBATIONS)
         ]
         rows.append([*NEW_PICTURE, 0, 0, *self.foreseen[NEW_PICTURE]])
         return rows

@@ -44,8 +44,8 @@ def main() -> None:
             file.write_bytes(source.read(record))
         model, rng = face_model(), np.random.default_rng(2026)
         (folder / "drawn").mkdir()
-        for i, picture in enumerate(model.draw(model.pictures(DRAWN, rng))):
-            Image.fromarray(picture).save(folder / "drawn" / f"{i:05d}.png")
+        for i, image in enumerate(model.draw(model.images(DRAWN, rng))):
+            Image.fromarray(image).save(folder / "drawn" / f"{i:05d}.png")
         for name in args.networks:
             weights = NETWORKS[name]
             result = unveil.audit(
@@ -63,7 +63,8 @@ def tell(name: str, result: unveil.AuditResult) -> None:
     print(f"## {name}: {result.verdict}\n")
     print(
         f"- {len(calibration.training)} people behind the model, {len(calibration.control)} control people, "
-        f"{DRAWN} drawn; global p {calibration.decision.global_test.p_value:.2g}, listed {len(result.listed_people)}"
+        f"{DRAWN} drawn; global p {calibration.decision.global_test.p_value:.2g}, "
+        f"significant {len(result.significant_people)}"
     )
     for seen in calibration.membership:
         auc, tpr = seen.auc, seen.tpr_at_fpr["0.01"]
@@ -71,7 +72,7 @@ def tell(name: str, result: unveil.AuditResult) -> None:
             f"- {seen.score}: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}), TPR at 1% FPR "
             f"{tpr.value:.3f} ({tpr.low:.3f} to {tpr.high:.3f}), global p {seen.global_p:.2g}"
         )
-    for check in result.hygiene:
+    for check in result.input_checks:
         if check.status != "pass":
             print(f"- {check.status}: {check.message}")
     if result.power is not None:

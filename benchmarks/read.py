@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.builders import drawn_faces, encoded
 from tests.containers import WRITERS, Item
 from unveil.images import decode_rgb, open_source
-from unveil.machine import cores, processor
+from unveil.io.host import cores, processor
 
 DIFFERENT = 1000  # pictures that are drawn; the set repeats them
 QUALITY = 90
@@ -154,10 +154,10 @@ def main() -> None:
     parser.add_argument("--mxnet", metavar="PYTHON", help="a Python with mxnet 1.9.1")
     parser.add_argument("--json", type=Path, help="also write the medians there")
     args = parser.parse_args()
-    print(f"{processor()}, {cores()} cores; {args.pictures} JPEG pictures of 96 pixels, quality {QUALITY}; one thread,")
+    print(f"{processor()}, {cores()} cores; {args.images} JPEG pictures of 96 pixels, quality {QUALITY}; one thread,")
     print(f"files in the page cache; medians of {args.repetitions}, taken in turn\n")
     with tempfile.TemporaryDirectory() as folder:
-        paths = written(args.pictures, Path(folder))
+        paths = written(args.images, Path(folder))
         read: dict[str, list[float]] = {name: [] for name in paths}
         pixels: dict[str, list[float]] = {name: [] for name in paths}
         peers: dict[str, list[float]] = {name: [] for name in paths}

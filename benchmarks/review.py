@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from playwright.sync_api import Page, sync_playwright
 
 from unveil.demo.run import run_demo
-from unveil.finished import FinishedRun
-from unveil.machine import cores, processor
+from unveil.io.host import cores, processor
 from unveil.progress import Silent
+from unveil.runs.finished import FinishedRun
 
 # Resolves with the milliseconds from a key to the next pair; asked every frame.
 PRESS = """key => new Promise(done => {

@@ -24,20 +24,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unveil.addresses import anywhere
-from unveil.compare import Tiled, choose, compare_all
-from unveil.config import settings_from
+from unveil.compare import DistributedBackend, compare_all, open_backend
+from unveil.config.settings import settings_from
 from unveil.demo.faces import drawn_faces
+from unveil.embedding.distributed import WorkerInput, embed_distributed
+from unveil.embedding.embed import decide_alignment
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.embedding.pipeline import PARTITION, cut, embed_partitions
+from unveil.embedding.shards import ShardStore
 from unveil.engine import open_engine
 from unveil.images import open_source
-from unveil.machine import cores, processor
+from unveil.io.host import cores, processor
+from unveil.io.remote import anywhere
+from unveil.io.storage import LocalStorage
 from unveil.progress import Silent
-from unveil.steps.channels import Channels
-from unveil.steps.embed import decide_alignment
-from unveil.steps.spread import Given, embed_spread
-from unveil.storage import LocalStorage
-from unveil.store import ShardStore
-from unveil.work import PARTITION, cut, embed_partitions
 
 SEED, BLOCK = 0, 16_384
 
@@ -101,9 +101,9 @@ def measure(n: int, g: int, d: int, repetitions: int, store: str) -> dict[str, f
     there: list[float] = []
     with tempfile.TemporaryDirectory() as folder, open_engine("ray", Silent()) as engine:
         queries, gallery = vectors(Path(folder) / "q.npy", n, d, rng), vectors(Path(folder) / "g.npy", g, d, rng)
-        local = choose("auto", cores())
+        local = open_backend("auto", cores())
         assert engine is not None  # noqa: S101
-        tiled = Tiled(engine, "auto", local, store or str(Path(folder) / "store"), "work", fewest_pairs=0)
+        tiled = DistributedBackend(engine, "auto", local, store or str(Path(folder) / "store"), "work", fewest_pairs=0)
         some = slice(0, min(n, g, 4096))
         compare_all(queries[some], gallery[some], **asked, comparator=tiled)  # workers have started
         with Memory() as memory:  # by itself: who is looked at stands still meanwhile
@@ -129,17 +129,17 @@ def measure_embedding(n: int, repetitions: int) -> dict[str, float]:
         settings = settings_from({"synthetic": folder, "training": folder, "out": f"{name}-run", "aligned": "yes"})
         source = open_source(folder)
         assert engine is not None  # noqa: S101
-        channels = Channels(settings, {"synthetic": source}, Silent())
+        channels = AuditEmbedder(settings, {"synthetic": source}, Silent())
         way = channels.way(decide_alignment(source, "yes"))
         recipes = tuple(way.recipe(channel) for channel in way.channels)
         place = settings.synthetic
-        given = Given(place, None, False, channels.equipment, way.alignment, recipes)
+        given = WorkerInput(place, None, False, channels.equipment, way.alignment, recipes)
         stores = [f"{name}-there{i}" for i in range(repetitions + 1)]
         with Memory() as memory:  # workers start and load networks
-            embed_spread(engine, source, given, stores[-1], "pictures", Silent(), 0)
+            embed_distributed(engine, source, given, stores[-1], "pictures", Silent(), 0)
         for i in range(repetitions):
             with timed(there):
-                embed_spread(engine, source, given, stores[i], "pictures", Silent(), 0)
+                embed_distributed(engine, source, given, stores[i], "pictures", Silent(), 0)
             storage = LocalStorage(Path(f"{name}-here{i}"))
             shards = [ShardStore(storage, recipe) for recipe in recipes]
             with timed(here):
@@ -196,9 +196,9 @@ def embedding(options: argparse.Namespace) -> None:
     print("|---|---|---|---|---|---|---|---|")
     first = 0.0
     for c in sorted({1, cores()}):
-        got = apart(c, measure_embedding, options.pictures, options.repetitions)
+        got = apart(c, measure_embedding, options.images, options.repetitions)
         first = first or got["there"]
-        print_row(f"{options.pictures:,}", c, got, first)
+        print_row(f"{options.images:,}", c, got, first)
     print()
 
 

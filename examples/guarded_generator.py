@@ -20,8 +20,8 @@ def generator(rng: np.random.Generator) -> np.ndarray:
     """A batch (N, S, S, 3) uint8 RGB of a generator that has memorised: every fourth picture is one of the demo's
     training pictures, hardly changed."""
     model = face_model()
-    memorised = model.pictures(TRAINING_PEOPLE, np.random.default_rng(0))
-    weights = model.pictures(BATCH, rng)
+    memorised = model.images(TRAINING_PEOPLE, np.random.default_rng(0))
+    weights = model.images(BATCH, rng)
     copies = rng.random(BATCH) < 0.25
     of = rng.integers(TRAINING_PEOPLE, size=BATCH)
     weights[copies] = model.redraw(memorised[of], 0.1, rng)[copies]
@@ -36,7 +36,7 @@ def main(folder: str) -> None:
     while len(kept) < WANTED:
         batch = generator(rng)
         decisions = guard.check(list(batch))
-        kept += [picture for picture, decision in zip(batch, decisions, strict=True) if decision.passes]
+        kept += [image for image, decision in zip(batch, decisions, strict=True) if decision.passes]
         refused += sum(decision.word == "refuse" for decision in decisions)
     print(f"{len(kept[:WANTED])} pictures kept, {refused} refused at a score of {guard.line.score:.2f}")
 

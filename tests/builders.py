@@ -34,10 +34,10 @@ def unit_rows(rng: np.random.Generator, n: int, d: int) -> npt.NDArray[np.float3
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
 
 
-def encoded(picture: npt.NDArray[np.uint8], form: str = "PNG", **options: object) -> bytes:
+def encoded(image: npt.NDArray[np.uint8], form: str = "PNG", **options: object) -> bytes:
     """A picture as the bytes of a file."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, form, **options)
+    Image.fromarray(image).save(buffer, form, **options)
     return buffer.getvalue()
 
 

@@ -128,12 +128,12 @@ def insightface(to: Path, items: Sequence[Item]) -> Path:
     """`train.rec` with InsightFace's record 0 and ranges of people at the end."""
     people = sorted({item.person for item in items})
     n = len(items) + 1
-    pictures = [labelled(item.data, item.person, 1.0, key=item.number) for item in items]
+    images = [labelled(item.data, item.person, 1.0, key=item.number) for item in items]
     ranges = []
     for person in people:
         own = [k + 1 for k, item in enumerate(items) if item.person == person]
         ranges.append(labelled(b"", own[0], own[-1] + 1))
-    write_records(to / "train", [labelled(b"", n, n + len(people)), *pictures, *ranges])
+    write_records(to / "train", [labelled(b"", n, n + len(people)), *images, *ranges])
     (to / "property").write_text(f"{len(people)},112,112")
     return to / "train.rec"
 

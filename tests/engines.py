@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from unveil.engine import Lost, Shared
+from unveil.engine import SharedArray, WorkerFailure
 from unveil.engine.base import Array
 
 
@@ -48,14 +48,14 @@ class Here:
         results: dict[int, Any] = {}
         for i in self._random.sample(range(len(all_tasks)), len(all_tasks)):
             if self._lose(all_tasks[i]):
-                results[i] = Lost("told to be")
+                results[i] = WorkerFailure("told to be")
                 continue
             results[i] = does(pickle.loads(pickle.dumps(all_tasks[i])))
             self.done.append(all_tasks[i])
             finished(all_tasks[i])
         yield from (results[i] for i in range(len(all_tasks)))
 
-    def share(self, array: Array) -> Shared:
+    def share(self, array: Array) -> SharedArray:
         return Held(array)
 
     def close(self) -> None: ...

@@ -19,15 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import encoded, write
-from unveil.addresses import check_address, patiently, without_secrets
-from unveil.config import settings_from
+from unveil.config.settings import settings_from
 from unveil.demo.world import World
 from unveil.errors import SettingError, SourceError, StoreError
-from unveil.finished import FinishedRun
 from unveil.images import open_source
-from unveil.published import INDEX, Published, local_copy
-from unveil.run import MARK
-from unveil.storage import Cache, LocalStorage, RemoteStorage, open_storage
+from unveil.io.remote import check_address, with_retries, without_secrets
+from unveil.io.remote_run import INDEX, RemoteRun, local_copy
+from unveil.io.run_directory import MARK
+from unveil.io.storage import Cache, LocalStorage, RemoteStorage, open_storage
+from unveil.runs.finished import FinishedRun
 
 SECRET, KEY = "a-very-secret-value-0123456789", "KEYIDOFNOBODY000"
 
@@ -170,7 +170,7 @@ def test_an_audit_at_addresses_is_the_audit_here(
 
 def test_a_run_with_other_settings_is_not_written_over(s3: str, world: World, store: Path) -> None:
     settings = settings_from({"synthetic": world.synthetic, "training": world.training, "out": f"{s3}/run"})
-    published = Published(f"{s3}/run")
+    published = RemoteRun(f"{s3}/run")
     document = {"format": MARK, "status": "finished", "settings": {**settings.facts(), "top_k": 7}}
     write(published.folder / "manifest.json", json.dumps(document))
     published.push()
@@ -207,7 +207,7 @@ def test_out_of_reach_for_good() -> None:
         raise ConnectionRefusedError(f"no answer, token={SECRET}")
 
     with pytest.raises(StoreError, match=r"out of reach for 1 s, tried 3 times .* run the same command again"):
-        patiently("s3://b/x", away, said.append, 1.2)
+        with_retries("s3://b/x", away, said.append, 1.2)
     assert len(tries) == 3 and len(said) == 2
 
 
@@ -225,7 +225,7 @@ def test_what_no_waiting_mends_is_told_at_once(error: Exception, told: str) -> N
 
     tried: list[str] = []
     with pytest.raises(StoreError, match=told):
-        patiently("s3://b/x", fail, tried.append, patience=60)
+        with_retries("s3://b/x", fail, tried.append, patience=60)
     assert not tried
 
 
@@ -300,7 +300,7 @@ def test_the_cache_stays_small_and_trusts_nothing(tmp_path: Path) -> None:
 
 def test_published_runs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"{s3}/run"
-    first = Published(address)
+    first = RemoteRun(address)
     first.pull()
     write(first.folder / "a/b.txt", "1")
     write(first.folder / "manifest.json", "{}")
@@ -310,7 +310,7 @@ def test_published_runs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not files.exists(f"{address}/work/private")
 
     monkeypatch.setenv("UNVEIL_CACHE", str(tmp_path / "elsewhere"))
-    second = Published(address)
+    second = RemoteRun(address)
     second.pull()
     assert (second.folder / "a/b.txt").read_text() == "1" and second.folder != first.folder
     write(second.folder / "a/b.txt", "changed")
@@ -322,11 +322,11 @@ def test_published_runs(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     index = json.loads(files.cat_file(f"{address}/{INDEX}"))
     files.pipe_file(f"{address}/{INDEX}", json.dumps({**index, "../../escaped": "0" * 64}).encode())
     with pytest.raises(StoreError, match="leaves the folder"):
-        Published(address).pull()
+        RemoteRun(address).pull()
     assert not list(tmp_path.rglob("escaped"))
     files.pipe_file(f"{address}/{INDEX}", b"[]")
     with pytest.raises(StoreError, match="damaged"):
-        Published(address)
+        RemoteRun(address)
     with pytest.raises(StoreError, match="holds no audit"):
         FinishedRun(second.folder)
 

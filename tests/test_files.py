@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unveil import files
-from unveil.files import gathered
+from unveil.io import atomic as files
+from unveil.io.atomic import gather_rows
 
 
 @pytest.mark.parametrize("held", [0, 1 << 20])
@@ -21,9 +21,9 @@ def test_gathered_rows_are_the_rows(held: int, tmp_path: Path, monkeypatch: pyte
     mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
     rows = rng.integers(100, size=60)
     for vectors in (whole, mapped):
-        assert np.array_equal(gathered(vectors, rows), whole[rows])
-    taken = gathered(mapped, rows)
+        assert np.array_equal(gather_rows(vectors, rows), whole[rows])
+    taken = gather_rows(mapped, rows)
     assert isinstance(taken, np.memmap) == (held == 0)
     # Nothing is left beside the file, and what was taken can be taken from.
     assert [file.name for file in tmp_path.iterdir()] == ["v.npy"]
-    assert np.array_equal(gathered(taken, np.arange(10)), whole[rows[:10]])
+    assert np.array_equal(gather_rows(taken, np.arange(10)), whole[rows[:10]])

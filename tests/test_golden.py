@@ -21,8 +21,8 @@ import unveil
 from tests.builders import audit, encoded, unit_rows, write
 from tests.channels.test_look import tiny_network
 from unveil.demo.world import World
-from unveil.result import Membership, PairFinding, PairKind, Power
-from unveil.stats.kinds import CopyLines
+from unveil.results.audit import Membership, PairFinding, PairKind, Power
+from unveil.stats.leak_kinds import CopyThresholds
 from unveil.types import Estimate
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -61,7 +61,7 @@ def kind(found: PairKind | None) -> list[Any] | None:
     return [named(found.kind), alike.correlation, alike.detail, alike.bits, alike.copy_cosine, alike.identical]
 
 
-def copy_thresholds(found: CopyLines | None) -> dict[str, Any] | None:
+def copy_thresholds(found: CopyThresholds | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
@@ -71,7 +71,7 @@ def copy_thresholds(found: CopyLines | None) -> dict[str, Any] | None:
         "copy_cosine": found.copy_cosine,
         "n_mated": found.n_mated,
         "calibrated": found.calibrated,
-        "false_copies": estimate(found.mistaken),
+        "false_copies": estimate(found.reviewer_false_positive_rate),
     }
 
 
@@ -87,12 +87,12 @@ def people(result: unveil.AuditResult) -> list[dict[str, Any]]:
             "channel": p.channel,
             "p": p.p,
             "q": p.q,
-            "p_gpd": p.p_modelled,
-            "q_gpd": p.q_modelled,
-            "significant_by": [named(basis) for basis in p.listed_by],
+            "p_gpd": p.p_gpd,
+            "q_gpd": p.q_gpd,
+            "significant_by": [named(basis) for basis in p.significant_by],
             "p_cosine": p.p_cosine,
             "q_cosine": p.q_cosine,
-            "resamples_significant": p.draws_listed,
+            "resamples_significant": p.resamples_significant,
             "by_model": [[v.network, v.cosine, v.p] for v in p.networks],
             "by_channel": [[v.channel, v.score, v.cosine, v.p, v.q, v.synthetic_id, v.training_id] for v in p.channels],
             "kind": kind(p.kind),
@@ -123,8 +123,8 @@ def membership(found: Membership) -> dict[str, Any]:
         "auc": estimate(found.auc),
         "tpr_at_fpr": {fpr: estimate(tpr) for fpr, tpr in found.tpr_at_fpr.items()},
         "global_p": found.global_p,
-        "significant_conformal": found.listed_counted,
-        "significant_gpd": found.listed_modelled,
+        "significant_conformal": found.significant_conformal,
+        "significant_gpd": found.significant_gpd,
     }
 
 
@@ -158,10 +158,10 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
             "target_wins": c.competition.target_wins,
             "decoy_wins": c.competition.decoy_wins,
             "ratio": c.competition.ratio,
-            "min_significant": c.competition.fewest_listed,
+            "min_significant": c.competition.min_significant,
         },
         "membership": [membership(m) for m in c.membership],
-        "min_people_conformal": c.fewest_counted,
+        "min_people_conformal": c.min_people_conformal,
         "smallest_p": c.smallest_p,
         "control": [
             [name, float(score)] for name, score in sorted(zip(c.control.people, c.control.score, strict=True))
@@ -169,19 +169,21 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
         "roc": [[len(axis), float(axis.sum())] for axis in c.roc],
         "balance": {
             "prognostic_shift": estimate(balance.shift),
-            "prognostic_shift_before": estimate(balance.shift_before),
-            "classifier_auc": estimate(balance.blind_area),
-            "image_quality": [[name, estimate(e)] for name, e in balance.traits.items()],
+            "prognostic_shift_before": estimate(balance.prognostic_shift_before),
+            "classifier_auc": estimate(balance.classifier_auc),
+            "image_quality": [[name, estimate(e)] for name, e in balance.quality.items()],
             "strata": list(balance.strata),
             "training_people": balance.training_people,
-            "training_not_tested": balance.training_set_aside,
-            "control_not_used": balance.control_left_out,
+            "training_not_tested": balance.training_not_tested,
+            "control_not_used": balance.control_not_used,
         },
-        "strata": [{"name": s.name, "n_control": s.n_control, "significant": estimate(s.listed)} for s in c.strata],
+        "strata": [
+            {"name": s.name, "n_control": s.n_control, "significant": estimate(s.significant)} for s in c.strata
+        ],
         "stability": {
-            "resamples": c.stability.draws,
-            "people_significant": list(c.stability.people_listed),
-            "identities_significant": list(c.stability.identities_listed),
+            "resamples": c.stability.resamples,
+            "people_significant": list(c.stability.people_significant),
+            "identities_significant": list(c.stability.identities_significant),
             "leak_found": c.stability.leak_found,
         },
         "false_matches": [
@@ -192,9 +194,9 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
                 "observed": a.observed,
                 "saturated": a.saturated,
                 "observed_people": a.observed_people,
-                "max_pairs_per_training_image": a.largest_hub,
+                "max_pairs_per_training_image": a.max_pairs_per_training_image,
             }
-            for a in c.accidental
+            for a in c.false_matches
         ],
     }
 
@@ -202,12 +204,12 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
 def planted(power: Power | None) -> dict[str, Any] | None:
     if power is None:
         return None
-    thresholds = {"one_leak": power.line_alone, "many_leaks": power.line_together}
+    thresholds = {"one_leak": power.threshold_one_leak, "many_leaks": power.threshold_many_leaks}
     return {
         "n_people": power.n_people,
         "lowest_score": power.lowest_score,
         "thresholds": {
-            name: {"n_leaks": t.n_leaks, "largest_p": t.largest_p, "largest_p_gpd": t.largest_p_modelled}
+            name: {"n_leaks": t.n_leaks, "largest_p": t.largest_p, "largest_p_gpd": t.largest_p_gpd}
             for name, t in thresholds.items()
         },
         "recalls": [
@@ -226,10 +228,10 @@ def planted(power: Power | None) -> dict[str, Any] | None:
 
 def numbers(result: unveil.AuditResult) -> dict[str, Any]:
     """Every number and finding of a result under the keys of the files; no sentences, paths or versions."""
-    threshold = result.candidate_line
+    threshold = result.candidate_threshold
     return {
         "verdict": result.verdict,
-        "evidence": [named(basis) for basis in result.rests_on],
+        "evidence": [named(basis) for basis in result.evidence],
         "counts": {
             role: {
                 "images": n.images,
@@ -266,8 +268,8 @@ def numbers(result: unveil.AuditResult) -> dict[str, Any]:
                 "synthetic_id": i.synthetic_id,
                 "training_id": i.training_id,
                 "channel": i.channel,
-                "significant": i.listed,
-                "duplicate_of": i.follows,
+                "significant": i.significant,
+                "duplicate_of": i.duplicate_of,
             }
             for i in result.identities[:200]
         ],
@@ -286,13 +288,13 @@ def numbers(result: unveil.AuditResult) -> dict[str, Any]:
                 "n_synthetic": m.n_synthetic,
                 "n_real": m.n_real,
             }
-            for m in result.measures
+            for m in result.baselines
         ],
         "verification": [
             {
                 "role": s.role,
                 "n_people": s.measured.n_people,
-                "n_images": s.measured.n_pictures,
+                "n_images": s.measured.n_images,
                 "n_mated": s.measured.n_mated,
                 "n_non_mated": s.measured.n_non_mated,
                 "mated": [s.measured.mated_mean, s.measured.mated_deviation],
@@ -303,8 +305,8 @@ def numbers(result: unveil.AuditResult) -> dict[str, Any]:
             }
             for s in result.separation
         ],
-        "copy_thresholds": copy_thresholds(result.copy_lines),
-        "input_checks": [[check.name, check.status, estimate(check.figure)] for check in result.hygiene],
+        "copy_thresholds": copy_thresholds(result.copy_thresholds),
+        "input_checks": [[check.name, check.status, estimate(check.figure)] for check in result.input_checks],
         "rejects": {role: [[r.id, r.stage] for r in rejects] for role, rejects in result.rejects.items()},
     }
 

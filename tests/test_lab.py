@@ -46,10 +46,10 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_learns_and_draws(family: str) -> None:
     rng = np.random.default_rng(0)
-    pictures = rng.integers(60, 200, (24, 32, 32, 3)).astype(np.uint8)
+    images = rng.integers(60, 200, (24, 32, 32, 3)).astype(np.uint8)
     drawn = []
     for _ in range(2):
-        generator = FAMILIES[family](pictures, np.repeat(np.arange(12), 2), SMALL)
+        generator = FAMILIES[family](images, np.repeat(np.arange(12), 2), SMALL)
         assert [length for length, _ in generator.train((2, 4))] == [2, 4]
         drawn.append(generator.faces(5))
     (first, asked), (again, _) = drawn
@@ -60,11 +60,11 @@ def test_every_family_learns_and_draws(family: str) -> None:
 
 def test_a_generator_that_has_learnt_little_else_draws_what_it_learnt() -> None:
     """Eight pictures, learnt for as long as it takes: the nearest of them is far nearer than the second."""
-    pictures = np.stack([x[::3, ::3] for x in drawn_faces(8)])
-    generator = FAMILIES["components"](pictures, np.arange(8), replace(SMALL, batch=32))
+    images = np.stack([x[::3, ::3] for x in drawn_faces(8)])
+    generator = FAMILIES["components"](images, np.arange(8), replace(SMALL, batch=32))
     list(generator.train((1000,)))
     drawn = generator.faces(64)[0].reshape(64, 1, -1).astype(float)
-    apart = np.sort(np.linalg.norm(drawn - pictures.reshape(1, 8, -1), axis=2), axis=1)
+    apart = np.sort(np.linalg.norm(drawn - images.reshape(1, 8, -1), axis=2), axis=1)
     assert np.median(apart[:, 0] / apart[:, 1]) < 0.3
 
 
@@ -106,7 +106,7 @@ def test_sets_are_made_once_measured_and_summarised(
     assert (out / "lab.svg").read_text().startswith("<svg")
 
 
-def test_memorised_faces_are_those_far_nearer_to_one_picture(faces: Path, tmp_path: Path) -> None:
+def test_memorised_faces_are_those_far_nearer_to_one_image(faces: Path, tmp_path: Path) -> None:
     from unveil.images import open_source
 
     real = open_source(faces)

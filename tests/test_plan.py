@@ -39,17 +39,17 @@ def test_an_audit_compares_what_was_planned(world: World, store: Path, tmp_path:
     result = audit(
         world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, progress=told, power="off"
     )
-    pictures = {role: n.embedded for role, n in result.counts.items()}
-    planned = Workload(pictures, result.counts["control"].people, {"face": 128, "appearance": 768}, 10, 0.2)
+    images = {role: n.embedded for role, n in result.counts.items()}
+    planned = Workload(images, result.counts["control"].people, {"face": 128, "appearance": 768}, 10, 0.2)
     by_name = {comparison.name: comparison.pairs for comparison in planned.comparisons}
     for name, pairs in told.pairs.items():
         # The control set loses its cohort before it is compared; a plan does not count on it.
         assert 0.7 * by_name[name] <= pairs <= by_name[name], name
     assert {name for name in by_name if "cohort" not in name} == set(told.pairs)
-    assert planned.store_bytes == sum(pictures.values()) * (128 + 768) * 4
+    assert planned.store_bytes == sum(images.values()) * (128 + 768) * 4
 
 
-def test_planned_for_pictures_that_are_here(world: World) -> None:
+def test_planned_for_images_that_are_here(world: World) -> None:
     done = plan("--synthetic", world.synthetic, "--training", world.training, "--control", world.control)
     assert done.returncode == 0, done.stderr
     n = len(list(world.synthetic.rglob("*.*")))

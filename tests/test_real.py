@@ -9,11 +9,11 @@ import pytest
 
 import unveil
 from tests.builders import SHARED, audit, encoded, needs_real_data, write
-from unveil.channels import FaceChannel, Shot
+from unveil.channels import FaceChannel, FaceImage
+from unveil.embedding.embed import decide_alignment
 from unveil.images import decode_rgb, open_source
-from unveil.stats.hubs import person_codes
-from unveil.stats.verification import verify
-from unveil.steps.embed import decide_alignment
+from unveil.stats.hubness import person_codes
+from unveil.stats.verification import verification_performance
 
 pytestmark = [pytest.mark.real, needs_real_data]
 
@@ -36,7 +36,9 @@ def test_photographs_and_their_aligned_crops_give_one_embedding() -> None:
     crops, photographs = open_source(LFW), open_source(PHOTOGRAPHS)
     aligned = {record.id: record for record in crops.records}
     both = [record for record in photographs.records if record.id in aligned][:60]
-    ours = channel.embed(np.stack([channel.crop(Shot(decode_rgb(photographs.read(r)), aligned=False)) for r in both]))
+    ours = channel.embed(
+        np.stack([channel.crop(FaceImage(decode_rgb(photographs.read(r)), aligned=False)) for r in both])
+    )
     theirs = channel.embed(np.stack([decode_rgb(crops.read(aligned[r.id])) for r in both]))
     cosine = (ours * theirs).sum(1)
     assert np.median(cosine) > 0.9 and (cosine > 0.7).mean() > 0.95
@@ -51,7 +53,9 @@ def test_rates_on_lfw_are_those_of_the_whole() -> None:
     """18% of LFW's mated pairs are here: those of Bush, Powell, Blair and Schroeder, three quarters of all, are not. So
     what the others would have to reach for the whole's figures is a share, and the thresholds are close."""
     found = unveil.embed(LFW, model=MOBILEFACENET).embedded
-    measured = verify(np.asarray(found.vectors), person_codes(found.people_or_ids)[1], np.random.default_rng(0))
+    measured = verification_performance(
+        np.asarray(found.vectors), person_codes(found.people_or_ids)[1], np.random.default_rng(0)
+    )
     assert measured is not None and (measured.n_people, measured.n_mated) == (3781, 43604)
     here = measured.n_mated / MATED_IN_LFW
     for (threshold, tpr), one in zip(WHOLE_LFW, measured.operating, strict=True):
@@ -75,8 +79,8 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     for record in faces.records[:300]:
         write(folder / "synthetic" / record.id, faces.read(record))
     for person in people[:20]:
-        picture = decode_rgb(source.read(first[person]))
-        write(folder / "synthetic" / f"planted_{person}.jpg", encoded(picture, "JPEG", quality=40))
+        image = decode_rgb(source.read(first[person]))
+        write(folder / "synthetic" / f"planted_{person}.jpg", encoded(image, "JPEG", quality=40))
     return folder, people[:20]
 
 
@@ -84,9 +88,9 @@ def test_re_encoded_people_are_found_among_real_ones(halves: tuple[Path, list[st
     folder, planted = halves
     result = audit(folder / "synthetic", folder / "training", folder / "control", out=tmp_path / "run", model=MBF)
     assert result.verdict == "leak found"
-    listed = {p.person for p in result.people if "modelled tail" in p.listed_by}
-    assert len(listed & set(planted)) >= 18
-    assert len(listed - set(planted)) <= 2
+    significant = {p.person for p in result.people if "modelled tail" in p.significant_by}
+    assert len(significant & set(planted)) >= 18
+    assert len(significant - set(planted)) <= 2
     assert result.calibration is not None and result.calibration.decision.global_test.p_value < 0.01
     assert result.models[0]["licence"].startswith("InsightFace")
 
@@ -98,14 +102,14 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
     result = audit(*sources, out=tmp_path / "run", model=[MBF, MOBILEFACENET])
     assert [m["name"] for m in result.models] == ["w600k_mbf_rebuilt", "mobilefacenet_foamliu"]
     assert sum(m["weight"] for m in result.models) == pytest.approx(1)
-    listed = {p.person: p for p in result.listed_people}
-    assert len(set(listed) & set(planted)) >= 19 and len(set(listed) - set(planted)) <= 2
-    for person in set(listed) & set(planted):
-        views = listed[person].networks
+    significant = {p.person: p for p in result.significant_people}
+    assert len(set(significant) & set(planted)) >= 19 and len(set(significant) - set(planted)) <= 2
+    for person in set(significant) & set(planted):
+        views = significant[person].networks
         assert len(views) == 2 and max(v.p for v in views) < 0.05
-        kind = listed[person].kind
+        kind = significant[person].kind
         assert kind is not None and kind.kind == "shipped copy", "re-encoded pictures"
-    assert result.power is not None and result.copy_lines is not None
+    assert result.power is not None and result.copy_thresholds is not None
     assert np.load(tmp_path / "run/stores/synthetic.npy").shape[1] == 512 + 128
     assert "mobilefacenet_foamliu" in (tmp_path / "run/report.html").read_text()
 
@@ -113,5 +117,5 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
 def test_a_control_set_of_another_kind_gives_no_verdict(tmp_path: Path) -> None:
     result = audit(STYLEGAN2, FFHQ, PHOTOGRAPHS, out=tmp_path / "run", power="off")
     assert result.verdict == "inconclusive" and "same source" in result.headline
-    assert not result.listed_people
+    assert not result.significant_people
     assert result.counts["training"].images == 600 == result.counts["training"].embedded

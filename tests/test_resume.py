@@ -19,9 +19,11 @@ from unveil.demo.world import World
 # make every kind of moment reachable.
 PROGRAM = """
 import os, signal, sys
-import unveil.work
-from unveil.compare import checkpoint, grouped, native
-unveil.work.PARTITION = 40
+import unveil.embedding.pipeline
+from unveil.io import checkpoint
+from unveil.compare import blockwise as grouped
+from unveil.compare import backend_native as native
+unveil.embedding.pipeline.PARTITION = 40
 checkpoint.Checkpoint.__init__.__defaults__ = ("", 0.0)
 native.Native.__init__.__defaults__ = (24, 1 << 16, None)
 grouped.Grouped.__init__.__defaults__ = (24, 64, *grouped.Grouped.__init__.__defaults__[2:])
@@ -79,30 +81,30 @@ def same(a: Path, b: Path) -> None:
         assert (a / name).read_bytes() == (b / name).read_bytes(), name
 
 
-def test_a_picture_that_ends_the_process_is_named_by_the_next_run(world: World, tmp_path: Path) -> None:
+def test_an_image_that_ends_the_process_is_named_by_the_next_run(world: World, tmp_path: Path) -> None:
     """As a decoder's crash would: no except catches it."""
     deadly = PROGRAM.replace(
         "class Kill:",
         """
 import hashlib
-harmless = unveil.work.decode_scaled
+harmless = unveil.embedding.pipeline.decode_scaled
 def decode(data, keeps):
     if hashlib.sha256(data).hexdigest() == os.environ.get("POISON"):
         os.kill(os.getpid(), signal.SIGKILL)
     return harmless(data, keeps)
-unveil.work.decode_scaled = decode
+unveil.embedding.pipeline.decode_scaled = decode
 
 class Kill:""",
     )
-    picture = sorted(file for file in world.synthetic.rglob("*") if file.is_file())[50]
+    image = sorted(file for file in world.synthetic.rglob("*") if file.is_file())[50]
     places = [str(p) for p in (world.synthetic, world.training, world.control, tmp_path / "run")]
     command = [sys.executable, "-c", deadly, *places, "none", "0"]
-    poison = {**os.environ, "POISON": hashlib.sha256(picture.read_bytes()).hexdigest()}
+    poison = {**os.environ, "POISON": hashlib.sha256(image.read_bytes()).hexdigest()}
     for turn in range(2):
         killed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=poison)
         assert killed.returncode == -signal.SIGKILL
         assert ("the last run ended while it looked at" in killed.stdout) == (turn == 1)
-    assert f"`{picture.relative_to(world.synthetic)}`" in killed.stdout and "--engine ray" in killed.stdout
+    assert f"`{image.relative_to(world.synthetic)}`" in killed.stdout and "--engine ray" in killed.stdout
 
 
 @pytest.mark.parametrize(

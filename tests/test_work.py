@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 
 from tests.builders import drawn_faces, encoded, write
-from unveil import work
-from unveil.channels import Channel, Shot
-from unveil.channels.alignment import Alignment
+from unveil.channels import Channel, FaceImage
+from unveil.channels.alignment import ImageAlignment
+from unveil.embedding import embed
+from unveil.embedding import pipeline as work
+from unveil.embedding.shards import ShardStore
 from unveil.engine import map_ordered
-from unveil.errors import ModelError, PictureError, SourceError
+from unveil.errors import ImageError, ModelError, SourceError
 from unveil.faces.detectors import DlibDetector, with_border
 from unveil.images import Source, decode_rgb, decode_scaled, open_source
-from unveil.steps import embed
-from unveil.storage import LocalStorage
-from unveil.store import ShardStore
+from unveil.io.storage import LocalStorage
 from unveil.types import Vectors
 
 
@@ -29,8 +29,8 @@ class Brightness:
 
     name, dimension, model_id, batch = "brightness", 2, "brightness-1", 2
 
-    def crop(self, shot: Shot) -> np.ndarray:
-        return shot.picture[:16, :16]
+    def crop(self, shot: FaceImage) -> np.ndarray:
+        return shot.image[:16, :16]
 
     def embed(self, crops: np.ndarray) -> Vectors:
         angle = crops.mean((1, 2, 3)) / 255
@@ -39,8 +39,8 @@ class Brightness:
         return vectors
 
 
-def way(*channels: Channel) -> work.Way:
-    return work.Way(channels or [Brightness()], Alignment(None, ""), DlibDetector())
+def way(*channels: Channel) -> work.ImagePreprocessor:
+    return work.ImagePreprocessor(channels or [Brightness()], ImageAlignment(None, ""), DlibDetector())
 
 
 def partition(source: Source, store: ShardStore, ticks: list[int] | None = None) -> work.Partition:
@@ -96,18 +96,18 @@ def test_unreadable_files_leave_no_name_in_the_store_and_do_not_change_the_shard
     assert "other.png" in after.rows[0][-1].detail
 
 
-def test_pictures_that_do_not_fit_in_memory_are_read_again(
+def test_images_that_do_not_fit_in_memory_are_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = partition(open_source(folder), ShardStore(LocalStorage(tmp_path / "a"), "r"))
-    monkeypatch.setattr(work, "KEPT_BYTES", 100)
+    monkeypatch.setattr(work, "QUEUE_BYTES", 100)
     assert partition(open_source(folder), ShardStore(LocalStorage(tmp_path / "b"), "r")) == whole
 
 
-def test_a_picture_that_changes_meanwhile_ends_the_audit(
+def test_an_image_that_changes_meanwhile_ends_the_audit(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "KEPT_BYTES", 0)
+    monkeypatch.setattr(work, "QUEUE_BYTES", 0)
     source = open_source(folder)
     read, seen = source.read, set[str]()
 
@@ -183,18 +183,18 @@ def test_large_jpegs_are_decoded_small_where_the_face_allows(monkeypatch: pytest
         return decode_rgb(data)
 
     monkeypatch.setattr(work, "decode_rgb", decode)
-    seen = work.Way([], Alignment(frozenset(), ""), DlibDetector())
+    seen = work.ImagePreprocessor([], ImageAlignment(frozenset(), ""), DlibDetector())
     shot = seen.shot(encoded(near, "JPEG", quality=95))
-    assert shot.picture.shape == (700, 700, 3) and shot.size == (1400, 1400)
+    assert shot.image.shape == (700, 700, 3) and shot.size == (1400, 1400)
     small = shot.template
     assert not whole, "one decoding is enough for a large face"
-    full = Shot(near, aligned=False).template
+    full = FaceImage(near, aligned=False).template
     assert np.abs(small.astype(int) - full).mean() < 6
     shot = seen.shot(encoded(far, "JPEG", quality=95))
-    assert shot.face.size > 112 and whole and shot.picture.shape == (1400, 1400, 3)
-    assert seen.shot(encoded(near)).picture.shape == (1400, 1400, 3), "a PNG has one scale only"
-    crop = work.Way([], Alignment(None, ""), DlibDetector()).shot(encoded(near, "JPEG"))
-    assert crop.picture.shape == (350, 350, 3)
+    assert shot.face.size > 112 and whole and shot.image.shape == (1400, 1400, 3)
+    assert seen.shot(encoded(near)).image.shape == (1400, 1400, 3), "a PNG has one scale only"
+    crop = work.ImagePreprocessor([], ImageAlignment(None, ""), DlibDetector()).shot(encoded(near, "JPEG"))
+    assert crop.image.shape == (350, 350, 3)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
@@ -227,9 +227,9 @@ class Contrast(Brightness):
 
     name, model_id = "contrast", "contrast-1"
 
-    def crop(self, shot: Shot) -> np.ndarray:
-        if shot.picture.shape[0] < 50:
-            raise PictureError("detect", "too small to see", "")
+    def crop(self, shot: FaceImage) -> np.ndarray:
+        if shot.image.shape[0] < 50:
+            raise ImageError("detect", "too small to see", "")
         return super().crop(shot)
 
 

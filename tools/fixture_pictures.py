@@ -16,7 +16,7 @@ PEOPLE, EACH = 4, 3
 
 def main() -> None:
     model, rng = face_model(), np.random.default_rng(6)
-    people = model.pictures(PEOPLE, rng)
+    people = model.images(PEOPLE, rng)
     for each in range(EACH):
         for person, face in enumerate(model.draw(model.redraw(people, 0.2, rng))):
             buffer = io.BytesIO()

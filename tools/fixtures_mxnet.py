@@ -16,7 +16,7 @@ FIXTURES = Path(__file__).parents[1] / "tests/fixtures"
 MAGIC = struct.pack("<I", 0xCED7230A)
 
 
-def pictures() -> list[tuple[int, str, bytes]]:
+def images() -> list[tuple[int, str, bytes]]:
     files = sorted((FIXTURES / "pictures").rglob("*.jpg"), key=lambda f: int(f.stem))
     return [(int(f.parent.name), f"{f.parent.name}/{f.name}", f.read_bytes()) for f in files]
 
@@ -53,7 +53,7 @@ def with_magic(data: bytes) -> bytes:
 
 
 def main() -> None:
-    items = pictures()
+    items = images()
     insightface(items)
     write(FIXTURES / "im2rec", "plain", [(k, pack(float(p), k, data)) for k, (p, _, data) in enumerate(items)])
     write(FIXTURES / "dcface/record", "file", [(k, pack(0.0, k, data)) for k, (_, _, data) in enumerate(items)])

@@ -20,7 +20,7 @@ from PIL import Image
 FIXTURES = Path(__file__).parents[1] / "tests/fixtures"
 
 
-def pictures() -> list[tuple[int, Path]]:
+def images() -> list[tuple[int, Path]]:
     files = sorted((FIXTURES / "pictures").rglob("*.jpg"), key=lambda f: int(f.stem))
     return [(int(f.parent.name), f) for f in files]
 
@@ -85,7 +85,7 @@ def hdf5(items: list[tuple[int, Path]]) -> None:
 
 
 def main() -> None:
-    items = pictures()
+    items = images()
     hugging_face(items)
     lightning(items)
     shards(items)

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.lab.families import FAMILIES, Setup
 from benchmarks.lab.people import Faces, load
-from unveil.files import replacing, write_bytes
+from unveil.io.atomic import replacing, write_bytes
 
 # People each family learns: convolutions take longer to learn many.
 PEOPLE = {
@@ -58,7 +58,7 @@ def main() -> None:
     for family in args.families:
         lengths = tuple(round(length * args.longer) for length in LENGTHS[family])
         for n_people in args.people or PEOPLE[family]:
-            make(faces, family, n_people, lengths, args.pictures, setup, args.out)
+            make(faces, family, n_people, lengths, args.images, setup, args.out)
 
 
 def make(faces: Faces, family: str, n_people: int, lengths: tuple[int, ...], n: int, setup: Setup, out: Path) -> None:
@@ -68,10 +68,10 @@ def make(faces: Faces, family: str, n_people: int, lengths: tuple[int, ...], n: 
         return
     learnt = faces.learnt(n_people, setup.seed)
     started = time.perf_counter()
-    generator = FAMILIES[family](faces.pictures[learnt], faces.person[learnt], setup)
+    generator = FAMILIES[family](faces.images[learnt], faces.person[learnt], setup)
     for length, loss in generator.train(lengths):
         trained = time.perf_counter() - started
-        pictures, people = generator.faces(n)
+        images, people = generator.faces(n)
         members = [faces.names[i] for i in np.unique(faces.person[learnt])]
         facts = {
             **{"family": family, "people": n_people, "training_pictures": int(learnt.sum()), "steps": length},
@@ -81,10 +81,10 @@ def make(faces: Faces, family: str, n_people: int, lengths: tuple[int, ...], n: 
         folder = folders[length]
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "synthetic.zip") as file, zipfile.ZipFile(file, "w") as packed:
-            for i, picture in enumerate(pictures):
+            for i, image in enumerate(images):
                 # Whom a face was asked to be is its identity, without telling which person that is.
                 name = f"{i:06d}.png" if people is None else f"identity_{people[i]:04d}/{i:06d}.png"
-                packed.writestr(name, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+                packed.writestr(name, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
         write_bytes(folder / "members.txt", "".join(f"{name}\n" for name in members).encode())
         write_bytes(folder / "facts.json", json.dumps(facts, indent=1).encode())
         print(facts, flush=True)

@@ -23,16 +23,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.lab.scores import further_scores, memorised
-from unveil.config import Settings, settings_from
-from unveil.images import IdentityRule, Source, open_source
+from unveil.analysis import calibrated
+from unveil.analysis.baselines import measure_baselines
+from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.findings import Findings
+from unveil.config.settings import Settings, settings_from
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.images import LabelRule, Source, open_source
+from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
-from unveil.run import RunDirectory
 from unveil.stats.membership import FPRS, auc_estimate, tpr_at_fpr
-from unveil.steps import calibrated
-from unveil.steps.channels import Channels
-from unveil.steps.comparer import Comparer
-from unveil.steps.findings import Findings
-from unveil.steps.measures import measure_others
 from unveil.types import Estimate, Floats, Ints, Role
 
 SET = ("family", "people", "steps")
@@ -43,7 +43,7 @@ AUDIT_COLUMNS = [*SET, "audit", "training_people", "of_them_learnt", "verdict", 
     f"{basis}_{which}" for basis in ("listed", "counted", "modelled", "identities") for which in ("true", "false")
 ]
 MEASURE_COLUMNS = [*SET, "training", "channel", "authentic", "c_t", "closer_share", "neighbour_ratio", "gan_leaks_auc"]
-NULL_COLUMNS = [*SET, "repeat", "verdict", "global_p", "people_listed", "identities_listed"]
+NULL_COLUMNS = [*SET, "repeat", "verdict", "global_p", "people_significant", "identities_significant"]
 LEARNT, OTHERS = "people learnt", "others alone"
 NULLS = 8  # audits of other people a set
 # Others among the training people, and in the audit of people whom the generator never saw.
@@ -69,7 +69,7 @@ def main() -> None:
             if args.families and folder.parts[-3] not in args.families:
                 continue
             lab = Lab(folder, args.faces, args.model, Path(work), args.sets / "store")
-            makers = {"scores": lab.scores, "audits": lab.audits, "measures": lab.measures, "nulls": lab.nulls}
+            makers = {"scores": lab.scores, "audits": lab.audits, "measures": lab.baselines, "nulls": lab.nulls}
             # All are made before any is written: a set that was cut off is not in any table.
             rows = {name: list(makers[name]()) for name in args.tables}
             for name, found in rows.items():
@@ -90,19 +90,19 @@ class Lab:
         self.key = [facts[name] for name in SET]
         values: dict[str, Any] = {
             **{"synthetic": folder / "synthetic.zip", "training": faces, "control": faces},
-            **{"out": work / "-".join(map(str, self.key)), "store": store, "draws": 1, "aligned": "yes"},
+            **{"out": work / "-".join(map(str, self.key)), "store": store, "resamples": 1, "aligned": "yes"},
             **({} if model is None else {"model": model}),
         }
         self.settings: Settings = settings_from(values)
         run = RunDirectory(self.settings.out, self.settings.facts())
         sources: dict[Role, Source] = {
             "synthetic": open_source(self.settings.synthetic),
-            "training": open_source(faces, IdentityRule("folder")),
+            "training": open_source(faces, LabelRule("folder")),
         }
-        sets = Channels(self.settings, sources, Silent()).embed_roles(sources, run)
+        sets = AuditEmbedder(self.settings, sources, Silent()).embed_roles(sources, run)
         self.sources = sources
         self.synthetic, self.real = sets["synthetic"].embedded.distinct, sets["training"].embedded
-        self.compare = Comparer(run, self.settings, Silent())
+        self.compare = Comparisons(run, self.settings, Silent())
         self.members = set((folder / "members.txt").read_text().splitlines())
         learnt = np.array([person in self.members for person in self.real.people_or_ids])
         self.learnt, held_out = np.flatnonzero(learnt), np.flatnonzero(~learnt)
@@ -129,7 +129,7 @@ class Lab:
     def judge(self, training: Ints, control: Ints) -> Findings:
         t, c = self.real.take(np.sort(training)), self.real.take(control)
         raw = self.compare.ranked("synthetic with training", self.synthetic, t)
-        return calibrated.judge(self.synthetic, t, c, raw, [], self.compare, self.settings)
+        return calibrated.analyse_with_control(self.synthetic, t, c, raw, [], self.compare, self.settings)
 
     def scores(self) -> Iterator[list[object]]:
         """Each score's power to tell people who were learnt from all others but the cohort."""
@@ -139,7 +139,7 @@ class Lab:
         near = memorised(self.sources["synthetic"], self.sources["training"], self.members)
         for m in found.calibration.membership:
             yield [m.score, f"{near:.4f}", *_figures(m.auc, m.tpr_at_fpr)]
-        cohort = found.lenses["face"].cohort.pictures.ids
+        cohort = found.contexts["face"].cohort.images.ids
         rng = np.random.default_rng(0)
         for name, score, people in further_scores(self.synthetic, self.real, cohort, self.sources, rng):
             own, null = self._sides(score, people, found)
@@ -150,7 +150,7 @@ class Lab:
         """The scores of people who were learnt and of the control people of the audit."""
         if found.ground is None:
             raise ValueError("no control people")
-        control = set(found.ground.control.pictures.people_or_ids)
+        control = set(found.ground.control.images.people_or_ids)
         own = np.array([person in self.members for person in people])
         null = np.array([person in control for person in people])
         return score[own], score[null]
@@ -164,10 +164,10 @@ class Lab:
         if found.calibration is None:
             return [0, 0, found.verdict, "", *[0] * 8]
         lists = (
-            [p.person for p in found.people if p.listed_by],
-            [p.person for p in found.people if "counted" in p.listed_by],
-            [p.person for p in found.people if "modelled tail" in p.listed_by],
-            [str(i.training_id).split("/")[0] for i in found.identities if i.listed],
+            [p.person for p in found.people if p.significant_by],
+            [p.person for p in found.people if "counted" in p.significant_by],
+            [p.person for p in found.people if "modelled tail" in p.significant_by],
+            [str(i.training_id).split("/")[0] for i in found.identities if i.significant],
         )
         people = found.calibration.training.people
         return [
@@ -181,15 +181,15 @@ class Lab:
         for repeat in range(NULLS):
             found = self.judge(*self._others(np.random.default_rng([repeat, 7])))
             if found.calibration is not None:
-                basis = [bool(found.listed_people), any(i.listed for i in found.identities)]
+                basis = [bool(found.significant_people), any(i.significant for i in found.identities)]
                 p = found.calibration.decision.global_test.p_value
                 yield [repeat, found.verdict, f"{p:.3g}", *(int(b) for b in basis)]
 
-    def measures(self) -> Iterator[list[object]]:
+    def baselines(self) -> Iterator[list[object]]:
         """What others measure, with the people learnt and with others for a training set."""
         for name in (LEARNT, OTHERS):
             found = self.found[name]
-            for m in measure_others(self.synthetic, found, self.settings, self.compare.comparator):
+            for m in measure_baselines(self.synthetic, found, self.settings, self.compare.comparator):
                 values = (m.authenticity.value, m.data_copying.value, m.closer_to_training.value)
                 yield [
                     name,

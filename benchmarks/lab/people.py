@@ -20,7 +20,7 @@ class Faces:
 
     source: Source
     ids: tuple[str, ...]
-    pictures: Pictures
+    images: Pictures
     person: npt.NDArray[np.int64]
     names: tuple[str, ...]
 
@@ -34,8 +34,8 @@ def load(path: Path, side: int) -> Faces:
     """Every face of a source of aligned crops, scaled to ``side`` pixels."""
     source = open_source(path)
     records = [r for r in source.records if r.person is not None]
-    pictures = [cv2.resize(decode_rgb(source.read(r)), (side, side), interpolation=cv2.INTER_AREA) for r in records]
+    images = [cv2.resize(decode_rgb(source.read(r)), (side, side), interpolation=cv2.INTER_AREA) for r in records]
     names, person = np.unique([str(r.person) for r in records], return_inverse=True)
     return Faces(
-        source, tuple(r.id for r in records), np.stack(pictures), person.astype(np.int64), tuple(str(n) for n in names)
+        source, tuple(r.id for r in records), np.stack(images), person.astype(np.int64), tuple(str(n) for n in names)
     )

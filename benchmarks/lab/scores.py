@@ -9,14 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unveil.channels import AppearanceChannel, Shot
+from unveil.analysis.cohort import Cohort, channel_context
+from unveil.channels import AppearanceChannel, FaceImage
 from unveil.compare import compare_all
+from unveil.embedding.fusion import model_weights
 from unveil.images import Source, decode_rgb
-from unveil.stats.hubs import best_of_each, person_codes
-from unveil.stats.measures import calibrated_distance, density_ratio
+from unveil.stats.baselines import calibrated_distance, density_ratio
+from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.whitening import fit_whitening
-from unveil.steps.fuse import network_weights
-from unveil.steps.prepare import Cohort, lens
 from unveil.types import Embedded, Floats, Role, Vectors
 
 # A face that is three times as close to its nearest training picture as to the second is a memorised one (Yoon et al.
@@ -38,8 +38,8 @@ def memorised(synthetic: Source, real: Source, members: set[str]) -> float:
 
 def _pixels(source: Source, people: set[str] | None) -> NDArray[np.float32]:
     records = [r for r in source.records if people is None or r.person in people]
-    pictures = [cv2.resize(decode_rgb(source.read(r)), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for r in records]
-    return np.asarray(np.stack(pictures).reshape(len(records), -1) / 255, np.float32)
+    images = [cv2.resize(decode_rgb(source.read(r)), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for r in records]
+    return np.asarray(np.stack(images).reshape(len(records), -1) / 255, np.float32)
 
 
 def further_scores(
@@ -63,7 +63,7 @@ def further_scores(
     faces, looks = (tuple(e.through(channel) for e in (synthetic, real)) for channel in ("face", "appearance"))
     yield "sum of face and appearance", hub_corrected(*faces) + hub_corrected(*looks), names
 
-    weights = network_weights((faces[0], looks[0]), rng)
+    weights = model_weights((faces[0], looks[0]), rng)
     both = [
         replace(f, vectors=np.concatenate([f.vectors * np.sqrt(weights[0]), a.vectors * np.sqrt(weights[1])], axis=1))
         for f, a in zip(faces, looks, strict=True)
@@ -104,7 +104,7 @@ def further_scores(
 def _exposure(synthetic: Embedded, real: Embedded, cohort_rows: NDArray[np.int64]) -> Floats:
     """The best hub-corrected score of each real vector (N,), on the scale of the cohort."""
     cohort = Cohort(real.take(cohort_rows))
-    look = lens(synthetic, cohort)
+    look = channel_context(synthetic, cohort)
     matched = compare_all(
         *(synthetic.vectors, real.vectors),
         top_k=1,
@@ -114,11 +114,11 @@ def _exposure(synthetic: Embedded, real: Embedded, cohort_rows: NDArray[np.int64
     return look.standard.of(matched.best_query_score)
 
 
-def _templates(pictures: Embedded) -> Embedded:
+def _templates(images: Embedded) -> Embedded:
     """One vector a person or identity: the mean of the pictures'."""
-    names, codes = person_codes(pictures.people_or_ids)
-    total = np.zeros((len(names), pictures.vectors.shape[1]))
-    np.add.at(total, codes, pictures.vectors)
+    names, codes = person_codes(images.people_or_ids)
+    total = np.zeros((len(names), images.vectors.shape[1]))
+    np.add.at(total, codes, images.vectors)
     mean = np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
     return Embedded(names, names, names, mean, "templates")
 
@@ -126,7 +126,7 @@ def _templates(pictures: Embedded) -> Embedded:
 def _plain(source: Source, embedded: Embedded) -> Vectors:
     """The appearance channel's own vectors, before whitening."""
     channel, records = AppearanceChannel(), {r.id: r for r in source.records}
-    crops = [Shot(decode_rgb(source.read(records[id])), aligned=True).template for id in embedded.ids]
+    crops = [FaceImage(decode_rgb(source.read(records[id])), aligned=True).template for id in embedded.ids]
     return np.concatenate([channel.embed(np.stack(crops[i : i + 512])) for i in range(0, len(crops), 512)])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.lab.make import LENGTHS, PEOPLE
-from unveil.stats.estimates import share
+from unveil.stats.intervals import share
 
 # The default was chosen on the first, and confirmed on the others, named beforehand (docs/decisions/0012-channels.md).
 CHOSEN_ON, KEPT_ASIDE = ("components", "pixels", "variational"), ("adversarial", "conditional")
@@ -41,7 +41,7 @@ Row = dict[str, str]
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    scores, audits, measures, nulls = (
+    scores, audits, baselines, nulls = (
         _read(folder / f"{name}.csv") for name in ("scores", "audits", "measures", "nulls")
     )
     order = [(family, str(n), str(length)) for family in PEOPLE for n in PEOPLE[family] for length in LENGTHS[family]]
@@ -53,7 +53,7 @@ def main() -> None:
     _sets(by_set)
     _audits([row for key in by_set for row in audits if _key(row) == key])
     _nulls([row for key in by_set for row in nulls if _key(row) == key])
-    _measures([row for key in by_set for row in measures if _key(row) == key])
+    _measures([row for key in by_set for row in baselines if _key(row) == key])
     (folder / "lab.svg").write_text(_plot(by_set))
 
 
@@ -183,8 +183,8 @@ def _nulls(rows: list[Row]) -> None:
             [row["verdict"] == "leak found" for row in rows],
             "q .05 and level .01 together",
         ),
-        ("anybody listed", [row["people_listed"] == "1" for row in rows], "q .05 for each list"),
-        ("any identity listed", [row["identities_listed"] == "1" for row in rows], "q .05"),
+        ("anybody listed", [row["people_significant"] == "1" for row in rows], "q .05 for each list"),
+        ("any identity listed", [row["identities_significant"] == "1" for row in rows], "q .05"),
         ("global p at most .01", [float(row["global_p"]) <= 0.01 for row in rows], ".01"),
     ):
         e = share(sum(wrong), len(wrong))

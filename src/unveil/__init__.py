@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unveil.auditor import audit
     from unveil.compare import compare_all
+    from unveil.embedding.embed import embed
     from unveil.errors import InputError, ModelError, SettingError, SourceError, StoreError, UnveilError, VectorError
-    from unveil.remedy import Guard
-    from unveil.result import AuditResult
-    from unveil.steps.embed import embed
+    from unveil.mitigation import Guard
+    from unveil.results.audit import AuditResult
     from unveil.types import Embedded, Estimate, Exposure, Matches, Reject
 
 __version__ = "0.1.0"
@@ -18,13 +18,13 @@ __version__ = "0.1.0"
 # Public names and where they live; nothing is imported before it is asked for.
 _HOMES = {
     "audit": "unveil.auditor",
-    "AuditResult": "unveil.result",
+    "AuditResult": "unveil.results.audit",
     "compare_all": "unveil.compare",
-    "embed": "unveil.steps.embed",
+    "embed": "unveil.embedding.embed",
     "Embedded": "unveil.types",
     "Estimate": "unveil.types",
     "Exposure": "unveil.types",
-    "Guard": "unveil.remedy",
+    "Guard": "unveil.mitigation",
     "InputError": "unveil.errors",
     "Matches": "unveil.types",
     "ModelError": "unveil.errors",

@@ -13,31 +13,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from unveil import words
-from unveil.config import Settings, settings_from
+from unveil.analysis import calibrated, uncalibrated
+from unveil.analysis.baselines import measure_baselines
+from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.input_checks import check_inputs
+from unveil.analysis.leak_kinds import classify_pairs
+from unveil.analysis.power import measure_power
+from unveil.analysis.rankings import count_images, hubness_ranking, top_pairs, top_pairs_corrected
+from unveil.analysis.review_pairs import review_pairs
+from unveil.analysis.verification import measure_verification
+from unveil.config.settings import Settings, settings_from
+from unveil.embedding.embed import EmbeddedSource
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.embedding.images import ImageReader
 from unveil.engine import Engine, open_engine
-from unveil.finished import keep
 from unveil.images import open_source
-from unveil.machine import cores
+from unveil.io.host import cores
+from unveil.io.remote_run import RemoteRun
+from unveil.io.run_directory import RunDirectory
 from unveil.planning import whole_run
 from unveil.progress import Progress, Silent
-from unveil.published import Published
+from unveil.report import text as words
 from unveil.report import write_reports
-from unveil.result import AuditResult
-from unveil.review import outcome_of
-from unveil.run import RunDirectory
-from unveil.steps import calibrated, uncalibrated
-from unveil.steps.after import pairs_to_look_at
-from unveil.steps.channels import Channels
-from unveil.steps.check import check_inputs
-from unveil.steps.comparer import Comparer
-from unveil.steps.embed import EmbeddedSource
-from unveil.steps.kinds import tell_kinds
-from unveil.steps.measures import measure_others
-from unveil.steps.pictures import Pictures
-from unveil.steps.power import measure_power
-from unveil.steps.separation import measure_separation
-from unveil.steps.tables import closest_pairs, count, hubs, top_pairs
+from unveil.results.audit import AuditResult
+from unveil.review import review_summary
+from unveil.runs.finished import write_run
 from unveil.types import ROLES, Role
 
 # What can change a number of the result.
@@ -57,7 +57,7 @@ def audit(
     """Audits the pictures in ``synthetic`` for people in ``training``, calibrated on people in ``control``.
 
     Writes a run directory to ``out`` and returns the result; run again after a kill, it resumes. Further keyword
-    arguments are the fields of `unveil.config.Settings`. Raises InputError for input that cannot be used.
+    arguments are the fields of `unveil.config.settings.Settings`. Raises InputError for input that cannot be used.
     """
     values = {"synthetic": synthetic, "training": training, "control": control, "out": out, **settings}
     return run_audit(settings_from(values), progress or Silent(), redact=redact)
@@ -71,7 +71,7 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
 
 def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact: bool) -> AuditResult:
     started = datetime.now(UTC)
-    published = None if settings.published is None else Published(settings.published, progress.say)
+    published = None if settings.published is None else RemoteRun(settings.published, progress.say)
     if published is not None:
         published.pull("manifest.json")
     sources = {
@@ -79,66 +79,68 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
         for role in ROLES
         if (place := settings.source(role)) is not None
     }
-    channels = Channels(settings, sources, progress, engine)
+    channels = AuditEmbedder(settings, sources, progress, engine)
     run = RunDirectory(settings.out, settings.facts())
-    compare = Comparer(run, settings, progress, engine)
+    compare = Comparisons(run, settings, progress, engine)
 
     progress.expect(whole_run(settings, sources, channels))
     sets = channels.embed_roles(sources, run)
-    pictures = {
-        role: Pictures(sources[role], s.embedded.distinct, channels.way(s.alignment)) for role, s in sets.items()
+    images = {
+        role: ImageReader(sources[role], s.embedded.distinct, channels.way(s.alignment)) for role, s in sets.items()
     }
     # A file that is shipped several times is one picture.
-    synthetic, training = pictures["synthetic"].embedded, sets["training"].embedded
+    synthetic, training = images["synthetic"].embedded, sets["training"].embedded
     checks = check_inputs(sets, settings.random("hygiene"))
 
     # The published attack: every pair, ranked by cosine.
     raw = compare.ranked("synthetic with training", synthetic, training)
     # What goes past it: the same pairs against what chance does.
     if "control" in sets:
-        found = calibrated.judge(synthetic, training, sets["control"].embedded, raw, checks, compare, settings)
+        found = calibrated.analyse_with_control(
+            synthetic, training, sets["control"].embedded, raw, checks, compare, settings
+        )
     else:
-        found = uncalibrated.judge(synthetic, training, raw, checks, compare, settings)
+        found = uncalibrated.analyse_without_control(synthetic, training, raw, checks, compare, settings)
     if found.verdict == "inconclusive":
         found = found.without_findings()
 
     # What kind of leak each finding is, and which leaks would have been found.
     top = top_pairs(raw, synthetic, training, settings.top_pairs)
-    alike = (pictures["synthetic"], pictures["training"], channels.copies)
-    kinds = tell_kinds((*found.listed_people, *top), *alike, settings, progress)
-    power = measure_power(found, pictures, channels.embedder(run), settings)
+    alike = (images["synthetic"], images["training"], channels.copies)
+    kinds = classify_pairs((*found.significant_people, *top), *alike, settings, progress)
+    power = measure_power(found, images, channels.embedder(run), settings)
     # What others would measure, beside it.
-    others = measure_others(synthetic, found, settings, compare.comparator)
+    others = measure_baselines(synthetic, found, settings, compare.comparator)
 
     result = AuditResult(
         verdict=found.verdict,
         headline="",
-        rests_on=found.rests_on,
-        counts={role: count(s) for role, s in sets.items()},
+        evidence=found.evidence,
+        counts={role: count_images(s) for role, s in sets.items()},
         pairs_compared=raw.n_compared,
         control_pairs_compared=found.control_pairs,
         calibration=found.calibration,
-        candidate_line=found.line,
+        candidate_threshold=found.line,
         people=kinds.mark(found.people),
         identities=found.identities,
         top_pairs=kinds.mark(top),
-        top_pairs_corrected=closest_pairs(found.training, synthetic, settings.top_pairs),
-        hubs=hubs(raw, training, settings.top_pairs),
+        top_pairs_corrected=top_pairs_corrected(found.training, synthetic, settings.top_pairs),
+        hubs=hubness_ranking(raw, training, settings.top_pairs),
         power=power,
-        measures=others,
-        separation=measure_separation(sets, settings),
-        copy_lines=kinds.lines,
-        hygiene=found.checks,
+        baselines=others,
+        separation=measure_verification(sets, settings),
+        copy_thresholds=kinds.lines,
+        input_checks=found.checks,
         rejects={role: s.rejects for role, s in sets.items()},
         limits=(),
         channels=synthetic.channels,
         models=channels.facts,
         manifest=_manifest(settings, sets, channels),
     )
-    result = words.told(result, settings)
-    pairs = pairs_to_look_at(result, found, synthetic)
-    keep(run.path, result, pairs, sets, synthetic, found, channels, settings)
-    reviewed = replace(result, review=outcome_of(run.path, pairs))
+    result = words.with_text(result, settings)
+    pairs = review_pairs(result, found, synthetic)
+    write_run(run.path, result, pairs, sets, synthetic, found, channels, settings)
+    reviewed = replace(result, review=review_summary(run.path, pairs))
     write_reports(reviewed, run.path, raw, synthetic, training, sources, redact=redact)
     compare.done()
     finished = datetime.now(UTC)
@@ -155,7 +157,7 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
     return reviewed
 
 
-def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: Channels) -> dict[str, Any]:
+def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: AuditEmbedder) -> dict[str, Any]:
     """What another needs to repeat the audit: inputs with hashes, settings, versions, machine."""
     return {
         "settings": settings.facts(),

@@ -25,7 +25,7 @@ class UnveilError(Exception):
     """Base of every error that unveil raises on purpose."""
 
 
-class PictureError(UnveilError):
+class ImageError(UnveilError):
     """One picture cannot be used: the stage where it fell out, a reason that is counted, a detail that is shown."""
 
     def __init__(self, stage: Stage, reason: str, detail: str = "") -> None:

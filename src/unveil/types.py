@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.errors import Stage
-from unveil.files import gathered
+from unveil.io.atomic import gather_rows
 
 Role = Literal["synthetic", "training", "control"]
 ROLES: tuple[Role, ...] = ("synthetic", "training", "control")
@@ -41,7 +41,7 @@ class Reject:
 
 
 @dataclass(frozen=True)
-class Part:
+class ModelPart:
     """The columns of one network in vectors made of several; its cosine counts with ``weight``, weights sum to 1."""
 
     name: str
@@ -50,7 +50,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class View:
+class ChannelVectors:
     """What a further channel makes of the same pictures: ``vectors`` (N, D) float32 unit rows."""
 
     channel: str
@@ -70,16 +70,16 @@ class Embedded:
     digests: tuple[str, ...] = field(repr=False)
     vectors: Vectors = field(repr=False)
     model_id: str
-    traits: Floats | None = field(default=None, repr=False)  # (N, K) of the pictures' quality
-    parts: tuple[Part, ...] = ()  # of which networks the vectors are made, when they are several
-    views: tuple[View, ...] = ()
+    quality: Floats | None = field(default=None, repr=False)  # (N, K) of the pictures' quality
+    parts: tuple[ModelPart, ...] = ()  # of which networks the vectors are made, when they are several
+    views: tuple[ChannelVectors, ...] = ()
     channel: str = "face"
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2:
             raise ValueError(f"vectors should be (N, D), got {self.vectors.shape}")
-        if self.traits is not None and len(self.traits) != len(self.vectors):
-            raise ValueError(f"{len(self.vectors)} vectors, traits {self.traits.shape}")
+        if self.quality is not None and len(self.quality) != len(self.vectors):
+            raise ValueError(f"{len(self.vectors)} vectors, traits {self.quality.shape}")
         if not len(self.ids) == len(self.people) == len(self.digests) == len(self.vectors):
             raise ValueError(
                 f"{len(self.ids)} ids, {len(self.people)} people, {len(self.digests)} digests, "
@@ -103,7 +103,7 @@ class Embedded:
             return replace(self, views=())
         (view,) = (view for view in self.views if view.channel == channel)
         return replace(
-            self, vectors=view.vectors, model_id=view.model_id, parts=(), views=(), channel=channel, traits=None
+            self, vectors=view.vectors, model_id=view.model_id, parts=(), views=(), channel=channel, quality=None
         )
 
     @cached_property
@@ -131,9 +131,9 @@ class Embedded:
             ids=tuple(self.ids[i] for i in rows),
             people=tuple(self.people[i] for i in rows),
             digests=tuple(self.digests[i] for i in rows),
-            vectors=gathered(self.vectors, rows),
-            traits=None if self.traits is None else self.traits[rows],
-            views=tuple(replace(view, vectors=gathered(view.vectors, rows)) for view in self.views),
+            vectors=gather_rows(self.vectors, rows),
+            quality=None if self.quality is None else self.quality[rows],
+            views=tuple(replace(view, vectors=gather_rows(view.vectors, rows)) for view in self.views),
         )
 
 

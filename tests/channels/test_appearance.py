@@ -7,20 +7,20 @@ import pytest
 from PIL import Image
 
 from tests.builders import drawn_faces
-from unveil.channels import AppearanceChannel, FaceChannel, Shot
-from unveil.channels import shot as shot_module
-from unveil.errors import PictureError
-from unveil.faces.detectors import Detector, Found
+from unveil.channels import AppearanceChannel, FaceChannel, FaceImage
+from unveil.channels import face_image as shot_module
+from unveil.errors import ImageError
+from unveil.faces.detectors import Detector, FaceChoice
 
 FACES = drawn_faces(5)
 
 
-def embedded(*pictures: np.ndarray) -> np.ndarray:
+def embedded(*images: np.ndarray) -> np.ndarray:
     channel = AppearanceChannel()
-    return channel.embed(np.stack([channel.crop(Shot(picture, aligned=True)) for picture in pictures]))
+    return channel.embed(np.stack([channel.crop(FaceImage(image, aligned=True)) for image in images]))
 
 
-def test_light_and_size_of_a_picture_do_not_change_it_and_another_face_does() -> None:
+def test_light_and_size_of_an_image_do_not_change_it_and_another_face_does() -> None:
     face = FACES[0]
     darker = np.asarray(face * 0.6 + 20, np.uint8)
     smaller = np.array(Image.fromarray(face).resize((48, 48), Image.Resampling.BOX))
@@ -31,7 +31,7 @@ def test_light_and_size_of_a_picture_do_not_change_it_and_another_face_does() ->
     assert cosine[1] > 0.99 and cosine[2] > 0.97 and cosine[3] < 0.9
 
 
-def test_a_cosine_is_the_normalised_correlation_of_the_coarse_pictures() -> None:
+def test_a_cosine_is_the_normalised_correlation_of_the_coarse_images() -> None:
     a, b = (np.array(Image.fromarray(x).resize((112, 112), Image.Resampling.BILINEAR)) for x in FACES[2:4])
     small = [x.reshape(16, 7, 16, 7, 3).mean((1, 3)) for x in (a, b)]
     flat = [(np.rint(x) - np.rint(x).mean((0, 1))).ravel() for x in small]
@@ -39,20 +39,20 @@ def test_a_cosine_is_the_normalised_correlation_of_the_coarse_pictures() -> None
     assert np.prod(embedded(a, b), axis=0).sum() == pytest.approx(expected, abs=0.01)
 
 
-def test_a_picture_of_one_colour_shows_nothing() -> None:
+def test_an_image_of_one_colour_shows_nothing() -> None:
     assert not embedded(np.full((112, 112, 3), 90, np.uint8)).any()
 
 
 def test_a_face_is_looked_for_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
 
-    def find(picture: np.ndarray, detector: Detector) -> Found | None:
+    def find(image: np.ndarray, detector: Detector) -> FaceChoice | None:
         looked.append(1)
         return None
 
     monkeypatch.setattr(shot_module, "find_face", find)
-    nobody = Shot(np.zeros((200, 200, 3), np.uint8), aligned=False)
+    nobody = FaceImage(np.zeros((200, 200, 3), np.uint8), aligned=False)
     for channel in (FaceChannel(), AppearanceChannel(), AppearanceChannel()):
-        with pytest.raises(PictureError, match="no face found"):
+        with pytest.raises(ImageError, match="no face found"):
             channel.crop(nobody)
     assert looked == [1]

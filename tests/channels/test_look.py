@@ -10,18 +10,18 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from tests.builders import drawn_faces, write
-from unveil.channels import CopyChannel, FaceChannel, Shot, realigned_face, traits_of
-from unveil.channels.look import Look, bits_apart, correlation, detail, look
+from unveil.channels import CopyChannel, FaceChannel, FaceImage, quality_features, realigned_face
+from unveil.channels.similarity import ImageDescriptor, bits_apart, correlation, describe_image, detail
 from unveil.errors import ModelError
 
 FACES = [np.array(Image.fromarray(f).resize((112, 112))) for f in drawn_faces(8, 5)]
 
 
-def seen(picture: np.ndarray) -> Look:
-    return look(picture, [picture])
+def seen(image: np.ndarray) -> ImageDescriptor:
+    return describe_image(image, [image])
 
 
-def test_a_picture_is_like_itself_mirrored_and_shifted() -> None:
+def test_an_image_is_like_itself_mirrored_and_shifted() -> None:
     face = FACES[0]
     own = seen(face)
     mirrored = seen(np.ascontiguousarray(face[:, ::-1]))
@@ -48,13 +48,13 @@ def test_correlation_equals_a_slow_reference() -> None:
     assert correlation(a, b) == pytest.approx(slow, abs=1e-4)
 
 
-def test_pictures_without_structure_are_like_nothing() -> None:
+def test_images_without_structure_are_like_nothing() -> None:
     flat = seen(np.full((112, 112, 3), 90, np.uint8))
     assert correlation(flat, seen(FACES[0])) == 0 == detail(flat, flat)
 
 
 def test_the_most_alike_of_several_faces_counts() -> None:
-    a, b = look(FACES[0], [FACES[1], FACES[2]]), look(FACES[3], [FACES[4], FACES[2]])
+    a, b = describe_image(FACES[0], [FACES[1], FACES[2]]), describe_image(FACES[3], [FACES[4], FACES[2]])
     assert correlation(a, b) == pytest.approx(1) and bits_apart(a, b) == 0
 
 
@@ -66,22 +66,24 @@ def test_a_turned_crop_is_brought_back() -> None:
     assert after > 0.9 and after > before + 0.05
 
 
-def test_whole_pictures_are_compared_where_faces_lie_elsewhere() -> None:
+def test_whole_images_are_compared_where_faces_lie_elsewhere() -> None:
     """The same picture whose face was found in another place is still the same picture."""
     photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
-    assert bits_apart(look(photograph, [FACES[3]]), look(photograph, [FACES[4]])) == 0
+    assert bits_apart(describe_image(photograph, [FACES[3]]), describe_image(photograph, [FACES[4]])) == 0
 
 
 def test_traits_by_hand() -> None:
     grey = np.full((50, 50, 3), 100, np.uint8)
-    sharpness, brightness, contrast, colour, size = traits_of(Shot(grey, aligned=True))
+    sharpness, brightness, contrast, colour, size = quality_features(FaceImage(grey, aligned=True))
     assert (sharpness, brightness, contrast, colour) == pytest.approx((0, 100, 0, 0), abs=1e-4)
     assert size == pytest.approx(np.log2(50), abs=1e-5)
     blurred = np.array(Image.fromarray(FACES[0]).resize((28, 28)).resize((112, 112)))
-    assert traits_of(Shot(blurred, aligned=True))[0] < traits_of(Shot(FACES[0], aligned=True))[0]
+    assert (
+        quality_features(FaceImage(blurred, aligned=True))[0] < quality_features(FaceImage(FACES[0], aligned=True))[0]
+    )
     red = np.zeros((112, 112, 3), np.uint8)
     red[..., 0] = 200
-    assert traits_of(Shot(red, aligned=True))[3] > 50
+    assert quality_features(FaceImage(red, aligned=True))[3] > 50
 
 
 def tiny_network(path: Path, alignment: str = "whole", size: int = 32) -> Path:
@@ -106,11 +108,11 @@ def tiny_network(path: Path, alignment: str = "whole", size: int = 32) -> Path:
     return path
 
 
-def test_a_copy_network_sees_whole_pictures(tmp_path: Path) -> None:
+def test_a_copy_network_sees_whole_images(tmp_path: Path) -> None:
     network = CopyChannel(tiny_network(tmp_path / "sscd.onnx"))
     photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
-    pictures = [photograph, FACES[0], np.array(Image.fromarray(photograph).resize((150, 90)))]
-    vectors = network.embed(np.stack([network.crop(Shot(picture, aligned=False)) for picture in pictures]))
+    images = [photograph, FACES[0], np.array(Image.fromarray(photograph).resize((150, 90)))]
+    vectors = network.embed(np.stack([network.crop(FaceImage(image, aligned=False)) for image in images]))
     assert vectors.shape == (3, 192) and vectors[0] @ vectors[2] > 0.99 > vectors[0] @ vectors[1]
 
 

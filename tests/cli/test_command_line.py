@@ -59,11 +59,11 @@ def test_models_are_listed_added_and_used_by_name(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
-    listed = unveil("models", "list")
-    assert listed.returncode == 0 and not listed.stderr
-    assert re.search(r"^dlib_resnet_v1 +here +128 ", listed.stdout, re.MULTILINE)
-    assert re.search(r"^w600k_r50 +fetch +512 ", listed.stdout, re.MULTILINE)
-    assert re.search(r"^yunet +fetch +MIT", listed.stdout, re.MULTILINE)
+    significant = unveil("models", "list")
+    assert significant.returncode == 0 and not significant.stderr
+    assert re.search(r"^dlib_resnet_v1 +here +128 ", significant.stdout, re.MULTILINE)
+    assert re.search(r"^w600k_r50 +fetch +512 ", significant.stdout, re.MULTILINE)
+    assert re.search(r"^yunet +fetch +MIT", significant.stdout, re.MULTILINE)
     assert "no networks in" in unveil("models", "verify").stdout
 
     told = unveil(

@@ -19,7 +19,7 @@ from tests.cli.test_command_line import UNVEIL, unveil
 from tests.containers import Item
 from unveil.demo.world import World, make_world
 from unveil.errors import SettingError
-from unveil.presets import find, presets, resolve
+from unveil.presets import find_preset, presets, resolve
 from unveil.study import read_plan
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -90,12 +90,12 @@ class TestPresets:
 
     def test_facts_name_sets_that_are_there(self) -> None:
         for preset in presets().values():
-            assert all(find(name).kind == "real" for name in preset.trained_on)
+            assert all(find_preset(name).kind == "real" for name in preset.trained_on)
             assert preset.title and preset.note and preset.licence
             if not preset.established:
                 assert preset.form is None and preset.identity is None and preset.aligned is None
         with pytest.raises(SettingError, match="no preset nothing; there are"):
-            find("nothing")
+            find_preset("nothing")
 
     def test_a_preset_reads_the_set_as_it_was_published(self) -> None:
         told = unveil("inspect", f"dcface-0.5m:{FIXTURES / 'dcface'}")
@@ -107,12 +107,12 @@ class TestPresets:
             resolve("sface,cell=3:x")
 
     def test_what_it_knows_counts_where_nothing_is_said(self, tmp_path: Path) -> None:
-        from unveil.config import settings_from
-        from unveil.images import IdentityRule
+        from unveil.config.settings import settings_from
+        from unveil.images import LabelRule
 
         values = {"synthetic": "idiff-face-uniform:s", "training": "ffhq:t", "out": tmp_path / "r"}
         settings = settings_from(values)
-        assert settings.identity == {"synthetic": IdentityRule("prefix", "_"), "training": IdentityRule("each")}
+        assert settings.identity == {"synthetic": LabelRule("prefix", "_"), "training": LabelRule("each")}
         assert settings.aligned == {"synthetic": "yes"}
         told = settings_from({**values, "identity": {"synthetic": "none"}, "aligned": "no"})
         assert str(told.identity["synthetic"]) == "none" and str(told.identity["training"]) == "each"
@@ -144,7 +144,7 @@ def test_audit_takes_containers_and_presets(world: World, store: Path, tmp_path:
     assert first["top_pairs"] == second["top_pairs"] and first["membership"] == second["membership"]
 
 
-def test_embeddings_take_the_place_of_pictures(world: World, store: Path, tmp_path: Path) -> None:
+def test_embeddings_take_the_place_of_images(world: World, store: Path, tmp_path: Path) -> None:
     for role in ("synthetic", "training", "control"):
         told = unveil("embed", getattr(world, role), "-o", tmp_path / f"{role}.npz", "--store", store)
         assert told.returncode == 0 and "embedded and 0 rejected" in told.stdout, told.stderr
@@ -152,11 +152,11 @@ def test_embeddings_take_the_place_of_pictures(world: World, store: Path, tmp_pa
         *("audit", "--synthetic", tmp_path / "synthetic.npz", "--training", tmp_path / "training.npz"),
         *("--control", tmp_path / "control.npz", "-o", tmp_path / "given", "--power", "quick"),
     )
-    pictures = unveil(
+    images = unveil(
         *("audit", "--synthetic", world.synthetic, "--training", world.training, "--control", world.control),
         *("-o", tmp_path / "pictures", "--store", store, "--power", "off", "--channels", "face"),
     )
-    assert given.returncode == pictures.returncode == 0, given.stderr
+    assert given.returncode == images.returncode == 0, given.stderr
     one, other = (json.loads((tmp_path / run / "audit.json").read_text()) for run in ("given", "pictures"))
     assert one["verdict"] == other["verdict"] == "leak found"
     # The same pairs and cosines to the last bit; without pictures there are no kinds.
@@ -165,7 +165,7 @@ def test_embeddings_take_the_place_of_pictures(world: World, store: Path, tmp_pa
     assert any("Embeddings were given" in limit for limit in one["limits"])
     assert one["models"][0]["name"] == "dlib_resnet_v1" and one["models"][0]["licence"] == "not known"
     page = (tmp_path / "given/report.html").read_text()
-    assert "data:image" not in page and "an embedding, no picture" in page
+    assert "data:image" not in page and "an embedding, no image" in page
 
     mixed = unveil(
         *("audit", "--synthetic", tmp_path / "synthetic.npz", "--training", world.training, "--control", world.control),
@@ -188,7 +188,7 @@ STUDY = """
 title = "Drawn <b>people</b>"
 [settings]
 power = "off"
-draws = 2
+resamples = 2
 [[set]]
 name = "leaky"
 synthetic = "w/synthetic"

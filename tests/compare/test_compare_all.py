@@ -20,16 +20,17 @@ import unveil
 from tests.builders import unit_rows
 from tests.engines import Here
 from unveil import native
-from unveil.compare import Checkpoint, best_among, best_of_others, compare_all, exact_cosine, portable
-from unveil.compare.comparators import Comparator, choose
-from unveil.compare.grouped import Grouped
-from unveil.compare.kept import Wanted
-from unveil.compare.native import Native
-from unveil.compare.order import Order, choose_order
-from unveil.compare.portable import IntegerProduct
-from unveil.compare.reference import Reference
-from unveil.compare.tiles import Cut, Tiled
-from unveil.compare.torched import TorchProduct
+from unveil.compare import Checkpoint, best_among, best_of_others, compare_all, exact_cosine
+from unveil.compare import backend_onnxruntime as portable
+from unveil.compare.backend_native import NativeBackend
+from unveil.compare.backend_numpy import NumpyBackend
+from unveil.compare.backend_onnxruntime import IntegerProduct
+from unveil.compare.backend_torch import TorchProduct
+from unveil.compare.backends import Backend, open_backend
+from unveil.compare.blockwise import BlockwiseBackend
+from unveil.compare.distributed import DistributedBackend, TileSizes
+from unveil.compare.pruning import DimensionOrder, choose_dimension_order
+from unveil.compare.topk import QuerySpec
 from unveil.errors import SettingError, VectorError
 from unveil.types import Floats, Matches
 
@@ -94,35 +95,37 @@ def stretched(d: int, rng: np.random.Generator) -> Any:
     return row / np.linalg.norm(row)
 
 
-def kernels() -> dict[str, Callable[[int, int], Comparator]]:
+def kernels() -> dict[str, Callable[[int, int], Backend]]:
     """Every kernel of the library that runs here, in panels and slabs of a few rows, on several threads."""
     library, why = native.load()
     if library is None:
         pytest.skip(f"no compiled kernel: {why}", allow_module_level=True)
 
-    def comparator(kernel: native.Kernel, panel: int, block: int) -> Comparator:
-        return Native(library, kernel, 1 + panel % 3, panel, block * 600)
+    def comparator(kernel: native.Kernel, panel: int, block: int) -> Backend:
+        return NativeBackend(library, kernel, 1 + panel % 3, panel, block * 600)
 
     return {kernel.name: partial(comparator, kernel) for kernel in library.kernels if kernel.available}
 
 
-def multipliers() -> dict[str, Callable[[int, int], Comparator]]:
+def multipliers() -> dict[str, Callable[[int, int], Backend]]:
     made: dict[str, Any] = {"portable": IntegerProduct()}
     if importlib.util.find_spec("torch") is not None:
         made |= {f"torch {'half' if half else 'single'}": TorchProduct.on("cpu", half) for half in (False, True)}
-    return {name: partial(lambda m, panel, block: Grouped(m, 2, panel, block), made[name]) for name in made}
+    return {name: partial(lambda m, panel, block: BlockwiseBackend(m, 2, panel, block), made[name]) for name in made}
 
 
-def tiled(comparator: str, panel: int, block: int) -> Comparator:
+def tiled(comparator: str, panel: int, block: int) -> Backend:
     """Tiles of some rows through an engine, merged from a folder; two blocks along the gallery, whatever the size."""
     folder = tempfile.TemporaryDirectory()
-    made = Tiled(Here(panel), comparator, choose("reference", 1), folder.name, "work", Cut(panel, block, 2), 0)
+    made = DistributedBackend(
+        Here(panel), comparator, open_backend("reference", 1), folder.name, "work", TileSizes(panel, block, 2), 0
+    )
     weakref.finalize(made, folder.cleanup)
     return made
 
 
-COMPARATORS: dict[str, Callable[[int, int], Comparator]] = {
-    "reference": Reference,
+COMPARATORS: dict[str, Callable[[int, int], Backend]] = {
+    "reference": NumpyBackend,
     **kernels(),
     **multipliers(),
     "tiled native": partial(tiled, "native"),
@@ -186,9 +189,9 @@ def test_any_order_of_dimensions_changes_nothing(name: str, world: tuple[Any, ..
     d, rng = q.shape[1], np.random.default_rng(0)
     basis, _ = np.linalg.qr(rng.normal(size=(d, d)))
     looks = data.draw(st.sets(st.integers(0, max(0, (d - 1) // 4)), max_size=4).map(sorted))
-    order = Order(np.ascontiguousarray(basis, np.float32), tuple(4 * look for look in looks))
+    order = DimensionOrder(np.ascontiguousarray(basis, np.float32), tuple(4 * look for look in looks))
     base = kernels()[name](24, 50)
-    assert isinstance(base, Native)
+    assert isinstance(base, NativeBackend)
     t = data.draw(st.sampled_from([-0.1, 0.3, 0.95]))
     arguments: dict[str, Any] = {"threshold": t, "query_offset": qo, "gallery_offset": go}
     comparator = replace(base, order=order)
@@ -216,7 +219,7 @@ def test_a_gpu_gives_the_same_bytes(half: bool) -> None:
         "gallery_offset": rng.normal(size=len(g)) * 0.05,
     }
     whole = compare_all(q, g, **arguments, comparator="reference")
-    found = compare_all(q, g, **arguments, comparator=Grouped(TorchProduct.on("cuda", half), 1, 8192, 8192))
+    found = compare_all(q, g, **arguments, comparator=BlockwiseBackend(TorchProduct.on("cuda", half), 1, 8192, 8192))
     for field in whole.__dataclass_fields__:
         assert np.array_equal(getattr(whole, field), getattr(found, field)), field
 
@@ -229,13 +232,15 @@ def test_a_sample_finds_an_order_that_pays_and_one_that_does_not() -> None:
     thin = (rng.normal(size=(n, d)) * spectrum @ turn).astype(np.float32)
     thin /= np.linalg.norm(thin, axis=1, keepdims=True)
     none = np.zeros(n)
-    join = Wanted(0, False, 0, 0.7, np.zeros(0), none, none, 10**6)
-    found = choose_order(thin, thin, join, (8, 48))
+    join = QuerySpec(0, False, 0, 0.7, np.zeros(0), none, none, 10**6)
+    found = choose_dimension_order(thin, thin, join, (8, 48))
     assert found.looks and found.looks[0] < 160
     flat = unit_rows(rng, n, d)
-    top = Wanted(1, True, 0, None, np.zeros(0), none, none, 10**6)
-    assert choose_order(flat, flat, top, (8, 48)) == Order()
-    assert choose_order(thin[:100], thin[:100], join, (8, 48)) == Order(), "too few rows to be worth the turning"
+    top = QuerySpec(1, True, 0, None, np.zeros(0), none, none, 10**6)
+    assert choose_dimension_order(flat, flat, top, (8, 48)) == DimensionOrder()
+    assert choose_dimension_order(thin[:100], thin[:100], join, (8, 48)) == DimensionOrder(), (
+        "too few rows to be worth the turning"
+    )
 
 
 def test_score_is_the_float64_dot_product() -> None:
@@ -303,7 +308,7 @@ def test_where_sums_saturate_portable_takes_seven_bits(monkeypatch: pytest.Monke
     monkeypatch.undo()
     rng = np.random.default_rng(0)
     q, g = unit_rows(rng, 70, 129), unit_rows(rng, 90, 129)
-    comparator = Grouped(IntegerProduct(), 1, 40, 24)
+    comparator = BlockwiseBackend(IntegerProduct(), 1, 40, 24)
     panel = IntegerProduct().panel(q, np.zeros(len(q)))
     assert np.abs(panel.rounded.values).max() == portable.NARROW
     matches = compare_all(q, g, top_k=5, top_pairs=9, threshold=0.3, comparator=comparator)

@@ -29,9 +29,9 @@ from ray.cluster_utils import Cluster
 # An audit in which everything is small, so that every kind of moment is reached; what workers run is the real thing.
 PROGRAM = """
 import sys
-import unveil.work
-from unveil.compare import tiles
-unveil.work.PARTITION = 24
+import unveil.embedding.pipeline
+from unveil.compare import distributed as tiles
+unveil.embedding.pipeline.PARTITION = 24
 tiles.FEWEST_PAIRS, tiles.FEWEST_ROWS, tiles.BLOCK_ROWS, tiles.BLOCKS, tiles.FAN_IN = 0, 16, 48, 2, 3
 import unveil
 {before}

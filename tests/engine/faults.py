@@ -19,7 +19,7 @@ EVENTS = ("worker", "machine", "driver")
 DEATHS, SECONDS = 3, 14.0
 
 
-def pictures(folder: Path) -> list[Path]:
+def images(folder: Path) -> list[Path]:
     """150 synthetic pictures, 20 of training people, of 90; 80 control people."""
     faces = drawn_faces(320, 5)
     for i in range(150):
@@ -62,7 +62,7 @@ def main() -> None:
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, machines() as cluster:
         folder = Path(name)
-        sources = pictures(folder / "pictures")
+        sources = images(folder / "pictures")
         whole = Driver(sources, folder / "whole", folder / "whole-store", "local")
         if whole.wait():
             raise SystemExit(whole.told)

@@ -17,7 +17,7 @@ import pytest
 
 from tests.builders import drawn_faces, encoded, write
 from tests.engine.cluster import Driver, Machines, differences, machines
-from unveil.engine import Lost, check_engine, open_engine
+from unveil.engine import WorkerFailure, check_engine, open_engine
 from unveil.errors import EngineError, SettingError
 from unveil.progress import Silent
 
@@ -25,21 +25,21 @@ POISON = b"this picture ends the decoder"
 # Sent to the workers as it stands: there, decoding a poisoned picture is a crash that no except can catch.
 POISONED = f"""
 import os, signal
-import unveil.work
-from unveil.steps import spread
+import unveil.embedding.pipeline
+from unveil.embedding import distributed as spread
 
 def deadly(job):
     class Deadly(type(job)):
         pass
     def call(self, say):
-        import unveil.work
-        if not hasattr(unveil.work, "harmless"):
-            unveil.work.harmless = unveil.work.decode_scaled
+        import unveil.embedding.pipeline
+        if not hasattr(unveil.embedding.pipeline, "harmless"):
+            unveil.embedding.pipeline.harmless = unveil.embedding.pipeline.decode_scaled
             def decode(data, keeps):
                 if data.endswith({POISON!r}):
                     os.kill(os.getpid(), signal.SIGKILL)
-                return unveil.work.harmless(data, keeps)
-            unveil.work.decode_scaled = decode
+                return unveil.embedding.pipeline.harmless(data, keeps)
+            unveil.embedding.pipeline.decode_scaled = decode
         return job(say)
     return call
 
@@ -149,8 +149,8 @@ def test_tasks_of_workers_that_end_are_done_by_others(cluster: Machines, tmp_pat
     with open_engine(f"ray:{cluster.address}", told) as engine:
         assert engine is not None
         results: list[Any] = list(engine.map("squares", job, range(20), finished=finished.append))
-        assert [r for r in results if not isinstance(r, Lost)] == [i * i for i in range(20) if i != 11]
-        assert isinstance(results[11], Lost) and sorted(finished) == [i for i in range(20) if i != 11]
+        assert [r for r in results if not isinstance(r, WorkerFailure)] == [i * i for i in range(20) if i != 11]
+        assert isinstance(results[11], WorkerFailure) and sorted(finished) == [i for i in range(20) if i != 11]
         with pytest.raises(SettingError, match="thirty is too many"):
             list(engine.map("squares", job, [29, 30, 31]))
         assert list(engine.map("squares", job, [])) == []
@@ -216,7 +216,7 @@ def test_whatever_ends_the_result_is_the_same(
     assert not differences(local, tmp_path / "run")
 
 
-def test_a_picture_that_ends_the_decoder_is_a_reject(cluster: Machines, sources: list[Path], tmp_path: Path) -> None:
+def test_an_image_that_ends_the_decoder_is_a_reject(cluster: Machines, sources: list[Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(sources[0], tmp_path / "synthetic"))
     poisoned = folder / "077.png"
     poisoned.write_bytes(poisoned.read_bytes() + POISON)
@@ -235,14 +235,14 @@ def test_a_picture_that_ends_the_decoder_is_a_reject(cluster: Machines, sources:
     assert not differences(tmp_path / "run", tmp_path / "again")
 
 
-def test_workers_that_do_not_see_the_pictures_are_a_message(cluster: Machines, tmp_path: Path) -> None:
+def test_workers_that_do_not_see_the_images_are_a_message(cluster: Machines, tmp_path: Path) -> None:
     blind = (
         "from unveil.steps import spread\n"
         "class Blind:\n"
         "    def __init__(self, job): self.job = job\n"
         "    def __call__(self, say):\n"
         "        import dataclasses\n"
-        "        from unveil.images.place import Place\n"
+        "        from unveil.images.location import Place\n"
         "        given = dataclasses.replace(self.job.given, place=Place('/not/there'))\n"
         "        return dataclasses.replace(self.job, given=given)(say)\n"
         "embed = spread.EmbedStretches\n"
@@ -258,7 +258,7 @@ def test_workers_that_do_not_see_the_pictures_are_a_message(cluster: Machines, t
 def test_nobody_to_work_is_a_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from unveil.engine import cluster as room
 
-    monkeypatch.setattr(room, "PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(room, "RETRY_SECONDS", 3.0)
     with machines(0) as empty, open_engine(f"ray:{empty.address}", Silent()) as engine:
         assert engine is not None
         begun = time.monotonic()

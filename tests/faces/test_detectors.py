@@ -13,10 +13,10 @@ from skimage.transform import SimilarityTransform
 
 from tests.builders import SHARED, drawn_faces, needs_real_data, write
 from tests.networks import DETECTOR, HALF, described, small_network, spot_detector
-from unveil.channels import FaceChannel, Shot
-from unveil.errors import ModelError, PictureError
+from unveil.channels import FaceChannel, FaceImage
+from unveil.errors import ImageError, ModelError
 from unveil.faces.align import ARCFACE_TEMPLATE, DLIB_IN_TEMPLATE, similarity
-from unveil.faces.detectors import DlibDetector, Face, GridDetector, Seen, find_face, open_detector, with_border
+from unveil.faces.detectors import DetectedFace, DlibDetector, Face, GridDetector, find_face, open_detector, with_border
 
 YUNET = SHARED / "models/yunet/face_detection_yunet_2023mar.onnx"
 SCRFD = SHARED / "models/scrfd/det_500m.onnx"
@@ -33,9 +33,9 @@ def test_alignment_is_the_least_squares_similarity(seed: int) -> None:
 
 
 def spot(rows: int, columns: int, x: int, y: int) -> np.ndarray:
-    picture = np.zeros((rows, columns, 3), np.uint8)
-    picture[y, x] = 255
-    return picture
+    image = np.zeros((rows, columns, 3), np.uint8)
+    image[y, x] = 255
+    return image
 
 
 @pytest.mark.parametrize("family", ["yunet", "scrfd"])
@@ -55,8 +55,8 @@ def test_a_spot_is_found_where_it_is(tmp_path: Path, family: str, side: int | No
 
 def test_a_graph_that_says_one_size_but_needs_none_takes_any(tmp_path: Path) -> None:
     fixed, free = (GridDetector(spot_detector(tmp_path / n, side=s)) for n, s in (("a", 640), ("b", None)))
-    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
-    ours, theirs = ([one.box for one in d.look(picture)] for d in (fixed, free))
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    ours, theirs = ([one.box for one in d.look(image)] for d in (fixed, free))
     assert ours == theirs
 
 
@@ -79,10 +79,10 @@ def test_numbers_that_are_none_are_no_faces(
     detector = GridDetector(spot_detector(tmp_path_factory.mktemp("spots"), family, bias={kind: value}))
     for seen in detector.look(spot(96, 64, 40, 40)):
         assert np.isfinite(seen.box).all() and seen.landmarks is not None and np.isfinite(seen.landmarks).all()
-    with_face = Shot(spot(96, 64, 40, 40), aligned=False, detector=detector)
+    with_face = FaceImage(spot(96, 64, 40, 40), aligned=False, detector=detector)
     try:
         assert with_face.template.shape == (112, 112, 3)
-    except PictureError as error:
+    except ImageError as error:
         assert error.stage == "detect"
 
 
@@ -108,16 +108,16 @@ def test_graphs_that_are_no_detectors_are_told(tmp_path: Path) -> None:
 class Says:
     """A detector that says what it is told to, and remembers at which sizes it was asked."""
 
-    answers: list[list[Seen]]
+    answers: list[list[DetectedFace]]
     asked: list[tuple[int, int]] = field(default_factory=list)
     name = key = licence = "says"
     smallest_side, largest_side = 100, 400
 
-    def look(self, picture: np.ndarray) -> list[Seen]:
-        self.asked.append((picture.shape[1], picture.shape[0]))
+    def look(self, image: np.ndarray) -> list[DetectedFace]:
+        self.asked.append((image.shape[1], image.shape[0]))
         return self.answers[len(self.asked) - 1] if len(self.asked) <= len(self.answers) else []
 
-    def face(self, picture: np.ndarray, seen: Seen) -> Face:
+    def face(self, image: np.ndarray, seen: DetectedFace) -> Face:
         left, top, right, bottom = seen.box
         middle = np.array([left + right, top + bottom]) / 2
         return Face(middle + (ARCFACE_TEMPLATE - 56) * (right - left) / 112, ARCFACE_TEMPLATE)
@@ -125,15 +125,19 @@ class Says:
 
 def test_the_largest_face_near_the_middle_is_the_one() -> None:
     blank = np.zeros((200, 200, 3), np.uint8)
-    middle, larger_at_the_edge, small = Seen((80, 80, 120, 120)), Seen((0, 0, 50, 50)), Seen((99, 99, 101, 101))
+    middle, larger_at_the_edge, small = (
+        DetectedFace((80, 80, 120, 120)),
+        DetectedFace((0, 0, 50, 50)),
+        DetectedFace((99, 99, 101, 101)),
+    )
     found = find_face(blank, Says([[larger_at_the_edge, middle, small]]))
     assert found is not None and found.n_faces == 3
     assert np.allclose(found.face.landmarks.mean(0), 100 + (ARCFACE_TEMPLATE - 56).mean(0) * 40 / 112)
-    shot = Shot(blank, aligned=False, detector=Says([[larger_at_the_edge, middle, small]]))
+    shot = FaceImage(blank, aligned=False, detector=Says([[larger_at_the_edge, middle, small]]))
     assert shot.template.shape == (112, 112, 3) and shot.n_faces == 3
 
 
-def test_pictures_are_brought_to_the_detectors_size_and_looked_at_again() -> None:
+def test_images_are_brought_to_the_detectors_size_and_looked_at_again() -> None:
     for size, asked in (
         ((50, 40), [(100, 80), (100, 86), (200, 160)]),  # enlarged; with a border of 12 a side; at twice the size
         ((800, 400), [(400, 200), (400, 267)]),  # reduced; no room for twice the size
@@ -142,32 +146,34 @@ def test_pictures_are_brought_to_the_detectors_size_and_looked_at_again() -> Non
         nobody = Says([])
         assert find_face(np.zeros((size[1], size[0], 3), np.uint8), nobody) is None
         assert nobody.asked == asked, size
-    small = Says([[Seen((20, 20, 60, 60))]])
+    small = Says([[DetectedFace((20, 20, 60, 60))]])
     found = find_face(np.zeros((40, 50, 3), np.uint8), small)
     assert found is not None and found.face.size == pytest.approx(20), "in pixels of the picture itself"
-    framed = Says([[], [Seen((70, 70, 170, 170))]])
+    framed = Says([[], [DetectedFace((70, 70, 170, 170))]])
     found = find_face(np.zeros((200, 180, 3), np.uint8), framed)
     assert found is not None
     assert np.allclose(found.face.landmarks.mean(0), 120 - 50 + (ARCFACE_TEMPLATE - 56).mean(0) * 100 / 112)
 
 
 def test_a_tiny_face_is_a_reject_with_its_size() -> None:
-    shot = Shot(np.zeros((200, 200, 3), np.uint8), aligned=False, detector=Says([[Seen((90, 90, 110, 110))]]))
-    with pytest.raises(PictureError, match=r"face too small: 20 pixels across its crop, at least 32"):
+    shot = FaceImage(
+        np.zeros((200, 200, 3), np.uint8), aligned=False, detector=Says([[DetectedFace((90, 90, 110, 110))]])
+    )
+    with pytest.raises(ImageError, match=r"face too small: 20 pixels across its crop, at least 32"):
         _ = shot.template
 
 
 def test_dlibs_network_gets_dlibs_chip_from_any_detector() -> None:
     """The default network was trained on chips by dlib's own landmarks: those are found again in another's box."""
-    picture = with_border(drawn_faces(1, seed=4)[0], 60)
-    channel, by_dlib = FaceChannel(), find_face(picture, DlibDetector())
+    image = with_border(drawn_faces(1, seed=4)[0], 60)
+    channel, by_dlib = FaceChannel(), find_face(image, DlibDetector())
     assert by_dlib is not None
     matrix = similarity(by_dlib.face.landmarks, DLIB_IN_TEMPLATE)
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     corners = np.array([[0, 0, 1], [112, 112, 1]]) @ back.T
     box = (corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1])
-    own = channel.crop(Shot(picture, aligned=False))
-    others = channel.crop(Shot(picture, aligned=False, detector=Says([[Seen(box)]])))
+    own = channel.crop(FaceImage(image, aligned=False))
+    others = channel.crop(FaceImage(image, aligned=False, detector=Says([[DetectedFace(box)]])))
     assert own.shape == others.shape == (150, 150, 3)
     ours, theirs = channel.embed(np.stack([own, others]))
     assert ours @ theirs > 0.97
@@ -184,7 +190,7 @@ def test_real_detectors_agree_with_the_crops_of_others(model: Path) -> None:
     crops, photographs = open_source(SHARED / "lfw/lfw_aligned112.zip"), open_source(SHARED / "lfw/lfw_raw250.zip")
     aligned = {record.id: record for record in crops.records}
     both = [record for record in photographs.records if record.id in aligned][:60]
-    shots = [Shot(decode_rgb(photographs.read(r)), aligned=False, detector=detector) for r in both]
+    shots = [FaceImage(decode_rgb(photographs.read(r)), aligned=False, detector=detector) for r in both]
     ours = network.embed(np.stack([network.crop(shot) for shot in shots]))
     theirs = network.embed(np.stack([decode_rgb(crops.read(aligned[r.id])) for r in both]))
     cosine = (ours * theirs).sum(1)

@@ -15,9 +15,9 @@ from onnx import TensorProto
 
 from tests.builders import drawn_faces, write
 from tests.networks import described, small_network
-from unveil.channels import FaceChannel, Shot
-from unveil.channels.alignment import Alignment, recognise
-from unveil.errors import ModelError, PictureError
+from unveil.channels import FaceChannel, FaceImage
+from unveil.channels.alignment import ImageAlignment, recognise
+from unveil.errors import ImageError, ModelError
 from unveil.faces import dlib_onnx
 from unveil.faces.align import DLIB_IN_TEMPLATE, resize, similarity, warp
 from unveil.faces.detectors import DlibDetector, find_face, with_border
@@ -31,7 +31,7 @@ def test_default_network_equals_dlib() -> None:
     weights = dlib_onnx.package_file(dlib_onnx.WEIGHTS)
     theirs = dlib.face_recognition_model_v1(str(weights))
     channel = FaceChannel()
-    crops = np.stack([channel.crop(Shot(face, aligned=True)) for face in drawn_faces(6)])
+    crops = np.stack([channel.crop(FaceImage(face, aligned=True)) for face in drawn_faces(6)])
     assert crops.shape == (6, 150, 150, 3)
     raw = np.array([theirs.compute_face_descriptor(crop) for crop in crops], np.float32)
     assert np.abs(channel.embed(crops) - unit_rows(raw)).max() < 1e-5
@@ -56,19 +56,19 @@ def test_similarity_is_the_least_squares_solution(seed: int) -> None:
 
 
 def test_warp_puts_landmarks_on_the_template() -> None:
-    picture = np.zeros((200, 200, 3), np.uint8)
+    image = np.zeros((200, 200, 3), np.uint8)
     points = DLIB_IN_TEMPLATE * 1.3 + 20
     for x, y in points:
-        picture[round(y) - 2 : round(y) + 3, round(x) - 2 : round(x) + 3] = 255
-    crop = warp(picture, similarity(points, DLIB_IN_TEMPLATE), 112)
+        image[round(y) - 2 : round(y) + 3, round(x) - 2 : round(x) + 3] = 255
+    crop = warp(image, similarity(points, DLIB_IN_TEMPLATE), 112)
     for x, y in DLIB_IN_TEMPLATE:
         assert crop[round(y), round(x)].min() > 200
 
 
 def test_resize_leaves_the_right_size_alone() -> None:
-    picture = drawn_faces(1)[0]
-    assert resize(picture, 96) is picture
-    assert resize(picture, 112).shape == (112, 112, 3)
+    image = drawn_faces(1)[0]
+    assert resize(image, 96) is image
+    assert resize(image, 112).shape == (112, 112, 3)
 
 
 def test_faces_are_found_where_they_are() -> None:
@@ -89,17 +89,17 @@ def test_aligned_crops_are_recognised() -> None:
 
 
 def test_alignment_covers_the_sizes_it_was_found_for() -> None:
-    assert Alignment(frozenset({96}), "").covers(96, 96) and not Alignment(frozenset({96}), "").covers(96, 97)
-    assert Alignment(None, "").covers(96, 97) and not Alignment(frozenset(), "").covers(96, 96)
-    assert len({Alignment(s, "").key for s in (None, frozenset(), frozenset({96}), frozenset({96, 112}))}) == 4
+    assert ImageAlignment(frozenset({96}), "").covers(96, 96) and not ImageAlignment(frozenset({96}), "").covers(96, 97)
+    assert ImageAlignment(None, "").covers(96, 97) and not ImageAlignment(frozenset(), "").covers(96, 96)
+    assert len({ImageAlignment(s, "").key for s in (None, frozenset(), frozenset({96}), frozenset({96, 112}))}) == 4
 
 
 def test_crops_that_cannot_be_made_have_a_reason() -> None:
     channel = FaceChannel()
-    with pytest.raises(PictureError, match="not an aligned crop"):
-        channel.crop(Shot(np.zeros((96, 97, 3), np.uint8), aligned=True))
-    with pytest.raises(PictureError, match="no face found"):
-        channel.crop(Shot(np.zeros((300, 200, 3), np.uint8), aligned=False))
+    with pytest.raises(ImageError, match="not an aligned crop"):
+        channel.crop(FaceImage(np.zeros((96, 97, 3), np.uint8), aligned=True))
+    with pytest.raises(ImageError, match="no face found"):
+        channel.crop(FaceImage(np.zeros((300, 200, 3), np.uint8), aligned=False))
 
 
 def test_table_is_whole() -> None:

@@ -25,14 +25,14 @@ import pytest
 from tests.builders import SHARED, needs_real_data, write
 from tests.networks import described, small_network, spot_detector
 from unveil.errors import ModelError
-from unveil.faces.adding import add
 from unveil.faces.models import DetectorSpec, ModelSpec, library, load_detector, load_weights
 from unveil.faces.models import fetch as fetching
 from unveil.faces.models.fetch import fetch
-from unveil.faces.models.library import find, installed, verify
+from unveil.faces.models.library import find_model, installed, verify_installed
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import Download
 from unveil.faces.recogniser import Recogniser
+from unveil.faces.register import register_model
 
 NETWORK = small_network()
 SHA = hashlib.sha256(NETWORK).hexdigest()
@@ -69,7 +69,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
 def test_packs_of_insightface_are_found_one_level_deeper_too(home: Path, known: ModelSpec) -> None:
     for place in ("models/pack/tiny.onnx", "models/antelopev2/antelopev2/tiny.onnx"):
         path = write(home / ".insightface" / place, NETWORK)
-        assert find("tiny") == path and load_weights("tiny") == (known, NETWORK)
+        assert find_model("tiny") == path and load_weights("tiny") == (known, NETWORK)
         path.unlink()
 
 
@@ -77,7 +77,7 @@ def test_a_damaged_file_is_told_by_its_name(home: Path, known: ModelSpec) -> Non
     path = write(home / ".insightface/models/pack/tiny.onnx", NETWORK[:-7])
     with pytest.raises(ModelError, match=rf"tiny has {SHA}; the file is damaged or another"):
         load_weights("tiny")
-    assert [(one.installed.path, one.state) for one in verify()] == [(path, "damaged")]
+    assert [(one.installed.path, one.state) for one in verify_installed()] == [(path, "damaged")]
 
 
 def test_names_that_are_not_here_say_what_to_do() -> None:
@@ -156,21 +156,21 @@ def test_a_description_of_another_file_is_told(tmp_path: Path) -> None:
 
 def test_a_network_of_a_kind_is_added_and_used_by_name(tmp_path: Path) -> None:
     model = write(tmp_path / "mine.onnx", NETWORK)
-    spec, path = add(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
+    spec, path = register_model(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
     assert isinstance(spec, ModelSpec) and (spec.channels, spec.dimension) == ("BGR", 4)
     assert path == tmp_path / "library/mine/mine.onnx" and load_weights("mine") == (spec, NETWORK)
-    assert [one.name for one in installed()] == ["mine"] and [one.state for one in verify()] == ["good"]
-    add(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
+    assert [one.name for one in installed()] == ["mine"] and [one.state for one in verify_installed()] == ["good"]
+    register_model(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
     write(tmp_path / "mine.onnx", small_network(dimension=8))
     with pytest.raises(ModelError, match="there already and differs"):
-        add(tmp_path / "mine.onnx", family="adaface")
+        register_model(tmp_path / "mine.onnx", family="adaface")
     write(path, NETWORK[:-9])
-    assert [one.state for one in verify()] == ["damaged"]
+    assert [one.state for one in verify_installed()] == ["damaged"]
 
 
 def test_adaface_gets_what_its_authors_give_it(tmp_path: Path) -> None:
     """mk-minchul/AdaFace, to_input: BGR, ((x / 255) - 0.5) / 0.5."""
-    spec, path = add(write(tmp_path / "ada.onnx", NETWORK), family="adaface")
+    spec, path = register_model(write(tmp_path / "ada.onnx", NETWORK), family="adaface")
     assert isinstance(spec, ModelSpec)
     crop = np.random.default_rng(1).integers(0, 256, (1, 112, 112, 3), np.uint8)
     theirs = ((crop[0][:, :, ::-1] / 255.0) - 0.5) / 0.5
@@ -181,10 +181,10 @@ def test_adaface_gets_what_its_authors_give_it(tmp_path: Path) -> None:
 
 
 def test_detectors_and_described_networks_are_added_as_they_are(tmp_path: Path) -> None:
-    spec, path = add(spot_detector(tmp_path / "in"))
+    spec, path = register_model(spot_detector(tmp_path / "in"))
     assert isinstance(spec, DetectorSpec) and load_detector("spots")[0] == spec and path.parent.name == "spots"
     with pytest.raises(ModelError, match="letters, digits"):
-        add(described(tmp_path / "d", NETWORK, name='"../../up"'))
+        register_model(described(tmp_path / "d", NETWORK, name='"../../up"'))
 
 
 def test_what_does_not_run_is_not_kept(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_what_does_not_run_is_not_kept(tmp_path: Path) -> None:
         (NETWORK, "facenet", "of one of these kinds: arcface"),
     ):
         with pytest.raises(ModelError, match=told):
-            add(write(tmp_path / "n.onnx", weights), family=family)
+            register_model(write(tmp_path / "n.onnx", weights), family=family)
         assert not (tmp_path / "library/n").exists()
 
 
@@ -345,14 +345,14 @@ def test_redirects_are_followed_within_http_only(server: Server, known: ModelSpe
 def test_no_server_decides_how_much_is_written(
     server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "MOST_BYTES", 1000)
+    monkeypatch.setattr(fetching, "MAX_BYTES", 1000)
     server.does.body = bytes(5000)
     with pytest.raises(ModelError, match="announces 5,000 bytes, at most 1,000"):
         fetch(download(server), wait=0)
     server.does.announced = 500
     with pytest.raises(ModelError, match="thrown away"):
         fetch(download(server), wait=0)
-    monkeypatch.setattr(fetching, "MOST_BYTES", 10)
+    monkeypatch.setattr(fetching, "MAX_BYTES", 10)
     with pytest.raises(ModelError, match="at most 10"):
         fetch(download(server), wait=0)
 
@@ -437,7 +437,7 @@ def test_the_table_knows_the_real_files(tmp_path: Path) -> None:
         ("w600k_mbf_rebuilt", "w600k_mbf/w600k_mbf_dequant_fp32.onnx"),
         ("mobilefacenet_foamliu", "mobilefacenet/mobilefacenet_foamliu.onnx"),
     ):
-        spec, _ = add(SHARED / "models" / file)
+        spec, _ = register_model(SHARED / "models" / file)
         assert spec.name == name and load_weights(name)[0] == spec
     for name, file in (("yunet", "yunet/face_detection_yunet_2023mar.onnx"), ("det_500m", "scrfd/det_500m.onnx")):
-        assert add(SHARED / "models" / file)[0].name == name and load_detector(name)[0].name == name
+        assert register_model(SHARED / "models" / file)[0].name == name and load_detector(name)[0].name == name

@@ -102,9 +102,9 @@ def test_torch_gives_the_same_vectors(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("torch_is_here")
 def test_several_outputs_under_torch_are_in_order(tmp_path: Path) -> None:
     weights = spot_detector(tmp_path, side=64).read_bytes()
-    picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
-    theirs = Network(weights, "spots").run(picture)
-    ours = Network(weights, "spots", device="torch").run(picture)
+    image = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
+    theirs = Network(weights, "spots").run(image)
+    ours = Network(weights, "spots", device="torch").run(image)
     assert len(ours) == len(theirs) == 12
     assert all(np.abs(a - b).max() < 1e-4 for a, b in zip(ours, theirs, strict=True))
 

@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from unveil.errors import PictureError, SettingError, SourceError
-from unveil.images import IdentityRule, decode_rgb, open_source
-from unveil.images.listing import stylegan_labels
+from unveil.errors import ImageError, SettingError, SourceError
+from unveil.images import LabelRule, decode_rgb, open_source
+from unveil.images.labels import stylegan_labels
 
 # In memory, where there is a place for that: every input is written.
 MEMORY = "/dev/shm"  # noqa: S108
@@ -25,11 +25,11 @@ SEPARATOR = b"\n--beside--\n"
 
 def read_some(place: str, rule: str = "auto") -> None:
     try:
-        source = open_source(place, IdentityRule.parse(rule))
+        source = open_source(place, LabelRule.parse(rule))
     except (SourceError, SettingError):
         return
     for record in source.records[:MOST_READ]:
-        with contextlib.suppress(PictureError):
+        with contextlib.suppress(ImageError):
             source.read(record)
 
 
@@ -50,14 +50,14 @@ def recognised(data: bytes) -> None:
     read_some(str(FOLDER / "thing"))
 
 
-def picture(data: bytes) -> None:
+def image(data: bytes) -> None:
     try:
         decode_rgb(data)
-    except PictureError:
+    except ImageError:
         return
 
 
-def listed(data: bytes) -> None:
+def significant(data: bytes) -> None:
     stylegan_labels(data)
     (FOLDER / "list.txt").write_bytes(data)
     read_some(f"list:{FOLDER / 'list.txt'}")
@@ -81,7 +81,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "hdf5": of_form("hdf5", "x.h5"),
     "embeddings": of_form("embeddings", "x.npz"),
     "grid": sheets,
-    "list": listed,
-    "picture": picture,
+    "list": significant,
+    "picture": image,
     "recognised": recognised,
 }

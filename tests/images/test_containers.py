@@ -21,11 +21,11 @@ from tests.builders import encoded, write
 from tests.containers import WRITERS, Item, number_in
 from tests.fuzz.corpus import SEEDS, small_items
 from tests.fuzz.targets import SEPARATOR, TARGETS
-from unveil.errors import PictureError, SettingError, SourceError
-from unveil.images import IdentityRule, Place, Source, decode_rgb, open_source
+from unveil.errors import ImageError, SettingError, SourceError
+from unveil.images import LabelRule, Location, Source, decode_rgb, open_source
 from unveil.images.readers.recordio import MAGIC_BYTES
 from unveil.images.readers.shards import expand_braces
-from unveil.images.readers.tarred import TarSource
+from unveil.images.readers.tar import TarSource
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NO_PEOPLE = {"LMDB, plain"}
@@ -44,7 +44,7 @@ def partition(people: dict[int, str | None]) -> set[frozenset[int]]:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_container_gives_the_same_pictures_and_people(name: str, items: list[Item], tmp_path: Path) -> None:
+def test_every_container_gives_the_same_images_and_people(name: str, items: list[Item], tmp_path: Path) -> None:
     path = WRITERS[name](tmp_path, items)
     source = open_source(path)
     numbers = [number_in(record.id, name) for record in source.records]
@@ -91,7 +91,7 @@ def test_grid_sheets_are_cut_into_cells(gap: int, items: list[Item], tmp_path: P
     for record in source.records:
         try:
             cells.append(decode_rgb(source.read(record)))
-        except PictureError as error:
+        except ImageError as error:
             assert error.reason == "empty cell"
             empty += 1
     assert empty == 8
@@ -131,7 +131,7 @@ def test_files_by_their_own_writers(path: str, people: list[str] | None) -> None
         assert record.person == (None if people is None else people[k // 3])
 
 
-def test_a_picture_that_holds_the_magic_number_is_put_together_again() -> None:
+def test_an_image_that_holds_the_magic_number_is_put_together_again() -> None:
     whole = (FIXTURES / "parts/cut.rec").read_bytes()
     assert {whole[i + 7] >> 5 for i in range(0, len(whole) - 8, 4) if whole[i : i + 4] == MAGIC_BYTES} == {1, 2, 3}
     source = open_source(FIXTURES / "parts")
@@ -182,7 +182,7 @@ class TestRecordIO:
         data[at] ^= 1
         path.write_bytes(bytes(data))
         source = open_source(path)
-        with pytest.raises(PictureError, match=f"byte {at}"):
+        with pytest.raises(ImageError, match=f"byte {at}"):
             source.read(source.records[3])
         assert source.read(source.records[4]) == items[4].data
         path.with_suffix(".idx").unlink()
@@ -206,10 +206,10 @@ class TestRecordIO:
             *((f"{k}.jpg", "person 0") for k in range(3)),
             ("3.jpg", "person 1"),
         ]
-        listed = open_source(path, IdentityRule.parse("list:train.tsv"))
-        assert str(listed.rule) == "list:train.tsv"
+        significant = open_source(path, LabelRule.parse("list:train.tsv"))
+        assert str(significant.rule) == "list:train.tsv"
         with pytest.raises(SourceError, match="beside"):
-            open_source(path, IdentityRule.parse("list:../x"))
+            open_source(path, LabelRule.parse("list:../x"))
 
 
 class TestVerificationSets:
@@ -278,7 +278,7 @@ class TestTables:
             try:
                 source.read(record)
                 reasons.append("")
-            except PictureError as error:
+            except ImageError as error:
                 reasons.append(error.reason)
         leaves = "path leaves the folder"
         assert reasons == ["", leaves, leaves, "unreadable file", "", "no picture in the row"]
@@ -301,9 +301,9 @@ class TestTables:
         self, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         path = c.parquet(tmp_path, items)
-        monkeypatch.setattr("unveil.images.readers.table.MAX_GROUP", 2000)
+        monkeypatch.setattr("unveil.images.readers.arrow.MAX_GROUP", 2000)
         source = open_source(path)
-        with pytest.raises(PictureError, match="row_group_size"):
+        with pytest.raises(ImageError, match="row_group_size"):
             source.read(source.records[0])
 
 
@@ -331,7 +331,7 @@ class TestTar:
             for record in source.records:
                 try:
                     found.append((record.id, source.read(record) == items[0].data))
-                except PictureError as error:
+                except ImageError as error:
                     assert error.reason == "not a file"
                     found.append((record.id, False))
             assert found == expected
@@ -377,12 +377,12 @@ def test_lmdb_labels_behind_features_arrays_and_damage(items: list[Item], tmp_pa
     for k in range(4):
         assert np.array_equal(decode_rgb(source.read(source.records[k])), items[k].pixels)
     for k in range(4, 7):
-        with pytest.raises(PictureError, match="damaged record"):
+        with pytest.raises(ImageError, match="damaged record"):
             source.read(source.records[k])
 
 
 class TestWhatAPathIs:
-    def test_pictures_beside_a_container_are_in_doubt(self, items: list[Item], tmp_path: Path) -> None:
+    def test_images_beside_a_container_are_in_doubt(self, items: list[Item], tmp_path: Path) -> None:
         path = c.recordio(tmp_path, items)
         write(tmp_path / "preview.png", items[0].data)
         with pytest.raises(SourceError, match=r"say which: folder:.* or recordio:.*plain\.rec"):
@@ -411,7 +411,7 @@ class TestWhatAPathIs:
         with pytest.raises(SourceError, match=str(path)):
             open_source(f"{told}:{path}")
 
-    def test_a_list_may_begin_like_a_picture(self, items: list[Item], tmp_path: Path) -> None:
+    def test_a_list_may_begin_like_an_image(self, items: list[Item], tmp_path: Path) -> None:
         for folder in ("BMW", "P5", "P6"):
             write(tmp_path / folder / "a.png", items[0].data)
             source = open_source(write(tmp_path / f"{folder}.txt", f"{folder}/a.png\n{folder}/a.png\n"))
@@ -420,7 +420,7 @@ class TestWhatAPathIs:
             with pytest.raises(SourceError, match="one picture"):
                 open_source(write(tmp_path / "x", encoded(items[0].pixels, form)))
 
-    def test_one_picture_is_no_set(self, items: list[Item], tmp_path: Path) -> None:
+    def test_one_image_is_no_set(self, items: list[Item], tmp_path: Path) -> None:
         with pytest.raises(SourceError, match="one picture"):
             open_source(write(tmp_path / "x.png", items[0].data))
 
@@ -454,7 +454,7 @@ class TestWhatAPathIs:
 @given(st.text(max_size=30), st.sampled_from(["", "recordio:", "grid,cell=112:", "lmdb,channels=bgr:", "nothing:"]))
 def test_places_are_written_as_they_are_typed(target: str, prefix: str) -> None:
     text = prefix + "./" + target
-    assert str(Place.parse(text)) == text
+    assert str(Location.parse(text)) == text
 
 
 def test_swapped_channels_only_when_told(items: list[Item], tmp_path: Path) -> None:
@@ -508,7 +508,7 @@ class TestEmbeddings:
         from unveil.images import EmbeddingSource
 
         assert isinstance(source, EmbeddingSource) and source.kind == "embeddings"
-        with pytest.raises(PictureError, match="embeddings alone"):
+        with pytest.raises(ImageError, match="embeddings alone"):
             source.read(source.records[0])
         return np.asarray(source.vectors, np.float32), [r.person for r in source.records]
 

@@ -12,7 +12,7 @@ import pytest
 from tests.builders import encoded, write
 from tests.containers import WRITERS, drawn_items
 from unveil.errors import SettingError
-from unveil.images import IdentityRule, Source, open_source, write_without
+from unveil.images import LabelRule, Source, open_source, write_without
 
 WRITTEN = (
     "folder",
@@ -83,7 +83,7 @@ def test_names_from_strangers_stay_inside(tmp_path: Path) -> None:
     face = drawn_items(1)[0]
     for name in ("<img src=x>.png", "a b\u202e.png", "...png"):
         write(tmp_path / "in" / "..person" / name, face.data)
-    source = open_source(tmp_path / "in", IdentityRule("folder"))
+    source = open_source(tmp_path / "in", LabelRule("folder"))
     write_without(source, tmp_path / "out", set(), as_folder=True)
     files = [f for f in tmp_path.rglob("*") if f.is_file() and not f.is_relative_to(tmp_path / "in")]
     assert len(files) == 3 and all(f.is_relative_to(tmp_path / "out") for f in files)
@@ -100,7 +100,7 @@ def test_what_is_not_written_is_said(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_picture_that_cannot_be_read_is_not_kept(tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_not_kept(tmp_path: Path) -> None:
     write(tmp_path / "in/a.png", encoded(drawn_items(1)[0].pixels))
     (tmp_path / "in/link.png").symlink_to("/etc/hostname")
     write_without(open_source(tmp_path / "in"), tmp_path / "out", set())

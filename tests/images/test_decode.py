@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.builders import drawn_faces, encoded
-from unveil.errors import PictureError
-from unveil.images import decode_rgb, picture_size
+from unveil.errors import ImageError
+from unveil.images import decode_rgb, image_size
 
 FACE = drawn_faces(1)[0][:80, :64]
 
@@ -26,7 +26,7 @@ def test_formats(form: str) -> None:
     pixels = decode_rgb(data)
     assert pixels.shape == (80, 64, 3) and pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - FACE).mean() < (12 if form == "GIF" else 4)
-    assert picture_size(data) == (64, 80)
+    assert image_size(data) == (64, 80)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -83,8 +83,8 @@ def png_header(width: int, height: int) -> bytes:
         (png_header(64, 64), "truncated"),
     ],
 )
-def test_what_is_no_usable_picture_has_a_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(PictureError) as caught:
+def test_what_is_no_usable_image_has_a_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(ImageError) as caught:
         decode_rgb(data)
     assert (caught.value.stage, caught.value.reason) == ("decode", reason)
 
@@ -105,7 +105,7 @@ def test_damaged_bytes_give_pixels_or_a_reason(seed: bytes, edits: list[tuple[in
     damaged = bytes(data[: max(1, len(data) - cut)]) if cut % 2 else bytes(data)
     try:
         pixels = decode_rgb(damaged)
-    except PictureError as error:
+    except ImageError as error:
         assert error.stage == "decode" and error.reason
     else:
         assert pixels.ndim == 3 and pixels.shape[2] == 3

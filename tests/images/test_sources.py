@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import drawn_faces, encoded, write
-from unveil.errors import PictureError, SettingError, SourceError
-from unveil.images import IdentityRule, Source, open_source
+from unveil.errors import ImageError, SettingError, SourceError
+from unveil.images import LabelRule, Source, open_source
 from unveil.images.identity import folder_of
-from unveil.images.listing import parse_list
+from unveil.images.labels import parse_list
 from unveil.images.source import printable, stays_inside
 
 PICTURE = encoded(drawn_faces(1)[0])
@@ -68,7 +68,7 @@ def test_zip_of_the_same_tree_gives_the_same_records(tmp_path: Path) -> None:
 def test_identity_rules_of_a_flat_folder(tmp_path: Path, rule: str, people: list[str | None]) -> None:
     for name in ("Ann_B_1.png", "Ann_B_2.png", "Cy_1.png"):
         write(tmp_path / name, PICTURE)
-    assert [r.person for r in open_source(tmp_path, IdentityRule.parse(rule)).records] == people
+    assert [r.person for r in open_source(tmp_path, LabelRule.parse(rule)).records] == people
 
 
 def test_list_inside_a_folder_and_inside_a_zip(tmp_path: Path) -> None:
@@ -76,14 +76,14 @@ def test_list_inside_a_folder_and_inside_a_zip(tmp_path: Path) -> None:
     members = {"x.png": PICTURE, "y.png": PICTURE, "z.png": PICTURE, "labels.txt": labels}
     for name, data in members.items():
         write(tmp_path / "f" / name, data)
-    rule = IdentityRule.parse("list:labels.txt")
+    rule = LabelRule.parse("list:labels.txt")
     for path in (tmp_path / "f", as_zip(tmp_path / "f.zip", members)):
         source = open_source(path, rule)
         assert [(r.id, r.person) for r in source.records] == [("x.png", "p1"), ("y.png", "p2"), ("z.png", None)]
     with pytest.raises(SourceError, match=r"no file none\.txt"):
-        open_source(tmp_path / "f.zip", IdentityRule.parse("list:none.txt"))
+        open_source(tmp_path / "f.zip", LabelRule.parse("list:none.txt"))
     with pytest.raises(SourceError, match="inside"):
-        open_source(tmp_path / "f", IdentityRule.parse("list:../labels.txt"))
+        open_source(tmp_path / "f", LabelRule.parse("list:../labels.txt"))
 
 
 def test_list_file_as_a_source(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_list_file_as_a_source(tmp_path: Path) -> None:
     for record in source.records:
         try:
             source.read(record)
-        except PictureError as error:
+        except ImageError as error:
             reasons[record.id] = (error.stage, error.reason)
     assert reasons == {
         "sub/gone.png": ("read", "unreadable file"),
@@ -133,7 +133,7 @@ def test_links_do_not_leave_the_folder_unless_told(tmp_path: Path) -> None:
     for record in closed.records:
         try:
             closed.read(record)
-        except PictureError as error:
+        except ImageError as error:
             reasons[record.id] = error.reason
     assert reasons == {
         "link.png": "link leaves the folder",
@@ -177,7 +177,7 @@ def test_zip_members_that_lie_are_rejects(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     source = open_source(path)
     assert ids(source) == ["../up.png", "bad.png", "good.png"]
-    with pytest.raises(PictureError, match="damaged zip member"):
+    with pytest.raises(ImageError, match="damaged zip member"):
         source.read(source.records[1])
     assert source.read(source.records[2]) == PICTURE
 
@@ -185,14 +185,14 @@ def test_zip_members_that_lie_are_rejects(tmp_path: Path) -> None:
 def test_a_member_larger_than_the_limit_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.png", b"\0" * 5_000_000)
-    for module in ("zipped", "folder"):
+    for module in ("zip", "folder"):
         monkeypatch.setattr(f"unveil.images.readers.{module}.MAX_FILE_BYTES", 1_000_000)
     zipped = open_source(tmp_path / "bomb.zip")
-    with pytest.raises(PictureError, match="more than 1000000 bytes"):
+    with pytest.raises(ImageError, match="more than 1000000 bytes"):
         zipped.read(zipped.records[0])
     write(tmp_path / "f/bomb.png", b"\0" * 5_000_000)
     folder = open_source(tmp_path / "f")
-    with pytest.raises(PictureError, match="more than 1000000 bytes"):
+    with pytest.raises(ImageError, match="more than 1000000 bytes"):
         folder.read(folder.records[0])
 
 
@@ -200,11 +200,11 @@ def test_other_compressions_are_rejects(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "z.zip", "w", zipfile.ZIP_LZMA) as archive:
         archive.writestr("a.png", PICTURE)
     source = open_source(tmp_path / "z.zip")
-    with pytest.raises(PictureError, match="unknown compression"):
+    with pytest.raises(ImageError, match="unknown compression"):
         source.read(source.records[0])
 
 
-def test_two_members_of_one_name_are_two_pictures(tmp_path: Path) -> None:
+def test_two_members_of_one_name_are_two_images(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("x.png", b"1")
         archive.writestr("x.png", b"2")
@@ -243,7 +243,7 @@ def test_empty_folder_and_truncated_zip(tmp_path: Path) -> None:
 @pytest.mark.parametrize("rule", ["folders", "prefix:", "regex:(", "regex:abc", "list:", "none:x", ""])
 def test_unknown_identity_rules_say_what_there_is(rule: str) -> None:
     with pytest.raises(SettingError, match=r"regex|pattern|group"):
-        IdentityRule.parse(rule)
+        LabelRule.parse(rule)
 
 
 @given(st.lists(st.sampled_from(["a", "b.c", ".", "..", "", "é"]), min_size=1, max_size=5).map("/".join))
@@ -253,7 +253,7 @@ def test_the_folder_of_a_path_is_that_of_pathlib(path: str) -> None:
 
 @given(st.sampled_from(["auto", "folder", "each", "none", "prefix:_", "list:a.txt", "regex:(a)"]))
 def test_rules_are_printed_as_they_are_typed(rule: str) -> None:
-    assert str(IdentityRule.parse(rule)) == rule
+    assert str(LabelRule.parse(rule)) == rule
 
 
 def test_pixels_survive_reading(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from tests.builders import unit_rows
 from unveil import native
-from unveil.compare import choose, compare_all, describe, exact_cosine
-from unveil.compare.grouped import Grouped
-from unveil.compare.native import Native
+from unveil.compare import compare_all, describe, exact_cosine, open_backend
+from unveil.compare.backend_native import NativeBackend
+from unveil.compare.blockwise import BlockwiseBackend
 from unveil.errors import SettingError
 from unveil.native import library
 
@@ -36,17 +36,17 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_without_a_kernel_the_portable_comparator_is_taken_and_says_why(elsewhere: Path) -> None:
-    assert isinstance(choose("auto", 1), Grouped)
+    assert isinstance(open_backend("auto", 1), BlockwiseBackend)
     told = dict(describe())
     assert "portable" in told["auto"] and "no C compiler" in told["native"]
     with pytest.raises(SettingError, match="not compiled"):
-        choose("native", 1)
+        open_backend("native", 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a library", b"\x7fELF" + bytes(200)])
 def test_a_damaged_kernel_is_not_loaded(elsewhere: Path, content: bytes) -> None:
     (elsewhere / library.FILE_NAME).write_bytes(content)
-    assert isinstance(choose("auto", 1), Grouped)
+    assert isinstance(open_backend("auto", 1), BlockwiseBackend)
     assert native.load()[1]
 
 
@@ -68,8 +68,8 @@ def test_a_foreign_library_is_not_taken_for_the_kernel(tmp_path: Path) -> None:
 
 @needs_kernel
 def test_the_fastest_kernel_that_runs_is_taken() -> None:
-    comparator = choose("auto", 3)
-    assert isinstance(comparator, Native) and comparator.threads == 3
+    comparator = open_backend("auto", 3)
+    assert isinstance(comparator, NativeBackend) and comparator.threads == 3
     assert comparator.kernel == next(k for k in comparator.library.kernels if k.available)
     with pytest.raises(KeyError):
         comparator.library.kernel("none")
@@ -88,7 +88,7 @@ def test_every_kernel_scores_to_the_last_bit(d: int, dtypes: tuple[str, str]) ->
     assert found is not None
     for kernel in found.kernels:
         if kernel.available:
-            assert np.array_equal(Native(found, kernel, 1).cosines(q, g, rows, columns), want), kernel.name
+            assert np.array_equal(NativeBackend(found, kernel, 1).cosines(q, g, rows, columns), want), kernel.name
 
 
 @needs_kernel

@@ -10,40 +10,40 @@ from PIL import Image
 
 from tests.builders import drawn_faces, encoded
 from unveil.images import decode_rgb
-from unveil.planted import CHANGES, QUICK, Change, Plant, PlantedSource, change
+from unveil.planting import PERTURBATIONS, QUICK, Perturbation, PlantedImage, PlantedSource, perturb
 
 FACES = [np.array(Image.fromarray(f).resize((112, 112))) for f in drawn_faces(6, 3)]
 WHOLE = slice(0, 112)
 
 
-def changed(how: Change, picture: np.ndarray = FACES[0], face: slice = WHOLE) -> np.ndarray:
-    return change(picture, how, face, FACES[1], np.random.default_rng(0))
+def changed(how: Perturbation, image: np.ndarray = FACES[0], face: slice = WHOLE) -> np.ndarray:
+    return perturb(image, how, face, FACES[1], np.random.default_rng(0))
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b).mean())
 
 
-@pytest.mark.parametrize("how", CHANGES, ids=lambda c: f"{c.kind} {c.told}")
-def test_changes_keep_the_size_and_change_something(how: Change) -> None:
-    picture = FACES[0].copy()
-    out = changed(how, picture)
-    assert out.shape == picture.shape and out.dtype == np.uint8 and apart(out, picture) > 0
-    assert np.array_equal(picture, FACES[0]), "the original stays as it is"
-    framed = np.pad(picture, ((56, 56), (56, 56), (0, 0)), mode="edge")
+@pytest.mark.parametrize("how", PERTURBATIONS, ids=lambda c: f"{c.kind} {c.told}")
+def test_changes_keep_the_size_and_change_something(how: Perturbation) -> None:
+    image = FACES[0].copy()
+    out = changed(how, image)
+    assert out.shape == image.shape and out.dtype == np.uint8 and apart(out, image) > 0
+    assert np.array_equal(image, FACES[0]), "the original stays as it is"
+    framed = np.pad(image, ((56, 56), (56, 56), (0, 0)), mode="edge")
     assert changed(how, framed, slice(56, 168)).shape == (224, 224, 3)
 
 
 def test_each_kind_goes_from_weak_to_strong() -> None:
-    for kind in dict.fromkeys(c.kind for c in CHANGES):
-        steps = [np.mean([apart(changed(c, f), f) for f in FACES]) for c in CHANGES if c.kind == kind]
+    for kind in dict.fromkeys(c.kind for c in PERTURBATIONS):
+        steps = [np.mean([apart(changed(c, f), f) for f in FACES]) for c in PERTURBATIONS if c.kind == kind]
         assert steps == sorted(steps), kind
-    assert set(QUICK) <= set(CHANGES) and len(QUICK) == 6
+    assert set(QUICK) <= set(PERTURBATIONS) and len(QUICK) == 6
 
 
 def test_what_each_kind_does() -> None:
     face = FACES[0]
-    by = {(c.kind, c.amount): changed(c) for c in CHANGES}
+    by = {(c.kind, c.amount): changed(c) for c in PERTURBATIONS}
     assert np.array_equal(by["flip", 1], face[:, ::-1])
     blend = np.round(0.7 * face + 0.3 * FACES[1]).astype(np.uint8)
     assert np.abs(by["blend", 0.7].astype(int) - blend).max() <= 1
@@ -53,20 +53,20 @@ def test_what_each_kind_does() -> None:
     reference = decode_rgb(encoded(face, "JPEG", quality=30))
     assert apart(by["re-encode", 30], reference) < 4
     framed = np.pad(face, ((56, 56), (56, 56), (0, 0)), mode="edge")
-    mixed = changed(Change("blend", 0.5, ""), framed, slice(56, 168))
+    mixed = changed(Perturbation("blend", 0.5, ""), framed, slice(56, 168))
     assert np.array_equal(mixed[:56], framed[:56]), "only the face is blended"
 
 
-def test_planted_pictures_are_the_same_at_each_reading() -> None:
-    plants = [Plant(f"p{i}", FACES[i], 0, FACES[i + 1]) for i in range(2)]
-    source = PlantedSource(plants, CHANGES, [1, 2])
-    assert len(source.records) == 2 * len(CHANGES)
-    for record in source.records[:: len(CHANGES) // 2]:
+def test_planted_images_are_the_same_at_each_reading() -> None:
+    plants = [PlantedImage(f"p{i}", FACES[i], 0, FACES[i + 1]) for i in range(2)]
+    source = PlantedSource(plants, PERTURBATIONS, [1, 2])
+    assert len(source.records) == 2 * len(PERTURBATIONS)
+    for record in source.records[:: len(PERTURBATIONS) // 2]:
         data = source.read(record)
-        assert data == source.read(record) == PlantedSource(plants, CHANGES, [1, 2]).read(record)
+        assert data == source.read(record) == PlantedSource(plants, PERTURBATIONS, [1, 2]).read(record)
         i, k = PlantedSource.place(record.id)
         rng = np.random.default_rng([1, 2, i, k])
         with Image.open(io.BytesIO(data)) as image:
-            assert np.array_equal(np.array(image), change(FACES[i], CHANGES[k], WHOLE, FACES[i + 1], rng))
-    occluded = next(r for r in source.records if CHANGES[PlantedSource.place(r.id)[1]].kind == "occlude")
-    assert source.read(occluded) != PlantedSource(plants, CHANGES, [1, 3]).read(occluded)
+            assert np.array_equal(np.array(image), perturb(FACES[i], PERTURBATIONS[k], WHOLE, FACES[i + 1], rng))
+    occluded = next(r for r in source.records if PERTURBATIONS[PlantedSource.place(r.id)[1]].kind == "occlude")
+    assert source.read(occluded) != PlantedSource(plants, PERTURBATIONS, [1, 3]).read(occluded)

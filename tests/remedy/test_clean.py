@@ -18,11 +18,11 @@ import unveil
 from tests.builders import SHARED, audit, encoded, needs_real_data, write
 from unveil.demo.world import World
 from unveil.errors import SettingError
-from unveil.finished import FinishedRun
 from unveil.images import decode_rgb, open_source
-from unveil.remedy import clean
-from unveil.remedy.clean import at_or_above
-from unveil.remedy.line import line_of
+from unveil.mitigation import clean
+from unveil.mitigation.clean import at_or_above
+from unveil.mitigation.threshold import mitigation_threshold
+from unveil.runs.finished import FinishedRun
 
 Audited = tuple[unveil.AuditResult, Path]
 LFW = SHARED / "lfw/lfw_aligned112.zip"
@@ -54,25 +54,28 @@ def test_no_smaller_set_would_do(pairs: list[list[int]], identities: list[str], 
 
 def test_line_of_an_audit(audited: Audited) -> None:
     result, _ = audited
-    listed = line_of(result)
-    assert listed.score == min(
-        [p.score for p in result.listed_people] + [i.score for i in result.identities if i.listed]
+    significant = mitigation_threshold(result)
+    assert significant.score == min(
+        [p.score for p in result.significant_people] + [i.score for i in result.identities if i.significant]
     )
     assert result.calibration is not None
     control = result.calibration.control.score
-    assert line_of(result, "control").score > control.max()
-    assert (control >= line_of(result, "fpr:0.05").score).sum() == int(0.05 * len(control))
-    assert line_of(result, "2.5").score == 2.5
+    assert mitigation_threshold(result, "control").score > control.max()
+    assert (control >= mitigation_threshold(result, "fpr:0.05").score).sum() == int(0.05 * len(control))
+    assert mitigation_threshold(result, "2.5").score == 2.5
     for wrong in ("nan", "high", "fpr:2", "fpr:0.00001"):
         with pytest.raises(SettingError, match="--line"):
-            line_of(result, wrong)
+            mitigation_threshold(result, wrong)
     nobody = replace(
-        result, people=tuple(replace(p, listed_by=()) for p in result.people), identities=(), verdict="none detected"
+        result,
+        people=tuple(replace(p, significant_by=()) for p in result.people),
+        identities=(),
+        verdict="none detected",
     )
     with pytest.raises(SettingError, match="lists nobody"):
-        line_of(nobody)
+        mitigation_threshold(nobody)
     with pytest.raises(SettingError, match="in the ranks as a whole"):
-        line_of(replace(nobody, verdict="leak found"))
+        mitigation_threshold(replace(nobody, verdict="leak found"))
 
 
 def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world: World, tmp_path: Path) -> None:
@@ -89,12 +92,14 @@ def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world:
     assert f"{len(removed):,} of {len(names):,} synthetic pictures have to go" in done.stdout
     assert "What this cannot promise" in done.stdout and "leak found" in done.stdout
     # Everything listed has lost its picture, and only pictures at the line are gone.
-    line = line_of(result).score
-    over = {p.id for p in FinishedRun(run).pictures if p.score >= line}
-    assert {p.synthetic_id for p in result.listed_people} <= over <= set(removed)
+    line = mitigation_threshold(result).score
+    over = {p.id for p in FinishedRun(run).images if p.score >= line}
+    assert {p.synthetic_id for p in result.significant_people} <= over <= set(removed)
     if len(told["rounds"]) == 1:
         assert over == set(removed)
-    assert told["rounds"][-1]["after"]["people_listed"] == told["rounds"][-1]["after"]["identities_listed"] == 0
+    assert (
+        told["rounds"][-1]["after"]["people_significant"] == told["rounds"][-1]["after"]["identities_significant"] == 0
+    )
     # The copy, audited from scratch, says what the audit without them says.
     assert sorted(f.name for f in (tmp_path / "copy").iterdir()) == sorted(kept)
     again = audit(tmp_path / "copy", world.training, world.control, out=tmp_path / "again")
@@ -105,7 +110,7 @@ def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world:
 
 def test_repeats_go_with_what_they_repeat(world: World, store: Path, tmp_path: Path, audited: Audited) -> None:
     synthetic = tmp_path / "synthetic"
-    worst = audited[0].listed_people[0].synthetic_id
+    worst = audited[0].significant_people[0].synthetic_id
     for file in world.synthetic.iterdir():
         write(synthetic / file.name, file.read_bytes())
     write(synthetic / "again.png", (world.synthetic / worst).read_bytes())
@@ -155,10 +160,10 @@ def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:
     before = audit(*roles, out=tmp_path / "run", model=MOBILEFACENET, power="off", aligned="yes")
     run = FinishedRun(tmp_path / "run")
     done = clean(run, tmp_path / "clean")
-    assert before.verdict == "leak found" and len(before.listed_people) >= 45
-    assert not done.after.listed_people and not any(i.listed for i in done.after.identities)
+    assert before.verdict == "leak found" and len(before.significant_people) >= 45
+    assert not done.after.significant_people and not any(i.significant for i in done.after.identities)
     gone = {id for id in done.removed if id.startswith("planted")}
     assert len(gone) >= 45 and len(done.removed) - len(gone) <= 6
-    line = line_of(before).score
-    over = {p.id for p in run.pictures if p.score >= line}
+    line = mitigation_threshold(before).score
+    over = {p.id for p in run.images if p.score >= line}
     assert over <= set(done.removed) and (len(done.rounds) > 1 or over == set(done.removed))

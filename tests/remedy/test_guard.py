@@ -16,10 +16,10 @@ import unveil
 from tests.builders import drawn_faces, encoded, unit_rows, write
 from unveil.demo.world import World
 from unveil.errors import InputError, SettingError, StoreError
-from unveil.finished import FinishedRun
-from unveil.remedy import Guard, lookup
-from unveil.remedy.guard import audit_line, best_rows, false_refusals
-from unveil.remedy.letter import letter
+from unveil.mitigation import Guard, lookup
+from unveil.mitigation.guard import audit_threshold, best_rows, false_refusals
+from unveil.mitigation.subject_letter import letter
+from unveil.runs.finished import FinishedRun
 
 Audited = tuple[unveil.AuditResult, Path]
 
@@ -41,7 +41,7 @@ def test_decisions_are_those_of_the_audit(guard: Path, audited: Audited, world: 
     """On the audit's own synthetic pictures: the same closest picture and the same score, to half precision."""
     run = FinishedRun(audited[1])
     opened = Guard.open(guard, device="cpu")
-    known = {p.id: p for p in run.pictures}
+    known = {p.id: p for p in run.images}
     files = sorted(world.synthetic.iterdir())
     decisions = opened.check(files)
     assert len(opened) == 150 and len(decisions) == len(known)
@@ -55,7 +55,7 @@ def test_decisions_are_those_of_the_audit(guard: Path, audited: Audited, world: 
     assert len(refused) >= 30 and named == len(refused)
 
 
-def test_pictures_of_every_form(guard: Path, world: World) -> None:
+def test_images_of_every_form(guard: Path, world: World) -> None:
     opened = Guard.open(guard, device="cpu")
     file = min(world.training.rglob("*.png"))
     pixels = np.array(Image.open(file).convert("RGB"))
@@ -88,7 +88,7 @@ def test_best_against_all_pairs(seed: int) -> None:
 
 def test_line_and_what_it_refuses_wrongly(audited: Audited) -> None:
     result, _ = audited
-    line = audit_line(result)
+    line = audit_threshold(result)
     assert result.power is not None and result.power.lowest_score == pytest.approx(line.score)
     wrong = false_refusals(result, line.score)
     assert wrong is not None and wrong.low <= wrong.value <= wrong.high and wrong.high > 0
@@ -130,7 +130,7 @@ def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Pat
 def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
     result, path = audited
     run = FinishedRun(path)
-    exposed = result.listed_people[0]
+    exposed = result.significant_people[0]
     answer = lookup(run, [world.training / exposed.training_id])
     assert answer.training.word == answer.synthetic.word == "found"
     assert answer.training.matches[0].id == exposed.training_id
@@ -152,7 +152,7 @@ def test_strangers_are_rarely_told_that_they_are_there(audited: Audited) -> None
 
 def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> None:
     run = FinishedRun(audited[1])
-    exposed = audited[0].listed_people[0]
+    exposed = audited[0].significant_people[0]
     photos: list[Path | bytes] = [world.training / exposed.training_id, encoded(drawn_faces(1, 5)[0]), b"no picture"]
     answer = lookup(run, photos)
     assert answer.n_photos == 2 and [i for i, _ in answer.unusable] == [2]

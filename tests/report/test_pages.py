@@ -17,8 +17,8 @@ from playwright.sync_api import Browser
 
 import unveil
 from tests.browser import PHONE, Watched, chromium, needs_browser
-from unveil.finished import FinishedRun
 from unveil.review import VerdictStore
+from unveil.runs.finished import FinishedRun
 
 Audited = tuple[unveil.AuditResult, Path]
 MOST_BYTES = 5 * 2**20
@@ -35,7 +35,7 @@ def reviewed(audited: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path
     """The audited run, looked at by two reviewers, with its report written anew."""
     run = Path(shutil.copytree(audited[1], tmp_path_factory.mktemp("reviewed") / "run"))
     pairs = FinishedRun(run).pairs
-    findings, control = [p for p in pairs if p.listed], [p for p in pairs if p.role == "control"]
+    findings, control = [p for p in pairs if p.significant], [p for p in pairs if p.role == "control"]
     store = VerdictStore(run)
     for who in ("anna <b>", "ben"):
         for i, pair in enumerate([*findings[:20], *control[:10]]):
@@ -67,8 +67,8 @@ def test_verdicts_stand_in_the_report(reviewed: Path) -> None:
     assert "confirmed by 2 of 2" in page and "confirmed by 1 of 2" in page and "anna &lt;b&gt; and ben" in page
     told = json.loads((reviewed / "audit.json").read_text())["review"]
     assert told["reviewers"] == ["anna <b>", "ben"] and told["n_verdicts"] == told["n_blind"] == 60
-    assert (told["true_leaks"]["value"], told["true_leaks"]["n"]) == (1, 19)  # one of 20 is a tie
-    assert (told["mistaken"]["value"], told["mistaken"]["n"]) == (0, 9)
+    assert (told["reviewer_precision"]["value"], told["reviewer_precision"]["n"]) == (1, 19)  # one of 20 is a tie
+    assert (told["reviewer_false_positive_rate"]["value"], told["reviewer_false_positive_rate"]["n"]) == (0, 9)
     nameless = (reviewed / "report.redacted.html").read_text() + (reviewed / "audit.redacted.json").read_text()
     assert "anna" not in nameless and "reviewer 1" in nameless
 

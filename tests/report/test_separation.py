@@ -12,8 +12,8 @@ import unveil
 from tests.builders import unit_rows
 from unveil.report.document import document
 from unveil.report.html import render
-from unveil.result import Separation
-from unveil.stats.verification import verify
+from unveil.results.audit import VerificationPerformance
+from unveil.stats.verification import verification_performance
 
 
 @pytest.mark.parametrize("people", [40, 400])
@@ -21,13 +21,13 @@ def test_rates_stand_beside_the_licence(audited: tuple[unveil.AuditResult, Path]
     rng = np.random.default_rng(0)
     vectors = np.repeat(unit_rows(rng, people, 32), 3, axis=0) + 0.6 * unit_rows(rng, 3 * people, 32)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    measured = verify(vectors, np.repeat(np.arange(people), 3), rng)
+    measured = verification_performance(vectors, np.repeat(np.arange(people), 3), rng)
     assert measured is not None and len(measured.operating) == {40: 0, 400: 2}[people]
-    page = render(replace(audited[0], separation=(Separation("control", measured),)), None)
+    page = render(replace(audited[0], separation=(VerificationPerformance("control", measured),)), None)
     assert "dlib_resnet_v1, trained on about 3 million pictures" in page and "Licence: public domain" in page
     assert f"{people} of control" in page
     assert ("1 in 10,000" in page) is (people == 400) and ("too few pairs" in page) is (people == 40)
-    told = document(replace(audited[0], separation=(Separation("control", measured),)))["separation"][0]
+    told = document(replace(audited[0], separation=(VerificationPerformance("control", measured),)))["separation"][0]
     assert told["n_mated"] == 3 * people and len(told["operating"]) == len(measured.operating)
 
 

@@ -17,8 +17,8 @@ from tests.browser import PHONE, Watched, needs_browser
 from tests.builders import drawn_faces, encoded, write
 from tests.review.conftest import Served
 from unveil import audit
-from unveil.finished import FinishedRun
-from unveil.review import VERDICTS, VerdictStore
+from unveil.review import REVIEW_VERDICTS, VerdictStore
+from unveil.runs.finished import FinishedRun
 
 pytestmark = needs_browser
 Serve = Callable[..., Served]
@@ -88,7 +88,7 @@ def test_fifty_pairs_by_keyboard_with_a_reload(run: Path, served: Serve, browser
         if i == 40:
             page.keyboard.press("ArrowLeft")
             at(page, 39)
-            assert page.get_attribute(f'[data-verdict="{VERDICTS[39 % 4]}"]', "aria-pressed") == "true"
+            assert page.get_attribute(f'[data-verdict="{REVIEW_VERDICTS[39 % 4]}"]', "aria-pressed") == "true"
             page.keyboard.press("j")
             at(page, 40)
         page.keyboard.press(key)
@@ -96,7 +96,9 @@ def test_fifty_pairs_by_keyboard_with_a_reload(run: Path, served: Serve, browser
     store = VerdictStore(run)
     pairs = FinishedRun(run).pairs
     own = store.standing()["anna"]
-    assert [own[(p.synthetic_id, p.real_id, p.role)].verdict for p in pairs] == [VERDICTS[i % 4] for i in range(50)]
+    assert [own[(p.synthetic_id, p.real_id, p.role)].verdict for p in pairs] == [
+        REVIEW_VERDICTS[i % 4] for i in range(50)
+    ]
     assert [s.verdict for s in store.history()].count("undone") == 1 and len(store.history()) == 52
     store.close()
     host = re.match(r"http://[^/]+/", server.address)
@@ -281,7 +283,7 @@ def test_blind_tells_nothing(run: Path, served: Serve, browser: Browser) -> None
         assert db.execute("SELECT count(*), min(blind) FROM verdicts").fetchone() == (6, 1)
 
 
-def test_pictures_that_were_moved(tmp_path: Path, served: Serve, browser: Browser) -> None:
+def test_images_that_were_moved(tmp_path: Path, served: Serve, browser: Browser) -> None:
     faces = drawn_faces(120, 5)
     for role, some in (("synthetic", faces[:10]), ("training", faces)):
         for i, face in enumerate(some):

@@ -18,8 +18,8 @@ import pytest
 
 from tests.review.conftest import Served
 from unveil.errors import StoreError
-from unveil.finished import FinishedRun
 from unveil.review import VerdictStore
+from unveil.runs.finished import FinishedRun
 
 Serve = Callable[..., Served]
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unveil.stats.conformal import conformal_p
-from unveil.stats.standard import Standard, standard_of
-from unveil.stats.whitening import FEWEST, RIDGE, fit_whitening
+from unveil.stats.score_scale import ScoreScale, fit_score_scale
+from unveil.stats.whitening import MIN_IMAGES, RIDGE, fit_whitening
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -28,7 +28,7 @@ def test_whitening_is_the_inverse_root_of_the_ridged_covariance() -> None:
     assert np.linalg.norm(seen, axis=1) == pytest.approx(np.ones(400), abs=1e-5) and seen.dtype == np.float32
 
 
-def test_a_detail_that_few_pictures_have_counts_more_than_what_all_share() -> None:
+def test_a_detail_that_few_images_have_counts_more_than_what_all_share() -> None:
     """Two pictures that share a rare detail against two that share what varies most among synthetic ones."""
     rng = np.random.default_rng(1)
     spread = np.array([5.0] + [0.5] * 9)
@@ -42,7 +42,7 @@ def test_a_detail_that_few_pictures_have_counts_more_than_what_all_share() -> No
     assert plain[0] > plain[1] and whitened[1] > whitened[0]
 
 
-@pytest.mark.parametrize("n", [1, 2, FEWEST - 1, FEWEST, 300])
+@pytest.mark.parametrize("n", [1, 2, MIN_IMAGES - 1, MIN_IMAGES, 300])
 def test_every_vector_has_a_direction_whatever_the_set(n: int) -> None:
     rng = np.random.default_rng(2)
     for synthetic in (unit(rng.normal(size=(n, 8))), unit(np.tile(rng.normal(size=(1, 8)), (n, 1)))):
@@ -54,10 +54,10 @@ def test_every_vector_has_a_direction_whatever_the_set(n: int) -> None:
 
 def test_the_scale_puts_the_middle_at_0_and_a_tenth_beyond_1() -> None:
     exposure = np.random.default_rng(3).normal(7, 3, size=1000)
-    seen = standard_of(exposure).of(exposure)
+    seen = fit_score_scale(exposure).of(exposure)
     assert np.median(seen) == pytest.approx(0, abs=1e-9) and (seen > 1).mean() == pytest.approx(0.1)
-    assert standard_of(exposure[:5]) == Standard(0.0, 1.0)
-    assert np.isfinite(standard_of(np.full(50, 0.3)).of(exposure)).all(), "people who are all alike"
+    assert fit_score_scale(exposure[:5]) == ScoreScale(0.0, 1.0)
+    assert np.isfinite(fit_score_scale(np.full(50, 0.3)).of(exposure)).all(), "people who are all alike"
 
 
 @settings(max_examples=30, deadline=None)
@@ -65,7 +65,7 @@ def test_the_scale_puts_the_middle_at_0_and_a_tenth_beyond_1() -> None:
 def test_one_channel_keeps_its_ranks(seed: int) -> None:
     rng = np.random.default_rng(seed)
     training, control, cohort = rng.normal(size=80), rng.normal(size=60), rng.normal(size=30)
-    scale = standard_of(cohort)
+    scale = fit_score_scale(cohort)
     assert np.array_equal(conformal_p(training, control), conformal_p(scale.of(training), scale.of(control)))
 
 
@@ -80,7 +80,7 @@ def test_the_highest_of_several_channels_is_calibrated_as_one() -> None:
         leaked = np.zeros(360)
         leaked[0] = 15
         channels[2] = channels[2] + leaked
-        score = np.max([standard_of(c[260:]).of(c) for c in channels], axis=0)
+        score = np.max([fit_score_scale(c[260:]).of(c) for c in channels], axis=0)
         p = conformal_p(score[:160], score[160:260])
         p_null.append(p[1])
         found += p[0] <= 1 / 101

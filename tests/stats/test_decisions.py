@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unveil.stats.competition import compete
-from unveil.stats.conformal import benjamini_hochberg, conformal_p, fewest_listed
-from unveil.stats.global_test import global_test
+from unveil.stats.conformal import benjamini_hochberg, conformal_p, min_significant
+from unveil.stats.enrichment import global_test
 from unveil.stats.tail import CAP, fit_tail, survival_of
+from unveil.stats.target_decoy import compete
 from unveil.types import Floats
 
 scores = st.lists(st.integers(0, 8).map(float), min_size=1, max_size=12).map(np.array)
@@ -44,12 +44,12 @@ def test_benjamini_hochberg_of_nobody() -> None:
     ("people", "controls", "q"), [(1890, 1511, 0.05), (100, 100, 0.1), (400, 318, 0.05), (20, 999, 0.05)]
 )
 def test_resolution_is_where_counting_begins_to_list(people: int, controls: int, q: float) -> None:
-    fewest = fewest_listed(people, controls, q)
-    for n, listed in ((fewest, True), (fewest - 1, False)):
+    fewest = min_significant(people, controls, q)
+    for n, significant in ((fewest, True), (fewest - 1, False)):
         if 0 < n <= people:
             score = np.concatenate([np.full(n, 2.0), np.full(people - n, -1.0)])
             qs = benjamini_hochberg(conformal_p(score, np.linspace(0, 1, controls)))
-            assert bool((qs <= q).any()) is listed
+            assert bool((qs <= q).any()) is significant
 
 
 def test_global_test_by_hand() -> None:
@@ -90,8 +90,8 @@ def test_competition_by_hand() -> None:
     found = compete(score, won, np.arange(5), 1.0, 0.5)
     # (1 + losses) / wins from the top: 1/1, 1/2, -, 2/3, 2/4; made monotone from below.
     assert found.q.tolist() == [0.5, 0.5, 1, 0.5, 0.5]
-    assert found.listed(0.5).tolist() == [True, True, False, True, True]
-    assert compete(score, won, np.arange(5), 2.0, 0.05).fewest_listed == 40
+    assert found.significant(0.5).tolist() == [True, True, False, True, True]
+    assert compete(score, won, np.arange(5), 2.0, 0.05).min_significant == 40
 
 
 def test_a_person_who_wins_many_identities_counts_once() -> None:
@@ -138,8 +138,8 @@ def test_competition_holds_its_rate_with_unequal_odds(ratio: float) -> None:
         leaks = rng.random(200) < 0.5
         score = rng.normal(size=200) + 3 * leaks
         won = leaks | (rng.random(200) < ratio / (1 + ratio))
-        listed = compete(score, won, np.arange(200), ratio, 0.1).listed(0.1)
-        proportions.append((listed & ~leaks).sum() / max(1, listed.sum()))
+        significant = compete(score, won, np.arange(200), ratio, 0.1).significant(0.1)
+        proportions.append((significant & ~leaks).sum() / max(1, significant.sum()))
     assert np.mean(proportions) <= 0.1 + 2 * np.std(proportions) / np.sqrt(len(proportions))
 
 
@@ -181,12 +181,12 @@ def test_no_tail_from_few_or_equal_controls() -> None:
 def test_modelled_list_keeps_its_rate_where_nothing_leaks(shape: str) -> None:
     """No member effect: runs with any modelled finding at q .05 stay at or below 5%, within Monte Carlo error."""
     rng = np.random.default_rng(5)
-    draws: dict[str, Callable[[int], Floats]] = {
+    resamples: dict[str, Callable[[int], Floats]] = {
         "normal": lambda n: rng.normal(size=n),
         "exponential": lambda n: rng.exponential(size=n),
         "heavy": lambda n: stats.genpareto.rvs(0.2, size=n, random_state=rng),
     }
-    draw = draws[shape]
+    draw = resamples[shape]
     runs, false = 150, 0
     for _ in range(runs):
         tail = fit_tail(draw(300))

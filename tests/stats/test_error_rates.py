@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.error_rates import LEVELS, LISTS, Scenario, simulate
-from unveil.stats.competition import compete
+from unveil.stats.target_decoy import compete
 
 SMALL = (
     Scenario("more training people", 240, 120, synthetic=80),
@@ -26,7 +26,7 @@ def test_nothing_is_found_where_nothing_leaks(scenario: Scenario) -> None:
     for level in LEVELS:
         allowed = stats.binom.ppf(0.999, RUNS, level)
         for name in LISTS:
-            assert sum(run[level].listed[name] > 0 for run in runs) <= allowed, (name, level)
+            assert sum(run[level].significant[name] > 0 for run in runs) <= allowed, (name, level)
     assert sum(run[0.01].rejected for run in runs) <= stats.binom.ppf(0.999, RUNS, 0.01)
 
 
@@ -35,9 +35,9 @@ def test_leaks_are_found_at_the_promised_rate(scenario: Scenario) -> None:
     runs = [simulate(scenario, 10.0, np.random.default_rng([seed, 2])) for seed in range(RUNS)]
     for level in (0.05, 0.1):
         for name in LISTS:
-            false = np.array([run[level].false[name] / max(1, run[level].listed[name]) for run in runs])
+            false = np.array([run[level].false[name] / max(1, run[level].significant[name]) for run in runs])
             assert false.mean() <= level + 3 * false.std() / np.sqrt(RUNS), (name, level)
-    found = np.mean([run[0.1].listed["modelled tail"] - run[0.1].false["modelled tail"] for run in runs])
+    found = np.mean([run[0.1].significant["modelled tail"] - run[0.1].false["modelled tail"] for run in runs])
     assert found > 0.3 * round(0.05 * scenario.training) or scenario.most_training > 1
 
 
@@ -49,6 +49,6 @@ def test_counting_every_identity_would_not_hold_where_one_face_is_close_to_all()
         hubs = rng.random(3) < 0.5
         person = rng.integers(3, size=90)
         score = rng.normal(size=90) + person
-        every += bool((compete(score, hubs[person], np.arange(90), 1.0, 0.1).listed(0.1)).any())
-        once += bool(compete(score, hubs[person], person, 1.0, 0.1).listed(0.1).any())
+        every += bool((compete(score, hubs[person], np.arange(90), 1.0, 0.1).significant(0.1)).any())
+        once += bool(compete(score, hubs[person], person, 1.0, 0.1).significant(0.1).any())
     assert every / 400 > 0.3 and once == 0

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from unveil.stats import hygiene
-from unveil.stats.estimates import counted, share
-from unveil.stats.exposure import draw_pictures, exposures, matched_counts
-from unveil.stats.hubs import closeness, find_hubs, person_codes
+from unveil.stats import input_checks as input_checks
+from unveil.stats.exposure import exposures, matched_counts, subsample_images
+from unveil.stats.hubness import closeness, count_hubness, person_codes
+from unveil.stats.intervals import counted, share
 from unveil.stats.membership import auc, auc_estimate, roc, tpr_at_fpr
-from unveil.stats.search import fpir_threshold, same_person_line
+from unveil.stats.open_set import fpir_threshold, same_person_threshold
 from unveil.stats.verdict import calibrated_verdict, uncalibrated_verdict
 from unveil.types import Estimate
 
@@ -87,11 +87,11 @@ def test_matched_counts_of_unequal_sets_have_one_distribution() -> None:
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(0, 2**32))
-def test_drawn_pictures_are_as_many_as_asked_and_their_own(codes: list[int], seed: int) -> None:
+def test_drawn_images_are_as_many_as_asked_and_their_own(codes: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     _, own = person_codes([str(c) for c in codes])
     wanted = np.array([rng.integers(0, n + 1) for n in np.bincount(own)])
-    rows = draw_pictures(own, wanted, rng)
+    rows = subsample_images(own, wanted, rng)
     assert np.array_equal(np.bincount(own[rows], minlength=len(wanted)), wanted)
     assert (np.diff(rows) > 0).all()
 
@@ -111,7 +111,7 @@ def test_unmatched_counts_would_look_like_exposure_and_matched_do_not() -> None:
     codes_t, codes_c = person_codes(list(people_t))[1], person_codes(list(people_c))[1]
     cut_t, cut_c = matched_counts(np.bincount(codes_t), np.bincount(codes_c), rng)
     assert area(None, None) > 0.75
-    assert abs(area(draw_pictures(codes_t, cut_t, rng), draw_pictures(codes_c, cut_c, rng)) - 0.5) < 0.05
+    assert abs(area(subsample_images(codes_t, cut_t, rng), subsample_images(codes_c, cut_c, rng)) - 0.5) < 0.05
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=50), st.integers(0, 2**32))
@@ -131,7 +131,7 @@ def test_exposures_are_each_persons_best(rows: list[tuple[int, int]], seed: int)
 def test_closeness_and_hubs() -> None:
     assert closeness(np.array([[0.9, 0.5], [0.4, 0.2]])) == pytest.approx([0.7, 0.3])
     assert closeness(np.zeros((3, 0))).tolist() == [0, 0, 0]
-    hubs = find_hubs(np.array([5, 5, 5, 2, 2, 7]), np.array([5, 2, 2, 2]), 10)
+    hubs = count_hubness(np.array([5, 5, 5, 2, 2, 7]), np.array([5, 2, 2, 2]), 10)
     assert [(h.row, h.n_best_match_of, h.in_top_pairs) for h in hubs] == [(5, 3, 1), (2, 2, 3)]
 
 
@@ -144,52 +144,52 @@ def test_lines_by_hand() -> None:
     assert np.mean(passed) == pytest.approx(0.05, abs=0.011)
     exponential = -np.log(np.linspace(1, 0.0005, 2000))
     # One expected false removal in N searches of an exponential tail lies at log(N).
-    assert same_person_line(exponential, 10_000, expected=1) == pytest.approx(np.log(10_000), rel=0.02)
+    assert same_person_threshold(exponential, 10_000, expected=1) == pytest.approx(np.log(10_000), rel=0.02)
 
 
 def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:
     x = np.eye(4, dtype=np.float32)
-    assert hygiene.spread(x) == 1
-    assert hygiene.spread(np.ones((5, 1), np.float32)) == 0
+    assert input_checks.spread(x) == 1
+    assert input_checks.spread(np.ones((5, 1), np.float32)) == 0
     y = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
-    assert hygiene.spread(y) == pytest.approx(1 - 1 / 3)
+    assert input_checks.spread(y) == pytest.approx(1 - 1 / 3)
 
 
 @pytest.mark.parametrize(
     ("check", "status"),
     [
-        (hygiene.check_spread("synthetic", 0.9, figure(0.9)), "pass"),
-        (hygiene.check_spread("synthetic", 0.6, figure(0.6)), "warn"),
-        (hygiene.check_spread("synthetic", 0.3, figure(0.3)), "fail"),
-        (hygiene.check_spread("training", 0.01, figure(1.0)), "fail"),
-        (hygiene.check_rejects("training", 0, 10), "pass"),
-        (hygiene.check_rejects("training", 1, 10), "warn"),
-        (hygiene.check_rejects("training", 6, 10), "fail"),
-        (hygiene.check_duplicates("synthetic", ["a", "b", "a"]), "warn"),
-        (hygiene.check_shipped("training", ["a"], ["a", "b"]), "warn"),
-        (hygiene.check_shipped("control", ["a"], ["a", "b"]), "fail"),
-        (hygiene.check_shipped("control", ["c"], ["a", "b"]), "pass"),
-        (hygiene.check_control_size(59), "fail"),
-        (hygiene.check_control_size(100), "warn"),
-        (hygiene.check_control_size(1000), "pass"),
-        (hygiene.check_overlap(3, 3, 1000, 0.5), "pass"),
-        (hygiene.check_overlap(600, 600, 1000, None), "fail"),
-        (hygiene.check_mismatch(figure(0.1)), "pass"),
-        (hygiene.check_mismatch(figure(-0.3)), "warn"),
-        (hygiene.check_mismatch(figure(0.6)), "fail"),
-        (hygiene.check_shift(figure(0.05), None, 0, 0), "pass"),
-        (hygiene.check_shift(figure(-0.15), figure(0.4), 3, 50), "warn"),
-        (hygiene.check_shift(figure(0.3), None, 0, 0), "fail"),
-        (hygiene.check_shift(Estimate(0.3, -0.1, 0.7, 0.95, 60, "wide"), None, 0, 0), "pass"),
-        (hygiene.check_likes(0, 100), "pass"),
-        (hygiene.check_likes(20, 100), "warn"),
-        (hygiene.check_likes(95, 100), "fail"),
-        (hygiene.check_blind(figure(0.55), {"sharpness": figure(0.1)}), "pass"),
-        (hygiene.check_blind(figure(0.7), {"sharpness": figure(0.1), "colour": figure(-2)}), "warn"),
-        (hygiene.check_blind(figure(0.99), {"sharpness": figure(0.1)}), "fail"),
+        (input_checks.check_spread("synthetic", 0.9, figure(0.9)), "pass"),
+        (input_checks.check_spread("synthetic", 0.6, figure(0.6)), "warn"),
+        (input_checks.check_spread("synthetic", 0.3, figure(0.3)), "fail"),
+        (input_checks.check_spread("training", 0.01, figure(1.0)), "fail"),
+        (input_checks.check_rejects("training", 0, 10), "pass"),
+        (input_checks.check_rejects("training", 1, 10), "warn"),
+        (input_checks.check_rejects("training", 6, 10), "fail"),
+        (input_checks.check_duplicates("synthetic", ["a", "b", "a"]), "warn"),
+        (input_checks.check_shipped("training", ["a"], ["a", "b"]), "warn"),
+        (input_checks.check_shipped("control", ["a"], ["a", "b"]), "fail"),
+        (input_checks.check_shipped("control", ["c"], ["a", "b"]), "pass"),
+        (input_checks.check_control_size(59), "fail"),
+        (input_checks.check_control_size(100), "warn"),
+        (input_checks.check_control_size(1000), "pass"),
+        (input_checks.check_overlap(3, 3, 1000, 0.5), "pass"),
+        (input_checks.check_overlap(600, 600, 1000, None), "fail"),
+        (input_checks.check_mismatch(figure(0.1)), "pass"),
+        (input_checks.check_mismatch(figure(-0.3)), "warn"),
+        (input_checks.check_mismatch(figure(0.6)), "fail"),
+        (input_checks.check_shift(figure(0.05), None, 0, 0), "pass"),
+        (input_checks.check_shift(figure(-0.15), figure(0.4), 3, 50), "warn"),
+        (input_checks.check_shift(figure(0.3), None, 0, 0), "fail"),
+        (input_checks.check_shift(Estimate(0.3, -0.1, 0.7, 0.95, 60, "wide"), None, 0, 0), "pass"),
+        (input_checks.check_comparable_people(0, 100), "pass"),
+        (input_checks.check_comparable_people(20, 100), "warn"),
+        (input_checks.check_comparable_people(95, 100), "fail"),
+        (input_checks.check_classifier(figure(0.55), {"sharpness": figure(0.1)}), "pass"),
+        (input_checks.check_classifier(figure(0.7), {"sharpness": figure(0.1), "colour": figure(-2)}), "warn"),
+        (input_checks.check_classifier(figure(0.99), {"sharpness": figure(0.1)}), "fail"),
     ],
 )
-def test_checks_grade(check: hygiene.Check, status: str) -> None:
+def test_checks_grade(check: input_checks.Check, status: str) -> None:
     assert check.status == status
     assert check.message
 
@@ -197,10 +197,10 @@ def test_checks_grade(check: hygiene.Check, status: str) -> None:
 def test_labels_that_are_not_people_are_told() -> None:
     rng = np.random.default_rng(0)
     same, other = rng.normal(0.6, 0.1, 100), rng.normal(0, 0.1, 100)
-    good, bad = hygiene.check_labels("training", same, other), hygiene.check_labels("training", other, other)
+    good, bad = input_checks.check_labels("training", same, other), input_checks.check_labels("training", other, other)
     assert good is not None and good.status == "pass"
     assert bad is not None and bad.status == "fail" and "--training-identity" in bad.message
-    assert hygiene.check_labels("training", same[:3], other) is None
+    assert input_checks.check_labels("training", same[:3], other) is None
 
 
 @settings(max_examples=30)
@@ -208,7 +208,7 @@ def test_labels_that_are_not_people_are_told() -> None:
 def test_verdict_needs_a_basis_and_good_inputs(
     p: float, counted: int, modelled: int, identities: int, bad: bool
 ) -> None:
-    checks = [hygiene.Check("x", "fail" if bad else "warn", figure(0), "why")]
+    checks = [input_checks.Check("x", "fail" if bad else "warn", figure(0), "why")]
     verdict, bases = calibrated_verdict(checks, p, 0.01, counted, modelled, identities)
     if bad:
         assert (verdict, bases) == ("inconclusive", ())
@@ -221,4 +221,4 @@ def test_verdict_without_control_is_never_more_than_candidates() -> None:
     assert uncalibrated_verdict([], 3)[0] == "candidates"
     assert uncalibrated_verdict([], 0)[0] == "none detected"
     assert uncalibrated_verdict([], None)[0] == "inconclusive"
-    assert uncalibrated_verdict([hygiene.Check("x", "fail", figure(0), "why")], 3)[0] == "inconclusive"
+    assert uncalibrated_verdict([input_checks.Check("x", "fail", figure(0), "why")], 3)[0] == "inconclusive"

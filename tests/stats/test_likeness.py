@@ -10,10 +10,10 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from unveil.stats.global_test import global_test
-from unveil.stats.likeness import blind_area, foretell, foretold_shift, match_people
+from unveil.stats.balance import classifier_auc, fit_prognostic_score, match_people, prognostic_shift
+from unveil.stats.enrichment import global_test
 from unveil.stats.membership import auc
-from unveil.stats.people import decide_people
+from unveil.stats.person_tests import person_tests
 
 
 def crowd(rng: np.random.Generator, n: int, shift: float, size: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -27,7 +27,7 @@ def test_foretold_exposure_is_what_ridge_regression_foretells() -> None:
     rng = np.random.default_rng(0)
     x_t, _ = crowd(rng, 300, 0)
     x_c, y_c = crowd(rng, 800, 0)
-    ours = foretell(x_t, x_c, y_c, rng)
+    ours = fit_prognostic_score(x_t, x_c, y_c, rng)
     scaled = StandardScaler().fit(x_c)
     reference = RidgeCV(np.geomspace(1e-2, 1e3, 30)).fit(scaled.transform(x_c), y_c)
     assert np.corrcoef(ours.training, reference.predict(scaled.transform(x_t)))[0, 1] > 0.995
@@ -38,7 +38,7 @@ def test_foretold_exposure_never_saw_the_persons_own() -> None:
     """With features that say nothing, what is foretold must not follow the exposure it is foretold for."""
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(120, 60)), rng.normal(size=120)
-    told = foretell(rng.normal(size=(120, 60)), x, y, rng)
+    told = fit_prognostic_score(rng.normal(size=(120, 60)), x, y, rng)
     assert abs(np.corrcoef(told.control, y)[0, 1]) < 0.25
 
 
@@ -47,7 +47,7 @@ def test_shift_is_the_difference_for_other_reasons(shift: float, expected: float
     rng = np.random.default_rng(2)
     x_t, _ = crowd(rng, 1500, shift)
     x_c, y_c = crowd(rng, 1500, 0)
-    estimate = foretold_shift(foretell(x_t, x_c, y_c, rng), y_c)
+    estimate = prognostic_shift(fit_prognostic_score(x_t, x_c, y_c, rng), y_c)
     assert estimate.low - 0.05 <= expected <= estimate.high + 0.05
     assert estimate.value == pytest.approx(expected, abs=0.1)
 
@@ -58,7 +58,7 @@ def test_shift_holds_its_level_where_nothing_differs() -> None:
     for _ in range(200):
         x_t, _ = crowd(rng, 150, 0)
         x_c, y_c = crowd(rng, 150, 0)
-        estimate = foretold_shift(foretell(x_t, x_c, y_c, rng), y_c)
+        estimate = prognostic_shift(fit_prognostic_score(x_t, x_c, y_c, rng), y_c)
         outside += not estimate.low <= 0 <= estimate.high
     # One fold's model errs for both sides alike, so the interval is nearly honest: 5% and the Monte Carlo error.
     assert outside <= 22
@@ -68,7 +68,7 @@ def test_shift_holds_its_level_where_nothing_differs() -> None:
 def test_blind_area_equals_a_logistic_classifier(shift: float) -> None:
     rng = np.random.default_rng(4)
     a, b = crowd(rng, 900, shift)[0], crowd(rng, 600, 0)[0]
-    ours = blind_area(a, b, rng)
+    ours = classifier_auc(a, b, rng)
     label = np.r_[np.ones(900), np.zeros(600)]
     score = cross_val_predict(LogisticRegression(), np.r_[a, b], label, cv=5, method="decision_function")
     assert ours.value == pytest.approx(auc(score[:900], score[900:]), abs=0.02)
@@ -109,7 +109,7 @@ def test_a_mismatch_would_find_leaks_where_there_are_none_and_matching_does_not(
         x_t, y_t = crowd(rng, 800, 0.7)
         x_c, y_c = crowd(rng, 1600, 0)
         unmatched += global_test(y_t, y_c).p_value <= 0.01
-        told = foretell(x_t, x_c, y_c, rng)
+        told = fit_prognostic_score(x_t, x_c, y_c, rng)
         alike = np.zeros(800, np.int64), np.zeros(1600, np.int64)
         keep_t, keep_c = match_people(told.training, told.control, *alike, rng)
         assert keep_t.sum() > 500 and keep_c.sum() > 200
@@ -123,10 +123,10 @@ def test_matching_costs_no_leaks() -> None:
     x_t, y_t = crowd(rng, 800, 0.7)
     x_c, y_c = crowd(rng, 1600, 0)
     y_t[:40] += 6
-    told = foretell(x_t, x_c, y_c, rng)
+    told = fit_prognostic_score(x_t, x_c, y_c, rng)
     keep_t, keep_c = match_people(told.training, told.control, np.zeros(800, np.int64), np.zeros(1600, np.int64), rng)
-    listed = decide_people(y_t[keep_t], y_c[keep_c]).counted(0.05)
-    assert listed[keep_t[:800].nonzero()[0] < 40].mean() > 0.9
+    significant = person_tests(y_t[keep_t], y_c[keep_c]).counted(0.05)
+    assert significant[keep_t[:800].nonzero()[0] < 40].mean() > 0.9
 
 
 def test_strata_without_a_like_are_set_aside() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unveil.stats.measures import (
+from unveil.stats.baselines import (
     authenticity,
     calibrated_distance,
     closer_to_training,

@@ -8,13 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unveil.stats.accidental import accidental_matches
 from unveil.stats.conformal import benjamini_hochberg, conformal_p
-from unveil.stats.estimates import counted, difference, share, standardised_difference
-from unveil.stats.global_test import fewest_exposed, global_test
-from unveil.stats.kinds import BY_DEFAULT, SSCD_LINE, PictureLikeness, calibrate_lines
-from unveil.stats.people import decide_people, exposed
-from unveil.stats.power import Recall, listing_line, lowest_listed, recall, strongest_found, would_be_listed
+from unveil.stats.enrichment import global_test, min_exposed
+from unveil.stats.false_matches import false_matches
+from unveil.stats.intervals import counted, difference, share, standardised_difference
+from unveil.stats.leak_kinds import DEFAULT_THRESHOLDS, SSCD_THRESHOLD, ImageSimilarity, calibrate_thresholds
+from unveil.stats.person_tests import exposed, person_tests
+from unveil.stats.power import (
+    Recall,
+    detection_threshold,
+    lowest_significant,
+    recall,
+    strongest_found,
+    would_be_significant,
+)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([0.01, 0.05, 0.2]), st.integers(0, 40))
@@ -24,32 +31,32 @@ def test_listing_line_says_who_the_audit_would_list(seed: int, newcomers: int, q
     rng = np.random.default_rng(seed)
     training, control = rng.normal(size=rng.integers(60, 200)), rng.normal(size=rng.integers(60, 300))
     training[: min(leaks, len(training))] += 5
-    decision = decide_people(training, control)
-    line = listing_line(decision, newcomers, q)
+    decision = person_tests(training, control)
+    line = detection_threshold(decision, newcomers, q)
     for score in (*rng.normal(2, 2, 4), control.max(), control.max() + 1e-9, 50.0):
-        told = would_be_listed(np.array([score]), control, decision, line)[0]
+        told = would_be_significant(np.array([score]), control, decision, line)[0]
         others = np.sort(training)[newcomers:]
-        again = decide_people(np.r_[np.full(newcomers, score), others], control)
+        again = person_tests(np.r_[np.full(newcomers, score), others], control)
         assert told == bool((again.counted(q) | again.modelled(q))[0])
 
 
 def test_lowest_listed_is_where_listing_begins() -> None:
     rng = np.random.default_rng(0)
     training, control = rng.normal(size=500), rng.normal(size=400)
-    decision = decide_people(training, control)
-    line = listing_line(decision, 1, 0.05)
-    lowest = lowest_listed(control, decision, line)
+    decision = person_tests(training, control)
+    line = detection_threshold(decision, 1, 0.05)
+    lowest = lowest_significant(control, decision, line)
     assert lowest is not None and lowest > control.max()
-    assert would_be_listed(np.array([lowest, lowest - 1e-6]), control, decision, line).tolist() == [True, False]
-    few = decide_people(training, control[:40])
-    assert few.tail is None and lowest_listed(control[:40], few, listing_line(few, 1, 0.05)) is None
+    assert would_be_significant(np.array([lowest, lowest - 1e-6]), control, decision, line).tolist() == [True, False]
+    few = person_tests(training, control[:40])
+    assert few.tail is None and lowest_significant(control[:40], few, detection_threshold(few, 1, 0.05)) is None
 
 
-def test_recall_counts_lost_pictures_as_not_found() -> None:
+def test_recall_counts_lost_images_as_not_found() -> None:
     rng = np.random.default_rng(1)
     training, control = rng.normal(size=500), rng.normal(size=400)
-    decision = decide_people(training, control)
-    one, many = listing_line(decision, 1, 0.05), listing_line(decision, 25, 0.05)
+    decision = person_tests(training, control)
+    one, many = detection_threshold(decision, 1, 0.05), detection_threshold(decision, 25, 0.05)
     found = recall("blur", "2 px", np.array([50.0, 50.0, -np.inf, 0.0]), control, decision, one, many)
     assert (found.alone.value, found.alone.n, found.lost) == (0.5, 4, 1)
     assert found.together.value >= found.alone.value
@@ -60,8 +67,8 @@ def test_recall_counts_lost_pictures_as_not_found() -> None:
 def test_many_leaks_together_need_less_than_one_alone() -> None:
     rng = np.random.default_rng(2)
     training, control = rng.normal(size=1000), rng.normal(size=1000)
-    decision = decide_people(training, control)
-    lowest = [lowest_listed(control, decision, listing_line(decision, n, 0.05)) for n in (1, 50)]
+    decision = person_tests(training, control)
+    lowest = [lowest_significant(control, decision, detection_threshold(decision, n, 0.05)) for n in (1, 50)]
     assert lowest[0] is not None and lowest[1] is not None and lowest[1] < lowest[0]
 
 
@@ -80,7 +87,7 @@ def test_fewest_exposed_is_the_first_removal_that_passes(seed: int, n_t: int, n_
     training, control = rng.integers(6, size=n_t).astype(np.float64), rng.integers(6, size=n_c).astype(np.float64)
     training[:leaks] += 4
     slow = next((m for m in range(n_t) if global_test(np.sort(training)[: n_t - m], control).p_value > 0.05), n_t)
-    assert fewest_exposed(training, control, 0.05) == slow
+    assert min_exposed(training, control, 0.05) == slow
 
 
 def test_fewest_exposed_is_a_95_percent_limit() -> None:
@@ -89,7 +96,7 @@ def test_fewest_exposed_is_a_95_percent_limit() -> None:
     for _ in range(300):
         training, control = rng.normal(size=300), rng.normal(size=200)
         training[:40] += 3
-        limits.append(fewest_exposed(training, control, 0.05))
+        limits.append(min_exposed(training, control, 0.05))
     assert np.mean(np.array(limits) > 40) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
     assert np.median(limits) > 15
     estimate = exposed(training, control, 3)
@@ -105,13 +112,19 @@ def test_smallest_global_p_is_that_of_perfect_separation() -> None:
 
 def test_accidental_matches_by_hand() -> None:
     control, training = np.array([0.9, 0.8, 0.8, 0.5]), np.array([0.95, 0.85, 0.85, 0.6])
-    table = accidental_matches(
+    table = false_matches(
         *(control, np.array([0, 1, 1, 2]), 10, 1000),
         *(training, np.array([7, 7, 3, 3]), np.array([1, 1, 0, 0]), 2000),
         np.random.default_rng(0),
     )
     (top,) = table
-    assert (top.cosine, top.observed, top.observed_people, top.largest_hub, top.saturated) == (0.9, 1, 1, 1, False)
+    assert (top.cosine, top.observed, top.observed_people, top.max_pairs_per_training_image, top.saturated) == (
+        0.9,
+        1,
+        1,
+        1,
+        False,
+    )
     assert top.false_match_rate.value == 1 / 1000 and top.expected.value == 2
     assert top.expected.low == 0 and top.expected.high >= 4
 
@@ -128,7 +141,7 @@ def test_accidental_matches_are_expected_as_often_as_they_come() -> None:
             order = np.argsort(-side, axis=None)[:10_000]
             sides.append((side.ravel()[order], order % n))
         (c, person_c), (t, person_t) = sides
-        table = accidental_matches(c, person_c, n, 200 * n, t, person_t, person_t, 200 * n, rng)
+        table = false_matches(c, person_c, n, 200 * n, t, person_t, person_t, 200 * n, rng)
         hundred = table[1]
         # Both sides vary: twice the variance of what the interval is for.
         half = (hundred.expected.high - hundred.expected.low) / 2 * np.sqrt(2)
@@ -139,17 +152,17 @@ def test_accidental_matches_are_expected_as_often_as_they_come() -> None:
 def test_accidental_matches_say_when_there_were_more() -> None:
     same = np.full(5, 0.9)
     zeros = np.zeros(5, np.int64)
-    (row,) = accidental_matches(same[:1], zeros[:1], 3, 10, same, zeros, zeros, 50, np.random.default_rng(0))
+    (row,) = false_matches(same[:1], zeros[:1], 3, 10, same, zeros, zeros, 50, np.random.default_rng(0))
     assert row.saturated and row.observed == 5
 
 
-def likeness(correlation: float, detail: float, bits: float, **more: object) -> PictureLikeness:
-    return PictureLikeness(correlation, detail, bits, **more)  # type: ignore[arg-type]
+def likeness(correlation: float, detail: float, bits: float, **more: object) -> ImageSimilarity:
+    return ImageSimilarity(correlation, detail, bits, **more)  # type: ignore[arg-type]
 
 
 def test_kinds_by_hand() -> None:
-    lines = calibrate_lines([])
-    assert (lines.correlation, lines.detail, lines.bits) == BY_DEFAULT and not lines.calibrated
+    lines = calibrate_thresholds([])
+    assert (lines.correlation, lines.detail, lines.bits) == DEFAULT_THRESHOLDS and not lines.calibrated
     for pair, kind in (
         (likeness(0.1, 0.1, 120, identical=True), "shipped copy"),
         (likeness(0.995, 0.9, 4), "shipped copy"),
@@ -163,21 +176,21 @@ def test_kinds_by_hand() -> None:
         assert lines.kind(pair) == kind
 
 
-def test_kinds_are_calibrated_on_pictures_of_one_person() -> None:
+def test_kinds_are_calibrated_on_images_of_one_person() -> None:
     rng = np.random.default_rng(4)
     mated = [
         likeness(*row)
         for row in np.column_stack([rng.normal(0.5, 0.15, 400), rng.normal(0.2, 0.05, 400), rng.normal(110, 8, 400)])
     ]
-    lines = calibrate_lines(mated)
-    assert lines.calibrated and lines.n_mated == 400 and lines.mistaken is not None
-    assert lines.mistaken.value <= 0.035 and lines.mistaken.high <= 0.06
+    lines = calibrate_thresholds(mated)
+    assert lines.calibrated and lines.n_mated == 400 and lines.reviewer_false_positive_rate is not None
+    assert lines.reviewer_false_positive_rate.value <= 0.035 and lines.reviewer_false_positive_rate.high <= 0.06
     assert lines.correlation == pytest.approx(np.quantile([m.correlation for m in mated], 0.99))
     # Pictures that are in the set twice do not raise the lines.
-    twice = calibrate_lines([*mated, *(likeness(1, 1, 0, identical=True) for _ in range(30))])
+    twice = calibrate_thresholds([*mated, *(likeness(1, 1, 0, identical=True) for _ in range(30))])
     assert (twice.correlation, twice.n_mated) == (lines.correlation, 400)
-    network = calibrate_lines([likeness(0.5, 0.2, 110, copy_cosine=float(c)) for c in rng.uniform(0, 0.5, 100)])
-    assert network.copy_cosine == SSCD_LINE
+    network = calibrate_thresholds([likeness(0.5, 0.2, 110, copy_cosine=float(c)) for c in rng.uniform(0, 0.5, 100)])
+    assert network.copy_cosine == SSCD_THRESHOLD
 
 
 def test_differences_equal_scipy() -> None:
@@ -196,8 +209,8 @@ def test_differences_equal_scipy() -> None:
 def test_decisions_of_a_score_are_those_of_its_parts() -> None:
     rng = np.random.default_rng(6)
     training, control = rng.normal(size=300), rng.normal(size=200)
-    decision = decide_people(training, control)
+    decision = person_tests(training, control)
     assert np.array_equal(decision.p, conformal_p(training, control))
     assert np.array_equal(decision.q, benjamini_hochberg(decision.p))
     assert decision.global_test == global_test(training, control)
-    assert not decide_people(training, control[:20]).modelled(0.5).any()
+    assert not person_tests(training, control[:20]).modelled(0.5).any()

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.builders import unit_rows
+from unveil.analysis.verification import choose_images
 from unveil.stats import verification
-from unveil.stats.verification import verify
-from unveil.steps.separation import chosen
+from unveil.stats.verification import verification_performance
 from unveil.types import Embedded
 
 
@@ -42,7 +42,7 @@ def test_every_pair_counts(seed: int, spread: float) -> None:
     rng = np.random.default_rng(seed)
     sizes = [int(n) for n in rng.integers(1, 6, 60)]
     vectors, codes = people(rng, [*sizes, *[2] * 20], spread)
-    found = verify(vectors, codes, rng)
+    found = verification_performance(vectors, codes, rng)
     assert found is not None
     n = len(codes)
     assert found.n_mated + found.n_non_mated == n * (n - 1) // 2
@@ -56,15 +56,15 @@ def test_every_pair_counts(seed: int, spread: float) -> None:
 def test_ties_and_copies_are_no_matches_by_rounding() -> None:
     """Everybody looks the same: no threshold separates, and nothing lies above the one there is."""
     vectors = np.tile(unit_rows(np.random.default_rng(0), 1, 8), (240, 1))
-    found = verify(vectors, np.arange(240) // 2, np.random.default_rng(0))
+    found = verification_performance(vectors, np.arange(240) // 2, np.random.default_rng(0))
     assert found is not None
     assert [round(one.tpr.value, 3) for one in found.operating] == [0.0]
 
 
-def test_too_few_people_with_two_pictures_are_no_measurement() -> None:
+def test_too_few_people_with_two_images_are_no_measurement() -> None:
     rng = np.random.default_rng(0)
     vectors, codes = people(rng, [2] * 19 + [1] * 400, 0.5)
-    assert verify(vectors, codes, rng) is None
+    assert verification_performance(vectors, codes, rng) is None
 
 
 def test_intervals_hold_about_as_often_as_they_say() -> None:
@@ -77,26 +77,26 @@ def test_intervals_hold_about_as_often_as_they_say() -> None:
         vectors = unit_rows(rng, n, 16)[codes] + own * unit_rows(rng, len(codes), 16)
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), codes
 
-    truth = verify(*world(2500), rng)
+    truth = verification_performance(*world(2500), rng)
     assert truth is not None
     inside = []
     for _ in range(60):
-        found = verify(*world(150), rng)
+        found = verification_performance(*world(150), rng)
         assert found is not None
         one = found.operating[0]
         inside.append(one.tpr.low <= truth.operating[0].tpr.value <= one.tpr.high)
     assert np.mean(inside) > 0.82
 
 
-def test_nobody_weighs_more_than_ten_pictures() -> None:
+def test_nobody_weighs_more_than_ten_images() -> None:
     rng = np.random.default_rng(0)
     names = ["often"] * 300 + [f"p{i // 3}" for i in range(90)] + [None] * 50
     n = len(names)
     embedded = Embedded(
         tuple(str(i) for i in range(n)), tuple(names), tuple(str(i) for i in range(n)), unit_rows(rng, n, 4), "m"
     )
-    rows = chosen(embedded, rng)
+    rows = choose_images(embedded, rng)
     taken = [names[i] for i in rows]
     assert taken.count("often") == 10 and None not in taken and len(taken) == 100 and list(rows) == sorted(rows)
-    few = [names[i] for i in chosen(embedded, rng, most=40)]
+    few = [names[i] for i in choose_images(embedded, rng, most=40)]
     assert len(few) == 40 and len(set(few)) == 11

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tests.steps.test_prepare import crowd, embedded, unit
+from unveil.analysis import calibrated
+from unveil.analysis.comparisons import Comparisons
 from unveil.compare import compare_all, exact_cosine
-from unveil.config import Settings
-from unveil.images import Place
+from unveil.config.settings import Settings
+from unveil.embedding.fusion import fuse, model_weights, part_cosines
+from unveil.images import Location
+from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
-from unveil.run import RunDirectory
-from unveil.steps import calibrated
-from unveil.steps.comparer import Comparer
-from unveil.steps.fuse import fuse, network_weights, part_cosines
 from unveil.types import Embedded
 
 
@@ -42,7 +42,7 @@ def test_weights_make_the_networks_spread_alike() -> None:
     rng = np.random.default_rng(2)
     narrow = embedded(unit(crowd(rng, 300, pull=3)), "x")
     wide = embedded(unit(rng.normal(size=(300, 8))), "y")
-    weights = network_weights([narrow, wide], rng)
+    weights = model_weights([narrow, wide], rng)
     assert sum(weights) == pytest.approx(1)
 
     def spread(e: Embedded) -> float:
@@ -73,7 +73,7 @@ def test_a_look_alike_of_one_network_alone_does_not_pass_both(tmp_path: Path) ->
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(Place("s"), Place("t"), tmp_path / "o", comparator="reference", draws=5)
+    return Settings(Location("s"), Location("t"), tmp_path / "o", comparator="reference", resamples=5)
 
 
 def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:
@@ -83,21 +83,25 @@ def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:
     training, control, synthetic = crowd(rng, 1800), crowd(rng, 900), crowd(rng, 200)
     leaked = rng.permutation(1800)[:60]
     synthetic[:60] = training[leaked] + rng.normal(size=(60, 64)) * 0.05
-    compare = Comparer(RunDirectory(settings.out, {}), settings, Silent())
+    compare = Comparisons(RunDirectory(settings.out, {}), settings, Silent())
     s, t, c = (
         embedded(unit(x), n, p)
         for x, n, p in ((synthetic, "s", None), (training, "t", people_t), (control, "c", people_c))
     )
     raw = compare.ranked("synthetic with training", s, t)
-    found = calibrated.judge(s, t, c, raw, [], compare, settings)
+    found = calibrated.analyse_with_control(s, t, c, raw, [], compare, settings)
     assert found.calibration is not None
     stability = found.calibration.stability
-    assert stability.draws == 5 and len(stability.people_listed) == 5 and len(set(stability.people_listed)) > 1
-    assert stability.people_listed[0] == len(found.listed_people) > 10
-    assert all(1 <= (p.draws_listed or 0) <= 5 for p in found.listed_people)
+    assert (
+        stability.resamples == 5
+        and len(stability.people_significant) == 5
+        and len(set(stability.people_significant)) > 1
+    )
+    assert stability.people_significant[0] == len(found.significant_people) > 10
+    assert all(1 <= (p.resamples_significant or 0) <= 5 for p in found.significant_people)
     # Every draw lists about half, so some people are listed in some draws only.
-    assert any(not p.listed_by and p.draws_listed for p in found.people)
-    again = calibrated.judge(s, t, c, raw, [], compare, settings)
+    assert any(not p.significant_by and p.resamples_significant for p in found.people)
+    again = calibrated.analyse_with_control(s, t, c, raw, [], compare, settings)
     assert again.calibration is not None and again.calibration.stability == stability
 
 
@@ -106,17 +110,19 @@ def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
     training, control, synthetic = crowd(rng, 400), crowd(rng, 700, pull=0.7), crowd(rng, 300)
     synthetic[:40] = training[:40] + rng.normal(size=(40, 64)) * 0.05
     made = [embedded(unit(x), n) for x, n in ((synthetic, "s"), (training, "t"), (control, "c"))]
-    s, t, c = (replace(e, traits=rng.normal(size=(len(e), 5))) for e in made)
+    s, t, c = (replace(e, quality=rng.normal(size=(len(e), 5))) for e in made)
     settings = replace(settings, match="on")
-    compare = Comparer(RunDirectory(settings.out, {}), settings, Silent())
-    found = calibrated.judge(s, t, c, compare.ranked("synthetic with training", s, t), [], compare, settings)
+    compare = Comparisons(RunDirectory(settings.out, {}), settings, Silent())
+    found = calibrated.analyse_with_control(
+        s, t, c, compare.ranked("synthetic with training", s, t), [], compare, settings
+    )
     assert found.calibration is not None
     likeness = found.calibration.likeness
-    assert likeness.shift is not None and likeness.shift_before is not None
-    assert abs(likeness.shift.value) <= abs(likeness.shift_before.value) + 0.02
+    assert likeness.shift is not None and likeness.prognostic_shift_before is not None
+    assert abs(likeness.shift.value) <= abs(likeness.prognostic_shift_before.value) + 0.02
     (size,) = [c.figure.value for c in found.checks if c.name == "size of control"]
-    assert len(found.calibration.control) == size - likeness.control_left_out
-    assert len(found.calibration.training) == 400 - likeness.training_set_aside
+    assert len(found.calibration.control) == size - likeness.control_not_used
+    assert len(found.calibration.training) == 400 - likeness.training_not_tested
     assert len(found.people) == 400, "people who take no part are ranked"
-    assert sum(p.p is None for p in found.people) == likeness.training_set_aside
-    assert sum(p.person in {f"t{i}" for i in range(40)} for p in found.listed_people) >= 30
+    assert sum(p.p is None for p in found.people) == likeness.training_not_tested
+    assert sum(p.person in {f"t{i}" for i in range(40)} for p in found.significant_people) >= 30

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unveil.analysis import calibrated, uncalibrated
+from unveil.analysis.cohort import Cohort, find_overlap, one_image_each, split_off_cohort
+from unveil.analysis.comparisons import Comparisons
 from unveil.compare import compare_all, exact_cosine
-from unveil.config import Settings
-from unveil.images import Place
+from unveil.config.settings import Settings
+from unveil.images import Location
+from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
-from unveil.run import RunDirectory
-from unveil.steps import calibrated, uncalibrated
-from unveil.steps.comparer import Comparer
-from unveil.steps.prepare import Cohort, find_overlap, one_picture_each, split_off_cohort
 from unveil.types import Embedded, Vectors
 
 DIMENSION = 64
@@ -38,23 +38,23 @@ def crowd(rng: np.random.Generator, n: int, pull: float = 0.5) -> np.ndarray:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(Place("s"), Place("t"), tmp_path / "o", comparator="reference")
+    return Settings(Location("s"), Location("t"), tmp_path / "o", comparator="reference")
 
 
 @pytest.fixture
-def compare(settings: Settings) -> Comparer:
-    return Comparer(RunDirectory(settings.out, {}), settings, Silent())
+def compare(settings: Settings) -> Comparisons:
+    return Comparisons(RunDirectory(settings.out, {}), settings, Silent())
 
 
 def test_correction_is_half_the_mean_of_the_ten_closest_others() -> None:
     rng = np.random.default_rng(0)
     cohort = embedded(unit(crowd(rng, 40)), "c", [f"p{i}" for i in range(40)])
-    pictures = embedded(unit(crowd(rng, 30)), "x", [f"p{i}" for i in range(20)] + [f"q{i}" for i in range(10)])
+    images = embedded(unit(crowd(rng, 30)), "x", [f"p{i}" for i in range(20)] + [f"q{i}" for i in range(10)])
     for skip in (False, True):
-        fast = Cohort(cohort).correction(pictures, skip_best=skip)
+        fast = Cohort(cohort).correction(images, skip_best=skip)
         for i in range(30):
-            others = [j for j in range(40) if cohort.people[j] != pictures.people[i]]
-            cosine = exact_cosine(pictures.vectors, cohort.vectors, np.full(len(others), i), np.array(others))
+            others = [j for j in range(40) if cohort.people[j] != images.people[i]]
+            cosine = exact_cosine(images.vectors, cohort.vectors, np.full(len(others), i), np.array(others))
             ranked = np.sort(cosine)[::-1][int(skip) :][:10]
             assert fast[i] == pytest.approx(-ranked.mean() / 2, abs=1e-12)
 
@@ -83,7 +83,7 @@ def test_hubs_fill_the_raw_ranking_and_not_the_corrected_one() -> None:
     assert (corrected.top_pairs[:, 1] < 5).mean() < 0.3
 
 
-def test_overlap_finds_the_same_people_and_few_others(compare: Comparer) -> None:
+def test_overlap_finds_the_same_people_and_few_others(compare: Comparisons) -> None:
     rng = np.random.default_rng(2)
     training, control = crowd(rng, 500), crowd(rng, 400)
     control[:20] = training[:20] + rng.normal(size=(20, DIMENSION)) * 0.03
@@ -93,7 +93,7 @@ def test_overlap_finds_the_same_people_and_few_others(compare: Comparer) -> None
     assert found.n_people == len(taken) and found.line is not None
 
 
-def test_overlap_by_identical_bytes_needs_no_line(compare: Comparer) -> None:
+def test_overlap_by_identical_bytes_needs_no_line(compare: Comparisons) -> None:
     rng = np.random.default_rng(3)
     training, control = embedded(unit(crowd(rng, 30)), "x"), embedded(unit(crowd(rng, 60)), "x")
     found = find_overlap(training, control, compare, rng)
@@ -104,9 +104,9 @@ def test_control_people_are_split_and_never_both() -> None:
     rng = np.random.default_rng(4)
     control = embedded(unit(crowd(rng, 300)), "c", [f"p{i % 100}" for i in range(300)])
     decoys, cohort = split_off_cohort(control, 0.2, rng)
-    assert len(set(decoys.people)) == 80 and len(cohort.pictures) == len(set(cohort.pictures.people)) == 20
-    assert not set(decoys.people) & set(cohort.pictures.people)
-    rows = one_picture_each(control.people_or_ids, rng, most=30)
+    assert len(set(decoys.people)) == 80 and len(cohort.images) == len(set(cohort.images.people)) == 20
+    assert not set(decoys.people) & set(cohort.images.people)
+    rows = one_image_each(control.people_or_ids, rng, most=30)
     assert len(rows) == len({control.people[i] for i in rows}) == 30
 
 
@@ -124,32 +124,38 @@ def leaking_world(rng: np.random.Generator, leaks: int) -> tuple[Embedded, Embed
     ("leaks", "bases"), [(60, {"global test", "counted", "modelled tail", "identities"}), (3, {"modelled tail"})]
 )
 def test_many_leaks_are_counted_and_a_few_need_the_tail(
-    compare: Comparer, settings: Settings, leaks: int, bases: set[str]
+    compare: Comparisons, settings: Settings, leaks: int, bases: set[str]
 ) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(5), leaks)
     raw = compare.ranked("synthetic with training", synthetic, training)
-    found = calibrated.judge(synthetic, training, control, raw, [], compare, settings)
-    assert found.verdict == "leak found" and set(found.rests_on) == bases
-    assert {p.person for p in found.people if p.listed_by} >= {f"p{i}" for i in range(leaks)}
-    assert sum(bool(p.listed_by) for p in found.people) <= leaks + 4
-    assert found.calibration is not None and found.calibration.fewest_counted == 25
+    found = calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings)
+    assert found.verdict == "leak found" and set(found.evidence) == bases
+    assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(leaks)}
+    assert sum(bool(p.significant_by) for p in found.people) <= leaks + 4
+    assert found.calibration is not None and found.calibration.min_people_conformal == 25
 
 
-def test_no_leak_is_none_detected_with_control_and_without(compare: Comparer, settings: Settings) -> None:
+def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(6), 0)
     raw = compare.ranked("synthetic with training", synthetic, training)
-    assert calibrated.judge(synthetic, training, control, raw, [], compare, settings).verdict == "none detected"
-    alone = uncalibrated.judge(synthetic, training, raw, [], compare, settings)
+    assert (
+        calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings).verdict
+        == "none detected"
+    )
+    alone = uncalibrated.analyse_without_control(synthetic, training, raw, [], compare, settings)
     assert alone.line is not None and alone.line.n_searches == 320
     assert alone.line.n_above <= 12, "about 1% of 300 would be above by chance"
 
 
-def test_candidates_are_those_above_the_line(compare: Comparer, settings: Settings) -> None:
+def test_candidates_are_those_above_the_line(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, _ = leaking_world(np.random.default_rng(7), 30)
     raw = compare.ranked("synthetic with training", synthetic, training)
-    found = uncalibrated.judge(synthetic, training, raw, [], compare, settings)
+    found = uncalibrated.analyse_without_control(synthetic, training, raw, [], compare, settings)
     assert found.verdict == "candidates" and found.line is not None
-    assert {p.person for p in found.people if p.listed_by} >= {f"p{i}" for i in range(30)}
-    assert found.line.n_above == sum(i.listed for i in found.identities)
+    assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(30)}
+    assert found.line.n_above == sum(i.significant for i in found.identities)
     unlabelled = Embedded(training.ids, (None,) * 400, training.digests, training.vectors, "model")
-    assert uncalibrated.judge(synthetic, unlabelled, raw, [], compare, settings).verdict == "inconclusive"
+    assert (
+        uncalibrated.analyse_without_control(synthetic, unlabelled, raw, [], compare, settings).verdict
+        == "inconclusive"
+    )

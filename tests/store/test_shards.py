@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tests.builders import unit_rows
+from unveil.embedding.shards import ShardRow, ShardStore, assemble
 from unveil.errors import StoreError
-from unveil.files import replacing, sweep
-from unveil.storage import LocalStorage
-from unveil.store import ShardRow, ShardStore, assemble
+from unveil.io.atomic import remove_stale_temp, replacing
+from unveil.io.storage import LocalStorage
 
 ROWS = [ShardRow("d0"), ShardRow("d1", "decode", "truncated", "x"), ShardRow("d2")]
 VECTORS = unit_rows(np.random.default_rng(0), 2, 8)
@@ -105,7 +105,7 @@ def test_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/.x.npy.abc.tmp").write_bytes(b"half")
     (tmp_path / "a/x.npy").write_bytes(b"whole")
-    sweep(tmp_path, older_than=3600)
+    remove_stale_temp(tmp_path, older_than=3600)
     assert len(list((tmp_path / "a").iterdir())) == 2
-    sweep(tmp_path)
+    remove_stale_temp(tmp_path)
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.npy"]

@@ -16,8 +16,8 @@ class Adversarial(Family):
     """A small convolutional GAN with the non-saturating loss and a penalty on the critic's gradient at real pictures
     (Mescheder et al. 2018, arXiv 1801.04406)."""
 
-    def __init__(self, pictures: Pictures, person: Labels, setup: Setup) -> None:
-        super().__init__(pictures, person, setup)
+    def __init__(self, images: Pictures, person: Labels, setup: Setup) -> None:
+        super().__init__(images, person, setup)
         # Two networks a step: half as wide as the others cost as much.
         w, low = setup.width // 2, setup.side // 8
 
@@ -44,7 +44,7 @@ class Adversarial(Family):
 
     def step(self, progress: float) -> float:
         softplus = nn.functional.softplus
-        real = self.mirrored(self.pictures[self.batch()])
+        real = self.mirrored(self.images[self.batch()])
         with self.half():
             made = self.generator(self.noise(len(real), CODE))
             judged_made, judged_real = self.critic(made.detach()).float(), self.critic(real).float()

@@ -30,11 +30,11 @@ class Setup:
 class Family(ABC):
     """One generator: trained on pictures (N, S, S, 3) of people (N,), asked for faces."""
 
-    def __init__(self, pictures: Pictures, person: Labels, setup: Setup) -> None:
+    def __init__(self, images: Pictures, person: Labels, setup: Setup) -> None:
         torch.manual_seed(setup.seed)
         self.setup = setup
         self.device = torch.device(setup.device)
-        self.pictures = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div(127.5).sub(1).to(self.device)
+        self.images = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1).to(self.device)
         self.person = torch.from_numpy(np.unique(person, return_inverse=True)[1].astype(np.int64)).to(self.device)
         self.random = torch.Generator(device=self.device).manual_seed(setup.seed)
 
@@ -69,7 +69,7 @@ class Family(ABC):
 
     def batch(self) -> Tensor:
         """Rows of a random batch."""
-        return torch.randint(len(self.pictures), (self.setup.batch,), generator=self.random, device=self.device)
+        return torch.randint(len(self.images), (self.setup.batch,), generator=self.random, device=self.device)
 
     def noise(self, *shape: int) -> Tensor:
         return torch.randn(*shape, generator=self.random, device=self.device)

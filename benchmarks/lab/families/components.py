@@ -15,9 +15,9 @@ WIDTH = 512
 class Components(Family):
     """Faces as 192 components of the training pictures, each of variance 1, drawn by a small network."""
 
-    def __init__(self, pictures: Pictures, person: Labels, setup: Setup) -> None:
-        super().__init__(pictures, person, setup)
-        flat = self.pictures.flatten(1).double()
+    def __init__(self, images: Pictures, person: Labels, setup: Setup) -> None:
+        super().__init__(images, person, setup)
+        flat = self.images.flatten(1).double()
         self.mean = flat.mean(0)
         _, _, rows = torch.linalg.svd(flat - self.mean, full_matrices=False)
         self.rows = rows[: min(COMPONENTS, len(flat) - 1)]
@@ -39,7 +39,7 @@ class Components(Family):
     def draw(self, n: int) -> tuple[Tensor, None]:
         drawn = sample(self.average.net, self.noise(n, self.components.shape[1]))
         flat = (drawn.double() * self.scale) @ self.rows + self.mean
-        return flat.view(n, *self.pictures.shape[1:]), None
+        return flat.view(n, *self.images.shape[1:]), None
 
 
 class Denoiser(nn.Module):

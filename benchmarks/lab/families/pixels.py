@@ -15,8 +15,8 @@ class Pixels(Family):
     conditioned = False
     mirrors = True
 
-    def __init__(self, pictures: Pictures, person: Labels, setup: Setup) -> None:
-        super().__init__(pictures, person, setup)
+    def __init__(self, images: Pictures, person: Labels, setup: Setup) -> None:
+        super().__init__(images, person, setup)
         n_people = int(self.person.max()) + 1 if self.conditioned else 0
         self.net = UNet(setup.width, n_people).to(self.device)
         self.average = Average(self.net)
@@ -24,7 +24,7 @@ class Pixels(Family):
 
     def step(self, progress: float) -> float:
         rows = self.batch()
-        clean = self.mirrored(self.pictures[rows]) if self.mirrors else self.pictures[rows]
+        clean = self.mirrored(self.images[rows]) if self.mirrors else self.images[rows]
         people = self.person[rows] if self.conditioned else None
         time = torch.rand(len(clean), generator=self.random, device=self.device)
         for group in self.optimiser.param_groups:
@@ -41,7 +41,7 @@ class Pixels(Family):
             people = torch.randint(int(self.person.max()) + 1, (n,), generator=self.random, device=self.device)
         with self.half():
             drawn = sample(
-                lambda x, t: self.average.net(x, t, people), self.noise(n, *self.pictures.shape[1:]), limit=1.0
+                lambda x, t: self.average.net(x, t, people), self.noise(n, *self.images.shape[1:]), limit=1.0
             )
         return drawn, people
 

@@ -18,8 +18,8 @@ class Variational(Family):
     """Codes of 64 numbers (Kingma and Welling 2014, arXiv 1312.6114), drawn from a mixture of Gaussians fitted to the
     codes of the training pictures (Ghosh et al. 2020, arXiv 1903.12436)."""
 
-    def __init__(self, pictures: Pictures, person: Labels, setup: Setup) -> None:
-        super().__init__(pictures, person, setup)
+    def __init__(self, images: Pictures, person: Labels, setup: Setup) -> None:
+        super().__init__(images, person, setup)
         w, low = setup.width, setup.side // 8
 
         def down(a: int, b: int) -> list[nn.Module]:
@@ -40,7 +40,7 @@ class Variational(Family):
         )
 
     def step(self, progress: float) -> float:
-        faces = self.mirrored(self.pictures[self.batch()])
+        faces = self.mirrored(self.images[self.batch()])
         with self.half():
             mean, spread = self.encoder(faces).float().chunk(2, 1)
             spread = spread.clamp(-8, 4)
@@ -53,7 +53,7 @@ class Variational(Family):
 
     @torch.no_grad()
     def draw(self, n: int) -> tuple[Tensor, None]:
-        codes = self.encoder(self.pictures)[:, :CODE].cpu().numpy()
+        codes = self.encoder(self.images)[:, :CODE].cpu().numpy()
         seed = int(torch.randint(2**31, (1,), generator=self.random, device=self.device))
         # Fewer pictures than components fill would make each a single picture.
         mixture = GaussianMixture(min(MIXTURE, max(1, len(codes) // 20)), reg_covar=1e-3, random_state=seed).fit(codes)

@@ -2,23 +2,23 @@
 
 from unveil.channels.appearance import AppearanceChannel
 from unveil.channels.base import Channel
-from unveil.channels.copies import CopyChannel
+from unveil.channels.copy import CopyChannel
 from unveil.channels.face import FaceChannel
-from unveil.channels.shot import Shot, realigned_face
-from unveil.channels.traits import TRAITS, traits_of
+from unveil.channels.face_image import FaceImage, realigned_face
+from unveil.channels.quality import QUALITY_FEATURES, quality_features
 from unveil.faces.detectors import Detector, open_detector
 from unveil.faces.network import Device
 
 __all__ = [
-    "TRAITS",
+    "QUALITY_FEATURES",
     "AppearanceChannel",
     "Channel",
     "CopyChannel",
     "Detector",
     "Device",
     "FaceChannel",
-    "Shot",
+    "FaceImage",
     "open_detector",
+    "quality_features",
     "realigned_face",
-    "traits_of",
 ]

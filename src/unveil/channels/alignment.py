@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.channels.base import Picture
+from unveil.channels.base import ImageArray
 from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE
 from unveil.faces.detectors import DlibDetector, find_face, with_border
 
@@ -17,14 +17,14 @@ LARGEST_BIAS, LARGEST_SPREAD = 2.0, 5.0
 
 
 @dataclass(frozen=True)
-class Alignment:
+class ImageAlignment:
     """Which pictures of a source are aligned crops: ``sides`` of the square ones, None for all; and why."""
 
     sides: frozenset[int] | None
     why: str
 
     @classmethod
-    def of_key(cls, key: str, why: str) -> Alignment:
+    def of_key(cls, key: str, why: str) -> ImageAlignment:
         """The decision that `key` tells."""
         sides = None if key == "all" else frozenset(int(side) for side in key.split(",") if side.isdigit())
         return cls(sides, why)
@@ -49,21 +49,21 @@ class Alignment:
         return "all" if self.sides is None else ",".join(str(side) for side in sorted(self.sides)) or "none"
 
 
-def recognise(pictures: Sequence[Picture]) -> tuple[bool, str]:
+def recognise(images: Sequence[ImageArray]) -> tuple[bool, str]:
     """Whether square pictures of one size (S, S, 3) are crops aligned to the ArcFace template, and why.
 
     Looks for the face with a border added around each picture, and compares where its landmarks lie with the template.
     """
     offsets = []
-    for picture in pictures:
-        side = picture.shape[0]
+    for image in images:
+        side = image.shape[0]
         border = side // 4
         # By dlib's detector, whichever an audit uses: the limits are of its landmarks.
-        found = find_face(with_border(picture, border), DlibDetector())
+        found = find_face(with_border(image, border), DlibDetector())
         if found is not None:
             offsets.append((found.face.landmarks - border) * (TEMPLATE_SIZE / side) - DLIB_IN_TEMPLATE)
-    if len(offsets) < max(1, len(pictures) / 2):
-        return False, f"a face was found in {len(offsets)} of {len(pictures)} sampled"
+    if len(offsets) < max(1, len(images) / 2):
+        return False, f"a face was found in {len(offsets)} of {len(images)} sampled"
     apart = np.array(offsets)
     bias = float(np.sqrt((np.median(apart, axis=0) ** 2).sum(1).mean()))
     spread = float(np.median(np.sqrt((apart**2).sum(2).mean(1))))

@@ -8,8 +8,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from unveil.channels.base import Picture
-from unveil.channels.shot import Shot
+from unveil.channels.base import ImageArray
+from unveil.channels.face_image import FaceImage
 from unveil.faces.align import TEMPLATE_SIZE
 from unveil.faces.models import ALIGNMENT_VERSION
 from unveil.types import Vectors
@@ -33,10 +33,10 @@ class AppearanceChannel:
         facts = f"appearance colour {SIDE} of {TEMPLATE_SIZE}, alignment {ALIGNMENT_VERSION}"
         return hashlib.sha256(facts.encode()).hexdigest()
 
-    def crop(self, shot: Shot) -> Picture:
+    def crop(self, shot: FaceImage) -> ImageArray:
         return shot.template
 
-    def embed(self, crops: Picture) -> Vectors:
+    def embed(self, crops: ImageArray) -> Vectors:
         small = [cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for crop in crops]
         coloured = np.array(small, np.float32)
         coloured -= coloured.mean(axis=(1, 2), keepdims=True)

@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from unveil.channels.shot import Shot
+from unveil.channels.face_image import FaceImage
 from unveil.types import Vectors
 
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 
 
 class Channel(Protocol):
@@ -32,10 +32,10 @@ class Channel(Protocol):
         """A hash of everything that decides a vector."""
         ...
 
-    def crop(self, shot: Shot) -> Picture:
+    def crop(self, shot: FaceImage) -> ImageArray:
         """What is embedded of a picture, (S, S, 3) uint8 RGB; PictureError when there is nothing."""
         ...
 
-    def embed(self, crops: Picture) -> Vectors:
+    def embed(self, crops: ImageArray) -> Vectors:
         """Unit vectors (N, D) float32 of crops (N, S, S, 3); a row of zeros where there is none."""
         ...

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unveil.channels.base import Picture
+from unveil.channels.base import ImageArray
+from unveil.channels.face_image import FaceImage
 from unveil.channels.network import NetworkChannel
-from unveil.channels.shot import Shot
 from unveil.errors import ModelError
 from unveil.faces.detectors.dlib_hog import chip
 from unveil.faces.network import Device
@@ -22,9 +22,9 @@ class FaceChannel(NetworkChannel):
         if self.spec.alignment == "whole":
             raise ModelError(f"--model {model}: a network for whole pictures tells no faces apart; see --copy-model")
 
-    def crop(self, shot: Shot) -> Picture:
+    def crop(self, shot: FaceImage) -> ImageArray:
         if self.spec.alignment == "arcface112":
             return shot.template
         # First the face: looking for it may bring the picture at its whole size.
         face = shot.face
-        return chip(shot.picture, face, self.spec.input_size)
+        return chip(shot.image, face, self.spec.input_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unveil.channels.base import Picture
+from unveil.channels.base import ImageArray
 from unveil.faces.models import ModelSpec
 from unveil.faces.network import Device
 from unveil.faces.recogniser import Recogniser
@@ -39,5 +39,5 @@ class NetworkChannel:
     def model_id(self) -> str:
         return self.spec.model_id
 
-    def embed(self, crops: Picture) -> Vectors:
+    def embed(self, crops: ImageArray) -> Vectors:
         return self._recogniser.embed(crops)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unveil import __version__
-from unveil.cli import after, models, options, plan, remedies
+from unveil.cli import mitigation as remedies
+from unveil.cli import models, options, plan
+from unveil.cli import review as after
 from unveil.cli.options import Device, FailOn
 from unveil.errors import UnveilError
 
@@ -91,7 +93,7 @@ def audit(
     top_pairs: options.TopPairs = None,
     match: options.Match = None,
     strata: options.Strata = None,
-    draws: options.Draws = None,
+    resamples: options.Draws = None,
     power: options.Power = None,
     seed: options.Seed = None,
     store: options.Store = None,
@@ -118,8 +120,8 @@ def audit(
     """
     from unveil.auditor import run_audit
     from unveil.cli.log import Logged
-    from unveil.cli.summary import print_summary
-    from unveil.config import parse_aligned, read_toml, settings_from
+    from unveil.cli.print_results import print_summary
+    from unveil.config.settings import parse_aligned, read_toml, settings_from
 
     values: dict[str, Any] = read_toml(settings_file) if settings_file is not None else {}
     flags = {
@@ -141,7 +143,7 @@ def audit(
         "top_pairs": top_pairs,
         "match": match,
         "strata": strata,
-        "draws": draws,
+        "resamples": resamples,
         "power": power,
         "seed": seed,
         "store": store,
@@ -186,7 +188,7 @@ def demo(
 
     Needs no data and no network, and about a minute.
     """
-    from unveil.cli.summary import print_demo
+    from unveil.cli.print_results import print_demo
     from unveil.demo.run import run_demo
 
     with progress_on_terminal("Run the same command again to go on.") as progress:
@@ -209,11 +211,11 @@ def inspect(
 
     The form is told by content, never by name. Where it is in doubt, each way to read it is shown.
     """
-    from unveil.cli.inspection import print_inspection
-    from unveil.inspection import inspect as look
-    from unveil.inspection import ways, write_contact_sheet
+    from unveil.cli.print_inspection import print_inspection
+    from unveil.inspection.inspect import candidate_locations, write_contact_sheet
+    from unveil.inspection.inspect import inspect as look
 
-    found = ways(place)
+    found = candidate_locations(place)
     for way in found:
         inspection = look(way, identity=identity, sample=sample, follow_links=follow_links)
         print_inspection(inspection, doubtful=len(found) > 1)
@@ -236,7 +238,7 @@ def study(
     Every set is an audit that resumes by itself, and all share their embeddings. A set that is not there becomes a row
     that says so.
     """
-    from unveil.cli.summary import print_study
+    from unveil.cli.print_results import print_study
     from unveil.study import read_plan, run_study
 
     planned = read_plan(plan, data)
@@ -248,7 +250,7 @@ def study(
 @app.command()
 def presets() -> None:
     """List the published sets whose facts are known: --synthetic PRESET:PATH reads one as it was published."""
-    from unveil.cli.inspection import print_presets
+    from unveil.cli.print_inspection import print_presets
 
     print_presets()
 
@@ -269,7 +271,7 @@ def embed(
 
     For pictures that may not be handed on. Embeddings are biometric all the same.
     """
-    from unveil.steps.given import embed_to_file
+    from unveil.embedding.precomputed import embed_to_file
 
     with progress_on_terminal("Run the same command again to begin anew.") as progress:
         found = embed_to_file(
@@ -290,7 +292,7 @@ def embed(
 @app.command()
 def info() -> None:
     """Say what this machine offers: comparators and kernels, and what they run on. For bug reports."""
-    from unveil.cli.summary import print_info
+    from unveil.cli.print_results import print_info
 
     print_info()
 

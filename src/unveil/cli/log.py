@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from unveil.addresses import without_secrets
 from unveil.errors import SettingError, UnveilError
+from unveil.io.remote import without_secrets
 from unveil.progress import Progress, WholeRun
 
 EVERY_SECONDS = 5.0

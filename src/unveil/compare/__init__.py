@@ -1,20 +1,20 @@
 """Exact comparison of all pairs: nothing may be missed, so nothing is approximate."""
 
 from unveil.compare.api import compare_all
-from unveil.compare.checkpoint import Checkpoint
-from unveil.compare.comparators import Comparator, choose, describe
+from unveil.compare.backends import Backend, describe, open_backend
+from unveil.compare.distributed import DistributedBackend
 from unveil.compare.exact import exact_cosine
-from unveil.compare.people import best_among, best_of_others
-from unveil.compare.tiles import Tiled
+from unveil.compare.filtered import best_among, best_of_others
+from unveil.io.checkpoint import Checkpoint
 
 __all__ = [
+    "Backend",
     "Checkpoint",
-    "Comparator",
-    "Tiled",
+    "DistributedBackend",
     "best_among",
     "best_of_others",
-    "choose",
     "compare_all",
     "describe",
     "exact_cosine",
+    "open_backend",
 ]

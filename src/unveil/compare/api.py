@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unveil.compare import comparators
-from unveil.compare.checkpoint import Checkpoint
-from unveil.compare.kept import Kept, Wanted
+from unveil.compare import backends as comparators
 from unveil.compare.moments import mean_and_variance
+from unveil.compare.topk import QuerySpec, TopMatches
 from unveil.errors import SettingError, VectorError
+from unveil.io.checkpoint import Checkpoint
 from unveil.types import Floats, Matches
 
 Vectors = npt.NDArray[np.floating]
@@ -22,7 +22,7 @@ Vectors = npt.NDArray[np.floating]
 NORM_TOLERANCE = 5e-3
 CHECK_ROWS = 8192
 # An int8 product of more dimensions could overflow 32 bits.
-MOST_DIMS = 65536
+MAX_DIMS = 65536
 
 
 def compare_all(
@@ -36,7 +36,7 @@ def compare_all(
     tail: Sequence[float] | Floats = (),
     query_offset: Floats | None = None,
     gallery_offset: Floats | None = None,
-    comparator: str | comparators.Comparator = "auto",
+    comparator: str | comparators.Backend = "auto",
     threads: int = 0,
     max_pairs: int = 50_000_000,
     moments: bool = True,
@@ -63,14 +63,14 @@ def compare_all(
         raise SettingError(f"threshold should be a finite number, got {threshold}")
     if levels.ndim != 1 or not np.isfinite(levels).all() or (np.diff(levels) <= 0).any():
         raise SettingError("tail should be finite scores in ascending order")
-    compare = comparators.choose(comparator, threads) if isinstance(comparator, str) else comparator
+    compare = comparators.open_backend(comparator, threads) if isinstance(comparator, str) else comparator
     check_vectors(queries, "queries")
     check_vectors(gallery, "gallery")
     if queries.shape[1] != gallery.shape[1]:
         raise VectorError(
             f"queries have {queries.shape[1]} dimensions, the gallery {gallery.shape[1]}: embed both with one model"
         )
-    wanted = Wanted(
+    wanted = QuerySpec(
         top_k=min(top_k, len(gallery)),
         best_queries=best_queries,
         top_pairs=min(top_pairs, len(queries) * len(gallery)),
@@ -80,7 +80,7 @@ def compare_all(
         gallery_offset=_offset(gallery_offset, len(gallery), "gallery_offset"),
         max_pairs=max_pairs,
     )
-    kept = Kept(len(queries), len(gallery), wanted)
+    kept = TopMatches(len(queries), len(gallery), wanted)
     if len(queries) and len(gallery):
         compare.run(queries, gallery, kept, progress or (lambda _: None), checkpoint or Checkpoint(None))
     mean, variance = mean_and_variance(queries, gallery) if moments else (math.nan, math.nan)
@@ -91,8 +91,8 @@ def check_vectors(vectors: Vectors, name: str) -> None:
     """VectorError unless ``vectors`` is (N, D) float16 or float32 with finite rows of norm 1."""
     if vectors.ndim != 2 or vectors.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
         raise VectorError(f"{name} should be (N, D) float32 or float16, got {vectors.shape} {vectors.dtype}")
-    if vectors.shape[1] > MOST_DIMS:
-        raise VectorError(f"{name} should have at most {MOST_DIMS} dimensions, got {vectors.shape[1]}")
+    if vectors.shape[1] > MAX_DIMS:
+        raise VectorError(f"{name} should have at most {MAX_DIMS} dimensions, got {vectors.shape[1]}")
     for start in range(0, len(vectors), CHECK_ROWS):
         block = np.asarray(vectors[start : start + CHECK_ROWS], np.float64)
         norms = np.sqrt(np.einsum("nd,nd->n", block, block))

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from unveil.compare.kept import Kept, Wanted
+from unveil.compare.topk import QuerySpec, TopMatches
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-def merge_rows(parts: Sequence[Arrays], wanted: Wanted) -> Arrays:
+def merge_rows(parts: Sequence[Arrays], wanted: QuerySpec) -> Arrays:
     """The best gallery rows (P, k) of the same queries, of several stretches of the gallery."""
     rows = np.concatenate([part["rows"] for part in parts], axis=1)
     score = np.concatenate([part["score"] for part in parts], axis=1)
@@ -20,7 +20,7 @@ def merge_rows(parts: Sequence[Arrays], wanted: Wanted) -> Arrays:
     return {"rows": np.take_along_axis(rows, order, 1), "score": np.take_along_axis(score, order, 1)}
 
 
-def merge_columns(parts: Sequence[Arrays], wanted: Wanted) -> Arrays:
+def merge_columns(parts: Sequence[Arrays], wanted: QuerySpec) -> Arrays:
     """The best query (S,) of the same gallery rows, of several panels."""
     query, score = parts[0]["best_query"].copy(), parts[0]["score"].copy()
     for part in parts[1:]:
@@ -29,7 +29,7 @@ def merge_columns(parts: Sequence[Arrays], wanted: Wanted) -> Arrays:
     return {"best_query": query, "score": score}
 
 
-def merge_overall(parts: Sequence[Arrays], wanted: Wanted) -> Arrays:
+def merge_overall(parts: Sequence[Arrays], wanted: QuerySpec) -> Arrays:
     """The best pairs of all, which several parts may hold, the counts of the tail and the pairs at the threshold.
 
     SettingError for too many pairs.
@@ -49,14 +49,14 @@ def merge_overall(parts: Sequence[Arrays], wanted: Wanted) -> Arrays:
     }
 
 
-MERGE: dict[str, Callable[[Sequence[Arrays], Wanted], Arrays]] = {
+MERGE: dict[str, Callable[[Sequence[Arrays], QuerySpec], Arrays]] = {
     "rows": merge_rows,
     "columns": merge_columns,
     "overall": merge_overall,
 }
 
 
-def put_overall(kept: Kept, overall: Arrays) -> None:
+def put_overall(kept: TopMatches, overall: Arrays) -> None:
     """Takes what `merge_overall` left of everything."""
     n = len(overall["query"])
     # A list has its worst first, places still free before them.

@@ -37,20 +37,20 @@ class FaceModel:
     components: npt.NDArray[np.float32]
     share_of_person: npt.NDArray[np.float32]
 
-    def pictures(self, n: int, rng: np.random.Generator) -> Weights:
+    def images(self, n: int, rng: np.random.Generator) -> Weights:
         """Weights (n, K) of pictures of n new people."""
         return rng.normal(size=(n, len(self.components)))
 
-    def redraw(self, pictures: Weights, noise: float, rng: np.random.Generator) -> Weights:
+    def redraw(self, images: Weights, noise: float, rng: np.random.Generator) -> Weights:
         """The same pictures with ``noise`` standard deviations of change in each component, as spread out as before."""
-        redrawn: Weights = (pictures + noise * rng.normal(size=pictures.shape)) / np.sqrt(1 + noise**2)
+        redrawn: Weights = (images + noise * rng.normal(size=images.shape)) / np.sqrt(1 + noise**2)
         return redrawn
 
-    def another_moment(self, pictures: Weights, rng: np.random.Generator) -> Weights:
+    def another_moment(self, images: Weights, rng: np.random.Generator) -> Weights:
         """New pictures of the same people: what is least the person is drawn anew, the rest changes by MOMENT_NOISE."""
-        changed = self.redraw(pictures, MOMENT_NOISE, rng)
+        changed = self.redraw(images, MOMENT_NOISE, rng)
         least = np.argsort(self.share_of_person, kind="stable")[:MOMENT_COMPONENTS]
-        changed[:, least] = rng.normal(size=(len(pictures), len(least)))
+        changed[:, least] = rng.normal(size=(len(images), len(least)))
         return changed
 
     def draw(self, weights: Weights) -> Pictures:
@@ -75,4 +75,4 @@ def face_model() -> FaceModel:
 def drawn_faces(n: int, seed: int = 0) -> Pictures:
     """Faces (n, S, S, 3) of ``n`` people who do not exist."""
     model = face_model()
-    return model.draw(model.pictures(n, np.random.default_rng(seed)))
+    return model.draw(model.images(n, np.random.default_rng(seed)))

@@ -9,7 +9,7 @@ from unveil.auditor import audit
 from unveil.demo.world import World, make_world
 from unveil.errors import SettingError
 from unveil.progress import Progress
-from unveil.result import AuditResult
+from unveil.results.audit import AuditResult
 
 MARK = "planted.json"
 
@@ -43,12 +43,12 @@ def run_demo(
         store=folder / "unveil-store",
         progress=progress,
     )
-    listed = {p.person for p in result.listed_people}
+    significant = {p.person for p in result.significant_people}
     found = {
         kind: (
-            sum(person in listed for person, k in world.planted.items() if k == kind),
+            sum(person in significant for person, k in world.planted.items() if k == kind),
             sum(k == kind for k in world.planted.values()),
         )
         for kind in world.kinds
     }
-    return DemoOutcome(world, result, found, len(listed - set(world.planted)), run)
+    return DemoOutcome(world, result, found, len(significant - set(world.planted)), run)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from unveil.demo.faces import Pictures, face_model
-from unveil.files import replacing, write_bytes
+from unveil.io.atomic import replacing, write_bytes
 
 # Copies of training pictures, redrawn with this much noise in every component.
 STRENGTHS = (0.1, 0.2, 0.3, 0.45)
@@ -36,19 +36,19 @@ def make_world(
 ) -> World:
     """Draws the pictures into ``folder``, with ``planted`` training people for each strength and for new pictures."""
     model, rng = face_model(), np.random.default_rng(seed)
-    pictures = model.pictures(training, rng)
+    images = model.images(training, rng)
     names = [f"person-{i:04d}" for i in range(training)]
-    _save(folder / "training", [f"{name}/1.png" for name in names], model.draw(pictures))
-    others = model.draw(model.pictures(control, rng))
+    _save(folder / "training", [f"{name}/1.png" for name in names], model.draw(images))
+    others = model.draw(model.images(control, rng))
     _save(folder / "control", [f"control-{i:04d}/1.png" for i in range(control)], others)
 
     chosen = rng.permutation(training)[: planted * (len(STRENGTHS) + 1)].reshape(len(STRENGTHS) + 1, planted)
     kinds: dict[str, str] = {}
-    weights = [model.pictures(fresh, rng)]
+    weights = [model.images(fresh, rng)]
     for strength, rows in zip(STRENGTHS, chosen, strict=False):
-        weights.append(model.redraw(pictures[rows], strength, rng))
+        weights.append(model.redraw(images[rows], strength, rng))
         kinds |= {names[i]: f"picture redrawn, noise {strength:g}" for i in rows}
-    weights.append(model.another_moment(pictures[chosen[-1]], rng))
+    weights.append(model.another_moment(images[chosen[-1]], rng))
     kinds |= {names[i]: "new picture of the person" for i in chosen[-1]}
     synthetic = model.draw(np.concatenate(weights)[rng.permutation(fresh + chosen.size)])
     _save(folder / "synthetic", [f"{i:05d}.png" for i in range(len(synthetic))], synthetic)
@@ -58,7 +58,7 @@ def make_world(
     return world
 
 
-def _save(folder: Path, names: list[str], pictures: Pictures) -> None:
-    for name, picture in zip(names, pictures, strict=True):
+def _save(folder: Path, names: list[str], images: Pictures) -> None:
+    for name, image in zip(names, images, strict=True):
         with replacing(folder / name) as file:
-            Image.fromarray(picture).save(file, "PNG")
+            Image.fromarray(image).save(file, "PNG")

@@ -1,16 +1,16 @@
 """Where work runs: on the threads of this process, or on the machines of a cluster. Knows nothing of faces."""
 
-from unveil.engine.base import Engine, Job, Lost, Shared, Watch
+from unveil.engine.base import Engine, EngineListener, SharedArray, Task, WorkerFailure
 from unveil.engine.opening import LOCAL, check_engine, open_engine
 from unveil.engine.threads import map_ordered
 
 __all__ = [
     "LOCAL",
     "Engine",
-    "Job",
-    "Lost",
-    "Shared",
-    "Watch",
+    "EngineListener",
+    "SharedArray",
+    "Task",
+    "WorkerFailure",
     "check_engine",
     "map_ordered",
     "open_engine",

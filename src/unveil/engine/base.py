@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from unveil.addresses import Say
+from unveil.io.remote import Say
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,21 +18,21 @@ R_co = TypeVar("R_co", covariant=True)
 Array = npt.NDArray[np.floating]
 
 
-class Job(Protocol[T_contra, R_co]):
+class Task(Protocol[T_contra, R_co]):
     """What a worker is sent once: called there, it opens whatever is needed and returns what does its tasks."""
 
     def __call__(self, say: Say) -> Callable[[T_contra], R_co]:
         """``say`` brings a line to whoever started the job."""
 
 
-class Shared(Protocol):
+class SharedArray(Protocol):
     """An array that workers can fetch, once a machine."""
 
     def fetch(self) -> Array:
         """The array, not to be written to."""
 
 
-class Watch(Protocol):
+class EngineListener(Protocol):
     """Is told how the work goes."""
 
     def say(self, text: str) -> None: ...
@@ -42,7 +42,7 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True)
-class Lost:
+class WorkerFailure:
     """In place of a result: every worker that held the task ended, so many times as it may be tried."""
 
     told: str
@@ -58,24 +58,24 @@ class Engine(Protocol):
     def map(
         self,
         name: str,
-        job: Job[T, R],
+        job: Task[T, R],
         tasks: Iterable[T],
         *,
         attempts: int = 3,
         gpus: float = 0,
         finished: Callable[[T], None] = lambda task: None,
-    ) -> Generator[R | Lost, None, None]:
+    ) -> Generator[R | WorkerFailure, None, None]:
         """Results in the order of the tasks, which are taken as workers get free.
 
         A task whose worker ends is given to another, ``attempts`` times in all. ``finished`` is called with each task
         as it is done, whatever the order. Raises what a task raises, and EngineError when there is nobody to work.
         """
 
-    def share(self, array: Array) -> Shared:
+    def share(self, array: Array) -> SharedArray:
         """Lets workers fetch an array, for as long as what is returned is kept."""
 
     def close(self) -> None:
         """Lets the machines go."""
 
 
-AnyJob = Job[Any, Any]
+AnyTask = Task[Any, Any]

@@ -29,15 +29,15 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from unveil import __version__
-from unveil.engine.base import AnyJob, Array, Job, Lost, Shared, Watch
+from unveil.engine.base import AnyTask, Array, EngineListener, SharedArray, Task, WorkerFailure
 from unveil.errors import EngineError, UnveilError
-from unveil.machine import cores
+from unveil.io.host import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 # How long to wait for a first worker, or for one to come back.
-PATIENCE_SECONDS = float(os.environ.get("UNVEIL_PATIENCE", "300"))
+RETRY_SECONDS = float(os.environ.get("UNVEIL_PATIENCE", "300"))
 # How often the cluster is asked how large it is, and how long one wait for results is.
 LOOK_SECONDS, WAIT_SECONDS = 5.0, 1.0
 # What workers have to know of this process's environment; nothing that opens anything.
@@ -45,7 +45,7 @@ HANDED_ON = ("UNVEIL_PATIENCE", "UNVEIL_CACHE_GB", "UNVEIL_MODELS", "ORT_DISABLE
 # A pathname of a socket has at most 107 bytes, and Ray adds ninety.
 LONGEST_TEMPORARY = 20
 # Workers that may end before they have begun, one after the other.
-MOST_FAILED_STARTS = 10
+MAX_FAILED_STARTS = 10
 
 
 class _Worker:
@@ -59,7 +59,7 @@ class _Worker:
     def hello(self) -> tuple[str, str]:
         return str(ray.util.get_node_ip_address()), __version__  # type: ignore[no-untyped-call]
 
-    def do(self, number: int, job: AnyJob, task: Any) -> _Outcome:
+    def do(self, number: int, job: AnyTask, task: Any) -> _Outcome:
         """The result of a task, or the error that was raised on purpose, and what was said."""
         value, error = None, None
         try:
@@ -92,7 +92,7 @@ class _RayShared:
 
 
 @dataclass
-class _Hand:
+class _WorkerHandle:
     """A worker as the driver sees it."""
 
     actor: Any
@@ -100,7 +100,7 @@ class _Hand:
 
 
 @dataclass
-class _Held:
+class _PendingTask:
     """A task that is not done yet."""
 
     place: int
@@ -114,8 +114,8 @@ class _Pool:
     """Workers that ask for the same resources."""
 
     gpus: float
-    starting: dict[Any, _Hand] = field(default_factory=dict)  # by what tells that they have started
-    free: list[_Hand] = field(default_factory=list)
+    starting: dict[Any, _WorkerHandle] = field(default_factory=dict)  # by what tells that they have started
+    free: list[_WorkerHandle] = field(default_factory=list)
     failed: int = 0  # starts that failed since the last that did not
 
     @property
@@ -129,7 +129,7 @@ class RayEngine:
     Raises EngineError when the address does not answer, or when a machine has another version of unveil.
     """
 
-    def __init__(self, address: str | None, watch: Watch) -> None:
+    def __init__(self, address: str | None, watch: EngineListener) -> None:
         self._watch, self._jobs, self._retries = watch, itertools.count(), 0
         self._pool = _Pool(0)
         self._own: Path | None = None
@@ -183,20 +183,20 @@ class RayEngine:
         if self._own is not None:
             shutil.rmtree(self._own, ignore_errors=True)
 
-    def share(self, array: Array) -> Shared:
+    def share(self, array: Array) -> SharedArray:
         """Puts an array into Ray's object store."""
         return _RayShared(ray.put(array))
 
     def map(
         self,
         name: str,
-        job: Job[T, R],
+        job: Task[T, R],
         tasks: Iterable[T],
         *,
         attempts: int = 3,
         gpus: float = 0,
         finished: Callable[[T], None] = lambda task: None,
-    ) -> Generator[R | Lost, None, None]:
+    ) -> Generator[R | WorkerFailure, None, None]:
         """Results in the order of the tasks, as `unveil.engine.Engine.map` says."""
         if self._pool.gpus != gpus:
             self._pool = _Pool(gpus)
@@ -221,9 +221,9 @@ class RayEngine:
             waiting = [*work.busy, *self._pool.starting]
             if work.busy or self._pool.free:
                 since = time.monotonic()
-            elif time.monotonic() - since > PATIENCE_SECONDS:
+            elif time.monotonic() - since > RETRY_SECONDS:
                 raise EngineError(
-                    f"{work.name}: no worker for {PATIENCE_SECONDS:.0f} s ({self.told}); are all its cores taken? "
+                    f"{work.name}: no worker for {RETRY_SECONDS:.0f} s ({self.told}); are all its cores taken? "
                     "What is finished is kept, run the same command again"
                 )
             if not waiting:
@@ -261,7 +261,7 @@ class RayEngine:
         # One worker for each task that waits is enough.
         while pool.known + len(work.busy) < wanted and len(pool.starting) < work.waiting:
             options = {"num_cpus": 1, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
-            hand = _Hand(self._make.options(name=f"unveil {uuid.uuid4().hex[:8]}", **options).remote())
+            hand = _WorkerHandle(self._make.options(name=f"unveil {uuid.uuid4().hex[:8]}", **options).remote())
             pool.starting[hand.actor.hello.remote()] = hand
 
     def _started(self, reference: Any) -> None:
@@ -270,7 +270,7 @@ class RayEngine:
             hand.host, theirs = ray.get(reference)
         except RayError as error:
             self._pool.failed += not hand.host
-            if self._pool.failed > MOST_FAILED_STARTS:
+            if self._pool.failed > MAX_FAILED_STARTS:
                 raise EngineError(f"workers end as they start: {_first_line(error)}") from None
             return
         if theirs != __version__:
@@ -298,7 +298,7 @@ class RayEngine:
             held.told = f"{hand.host}: {_first_line(error)}"
             if held.tries >= work.attempts:
                 self._watch.say(f"{work.name}: a worker on {hand.host} ended, for the last time that is tried")
-                work.results[held.place] = Lost(held.told)
+                work.results[held.place] = WorkerFailure(held.told)
                 return
             self._retries += 1
             self._watch.say(
@@ -325,17 +325,17 @@ class _Work:
     job: Any
     tasks: Iterator[Any]
     attempts: int
-    busy: dict[Any, tuple[_Hand, _Held]] = field(default_factory=dict)
-    again: deque[_Held] = field(default_factory=deque)
+    busy: dict[Any, tuple[_WorkerHandle, _PendingTask]] = field(default_factory=dict)
+    again: deque[_PendingTask] = field(default_factory=deque)
     results: dict[int, Any] = field(default_factory=dict)
-    ahead: deque[_Held] = field(default_factory=deque)
+    ahead: deque[_PendingTask] = field(default_factory=deque)
     taken: int = 0
     next: int = 0
 
     def look(self, n: int) -> None:
         """Has ``n`` tasks in view that were not given out, if there are so many."""
         for task in itertools.islice(self.tasks, max(0, n - len(self.ahead))):
-            self.ahead.append(_Held(self.taken, task))
+            self.ahead.append(_PendingTask(self.taken, task))
             self.taken += 1
 
     @property
@@ -348,7 +348,7 @@ class _Work:
         self.look(1)
         return bool(self.busy or self.results or self.again or self.ahead)
 
-    def take(self) -> _Held | None:
+    def take(self) -> _PendingTask | None:
         """The next task to give out, those that came back first."""
         self.look(1)
         if self.again:

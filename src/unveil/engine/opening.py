@@ -6,7 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from unveil.engine.base import Engine, Watch
+from unveil.engine.base import Engine, EngineListener
 from unveil.errors import EngineError, SettingError
 
 LOCAL = "local"
@@ -24,7 +24,7 @@ def check_engine(name: str) -> str:
 
 
 @contextlib.contextmanager
-def open_engine(name: str, watch: Watch) -> Iterator[Engine | None]:
+def open_engine(name: str, watch: EngineListener) -> Iterator[Engine | None]:
     """The engine of that name for the time of a block; None is this process alone.
 
     Raises SettingError for an unknown name, and EngineError when the cluster is not there or not fit.

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Points = npt.NDArray[np.float64]
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 
 TEMPLATE_SIZE = 112
 
@@ -44,16 +44,16 @@ def similarity(points: Points, template: Points) -> Points:
     return np.column_stack([linear, to_mean - linear @ from_mean])
 
 
-def warp(picture: Picture, matrix: Points, size: int) -> Picture:
+def warp(image: ImageArray, matrix: Points, size: int) -> ImageArray:
     """``picture`` (H, W, 3) through a 2 x 3 ``matrix`` onto a ``size`` x ``size`` crop, bilinear, zero border."""
-    crop = cv2.warpAffine(picture, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0))
     return np.asarray(crop, np.uint8)
 
 
-def resize(picture: Picture, size: int) -> Picture:
+def resize(image: ImageArray, size: int) -> ImageArray:
     """A picture (H, W, 3) as a ``size`` x ``size`` square; unchanged when it is one already."""
-    if picture.shape[:2] == (size, size):
-        return picture
-    shrinking = max(picture.shape[:2]) > size
+    if image.shape[:2] == (size, size):
+        return image
+    shrinking = max(image.shape[:2]) > size
     how = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)

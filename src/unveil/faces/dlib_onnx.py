@@ -145,10 +145,10 @@ def convert(weights: bytes) -> bytes:
     x = graph.node("MatMul", x, graph.constant(reader.take(channels, DIMENSION)))
     graph.nodes.append(helper.make_node("Identity", [x], ["descriptor"]))
 
-    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, INPUT_SIZE, INPUT_SIZE])
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, INPUT_SIZE, INPUT_SIZE])
     descriptor = helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, ["N", DIMENSION])
     model = helper.make_model(
-        helper.make_graph(graph.nodes, "dlib_resnet_v1", [picture], [descriptor], graph.weights),
+        helper.make_graph(graph.nodes, "dlib_resnet_v1", [image], [descriptor], graph.weights),
         opset_imports=[helper.make_opsetid("", 13)],
         ir_version=8,
         producer_name="unveil",

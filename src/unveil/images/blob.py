@@ -9,11 +9,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from unveil.addresses import check_address, filesystem, patiently
-from unveil.errors import PictureError, SourceError, StoreError
+from unveil.errors import ImageError, SourceError, StoreError
+from unveil.io.remote import check_address, filesystem, with_retries
 
 # Files kept open at once; those beyond are opened for each reading.
-MOST_OPEN = 200
+MAX_OPEN = 200
 # What is read ahead from an address at a time.
 READ_AHEAD = 2**16
 
@@ -36,10 +36,10 @@ class Blob(ABC):
     def exactly(self, offset: int, n: int, limit: int) -> bytes:
         """``n`` bytes at ``offset``; PictureError when they are more than ``limit`` or than the file holds."""
         if n > limit:
-            raise PictureError("read", "unreadable file", f"{n} bytes at byte {offset}; at most {limit} are read")
+            raise ImageError("read", "unreadable file", f"{n} bytes at byte {offset}; at most {limit} are read")
         data = self.read(offset, n) if offset + n <= self.size else b""
         if len(data) != n:
-            raise PictureError("read", "truncated", f"{n} bytes at byte {offset} were expected, {self.size} in all")
+            raise ImageError("read", "truncated", f"{n} bytes at byte {offset} were expected, {self.size} in all")
         return data
 
     def whole(self, limit: int) -> bytes:
@@ -69,7 +69,7 @@ class LocalBlob(Blob):
             raise SourceError(f"{path}: {error.strerror}") from None
         self.size = os.fstat(descriptor).st_size
         with LocalBlob._lock:
-            if LocalBlob._open < MOST_OPEN:
+            if LocalBlob._open < MAX_OPEN:
                 LocalBlob._open += 1
                 self._descriptor = descriptor
                 return
@@ -92,7 +92,7 @@ class LocalBlob(Blob):
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise PictureError("read", "unreadable file", f"{self.path}: {error.strerror}") from None
+            raise ImageError("read", "unreadable file", f"{self.path}: {error.strerror}") from None
 
     def beside(self, name: str) -> Blob | None:
         file = self.path.parent / name
@@ -119,7 +119,7 @@ class RemoteBlob(Blob):
     def __init__(self, url: str) -> None:
         try:
             self._files, self._path = filesystem(check_address(url))
-            self.size = int(patiently(url, lambda: self._files.info(self._path)["size"]))
+            self.size = int(with_retries(url, lambda: self._files.info(self._path)["size"]))
         except FileNotFoundError:
             raise SourceError(f"{url}: there is no such file") from None
         except StoreError as error:
@@ -131,13 +131,13 @@ class RemoteBlob(Blob):
         if offset >= end:
             return b""
         try:
-            return patiently(self.where, lambda: bytes(self._files.cat_file(self._path, start=offset, end=end)))
+            return with_retries(self.where, lambda: bytes(self._files.cat_file(self._path, start=offset, end=end)))
         except FileNotFoundError:
             raise SourceError(f"{self.where}: it was there when the run began and is gone; run again") from None
 
     def beside(self, name: str) -> Blob | None:
         url = self.where.rpartition("/")[0] + "/" + name
-        there = patiently(url, lambda: self._files.exists(filesystem(url)[1]))
+        there = with_retries(url, lambda: self._files.exists(filesystem(url)[1]))
         return RemoteBlob(url) if there else None
 
 
@@ -147,7 +147,7 @@ def is_folder(url: str) -> bool:
         return False  # to ask would be to fetch the file
     try:
         files, path = filesystem(check_address(url))
-        return bool(patiently(url, lambda: files.isdir(path)))
+        return bool(with_retries(url, lambda: files.isdir(path)))
     except (StoreError, FileNotFoundError) as error:
         raise SourceError(str(error)) from None
 
@@ -204,7 +204,7 @@ class _BlobFile(io.BufferedIOBase):
         if not 0 <= inside <= len(self._ahead) - n:
             try:
                 self._ahead, self._ahead_at = self._blob.read(self._at, max(n, READ_AHEAD)), self._at
-            except PictureError as error:
+            except ImageError as error:
                 raise OSError(str(error)) from None
             inside = 0
         data = self._ahead[inside : inside + n]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from unveil.errors import PictureError
+from unveil.errors import ImageError
 
 # Only formats that face datasets come in: every further decoder is surface for hostile files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
@@ -33,7 +33,7 @@ _TURNS = {
 _ORIENTATION = 0x0112
 
 
-def picture_size(data: bytes) -> tuple[int, int]:
+def image_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels by the header alone; PictureError as for `decode_rgb`."""
     return _open(data).size
 
@@ -69,7 +69,7 @@ def _pixels(image: Image.Image, at_least: int | None = None) -> npt.NDArray[np.u
         pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
     except Exception as error:
         truncated = "truncated" in str(error).lower()
-        raise PictureError(
+        raise ImageError(
             "decode", "truncated" if truncated else "damaged picture", f"{type(error).__name__}: {error}"
         ) from None
     return pixels
@@ -84,22 +84,22 @@ def netpbm(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 def _open(data: bytes) -> Image.Image:
     if not data:
-        raise PictureError("decode", "empty file")
+        raise ImageError("decode", "empty file")
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError("decode", "too many pixels", str(error)) from None
+        raise ImageError("decode", "too many pixels", str(error)) from None
     except UnidentifiedImageError:
-        raise PictureError(
+        raise ImageError(
             "decode", "not a picture", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}"
         ) from None
     except Exception as error:  # decoders raise almost anything on hostile headers
-        raise PictureError("decode", "damaged picture", f"{type(error).__name__}: {error}") from None
+        raise ImageError("decode", "damaged picture", f"{type(error).__name__}: {error}") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise PictureError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
+        raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
     if min(width, height) < MIN_SIDE:
-        raise PictureError("decode", "too small", f"{width} x {height}, at least {MIN_SIDE} a side")
+        raise ImageError("decode", "too small", f"{width} x {height}, at least {MIN_SIDE} a side")
     return image
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from unveil.errors import SettingError
 
-Kind = Literal["auto", "folder", "labels", "each", "none", "prefix", "regex", "list"]
+RuleKind = Literal["auto", "folder", "labels", "each", "none", "prefix", "regex", "list"]
 
 HELP = (
     "auto, folder (the folder a picture lies in), labels (those that the container holds), "
@@ -20,14 +20,14 @@ HELP = (
 
 
 @dataclass(frozen=True)
-class IdentityRule:
+class LabelRule:
     """How a person label follows from a picture's path; ``argument`` is the separator, pattern or list file."""
 
-    kind: Kind = "auto"
+    kind: RuleKind = "auto"
     argument: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> IdentityRule:
+    def parse(cls, text: str) -> LabelRule:
         """A rule from its command-line form; SettingError says which forms there are."""
         kind, _, argument = text.partition(":")
         if kind in ("auto", "folder", "labels", "each", "none") and not argument:
@@ -59,12 +59,12 @@ class IdentityRule:
         """Whether a container's own labels can decide; where not, they need not be read."""
         return self.kind in ("auto", "labels")
 
-    def resolve(self, ids: list[str]) -> IdentityRule:
+    def resolve(self, ids: list[str]) -> LabelRule:
         """``auto`` decided for these ids: folder when pictures lie in two or more folders, else none."""
         if self.kind != "auto":
             return self
         folders = {folder_of(id) for id in ids}
-        return IdentityRule("folder" if len(folders) > 1 else "none")
+        return LabelRule("folder" if len(folders) > 1 else "none")
 
     def person(self, id: str) -> str | None:
         """The label of one picture, None when the rule gives none; its source answers for ``list`` and ``labels``."""

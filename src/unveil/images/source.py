@@ -8,9 +8,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from unveil.errors import PictureError, SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.identity import IdentityRule
+from unveil.images.identity import LabelRule
 from unveil.types import ImageRecord
 
 # A picture file larger than this is not read; 64 MiB holds any photograph.
@@ -32,7 +32,7 @@ class Source(ABC):
 
     kind: str
 
-    def __init__(self, where: str | Path, rule: IdentityRule) -> None:
+    def __init__(self, where: str | Path, rule: LabelRule) -> None:
         self.where = str(where)
         self.rule = rule
         self.records: list[ImageRecord] = []
@@ -46,7 +46,7 @@ class Source(ABC):
         entries: Iterable[tuple[str, str]],
         *,
         labels: Mapping[str, str] | None = None,
-        listed: Mapping[str, str] | None = None,
+        significant: Mapping[str, str] | None = None,
         in_order: bool = False,
     ) -> None:
         """Records from (id, key) pairs: sorted by id unless the container has an order, ids made unique.
@@ -60,9 +60,9 @@ class Source(ABC):
         if self.rule.kind == "labels" and not labels:
             raise SourceError(f"{self.where}: the {self.kind} holds no labels of its own; use another identity rule")
         if self.rule.kind == "auto" and labels:
-            self.rule = IdentityRule("labels")
+            self.rule = LabelRule("labels")
         self.rule = self.rule.resolve([id for id, _ in ordered])
-        known = {"labels": labels, "list": listed}.get(self.rule.kind)
+        known = {"labels": labels, "list": significant}.get(self.rule.kind)
         seen: dict[str, int] = {}
         for id, key in ordered:
             seen[id] = count = seen.get(id, 0) + 1
@@ -123,25 +123,25 @@ def read_file(file: str | Path, limit: int) -> bytes:
     return data
 
 
-def read_picture(file: str | Path, limit: int) -> bytes:
+def read_image(file: str | Path, limit: int) -> bytes:
     """`read_file` for one picture of many: PictureError, so that it becomes a reject."""
     try:
         return read_file(file, limit)
     except SourceError as error:
-        raise PictureError("read", "unreadable file", str(error)) from None
+        raise ImageError("read", "unreadable file", str(error)) from None
 
 
 def read_inside(folder: Path, path: str, *, follow_links: bool = False) -> bytes:
     """The file that a container names by a path relative to ``folder``; PictureError when it lies outside."""
     if not stays_inside(path):
-        raise PictureError(
+        raise ImageError(
             "read", "path leaves the folder", "paths are relative to the list and may not leave its folder"
         )
     file = folder / path
     try:
         leaves = not follow_links and not file.resolve().is_relative_to(folder)
     except OSError as error:
-        raise PictureError("read", "unreadable file", str(error.strerror)) from None
+        raise ImageError("read", "unreadable file", str(error.strerror)) from None
     if leaves:
-        raise PictureError("read", "link leaves the folder", "not followed; see --follow-links")
-    return read_picture(file, MAX_FILE_BYTES)
+        raise ImageError("read", "link leaves the folder", "not followed; see --follow-links")
+    return read_image(file, MAX_FILE_BYTES)

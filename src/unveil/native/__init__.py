@@ -1,5 +1,15 @@
 """The compiled comparison kernel, where there is one."""
 
-from unveil.native.library import FLOAT16, FLOAT32, STATUS, Job, Kernel, Library, Packed, Vectors, load
+from unveil.native.library import (
+    FLOAT16,
+    FLOAT32,
+    STATUS,
+    Kernel,
+    Library,
+    NativeJob,
+    NativePacked,
+    NativeVectors,
+    load,
+)
 
-__all__ = ["FLOAT16", "FLOAT32", "STATUS", "Job", "Kernel", "Library", "Packed", "Vectors", "load"]
+__all__ = ["FLOAT16", "FLOAT32", "STATUS", "Kernel", "Library", "NativeJob", "NativePacked", "NativeVectors", "load"]

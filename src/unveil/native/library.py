@@ -16,13 +16,13 @@ HERE = Path(__file__).parent
 FILE_NAME = "libunveil.so"
 
 
-class Vectors(ctypes.Structure):
+class NativeVectors(ctypes.Structure):
     """Stored unit vectors: address, rows, dimensions, bytes from row to row, FLOAT32 or FLOAT16."""
 
     _fields_ = (("data", c_void_p), ("n", c_int64), ("dims", c_int64), ("stride", c_int64), ("type", c_int32))
 
 
-class Packed(ctypes.Structure):
+class NativePacked(ctypes.Structure):
     """Quantised rows in strips, with what the bound needs of each row."""
 
     _fields_ = (
@@ -40,15 +40,15 @@ class Packed(ctypes.Structure):
     )
 
 
-class Job(ctypes.Structure):
+class NativeJob(ctypes.Structure):
     """One panel of queries against one slab of the gallery; the last fields change while threads work on it."""
 
     _fields_ = (
         ("kernel", c_int32),
-        ("query", Vectors),
-        ("gallery", Vectors),
-        ("a", Packed),
-        ("b", Packed),
+        ("query", NativeVectors),
+        ("gallery", NativeVectors),
+        ("a", NativePacked),
+        ("b", NativePacked),
         ("query_offset", c_void_p),
         ("gallery_offset", c_void_p),
         ("first_query", c_int64),
@@ -113,18 +113,18 @@ class Library:
             built = (self._c.unveil_version(), self._size())
         except AttributeError:
             raise OSError(f"{path} is not unveil's kernel") from None
-        if built != (VERSION, ctypes.sizeof(Job)):
+        if built != (VERSION, ctypes.sizeof(NativeJob)):
             raise OSError(f"{path} was built from another version of unveil; install unveil again")
         self._c.unveil_kernel.restype = c_char_p
         self._c.unveil_quantise.argtypes = (
-            *(c_int32, POINTER(Vectors), c_int64, POINTER(Packed)),
+            *(c_int32, POINTER(NativeVectors), c_int64, POINTER(NativePacked)),
             *(c_int64, c_int64, c_int32, POINTER(c_int32)),
         )
-        self._c.unveil_work.argtypes = (POINTER(Job),)
-        self._c.unveil_take_pairs.argtypes = (POINTER(Job), c_void_p, c_void_p, c_void_p)
+        self._c.unveil_work.argtypes = (POINTER(NativeJob),)
+        self._c.unveil_take_pairs.argtypes = (POINTER(NativeJob), c_void_p, c_void_p, c_void_p)
         self._c.unveil_take_pairs.restype = None
         self._c.unveil_cosines.argtypes = (
-            *(c_int32, POINTER(Vectors), POINTER(Vectors), c_int64),
+            *(c_int32, POINTER(NativeVectors), POINTER(NativeVectors), c_int64),
             *(c_void_p, c_void_p, c_void_p),
         )
         self._c.unveil_cosines.restype = None
@@ -152,22 +152,30 @@ class Library:
         return {kernel.name: kernel for kernel in self.kernels}[name]
 
     def quantise(
-        self, kernel: Kernel, rows: Vectors, first_row: int, out: Packed, strips: range, stage_end: tuple[int, ...]
+        self,
+        kernel: Kernel,
+        rows: NativeVectors,
+        first_row: int,
+        out: NativePacked,
+        strips: range,
+        stage_end: tuple[int, ...],
     ) -> int:
         """Fills ``strips`` of ``out`` from ``rows``, the first of which is row ``first_row`` of ``out``; a status."""
         ends = (c_int32 * max(1, len(stage_end)))(*stage_end)
         arguments = (byref(rows), first_row, byref(out), strips.start, strips.stop, len(stage_end), ends)
         return int(self._c.unveil_quantise(kernel.index, *arguments))
 
-    def work(self, job: Job) -> int:
+    def work(self, job: NativeJob) -> int:
         """Works on a job until it is done or stopped, beside other threads that do; a status. Releases the GIL."""
         return int(self._c.unveil_work(byref(job)))
 
-    def take_pairs(self, job: Job, query: int, row: int, score: int) -> None:
+    def take_pairs(self, job: NativeJob, query: int, row: int, score: int) -> None:
         """Moves the collected pairs into arrays of ``job.n_found``, given by address; 0: only frees them."""
         self._c.unveil_take_pairs(byref(job), query, row, score)
 
-    def cosines(self, kernel: Kernel, a: Vectors, b: Vectors, n: int, a_row: int, b_row: int, out: int) -> None:
+    def cosines(
+        self, kernel: Kernel, a: NativeVectors, b: NativeVectors, n: int, a_row: int, b_row: int, out: int
+    ) -> None:
         """Exact cosines of ``n`` pairs of rows; indexes and output by address."""
         self._c.unveil_cosines(kernel.index, byref(a), byref(b), n, a_row, b_row, out)
 

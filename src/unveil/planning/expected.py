@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from unveil.config import Settings
+from unveil.config.settings import Settings
+from unveil.embedding.embedder import AuditEmbedder
 from unveil.images import EmbeddingSource, Source
 from unveil.planning.workload import Workload
-from unveil.steps.channels import Channels
 from unveil.types import Role
 
 
-def workload_of(settings: Settings, sources: Mapping[Role, Source], channels: Channels) -> Workload:
+def workload_of(settings: Settings, sources: Mapping[Role, Source], channels: AuditEmbedder) -> Workload:
     """What an audit of these sources does."""
     last = sources.get("control", sources["training"])
     people = len({record.id if record.person is None else record.person for record in last.records})
-    pictures = {role: len(source.records) for role, source in sources.items()}
-    return Workload(pictures, people, channels.dimensions, settings.top_k, settings.cohort_share)
+    images = {role: len(source.records) for role, source in sources.items()}
+    return Workload(images, people, channels.dimensions, settings.top_k, settings.cohort_share)
 
 
-def whole_run(settings: Settings, sources: Mapping[Role, Source], channels: Channels) -> dict[str, int]:
+def whole_run(settings: Settings, sources: Mapping[Role, Source], channels: AuditEmbedder) -> dict[str, int]:
     """Pictures to embed and pairs to compare, about, for `unveil.progress.Progress.expect`."""
     given = sum(len(source.records) for source in sources.values() if isinstance(source, EmbeddingSource))
     work = workload_of(settings, sources, channels)
     told = sum(c.pairs for c in work.comparisons if "cohort" not in c.name)
-    return {"pictures": work.n_pictures - given, "pairs": told}
+    return {"pictures": work.n_images - given, "pairs": told}

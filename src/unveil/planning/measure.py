@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.channels.alignment import Alignment
-from unveil.compare import choose, compare_all
-from unveil.errors import PictureError
+from unveil.channels.alignment import ImageAlignment
+from unveil.compare import compare_all, open_backend
+from unveil.embedding.pipeline import ImagePreprocessor, cut, embed_partitions
+from unveil.embedding.shards import ShardStore
+from unveil.errors import ImageError
 from unveil.images import Source
-from unveil.machine import cores
-from unveil.storage import open_storage
-from unveil.store import ShardStore
-from unveil.work import Way, cut, embed_partitions
+from unveil.io.host import cores
+from unveil.io.storage import open_storage
 
 # Pictures that are embedded for the measurement, after some that only warm up; pairs that are compared.
 SAMPLE, WARM = 192, 32
@@ -30,39 +30,41 @@ QUERIES, GALLERY = 8_192, 32_768
 class Rates:
     """What one core of this machine does in a second, with all of them at work."""
 
-    pictures: float
-    picture_bytes: float  # of an average picture file
+    images: float
+    image_bytes: float  # of an average picture file
     pairs: Mapping[str, float]  # by channel
     seconds: float  # that the measurement took
-    pictures_from: str
+    images_from: str
 
 
-def measure(source: Source, alignment: Alignment, way: Way, comparator: str, told: str) -> Rates:
+def measure(source: Source, alignment: ImageAlignment, way: ImagePreprocessor, comparator: str, told: str) -> Rates:
     """Embeds some pictures of a source and compares random vectors of every channel's dimension."""
     begun = time.perf_counter()
     some = [source.records[i] for i in np.linspace(0, len(source.records) - 1, SAMPLE + WARM).astype(int)]
     sizes = []
     for record in some[:WARM]:
-        with suppress(PictureError):
+        with suppress(ImageError):
             sizes.append(len(source.read(record)))
     with tempfile.TemporaryDirectory() as folder:
         embed = partial(_embed, source, way, Path(folder))
         embed(some[:WARM])
         start = time.perf_counter()
         embed(some[WARM:])
-        pictures = SAMPLE / (time.perf_counter() - start) / cores()
+        images = SAMPLE / (time.perf_counter() - start) / cores()
     rng = np.random.default_rng(0)
     pairs = {}
     for channel in way.channels:
         sets = [rng.normal(size=(n, channel.dimension)).astype(np.float32) for n in (QUERIES, GALLERY)]
         queries, gallery = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in sets)
         start = time.perf_counter()
-        compare_all(queries, gallery, top_k=10, top_pairs=1000, moments=False, comparator=choose(comparator, cores()))
+        compare_all(
+            queries, gallery, top_k=10, top_pairs=1000, moments=False, comparator=open_backend(comparator, cores())
+        )
         pairs[channel.name] = QUERIES * GALLERY / (time.perf_counter() - start) / cores()
     mean = float(np.mean(sizes)) if sizes else 0.0
-    return Rates(pictures, mean, pairs, time.perf_counter() - begun, told)
+    return Rates(images, mean, pairs, time.perf_counter() - begun, told)
 
 
-def _embed(source: Source, way: Way, folder: Path, records: list) -> None:  # type: ignore[type-arg]
+def _embed(source: Source, way: ImagePreprocessor, folder: Path, records: list) -> None:  # type: ignore[type-arg]
     stores = [ShardStore(open_storage(folder), way.recipe(channel)) for channel in way.channels]
     list(embed_partitions(source, cut(records, len(records)), way, stores, cores()))

@@ -9,21 +9,21 @@ from typing import Any
 
 from PIL import Image
 
-from unveil.channels.alignment import Alignment
-from unveil.channels.base import Picture
-from unveil.config import Settings, settings_from
+from unveil.channels.alignment import ImageAlignment
+from unveil.channels.base import ImageArray
+from unveil.config.settings import Settings, settings_from
+from unveil.embedding.embed import decide_alignment
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import SettingError
 from unveil.images import Source, open_source
 from unveil.planning.expected import workload_of
 from unveil.planning.measure import SAMPLE, WARM
 from unveil.planning.workload import Workload
 from unveil.progress import Silent
-from unveil.steps.channels import Channels
-from unveil.steps.embed import decide_alignment
 from unveil.types import ROLES, Role
-from unveil.work import Way
 
-Sample = tuple[Source, Alignment, Way, str, str]
+Sample = tuple[Source, ImageAlignment, ImagePreprocessor, str, str]
 _NUMBER = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([kKMG]?)")
 TIMES = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
@@ -48,30 +48,30 @@ def from_sources(settings: Settings) -> tuple[Workload, Sample]:
         for role in ROLES
         if (place := settings.source(role)) is not None
     }
-    channels = Channels(settings, sources, Silent())
+    channels = AuditEmbedder(settings, sources, Silent())
     role, source = max(sources.items(), key=lambda item: len(item[1].records))
     sample = _sample(settings, role, source, channels, f"{role} pictures")
     return workload_of(settings, sources, channels), sample
 
 
 def from_counts(
-    counts: Mapping[Role, int], draw: Callable[[int], Iterable[Picture]], folder: Path, values: dict[str, Any]
+    counts: Mapping[Role, int], draw: Callable[[int], Iterable[ImageArray]], folder: Path, values: dict[str, Any]
 ) -> tuple[Workload, Sample]:
     """For mere numbers drawn faces are measured; every control person is taken to have one picture."""
-    pictures = folder / "drawn"
-    pictures.mkdir()
+    images = folder / "drawn"
+    images.mkdir()
     for i, face in enumerate(draw(SAMPLE + WARM)):
         # As aligned crops are shipped.
-        Image.fromarray(face).resize((112, 112), Image.Resampling.BICUBIC).save(pictures / f"{i:04d}.jpg", quality=95)
-    places = {"synthetic": str(pictures), "training": str(pictures)}
+        Image.fromarray(face).resize((112, 112), Image.Resampling.BICUBIC).save(images / f"{i:04d}.jpg", quality=95)
+    places = {"synthetic": str(images), "training": str(images)}
     settings = settings_from({**values, **places, "aligned": values["aligned"] or dict.fromkeys(ROLES, "yes")})
     people = counts.get("control", counts["training"])
-    source = open_source(pictures)
-    channels = Channels(settings, {"training": source}, Silent())
+    source = open_source(images)
+    channels = AuditEmbedder(settings, {"training": source}, Silent())
     workload = Workload(dict(counts), people, channels.dimensions, settings.top_k, settings.cohort_share)
     return workload, _sample(settings, "training", source, channels, "drawn faces, 112 pixels, aligned")
 
 
-def _sample(settings: Settings, role: Role, source: Source, channels: Channels, told: str) -> Sample:
+def _sample(settings: Settings, role: Role, source: Source, channels: AuditEmbedder, told: str) -> Sample:
     alignment = decide_alignment(source, settings.aligned.get(role, "auto"))
     return source, alignment, channels.way(alignment), settings.comparator, told

@@ -13,7 +13,7 @@ RECORD, ROW = 300, 425
 # Of a process with its networks and libraries, measured.
 BASE = 400_000_000
 # Kept of a match: a row and a score; of a gallery row: its best query and score.
-KEPT = 16
+STORED_MATCH = 16
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,21 @@ class Workload:
     """An audit of ``pictures`` by role, ``control_people`` among the control pictures, through channels of some
     dimensions, with ``top_k`` matches kept of each picture."""
 
-    pictures: Mapping[Role, int]
+    images: Mapping[Role, int]
     people: int  # of the control set, or without one of the training set
     dimensions: Mapping[str, int]
     top_k: int
     cohort_share: float
 
     @property
-    def n_pictures(self) -> int:
+    def n_images(self) -> int:
         """Pictures to embed."""
-        return sum(self.pictures.values())
+        return sum(self.images.values())
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
         """Every comparison whose size grows with the product of two sets, as `unveil.steps` makes them."""
-        s, t, c = (self.pictures.get(role, 0) for role in ("synthetic", "training", "control"))
+        s, t, c = (self.images.get(role, 0) for role in ("synthetic", "training", "control"))
         cohort = round(self.cohort_share * self.people)
         made = [Comparison("synthetic with training", s, t)]
         if c:
@@ -72,17 +72,17 @@ class Workload:
     @property
     def store_bytes(self) -> int:
         """Shards of embeddings, kept for the next audit."""
-        return self.n_pictures * sum(self.dimensions.values()) * FLOAT
+        return self.n_images * sum(self.dimensions.values()) * FLOAT
 
     @property
     def run_bytes(self) -> int:
         """The run: vectors of every role once more, and every picture's closest."""
-        return self.store_bytes + self.pictures.get("synthetic", 0) * self.top_k * KEPT
+        return self.store_bytes + self.images.get("synthetic", 0) * self.top_k * STORED_MATCH
 
     @property
     def driver_bytes(self) -> int:
         """Memory that the process which starts the audit needs beside the vectors it maps: matches and best queries of
         one comparison, and a name and a row for each picture."""
         largest = max(self.comparisons, key=lambda c: c.queries * self.top_k + c.gallery)
-        names = self.n_pictures * (RECORD + ROW * len(self.dimensions))
-        return (largest.queries * self.top_k + largest.gallery) * KEPT * 2 + names + BASE
+        names = self.n_images * (RECORD + ROW * len(self.dimensions))
+        return (largest.queries * self.top_k + largest.gallery) * STORED_MATCH * 2 + names + BASE

@@ -1,5 +1,5 @@
 """Facts about published sets: where their pictures and people lie, and what their generators were trained on."""
 
-from unveil.presets.table import Preset, find, presets, resolve
+from unveil.presets.table import Preset, find_preset, presets, resolve
 
-__all__ = ["Preset", "find", "presets", "resolve"]
+__all__ = ["Preset", "find_preset", "presets", "resolve"]

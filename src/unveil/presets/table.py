@@ -9,10 +9,10 @@ from importlib import resources
 from typing import Any, Literal
 
 from unveil.errors import SettingError
-from unveil.images.identity import IdentityRule
-from unveil.images.place import COMMON, FORMS, Place, split_prefix
+from unveil.images.identity import LabelRule
+from unveil.images.location import COMMON, FORMS, Location, split_prefix
 
-Kind = Literal["synthetic", "real", "rendered"]
+PresetKind = Literal["synthetic", "real", "rendered"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Preset:
 
     name: str
     title: str
-    kind: Kind
+    kind: PresetKind
     established: bool
     note: str
     form: str | None = None
@@ -41,7 +41,7 @@ class Preset:
         if self.form is not None and self.form not in FORMS:
             raise SettingError(f"preset {self.name}: no form {self.form}")
         if self.identity is not None:
-            IdentityRule.parse(self.identity)
+            LabelRule.parse(self.identity)
 
 
 @cache
@@ -64,25 +64,25 @@ def _preset(name: str, facts: dict[str, Any]) -> Preset:
     return Preset(name=name, **plain)
 
 
-def find(name: str) -> Preset:
+def find_preset(name: str) -> Preset:
     """The preset of this name; SettingError with the names there are."""
     if name not in presets():
         raise SettingError(f"no preset {name}; there are {', '.join(presets())}")
     return presets()[name]
 
 
-def resolve(text: str) -> tuple[Place, Preset | None]:
+def resolve(text: str) -> tuple[Location, Preset | None]:
     """The place that ``PRESET[,option=value...]:PATH`` or ``[FORM...:]PATH`` names, and the preset, if one is.
 
     Raises SettingError for options that its form does not understand.
     """
     name, options, target = split_prefix(text)
     if name is None or name not in presets():
-        return Place.parse(text), None
+        return Location.parse(text), None
     preset = presets()[name]
     # A folder may also be had packed, as a zip or a tar.
     form = preset.form if preset.established and preset.form != "folder" else None
     known = (*(FORMS[form] if form else ()), *COMMON)
     if set(options) - set(known):
         raise SettingError(f"{text}: the preset {name} has no option {', '.join(sorted(set(options) - set(known)))}")
-    return Place(target, form, options, preset=name), preset
+    return Location(target, form, options, preset=name), preset

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from markupsafe import Markup, escape
 
-from unveil.result import Calibration
+from unveil.results.audit import Calibration
 from unveil.types import Floats
 
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 40
 
 
-def exposure_chart(calibration: Calibration, listed: Floats) -> Markup:
+def exposure_chart(calibration: Calibration, significant: Floats) -> Markup:
     """Exposure of training people (upwards) against control people (downwards); counts on a log scale, so that the
     few at the top are seen; a tick for each listed person."""
     training, control = calibration.training.score, calibration.control.score
@@ -41,7 +41,7 @@ def exposure_chart(calibration: Calibration, listed: Floats) -> Markup:
     )
     parts += [
         f'<line class="listed" x1="{x(s):.1f}" x2="{x(s):.1f}" y1="{middle - 3:.1f}" y2="{middle + 3:.1f}"/>'
-        for s in listed
+        for s in significant
     ]
     for n in (1, 10, 100, 1000, 10000):
         h = np.log10(1 + n) / tallest * reach

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from unveil.result import AuditResult, Calibration, IdentityFinding
-from unveil.words import methods
+from unveil.report.text import methods
+from unveil.results.audit import AuditResult, Calibration, IdentityFinding
 
 SCHEMA_VERSION = 1
 # More than any figure deserves, fewer than BLAS libraries agree on.
 DIGITS = 9
 # Identities in the document; identities.parquet holds them all.
-MOST_IDENTITIES = 10_000
+MAX_IDENTITIES = 10_000
 
 
 def schema() -> dict[str, Any]:
@@ -33,26 +33,26 @@ def document(result: AuditResult) -> dict[str, Any]:
             "schema_version": SCHEMA_VERSION,
             "verdict": result.verdict,
             "headline": result.headline,
-            "rests_on": list(result.rests_on),
+            "evidence": list(result.evidence),
             "counts": {
                 **{role: asdict(c) for role, c in result.counts.items()},
                 "pairs_compared": result.pairs_compared,
                 "control_pairs_compared": result.control_pairs_compared,
             },
             **_calibrated(result.calibration),
-            "candidate_line": None if result.candidate_line is None else asdict(result.candidate_line),
+            "candidate_threshold": None if result.candidate_threshold is None else asdict(result.candidate_threshold),
             "people": [asdict(p) for p in result.people],
             "n_synthetic_identities": len(result.identities),
             "synthetic_identities": [asdict(i) for i in _foremost(result.identities)],
             "top_pairs": [asdict(p) for p in result.top_pairs],
             "top_pairs_corrected": [asdict(p) for p in result.top_pairs_corrected],
             "hubs": [asdict(h) for h in result.hubs],
-            "copy_lines": None if result.copy_lines is None else asdict(result.copy_lines),
+            "copy_thresholds": None if result.copy_thresholds is None else asdict(result.copy_thresholds),
             "power": None if result.power is None else asdict(result.power),
-            "measures": [asdict(m) for m in result.measures],
+            "baselines": [asdict(m) for m in result.baselines],
             "separation": [{"role": s.role, **asdict(s.measured)} for s in result.separation],
             "review": None if result.review is None else asdict(result.review),
-            "hygiene": [asdict(c) for c in result.hygiene],
+            "input_checks": [asdict(c) for c in result.input_checks],
             "rejects": [{"role": role, **asdict(r)} for role, rejects in result.rejects.items() for r in rejects],
             "methods": methods(result),
             "limits": list(result.limits),
@@ -67,14 +67,14 @@ def document(result: AuditResult) -> dict[str, Any]:
 def _calibrated(calibration: Calibration | None) -> dict[str, Any]:
     """What only a control set gives; nothing in its place without one."""
     if calibration is None:
-        names = ("global_test", "exposed_people", "resolution", "membership", "accidental_matches", "likeness")
+        names = ("global_test", "exposed_people", "resolution", "membership", "false_matches", "likeness")
         return dict.fromkeys((*names, "strata", "stability"))
     return {
         "global_test": asdict(calibration.decision.global_test),
         "exposed_people": asdict(calibration.exposed),
         "resolution": _resolution(calibration),
         "membership": [asdict(m) for m in calibration.membership],
-        "accidental_matches": [asdict(a) for a in calibration.accidental],
+        "false_matches": [asdict(a) for a in calibration.false_matches],
         "likeness": asdict(calibration.likeness),
         "strata": [asdict(s) for s in calibration.strata],
         "stability": asdict(calibration.stability),
@@ -83,15 +83,15 @@ def _calibrated(calibration: Calibration | None) -> dict[str, Any]:
 
 def _foremost(identities: tuple[IdentityFinding, ...]) -> list[IdentityFinding]:
     """All that are listed, and the foremost others: a set without labels has as many identities as pictures."""
-    return [i for rank, i in enumerate(identities) if i.listed or rank < MOST_IDENTITIES]
+    return [i for rank, i in enumerate(identities) if i.significant or rank < MAX_IDENTITIES]
 
 
 def _resolution(calibration: Calibration) -> dict[str, Any]:
     tail = calibration.decision.tail
     return {
-        "smallest_p_counted": calibration.smallest_p,
-        "fewest_people_counted": calibration.fewest_counted,
-        "fewest_identities": calibration.competition.fewest_listed,
+        "smallest_p_conformal": calibration.smallest_p,
+        "min_people_conformal": calibration.min_people_conformal,
+        "min_identities": calibration.competition.min_significant,
         "tail": None
         if tail is None
         else {

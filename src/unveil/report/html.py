@@ -15,19 +15,19 @@ from jinja2 import Environment
 
 from unveil.report.charts import exposure_chart, roc_chart
 from unveil.report.document import tidy
-from unveil.report.page import environment
-from unveil.report.shelf import PictureShelf
-from unveil.result import AuditResult, PairFinding, PersonFinding
+from unveil.report.templating import environment
+from unveil.report.text import number
+from unveil.report.thumbnails import Thumbnails
+from unveil.results.audit import AuditResult, PairFinding, PersonFinding
 from unveil.types import Estimate
-from unveil.words import number
 
-MOST_FINDINGS = 24
+MAX_FINDINGS = 24
 # Pairs on a page beside the report.
 A_GALLERY = 90
-MOST_TOP_PAIRS = 12
-MOST_CORRECTED = 6
-MOST_LISTED_ROWS = 200
-MOST_REJECT_ROWS = 50
+MAX_TOP_PAIRS = 12
+MAX_CORRECTED = 6
+MAX_SIGNIFICANT_ROWS = 200
+MAX_REJECT_ROWS = 50
 
 
 Shown = tuple[tuple[PersonFinding, ...], tuple[PairFinding, ...], tuple[PairFinding, ...]]
@@ -36,8 +36,8 @@ Shown = tuple[tuple[PersonFinding, ...], tuple[PairFinding, ...], tuple[PairFind
 def shown_pairs(result: AuditResult) -> Shown:
     """The pairs that stand side by side on the page: the most exposed listed people, the closest pairs of all by the
     raw cosine, and by all channels where there are several."""
-    corrected = result.top_pairs_corrected[:MOST_CORRECTED] if len(result.channels) > 1 else ()
-    return result.listed_people[:MOST_FINDINGS], result.top_pairs[:MOST_TOP_PAIRS], corrected
+    corrected = result.top_pairs_corrected[:MAX_CORRECTED] if len(result.channels) > 1 else ()
+    return result.significant_people[:MAX_FINDINGS], result.top_pairs[:MAX_TOP_PAIRS], corrected
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Gallery:
 
 def galleries(result: AuditResult) -> tuple[Gallery, ...]:
     """Pages for all listed people where the report itself shows only the most exposed."""
-    n = len(result.listed_people)
-    if n <= MOST_FINDINGS:
+    n = len(result.significant_people)
+    if n <= MAX_FINDINGS:
         return ()
     starts = range(0, n, A_GALLERY)
     return tuple(
@@ -60,7 +60,7 @@ def galleries(result: AuditResult) -> tuple[Gallery, ...]:
     )
 
 
-def render_gallery(result: AuditResult, here: Gallery, shelf: PictureShelf) -> str:
+def render_gallery(result: AuditResult, here: Gallery, shelf: Thumbnails) -> str:
     """One page of pairs."""
     page: str = (
         _pages()
@@ -69,9 +69,9 @@ def render_gallery(result: AuditResult, here: Gallery, shelf: PictureShelf) -> s
             r=result,
             here=here,
             galleries=galleries(result),
-            pairs=result.listed_people[here.first - 1 : here.last],
+            pairs=result.significant_people[here.first - 1 : here.last],
             reviewed=_reviewed(result),
-            picture=shelf.thumbnail,
+            image=shelf.thumbnail,
         )
     )
     return page
@@ -109,7 +109,7 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
         ("control", "Against control people", result.calibration),
         ("kinds", "Kinds", True),
         ("power", "What would have been found", result.power),
-        ("identities", "Synthetic identities", any(i.listed for i in result.identities)),
+        ("identities", "Synthetic identities", any(i.significant for i in result.identities)),
         ("network", "The network", True),
         ("hubs", "Hubs", True),
         ("checks", "Checks", True),
@@ -120,14 +120,14 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
     return [(anchor, name) for anchor, name, there in sections if there]
 
 
-def render(result: AuditResult, shelf: PictureShelf | None) -> str:
+def render(result: AuditResult, shelf: Thumbnails | None) -> str:
     """The page. Without a shelf no picture is shown."""
     pages = _pages()
     findings, top, corrected = shown_pairs(result)
     calibration = result.calibration
     reasons = Counter((role, r.stage, r.reason) for role, rejects in result.rejects.items() for r in rejects)
-    listed = np.array([p.score for p in result.listed_people])
-    kinds = Counter(p.kind.kind for p in result.listed_people if p.kind is not None)
+    significant = np.array([p.score for p in result.significant_people])
+    kinds = Counter(p.kind.kind for p in result.significant_people if p.kind is not None)
     recalls = [] if result.power is None else [(k, list(g)) for k, g in groupby(result.power.recalls, lambda r: r.kind)]
     page: str = pages.get_template("report.html.j2").render(
         r=result,
@@ -136,17 +136,17 @@ def render(result: AuditResult, shelf: PictureShelf | None) -> str:
         findings=findings,
         top=top,
         corrected=corrected,
-        listed=result.listed_people,
-        most_listed=MOST_LISTED_ROWS,
-        identities=[i for i in result.identities if i.listed],
+        significant=result.significant_people,
+        most_listed=MAX_SIGNIFICANT_ROWS,
+        identities=[i for i in result.identities if i.significant],
         contents=_contents(result),
         galleries=galleries(result) if shelf else (),
         reviewed=_reviewed(result),
-        picture=shelf.thumbnail if shelf else None,
-        exposure=exposure_chart(calibration, listed) if calibration else None,
+        image=shelf.thumbnail if shelf else None,
+        exposure=exposure_chart(calibration, significant) if calibration else None,
         roc=roc_chart(calibration) if calibration else None,
         reasons=sorted(reasons.items()),
-        rejects=[(role, r) for role, rejects in result.rejects.items() for r in rejects][:MOST_REJECT_ROWS],
+        rejects=[(role, r) for role, rejects in result.rejects.items() for r in rejects][:MAX_REJECT_ROWS],
         n_rejects=sum(len(rejects) for rejects in result.rejects.values()),
         ranking=_ranking(result),
         kinds=sorted(kinds.items(), key=lambda item: -item[1]),
@@ -189,5 +189,5 @@ def _command(manifest: dict[str, Any]) -> str:
         words += [] if value == "auto" else [f"--aligned {value}"]
     else:
         words.append("--aligned " + ",".join(f"{role}={value}" for role, value in s["aligned"].items()))
-    numbers = ("q", "fpir", "top_k", "top_pairs", "match", "draws", "power", "seed")
+    numbers = ("q", "fpir", "top_k", "top_pairs", "match", "resamples", "power", "seed")
     return " ".join([*words, *(f"--{name.replace('_', '-')} {s[name]}" for name in numbers), "-o RUN"])

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 from unveil.report.document import tidy
 from unveil.report.redact import SAID
-from unveil.result import AuditResult
+from unveil.report.text import number
+from unveil.results.audit import AuditResult
 from unveil.types import Estimate
-from unveil.words import number
 
 CROISSANT, RAI = "http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"
 # The context that the specification of Croissant 1.1 gives.
@@ -57,7 +57,7 @@ def public_texts(nameless: AuditResult) -> dict[str, str]:
 
 def figures(result: AuditResult) -> list[tuple[str, Estimate]]:
     """The numbers that matter, by name."""
-    calibration, line = result.calibration, result.candidate_line
+    calibration, line = result.calibration, result.candidate_threshold
     if result.verdict == "inconclusive":
         return []
     if calibration is None:
@@ -69,8 +69,8 @@ def figures(result: AuditResult) -> list[tuple[str, Estimate]]:
         ("AUC of training against control people", first.auc),
     ]
     review = result.review
-    if review is not None and review.true_leaks is not None:
-        found.append(("findings that reviewers saw as leaks", review.true_leaks))
+    if review is not None and review.reviewer_precision is not None:
+        found.append(("findings that reviewers saw as leaks", review.reviewer_precision))
     return found
 
 
@@ -78,8 +78,8 @@ def markdown(result: AuditResult) -> str:
     """A summary for a pull request."""
     counts = result.counts
     rows = [_row(name, e) for name, e in figures(result)]
-    noted = [c for c in result.hygiene if c.status != "pass"]
-    kinds = Counter(p.kind.kind for p in result.listed_people if p.kind is not None)
+    noted = [c for c in result.input_checks if c.status != "pass"]
+    kinds = Counter(p.kind.kind for p in result.significant_people if p.kind is not None)
     parts = [
         f"## unveil: {result.verdict}",
         result.headline,
@@ -92,7 +92,7 @@ def markdown(result: AuditResult) -> str:
             else "."
         ),
         _table(("kind of leak", "people"), [(kind, str(n)) for kind, n in kinds.most_common()]) if kinds else "",
-        f"{len(result.hygiene) - len(noted)} of {len(result.hygiene)} checks of the inputs passed.",
+        f"{len(result.input_checks) - len(noted)} of {len(result.input_checks)} checks of the inputs passed.",
         _table(("check", "result", "what was found"), [(c.name, c.status, c.message) for c in noted]) if noted else "",
         "<details><summary>What this audit cannot say</summary>\n\n" + _list(_limits(result)) + "\n</details>",
         _made_with(result),
@@ -143,7 +143,7 @@ def junit(result: AuditResult) -> str:
         ("verdict", "no training person is listed", _failure(result), result.headline),
         *(
             ("checks", c.name, "failed check" if c.status == "fail" else None, f"{c.status}: {c.message}")
-            for c in result.hygiene
+            for c in result.input_checks
         ),
     ]
     suite = ElementTree.Element(
@@ -223,11 +223,12 @@ def _sensitive(result: AuditResult) -> str:
 
 
 def _impact(result: AuditResult) -> str:
-    listed = len(result.listed_people)
-    if result.verdict == "leak found" and listed:
+    significant = len(result.significant_people)
+    if result.verdict == "leak found" and significant:
         return (
-            f"{listed} people of the training set can be recognised in pictures of this set, at a false discovery rate "
-            f"of {result.manifest['settings']['q']:g}. Until those pictures are removed, publishing the set publishes "
+            f"{significant} people of the training set can be recognised in images of this set, at a false discovery "
+            f"rate of "
+            f"{result.manifest['settings']['q']:g}. Until those pictures are removed, publishing the set publishes "
             "those people's biometric data."
         )
     if result.verdict == "leak found":
@@ -261,7 +262,7 @@ def datasheet(result: AuditResult) -> str:
         ),
         (
             "Are there any errors, sources of noise, or redundancies in the dataset?",
-            _list(f"{c.name}: {c.message}" for c in result.hygiene)
+            _list(f"{c.name}: {c.message}" for c in result.input_checks)
             + f"\n{result.counts['synthetic'].rejected:,} of {result.counts['synthetic'].images:,} files gave no face; "
             f"{result.counts['synthetic'].repeats:,} repeat another byte for byte.",
         ),

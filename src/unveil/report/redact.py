@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from unveil.result import AuditResult, PersonFinding
+from unveil.results.audit import AuditResult, PersonFinding
 
 SAID = "This copy is redacted: it shows no face, and names, files and paths are replaced by numbers."
 
@@ -102,7 +102,7 @@ def redact(result: AuditResult) -> AuditResult:
             replace(
                 i,
                 identity=identity[i.identity],
-                follows=None if i.follows is None else identity[i.follows],
+                duplicate_of=None if i.duplicate_of is None else identity[i.duplicate_of],
                 synthetic_id=synthetic[i.synthetic_id],
                 training_id=None if i.training_id is None else training[i.training_id],
             )

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unveil.files import replacing
-from unveil.result import AuditResult
+from unveil.io.atomic import replacing
+from unveil.results.audit import AuditResult
 from unveil.types import Embedded, Matches
 
 VIEW = pa.struct(
@@ -20,7 +20,7 @@ VIEW = pa.struct(
 )
 
 
-def write_table(
+def write_parquet_table(
     path: Path, columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
 ) -> None:
     """One Parquet file, replaced at once."""
@@ -31,7 +31,7 @@ def write_table(
 def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Embedded, training: Embedded) -> None:
     """people, identities, matches (each synthetic picture's closest training pictures) and rejects."""
     people = result.people
-    write_table(
+    write_parquet_table(
         run / "people.parquet",
         {
             "person": [p.person for p in people],
@@ -39,8 +39,8 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "cosine": [p.cosine for p in people],
             "p": pa.array([p.p for p in people], pa.float64()),
             "q": pa.array([p.q for p in people], pa.float64()),
-            "p_modelled": pa.array([p.p_modelled for p in people], pa.float64()),
-            "q_modelled": pa.array([p.q_modelled for p in people], pa.float64()),
+            "p_gpd": pa.array([p.p_gpd for p in people], pa.float64()),
+            "q_gpd": pa.array([p.q_gpd for p in people], pa.float64()),
             "synthetic_id": [p.synthetic_id for p in people],
             "training_id": [p.training_id for p in people],
             "n_images": [p.n_images for p in people],
@@ -49,12 +49,12 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "kind": pa.array([None if p.kind is None else p.kind.kind for p in people], pa.string()),
             "channel": [p.channel for p in people],
             "channels": pa.array([[asdict(view) for view in p.channels] for p in people], pa.list_(VIEW)),
-            "draws_listed": pa.array([p.draws_listed for p in people], pa.int64()),
-            "listed_by": pa.array([list(p.listed_by) for p in people], pa.list_(pa.string())),
+            "resamples_significant": pa.array([p.resamples_significant for p in people], pa.int64()),
+            "significant_by": pa.array([list(p.significant_by) for p in people], pa.list_(pa.string())),
         },
     )
     k = matches.rows.shape[1]
-    write_table(
+    write_parquet_table(
         run / "matches.parquet",
         {
             "synthetic_id": np.repeat(np.array(synthetic.ids, object), k),
@@ -64,7 +64,7 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
         },
     )
     rejects = [(role, r) for role, of_role in result.rejects.items() for r in of_role]
-    write_table(
+    write_parquet_table(
         run / "rejects.parquet",
         {
             "role": pa.array([role for role, _ in rejects], pa.string()),
@@ -75,7 +75,7 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
         },
     )
     identities = result.identities
-    write_table(
+    write_parquet_table(
         run / "identities.parquet",
         {
             "identity": [i.identity for i in identities],
@@ -85,6 +85,6 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "synthetic_id": [i.synthetic_id for i in identities],
             "training_id": pa.array([i.training_id for i in identities], pa.string()),
             "channel": [i.channel for i in identities],
-            "listed": [i.listed for i in identities],
+            "significant": [i.significant for i in identities],
         },
     )

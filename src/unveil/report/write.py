@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from unveil.files import write_bytes
 from unveil.images import Source
+from unveil.io.atomic import write_bytes
 from unveil.report.document import document
 from unveil.report.html import galleries, render, render_gallery, shown_pairs
 from unveil.report.public import public_texts
 from unveil.report.redact import redact as redacted
-from unveil.report.shelf import PictureShelf
 from unveil.report.tables import write_tables
-from unveil.result import AuditResult
+from unveil.report.thumbnails import Thumbnails
+from unveil.results.audit import AuditResult
 from unveil.types import Embedded, Matches, Role
 
 # The folder of what may leave the house.
@@ -39,9 +39,9 @@ def write_reports(
 def write_pages(result: AuditResult, run: Path, sources: Mapping[Role, Source], *, redact: bool) -> None:
     """Pages and document of a result, and what its author may publish: that names nobody and shows no face. With
     ``redact`` also a page and a document that name nobody."""
-    listed = result.listed_people
-    shown = [*(pair for pairs in shown_pairs(result) for pair in pairs), *listed]
-    shelf = PictureShelf(
+    significant = result.significant_people
+    shown = [*(pair for pairs in shown_pairs(result) for pair in pairs), *significant]
+    shelf = Thumbnails(
         sources,
         {"synthetic": [p.synthetic_id for p in shown], "training": [p.training_id for p in shown]},
     )
@@ -60,7 +60,7 @@ def write_pages(result: AuditResult, run: Path, sources: Mapping[Role, Source], 
         write_bytes(run / PUBLIC / name, text.encode("utf-8", "backslashreplace"))
 
 
-def _write(result: AuditResult, run: Path, page: str, data: str, shelf: PictureShelf | None) -> None:
+def _write(result: AuditResult, run: Path, page: str, data: str, shelf: Thumbnails | None) -> None:
     _write_page(run / page, render(result, shelf))
     text = json.dumps(document(result), indent=1, ensure_ascii=False, allow_nan=False)
     write_bytes(run / data, (text + "\n").encode("utf-8", "backslashreplace"))

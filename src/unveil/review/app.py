@@ -16,20 +16,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from unveil.analysis.review_pairs import ReviewPair
 from unveil.errors import SettingError
-from unveil.files import csv_text
-from unveil.review.deck import Deck
-from unveil.review.outcome import together
-from unveil.review.shown import Shown
+from unveil.io.atomic import csv_text
+from unveil.review.images import ReviewImages
+from unveil.review.queue import ReviewQueue
+from unveil.review.summary import combined
 from unveil.review.verdicts import UNDONE, PairKey, VerdictStore, named
-from unveil.steps.after import PairToLookAt
 
 STATIC = {
     "": ("page.html", "text/html"),
     "page.js": ("page.js", "text/javascript"),
     "page.css": ("page.css", "text/css"),
 }
-MOST_BODY_BYTES = 4096
+MAX_BODY_BYTES = 4096
 # Nothing but this page's own files runs, is shown or is asked; nothing is kept by the browser or told to others.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
@@ -70,7 +70,7 @@ class Guarded:
 class ReviewPage:
     """What the page can ask, over a deck of pairs, their pictures and the store of verdicts."""
 
-    def __init__(self, deck: Deck, shown: Shown, store: VerdictStore) -> None:
+    def __init__(self, deck: ReviewQueue, shown: ReviewImages, store: VerdictStore) -> None:
         self._deck, self._shown, self._store = deck, shown, store
 
     def app(self, token: str, hosts: frozenset[str]) -> ASGIApp:
@@ -80,7 +80,7 @@ class ReviewPage:
             Route("/deck", self._threaded(self.deck)),
             Route("/pair/{place:int}", self._threaded(self.pair)),
             Route("/neighbours/{place:int}", self._threaded(self.neighbours)),
-            Route("/picture/{number:int}", self._threaded(self.picture)),
+            Route("/picture/{number:int}", self._threaded(self.image)),
             Route("/verdict", self.verdict, methods=["POST"]),
             Route("/agreement", self._threaded(self.agreement)),
             Route("/verdicts.csv", self._threaded(self.export)),
@@ -134,9 +134,9 @@ class ReviewPage:
     def neighbours(self, request: Request) -> Response:
         """Other pictures to compare with; blind, only those of the same person and of the same synthetic identity."""
         groups = self._shown.neighbours(self._pair(request), self._deck.blind)
-        return _json([asdict(group) for group in groups if group.pictures])
+        return _json([asdict(group) for group in groups if group.images])
 
-    def picture(self, request: Request) -> Response:
+    def image(self, request: Request) -> Response:
         """A picture by its number."""
         found = self._shown.data(request.path_params["number"], face=request.query_params.get("view") == "face")
         if found is None:
@@ -150,7 +150,7 @@ class ReviewPage:
         body = b""
         async for part in request.stream():
             body += part
-            if len(body) > MOST_BODY_BYTES:
+            if len(body) > MAX_BODY_BYTES:
                 return _json({"error": "a verdict is short"}, 413)
         return await self._threaded(lambda _: self._say(body))(request)
 
@@ -165,7 +165,7 @@ class ReviewPage:
     def agreement(self, request: Request) -> Response:
         """How far all reviewers are, and whether they agree; no verdict of another on any pair."""
         standing = self._store.standing()
-        review = together(standing, self._deck.pairs)
+        review = combined(standing, self._deck.pairs)
         return _json(
             {
                 "reviewers": [{"name": name, "n": len(own)} for name, own in sorted(standing.items())],
@@ -185,10 +185,10 @@ class ReviewPage:
             "text/csv",
         )
 
-    def _pair(self, request: Request) -> PairToLookAt:
+    def _pair(self, request: Request) -> ReviewPair:
         return self._at(named(request.query_params.get("reviewer", "")), request.path_params["place"])
 
-    def _at(self, reviewer: str, place: int) -> PairToLookAt:
+    def _at(self, reviewer: str, place: int) -> ReviewPair:
         if not 0 <= place < len(self._deck.pairs):
             raise SettingError(f"there are {len(self._deck.pairs)} pairs, number {place + 1} is not among them")
         return self._deck.pairs[self._deck.order(reviewer)[place]]
@@ -212,7 +212,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     raise SettingError("a verdict names its reviewer, its place and what was said")
 
 
-def _key(pair: PairToLookAt) -> PairKey:
+def _key(pair: ReviewPair) -> PairKey:
     return pair.synthetic_id, pair.real_id, pair.role
 
 

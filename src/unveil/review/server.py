@@ -10,12 +10,12 @@ from pathlib import Path
 import uvicorn
 
 from unveil.errors import InputError, SettingError, StoreError
-from unveil.files import write_bytes
-from unveil.finished import FinishedRun
+from unveil.io.atomic import write_bytes
 from unveil.review.app import ReviewPage, as_csv
-from unveil.review.deck import Deck
-from unveil.review.shown import Shown
+from unveil.review.images import ReviewImages
+from unveil.review.queue import ReviewQueue
 from unveil.review.verdicts import FILE, VerdictStore
+from unveil.runs.finished import FinishedRun
 
 LOOPBACK = "127.0.0.1"
 
@@ -26,16 +26,16 @@ def serve(
     blind: bool = False,
     findings_only: bool = False,
     port: int = 0,
-    ready: Callable[[str, Deck], None],
+    ready: Callable[[str, ReviewQueue], None],
 ) -> None:
     """Serves the review page of a run on the loopback address until interrupted; ``ready`` is called with its address.
 
     Raises SettingError when the port is taken, and InputError when the run has no pair to look at.
     """
-    deck = Deck(run.pairs, blind=blind, findings_only=findings_only, seed=run.settings.seed)
+    deck = ReviewQueue(run.pairs, blind=blind, findings_only=findings_only, seed=run.settings.seed)
     if not deck.pairs:
         raise InputError(f"{run.path}: the audit lists nobody and kept no pairs, so there is nothing to review")
-    shown, store = Shown(run), VerdictStore(run.path)
+    shown, store = ReviewImages(run), VerdictStore(run.path)
     token = secrets.token_urlsafe(18)
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -13,14 +13,14 @@ from typing import Literal, get_args
 from unveil.errors import SettingError, StoreError
 from unveil.types import ROLES, Role
 
-Verdict = Literal["same picture", "same person", "different", "cannot tell"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+ReviewVerdict = Literal["same picture", "same person", "different", "cannot tell"]
+REVIEW_VERDICTS: tuple[ReviewVerdict, ...] = get_args(ReviewVerdict)
 # Takes back the reviewer's verdict on the pair; it stays in the file, as everything does.
 UNDONE = "undone"
 FILE = "review.sqlite"
 # "unvl", so that another program's file is never taken for ours.
 APPLICATION, VERSION = 0x756E766C, 1
-MOST_NAME = 60
+MAX_NAME = 60
 
 SCHEMA = f"""
 CREATE TABLE verdicts (
@@ -29,7 +29,7 @@ CREATE TABLE verdicts (
   role TEXT NOT NULL CHECK (role IN ('training', 'control')),
   synthetic_id TEXT NOT NULL,
   real_id TEXT NOT NULL,
-  verdict TEXT NOT NULL CHECK (verdict IN ({", ".join(f"'{v}'" for v in (*VERDICTS, UNDONE))})),
+  verdict TEXT NOT NULL CHECK (verdict IN ({", ".join(f"'{v}'" for v in (*REVIEW_VERDICTS, UNDONE))})),
   blind INTEGER NOT NULL,
   at TEXT NOT NULL
 );
@@ -44,7 +44,7 @@ PairKey = tuple[str, str, Role]  # synthetic id, real id, role of the real pictu
 
 
 @dataclass(frozen=True)
-class Said:
+class RecordedVerdict:
     """One row: who said what of which pair, when, and whether scores were hidden."""
 
     reviewer: str
@@ -102,8 +102,8 @@ class VerdictStore:
 
         SettingError for a verdict or a name that cannot be.
         """
-        if verdict not in (*VERDICTS, UNDONE):
-            raise SettingError(f"a verdict should be one of {', '.join(VERDICTS)}, got {verdict!r}")
+        if verdict not in (*REVIEW_VERDICTS, UNDONE):
+            raise SettingError(f"a verdict should be one of {', '.join(REVIEW_VERDICTS)}, got {verdict!r}")
         if pair[2] not in ROLES[1:]:
             raise SettingError(f"a real picture is of training or control, got {pair[2]!r}")
         row = (named(reviewer), pair[2], pair[0], pair[1], verdict, int(blind), datetime.now(UTC).isoformat())
@@ -114,22 +114,22 @@ class VerdictStore:
                 row,
             )
 
-    def history(self) -> list[Said]:
+    def history(self) -> list[RecordedVerdict]:
         """Everything that was ever said, in order."""
         with self._lock:
             rows = self._db.execute(
                 "SELECT reviewer, synthetic_id, real_id, role, verdict, blind, at FROM verdicts ORDER BY id"
             ).fetchall()
-        return [Said(r, (s, t, role), v, bool(blind), at) for r, s, t, role, v, blind, at in rows]
+        return [RecordedVerdict(r, (s, t, role), v, bool(blind), at) for r, s, t, role, v, blind, at in rows]
 
-    def standing(self) -> dict[str, dict[PairKey, Said]]:
+    def standing(self) -> dict[str, dict[PairKey, RecordedVerdict]]:
         """Of each reviewer the last verdict on each pair, without those taken back."""
         return standing(self.history())
 
 
-def standing(history: Iterable[Said]) -> dict[str, dict[PairKey, Said]]:
+def standing(history: Iterable[RecordedVerdict]) -> dict[str, dict[PairKey, RecordedVerdict]]:
     """The verdicts of a history that count, by reviewer and pair."""
-    last: dict[str, dict[PairKey, Said]] = {}
+    last: dict[str, dict[PairKey, RecordedVerdict]] = {}
     for said in history:
         last.setdefault(said.reviewer, {})[said.pair] = said
     kept = {name: {p: s for p, s in pairs.items() if s.verdict != UNDONE} for name, pairs in last.items()}
@@ -139,6 +139,6 @@ def standing(history: Iterable[Said]) -> dict[str, dict[PairKey, Said]]:
 def named(reviewer: str) -> str:
     """A reviewer's name, tidied; SettingError when it cannot be one."""
     name = " ".join(reviewer.split())
-    if not name or len(name) > MOST_NAME or not name.isprintable():
-        raise SettingError(f"a reviewer's name should be 1 to {MOST_NAME} printable characters, got {reviewer!r}")
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        raise SettingError(f"a reviewer's name should be 1 to {MAX_NAME} printable characters, got {reviewer!r}")
     return name

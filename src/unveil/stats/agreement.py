@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unveil.stats.estimates import LEVEL
+from unveil.stats.intervals import LEVEL
 from unveil.types import Estimate, Ints
 
 RESAMPLED = 1000

@@ -33,6 +33,6 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return adjusted
 
 
-def fewest_listed(n_people: int, n_controls: int, q: float) -> int:
+def min_significant(n_people: int, n_controls: int, q: float) -> int:
     """How many people must stand above every control before counting can list any at q: the resolution of the set."""
     return int(np.ceil(n_people / (q * (n_controls + 1)) - 1e-9))

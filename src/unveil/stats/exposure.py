@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unveil.stats.hubs import best_of_each, person_codes
+from unveil.stats.hubness import best_of_each, person_codes
 from unveil.types import Exposure, Floats, Ints
 
 
@@ -27,7 +27,7 @@ def matched_counts(a: Ints, b: Ints, rng: np.random.Generator) -> tuple[Ints, In
     return cut(a, b), cut(b, a)
 
 
-def draw_pictures(codes: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
+def subsample_images(codes: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
     """Rows, ascending, of ``counts[p]`` random pictures of each person p; ``codes`` (N,) is each picture's person."""
     order = np.lexsort((rng.random(len(codes)), codes))
     starts = np.searchsorted(codes[order], np.arange(len(counts)))

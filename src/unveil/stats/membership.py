@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from unveil.stats.estimates import LEVEL, share
+from unveil.stats.intervals import LEVEL, share
 from unveil.types import Estimate, Floats
 
 FPRS = (0.1, 0.01, 0.001)

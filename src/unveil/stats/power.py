@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.stats.conformal import conformal_p
-from unveil.stats.estimates import share
-from unveil.stats.people import PeopleDecision
+from unveil.stats.intervals import share
+from unveil.stats.person_tests import PersonTests
 from unveil.types import Estimate, Floats
 
 # A kind and strength counts as found when this share of its planted people is.
@@ -27,7 +27,7 @@ class Recall:
 
 
 @dataclass(frozen=True)
-class ListingLine:
+class DetectionThreshold:
     """What an additional exposed person must reach to be listed, everybody else as they are.
 
     ``largest_p`` by counting and by the modelled tail; None where no score would do.
@@ -35,10 +35,10 @@ class ListingLine:
 
     n_leaks: int
     largest_p: float | None
-    largest_p_modelled: float | None
+    largest_p_gpd: float | None
 
 
-def listing_line(decision: PeopleDecision, n_leaks: int, q: float) -> ListingLine:
+def detection_threshold(decision: PersonTests, n_leaks: int, q: float) -> DetectionThreshold:
     """The line at which Benjamini-Hochberg at ``q`` lists ``n_leaks`` more people who score alike.
 
     They take the place of the least exposed. The largest step r that the others' p-values and the newcomers reach
@@ -56,33 +56,33 @@ def listing_line(decision: PeopleDecision, n_leaks: int, q: float) -> ListingLin
         return line if line >= smallest else None
 
     n_controls = decision.global_test.n_control
-    return ListingLine(
+    return DetectionThreshold(
         n_leaks,
         largest(decision.p, 1 / (n_controls + 1)),
-        None if decision.tail is None else largest(decision.p_modelled, decision.tail.smallest_p),
+        None if decision.tail is None else largest(decision.p_gpd, decision.tail.smallest_p),
     )
 
 
-def would_be_listed(
-    scores: Floats, control: Floats, decision: PeopleDecision, line: ListingLine
+def would_be_significant(
+    scores: Floats, control: Floats, decision: PersonTests, line: DetectionThreshold
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Which scores (N,) would be listed, by counting or by the modelled tail; -inf never is."""
-    listed = np.zeros(len(scores), np.bool_)
+    significant = np.zeros(len(scores), np.bool_)
     if line.largest_p is not None:
-        listed |= conformal_p(scores, control) <= line.largest_p * (1 + 1e-12)
-    if line.largest_p_modelled is not None and decision.tail is not None:
-        listed |= decision.tail.p_values(scores) <= line.largest_p_modelled * (1 + 1e-12)
-    return listed
+        significant |= conformal_p(scores, control) <= line.largest_p * (1 + 1e-12)
+    if line.largest_p_gpd is not None and decision.tail is not None:
+        significant |= decision.tail.p_values(scores) <= line.largest_p_gpd * (1 + 1e-12)
+    return significant
 
 
-def lowest_listed(control: Floats, decision: PeopleDecision, line: ListingLine) -> float | None:
+def lowest_significant(control: Floats, decision: PersonTests, line: DetectionThreshold) -> float | None:
     """The score from which people are listed, to the accuracy of a bisection; None where no score would do."""
     low, high = float(control.min()), float(control.max()) + 100 * float(np.ptp(control) + 1e-9)
-    if not would_be_listed(np.array([high]), control, decision, line)[0]:
+    if not would_be_significant(np.array([high]), control, decision, line)[0]:
         return None
     for _ in range(60):
         middle = (low + high) / 2
-        if would_be_listed(np.array([middle]), control, decision, line)[0]:
+        if would_be_significant(np.array([middle]), control, decision, line)[0]:
             high = middle
         else:
             low = middle
@@ -94,15 +94,15 @@ def recall(
     strength: str,
     scores: Floats,
     control: Floats,
-    decision: PeopleDecision,
-    alone: ListingLine,
-    together: ListingLine,
+    decision: PersonTests,
+    alone: DetectionThreshold,
+    together: DetectionThreshold,
 ) -> Recall:
     """The share of planted people (N,) that would have been listed, -inf for those whose face was not found."""
 
-    def found(line: ListingLine) -> Estimate:
-        listed = would_be_listed(scores, control, decision, line)
-        return share(int(listed.sum()), len(scores), "share of planted people listed")
+    def found(line: DetectionThreshold) -> Estimate:
+        significant = would_be_significant(scores, control, decision, line)
+        return share(int(significant.sum()), len(scores), "share of planted people listed")
 
     return Recall(kind, strength, found(alone), found(together), int(np.isneginf(scores).sum()))
 

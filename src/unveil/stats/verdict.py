@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from unveil.stats.hygiene import Check
+from unveil.stats.input_checks import Check
 
 Verdict = Literal["leak found", "none detected", "candidates", "inconclusive"]
 Basis = Literal["global test", "counted", "modelled tail", "identities", "leave-person-out line"]

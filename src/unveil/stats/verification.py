@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.stats.estimates import LEVEL
+from unveil.stats.intervals import LEVEL
 from unveil.types import Estimate, Floats, Ints, Vectors
 
 FMRS = (1e-3, 1e-4, 1e-5)
 # A rate is told when at least so many non-mated pairs lie beyond its threshold.
-FEWEST_BEYOND = 10
-FEWEST_PEOPLE = 20
+MIN_BEYOND = 10
+MIN_PEOPLE = 20
 RESAMPLES = 200
 # Of the non-mated pairs, the upper end is kept, so much further than the largest rate needs: resamples move it.
 MARGIN = 3
@@ -23,7 +23,7 @@ SAMPLE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Operating:
+class OperatingPoint:
     """One false match rate: the cosine above which pairs are called one person, and the share of mated pairs there."""
 
     fmr: float
@@ -33,10 +33,10 @@ class Operating:
 
 @dataclass(frozen=True)
 class Verification:
-    """How mated and non-mated pairs of ``n_people`` people, in ``n_pictures`` pictures, lie apart."""
+    """How mated and non-mated pairs of ``n_people`` people, in ``n_images`` pictures, lie apart."""
 
     n_people: int
-    n_pictures: int
+    n_images: int
     n_mated: int
     n_non_mated: int
     mated_mean: float
@@ -44,10 +44,10 @@ class Verification:
     non_mated_mean: float
     non_mated_deviation: float
     method: str
-    operating: tuple[Operating, ...]
+    operating: tuple[OperatingPoint, ...]
 
 
-def verify(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verification | None:
+def verification_performance(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verification | None:
     """All pairs of pictures (N, D) of people with codes (N,) from 0; None where too few people have two pictures.
 
     TPR at a false match rate (ISO/IEC 19795-1). Pairs share people, so the intervals are percentile bootstraps over
@@ -58,7 +58,7 @@ def verify(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verificat
     order = np.argsort(codes, kind="stable")
     vectors, codes = vectors[order], codes[order]
     sizes = np.bincount(codes)
-    if (sizes > 1).sum() < FEWEST_PEOPLE:
+    if (sizes > 1).sum() < MIN_PEOPLE:
         return None
     mated, mated_person = _mated(vectors, codes)
     n_non_mated = int((len(codes) ** 2 - (sizes**2).sum()) // 2)
@@ -66,7 +66,7 @@ def verify(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verificat
     kept = min(1.0, MARGIN * max(FMRS))
     floor = float(np.quantile(sample, 1 - kept)) if n_non_mated * kept >= 1 else -1.0
     tail, first, second = _tail(vectors, codes, floor)
-    rates = [fmr for fmr in FMRS if fmr * n_non_mated >= FEWEST_BEYOND]
+    rates = [fmr for fmr in FMRS if fmr * n_non_mated >= MIN_BEYOND]
     ones = np.ones(len(sizes))
     values = _operate(mated, mated_person, tail, first, second, sizes, ones, rates)
     drawn = np.array(
@@ -90,7 +90,7 @@ def verify(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verificat
 
     return Verification(
         n_people=len(sizes),
-        n_pictures=len(codes),
+        n_images=len(codes),
         n_mated=len(mated),
         n_non_mated=n_non_mated,
         mated_mean=float(mated.mean()),
@@ -99,7 +99,7 @@ def verify(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verificat
         non_mated_deviation=float(sample.std()),
         method=f"all mated pairs, and a sample of {len(sample)} non-mated ones for their mean and deviation",
         operating=tuple(
-            Operating(fmr, estimate(k, 0, n_non_mated), estimate(k, 1, len(mated))) for k, fmr in enumerate(rates)
+            OperatingPoint(fmr, estimate(k, 0, n_non_mated), estimate(k, 1, len(mated))) for k, fmr in enumerate(rates)
         ),
     )
 

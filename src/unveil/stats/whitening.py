@@ -12,7 +12,7 @@ from unveil.types import Floats, Vectors
 # differs are not blown up without end. Chosen in the lab (docs/decisions/0012-channels.md).
 RIDGE = 0.2
 # Fewer pictures say too little of how a set varies; more change nothing.
-FEWEST, MOST = 50, 50_000
+MIN_IMAGES, MAX_IMAGES = 50, 50_000
 CHUNK = 8192
 
 
@@ -39,9 +39,9 @@ def fit_whitening(synthetic: Vectors) -> Whitening:
     vectors nothing is whitened.
     """
     n, dimension = synthetic.shape
-    if n < FEWEST:
+    if n < MIN_IMAGES:
         return Whitening(np.zeros(dimension), np.eye(dimension))
-    some = np.asarray(synthetic[np.linspace(0, n - 1, min(n, MOST)).astype(np.int64)], np.float64)
+    some = np.asarray(synthetic[np.linspace(0, n - 1, min(n, MAX_IMAGES)).astype(np.int64)], np.float64)
     centre = some.mean(0)
     variance, directions = np.linalg.eigh(np.cov(some.T))
     variance = np.maximum(variance, 0) + max(RIDGE * float(variance.mean()), 1e-12)

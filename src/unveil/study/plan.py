@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unveil.addresses import is_address
-from unveil.config import Settings, read_toml, settings_from
+from unveil.config.settings import Settings, read_toml, settings_from
 from unveil.errors import SettingError
-from unveil.images.place import split_prefix
+from unveil.images.location import split_prefix
+from unveil.io.remote import is_address
 from unveil.presets import resolve
 from unveil.types import ROLES
 

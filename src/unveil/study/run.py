@@ -8,14 +8,14 @@ from typing import Any
 
 from unveil import __version__
 from unveil.auditor import run_audit
-from unveil.config import Settings
+from unveil.config.settings import Settings
 from unveil.errors import InputError
 from unveil.images import Source, open_source
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
-from unveil.report.comparison import SetRow, Thumbnail, row_of, write_comparison
-from unveil.report.shelf import PictureShelf
+from unveil.report.thumbnails import Thumbnails
 from unveil.study.plan import Plan, PlannedSet
+from unveil.study.report import SetRow, Thumbnail, row_of, write_comparison
 from unveil.types import Role
 
 REPORT = "report.html"
@@ -30,14 +30,14 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
     """
     progress = progress or Silent()
     rows: list[SetRow] = []
-    pictures: dict[str, Thumbnail] = {}
+    images: dict[str, Thumbnail] = {}
     for i, planned in enumerate(plan.sets, start=1):
         progress.say(f"{planned.name} ({i} of {len(plan.sets)})")
         row = _row(plan, planned, out, progress)
         rows.append(row)
         if row.state == "audited" and (shelf := _shelf(plan.settings_of(planned, out), row)) is not None:
-            pictures[row.name] = shelf.thumbnail
-    write_comparison(plan.title, rows, pictures, out, redact=redact)
+            images[row.name] = shelf.thumbnail
+    write_comparison(plan.title, rows, images, out, redact=redact)
     return rows
 
 
@@ -88,7 +88,7 @@ def _notes(planned: PlannedSet) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _shelf(settings: Settings, row: SetRow) -> PictureShelf | None:
+def _shelf(settings: Settings, row: SetRow) -> Thumbnails | None:
     """The pictures of the closest pairs, while they are there."""
     try:
         sources: dict[Role, Source] = {
@@ -98,6 +98,6 @@ def _shelf(settings: Settings, row: SetRow) -> PictureShelf | None:
         }
     except InputError:
         return None
-    return PictureShelf(
+    return Thumbnails(
         sources, {"synthetic": [p.synthetic_id for p in row.pairs], "training": [p.training_id for p in row.pairs]}
     )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unveil.faces.detectors.base import Detector, Face, Seen
+from unveil.faces.detectors.base import DetectedFace, Detector, Face
 from unveil.faces.detectors.dlib_hog import DlibDetector, face_in_crop
 from unveil.faces.detectors.grid import GridDetector
-from unveil.faces.detectors.rule import Found, find_face, with_border
+from unveil.faces.detectors.rule import FaceChoice, find_face, with_border
 
 __all__ = [
+    "DetectedFace",
     "Detector",
     "DlibDetector",
     "Face",
-    "Found",
+    "FaceChoice",
     "GridDetector",
-    "Seen",
     "face_in_crop",
     "find_face",
     "open_detector",

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from unveil.faces.align import TEMPLATE_SIZE, Picture, Points, similarity
+from unveil.faces.align import TEMPLATE_SIZE, ImageArray, Points, similarity
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True)
-class Seen:
+class DetectedFace:
     """A face that a detector saw: its box and, where the detector finds them with it, its landmarks (5, 2)."""
 
     box: Box
     landmarks: Points | None = None
 
-    def moved(self, scale_x: float, scale_y: float, shift: float = 0.0) -> Seen:
+    def moved(self, scale_x: float, scale_y: float, shift: float = 0.0) -> DetectedFace:
         """The same in a picture of another size, less a border of ``shift`` pixels."""
         left, top, right, bottom = self.box
         box = (left * scale_x - shift, top * scale_y - shift, right * scale_x - shift, bottom * scale_y - shift)
         points = self.landmarks
-        return Seen(box, None if points is None else points * [scale_x, scale_y] - shift)
+        return DetectedFace(box, None if points is None else points * [scale_x, scale_y] - shift)
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Detector(Protocol):
         """A picture whose longer side is longer is reduced before it is looked at."""
         ...
 
-    def look(self, picture: Picture) -> list[Seen]:
+    def look(self, image: ImageArray) -> list[DetectedFace]:
         """The faces in a picture (H, W, 3), at its size."""
         ...
 
-    def face(self, picture: Picture, seen: Seen) -> Face:
+    def face(self, image: ImageArray, seen: DetectedFace) -> Face:
         """The landmarks of a face that was seen, in the whole picture."""
         ...

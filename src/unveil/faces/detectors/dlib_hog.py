@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from unveil.faces.align import DLIB_BOX_IN_TEMPLATE, DLIB_IN_TEMPLATE, TEMPLATE_SIZE, Picture
-from unveil.faces.detectors.base import Box, Face, Seen
+from unveil.faces.align import DLIB_BOX_IN_TEMPLATE, DLIB_IN_TEMPLATE, TEMPLATE_SIZE, ImageArray
+from unveil.faces.detectors.base import Box, DetectedFace, Face
 from unveil.faces.dlib_onnx import package_file
 
 LANDMARKS = "shape_predictor_5_face_landmarks.dat"
@@ -25,46 +25,46 @@ class DlibDetector:
     key = "dlib"
     smallest_side, largest_side = 240, 960
 
-    def look(self, picture: Picture) -> list[Seen]:
-        return [Seen((r.left(), r.top(), r.right(), r.bottom())) for r in _detector()(picture, 0)]
+    def look(self, image: ImageArray) -> list[DetectedFace]:
+        return [DetectedFace((r.left(), r.top(), r.right(), r.bottom())) for r in _detector()(image, 0)]
 
-    def face(self, picture: Picture, seen: Seen) -> Face:
-        return fit(picture, seen.box)
+    def face(self, image: ImageArray, seen: DetectedFace) -> Face:
+        return fit(image, seen.box)
 
 
-def fit(picture: Picture, box: Box) -> Face:
+def fit(image: ImageArray, box: Box) -> Face:
     """dlib's landmarks of the face in a box as dlib's detector would draw it."""
     import dlib
 
-    shape = _predictor()(picture, dlib.rectangle(*(round(v) for v in box)))
+    shape = _predictor()(image, dlib.rectangle(*(round(v) for v in box)))
     return Face(np.array([(p.x, p.y) for p in shape.parts()], np.float64), DLIB_IN_TEMPLATE)
 
 
-def face_in_crop(crop: Picture) -> Face:
+def face_in_crop(crop: ImageArray) -> Face:
     """Landmarks of an aligned crop (S, S, 3): re-found inside the box that the template implies, without detection."""
     left, top, right, bottom = (v * crop.shape[0] / TEMPLATE_SIZE for v in DLIB_BOX_IN_TEMPLATE)
     return fit(crop, (left, top, right, bottom))
 
 
-def chip(picture: Picture, face: Face, size: int) -> Picture:
+def chip(image: ImageArray, face: Face, size: int) -> ImageArray:
     """The crop that dlib's recogniser was trained on, (size, size, 3), of a face found by any detector."""
     import dlib
 
     if face.template is not DLIB_IN_TEMPLATE:
-        face = _found_again(picture, face)
+        face = _landmarks_in_crop(image, face)
     points = [dlib.point(round(x), round(y)) for x, y in face.landmarks]
     shape = dlib.full_object_detection(dlib.rectangle(), points)
-    return np.asarray(dlib.get_face_chip(picture, shape, size=size, padding=0.25), np.uint8)
+    return np.asarray(dlib.get_face_chip(image, shape, size=size, padding=0.25), np.uint8)
 
 
-def _found_again(picture: Picture, face: Face) -> Face:
+def _landmarks_in_crop(image: ImageArray, face: Face) -> Face:
     """dlib's landmarks of a face whose others are known, in the box that dlib would draw around it."""
     matrix = face.onto_template
     left, top, right, bottom = DLIB_BOX_IN_TEMPLATE
     middle = np.array([(left + right) / 2, (top + bottom) / 2])
     x, y = np.linalg.solve(matrix[:, :2], middle - matrix[:, 2])
     half = (right - left + bottom - top) / 4 * face.size / TEMPLATE_SIZE
-    return fit(picture, (x - half, y - half, x + half, y + half))
+    return fit(image, (x - half, y - half, x + half, y + half))
 
 
 def _detector() -> Any:

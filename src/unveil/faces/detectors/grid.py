@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.errors import ModelError
-from unveil.faces.align import ARCFACE_TEMPLATE, Picture
-from unveil.faces.detectors.base import Face, Seen
+from unveil.faces.align import ARCFACE_TEMPLATE, ImageArray
+from unveil.faces.detectors.base import DetectedFace, Face
 from unveil.faces.models import DetectorSpec, load_detector
 from unveil.faces.network import Network, Tensor
 
 STRIDES = (8, 16, 32)
 # As their authors' own code: a face from this score, and overlapping finds of one face.
-LEAST_SCORE = {"yunet": 0.6, "scrfd": 0.5}
-MOST_OVERLAP = {"yunet": 0.3, "scrfd": 0.4}
+MIN_SCORE = {"yunet": 0.6, "scrfd": 0.5}
+MAX_OVERLAP = {"yunet": 0.3, "scrfd": 0.4}
 # Of the most that a hostile or broken network may see; the surest count.
-MOST_SEEN = 1000
+MAX_FACES = 1000
 ANCHORS = {"yunet": 1, "scrfd": 2}
 
 Grid = npt.NDArray[np.float64]
@@ -53,14 +53,14 @@ class GridDetector:
 
     @property
     def key(self) -> str:
-        return f"{self.spec.family} {self.spec.sha256} score {LEAST_SCORE[self.spec.family]}"
+        return f"{self.spec.family} {self.spec.sha256} score {MIN_SCORE[self.spec.family]}"
 
     def _check_side(self, shape: tuple[object, ...]) -> None:
         if shape[2] != shape[3] or self._side is None or not 32 <= self._side <= 4096 or self._side % 32:
             raise ModelError(f"{self._network.where}: a detector of open or square input was expected, got {shape}")
 
-    def look(self, picture: Picture) -> list[Seen]:
-        tensor, scale = self._tensor(picture)
+    def look(self, image: ImageArray) -> list[DetectedFace]:
+        tensor, scale = self._tensor(image)
         outputs = self._network.run(tensor)
         rows, columns = tensor.shape[2:]
         found = [
@@ -70,30 +70,30 @@ class GridDetector:
         scores, boxes, points = (np.concatenate(parts) for parts in zip(*found, strict=True))
         kept = self._distinct(scores, boxes)
         return [
-            Seen((float(b[0]), float(b[1]), float(b[2]), float(b[3])), p)
+            DetectedFace((float(b[0]), float(b[1]), float(b[2]), float(b[3])), p)
             for b, p in zip(boxes[kept] / scale, points[kept] / scale, strict=True)
         ]
 
-    def face(self, picture: Picture, seen: Seen) -> Face:
+    def face(self, image: ImageArray, seen: DetectedFace) -> Face:
         if seen.landmarks is None:
             raise ValueError("a grid detector finds landmarks with every face")
         return Face(seen.landmarks, ARCFACE_TEMPLATE)
 
-    def _tensor(self, picture: Picture) -> tuple[Tensor, float]:
+    def _tensor(self, image: ImageArray) -> tuple[Tensor, float]:
         """The picture as the network takes it, (1, 3, H, W), black at the right and below; and its scale."""
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         scale = 1.0
         if self._side is not None and max(height, width) != self._side:
             scale = self._side / max(height, width)
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-            height, width = picture.shape[:2]
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+            height, width = image.shape[:2]
         rows, columns = (-(-n // 32) * 32 if self._side is None else self._side for n in (height, width))
         order = (0, 1, 2) if self.spec.channels == "RGB" else (2, 1, 0)
         tensor = np.empty((1, 3, rows, columns), np.float32)
         for plane, channel in enumerate(order):
             tensor[0, plane] = -self._mean[plane]
-            tensor[0, plane, :height, :width] += picture[..., channel]
+            tensor[0, plane, :height, :width] += image[..., channel]
             tensor[0, plane] *= self._scale[plane]
         return tensor, scale
 
@@ -112,7 +112,7 @@ class GridDetector:
         score = flat["cls"][:, 0].astype(np.float64)
         if self.spec.family == "yunet":
             score = np.sqrt(np.clip(score, 0, 1) * np.clip(flat["obj"][:, 0], 0, 1))
-        at = np.flatnonzero(score >= LEAST_SCORE[self.spec.family])
+        at = np.flatnonzero(score >= MIN_SCORE[self.spec.family])
         corner = _cells(rows, columns, ANCHORS[self.spec.family])[at]
         box, point = flat["bbox"][at].astype(np.float64), flat["kps"][at].astype(np.float64).reshape(-1, 5, 2)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -129,10 +129,10 @@ class GridDetector:
 
     def _distinct(self, scores: Grid, boxes: Grid) -> npt.NDArray[np.int64]:
         """The surest finds that do not overlap, surest first."""
-        surest = np.argsort(-scores, kind="stable")[:MOST_SEEN]
+        surest = np.argsort(-scores, kind="stable")[:MAX_FACES]
         corners = boxes[surest]
         sizes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]])
-        kept = cv2.dnn.NMSBoxes(sizes.tolist(), scores[surest].tolist(), 0.0, MOST_OVERLAP[self.spec.family])
+        kept = cv2.dnn.NMSBoxes(sizes.tolist(), scores[surest].tolist(), 0.0, MAX_OVERLAP[self.spec.family])
         return np.asarray(surest[np.asarray(kept, np.int64).ravel()], np.int64)
 
 

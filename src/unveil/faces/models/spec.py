@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from unveil.errors import ModelError
 
 # "whole" is no face alignment: the whole picture, for copy-detection networks of any input size.
-Alignment = Literal["arcface112", "dlib150", "whole"]
+ModelAlignment = Literal["arcface112", "dlib150", "whole"]
 ALIGNMENT_SIZE: dict[str, int] = {"arcface112": 112, "dlib150": 150}
 DetectorFamily = Literal["yunet", "scrfd"]
 
@@ -41,7 +41,7 @@ class ModelSpec:
     channels: Literal["RGB", "BGR"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    alignment: Alignment
+    alignment: ModelAlignment
     dimension: int
     trained_on: str
     licence: str
@@ -97,7 +97,7 @@ def spec_from_facts(facts: dict[str, Any], sha256: str, where: str) -> Spec:
         value = facts.get(key)
         if type(value) is not int or not 1 <= value <= 4096:
             raise _wrong(facts, key, "a whole number between 1 and 4096", where)
-    alignment = _one_of(facts, "alignment", get_args(Alignment), where)
+    alignment = _one_of(facts, "alignment", get_args(ModelAlignment), where)
     size = ALIGNMENT_SIZE.get(alignment)
     if size is not None and facts["input_size"] != size:
         raise _wrong(facts, "input_size", f"{size} for alignment {alignment}", where)

@@ -7,7 +7,7 @@ from typing import Literal, overload
 
 from unveil.errors import SourceError
 
-IMAGE_NAMES = ("image", "images", "img", "jpg", "png", "picture", "face", "x")
+IMAGE_COLUMNS = ("image", "images", "img", "jpg", "png", "picture", "face", "x")
 LABEL_NAMES = (
     *("person", "person_id", "identity", "identity_id", "label", "labels", "subject", "subject_id"),
     *("class", "cls", "id", "y", "name"),
@@ -15,12 +15,12 @@ LABEL_NAMES = (
 
 
 @overload
-def choose(known: Collection[str], told: str | None, names: Sequence[str], what: str, option: str) -> str: ...
+def choose_columns(known: Collection[str], told: str | None, names: Sequence[str], what: str, option: str) -> str: ...
 @overload
-def choose(
+def choose_columns(
     known: Collection[str], told: str | None, names: Sequence[str], what: str, option: str, *, needed: Literal[False]
 ) -> str | None: ...
-def choose(
+def choose_columns(
     known: Collection[str], told: str | None, names: Sequence[str], what: str, option: str, *, needed: bool = True
 ) -> str | None:
     """The column that is told, else the first of ``names`` that is there, else the only one there is.

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unveil.errors import PictureError, SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.identity import IdentityRule
-from unveil.images.readers.arrays import MAGIC, parse_npy
-from unveil.images.readers.columns import LABEL_NAMES, choose
-from unveil.images.readers.table import holds_vectors, open_table
+from unveil.images.identity import LabelRule
+from unveil.images.readers.arrow import holds_vectors, open_table
+from unveil.images.readers.columns import LABEL_NAMES, choose_columns
+from unveil.images.readers.npy import MAGIC, parse_npy
 from unveil.images.source import Source, check_rows, numbered, printable
 from unveil.types import ImageRecord, Vectors
 
@@ -44,7 +44,7 @@ class EmbeddingSource(Source):
 
     kind = "embeddings"
 
-    def __init__(self, blob: Blob, rule: IdentityRule, options: dict[str, str] | None = None) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         options = options or {}
         try:
@@ -71,7 +71,7 @@ class EmbeddingSource(Source):
         self._set_records(((id, str(row)) for row, id in enumerate(ids)), labels=labels, in_order=True)
 
     def read(self, record: ImageRecord) -> bytes:
-        raise PictureError("read", "no picture", "the source holds embeddings alone")
+        raise ImageError("read", "no picture", "the source holds embeddings alone")
 
 
 def _load(blob: Blob, options: dict[str, str]) -> _Found:
@@ -106,11 +106,13 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Found:
             with archive.open(f"{name}.npy") as file:
                 return parse_npy(file.read(limit))
 
-        vectors = choose(names, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
+        vectors = choose_columns(names, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
         others = [n for n in names if n != vectors]
-        label = choose(others, options.get("label"), ("people", *LABEL_NAMES[:-3]), blob.where, "label", needed=False)
-        ids = choose(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
-        model = choose(others, None, MODEL_NAMES, blob.where, "model", needed=False)
+        label = choose_columns(
+            others, options.get("label"), ("people", *LABEL_NAMES[:-3]), blob.where, "label", needed=False
+        )
+        ids = choose_columns(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
+        model = choose_columns(others, None, MODEL_NAMES, blob.where, "model", needed=False)
 
         def word(name: str | None) -> str | None:
             return None if name is None else printable(str(array(name).reshape(-1)[0]))
@@ -129,10 +131,10 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Found:
     names = table.schema.names
     lists = [f.name for f in table.schema if holds_vectors(f.type)]
     check_rows(sum(table.groups), blob)
-    vectors = choose(lists, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
+    vectors = choose_columns(lists, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
     others = [n for n in names if n not in lists]
-    label = choose(others, options.get("label"), LABEL_NAMES[:-3], blob.where, "label", needed=False)
-    ids = choose(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
+    label = choose_columns(others, options.get("label"), LABEL_NAMES[:-3], blob.where, "label", needed=False)
+    ids = choose_columns(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
     groups = range(len(table.groups))
 
     def column(name: str | None) -> list[object] | None:

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from unveil.addresses import check_address, filesystem, patiently
-from unveil.errors import PictureError, SourceError, StoreError
-from unveil.images.identity import IdentityRule
-from unveil.images.listing import find_labels
-from unveil.images.source import MAX_FILE_BYTES, Source, printable, read_picture
+from unveil.errors import ImageError, SourceError, StoreError
+from unveil.images.identity import LabelRule
+from unveil.images.labels import find_labels
+from unveil.images.source import MAX_FILE_BYTES, Source, printable, read_image
+from unveil.io.remote import check_address, filesystem, with_retries
 from unveil.types import ImageRecord
 
 
@@ -19,13 +19,13 @@ class RemoteFolderSource(Source):
 
     kind = "folder"
 
-    def __init__(self, url: str, rule: IdentityRule) -> None:
+    def __init__(self, url: str, rule: LabelRule) -> None:
         super().__init__(url, rule)
         self._url = url.rstrip("/")
         self._files, root = filesystem(check_address(self._url))
         self._root = root.rstrip("/")
         try:
-            paths = patiently(url, lambda: self._files.find(self._root))
+            paths = with_retries(url, lambda: self._files.find(self._root))
         except (FileNotFoundError, StoreError) as error:
             raise SourceError(f"{url}: no folder that can be read ({error})") from None
         names = [name for path in paths if (name := str(path)[len(self._root) + 1 :])]
@@ -34,7 +34,7 @@ class RemoteFolderSource(Source):
         self._set_records(
             ((printable(name), name) for name in names if name not in found.files),
             labels=found.own,
-            listed=found.listed,
+            significant=found.significant,
         )
 
     def read(self, record: ImageRecord) -> bytes:
@@ -44,13 +44,15 @@ class RemoteFolderSource(Source):
         where = f"{self._root}/{name}"
         try:
             # One byte more than may be, not what somebody says that there is.
-            data = patiently(f"{self._url}/{name}", lambda: bytes(self._files.cat_file(where, start=0, end=limit + 1)))
+            data = with_retries(
+                f"{self._url}/{name}", lambda: bytes(self._files.cat_file(where, start=0, end=limit + 1))
+            )
         except FileNotFoundError:
-            raise PictureError(
+            raise ImageError(
                 "read", "unreadable file", f"{printable(name)}: gone since the folder was listed"
             ) from None
         if len(data) > limit:
-            raise PictureError("read", "unreadable file", f"{printable(name)}: more than {limit} bytes")
+            raise ImageError("read", "unreadable file", f"{printable(name)}: more than {limit} bytes")
         return data
 
 
@@ -62,7 +64,7 @@ class FolderSource(Source):
 
     kind = "folder"
 
-    def __init__(self, path: Path, rule: IdentityRule, *, follow_links: bool = False) -> None:
+    def __init__(self, path: Path, rule: LabelRule, *, follow_links: bool = False) -> None:
         super().__init__(path, rule)
         self.path, self._root = path, path.resolve()
         self._follow = follow_links
@@ -70,7 +72,7 @@ class FolderSource(Source):
         found = find_labels(rule, files, self._read, str(path))
         self.label_files = found.files
         self._set_records(
-            ((printable(f), f) for f in files if f not in found.files), labels=found.own, listed=found.listed
+            ((printable(f), f) for f in files if f not in found.files), labels=found.own, significant=found.significant
         )
 
     def _walk(self) -> Iterator[str]:
@@ -99,7 +101,7 @@ class FolderSource(Source):
         if not self._follow and os.path.islink(path):  # noqa: PTH114 (a third of the time of Path's)
             file = Path(path)
             if file.is_dir():
-                raise PictureError("read", "link to a folder", "not followed; see --follow-links")
+                raise ImageError("read", "link to a folder", "not followed; see --follow-links")
             if not file.resolve().is_relative_to(self._root):
-                raise PictureError("read", "link leaves the folder", "not followed; see --follow-links")
-        return read_picture(path, limit)
+                raise ImageError("read", "link leaves the folder", "not followed; see --follow-links")
+        return read_image(path, limit)

@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from unveil.errors import PictureError, SettingError, SourceError
-from unveil.images.decode import decode_rgb, netpbm, picture_size
-from unveil.images.identity import IdentityRule
-from unveil.images.kept import Kept
+from unveil.errors import ImageError, SettingError, SourceError
+from unveil.images.decode import decode_rgb, image_size, netpbm
+from unveil.images.identity import LabelRule
+from unveil.images.lru import LruCache
 from unveil.images.source import Source
 from unveil.types import ImageRecord
 
@@ -25,17 +25,17 @@ class GridSource(Source):
 
     kind = "grid sheets"
 
-    def __init__(self, sheets: Source, rule: IdentityRule, options: dict[str, str]) -> None:
+    def __init__(self, sheets: Source, rule: LabelRule, options: dict[str, str]) -> None:
         super().__init__(sheets.where, rule)
         self._sheets = sheets
         self._cell, self._gap = _number(options, "cell", None), _number(options, "gap", 0)
-        self._kept: Kept[str, npt.NDArray[np.uint8]] = Kept(SHEETS_KEPT)
+        self._kept: LruCache[str, npt.NDArray[np.uint8]] = LruCache(SHEETS_KEPT)
         self._records = {record.id: record for record in sheets.records}
         entries, labels = [], {}
         for record in sheets.records:
             try:
-                width, height = picture_size(sheets.read(record))
-            except PictureError:
+                width, height = image_size(sheets.read(record))
+            except ImageError:
                 entries.append((record.id, f"-1 {record.id}"))
                 continue
             across, down = (self._count(side) for side in (width, height))
@@ -65,7 +65,7 @@ class GridSource(Source):
         top, left = first + row * step, first + column * step
         cell = sheet[top : top + self._cell, left : left + self._cell]
         if bool((cell == cell[:1, :1]).all()):
-            raise PictureError("read", "empty cell", "the sheet is not full")
+            raise ImageError("read", "empty cell", "the sheet is not full")
         return netpbm(cell)
 
     def _frameless(self, sheet: npt.NDArray[np.uint8]) -> bool:

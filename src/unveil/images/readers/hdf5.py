@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from unveil.errors import PictureError, SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
-from unveil.images.identity import IdentityRule
-from unveil.images.kept import Kept
-from unveil.images.readers.columns import IMAGE_NAMES, LABEL_NAMES, choose
+from unveil.images.identity import LabelRule
+from unveil.images.lru import LruCache
+from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_columns
 from unveil.images.source import MAX_FILE_BYTES, Source, check_rows, numbered, printable
 from unveil.types import ImageRecord
 
@@ -30,8 +30,8 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_CHUNK = 2**28
 CHUNKS_KEPT, HEAPS_KEPT = 4, 64
 # Reads that listing a file may take; files that lead round in circles end here.
-MOST_READS = 5_000_000
-MOST_DATASETS = 10_000
+MAX_READS = 5_000_000
+MAX_DATASETS = 10_000
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
 _VARIABLE = struct.Struct("<IQI")  # length, address of the heap, index in it
 _HEAP_OBJECT = struct.Struct("<HHIQ")
@@ -42,20 +42,20 @@ class HDF5Source(Source):
 
     kind = "HDF5"
 
-    def __init__(self, blob: Blob, rule: IdentityRule, options: dict[str, str] | None = None) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         options = options or {}
         try:
             tables = _tables(blob)
-            pictures = {name: t for name, t in tables.items() if t.holds_pictures}
-            name = choose(
-                pictures, options.get("image"), IMAGE_NAMES, f"{blob.where}: the dataset of pictures", "image"
+            images = {name: t for name, t in tables.items() if t.holds_images}
+            name = choose_columns(
+                images, options.get("image"), IMAGE_COLUMNS, f"{blob.where}: the dataset of pictures", "image"
             )
-            self._pictures = pictures[name]
-            n = len(self._pictures)
+            self._images = images[name]
+            n = len(self._images)
             check_rows(n, blob)
             columns = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,) and t.holds_labels}
-            label = choose(
+            label = choose_columns(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
             ids = numbered(range(n))
@@ -72,11 +72,11 @@ class HDF5Source(Source):
 
     def read(self, record: ImageRecord) -> bytes:
         try:
-            return self._pictures.picture(int(record.key))
-        except PictureError:
+            return self._images.image(int(record.key))
+        except ImageError:
             raise
         except Exception as error:  # as above
-            raise PictureError("read", "damaged record", f"row {record.key}: {type(error).__name__}: {error}") from None
+            raise ImageError("read", "damaged record", f"row {record.key}: {type(error).__name__}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,13 @@ class _Table:
         self.text = type(dataset.id.get_type()).__name__ == "P5VlenStringType"
         self.dtype = np.dtype(f"V{_VARIABLE.size}") if self.variable or self.text else np.dtype(dataset.dtype)
         self._layout = _layout(dataset)
-        self._kept: Kept[tuple[int, ...], bytes] = Kept(CHUNKS_KEPT)
+        self._kept: LruCache[tuple[int, ...], bytes] = LruCache(CHUNKS_KEPT)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     @property
-    def holds_pictures(self) -> bool:
+    def holds_images(self) -> bool:
         if not self.shape or min(self.shape) < 1:
             return False
         if len(self.shape) == 1:
@@ -120,7 +120,7 @@ class _Table:
     def holds_labels(self) -> bool:
         return len(self.shape) == 1 and (self.text or self.dtype.kind in "iuS") and not self.variable
 
-    def picture(self, row: int) -> bytes:
+    def image(self, row: int) -> bytes:
         """The picture in a row as the bytes of a picture file."""
         data = self._row(row)
         if self.variable:
@@ -145,25 +145,25 @@ class _Table:
     def _row(self, row: int) -> bytes:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         if size > MAX_FILE_BYTES:
-            raise PictureError(
+            raise ImageError(
                 "read", "unreadable file", f"row {row} holds {size} bytes; at most {MAX_FILE_BYTES} are read"
             )
         layout = self._layout
         if layout.at is not None:
             return self._blob.exactly(layout.at + row * size, size, MAX_FILE_BYTES)
         if layout.chunk_shape is None:
-            raise PictureError("read", "not written", f"row {row}")
+            raise ImageError("read", "not written", f"row {row}")
         return self._from_chunks(row, layout.chunk_shape)
 
     def _from_chunks(self, row: int, chunk_shape: tuple[int, ...]) -> bytes:
         """A row put together from the chunks that it crosses."""
         if len(chunk_shape) != len(self.shape) or min(chunk_shape) < 1:
-            raise PictureError("read", "damaged record", f"chunks of shape {chunk_shape} for {self.shape}")
+            raise ImageError("read", "damaged record", f"chunks of shape {chunk_shape} for {self.shape}")
         out = np.zeros(self.shape[1:], self.dtype)
         first = row // chunk_shape[0] * chunk_shape[0]
         starts = [range(0, n, c) for n, c in zip(self.shape[1:], chunk_shape[1:], strict=True)]
         if math.prod(len(r) for r in starts) > 4096:
-            raise PictureError("read", "unreadable file", f"row {row} lies in more than 4096 chunks")
+            raise ImageError("read", "unreadable file", f"row {row} lies in more than 4096 chunks")
         for corner in np.ndindex(*(len(r) for r in starts)):
             start = tuple(r[i] for r, i in zip(starts, corner, strict=True))
             data = self._kept.get((first, *start), partial(self._chunk, (first, *start), chunk_shape))
@@ -175,17 +175,17 @@ class _Table:
 
     def _chunk(self, start: tuple[int, ...], chunk_shape: tuple[int, ...]) -> bytes:
         if start not in self._layout.chunks:
-            raise PictureError("read", "not written", f"the chunk at {start}")
+            raise ImageError("read", "not written", f"the chunk at {start}")
         size = math.prod(chunk_shape) * self.dtype.itemsize
         at, stored, skipped = self._layout.chunks[start]
         if size > MAX_CHUNK or stored > MAX_CHUNK:
-            raise PictureError("read", "unreadable file", f"a chunk of {size} bytes; at most {MAX_CHUNK} are read")
+            raise ImageError("read", "unreadable file", f"a chunk of {size} bytes; at most {MAX_CHUNK} are read")
         data = self._blob.exactly(at, stored, MAX_CHUNK)
         for i, kind in reversed(list(enumerate(self._layout.filters))):
             if not skipped >> i & 1:
                 data = _unfilter(data, kind, size, self.dtype.itemsize)
         if len(data) != size:
-            raise PictureError("read", "damaged record", f"a chunk at byte {at} holds {len(data)} bytes, not {size}")
+            raise ImageError("read", "damaged record", f"a chunk at byte {at} holds {len(data)} bytes, not {size}")
         return data
 
 
@@ -198,7 +198,7 @@ def _unfilter(data: bytes, kind: int, size: int, item: int) -> bytes:
         return np.frombuffer(data[:whole], np.uint8).reshape(item, -1).T.tobytes() + data[whole:]
     if kind == FLETCHER:
         return data[:-4]
-    raise PictureError("read", "unknown compression", f"HDF5 filter {kind}; write the file anew with gzip or without")
+    raise ImageError("read", "unknown compression", f"HDF5 filter {kind}; write the file anew with gzip or without")
 
 
 class _Heaps:
@@ -206,7 +206,7 @@ class _Heaps:
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
-        self._kept: Kept[int, dict[int, tuple[int, int]]] = Kept(HEAPS_KEPT)
+        self._kept: LruCache[int, dict[int, tuple[int, int]]] = LruCache(HEAPS_KEPT)
 
     def value(self, element: bytes) -> bytes:
         """The value that an element of a dataset points to."""
@@ -215,7 +215,7 @@ class _Heaps:
             return b""
         objects = self._kept.get(address, lambda: dict(self._objects(address)))
         if index not in objects:
-            raise PictureError("read", "damaged record", f"no object {index} in the heap at byte {address}")
+            raise ImageError("read", "damaged record", f"no object {index} in the heap at byte {address}")
         at, size = objects[index]
         return self._blob.exactly(at, min(size, length), MAX_FILE_BYTES)
 
@@ -223,7 +223,7 @@ class _Heaps:
         head = self._blob.exactly(address, 16, MAX_FILE_BYTES)
         end = address + int.from_bytes(head[8:], "little")
         if head[:4] != b"GCOL" or end > self._blob.size:
-            raise PictureError("read", "damaged record", f"no heap at byte {address}")
+            raise ImageError("read", "damaged record", f"no heap at byte {address}")
         at = address + 16
         while at + _HEAP_OBJECT.size <= end:
             number, _, _, size = _HEAP_OBJECT.unpack(self._blob.exactly(at, _HEAP_OBJECT.size, MAX_FILE_BYTES))
@@ -242,14 +242,14 @@ def _tables(blob: Blob) -> dict[str, _Table]:
         raise SourceError(f"{blob.where}: HDF5 is read through pyfive; pip install 'unveil[hdf5]'") from None
     tables: dict[str, _Table] = {}
     heaps = _Heaps(blob)
-    groups: list[tuple[str, Any]] = [("", pyfive.File(blob.open(most_reads=MOST_READS)))]
+    groups: list[tuple[str, Any]] = [("", pyfive.File(blob.open(most_reads=MAX_READS)))]
     met = 0
     while groups:
         prefix, group = groups.pop()
         for name in group:
             met += 1
-            if met > MOST_DATASETS:
-                raise SourceError(f"{blob.where}: more than {MOST_DATASETS} datasets and groups")
+            if met > MAX_DATASETS:
+                raise SourceError(f"{blob.where}: more than {MAX_DATASETS} datasets and groups")
             item = group[name]
             path = f"{prefix}{name}"
             if isinstance(item, pyfive.Dataset):

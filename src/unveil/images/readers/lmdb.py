@@ -9,10 +9,10 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from unveil.errors import PictureError, SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
-from unveil.images.identity import IdentityRule
+from unveil.images.identity import LabelRule
 from unveil.images.readers.lmdb_pages import Value, entries
 from unveil.images.source import MAX_FILE_BYTES, Source, printable
 from unveil.types import ImageRecord
@@ -34,7 +34,7 @@ class LMDBSource(Source):
 
     kind = "LMDB"
 
-    def __init__(self, blob: Blob, rule: IdentityRule) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule) -> None:
         super().__init__(blob.where, rule)
         self._blob = blob
         found = [(key, value) for key, value in entries(blob) if key not in METADATA]
@@ -60,8 +60,8 @@ class LMDBSource(Source):
         data = self._blob.exactly(at, length, MAX_FILE_BYTES + 2**20)
         if not self._packed:
             return data
-        picture = _unpack(data, at)[0]
-        return _array(picture, at) if isinstance(picture, dict) else picture
+        image = _unpack(data, at)[0]
+        return _array(image, at) if isinstance(image, dict) else image
 
     def _highest(self, found: list[tuple[bytes, Value]]) -> list[tuple[bytes, Value]]:
         sizes = [_RESOLUTION.fullmatch(key) for key, _ in found]
@@ -78,7 +78,7 @@ class LMDBSource(Source):
         _, value = found[0]
         try:
             _unpack(self._blob.exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
-        except PictureError:
+        except ImageError:
             return False
         return True
 
@@ -86,7 +86,7 @@ class LMDBSource(Source):
         """The label of one value; None when the value is damaged."""
         try:
             label = self._last(value)
-        except PictureError:
+        except ImageError:
             return None
         return str(label) if isinstance(label, (int, str)) else None
 
@@ -110,7 +110,7 @@ def _unpack(data: bytes, at: int) -> list[Any]:
     """(picture, ..., label) as msgpack; lengths in it are checked against ``data``."""
     value = _parse(data, at)
     if not isinstance(value, list) or len(value) < 2 or not isinstance(value[0], (bytes, dict)):
-        raise PictureError("read", "no picture in the record", f"at byte {at}: msgpack of {type(value).__name__}")
+        raise ImageError("read", "no picture in the record", f"at byte {at}: msgpack of {type(value).__name__}")
     return value
 
 
@@ -118,7 +118,7 @@ def _parse(data: bytes, at: int) -> Any:
     try:
         return msgpack.unpackb(data, raw=False, strict_map_key=False)
     except Exception as error:  # damaged data raise almost anything
-        raise PictureError("read", "damaged record", f"at byte {at}: {type(error).__name__}: {error}") from None
+        raise ImageError("read", "damaged record", f"at byte {at}: {type(error).__name__}: {error}") from None
 
 
 def _array(packed: dict[Any, Any], at: int) -> bytes:
@@ -135,5 +135,5 @@ def _array(packed: dict[Any, Any], at: int) -> bytes:
         or shape[0] * shape[1] * shape[2] != len(data)
         or kind not in ("|u1", "u1")
     ):
-        raise PictureError("read", "damaged record", f"at byte {at}: an array that is no picture")
+        raise ImageError("read", "damaged record", f"at byte {at}: an array that is no picture")
     return netpbm(np.frombuffer(data, np.uint8).reshape(shape))

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from unveil.errors import PictureError, SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 
 MAGIC = 0xBEEFC0DE
@@ -54,7 +54,7 @@ def entries(blob: Blob) -> Iterator[tuple[bytes, Value]]:
             if seen > n_entries:
                 raise _damaged(blob, 0, f"more than the {n_entries} entries that it counts")
             yield key, value
-    except (struct.error, PictureError) as error:
+    except (struct.error, ImageError) as error:
         raise _damaged(blob, 0, str(error)) from None
     if seen != n_entries:
         raise _damaged(blob, 0, f"{seen} entries where it counts {n_entries}")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.errors import PictureError, SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
-from unveil.images.identity import IdentityRule
-from unveil.images.listing import labels_from, text_lines
+from unveil.images.identity import LabelRule
+from unveil.images.labels import labels_from, text_lines
 from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, numbered, printable
 from unveil.types import ImageRecord, Ints
 
@@ -32,7 +32,7 @@ class RecordIOSource(Source):
 
     kind = "RecordIO"
 
-    def __init__(self, blob: Blob, rule: IdentityRule) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule) -> None:
         super().__init__(blob.where, rule)
         self.blob = blob
         keys, offsets = index_of(blob)
@@ -40,11 +40,11 @@ class RecordIOSource(Source):
         self._limit = MAX_FILE_BYTES + _HEADER.size + 4 * MAX_LABELS
         window = Window(blob)
         first = self._label(window, int(offsets[0]), int(extents[0])) if len(offsets) else None
-        self.first_not_picture = None if first is None else first.header_of
+        self.first_not_image = None if first is None else first.header_of
         if first is not None and first.header_of is not None:
             # InsightFace: record 0 says which keys are pictures, the others are ranges of people.
-            pictures = (keys >= 1) & (keys < first.header_of)
-            keys, offsets, extents = keys[pictures], offsets[pictures], extents[pictures]
+            images = (keys >= 1) & (keys < first.header_of)
+            keys, offsets, extents = keys[images], offsets[images], extents[images]
         paths = _paths(blob, keys)
         labels: dict[str, str] = {}
         entries = []
@@ -54,16 +54,18 @@ class RecordIOSource(Source):
             label = paths.labels.get(int(number))
             if label is None and not paths.ids and rule.may_use_labels:
                 own = self._label(window, offset, extent)
-                label = None if own is None else _told(own.label)
+                label = None if own is None else _describe(own.label)
             if label is not None:
                 labels[id] = label
-        listed = None
+        significant = None
         if rule.kind == "list":
-            listed = labels_from(_beside(blob, rule.argument).whole(MAX_LIST_BYTES), f"{blob.where}:{rule.argument}")
+            significant = labels_from(
+                _beside(blob, rule.argument).whole(MAX_LIST_BYTES), f"{blob.where}:{rule.argument}"
+            )
         if rule.kind == "auto" and paths.ids and len({id.rpartition("/")[0] for id in paths.ids.values()}) > 1:
             # The person is the folder of the listed path, whatever the record says.
-            self.rule = IdentityRule("folder")
-        self._set_records(entries, labels=labels, listed=listed, in_order=True)
+            self.rule = LabelRule("folder")
+        self._set_records(entries, labels=labels, significant=significant, in_order=True)
 
     def read(self, record: ImageRecord) -> bytes:
         offset_text, _, extent_text = record.key.partition(" ")
@@ -84,11 +86,11 @@ class RecordIOSource(Source):
         start = window.read(offset, min(extent, _START.size))
         try:
             return _header(start[_FRAME.size :], offset, extent - _FRAME.size)
-        except PictureError:
+        except ImageError:
             return None
 
 
-def _told(label: float) -> str:
+def _describe(label: float) -> str:
     """A label in words: nearly all are whole numbers, and millions of people have different ones."""
     return str(int(label)) if label.is_integer() else repr(label)
 
@@ -106,13 +108,13 @@ class _Header:
 def _header(payload: bytes, offset: int, length: int | None = None) -> _Header:
     """The header of a payload, of which the first bytes are enough when its length in the file is given."""
     if len(payload) < _HEADER.size:
-        raise PictureError("read", "damaged record", f"at byte {offset}: too short for its header")
+        raise ImageError("read", "damaged record", f"at byte {offset}: too short for its header")
     flag, label, _, _ = _HEADER.unpack_from(payload)
     if flag == 0:
         return _Header(_HEADER.size, label)
     size = _HEADER.size + 4 * flag
     if flag > MAX_LABELS or size > (len(payload) if length is None else length) or len(payload) < _HEADER.size + 4:
-        raise PictureError("read", "damaged record", f"at byte {offset}: {flag} labels do not fit into it")
+        raise ImageError("read", "damaged record", f"at byte {offset}: {flag} labels do not fit into it")
     (label,) = struct.unpack_from("<f", payload, _HEADER.size)
     # InsightFace's first record has two labels and no picture, up to the padding.
     whole = length is not None and length - size < 4 and flag == 2 and label >= 1 and float(label).is_integer()
@@ -122,11 +124,11 @@ def _header(payload: bytes, offset: int, length: int | None = None) -> _Header:
 def _frame(head: bytes, at: int, *, first: bool) -> tuple[int, int]:
     """Which part of a record a frame begins, and how long it is; PictureError with the byte where there is none."""
     if len(head) < _FRAME.size:
-        raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
+        raise ImageError("read", "truncated", f"the file ends in a record at byte {at}")
     magic, told = _FRAME.unpack(head)
     part, length = told >> 29, told & 0x1FFFFFFF
     if magic != MAGIC or part not in ((WHOLE, FIRST) if first else (MIDDLE, LAST)):
-        raise PictureError("read", "damaged record", f"no record begins at byte {at}")
+        raise ImageError("read", "damaged record", f"no record begins at byte {at}")
     return part, length
 
 
@@ -148,12 +150,12 @@ def read_record(blob: Blob, offset: int, extent: int, limit: int) -> bytes:
         part, length = _frame(head, at, first=not parts)
         total += length + (4 if parts else 0)
         if total > limit:
-            raise PictureError("read", "unreadable file", f"the record at byte {offset} holds more than {limit} bytes")
+            raise ImageError("read", "unreadable file", f"the record at byte {offset} holds more than {limit} bytes")
         data = chunk[inside + _FRAME.size : inside + _FRAME.size + length]
         if len(data) < length:
             data = blob.read(at + _FRAME.size, length)
         if len(data) < length:
-            raise PictureError("read", "truncated", f"the file ends in a record at byte {at}")
+            raise ImageError("read", "truncated", f"the file ends in a record at byte {at}")
         if part == WHOLE:
             return data
         at += _FRAME.size + length + -length % 4
@@ -171,7 +173,7 @@ def index_of(blob: Blob) -> tuple[Ints, Ints]:
     if len(offsets):
         try:
             at = _skip(blob, int(offsets[-1]))
-        except PictureError:
+        except ImageError:
             at = blob.size
     next_key = int(keys.max()) + 1 if len(keys) else 0
     more = _scan(blob, at) if at < blob.size else []
@@ -212,7 +214,7 @@ def _scan(blob: Blob, at: int) -> list[int]:
     while at < blob.size:
         try:
             after = _skip(blob, at)
-        except PictureError as error:
+        except ImageError as error:
             raise SourceError(
                 f"{blob.where}: {error} of {blob.size}, after {len(offsets)} good records; get the file again, or its "
                 ".idx, with which the records after the damage can be read"
@@ -229,7 +231,7 @@ def _skip(blob: Blob, at: int) -> int:
         part, length = _frame(blob.read(at, _FRAME.size), at, first=first)
         at += _FRAME.size + length
         if at > blob.size:
-            raise PictureError("read", "truncated", f"the file ends in the record before byte {at}")
+            raise ImageError("read", "truncated", f"the file ends in the record before byte {at}")
         at += -length % 4
         if part in (WHOLE, LAST):
             return at

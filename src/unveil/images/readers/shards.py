@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import product
 
 from unveil.errors import SettingError, SourceError
-from unveil.images.identity import IdentityRule
+from unveil.images.identity import LabelRule
 from unveil.images.source import Source
 from unveil.types import ImageRecord
 
-MOST_SHARDS = 100_000
+MAX_SHARDS = 100_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
@@ -19,9 +19,7 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 class ShardedSource(Source):
     """Several containers of one kind as one. Ids begin with the name of the file; people have the same label in all."""
 
-    def __init__(
-        self, where: str, parts: Sequence[tuple[str, Callable[[IdentityRule], Source]]], rule: IdentityRule
-    ) -> None:
+    def __init__(self, where: str, parts: Sequence[tuple[str, Callable[[LabelRule], Source]]], rule: LabelRule) -> None:
         super().__init__(where, rule)
         self.names = [name for name, _ in parts]
         self.parts = [open_part(rule) for _, open_part in parts]
@@ -29,7 +27,7 @@ class ShardedSource(Source):
         if len(rules) > 1:
             # Of shards opened by themselves, one with a single folder in it would have no people.
             (ruling, *others) = (r for r in ("labels", "folder", "none") if any(r == one.kind for one in rules))
-            self.rule = IdentityRule(ruling)  # type: ignore[arg-type]
+            self.rule = LabelRule(ruling)  # type: ignore[arg-type]
             if ruling == "labels" and others:
                 raise SourceError(f"{where}: some of its files hold labels and others do not; give one identity rule")
             self.parts = [
@@ -60,8 +58,8 @@ def expand_braces(text: str) -> list[str]:
         span = _RANGE.fullmatch(found[1])
         if span:
             first, last = int(span[1]), int(span[2])
-            if not 0 <= last - first < MOST_SHARDS:
-                raise SettingError(f"{text}: a range from {first} to {last}; at most {MOST_SHARDS} files, upwards")
+            if not 0 <= last - first < MAX_SHARDS:
+                raise SettingError(f"{text}: a range from {first} to {last}; at most {MAX_SHARDS} files, upwards")
             names = [f"{n:0{len(span[1])}d}" for n in range(first, last + 1)]
         elif "," in found[1]:
             names = found[1].split(",")
@@ -73,6 +71,6 @@ def expand_braces(text: str) -> list[str]:
     count = 1
     for piece in pieces:
         count *= len(piece)
-    if count > MOST_SHARDS:
-        raise SettingError(f"{text}: stands for {count} files; at most {MOST_SHARDS} are read")
+    if count > MAX_SHARDS:
+        raise SettingError(f"{text}: stands for {count} files; at most {MAX_SHARDS} are read")
     return ["".join(parts) for parts in product(*pieces)]

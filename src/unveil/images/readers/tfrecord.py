@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unveil.errors import PictureError, SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
-from unveil.images.identity import IdentityRule
-from unveil.images.readers.arrays import parse_npy
+from unveil.images.identity import LabelRule
+from unveil.images.readers.npy import parse_npy
 from unveil.images.source import MAX_FILE_BYTES, Source, numbered
 from unveil.types import ImageRecord
 
@@ -34,7 +34,7 @@ class TFRecordSource(Source):
 
     kind = "TFRecord"
 
-    def __init__(self, blob: Blob, rule: IdentityRule) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule) -> None:
         super().__init__(blob.where, rule)
         self.blob = blob
         spans = list(_records(blob))
@@ -54,7 +54,7 @@ class TFRecordSource(Source):
         for n, (id, (at, length)) in enumerate(zip(ids, spans, strict=True)):
             try:
                 example = parse_example(self.blob.exactly(at, length, MAX_RECORD))
-            except PictureError:
+            except ImageError:
                 continue
             value = next((example[name] for name in LABELS if name in example), None)
             if value is None and n == 0:
@@ -73,15 +73,13 @@ class TFRecordSource(Source):
             value = example.get(name)
             if isinstance(value, bytes):
                 return value
-        raise PictureError(
-            "read", "no picture in the record", f"at byte {at}: fields {', '.join(sorted(example))[:200]}"
-        )
+        raise ImageError("read", "no picture in the record", f"at byte {at}: fields {', '.join(sorted(example))[:200]}")
 
 
 def _raw(data: bytes, shape: list[int], at: int) -> bytes:
     """Raw pixels by channel, as StyleGAN writes them."""
     if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1 or shape[0] * shape[1] * shape[2] != len(data):
-        raise PictureError(
+        raise ImageError(
             "read", "damaged record", f"at byte {at}: {len(data)} bytes for a picture of shape {shape[:4]}"
         )
     planes = np.frombuffer(data, np.uint8).reshape(shape)
@@ -213,9 +211,9 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
         elif kind in (1, 5):
             length = 8 if kind == 1 else 4
         else:
-            raise PictureError("read", "damaged record", f"protobuf wire type {kind}")
+            raise ImageError("read", "damaged record", f"protobuf wire type {kind}")
         if at + length > len(data):
-            raise PictureError("read", "damaged record", f"a field of {length} bytes where {len(data) - at} are left")
+            raise ImageError("read", "damaged record", f"a field of {length} bytes where {len(data) - at} are left")
         if kind == 2:
             yield tag >> 3, data[at : at + length]
         at += length
@@ -230,7 +228,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return number & (1 << 64) - 1, at
         shift += 7
-    raise PictureError("read", "damaged record", "a number without an end")
+    raise ImageError("read", "damaged record", "a number without an end")
 
 
 def highest_resolution(files: list[Path]) -> Path | None:

@@ -10,8 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from unveil.errors import SourceError
-from unveil.images.readers.tarred import BESIDE_PICTURES, TarSource, webdataset_key
-from unveil.images.readers.zipped import ZipSource
+from unveil.images.readers.tar import SIDE_FILES, TarSource, webdataset_key
+from unveil.images.readers.zip import ZipSource
 from unveil.images.writers.files import labels_without
 
 
@@ -44,7 +44,7 @@ def write_tar(source: TarSource, out: Path, removed: Collection[str]) -> None:
         with tarfile.open(out / source.blob.name, "w", format=tarfile.PAX_FORMAT) as new:
             for member in members:
                 key, extension = webdataset_key(member.name.removeprefix("./"))
-                if member.offset_data in places or (key in keys and extension in BESIDE_PICTURES):
+                if member.offset_data in places or (key in keys and extension in SIDE_FILES):
                     continue
                 content = old.extractfile(member) if member.isreg() else None
                 data = b"" if content is None else content.read()

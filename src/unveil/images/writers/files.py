@@ -8,10 +8,10 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from unveil.errors import PictureError
-from unveil.images.listing import STYLEGAN_LABELS
+from unveil.errors import ImageError
+from unveil.images.labels import STYLEGAN_LABELS
+from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.folder import FolderSource
-from unveil.images.readers.listed import ListSource
 from unveil.images.source import MAX_LIST_BYTES, Source, printable, read_file, stays_inside
 from unveil.types import ImageRecord
 
@@ -67,7 +67,7 @@ def write_as_folder(source: Source, out: Path, removed: Collection[str]) -> None
         if record.id not in removed:
             try:
                 data = source.read(record)
-            except PictureError:
+            except ImageError:
                 # What cannot be read is no picture that could be kept.
                 continue
             folder = _safe(record.person or "unlabelled") if people else "."
@@ -88,7 +88,7 @@ def _safe(name: str) -> str:
 
 def _copy(source: Source, record: ImageRecord, out: Path) -> None:
     """What cannot be read, such as a link that leaves the folder, is no picture that could be kept."""
-    with contextlib.suppress(PictureError):
+    with contextlib.suppress(ImageError):
         data = source.read(record)
         if stays_inside(record.key):
             _write(out / record.key, data)

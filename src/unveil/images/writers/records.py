@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.errors import PictureError, SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.readers import recordio, tfrecord
-from unveil.images.readers.arrays import parse_npy
+from unveil.images.readers.npy import parse_npy
 from unveil.images.source import MAX_LIST_BYTES
 from unveil.types import ImageRecord, Ints
 
@@ -26,7 +26,7 @@ def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collecti
     keys, offsets = recordio.index_of(blob)
     extents = np.diff(np.append(offsets, blob.size))
     gone = {int(record.key.split()[0]) for record in source.records if record.id in removed}
-    pictures = {int(record.key.split()[0]) for record in source.records} - gone
+    images = {int(record.key.split()[0]) for record in source.records} - gone
     ranges = _ranges(source, blob, keys, offsets, extents)
     numbers: dict[int, int] = {}
     with (out / blob.name).open("wb") as rec, (out / f"{blob.name.rpartition('.')[0]}.idx").open("w") as idx:
@@ -35,7 +35,7 @@ def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collecti
             idx.write(f"{key}\t{rec.tell()}\n")
             rec.write(data)
 
-        kept = [i for i, offset in enumerate(offsets.tolist()) if offset in pictures]
+        kept = [i for i, offset in enumerate(offsets.tolist()) if offset in images]
         if ranges is None:
             for i in kept:
                 numbers[int(keys[i])] = int(keys[i])
@@ -64,17 +64,17 @@ def _ranges(
 ) -> list[tuple[int, int]] | None:
     """The keys of each person, first and one past the last, as InsightFace's records at the end tell; None where there
     is no such first record."""
-    if source.first_not_picture is None:
+    if source.first_not_image is None:
         return None
     ranges = []
     for key, offset, extent in zip(keys.tolist(), offsets.tolist(), extents.tolist(), strict=True):
-        if key < source.first_not_picture or key == 0:
+        if key < source.first_not_image or key == 0:
             continue
         try:
             payload = recordio.read_record(blob, offset, extent, 1 << 16)
             flag = int.from_bytes(payload[:4], "little")
             first, last = struct.unpack_from("<2f", payload, 24) if flag == 2 else (0.0, 0.0)
-        except (PictureError, struct.error):
+        except (ImageError, struct.error):
             raise SourceError(
                 f"{source.where}: a damaged record of a person at byte {offset}; use --as-folder"
             ) from None

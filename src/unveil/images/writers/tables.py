@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unveil.images.blob import Blob, LocalBlob
+from unveil.images.readers.arrow import TableSource
 from unveil.images.readers.embeddings import EmbeddingSource
-from unveil.images.readers.table import TableSource
 
 # What the writer of a folder of Arrow files puts beside them.
 BESIDE = ("state.json", "dataset_info.json")
 
 
-def write_table(source: TableSource, out: Path, removed: Collection[str]) -> None:
+def write_columns(source: TableSource, out: Path, removed: Collection[str]) -> None:
     """The other rows, all columns, group by group, in the form the file had."""
     keep: dict[int, list[int]] = {}
     for record in source.records:

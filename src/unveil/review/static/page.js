@@ -209,7 +209,7 @@ async function toggleNeighbours() {
     title.textContent = group.title;
     const row = document.createElement("div");
     row.className = "row";
-    for (const one of group.pictures) {
+    for (const one of group.images) {
       const figure = document.createElement("figure");
       const frame = document.createElement("div");
       frame.className = "frame";

@@ -1,0 +1,1 @@
+"""From similarity scores to findings: cohort, matching, inference, evidence, power and baselines."""

@@ -1,0 +1,89 @@
+"""What `unveil plan` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from unveil.io.host import cores, processor
+from unveil.planning import Machines, Rates, Workload
+
+MOST_COMPARISONS = 12
+
+
+def print_plan(workload: Workload, rates: Rates, machines: Sequence[Machines]) -> None:
+    """Pictures, pairs, bytes; what was measured; hours and cost of each machine."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    for role, n in workload.images.items():
+        console.print(f"{role:<10} {n:>14,} pictures", markup=False)
+    seen = ", ".join(f"{name} ({n})" for name, n in workload.dimensions.items())
+    console.print(f"{'embedding':<10} {workload.n_images:>14,} pictures through {seen}", markup=False)
+    console.print(f"{'comparing':<10} {workload.pairs:>14,.3g} pairs, every one exactly:", markup=False)
+    for one in sorted(workload.comparisons, key=lambda c: -c.pairs)[:MOST_COMPARISONS]:
+        told = f"{one.queries:,} x {one.gallery:,}"
+        console.print(f"           {one.pairs:>14,.3g} {one.name}, {told}", markup=False)
+    console.print()
+    for name, size, told in (
+        ("store", workload.store_bytes, "embeddings, kept for the next audit"),
+        ("run", workload.run_bytes, "vectors once more, tables, report"),
+        ("read", workload.n_images * rates.image_bytes, "of pictures, once"),
+        ("memory", workload.driver_bytes, "of the process that starts the audit; vectors are mapped, not held"),
+    ):
+        console.print(f"{name:<10} {_bytes(size):>14}  {told}", markup=False)
+    console.print()
+    pairs = ", ".join(f"{rate / 1e9:.2f} Gp/s {name}" for name, rate in rates.pairs.items())
+    console.print(
+        f"Measured in {rates.seconds:.0f} s on {processor()}, {cores()} cores; a core embeds {rates.images:.0f} "
+        f"pictures/s ({rates.images_from}) and compares {pairs}.",
+        markup=False,
+    )
+    table = Table(box=None, pad_edge=False)
+    for name in ("machine", "cores", "embedding", "comparing", "together", "cost"):
+        table.add_column(name, justify="left" if name == "machine" else "right")
+    embedding, comparing = core_seconds(workload, rates)
+    for these in (Machines("this machine", 1, cores()), *machines):
+        hours = these.hours(embedding + comparing)
+        cost = these.cost(hours)
+        table.add_row(
+            these.title,
+            f"{these.all_cores:,}",
+            *(_time(these.hours(part)) for part in (embedding, comparing)),
+            _time(hours),
+            "" if cost is None else f"${cost:,.0f}" if cost >= 10 else f"${cost:.2f}",
+        )
+    console.print()
+    console.print(table)
+    console.print(
+        "\nA core elsewhere is taken to be as quick as one of this, 90% of it on several; reading over a network is "
+        "not in it. Prices are lists of mid-2025: give your own as --machine NAME=CORES@PRICE.",
+        markup=False,
+    )
+
+
+def core_seconds(workload: Workload, rates: Rates) -> tuple[float, float]:
+    """What embedding and comparing take one core."""
+    slowest = min(rates.pairs.values())
+    comparing = 0.0
+    for one in workload.comparisons:
+        rate = next((rate for name, rate in rates.pairs.items() if f" by {name}" in one.name), None)
+        # The published attack goes through the face channel.
+        comparing += one.pairs / (rate or rates.pairs.get("face", slowest))
+    return workload.n_images / rates.images, comparing
+
+
+def _bytes(n: float) -> str:
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+        if n >= size:
+            return f"{n / size:,.1f} {unit}"
+    return f"{n / 1e3:,.0f} kB"
+
+
+def _time(hours: float) -> str:
+    if hours >= 48:
+        return f"{hours / 24:,.1f} days"
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    return f"{hours * 60:.0f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"

@@ -1,0 +1,233 @@
+"""What stands on the terminal when the work is done."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unveil import __version__
+from unveil.compare import describe
+from unveil.demo.run import DemoOutcome
+from unveil.faces.network import describe_devices
+from unveil.io.host import cores, processor
+from unveil.mitigation.clean import Cleaning
+from unveil.mitigation.lookup import Answer
+from unveil.report.text import number
+from unveil.results.audit import AuditResult, Power
+from unveil.study.report import SetRow
+
+STYLE = {"leak found": "bold red", "none detected": "bold green"}
+MOST_ROWS = 10
+
+
+def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> None:
+    """Verdict, counts, checks that did not pass, the most exposed people, and where the report is."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    console.print(Text(result.verdict.upper(), STYLE.get(result.verdict, "bold yellow")))
+    console.print(result.headline, markup=False)
+    if result.evidence:
+        console.print(f"Rests on: {', '.join(result.evidence)}.", markup=False)
+    console.print()
+    for role, n in result.counts.items():
+        console.print(
+            f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; "
+            + ("no person labels" if n.unlabelled == n.embedded else f"{n.people:,} people")
+            + (f"; {n.repeats:,} repeat another" if n.repeats else "")
+            + (f"; {n.several_faces:,} show several faces" if n.several_faces else ""),
+            markup=False,
+        )
+    training = result.counts["training"].embedded
+    synthetic = result.counts["synthetic"].embedded - result.counts["synthetic"].repeats
+    console.print(
+        f"compared   {result.pairs_compared:>9,} pairs = {synthetic:,} x {training:,}, every one", markup=False
+    )
+    noted = [check for check in result.input_checks if check.status != "pass"]
+    if noted:
+        console.print()
+        for check in noted:
+            console.print(
+                Text(f"{check.status}: ", "bold red" if check.status == "fail" else "yellow").append(
+                    check.message, "default"
+                )
+            )
+    if result.significant_people and not redacted:
+        console.print()
+        console.print(_people_table(result))
+        more = len(result.significant_people) - MOST_ROWS
+        if more > 0:
+            console.print(f"and {more} more in {run / 'people.parquet'}", markup=False)
+    if result.power is not None:
+        console.print()
+        console.print(_power_table(result.power))
+    console.print()
+    console.print(f"Report: {run / 'report.html'}", markup=False)
+    if redacted:
+        console.print(f"Without faces and names: {run / 'report.redacted.html'}", markup=False)
+
+
+def _people_table(result: AuditResult) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("most exposed")
+    calibrated = result.calibration is not None
+    for name in ("score", "q", "modelled q") if calibrated else ("score",):
+        table.add_column(name, justify="right")
+    table.add_column("kind")
+    several = len(result.channels) > 1
+    if several:
+        table.add_column("found by")
+    table.add_column("closest synthetic picture")
+    for p in result.significant_people[:MOST_ROWS]:
+        qs = ["" if q is None else number(q) for q in (p.q, p.q_gpd)] if calibrated else []
+        kind = "" if p.kind is None else p.kind.kind
+        by = [p.channel] if several else []
+        table.add_row(Text(p.person), f"{p.score:.2f}", *qs, kind, *by, Text(p.synthetic_id))
+    return table
+
+
+def _power_table(power: Power) -> Table:
+    """What would have been found, a line a kind: each strength with its share."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("would have been found")
+    table.add_column(f"share of {power.n_people} planted people, had one alone leaked so")
+    for kind in dict.fromkeys(r.kind for r in power.recalls):
+        steps = [f"{r.strength}: {r.alone.value:.0%}" for r in power.recalls if r.kind == kind]
+        table.add_row(kind, "  ".join(steps))
+    return table
+
+
+def print_demo(outcome: DemoOutcome) -> None:
+    """The audit's summary, then planted against found."""
+    print_summary(outcome.result, outcome.run)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("planted in the synthetic set")
+    table.add_column("people", justify="right")
+    table.add_column("found", justify="right")
+    for kind, (found, planted) in outcome.found.items():
+        table.add_row(kind, str(planted), str(found))
+    people = outcome.result.counts["training"].people
+    table.add_row("nothing", str(people - len(outcome.world.planted)), f"{outcome.falsely_listed} falsely")
+    allowed = outcome.result.manifest["settings"]["q"] * len(outcome.result.significant_people)
+    console.print(table)
+    console.print()
+    console.print(f"False findings that the false discovery rate allows: about {allowed:.0f}.", markup=False)
+    if [model["name"] for model in outcome.result.models] == ["dlib_resnet_v1"]:
+        console.print(
+            "The demo's new pictures keep light and pose, which the appearance channel sees. In other light and pose "
+            "the default network finds few new pictures of a person: give an ArcFace network with --model, for example "
+            "w600k_r50 of InsightFace (non-commercial research only) or mobilefacenet_foamliu (Apache-2.0).",
+            markup=False,
+        )
+
+
+def print_study(rows: Sequence[SetRow], out: Path) -> None:
+    """A line a set, and where the page is."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("set", "verdict", "exposed", "AUC", "TPR at 1% FPR"):
+        table.add_column(name, justify="left" if name in ("set", "verdict") else "right", overflow="fold")
+    for row in rows:
+        if row.state != "audited":
+            table.add_row(Text(row.title), Text(row.state, "yellow"))
+            continue
+        exposed = "" if row.exposed is None else f"{row.exposed.value:.0f} of {row.exposed.n:,}"
+        auc = "" if row.auc is None else f"{row.auc.value:.2f} ({row.auc.low:.2f} to {row.auc.high:.2f})"
+        tpr = row.tpr_at_1_percent
+        found = "" if tpr is None else f"{tpr.value:.1%} ({tpr.low:.1%} to {tpr.high:.1%})"
+        style = STYLE.get(row.verdict or "", "bold yellow")
+        table.add_row(Text(row.title), Text(row.verdict or "", style), exposed, auc, found)
+    console.print()
+    console.print(table)
+    console.print()
+    for row in rows:
+        if row.state != "audited":
+            console.print(f"{row.title}: {row.told}", markup=False)
+    console.print(f"Page: {out / 'study.html'}", markup=False)
+    console.print(f"Table: {out / 'study.csv'}", markup=False)
+
+
+def print_info() -> None:
+    """Versions, machine, comparators."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"unveil {__version__}, Python {platform.python_version()}, {platform.platform()}", markup=False)
+    console.print(f"{processor()}, {cores()} cores for this process", markup=False)
+    console.print()
+    console.print("Comparators (--comparator); all give the same result")
+    for name, told in describe():
+        console.print(f"{name:<10} {told}", markup=False)
+    console.print()
+    console.print("Where networks run (--device)")
+    for device, told in describe_devices():
+        console.print(f"{device:<10} {told}", markup=False)
+
+
+def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
+    """Before and after, what was removed, what that cannot promise, and where everything is."""
+    console = Console(highlight=False, soft_wrap=True)
+    n = len(done.removed)
+    console.print()
+    console.print(
+        f"{n:,} of {done.n_images:,} synthetic pictures have to go ({n / done.n_images:.1%}); they are of "
+        f"{done.identities_touched:,} of {done.n_identities:,} identities, of which {done.identities_gone:,} are gone "
+        "as a whole.",
+        markup=False,
+    )
+    console.print("No other has to, and none of these may stay: each by itself reaches the line.", markup=False)
+    for i, one in enumerate(done.rounds, 1):
+        console.print(f"Round {i}: {one.n_at_line:,} at or above {one.line.score:.3f}, {one.line.why}.", markup=False)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", "verdict", "people listed", "identities listed", "global p"):
+        table.add_column(name, justify="right" if name.endswith(("listed", "p")) else "left")
+    for name, result in (("before", done.before), ("after", done.after)):
+        p = "" if result.calibration is None else number(result.calibration.decision.global_test.p_value)
+        significant = (str(len(result.significant_people)), str(sum(i.significant for i in result.identities)))
+        table.add_row(name, Text(result.verdict, STYLE.get(result.verdict, "bold yellow")), *significant, p)
+    console.print(table)
+    console.print()
+    console.print("What this cannot promise", style="dim")
+    for said in done.promises:
+        console.print(f"- {said}", markup=False)
+    console.print()
+    console.print(f"To remove: {folder / 'removed.txt'}; to keep: {folder / 'kept.txt'}", markup=False)
+    console.print(f"Report of the rest: {done.rounds[-1].run / 'report.html'}", markup=False)
+    if copied is not None:
+        console.print(
+            f"The set without them: {copied} (compared byte for byte with what it was copied from)", markup=False
+        )
+
+
+def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text: str) -> None:
+    """The closest pictures for the one who looks, and the answer for the one who asked."""
+    console = Console(highlight=False, soft_wrap=True)
+    for i, why in answer.unusable:
+        console.print(f"{names[i]}: not used, {why}", markup=False)
+    significant = {p.person for p in result.significant_people}
+    for search in (answer.synthetic, answer.training):
+        p = (
+            "no control set, so no p"
+            if search.p is None
+            else f"p {number(search.p)} against {search.n_people:,} people"
+        )
+        console.print()
+        console.print(f"{search.role} set: {search.word} ({p})", markup=False)
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in ("photograph", "picture", "person", "cosine", "score", ""):
+            table.add_column(name, justify="right" if name in ("cosine", "score") else "left")
+        for m in search.matches:
+            note = "listed by the audit" if search.role == "training" and m.person in significant else ""
+            table.add_row(
+                *(Text(t) for t in (names[m.photo], m.id, m.person)), f"{m.cosine:.3f}", f"{m.score:.2f}", note
+            )
+        console.print(table)
+    console.print()
+    console.print("For the person who asked", style="dim")
+    console.print()
+    console.print(text.rstrip(), markup=False)

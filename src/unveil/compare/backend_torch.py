@@ -1,0 +1,175 @@
+"""The comparator for GPUs: PyTorch's matrix product in half precision, decisions on the device, exact scores on CPUs.
+
+The same code runs on PyTorch's CPU device, in single precision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from unveil.compare.blockwise import QuantisedSide, Thin, Vectors
+from unveil.compare.error_bounds import gamma
+from unveil.types import Floats, Ints
+
+if TYPE_CHECKING:
+    import torch
+
+GROUP = 32  # gallery rows whose maximum is looked at
+UNIT_ROUNDOFF_HALF = 2.0**-11
+
+
+@dataclass(frozen=True)
+class TorchProduct:
+    """Multiplies on a PyTorch device."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def on(cls, device: str | None = None, half: bool | None = None) -> TorchProduct:
+        """The first GPU, or the CPU when there is none; half precision on a GPU. Raises ImportError without torch."""
+        import torch
+
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        half = chosen.type != "cpu" if half is None else half
+        return cls(chosen, torch.float16 if half else torch.float32)
+
+    @property
+    def name(self) -> str:
+        return f"torch {self.device.type} {self.dtype}"
+
+    def panel(self, queries: Vectors, offset: Floats) -> TorchPanel:
+        """Queries on the device."""
+        return TorchPanel(self, self.load(queries), offset)
+
+    def rows(self, gallery: Vectors, offset: Floats) -> TorchRows:
+        """Gallery rows on the device."""
+        return TorchRows(self.load(gallery), QuantisedSide.of(offset, 0.0))
+
+    def room(self) -> int:
+        """Half of the GPU's free memory for rows in half precision; on the CPU, what one can spare."""
+        import torch
+
+        return int(torch.cuda.mem_get_info(self.device)[0]) if self.device.type == "cuda" else 1 << 30
+
+    def load(self, rows: Vectors) -> torch.Tensor:
+        """Rows on the device, rounded to its precision."""
+        import torch
+
+        return torch.from_numpy(np.array(rows, np.float32)).to(self.device).to(self.dtype)
+
+    def error(self, dims: int) -> float:
+        """How far a product of unit rows may stray: rounding of both, summation in single precision, of the result.
+
+        |sum a b| <= |a| |b| bounds the first and last; gamma_D with twice the single unit roundoff the sum, since
+        tensor cores may truncate (Higham 2002, section 3.1, doi:10.1137/1.9780898718027; Fasi et al. 2021,
+        doi:10.7717/peerj-cs.330); subnormal halves lose at most 2^-25 each.
+        """
+        import torch
+
+        summing = 1.05 * gamma(2 * dims)
+        if self.dtype == torch.float32:
+            return summing
+        return float(3.2 * UNIT_ROUNDOFF_HALF + summing + 2 * 2.0**-25 * np.sqrt(dims))
+
+
+@dataclass(frozen=True)
+class TorchRows:
+    """Gallery rows on the device."""
+
+    rows: torch.Tensor
+    side: QuantisedSide
+
+
+@dataclass(frozen=True)
+class TorchPanel:
+    """Queries on the device."""
+
+    owner: TorchProduct
+    queries: torch.Tensor
+    offset: Floats
+
+    @functools.cached_property
+    def _side(self) -> QuantisedSide:
+        return QuantisedSide.of(self.offset, self.owner.error(self.queries.shape[1]))
+
+    def block(self, rows: TorchRows) -> TorchBlock:
+        """Products with some gallery rows; they stay on the device."""
+        with _full_accumulation():
+            product = rows.rows @ self.queries.T
+        return TorchBlock(product, rows.side, self._side)
+
+
+@contextlib.contextmanager
+def _full_accumulation() -> Iterator[None]:
+    """The proof needs sums in single precision: no halves within a sum, no TF32."""
+    import torch
+
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_fp16_reduced_precision_reduction, matmul.allow_tf32
+    matmul.allow_fp16_reduced_precision_reduction, matmul.allow_tf32 = False, False
+    try:
+        yield
+    finally:
+        matmul.allow_fp16_reduced_precision_reduction, matmul.allow_tf32 = before
+
+
+@dataclass(frozen=True)
+class TorchBlock:
+    """Rough products (gallery rows, queries) on the device."""
+
+    product: torch.Tensor
+    gallery: QuantisedSide
+    queries: QuantisedSide
+
+    def best_of_queries(self, k: int) -> Thin:
+        """The k-th largest of each column."""
+        if k > len(self.product):
+            return np.full(self.product.shape[1], -np.inf, np.float32)
+        low = self.product.float() + self._here(self.gallery.low)[:, None]
+        kth: Thin = low.topk(k, dim=0).values[-1].cpu().numpy() + self.queries.low
+        return kth
+
+    def best_of_rows(self) -> Thin:
+        """The largest of each row."""
+        best: Thin = (self.product.float() + self._here(self.queries.low)[None]).amax(1).cpu().numpy()
+        return best + self.gallery.low
+
+    def best_overall(self, n: int) -> float:
+        """The n-th largest of all."""
+        if n > self.product.numel():
+            return -np.inf
+        low = self.product.float() + self._here(self.queries.low)[None] + self._here(self.gallery.low)[:, None]
+        return float(low.flatten().topk(n).values[-1])
+
+    def reaching(self, row_floor: Thin, query_floor: Thin) -> tuple[Ints, Ints]:
+        """Opens the groups whose maximum could reach; only indexes leave the device."""
+        import torch
+
+        n, n_queries = self.product.shape
+        padding = -n % GROUP
+        product = torch.nn.functional.pad(self.product, (0, 0, 0, padding), value=-np.inf)
+        grouped = product.reshape(-1, GROUP, n_queries)
+        floor = np.concatenate([row_floor, np.full(padding, np.inf, np.float32)])
+        high = np.concatenate([self.gallery.high, np.full(padding, -np.inf, np.float32)])
+        row_floors, row_highs = self._here(floor).reshape(-1, GROUP), self._here(high).reshape(-1, GROUP)
+        query_floors, query_highs = self._here(query_floor), self._here(self.queries.high)
+
+        most = grouped.amax(1).float() + row_highs.amax(1)[:, None] + query_highs[None]
+        groups, q = torch.nonzero(most >= torch.minimum(row_floors.amin(1)[:, None], query_floors[None]), as_tuple=True)
+        upper = grouped[groups, :, q].float() + (row_highs[groups] + query_highs[q][:, None])
+        at, within = torch.nonzero(upper >= torch.minimum(row_floors[groups], query_floors[q][:, None]), as_tuple=True)
+        g = groups[at] * GROUP + within
+        real = g < n
+        return g[real].cpu().numpy(), q[at][real].cpu().numpy()
+
+    def _here(self, values: Thin) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.product.device)

@@ -1,0 +1,193 @@
+"""What a comparison keeps while it goes on, and how pairs are taken in; the same for every comparator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unveil.errors import SettingError
+from unveil.io.checkpoint import Checkpoint
+from unveil.types import Floats, Ints, Matches
+
+Scorer = Callable[[Ints, Ints], Floats]
+
+
+@dataclass(frozen=True)
+class QuerySpec:
+    """What is asked of a comparison; sizes are already limited to what there is."""
+
+    top_k: int
+    best_queries: bool
+    top_pairs: int
+    threshold: float | None
+    tail: Floats  # ascending levels
+    query_offset: Floats
+    gallery_offset: Floats
+    max_pairs: int
+
+    @property
+    def reach(self) -> float:
+        """The largest size of a query's and a gallery row's offset together."""
+        sizes = (np.abs(offset).max(initial=0.0) for offset in (self.query_offset, self.gallery_offset))
+        return float(sum(sizes))
+
+    @property
+    def everywhere(self) -> float:
+        """A score from which a pair matters whatever its query and row; infinite when there is none."""
+        levels = [np.inf] if self.threshold is None else [self.threshold]
+        return float(min([*levels, *self.tail[:1]]))
+
+    def too_many_pairs(self) -> SettingError:
+        return SettingError(
+            f"more than {self.max_pairs} pairs score at least {self.threshold:g}: "
+            "raise the threshold, or max_pairs if there is memory for them"
+        )
+
+
+class TopMatches:
+    """What is known after ``done`` tiles, which are a comparator's own. Lists are heaps with the worst first.
+
+    Each pair must be taken in at most once.
+    """
+
+    def __init__(self, n_queries: int, n_gallery: int, wanted: QuerySpec) -> None:
+        self.wanted = wanted
+        self.done = 0
+        self.rows = np.full((n_queries, wanted.top_k), -1, np.int64)
+        self.score = np.full((n_queries, wanted.top_k), -np.inf)
+        n_best = n_gallery if wanted.best_queries else 0
+        self.best_query = np.full(n_best, -1, np.int64)
+        self.best_query_score = np.full(n_best, -np.inf)
+        self.top_query = np.full(wanted.top_pairs, -1, np.int64)
+        self.top_row = np.full(wanted.top_pairs, -1, np.int64)
+        self.top_score = np.full(wanted.top_pairs, -np.inf)
+        self.counts = np.zeros(len(wanted.tail) + 1, np.int64)
+        self._pairs = [np.zeros((0, 2), np.int64)]
+        self._pairs_score = [np.zeros(0)]
+        self.n_pairs = 0
+        self._shape = n_queries, n_gallery
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Everything, for a checkpoint."""
+        names = ("rows", "score", "best_query", "best_query_score", "top_query", "top_row", "top_score", "counts")
+        return {
+            "done": np.array(self.done),
+            **{name: getattr(self, name) for name in names},
+            "pairs": np.concatenate(self._pairs),
+            "pairs_score": np.concatenate(self._pairs_score),
+        }
+
+    def restore(self, saved: dict[str, npt.NDArray[np.generic]]) -> None:
+        """Goes on from a checkpoint's arrays."""
+        pairs, scores = saved.pop("pairs").astype(np.int64), saved.pop("pairs_score").astype(np.float64)
+        self.done = int(saved.pop("done").item())
+        for name, array in saved.items():
+            setattr(self, name, array)
+        self._pairs, self._pairs_score, self.n_pairs = [pairs], [scores], len(pairs)
+
+    def panels(self, size: int, checkpoint: Checkpoint, progress: Callable[[int], None]) -> Iterator[slice]:
+        """The panels of ``size`` queries that a checkpoint does not hold; each is saved when the next is asked for."""
+        n_queries, n_gallery = self._shape
+        if (saved := checkpoint.load()) is not None:
+            self.restore(saved)
+            progress(min(self.done * size, n_queries) * n_gallery)
+        while (first := self.done * size) < n_queries:
+            panel = slice(first, min(first + size, n_queries))
+            yield panel
+            self.done += 1
+            checkpoint.save(self.arrays, done=panel.stop == n_queries)
+
+    @property
+    def everywhere(self) -> float:
+        """As Wanted's, and as the best pairs of all have risen."""
+        rising = self.top_score[0] if len(self.top_score) else np.inf
+        return float(min(self.wanted.everywhere, rising))
+
+    def take(self, q: Ints, g: Ints, cosine: Floats) -> None:
+        """Pairs of queries and gallery rows, with their exact cosines."""
+        score = cosine + self.wanted.query_offset[q] + self.wanted.gallery_offset[g]
+        if self.wanted.top_k:
+            self._take_rows(q, g, score)
+        if self.wanted.best_queries:
+            self._take_best_queries(q, g, score)
+        if self.wanted.top_pairs:
+            self._take_top_pairs(q, g, score)
+        if self.wanted.threshold is not None:
+            reached = score >= self.wanted.threshold
+            self.take_pairs(q[reached], g[reached], score[reached])
+        levels = np.searchsorted(self.wanted.tail, score, side="right")
+        self.counts += np.bincount(levels[levels > 0], minlength=len(self.counts))
+
+    def take_pairs(self, q: Ints, g: Ints, score: Floats) -> None:
+        """Pairs at or above the threshold. Raises SettingError when there are more than wanted."""
+        self.n_pairs += len(q)
+        if self.n_pairs > self.wanted.max_pairs:
+            raise self.wanted.too_many_pairs()
+        self._pairs.append(np.column_stack([q, g]))
+        self._pairs_score.append(score)
+
+    def _take_rows(self, q: Ints, g: Ints, score: Floats) -> None:
+        k = self.wanted.top_k
+        touched, place = np.unique(q, return_inverse=True)
+        place = np.concatenate([np.repeat(np.arange(len(touched)), k), place])
+        g = np.concatenate([self.rows[touched].ravel(), g])
+        score = np.concatenate([self.score[touched].ravel(), score])
+        # Places still free (row -1, score -inf) are worse than any pair; then lower scores and higher rows are.
+        order = np.lexsort((-g, score, place))
+        ends = np.searchsorted(place[order], np.arange(len(touched)), side="right")
+        best = order[ends[:, None] - k + np.arange(k)[None]]
+        self.rows[touched], self.score[touched] = g[best], score[best]
+
+    def _take_best_queries(self, q: Ints, g: Ints, score: Floats) -> None:
+        order = np.lexsort((q, -score, g))
+        first = order[np.unique(g[order], return_index=True)[1]]
+        q, g, score = q[first], g[first], score[first]
+        old_q, old = self.best_query[g], self.best_query_score[g]
+        better = (score > old) | ((score == old) & (q < old_q))
+        self.best_query[g[better]] = q[better]
+        self.best_query_score[g[better]] = score[better]
+
+    def _take_top_pairs(self, q: Ints, g: Ints, score: Floats) -> None:
+        q, g = np.concatenate([self.top_query, q]), np.concatenate([self.top_row, g])
+        score = np.concatenate([self.top_score, score])
+        worst_first = np.lexsort((-g, -q, score))[-self.wanted.top_pairs :]
+        self.top_query, self.top_row, self.top_score = q[worst_first], g[worst_first], score[worst_first]
+
+    def matches(self, cosine: Scorer, mean: float, variance: float) -> Matches:
+        """The result of a finished comparison; ``cosine`` gives the exact cosines of pairs."""
+        (n_queries, n_gallery), k = self._shape, self.wanted.top_k
+        order = np.lexsort((self.rows, -self.score), axis=1)
+        rows, score = np.take_along_axis(self.rows, order, 1), np.take_along_axis(self.score, order, 1)
+        best_query, best_score = self.best_query, self.best_query_score
+        if not self.wanted.best_queries:
+            best_query, best_score = np.full(n_gallery, -1, np.int64), np.full(n_gallery, -np.inf)
+        known = np.flatnonzero(best_query >= 0)
+        best_cosine = np.full(n_gallery, -np.inf)
+        best_cosine[known] = cosine(best_query[known], known)
+        best_first = np.lexsort((self.top_row, self.top_query, -self.top_score))
+        top = np.column_stack([self.top_query, self.top_row])[best_first]
+        pairs = scores = None
+        if self.wanted.threshold is not None:
+            pairs, scores = np.concatenate(self._pairs), np.concatenate(self._pairs_score)
+            in_order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+            pairs, scores = pairs[in_order], scores[in_order]
+        return Matches(
+            rows=rows,
+            cosine=cosine(np.repeat(np.arange(n_queries), k), rows.ravel()).reshape(rows.shape),
+            score=score,
+            best_query=best_query,
+            best_query_cosine=best_cosine,
+            best_query_score=best_score,
+            top_pairs=top,
+            top_pairs_cosine=cosine(top[:, 0], top[:, 1]),
+            top_pairs_score=self.top_score[best_first],
+            pairs=pairs,
+            pairs_score=scores,
+            tail_counts=np.cumsum(self.counts[:0:-1])[::-1].copy(),
+            mean=mean,
+            variance=variance,
+            n_compared=n_queries * n_gallery,
+        )

@@ -1,0 +1,1 @@
+"""The settings of an audit, each declared once."""

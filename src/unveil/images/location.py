@@ -1,0 +1,91 @@
+"""Where a set of pictures is, as it is typed: a path or an address, and the container's form where it matters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from unveil.errors import SettingError
+from unveil.io.remote import anywhere, is_address
+
+# The forms a container can have, and the options that each understands.
+FORMS: dict[str, tuple[str, ...]] = {
+    "folder": (),
+    "list": (),
+    "zip": (),
+    "tar": (),
+    "recordio": (),
+    "bin": (),
+    "tfrecord": (),
+    "lmdb": (),
+    "parquet": ("image", "label"),
+    "arrow": ("image", "label"),
+    "hdf5": ("image", "label"),
+    "grid": ("cell", "gap"),
+    "embeddings": ("vectors", "label", "id", "model"),
+}
+# What any container of pictures understands.
+COMMON = ("channels",)
+_PREFIX = re.compile(r"([A-Za-z][\w.-]+)((?:,[\w-]+=[^,:=]*)*):(?!//)(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Location:
+    """A container: its path or address, its form when that is told, and options of its reader.
+
+    It is written as it is typed: ``str`` and `parse` are each other's inverse, but for a preset.
+    """
+
+    target: str
+    form: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    preset: str | None = None  # by which it was named
+
+    @classmethod
+    def parse(cls, text: str) -> Location:
+        """``[FORM[,option=value...]:]PATH``; SettingError for options the form does not understand.
+
+        What stands before the colon counts only when it is a form; ``./`` in front makes anything a path.
+        """
+        name, options, target = split_prefix(text)
+        if name is None or name not in FORMS:
+            return cls(text)
+        unknown = sorted(set(options) - {*FORMS[name], *COMMON})
+        if unknown:
+            raise SettingError(
+                f"{text}: {name} has no option {', '.join(unknown)}; it has {', '.join((*FORMS[name], *COMMON))}"
+            )
+        if options.get("channels", "rgb") not in ("rgb", "bgr"):
+            raise SettingError(f"{text}: channels should be rgb or bgr, got {options['channels']}")
+        return cls(target, name, options)
+
+    def __str__(self) -> str:
+        name = self.preset or self.form
+        if name is None:
+            return self.target
+        return ",".join([name, *(f"{k}={v}" for k, v in self.options.items())]) + f":{self.target}"
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is an address and not a path of this machine."""
+        return is_address(self.target)
+
+    @property
+    def absolute(self) -> Location:
+        """The same for a process that runs in another folder."""
+        return replace(self, target=anywhere(self.target))
+
+    @property
+    def path(self) -> Path:
+        """The path on this machine."""
+        return Path(self.target)
+
+
+def split_prefix(text: str) -> tuple[str | None, dict[str, str], str]:
+    """Name, options and target of ``NAME,option=value:TARGET``; no name when there is none."""
+    found = _PREFIX.fullmatch(text)
+    if found is None:
+        return None, {}, text
+    options = dict(pair.split("=", 1) for pair in found[2].split(",") if pair)
+    return found[1], {k: str(v) for k, v in options.items()}, found[3]

@@ -1,0 +1,277 @@
+"""LFW-style `.bin` verification sets: a pickle of pictures and of whether each two show one person.
+
+A pickle is a program, and this one comes from a stranger. It is never run: the few instructions that write lists of
+bytes and arrays are followed here, everything else is an error. Pictures stay in the file until they are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickletools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from unveil.errors import SourceError
+from unveil.images.blob import Blob
+from unveil.images.identity import LabelRule
+from unveil.images.source import MAX_FILE_BYTES, Source, numbered
+from unveil.types import ImageRecord
+
+# A verification set has some ten thousand pictures; what a pickle holds has to be held in memory once.
+MAX_BYTES = 2**31
+MAX_ITEMS = 10**7
+# What numpy's arrays, their types and Python 2's bytes are called in a pickle.
+ARRAY = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
+NDARRAY, DTYPE = "numpy ndarray", "numpy dtype"
+SCALAR = {"numpy.core.multiarray scalar", "numpy._core.multiarray scalar"}
+FROM_BUFFER = {"numpy.core.numeric _frombuffer", "numpy._core.numeric _frombuffer"}
+LATIN = "_codecs encode"
+KNOWN = {*ARRAY, NDARRAY, DTYPE, *SCALAR, *FROM_BUFFER, LATIN}
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes that lie in the file: a picture, as a rule."""
+
+    at: int
+    length: int
+
+
+@dataclass
+class _Array:
+    """An array of bytes under construction, or an array type."""
+
+    data: object = None
+
+
+class VerificationSource(Source):
+    """The pictures of a `.bin`, in order. Pictures of pairs that show one person, and equal ones, are one person's."""
+
+    kind = "verification set"
+
+    def __init__(self, blob: Blob, rule: LabelRule) -> None:
+        super().__init__(blob.where, rule)
+        data = blob.whole(MAX_BYTES)
+        items, same = read_pickle(data, blob.where)
+        if len(items) != 2 * len(same):
+            raise SourceError(f"{blob.where}: {len(items)} pictures and {len(same)} pairs; twice as many were expected")
+        self._blob = blob
+        spans = [item if isinstance(item, Span) else Span(0, 0) for item in items]
+        ids = numbered(range(len(items)))
+        people = _people([hashlib.sha256(data[s.at : s.at + s.length]).digest() for s in spans], same)
+        self._set_records(
+            ((id, f"{s.at} {s.length}") for id, s in zip(ids, spans, strict=True)),
+            labels={id: ids[first] for id, first in zip(ids, people, strict=True)},
+            in_order=True,
+        )
+
+    def read(self, record: ImageRecord) -> bytes:
+        at, length = (int(v) for v in record.key.split())
+        return self._blob.exactly(at, length, MAX_FILE_BYTES)
+
+
+def _people(digests: list[bytes], same: list[bool]) -> list[int]:
+    """For each picture the first one that shows the same person, by equal bytes and by pairs said to be of one."""
+    first = list(range(len(digests)))
+
+    def root(i: int) -> int:
+        while first[i] != i:
+            first[i] = first[first[i]]
+            i = first[i]
+        return i
+
+    def join(a: int, b: int) -> None:
+        a, b = sorted((root(a), root(b)))
+        first[b] = a
+
+    seen: dict[bytes, int] = {}
+    for i, digest in enumerate(digests):
+        join(i, seen.setdefault(digest, i))
+    for pair, one in enumerate(same):
+        if one:
+            join(2 * pair, 2 * pair + 1)
+    return [root(i) for i in range(len(digests))]
+
+
+def read_pickle(data: bytes, where: str = "pickle") -> tuple[list[object], list[bool]]:
+    """Pictures, as `Span`s, and whether each two show one person; SourceError for any pickle but that."""
+    machine = _Machine(data)
+    try:
+        result = machine.run()
+    except _RefusedError as error:
+        raise SourceError(
+            f"{where}: {error}; a pickle of (pictures, pairs) was expected and nothing else is run"
+        ) from None
+    except (ValueError, IndexError, TypeError, KeyError, AttributeError, OverflowError, UnicodeError) as error:
+        raise SourceError(f"{where}: a damaged pickle at byte {machine.at} ({type(error).__name__}: {error})") from None
+    if not (isinstance(result, (tuple, list)) and len(result) == 2):
+        raise SourceError(f"{where}: a pickle of (pictures, pairs) was expected")
+    items, same = result
+    if isinstance(same, _Array) and isinstance(same.data, Span):
+        same = [bool(v) for v in data[same.data.at : same.data.at + same.data.length]]
+    if not isinstance(items, (list, tuple)) or not isinstance(same, (list, tuple)):
+        raise SourceError(f"{where}: a pickle of two lists, pictures and pairs, was expected")
+    spans = [item.data if isinstance(item, _Array) else item for item in items]
+    pairs = [_truth(one, data) for one in same]
+    if any(one is None for one in pairs):
+        raise SourceError(f"{where}: pairs should be true or false")
+    return spans, [bool(one) for one in pairs]
+
+
+def _truth(one: object, data: bytes) -> bool | None:
+    if isinstance(one, _Array) and isinstance(one.data, Span) and one.data.length == 1:
+        return data[one.data.at] != 0
+    return bool(one) if isinstance(one, (bool, int)) else None
+
+
+class _RefusedError(Exception):
+    """An instruction or a name that a set of pictures does not need."""
+
+
+_MARK = object()
+
+
+class _Machine:
+    """Follows the instructions of a pickle that build tuples and lists of bytes, numbers and arrays of bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+        self.at = 0
+
+    def run(self) -> object:
+        for op, arg, at in self._instructions():
+            self.at = at
+            if op == "STOP":
+                return self._stack.pop()
+            follow = _INSTRUCTIONS.get(op)
+            if follow is None:
+                raise _RefusedError(f"instruction {op} at byte {at}")
+            if len(self._stack) > MAX_ITEMS:
+                raise _RefusedError(f"more than {MAX_ITEMS} items")
+            follow(self, arg)
+        raise ValueError("it has no end")
+
+    def _instructions(self) -> Iterator[tuple[str, Any, int]]:
+        # genops only splits the bytes; a length beyond the end is its ValueError.
+        for op, arg, at in pickletools.genops(io.BytesIO(self._data)):
+            yield op.name, arg, at or 0
+
+    def push(self, value: object) -> None:
+        self._stack.append(value)
+
+    def bytes_of(self, prefix: int, arg: Any) -> None:
+        """Bytes that begin ``prefix`` bytes after the instruction."""
+        self.push(Span(self.at + prefix, len(arg)))
+
+    def from_mark(self) -> list[Any]:
+        items: list[Any] = []
+        while (top := self._stack.pop()) is not _MARK:
+            items.append(top)
+        return items[::-1]
+
+    def take(self, n: int) -> None:
+        items = [self._stack.pop() for _ in range(n)][::-1]
+        if _MARK in items:
+            raise ValueError("a mark in a tuple")
+        self.push(tuple(items))
+
+    def memoize(self, place: int | None) -> None:
+        self._memo[len(self._memo) if place is None else place] = self._stack[-1]
+
+    def get(self, place: int) -> None:
+        self.push(self._memo[place])
+
+    def name(self, name: str) -> None:
+        if name not in KNOWN:
+            raise _RefusedError(f"the name {name!r} at byte {self.at}")
+        self.push(_Name(name))
+
+    def stack_name(self, _: object) -> None:
+        attribute, module = self._stack.pop(), self._stack.pop()
+        self.name(f"{module} {attribute}")
+
+    def appends(self, items: list[Any]) -> None:
+        target = self._stack[-1]
+        if not isinstance(target, list):
+            raise TypeError("items for what is no list")
+        target.extend(items)
+
+    def call(self, _: object) -> None:
+        """The few functions that arrays are made by."""
+        args, function = self._stack.pop(), self._stack.pop()
+        if not isinstance(function, _Name) or not isinstance(args, tuple):
+            raise TypeError("a call of what is no function")
+        name = function.name
+        if name == LATIN:
+            # Python 3 writes bytes for Python 2 as Latin-1 text; long ones lie in the file as UTF-8, so are kept apart.
+            raise _RefusedError(
+                f"bytes written for Python 2 at byte {self.at}; write the set anew with protocol 3 or higher"
+            )
+        if name in FROM_BUFFER:
+            self.push(_Array(args[0]))
+        elif name in SCALAR:
+            self.push(_Array(args[1]))
+        else:
+            self.push(_Array())
+
+    def build(self, _: object) -> None:
+        state, target = self._stack.pop(), self._stack[-1]
+        if not isinstance(target, _Array):
+            raise TypeError("a state for what is no array")
+        # An array's state ends in its bytes; that of its type does not matter, since pictures are single bytes.
+        if isinstance(state, tuple) and state and isinstance(state[-1], Span):
+            target.data = state[-1]
+
+
+@dataclass(frozen=True)
+class _Name:
+    name: str
+
+
+Follow = Callable[[_Machine, Any], None]
+
+
+def _nothing(machine: _Machine, arg: Any) -> None:
+    """Frames and protocol numbers."""
+
+
+def _constant(value: object) -> Follow:
+    return lambda machine, arg: machine.push(value)
+
+
+def _value(machine: _Machine, arg: Any) -> None:
+    machine.push(arg)
+
+
+_INSTRUCTIONS: dict[str, Follow] = {
+    "PROTO": _nothing,
+    "FRAME": _nothing,
+    "MARK": _constant(_MARK),
+    "NONE": _constant(None),
+    "NEWTRUE": _constant(True),
+    "NEWFALSE": _constant(False),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "INT", "BINUNICODE", "SHORT_BINUNICODE"), _value),
+    **dict.fromkeys(("SHORT_BINBYTES", "SHORT_BINSTRING"), lambda m, arg: m.bytes_of(2, arg)),
+    **dict.fromkeys(("BINBYTES", "BINSTRING"), lambda m, arg: m.bytes_of(5, arg)),
+    **dict.fromkeys(("BINBYTES8", "BYTEARRAY8"), lambda m, arg: m.bytes_of(9, arg)),
+    "EMPTY_LIST": lambda m, arg: m.push([]),
+    "EMPTY_TUPLE": lambda m, arg: m.push(()),
+    "TUPLE1": lambda m, arg: m.take(1),
+    "TUPLE2": lambda m, arg: m.take(2),
+    "TUPLE3": lambda m, arg: m.take(3),
+    "TUPLE": lambda m, arg: m.push(tuple(m.from_mark())),
+    "LIST": lambda m, arg: m.push(m.from_mark()),
+    "APPENDS": lambda m, arg: m.appends(m.from_mark()),
+    "APPEND": lambda m, arg: m.appends([m._stack.pop()]),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda m, arg: m.memoize(arg)),
+    "MEMOIZE": lambda m, arg: m.memoize(None),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda m, arg: m.get(arg)),
+    "GLOBAL": lambda m, arg: m.name(arg),
+    "STACK_GLOBAL": lambda m, arg: m.stack_name(arg),
+    "REDUCE": lambda m, arg: m.call(arg),
+    "BUILD": lambda m, arg: m.build(arg),
+}

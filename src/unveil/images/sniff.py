@@ -1,0 +1,122 @@
+"""What a path holds, told by its first bytes and never by its name."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from unveil.errors import SourceError
+from unveil.images.blob import Blob, LocalBlob
+from unveil.images.readers.arrow import is_table_of_vectors
+from unveil.images.readers.embeddings import is_npz
+from unveil.images.readers.hdf5 import SIGNATURE as HDF5
+from unveil.images.readers.lmdb_pages import is_lmdb
+from unveil.images.readers.npy import MAGIC as NPY
+from unveil.images.readers.recordio import MAGIC_BYTES
+from unveil.images.readers.tar import is_tar
+from unveil.images.readers.tfrecord import begins_record
+
+# Files of a folder whose first bytes are looked at.
+SAMPLE_FILES = 400
+HEAD = 1024
+# Files that stand beside a container and are none themselves.
+BESIDE = ("text", "empty", "other")
+IMAGE_SUFFIXES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to read a path: the form, and the file in a folder that has it, if it is not the path itself."""
+
+    form: str
+    file: Path | None = None
+
+
+def form_of(blob: Blob) -> str:
+    """The form of one file: one of the forms of `unveil.images.location`, or picture, text, gzip, empty or other."""
+    head = blob.read(0, HEAD)
+    if not head:
+        return "empty"
+    for form, yes in (
+        ("recordio", head.startswith(MAGIC_BYTES)),
+        ("lmdb", is_lmdb(head)),
+        ("hdf5", head.startswith(HDF5) or blob.read(512, 8) == HDF5),
+        ("embeddings", head.startswith(NPY)),
+        ("arrow", head.startswith(b"ARROW1") or head.startswith(b"\xff\xff\xff\xff")),
+        ("tfrecord", begins_record(head)),
+        ("tar", is_tar(head)),
+        ("bin", head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")),
+        ("gzip", head.startswith(b"\x1f\x8b")),
+        ("picture", _is_image(head)),
+    ):
+        if yes:
+            return form
+    if head.startswith(b"PAR1"):
+        vectors = isinstance(blob, LocalBlob) and is_table_of_vectors(blob.path)
+        return "embeddings" if vectors else "parquet"
+    if head.startswith(b"PK\x03\x04") or _is_zip(blob):
+        return "embeddings" if is_npz(blob) else "zip"
+    return "other" if b"\0" in head or not head.strip() else "text"
+
+
+def _is_image(head: bytes) -> bool:
+    """By the formats of `unveil.images.decode`; two letters alone also begin lists, of BMWs for example."""
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
+    netpbm = head[:2] in (b"P5", b"P6") and head[2:3].isspace() and head[3:4].isdigit()
+    return head.startswith(IMAGE_SUFFIXES) or webp or bitmap or netpbm
+
+
+def _is_zip(blob: Blob) -> bool:
+    try:
+        return zipfile.is_zipfile(blob.open())
+    except zipfile.BadZipFile:
+        return False
+
+
+def candidates(path: Path, *, follow_links: bool = False) -> list[Candidate]:
+    """The ways in which a path of this machine can be read: one, as a rule.
+
+    A folder is read as pictures, as the one container that lies in it, or as all its containers of one form. It is
+    doubtful when there are pictures beside a container, or containers of several forms.
+    """
+    if not path.is_dir():
+        form = form_of(LocalBlob(path))
+        return [Candidate("list" if form == "text" else form)]
+    forms: dict[str, list[Path]] = {}
+    for file in islice(_files(path, follow_links), SAMPLE_FILES):
+        forms.setdefault(_form_or_other(file), []).append(file)
+    containers = {form: files for form, files in forms.items() if form not in (*BESIDE, "picture", "gzip")}
+    containers = {form: files for form, files in containers.items() if not _beside_another(form, files, forms)}
+    found = [Candidate(form, files[0] if len(files) == 1 else path) for form, files in sorted(containers.items())]
+    if "picture" in forms or not found:
+        found.insert(0, Candidate("folder"))
+    return found
+
+
+def _beside_another(form: str, files: list[Path], forms: dict[str, list[Path]]) -> bool:
+    """Whether these belong to another container: verification sets and LMDB locks lie beside training sets."""
+    return (form == "bin" and "recordio" in forms) or (
+        form == "embeddings" and ("lmdb" in forms or "tfrecord" in forms)
+    )
+
+
+def _form_or_other(file: Path) -> str:
+    try:
+        return form_of(LocalBlob(file))
+    except SourceError:
+        return "other"
+
+
+def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
+    """Files of a folder: its own first, then those of the folders in it."""
+    for root, folders, names in os.walk(folder, followlinks=follow_links):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(root) / name
+            if file.is_file() and (follow_links or not file.is_symlink()):
+                yield file

@@ -1,0 +1,40 @@
+"""A contact sheet: some pictures of some people on one page, as a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from unveil.io.atomic import write_bytes
+
+CELL, GAP, LINE = 112, 6, 20
+LONGEST_NAME = 60
+PAPER, INK = (255, 255, 255), (92, 100, 112)
+
+
+def contact_png(rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]]]], path: Path) -> None:
+    """Writes rows of pictures (H, W, 3) with a name over each; pictures keep their shape within a square."""
+    across = max((len(images) for _, images in rows), default=1) or 1
+    names = any(name for name, _ in rows)
+    height = CELL + GAP + (LINE if names else 0)
+    sheet = Image.new("RGB", (GAP + across * (CELL + GAP), GAP + max(1, len(rows)) * height), PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for i, (name, images) in enumerate(rows):
+        top = GAP + i * height
+        if names:
+            shown = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+            pen.text((GAP, top + 2), shown, INK, font)
+            top += LINE
+        for k, pixels in enumerate(images):
+            image = Image.fromarray(pixels)
+            image.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+            left = GAP + k * (CELL + GAP)
+            sheet.paste(image, (left + (CELL - image.width) // 2, top + (CELL - image.height) // 2))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())

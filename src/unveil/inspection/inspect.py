@@ -1,0 +1,203 @@
+"""What a path holds, before it is audited: pictures, people, sizes, alignment, rejects, and the flags to use."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+
+from unveil.channels import open_detector, quality_features
+from unveil.channels.alignment import ImageAlignment
+from unveil.channels.base import ImageArray
+from unveil.embedding.embed import decide_alignment, evenly
+from unveil.embedding.pipeline import ImagePreprocessor
+from unveil.engine import map_ordered
+from unveil.errors import ImageError, SourceError
+from unveil.images import EmbeddingSource, LabelRule, Source, decode_rgb, open_source
+from unveil.images.readers.grid import is_sheet, plausible_grids
+from unveil.images.sniff import candidates
+from unveil.inspection.contact_sheet import contact_png
+from unveil.io.host import cores
+from unveil.presets import Preset, resolve
+from unveil.types import ImageRecord, Reject, Role
+
+SAMPLE = 200
+# People of a contact sheet, and pictures of each.
+SHEET_PEOPLE, SHEET_EACH = 8, 6
+# In a set of people, at least so many pictures a person; below, a prefix is no person.
+MIN_IMAGES_PER_PERSON = 1.5
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found. ``sizes`` are (width, height) -> pictures of the ``sampled``, ``rejects`` those of them that an
+    audit would not take; ``grid`` is (cell, gap) when they are sheets of several pictures."""
+
+    source: Source
+    preset: Preset | None
+    n_people: int
+    n_unlabelled: int
+    sampled: int
+    sizes: dict[tuple[int, int], int]
+    alignment: ImageAlignment | None
+    rejects: tuple[Reject, ...]
+    grid: tuple[int, int] | None
+    better_rule: str | None
+    where: str
+
+    @property
+    def n_images(self) -> int:
+        return len(self.source.records)
+
+    def flags(self, role: Role) -> str:
+        """The flags of ``unveil audit`` that read the path as it was found."""
+        where = self.where
+        if self.grid is not None:
+            cell, gap = self.grid
+            where = f"grid,cell={cell}{f',gap={gap}' if gap else ''}:{self.source.where}"
+        words = [f"--{role} {quote(where)}"]
+        if self.grid is None and self.better_rule is not None:
+            words.append(f"--{role}-identity {quote(self.better_rule)}")
+        if self.grid is None and self.alignment is not None:
+            words += self._aligned(role)
+        return " ".join(words)
+
+    def _aligned(self, role: Role) -> list[str]:
+        """The flag for crops of one kind; pictures of both kinds are told apart by their size, without a flag."""
+        sides = None if self.alignment is None else self.alignment.sides
+        if sides is None or all(w == h and w in sides for w, h in self.sizes):
+            return [f"--aligned {role}=yes"]
+        return [] if sides else [f"--aligned {role}=no"]
+
+
+def candidate_locations(text: str) -> list[str]:
+    """How a place can be written so that it is read in one way; several when it is in doubt.
+
+    Raises SourceError when there is nothing there.
+    """
+    place, _ = resolve(text)
+    if place.form is not None or place.remote or not place.path.exists():
+        return [text]
+    found = candidates(place.path)
+    if len(found) < 2:
+        return [text]
+    return [f"{one.form}:{one.file if one.file is not None else place.path}" for one in found]
+
+
+def inspect(text: str, *, identity: str = "auto", sample: int = SAMPLE, follow_links: bool = False) -> Inspection:
+    """Looks at a place as an audit would: all its records, and a sample of its pictures.
+
+    Raises SourceError or SettingError when it cannot be read.
+    """
+    place, preset = resolve(text)
+    rule = LabelRule.parse(identity)
+    if rule.kind == "auto" and preset is not None and preset.established and preset.identity is not None:
+        rule = LabelRule.parse(preset.identity)
+    source = open_source(place, rule, follow_links=follow_links)
+    people = Counter(record.person for record in source.records)
+    unlabelled = people.pop(None, 0)
+    found = Inspection(source, preset, len(people), unlabelled, 0, {}, None, (), None, None, text)
+    if isinstance(source, EmbeddingSource):
+        return found
+    better = _better_rule(source, rule)
+    images, rejects = _examine(source, evenly(source.records, sample))
+    sizes = Counter((p.shape[1], p.shape[0]) for p in images)
+    grid = _grid(images)
+    if grid is None and images:
+        alignment = decide_alignment(source, (preset.aligned if preset is not None else None) or "auto")
+        rejects += _faces(source, evenly(source.records, sample), alignment, {r.id for r in rejects})
+        found = replace(found, alignment=alignment)
+    order = {record.id: i for i, record in enumerate(source.records)}
+    return replace(
+        found,
+        sampled=min(sample, len(source.records)),
+        sizes=dict(sizes.most_common()),
+        rejects=tuple(sorted(rejects, key=lambda r: order[r.id])),
+        grid=grid,
+        better_rule=better,
+    )
+
+
+def _examine(source: Source, records: Sequence[ImageRecord]) -> tuple[list[ImageArray], list[Reject]]:
+    images, rejects = [], []
+    for record in records:
+        try:
+            images.append(decode_rgb(source.read(record)))
+        except ImageError as error:
+            rejects.append(Reject(record.id, error.stage, error.reason, error.detail))
+    return images, rejects
+
+
+def _faces(
+    source: Source, records: Sequence[ImageRecord], alignment: ImageAlignment, without: set[str]
+) -> list[Reject]:
+    """The pictures in which an audit would find no face."""
+    way = ImagePreprocessor([], alignment, open_detector(None))
+
+    def look(record: ImageRecord) -> Reject | None:
+        try:
+            quality_features(way.shot(source.read(record)))
+        except ImageError as error:
+            return Reject(record.id, error.stage, error.reason, error.detail)
+        return None
+
+    tried = map_ordered(look, [r for r in records if r.id not in without], cores())
+    return [reject for reject in tried if reject is not None]
+
+
+def _grid(images: Sequence[ImageArray]) -> tuple[int, int] | None:
+    """(cell, gap) when most pictures are sheets of several."""
+    if not images:
+        return None
+    some = images[:: max(1, len(images) // 20)]
+    for cell, gap in plausible_grids([(p.shape[1], p.shape[0]) for p in some]):
+        if np.mean([is_sheet(p, cell, gap) for p in some]) > 0.8:
+            return cell, gap
+    return None
+
+
+def _better_rule(source: Source, rule: LabelRule) -> str | None:
+    """What stands for ``auto``, or a rule by the file names where ``auto`` finds no people."""
+    if rule.kind != "auto" or source.rule.kind != "none":
+        return str(rule) if rule.kind != "auto" else None
+    for separator in ("_", "-"):
+        by_name = LabelRule("prefix", separator)
+        people = Counter(by_name.person(record.id) for record in source.records)
+        alone = people.pop(None, 0)
+        if len(people) > 1 and alone == 0 and len(source.records) >= MIN_IMAGES_PER_PERSON * len(people):
+            return str(by_name)
+    return None
+
+
+def contact_sheet(source: Source) -> list[tuple[str, list[ImageArray]]]:
+    """Some people with some pictures of each, evenly over the set; pictures that cannot be read are left out."""
+    of_person: dict[str | None, list[ImageRecord]] = {}
+    for record in source.records:
+        of_person.setdefault(record.person, []).append(record)
+    if set(of_person) == {None}:
+        records = evenly(source.records, SHEET_PEOPLE * SHEET_EACH)
+        groups = [("", records[i : i + SHEET_EACH]) for i in range(0, len(records), SHEET_EACH)]
+    else:
+        names = [name for name in of_person if name is not None]
+        places = np.linspace(0, len(names) - 1, min(SHEET_PEOPLE, len(names))).astype(int)
+        groups = [(names[i], evenly(of_person[names[i]], SHEET_EACH)) for i in places]
+    sheet = []
+    for name, records in groups:
+        images = []
+        for record in records:
+            with contextlib.suppress(ImageError):
+                images.append(decode_rgb(source.read(record)))
+        sheet.append((name, images))
+    return sheet
+
+
+def write_contact_sheet(source: Source, path: Path) -> None:
+    """The contact sheet as one PNG; SourceError for embeddings, which show nothing."""
+    if isinstance(source, EmbeddingSource):
+        raise SourceError(f"{source.where}: embeddings show no faces")
+    contact_png(contact_sheet(source), path)

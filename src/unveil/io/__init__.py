@@ -1,0 +1,1 @@
+"""Storage and its safety: remote addresses, atomic files, run directories, checkpoints, facts about the host."""

@@ -1,0 +1,43 @@
+"""A guard over a whole container of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unveil.errors import ImageError
+from unveil.images import LabelRule, open_source
+from unveil.io.atomic import csv_text, write_bytes
+from unveil.mitigation.guard import Decision, Guard
+from unveil.presets import resolve
+from unveil.progress import Progress
+
+BATCH = 64
+HEAD = ("id", "decision", "score", "channel", "training row", "training id", "why")
+
+
+def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str, Decision]]:
+    """The decision on every picture of a place, by id; SourceError when it cannot be read."""
+    source = open_source(resolve(place)[0], LabelRule("none"))
+    progress.start("checking pictures", len(source.records), "pictures")
+    decisions: list[tuple[str, Decision]] = []
+    for start in range(0, len(source.records), BATCH):
+        records = source.records[start : start + BATCH]
+        unread: dict[str, Decision] = {}
+        data: list[bytes] = []
+        for record in records:
+            try:
+                data.append(source.read(record))
+            except ImageError as error:
+                unread[record.id] = Decision("no face", None, None, None, None, str(error))
+        checked = iter(guard.check(data))
+        decisions += [(r.id, unread[r.id] if r.id in unread else next(checked)) for r in records]
+        progress.advance(len(records))
+    return decisions
+
+
+def write_decisions(path: Path, decisions: list[tuple[str, Decision]]) -> None:
+    """One line a picture."""
+    lines = (
+        (id, d.word, "" if d.score is None else f"{d.score:.6g}", d.channel, d.row, d.id, d.why) for id, d in decisions
+    )
+    write_bytes(path, csv_text([HEAD, *lines]).encode("utf-8", "backslashreplace"))

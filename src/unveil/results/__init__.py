@@ -1,0 +1,1 @@
+"""The records of an audit's result, by topic."""

@@ -1,0 +1,1 @@
+"""Writing a finished run and opening it again."""

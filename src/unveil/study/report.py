@@ -1,0 +1,151 @@
+"""Many audits side by side: a table of figures, and the closest pairs of each set as people see them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from unveil.io.atomic import csv_text, write_bytes
+from unveil.report.document import tidy
+from unveil.report.templating import environment
+from unveil.types import Estimate, Role
+
+SHOWN_PAIRS = 6
+LEAK_KINDS = ("shipped copy", "near copy", "redrawn picture", "new picture")
+Thumbnail = Callable[[Role, str], str | None]
+State = Literal["audited", "absent", "failed"]
+
+
+@dataclass(frozen=True)
+class StudyPair:
+    """A pair of the published ranking, with the kind it would be."""
+
+    synthetic_id: str
+    training_id: str
+    cosine: float
+    kind: str | None
+
+
+@dataclass(frozen=True)
+class SetRow:
+    """One synthetic set of a study. What is None was not measured: the set is absent, or has no control set."""
+
+    name: str
+    title: str
+    state: State
+    told: str  # the headline, or why there is none
+    notes: tuple[str, ...] = ()
+    verdict: str | None = None
+    n_synthetic: int | None = None
+    n_training_people: int | None = None
+    exposed: Estimate | None = None
+    auc: Estimate | None = None
+    tpr_at_1_percent: Estimate | None = None
+    tpr_at_1_permille: Estimate | None = None
+    pairs: tuple[StudyPair, ...] = ()
+    hub_share: Estimate | None = None
+    kinds: tuple[tuple[str, int], ...] = ()
+    report: str | None = None  # relative to the study's page
+
+
+def row_of(name: str, title: str, audit: dict[str, Any], report: str, notes: Sequence[str]) -> SetRow:
+    """The row of an audit, from its `audit.json`."""
+    first = (audit["membership"] or [None])[0]
+    tpr = {} if first is None else first["tpr_at_fpr"]
+    significant = [p["kind"]["kind"] for p in audit["people"] if p["significant_by"] and p["kind"] is not None]
+    counts = Counter(significant)
+    top = audit["top_pairs"]
+    in_hubs = sum(hub["in_top_pairs"] for hub in audit["hubs"])
+    pairs = [
+        StudyPair(p["synthetic_id"], p["training_id"], p["cosine"], None if p["kind"] is None else p["kind"]["kind"])
+        for p in top[:SHOWN_PAIRS]
+    ]
+    share = in_hubs / len(top) if top else 0.0
+    return SetRow(
+        name=name,
+        title=title,
+        state="audited",
+        told=audit["headline"],
+        notes=tuple(notes),
+        verdict=audit["verdict"],
+        n_synthetic=audit["counts"]["synthetic"]["embedded"],
+        n_training_people=audit["counts"]["training"]["people"],
+        exposed=_estimate(audit["exposed_people"]) if audit["verdict"] != "inconclusive" else None,
+        auc=_estimate(first and first["auc"]),
+        tpr_at_1_percent=_estimate(tpr.get("0.01")),
+        tpr_at_1_permille=_estimate(tpr.get("0.001")),
+        pairs=tuple(pairs),
+        hub_share=Estimate(share, share, share, 1.0, len(top), "counted: top pairs whose training picture is a hub"),
+        kinds=tuple((kind, counts[kind]) for kind in LEAK_KINDS if counts[kind]),
+        report=report,
+    )
+
+
+def _estimate(plain: dict[str, Any] | None) -> Estimate | None:
+    return None if plain is None else Estimate(**plain)
+
+
+def write_comparison(
+    title: str, rows: Sequence[SetRow], images: dict[str, Thumbnail], out: Path, *, redact: bool
+) -> None:
+    """`study.html`, `study.csv` and `study.json`, and with ``redact`` a page without faces and names of files."""
+    plain = {"title": title, "sets": [asdict(row) for row in rows]}
+    write_bytes(out / "study.csv", _csv(rows).encode())
+    write_bytes(out / "study.html", _page(title, rows, images, redacted=False).encode("utf-8", "backslashreplace"))
+    if redact:
+        write_bytes(
+            out / "study.redacted.html", _page(title, rows, {}, redacted=True).encode("utf-8", "backslashreplace")
+        )
+    text = json.dumps(tidy(plain), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(out / "study.json", text.encode("utf-8", "backslashreplace"))
+
+
+def _csv(rows: Sequence[SetRow]) -> str:
+    """One line a set; every estimate with its interval."""
+    figures = ("exposed", "auc", "tpr_at_1_percent", "tpr_at_1_permille")
+    head: list[object] = [
+        *("name", "state", "verdict", "synthetic pictures", "training people"),
+        *(f"{figure}{end}" for figure in figures for end in ("", " low", " high")),
+        *("top cosine", "share of top pairs in hubs", *LEAK_KINDS, "told"),
+    ]
+    lines: list[list[object]] = [head]
+    for row in rows:
+        estimates: list[Estimate | None] = [getattr(row, figure) for figure in figures]
+        kinds = dict(row.kinds)
+        lines.append(
+            [
+                *(row.name, row.state, row.verdict, row.n_synthetic, row.n_training_people),
+                *(cell for estimate in estimates for cell in _cells(estimate)),
+                f"{row.pairs[0].cosine:.6g}" if row.pairs else None,
+                None if row.hub_share is None else f"{row.hub_share.value:.6g}",
+                *(kinds.get(kind, 0) if row.state == "audited" else None for kind in LEAK_KINDS),
+                row.told,
+            ]
+        )
+    return csv_text(lines)
+
+
+def _cells(estimate: Estimate | None) -> list[str | None]:
+    if estimate is None:
+        return [None] * 3
+    return [f"{value:.6g}" for value in (estimate.value, estimate.low, estimate.high)]
+
+
+def _page(title: str, rows: Sequence[SetRow], images: dict[str, Thumbnail], *, redacted: bool) -> str:
+    page: str = (
+        environment()
+        .get_template("study.html.j2")
+        .render(
+            title=title,
+            rows=rows,
+            audited=[row for row in rows if row.state == "audited"],
+            others=[row for row in rows if row.state != "audited"],
+            images=images,
+            redacted=redacted,
+        )
+    )
+    return page
