@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: faults bench-scale setup demo test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
+.PHONY: faults bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
 
 setup: $(READY)
 
@@ -27,7 +27,14 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-check: lint test
+# The documentation with its generated reference, offline; any warning, missing name or request to another host fails.
+docs: $(READY)
+	$(BIN)/python tools/draw_architecture.py
+	$(BIN)/python -m tools.reference write build/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m tools.reference check build/site
+
+check: lint docs test
 
 bench: $(READY)
 	$(BIN)/python benchmarks/embed.py
@@ -94,7 +101,7 @@ bench-read: $(READY)
 	$(BIN)/python benchmarks/read.py $(if $(MXNET),--mxnet $(MXNET))
 	$(BIN)/python benchmarks/containers.py > docs/figures/containers.md
 
-# Hostile files for every reader, ten minutes each; see docs/fuzzing.md.
+# Hostile files for every reader, ten minutes each; see docs/explanation/fuzzing.md.
 SECONDS_EACH ?= 600
 TARGETS := recordio bin tfrecord lmdb tar zip parquet arrow hdf5 embeddings grid list picture recognised
 fuzz: .venv-fuzz/.ready

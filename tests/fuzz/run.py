@@ -1,4 +1,4 @@
-"""Fuzzes one reader: `python -m tests.fuzz.run TARGET CORPUS [libFuzzer options]`; see docs/fuzzing.md."""
+"""Fuzzes one reader: `python -m tests.fuzz.run TARGET CORPUS [libFuzzer options]`; see docs/explanation/fuzzing.md."""
 
 from __future__ import annotations
 

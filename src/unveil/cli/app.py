@@ -226,7 +226,7 @@ def inspect(
 
 @app.command()
 def study(
-    plan: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="Which sets to compare; see docs/guide.md.")],
+    plan: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The sets to compare: docs/how-to/study.md.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the runs and the page go.")],
     data: Annotated[
         Path | None, typer.Option(help="The folder that the paths in the file begin at. (default: the file's)")

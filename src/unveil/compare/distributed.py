@@ -251,7 +251,8 @@ class DistributedBackend:
         for done in self.engine.map("comparing", job, tiles, finished=finished):
             if isinstance(done, WorkerFailure):
                 raise EngineError(
-                    f"workers end as they compare ({done.told}); have they less memory than docs/scale.md asks for? "
+                    f"workers end as they compare ({done.told}); have they less memory than "
+                    "docs/how-to/cluster.md asks for? "
                     "What is finished is kept, run the same command again"
                 )
         along = [[names[p, s] for s in range(len(stretches))] for p in range(len(panels))]

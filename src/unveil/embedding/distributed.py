@@ -190,5 +190,5 @@ def _parts(records: Sequence[ImageRecord], stretch: RecordRange) -> list[RecordR
 def _not_the_images(label: str, lost: WorkerFailure) -> EngineError:
     return EngineError(
         f"embedding {label}: workers end whatever they look at ({lost.told}); have they memory enough for the "
-        "networks? docs/scale.md says how much. What is finished is kept, run the same command again"
+        "networks? docs/how-to/cluster.md says how much. What is finished is kept, run the same command again"
     )

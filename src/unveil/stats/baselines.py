@@ -1,7 +1,7 @@
 """Measures that others report of synthetic sets, by their authors' definitions, for comparison.
 
-None of them names anybody or tells chance from a leak; docs/method.md says what each sees and misses. Distances may be
-of any kind; the audit gives Euclidean ones between unit vectors.
+None of them names anybody or tells chance from a leak; docs/explanation/measurements.md says what each sees and misses.
+Distances may be of any kind; the audit gives Euclidean ones between unit vectors.
 """
 
 from __future__ import annotations

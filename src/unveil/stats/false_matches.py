@@ -42,8 +42,8 @@ def false_matches(
 
     False match rate as in ISO/IEC 19795-1: of single comparisons. The interval is a bootstrap over control people: a
     person's pairs rise and fall together. It is too short where a few faces that are close to everybody bring most of
-    the pairs (docs/method.md has figures). Assumes that training pictures would match by accident as often as control
-    pictures do.
+    the pairs (docs/decisions/0010 has figures). Assumes that training pictures would match by accident as often as
+    control pictures do.
     """
     involved, code = np.unique(control_person[: RANKS[0]], return_inverse=True)
     # How often each person with a pair is drawn in a resample; the others are drawn together, since they bring none.

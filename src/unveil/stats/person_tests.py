@@ -36,7 +36,7 @@ class PersonTests:
 
 
 def person_tests(training: Floats, control: Floats) -> PersonTests:
-    """Judges the exposures of training people (P,) by those of control people (C,), as docs/method.md says."""
+    """Judges the exposures of training people (P,) by those of control people (C,): docs/explanation/method.md."""
     p = conformal_p(training, control)
     tail = fit_tail(control)
     p_gpd = None if tail is None else tail.p_values(training)

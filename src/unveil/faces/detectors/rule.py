@@ -1,4 +1,4 @@
-"""Which face a picture is of. One rule, whatever the detector; docs/guide.md states it."""
+"""Which face a picture is of. One rule, whatever the detector; docs/how-to/prepare-data.md states it."""
 
 from __future__ import annotations
 
