@@ -65,7 +65,7 @@ def commands_page() -> str:
         parts += [f"## `{name}`", f"    {_usage(name, command)}", _help(command)]
         below = getattr(command, "commands", {})
         if below:
-            links = [f"[`{child}`](#{_anchor(name + ' ' + child)})" for child in below]
+            links = [f"[`{child}`](#{anchor(name + ' ' + child)})" for child in below]
             parts.append(f"Commands: {', '.join(links)}.")
         parts += _parameters(command)
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -166,8 +166,10 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def _anchor(heading: str) -> str:
-    return "".join(c for c in heading.lower().replace(" ", "-") if c.isalnum() or c in "-_")
+def anchor(heading: str) -> str:
+    """The anchor that Python-Markdown gives a heading."""
+    kept = re.sub(r"[^\w\s-]", "", heading).strip().lower()
+    return re.sub(r"[-\s]+", "-", kept)
 
 
 # Settings
@@ -270,7 +272,7 @@ def _schema_type(node: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_schema_type(branch) for branch in node["anyOf"]))
     if "$ref" in node:
         name = node["$ref"].rpartition("/")[2]
-        return f"[{name}](#{_anchor(name)})"
+        return f"[{name}](#{anchor(name)})"
     if "const" in node:
         return f"`{node['const']}`"
     if "enum" in node:
@@ -310,12 +312,17 @@ def _declared(file: Path) -> list[str]:
 def python_pages() -> dict[str, str]:
     """The pages of the Python interface, by path below ``reference/``: one for `unveil`, one for its packages."""
     packages = public_packages()
+    groups: dict[str, list[str]] = {"Functions": [], "Classes": [], "Errors": []}
+    for name in packages.pop("unveil"):
+        group = "Errors" if name.endswith("Error") else "Classes" if name[0].isupper() else "Functions"
+        groups[group].append(name)
     front = [
         "# Python interface",
-        "These names are imported from `unveil` itself. The [packages](packages.md) below it are documented too; their "
-        "names may change between minor versions.",
+        "Import these names from `unveil`. The names of its [packages](packages.md) can change between minor versions.",
     ]
-    front += [f"::: unveil.{name}\n    options:\n      heading_level: 2" for name in packages.pop("unveil")]
+    for title, names in groups.items():
+        front.append(f"## {title}")
+        front += [f"::: unveil.{name}\n    options:\n      heading_level: 3" for name in names]
     below = ["# Packages", "The names that each package of `unveil` exports."]
     for package, names in packages.items():
         listed = "\n".join(f"        - {name}" for name in names)
