@@ -23,7 +23,7 @@ from typing import Any
 
 import typer.main
 
-from unveil.config import Settings
+from unveil.config.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "unveil"
