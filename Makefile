@@ -59,7 +59,7 @@ bench-lfw: $(READY)
 	$(BIN)/python benchmarks/lfw_splits.py --data $(DATA) --splits 20 --out docs/figures
 	$(BIN)/python benchmarks/summarise_lfw.py docs/figures > docs/figures/lfw.md
 	$(BIN)/python benchmarks/kinds.py --data $(DATA) > docs/figures/kinds.md
-	$(BIN)/python benchmarks/own_medicine.py --data $(DATA) > docs/figures/own_medicine.md
+	$(BIN)/python benchmarks/audit_demo_model.py --data $(DATA) > docs/figures/demo_model.md
 
 # Generators trained on real faces, what gives their people away and what an audit makes of it: an hour and a half on two
 # cores. Needs PyTorch (pip install torch==2.13.0).

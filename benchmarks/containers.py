@@ -1,6 +1,6 @@
 """Whether the same pictures through every container give the same map from pictures to embeddings, to the last bit.
 
-    python benchmarks/containers.py [--pictures 2000] > docs/figures/containers.md
+    python benchmarks/containers.py [--images 2000] > docs/figures/containers.md
 
 Each container is embedded anew, without a store. Pictures are told by the numbers in their ids.
 """
@@ -34,12 +34,12 @@ def by_number(found: EmbeddedSource, container: str) -> dict[int, bytes]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     args = parser.parse_args()
     items = drawn_items(args.images, each=10)
-    print(f"# The same {args.images:,} pictures through every container\n")
-    print("`python benchmarks/containers.py`: drawn faces, default network; vectors compared to the last bit.\n")
-    print("| container | pictures | people | embedded | same vectors as the folder |")
+    print(f"# The same {args.images:,} images through every container\n")
+    print("`python benchmarks/containers.py`: drawn faces, default model; vectors compared to the last bit.\n")
+    print("| container | images | people | embedded | same vectors as the folder |")
     print("|---|---|---|---|---|")
     truth: dict[int, bytes] = {}
     for name, write in {**WRITERS, GRID: grid}.items():

@@ -2,7 +2,7 @@
 
     python benchmarks/kinds.py --data ../shared/data > docs/figures/kinds.md
 
-One picture each of 300 people of LFW, changed in every way of src/unveil/planted/changes.py, against the original; two
+One picture each of 300 people of LFW, changed in every way of src/unveil/planting/perturbations.py, against the original; two
 different pictures of one person; pictures of two people. Lines are calibrated on pairs of other people.
 """
 
@@ -73,10 +73,12 @@ def main() -> None:
             pairs = [(f"{i:06d}/{k:03d}", by_person[p][0].id) for i, p in enumerate(tested)]
             rows[f"{how.kind}, {how.told}"] = told(pairs, planted)
         first, second = ([by_person[p][n].id for p in tested] for n in (0, 1))
-        rows["another picture of the person"] = told(list(zip(first, second, strict=True)), source)
-        rows["a picture of another person"] = told(list(zip(first, second[1:] + second[:1], strict=True)), source)
-    print(f"# Kinds of leak on LFW\n\nMade by `benchmarks/kinds.py`: {PEOPLE} people; the share told as each kind.\n")
-    print(f"Lines: {told_lines[0]}\n")
+        rows["another image of the person"] = told(list(zip(first, second, strict=True)), source)
+        rows["an image of another person"] = told(list(zip(first, second[1:] + second[:1], strict=True)), source)
+    print(
+        f"# Kinds of leak on LFW\n\nMade by `benchmarks/kinds.py`: {PEOPLE} people; the share classified as each kind.\n"
+    )
+    print(f"Thresholds: {told_lines[0]}\n")
     print("| pair | " + " | ".join(KINDS) + " |\n|---|" + "---|" * len(KINDS))
     for name, counts in rows.items():
         n = sum(counts.values())

@@ -11,7 +11,7 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-LISTS = {"counted": "counting", "modelled": "the modelled tail", "either": "either", "identities": "identities"}
+LISTS = {"counted": "conformal", "modelled": "GPD tail", "either": "either", "identities": "identities"}
 Line = dict[str, str]
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     )
     print(
         "# LFW split in two, with known leaks\n\nMade by `make bench-lfw` from lfw_splits.csv and lfw_changes.csv, "
-        "by faces alone (`--channels face`).\n"
+        "with the face channel only (`--channels face`).\n"
     )
     summarise_splits(splits)
     summarise_changes(changes)
@@ -30,12 +30,12 @@ def main() -> None:
 
 def summarise_splits(rows: list[Line]) -> None:
     """Found and falsely found, over the splits."""
-    print("## Found and falsely found, by network and number of planted people\n")
+    print("## Found and falsely found, by model and number of planted people\n")
     print(
         "False discovery proportion: mean over the splits with its standard error, at q .05; found: median and range.\n"
     )
     print(
-        "| network | planted | splits | `leak found` | median at least exposed | "
+        "| model | planted | splits | `leak found` | median lower limit of exposed people | "
         + " | ".join(f"{told}: found | false" for told in LISTS.values())
         + " |"
     )
@@ -48,7 +48,7 @@ def summarise_splits(rows: list[Line]) -> None:
         least = statistics.median(int(r["exposed_at_least"]) for r in lines)
         print(f"| {network} | {planted} | {len(lines)} | {leaks} | {least:g} | " + " | ".join(cells) + " |")
     print(
-        "\n| network | planted | AUC: hub-corrected, cosine | TPR at 1% FPR: hub-corrected, cosine |\n|---|---|---|---|"
+        "\n| model | planted | AUC: hub-corrected, cosine | TPR at 1% FPR: hub-corrected, cosine |\n|---|---|---|---|"
     )
     for (network, planted), group in groupby(rows, lambda r: (r["network"], r["planted"])):
         lines = list(group)
@@ -72,10 +72,10 @@ def _false(rows: list[Line], name: str) -> str:
 
 
 def summarise_changes(rows: list[Line]) -> None:
-    """Each kind and strength: what was listed, and what planted leaks foresaw."""
+    """Each kind and strength: what was detected, and what planted leaks predicted."""
     networks = list(dict.fromkeys(r["network"] for r in rows))
-    print("\n## By change: share of planted people listed, and foreseen by the audits' own planted leaks\n")
-    print("| change | " + " | ".join(f"{n}: listed | foreseen" for n in networks) + " |")
+    print("\n## By change: share of planted people detected, and share predicted by the planted leaks of the audits\n")
+    print("| change | " + " | ".join(f"{n}: detected | predicted" for n in networks) + " |")
     print("|---|" + "---|---|" * len(networks))
     by_change: dict[tuple[str, str], dict[str, Line]] = {}
     for r in rows:

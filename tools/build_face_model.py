@@ -5,7 +5,7 @@
 The model is a mean and the leading principal components of the pixels: an average over thousands of faces, from which
 people who do not exist are drawn. Folders are people; they say how much of each component is the person and how much
 the moment. Only a random half of the people go into it, so that the other half can show whether its drawings expose
-anybody (benchmarks/own_medicine.py). Written to src/unveil/demo/face_model.npz.
+anybody (benchmarks/audit_demo_model.py). Written to src/unveil/demo/face_model.npz.
 """
 
 from __future__ import annotations

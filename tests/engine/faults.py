@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     options = parser.parse_args()
     failed = 0
+    print("# A cluster whose workers, machines and drivers are killed\n")
+    print("Made by `make faults`.\n")
     print("| seed | died, and what the audit was doing | retries | seconds | result |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, machines() as cluster:

@@ -1,11 +1,11 @@
-"""Our own medicine: are the demo's drawn faces free of the real people behind their face model?
+"""An audit of the demo: are its drawn faces free of the real people behind their face model?
 
-    python benchmarks/own_medicine.py --data ../shared/data
+    python benchmarks/audit_demo_model.py --data ../shared/data
 
 The face model that ships with unveil was built from a random half of the people of an LFW collection
 (tools/build_face_model.py). Faces drawn from it are the synthetic set, that half is the training set, and the other
-half, whom the model never saw, the control set. Prints the verdict, what it rests on and the planted leaks it would
-have found.
+half, whom the model never saw, the control set. Prints the verdict, the evidence and the recall of planted
+leaks.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     source = open_source(args.data / "lfw/lfw_aligned112.zip")
     behind = people_behind(record.person or record.id for record in source.records)
+    print("# Auditing the demo model\n")
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         for record in source.records:
