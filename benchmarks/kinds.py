@@ -2,8 +2,8 @@
 
     python benchmarks/kinds.py --data ../shared/data > docs/figures/kinds.md
 
-One picture each of 300 people of LFW, changed in every way of src/unveil/planting/perturbations.py, against the original; two
-different pictures of one person; pictures of two people. Lines are calibrated on pairs of other people.
+One image each of 300 people of LFW, changed in every way of src/unveil/planting/perturbations.py, against the original;
+two different images of one person; images of two people. Thresholds are calibrated on pairs of other people.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def main() -> None:
         rows["another image of the person"] = told(list(zip(first, second, strict=True)), source)
         rows["an image of another person"] = told(list(zip(first, second[1:] + second[:1], strict=True)), source)
     print(
-        f"# Kinds of leak on LFW\n\nMade by `benchmarks/kinds.py`: {PEOPLE} people; the share classified as each kind.\n"
+        "# Kinds of leak on LFW\n\n"
+        f"Made by `benchmarks/kinds.py`: {PEOPLE} people; the share classified as each kind.\n"
     )
     print(f"Thresholds: {told_lines[0]}\n")
     print("| pair | " + " | ".join(KINDS) + " |\n|---|" + "---|" * len(KINDS))

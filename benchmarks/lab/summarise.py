@@ -114,7 +114,8 @@ def _gains(by_set: dict[tuple[str, str, str], list[Row]]) -> None:
     ]
     told = "; ".join(f"{' '.join(key)}: {ours:.3f} below {paper:.3f}" for key, paper, ours in below)
     print(
-        f"\nSets in which the score of the audit is below that of the published attack: {len(below)} of {len(by_set)}. {told}"
+        f"\nSets in which the score of the audit is below that of the published attack: {len(below)} of {len(by_set)}. "
+        f"{told}"
     )
 
 
