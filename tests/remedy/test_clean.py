@@ -20,7 +20,7 @@ from unveil.demo.world import World
 from unveil.errors import SettingError
 from unveil.images import decode_rgb, open_source
 from unveil.mitigation import clean
-from unveil.mitigation.clean import at_or_above
+from unveil.mitigation.cleaning import at_or_above
 from unveil.mitigation.threshold import mitigation_threshold
 from unveil.runs.finished import FinishedRun
 

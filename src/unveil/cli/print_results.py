@@ -15,8 +15,8 @@ from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
 from unveil.faces.network import describe_devices
 from unveil.io.host import cores, processor
-from unveil.mitigation.clean import Cleaning
-from unveil.mitigation.lookup import Answer
+from unveil.mitigation.cleaning import Cleaning
+from unveil.mitigation.person_lookup import Answer
 from unveil.report.text import number
 from unveil.results.audit import AuditResult, Power
 from unveil.study.report import SetRow

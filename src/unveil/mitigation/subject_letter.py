@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unveil.mitigation.lookup import SURE, Answer, LookupAnswer, Search
+from unveil.mitigation.person_lookup import SURE, Answer, LookupAnswer, Search
 from unveil.report.text import number
 from unveil.results.audit import AuditResult
 from unveil.types import Role

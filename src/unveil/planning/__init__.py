@@ -2,7 +2,7 @@
 
 from unveil.planning.expected import whole_run, workload_of
 from unveil.planning.machines import Machines, known_machines, parse_machine
-from unveil.planning.measure import Rates, measure
+from unveil.planning.rates import Rates, measure
 from unveil.planning.workload import Comparison, Workload
 
 __all__ = [

@@ -18,7 +18,7 @@ from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import SettingError
 from unveil.images import Source, open_source
 from unveil.planning.expected import workload_of
-from unveil.planning.measure import SAMPLE, WARM
+from unveil.planning.rates import SAMPLE, WARM
 from unveil.planning.workload import Workload
 from unveil.progress import Silent
 from unveil.types import ROLES, Role
