@@ -129,8 +129,8 @@ def by_usearch(queries: Vectors, gallery: Vectors) -> Callable[[], Any]:
 def prepare(method: str, mode: str, queries: Vectors, gallery: Vectors) -> Callable[[], Any]:
     """What is timed: everything but reading the vectors and, for faiss, copying them into its index."""
     if method.startswith("unveil"):
-        comparator = method.split()[1]
-        return lambda: compare_all(queries, gallery, comparator=comparator, **OURS[mode])
+        backend = method.split()[1]
+        return lambda: compare_all(queries, gallery, backend=backend, **OURS[mode])
     if method.startswith("faiss"):
         return faiss_search(queries, gallery, mode, method.endswith("tuned"))
     return {"torch float32": by_torch, "NumPy float32": by_numpy, "usearch exact": by_usearch}[method](queries, gallery)
@@ -231,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=250_000)
     parser.add_argument("--queries-of-peers", type=int, default=12_500)
-    parser.add_argument("--queries-of-portable", type=int, default=50_000)
+    parser.add_argument("--queries-of-onnxruntime", type=int, default=50_000)
     parser.add_argument("--queries-of-usearch", type=int, default=4_000)
     parser.add_argument("--dims", type=int, default=512)
     parser.add_argument("--repetitions", type=int, default=3)
@@ -240,7 +240,7 @@ def main() -> None:
     args = parser.parse_args()
 
     todo = [("unveil native", mode, args.rows) for mode in OURS]
-    todo += [("unveil portable", mode, args.queries_of_portable) for mode in OURS]
+    todo += [("unveil onnxruntime", mode, args.queries_of_onnxruntime) for mode in OURS]
     if has_gpu():
         todo += [("unveil torch", mode, args.rows) for mode in OURS]
     chosen = [name for name in PEERS if name in args.peers]

@@ -35,7 +35,7 @@ from unveil.embedding.shards import ShardStore
 from unveil.engine import open_engine
 from unveil.images import open_source
 from unveil.io.host import cores, processor
-from unveil.io.remote import anywhere
+from unveil.io.remote import absolute_place
 from unveil.io.storage import LocalStorage
 from unveil.progress import Silent
 
@@ -105,14 +105,14 @@ def measure(n: int, g: int, d: int, repetitions: int, store: str) -> dict[str, f
         assert engine is not None  # noqa: S101
         tiled = DistributedBackend(engine, "auto", local, store or str(Path(folder) / "store"), "work", fewest_pairs=0)
         some = slice(0, min(n, g, 4096))
-        compare_all(queries[some], gallery[some], **asked, comparator=tiled)  # workers have started
+        compare_all(queries[some], gallery[some], **asked, backend=tiled)  # workers have started
         with Memory() as memory:  # by itself: who is looked at stands still meanwhile
-            compare_all(queries, gallery, **asked, comparator=tiled)
+            compare_all(queries, gallery, **asked, backend=tiled)
         for _ in range(repetitions):
             with timed(there):
-                found = compare_all(queries, gallery, **asked, comparator=tiled)
+                found = compare_all(queries, gallery, **asked, backend=tiled)
             with timed(here):
-                same = compare_all(queries, gallery, **asked, comparator=local)
+                same = compare_all(queries, gallery, **asked, backend=local)
         if not (np.array_equal(found.rows, same.rows) and np.array_equal(found.top_pairs, same.top_pairs)):
             raise SystemExit("the results differ")
     return {"here": median(here), "there": median(there), "driver": memory.here, "worker": memory.worker}
@@ -183,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{processor()}, {cores()} cores; medians of {options.repetitions}\n")
     if options.store:
-        options.store = anywhere(options.store)
+        options.store = absolute_place(options.store)
     if options.only != "comparing":
         embedding(options)
     if options.only != "embedding":

@@ -362,7 +362,7 @@ def test_workers_change_nothing(audited: Audited, world: World, tmp_path: Path) 
     assert (tmp_path / "unveil-store").is_dir(), "the store lies beside the run by default"
 
 
-@pytest.mark.parametrize("comparator", ["reference", "portable", "torch"])
+@pytest.mark.parametrize("comparator", ["numpy", "onnxruntime", "torch"])
 def test_comparators_change_nothing(
     comparator: str, audited: Audited, world: World, store: Path, tmp_path: Path
 ) -> None:

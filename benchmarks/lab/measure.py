@@ -189,7 +189,7 @@ class Lab:
         """What others measure, with the people learnt and with others for a training set."""
         for name in (LEARNT, OTHERS):
             found = self.found[name]
-            for m in measure_baselines(self.synthetic, found, self.settings, self.compare.comparator):
+            for m in measure_baselines(self.synthetic, found, self.settings, self.compare.backend):
                 values = (m.authenticity.value, m.data_copying.value, m.closer_to_training.value)
                 yield [
                     name,

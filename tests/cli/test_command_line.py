@@ -49,7 +49,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_info_says_which_comparator_runs_and_why() -> None:
     told = unveil("info")
     assert told.returncode == 0
-    for name in ("auto", "native", "portable", "torch", "reference", "cpu", "cuda", "tensorrt"):
+    for name in ("auto", "native", "onnxruntime", "torch", "numpy", "cpu", "cuda", "tensorrt"):
         assert re.search(rf"^{name} +\S", told.stdout, re.MULTILINE), told.stdout
     assert f"unveil {package.__version__}" in told.stdout and "cores" in told.stdout
 

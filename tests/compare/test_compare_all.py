@@ -1,4 +1,4 @@
-"""Every comparator against a brute force in the definition of the score itself."""
+"""Every backend against a brute force in the definition of the score itself."""
 
 from __future__ import annotations
 
@@ -101,35 +101,35 @@ def kernels() -> dict[str, Callable[[int, int], Backend]]:
     if library is None:
         pytest.skip(f"no compiled kernel: {why}", allow_module_level=True)
 
-    def comparator(kernel: native.Kernel, panel: int, block: int) -> Backend:
+    def backend(kernel: native.Kernel, panel: int, block: int) -> Backend:
         return NativeBackend(library, kernel, 1 + panel % 3, panel, block * 600)
 
-    return {kernel.name: partial(comparator, kernel) for kernel in library.kernels if kernel.available}
+    return {kernel.name: partial(backend, kernel) for kernel in library.kernels if kernel.available}
 
 
 def multipliers() -> dict[str, Callable[[int, int], Backend]]:
-    made: dict[str, Any] = {"portable": IntegerProduct()}
+    made: dict[str, Any] = {"onnxruntime": IntegerProduct()}
     if importlib.util.find_spec("torch") is not None:
         made |= {f"torch {'half' if half else 'single'}": TorchProduct.on("cpu", half) for half in (False, True)}
     return {name: partial(lambda m, panel, block: BlockwiseBackend(m, 2, panel, block), made[name]) for name in made}
 
 
-def tiled(comparator: str, panel: int, block: int) -> Backend:
+def tiled(backend: str, panel: int, block: int) -> Backend:
     """Tiles of some rows through an engine, merged from a folder; two blocks along the gallery, whatever the size."""
     folder = tempfile.TemporaryDirectory()
     made = DistributedBackend(
-        Here(panel), comparator, open_backend("reference", 1), folder.name, "work", TileSizes(panel, block, 2), 0
+        Here(panel), backend, open_backend("numpy", 1), folder.name, "work", TileSizes(panel, block, 2), 0
     )
     weakref.finalize(made, folder.cleanup)
     return made
 
 
 COMPARATORS: dict[str, Callable[[int, int], Backend]] = {
-    "reference": NumpyBackend,
+    "numpy": NumpyBackend,
     **kernels(),
     **multipliers(),
     "tiled native": partial(tiled, "native"),
-    "tiled portable": partial(tiled, "portable"),
+    "tiled onnxruntime": partial(tiled, "onnxruntime"),
 }
 in_every_comparator = pytest.mark.parametrize("name", COMPARATORS)
 
@@ -147,7 +147,7 @@ def test_equals_brute_force_for_any_split(name: str, world: tuple[Any, ...], pan
         tail=[0.1, 0.3, 0.9],
         query_offset=qo,
         gallery_offset=go,
-        comparator=COMPARATORS[name](panel, block),
+        backend=COMPARATORS[name](panel, block),
     )
     check(matches, q, g, k, n_top, 0.3, qo, go)
     assert matches.tail_counts.tolist() == [(all_scores(q, g, qo, go)[1] >= t).sum() for t in (0.1, 0.3, 0.9)]
@@ -167,9 +167,9 @@ def test_each_thing_alone_is_what_it_is_with_the_others(name: str, world: tuple[
     }
     everything = {key: value for some in asked.values() for key, value in some.items()}
     offsets = {"query_offset": qo, "gallery_offset": go}
-    whole = compare_all(q, g, **everything, **offsets, comparator="reference")
+    whole = compare_all(q, g, **everything, **offsets, backend="numpy")
     alone = {"top_k": 0, "best_queries": False, **asked[what]}
-    part = compare_all(q, g, **alone, **offsets, comparator=COMPARATORS[name](16, 32))
+    part = compare_all(q, g, **alone, **offsets, backend=COMPARATORS[name](16, 32))
     for field in {
         "rows": ("rows", "score", "cosine"),
         "columns": ("best_query", "best_query_score", "best_query_cosine"),
@@ -194,9 +194,9 @@ def test_any_order_of_dimensions_changes_nothing(name: str, world: tuple[Any, ..
     assert isinstance(base, NativeBackend)
     t = data.draw(st.sampled_from([-0.1, 0.3, 0.95]))
     arguments: dict[str, Any] = {"threshold": t, "query_offset": qo, "gallery_offset": go}
-    comparator = replace(base, order=order)
-    check(compare_all(q, g, top_k=k, top_pairs=n_top, **arguments, comparator=comparator), q, g, k, n_top, t, qo, go)
-    pairs = compare_all(q, g, top_k=0, best_queries=False, **arguments, comparator=comparator).pairs
+    backend = replace(base, order=order)
+    check(compare_all(q, g, top_k=k, top_pairs=n_top, **arguments, backend=backend), q, g, k, n_top, t, qo, go)
+    pairs = compare_all(q, g, top_k=0, best_queries=False, **arguments, backend=backend).pairs
     assert pairs is not None
     assert np.array_equal(pairs, np.argwhere(all_scores(q, g, qo, go)[1] >= t))
 
@@ -218,8 +218,8 @@ def test_a_gpu_gives_the_same_bytes(half: bool) -> None:
         "query_offset": rng.normal(size=len(q)) * 0.05,
         "gallery_offset": rng.normal(size=len(g)) * 0.05,
     }
-    whole = compare_all(q, g, **arguments, comparator="reference")
-    found = compare_all(q, g, **arguments, comparator=BlockwiseBackend(TorchProduct.on("cuda", half), 1, 8192, 8192))
+    whole = compare_all(q, g, **arguments, backend="numpy")
+    found = compare_all(q, g, **arguments, backend=BlockwiseBackend(TorchProduct.on("cuda", half), 1, 8192, 8192))
     for field in whole.__dataclass_fields__:
         assert np.array_equal(getattr(whole, field), getattr(found, field)), field
 
@@ -284,8 +284,8 @@ def test_refuses_other_shapes_types_and_settings() -> None:
         compare_all(good, good, query_offset=np.zeros(4))
     with pytest.raises(VectorError, match="gallery_offset"):
         compare_all(good, good, gallery_offset=np.full(5, np.nan))
-    with pytest.raises(SettingError, match="comparator 'fast'"):
-        compare_all(good, good, comparator="fast")
+    with pytest.raises(SettingError, match="backend 'fast'"):
+        compare_all(good, good, backend="fast")
     with pytest.raises(SettingError, match="top_k"):
         compare_all(good, good, top_k=-1)
     with pytest.raises(SettingError, match="threshold"):
@@ -308,10 +308,10 @@ def test_where_sums_saturate_portable_takes_seven_bits(monkeypatch: pytest.Monke
     monkeypatch.undo()
     rng = np.random.default_rng(0)
     q, g = unit_rows(rng, 70, 129), unit_rows(rng, 90, 129)
-    comparator = BlockwiseBackend(IntegerProduct(), 1, 40, 24)
+    backend = BlockwiseBackend(IntegerProduct(), 1, 40, 24)
     panel = IntegerProduct().panel(q, np.zeros(len(q)))
     assert np.abs(panel.rounded.values).max() == portable.NARROW
-    matches = compare_all(q, g, top_k=5, top_pairs=9, threshold=0.3, comparator=comparator)
+    matches = compare_all(q, g, top_k=5, top_pairs=9, threshold=0.3, backend=backend)
     portable.weight_levels.cache_clear()
     check(matches, q, g, 5, 9, 0.3, np.zeros(len(q)), np.zeros(len(g)))
 
@@ -319,7 +319,7 @@ def test_where_sums_saturate_portable_takes_seven_bits(monkeypatch: pytest.Monke
 @in_every_comparator
 def test_a_pair_on_the_line_is_above_it(name: str) -> None:
     rows = np.tile(np.eye(3, dtype=np.float32), (20, 1))
-    found = compare_all(rows, rows, threshold=1.0, tail=[0.0, 1.0], comparator=COMPARATORS[name](16, 32))
+    found = compare_all(rows, rows, threshold=1.0, tail=[0.0, 1.0], backend=COMPARATORS[name](16, 32))
     assert found.pairs is not None and len(found.pairs) == 60 * 20
     assert found.tail_counts.tolist() == [3600, 1200]
 
@@ -328,8 +328,8 @@ def test_a_pair_on_the_line_is_above_it(name: str) -> None:
 def test_more_pairs_than_wanted_are_refused(name: str) -> None:
     rows = unit_rows(np.random.default_rng(0), 50, 4)
     with pytest.raises(SettingError, match="raise the threshold"):
-        compare_all(rows, rows, threshold=-1.1, max_pairs=2499, comparator=COMPARATORS[name](20, 30))
-    found = compare_all(rows, rows, threshold=-1.1, max_pairs=2500, comparator=COMPARATORS[name](20, 30))
+        compare_all(rows, rows, threshold=-1.1, max_pairs=2499, backend=COMPARATORS[name](20, 30))
+    found = compare_all(rows, rows, threshold=-1.1, max_pairs=2500, backend=COMPARATORS[name](20, 30))
     assert found.pairs is not None and len(found.pairs) == 2500
 
 
@@ -339,10 +339,10 @@ def test_strided_and_read_only_input_is_read_where_it_is(name: str, tmp_path: Pa
     wide = unit_rows(rng, 60, 32)
     np.save(tmp_path / "rows.npy", wide)
     mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    whole = compare_all(wide[::2], wide[::-1], comparator="reference", threshold=0.1)
+    whole = compare_all(wide[::2], wide[::-1], backend="numpy", threshold=0.1)
     odd = np.frombuffer(b"x" + wide.tobytes(), np.float32, offset=1).reshape(wide.shape)
     for other in (mapped, np.asfortranarray(wide), odd):
-        found = compare_all(other[::2], other[::-1], comparator=COMPARATORS[name](7, 40), threshold=0.1)
+        found = compare_all(other[::2], other[::-1], backend=COMPARATORS[name](7, 40), threshold=0.1)
         for field in whole.__dataclass_fields__:
             assert np.array_equal(getattr(whole, field), getattr(found, field)), field
 
@@ -360,7 +360,7 @@ def test_moments_equal_those_of_all_pairs() -> None:
 def test_progress_adds_up_to_every_pair(name: str) -> None:
     rows = unit_rows(np.random.default_rng(0), 90, 16)
     told: list[int] = []
-    compare_all(rows, rows[:70], comparator=COMPARATORS[name](30, 8), progress=told.append)
+    compare_all(rows, rows[:70], backend=COMPARATORS[name](30, 8), progress=told.append)
     assert sum(told) == 90 * 70 and all(n >= 0 for n in told)
     assert sum(n > 0 for n in told) >= 3, "a panel of queries at a time at least"
 
@@ -374,13 +374,13 @@ class Killed(BaseException):
 def test_killed_comparison_goes_on_with_the_same_result(tmp_path: Path, after: int, name: str) -> None:
     rng = np.random.default_rng(5)
     q, g = unit_rows(rng, 100, 24), unit_rows(rng, 80, 24)
-    comparator = COMPARATORS[name](16, 96)
+    backend = COMPARATORS[name](16, 96)
     arguments: dict[str, Any] = {
         "top_k": 4,
         "top_pairs": 10,
         "threshold": 0.4,
         "tail": [0.2, 0.4],
-        "comparator": comparator,
+        "backend": backend,
     }
     whole = compare_all(q, g, **arguments)
     assert whole.top_pairs_score[-1] > 0.4, "the test should have something to find"

@@ -38,7 +38,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 def test_without_a_kernel_the_portable_comparator_is_taken_and_says_why(elsewhere: Path) -> None:
     assert isinstance(open_backend("auto", 1), BlockwiseBackend)
     told = dict(describe())
-    assert "portable" in told["auto"] and "no C compiler" in told["native"]
+    assert "onnxruntime" in told["auto"] and "no C compiler" in told["native"]
     with pytest.raises(SettingError, match="not compiled"):
         open_backend("native", 1)
 
@@ -68,11 +68,11 @@ def test_a_foreign_library_is_not_taken_for_the_kernel(tmp_path: Path) -> None:
 
 @needs_kernel
 def test_the_fastest_kernel_that_runs_is_taken() -> None:
-    comparator = open_backend("auto", 3)
-    assert isinstance(comparator, NativeBackend) and comparator.threads == 3
-    assert comparator.kernel == next(k for k in comparator.library.kernels if k.available)
+    backend = open_backend("auto", 3)
+    assert isinstance(backend, NativeBackend) and backend.threads == 3
+    assert backend.kernel == next(k for k in backend.library.kernels if k.available)
     with pytest.raises(KeyError):
-        comparator.library.kernel("none")
+        backend.library.kernel("none")
 
 
 @needs_kernel
@@ -163,7 +163,7 @@ def test_interleaved_comparisons_do_not_disturb_each_other() -> None:
 
     rng = np.random.default_rng(0)
     sets = [unit_rows(rng, 400, 64) for _ in range(8)]
-    want = [compare_all(x, sets[0], comparator="reference").score for x in sets]
+    want = [compare_all(x, sets[0], backend="numpy").score for x in sets]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda x: compare_all(x, sets[0], threads=2).score, sets))
     assert all(np.array_equal(a, b) for a, b in zip(want, found, strict=True))

@@ -73,7 +73,7 @@ def test_a_look_alike_of_one_network_alone_does_not_pass_both(tmp_path: Path) ->
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(Location("s"), Location("t"), tmp_path / "o", comparator="reference", resamples=5)
+    return Settings(Location("s"), Location("t"), tmp_path / "o", comparator="numpy", resamples=5)
 
 
 def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:

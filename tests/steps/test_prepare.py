@@ -38,7 +38,7 @@ def crowd(rng: np.random.Generator, n: int, pull: float = 0.5) -> np.ndarray:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(Location("s"), Location("t"), tmp_path / "o", comparator="reference")
+    return Settings(Location("s"), Location("t"), tmp_path / "o", comparator="numpy")
 
 
 @pytest.fixture

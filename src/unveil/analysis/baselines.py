@@ -19,21 +19,20 @@ CELL = 250
 
 
 def measure_baselines(
-    synthetic: Embedded, found: Findings, settings: Settings, comparator: Backend
+    synthetic: Embedded, found: Findings, settings: Settings, backend: Backend
 ) -> tuple[Baselines, ...]:
     """The measures by every channel's vectors; none without control people."""
     if found.ground is None:
         return ()
     training, control = found.training.images, found.ground.control.images
     each = (
-        baselines_of_channel(channel, synthetic, training, control, settings, comparator)
-        for channel in synthetic.channels
+        baselines_of_channel(channel, synthetic, training, control, settings, backend) for channel in synthetic.channels
     )
     return tuple(measured for measured in each if measured is not None)
 
 
 def baselines_of_channel(
-    channel: str, synthetic: Embedded, training: Embedded, control: Embedded, settings: Settings, comparator: Backend
+    channel: str, synthetic: Embedded, training: Embedded, control: Embedded, settings: Settings, backend: Backend
 ) -> Baselines | None:
     """The measures by one channel's vectors, on equally many training and control pictures.
 
@@ -48,16 +47,14 @@ def baselines_of_channel(
         np.asarray(e.through(channel).vectors[np.sort(rng.permutation(len(e))[:most])])
         for e, most in ((synthetic, MAX_IMAGES), (training, n), (control, n))
     )
-    to_t, rows = _nearest(s, t, comparator, 2)
-    to_c, _ = _nearest(s, c, comparator, 1)
-    among_t, _ = _nearest(t, t, comparator, 2)
-    c_to_t, c_rows = _nearest(c, t, comparator, 1)
+    to_t, rows = _nearest(s, t, backend, 2)
+    to_c, _ = _nearest(s, c, backend, 1)
+    among_t, _ = _nearest(t, t, backend, 2)
+    c_to_t, c_rows = _nearest(c, t, backend, 1)
     cells = measures.cells(t, max(1, n // CELL), rng)
     reference, tested = c[: n // 2], c[n // 2 :]
     members, others = (
-        measures.calibrated_distance(
-            _nearest(x, s, comparator, 1)[0][:, 0], _nearest(x, reference, comparator, 1)[0][:, 0]
-        )
+        measures.calibrated_distance(_nearest(x, s, backend, 1)[0][:, 0], _nearest(x, reference, backend, 1)[0][:, 0])
         for x in (t, tested)
     )
     return Baselines(
@@ -72,7 +69,7 @@ def baselines_of_channel(
     )
 
 
-def _nearest(queries: Vectors, gallery: Vectors, comparator: Backend, k: int) -> tuple[Floats, Ints]:
+def _nearest(queries: Vectors, gallery: Vectors, backend: Backend, k: int) -> tuple[Floats, Ints]:
     """Distances (Q, k) to the nearest, ascending, and their rows."""
-    found = compare_all(queries, gallery, top_k=k, best_queries=False, comparator=comparator, moments=False)
+    found = compare_all(queries, gallery, top_k=k, best_queries=False, backend=backend, moments=False)
     return np.sqrt(np.maximum(0, 2 - 2 * found.cosine)), found.rows

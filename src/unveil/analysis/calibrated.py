@@ -45,7 +45,7 @@ def analyse_with_control(
     """The audit with a control set, from the raw matches of synthetic with training pictures to a verdict."""
     overlap = find_overlap(training, given_control, compare, settings.random("overlap"))
     control, cohort = split_off_cohort(
-        given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"), compare.comparator
+        given_control.take(overlap.keep), settings.cohort_share, settings.random("cohort"), compare.backend
     )
     contexts = {
         channel: channel_context(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels
@@ -62,7 +62,7 @@ def analyse_with_control(
     rng = settings.random("calibration")
     matching, draw, likeness = match_control_people(training_side, control_side, settings, rng)
     checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), likeness))
-    judge = Inference(synthetic, contexts, training_side, control_side, settings, compare.comparator)
+    judge = Inference(synthetic, contexts, training_side, control_side, settings, compare.backend)
     together, cosine = judge.by_score(draw), judge.by_score(draw, COSINE)
     channels = judge.by_channel(draw, together)
     people = judge.people(together, channels, cosine)

@@ -67,7 +67,7 @@ def find_overlap(training: Embedded, control: Embedded, compare: Comparisons, rn
             training.people_or_ids,
             np.zeros(len(probe)),
             np.zeros(len(training)),
-            compare.comparator,
+            compare.backend,
         )
         line = same_person_threshold(others, len(control))
         same |= compare("control with training", control, training).cosine[:, 0] > line
@@ -81,7 +81,7 @@ class Cohort:
     """Real people, one picture each, against whom every picture's closeness to everybody is measured."""
 
     images: Embedded
-    comparator: str | Backend = "auto"
+    backend: str | Backend = "auto"
 
     def through(self, channel: str) -> Cohort:
         """The same people as one channel sees them."""
@@ -100,7 +100,7 @@ class Cohort:
             *(embedded.vectors, self.images.vectors),
             top_k=NEIGHBOURS + 1 + skip,
             best_queries=False,
-            comparator=self.comparator,
+            backend=self.backend,
             moments=False,
         )
         people = {person: i for i, person in enumerate(self.images.people_or_ids)}
@@ -134,14 +134,14 @@ def channel_context(synthetic: Embedded, cohort: Cohort, *, skip_best: bool = Fa
         top_k=1,
         query_offset=on_synthetic,
         gallery_offset=on_cohort,
-        comparator=cohort.comparator,
+        backend=cohort.backend,
         moments=False,
     )
     return ChannelContext(synthetic, cohort, on_synthetic, fit_score_scale(found.best_query_score))
 
 
 def split_off_cohort(
-    real: Embedded, share: float, rng: np.random.Generator, comparator: str | Backend = "auto"
+    real: Embedded, share: float, rng: np.random.Generator, backend: str | Backend = "auto"
 ) -> tuple[Embedded, Cohort]:
     """Real people split at random: those left, and a ``share`` whose pictures (one each) are the cohort.
 
@@ -154,5 +154,5 @@ def split_off_cohort(
     images = real.take(np.flatnonzero(in_cohort[codes]))
     return (
         real.take(np.flatnonzero(~in_cohort[codes])),
-        Cohort(images.take(one_image_each(images.people_or_ids, rng)), comparator),
+        Cohort(images.take(one_image_each(images.people_or_ids, rng)), backend),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from unveil.compare import Backend, DistributedBackend, compare_all, open_backend
 from unveil.config.settings import Settings
 from unveil.engine import Engine
-from unveil.io.remote import anywhere
+from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
 from unveil.io.storage import open_storage
 from unveil.progress import Progress
@@ -31,14 +31,14 @@ class Comparisons:
     engine: Engine | None = None
 
     @cached_property
-    def comparator(self) -> Backend:
+    def backend(self) -> Backend:
         """What compares: as many threads as may work, or the workers of an engine."""
         here = open_backend(self.settings.comparator, self.settings.workers)
         if self.engine is None:
             return here
         folder = f"work/{self.run.seal}"
         return DistributedBackend(
-            self.engine, self.settings.comparator, here, anywhere(self.settings.store_place), folder
+            self.engine, self.settings.comparator, here, absolute_place(self.settings.store_place), folder
         )
 
     def done(self) -> None:
@@ -90,7 +90,7 @@ class Comparisons:
             top_pairs=top_pairs,
             query_offset=query_offset,
             gallery_offset=gallery_offset,
-            comparator=self.comparator,
+            backend=self.backend,
             moments=False,
             progress=self.progress.advance,
             checkpoint=self.run.checkpoint(name.replace(" ", "-"), seal.hexdigest()),

@@ -56,11 +56,11 @@ class Inference:
         training: RealSide,
         control: RealSide,
         settings: Settings,
-        comparator: Backend,
+        backend: Backend,
     ) -> None:
         self._synthetic, self._lenses = synthetic, contexts
         self._training, self._control = training, control
-        self._settings, self._comparator = settings, comparator
+        self._settings, self._backend = settings, backend
         self._names, self._codes = person_codes(synthetic.people_or_ids)
 
     def by_score(self, draw: Subsample, by: str | None = None) -> ScoreTests:
@@ -159,7 +159,7 @@ class Inference:
             sight = side.by_channel[channel]
             best, score = best_among(
                 *(sight.corrected, lens.synthetic.vectors, side.images.through(channel).vectors, rows),
-                *(lens.on_synthetic, sight.correction, self._comparator),
+                *(lens.on_synthetic, sight.correction, self._backend),
             )
             found.append((best, lens.standard.of(score)))
         seen_by, highest_score = max_over_channels([score for _, score in found])

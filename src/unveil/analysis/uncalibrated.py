@@ -31,7 +31,7 @@ def analyse_without_control(
     settings: Settings,
 ) -> Findings:
     """The audit without a control set: training people are the cohort, and other ones of them the null."""
-    others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"), compare.comparator)
+    others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"), compare.backend)
     contexts = {
         channel: channel_context(synthetic.through(channel), cohort.through(channel), skip_best=True)
         for channel in synthetic.channels
@@ -73,7 +73,7 @@ def _search(probes: Embedded, training: Embedded, correction: Floats, cohort: Co
     # As for synthetic pictures: the best match does not count towards a probe's own closeness.
     own = cohort.correction(probes, skip_best=True)
     people = (probes.people_or_ids, training.people_or_ids)
-    return best_of_others(probes.vectors, people[0], training.vectors, people[1], own, correction, cohort.comparator)[1]
+    return best_of_others(probes.vectors, people[0], training.vectors, people[1], own, correction, cohort.backend)[1]
 
 
 def candidate_threshold(best: Floats, others: Floats, fpir: float) -> CandidateThreshold:

@@ -204,7 +204,7 @@ EngineOption = Annotated[
 Comparator = Annotated[
     str | None,
     typer.Option(
-        help="What compares: auto, native, portable, torch or reference; the result is the same. "
+        help="What compares: auto, native, onnxruntime, torch or numpy; the result is the same. "
         "unveil info says which run here.",
         rich_help_panel=WORK,
     ),

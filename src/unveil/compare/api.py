@@ -1,4 +1,4 @@
-"""`compare_all`: the contract of every comparator."""
+"""`compare_all`: the contract of every backend."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unveil.compare import backends as comparators
+from unveil.compare import backends
 from unveil.compare.moments import mean_and_variance
 from unveil.compare.topk import QuerySpec, TopMatches
 from unveil.errors import SettingError, VectorError
@@ -36,7 +36,7 @@ def compare_all(
     tail: Sequence[float] | Floats = (),
     query_offset: Floats | None = None,
     gallery_offset: Floats | None = None,
-    comparator: str | comparators.Backend = "auto",
+    backend: str | backends.Backend = "auto",
     threads: int = 0,
     max_pairs: int = 50_000_000,
     moments: bool = True,
@@ -50,11 +50,11 @@ def compare_all(
     best query (unless ``best_queries`` is false), the ``top_pairs`` best pairs of all, with a ``threshold`` all pairs
     that score at least that, for each score in ``tail`` the number of pairs that reach it, and mean and variance of all
     cosines (NaN without ``moments``). Ties go to the lower row. ``progress`` is called with the number of pairs done
-    since its last call. The result is the same, bit for bit, for every comparator, number of ``threads`` (0: one a
+    since its last call. The result is the same, bit for bit, for every backend, number of ``threads`` (0: one a
     core), resumption and split.
 
     Raises VectorError for rows that are not finite unit vectors, and SettingError for a threshold that more than
-    ``max_pairs`` pairs reach, a comparator that is not here, or nonsense.
+    ``max_pairs`` pairs reach, a backend that is not here, or nonsense.
     """
     levels = np.array(tail, np.float64)
     if top_k < 0 or top_pairs < 0 or threads < 0:
@@ -63,7 +63,7 @@ def compare_all(
         raise SettingError(f"threshold should be a finite number, got {threshold}")
     if levels.ndim != 1 or not np.isfinite(levels).all() or (np.diff(levels) <= 0).any():
         raise SettingError("tail should be finite scores in ascending order")
-    compare = comparators.open_backend(comparator, threads) if isinstance(comparator, str) else comparator
+    compare = backends.open_backend(backend, threads) if isinstance(backend, str) else backend
     check_vectors(queries, "queries")
     check_vectors(gallery, "gallery")
     if queries.shape[1] != gallery.shape[1]:

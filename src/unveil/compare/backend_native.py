@@ -1,4 +1,4 @@
-"""The compiled kernel's comparator: slabs of quantised gallery rows, panels of queries, threads within each tile.
+"""The compiled kernel's backend: slabs of quantised gallery rows, panels of queries, threads within each tile.
 
 The kernel (unveil/native/src) multiplies in int8 with a proven bound, and scores every pair that could matter exactly,
 from the stored vectors. Here is what it is given and where its answers stay.
@@ -143,9 +143,9 @@ class _Tile:
     """One panel of queries against one slab of the gallery."""
 
     def __init__(
-        self, comparator: NativeBackend, kept: TopMatches, order: DimensionOrder, panel: slice, slab: slice
+        self, backend: NativeBackend, kept: TopMatches, order: DimensionOrder, panel: slice, slab: slice
     ) -> None:
-        self._comparator, self._kept, self._order, self._panel, self._slab = comparator, kept, order, panel, slab
+        self._backend, self._kept, self._order, self._panel, self._slab = backend, kept, order, panel, slab
 
     def work(
         self,
@@ -160,8 +160,8 @@ class _Tile:
         floor = below(self._kept.score[self._panel, 0]) if self._kept.wanted.top_k else np.zeros(1, np.float32)
         lock = np.zeros(len(queries), np.uint8)
         job = self._job(queries, rows, a, b, floor, lock)
-        library = self._comparator.library
-        workers = [pool.submit(library.work, job) for _ in range(self._comparator.threads)]
+        library = self._backend.library
+        workers = [pool.submit(library.work, job) for _ in range(self._backend.threads)]
         told = 0
         try:
             while wait(workers, timeout=POLL_SECONDS).not_done:
@@ -185,7 +185,7 @@ class _Tile:
         lock: npt.NDArray[np.uint8],
     ) -> NativeJob:
         kept, wanted, order = self._kept, self._kept.wanted, self._order
-        job = NativeJob(kernel=self._comparator.kernel.index, query=_stored(queries), gallery=_stored(rows))
+        job = NativeJob(kernel=self._backend.kernel.index, query=_stored(queries), gallery=_stored(rows))
         job.a, job.b = a.packed, b.packed
         job.first_query, job.first_row = self._panel.start, self._slab.start
         job.query_offset = wanted.query_offset[self._panel].ctypes.data
@@ -221,7 +221,7 @@ class _Tile:
             raise MemoryError(f"the comparison ended: {outcome}")
         if self._kept.wanted.threshold is not None:
             q, g, score = np.empty(job.n_found, np.int64), np.empty(job.n_found, np.int64), np.empty(job.n_found)
-            self._comparator.library.take_pairs(job, q.ctypes.data, g.ctypes.data, score.ctypes.data)
+            self._backend.library.take_pairs(job, q.ctypes.data, g.ctypes.data, score.ctypes.data)
             self._kept.take_pairs(q, g, score)
 
 

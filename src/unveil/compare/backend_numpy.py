@@ -1,4 +1,4 @@
-"""The reference comparator: blocked NumPy. Slow beside a kernel, exact, and the contract for every faster one.
+"""The reference backend: blocked NumPy. Slow beside a kernel, exact, and the contract for every faster one.
 
 A float32 matrix product finds candidates: whatever its order of summation, it strays from the exact cosine by no more
 than a proven bound, so every pair that could matter passes a threshold lowered by that bound. Candidates are re-scored
@@ -41,7 +41,7 @@ class NumpyBackend:
     ) -> None:
         """Takes into ``kept`` every pair that can matter."""
         slack = error_bound(queries.shape[1], kept.wanted.reach)
-        for panel in kept.panels(self.query_panel, checkpoint.with_key(f"reference {self.query_panel}"), progress):
+        for panel in kept.panels(self.query_panel, checkpoint.with_key(f"numpy {self.query_panel}"), progress):
             _compare_panel(queries, gallery, kept, panel, self.gallery_block, slack, progress)
 
     def settled(self, queries: Vectors, gallery: Vectors, wanted: QuerySpec) -> NumpyBackend:

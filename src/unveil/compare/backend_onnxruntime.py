@@ -1,4 +1,4 @@
-"""The comparator of machines without the compiled kernel: ONNX Runtime's int8 product, NumPy's decisions.
+"""The backend of machines without the compiled kernel: ONNX Runtime's int8 product, NumPy's decisions.
 
 ONNX Runtime comes with every install, and its int8 product is several times as fast as a float32 one on most
 processors. Integers leave no doubt about its result: products are exact unless 16-bit sums saturate, which some
@@ -31,7 +31,7 @@ NARROW, WIDE = 63, 127
 class IntegerProduct:
     """Multiplies in int8."""
 
-    name: str = "portable"
+    name: str = "onnxruntime"
 
     def panel(self, queries: Vectors, offset: Floats) -> IntegerPanel:
         """Quantises the queries and hands them to ONNX Runtime as weights."""

@@ -1,4 +1,4 @@
-"""The comparator for GPUs: PyTorch's matrix product in half precision, decisions on the device, exact scores on CPUs.
+"""The backend for GPUs: PyTorch's matrix product in half precision, decisions on the device, exact scores on CPUs.
 
 The same code runs on PyTorch's CPU device, in single precision.
 """

@@ -1,4 +1,4 @@
-"""Which comparator compares, and why."""
+"""Which backend compares, and why."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
 
-BACKENDS = ("auto", "native", "portable", "torch", "reference")
+BACKENDS = ("auto", "native", "onnxruntime", "torch", "numpy")
 
 
 class Backend(Protocol):
@@ -46,18 +46,18 @@ class Backend(Protocol):
 
 
 def open_backend(name: str, threads: int) -> Backend:
-    """The comparator of that name. Raises SettingError for an unknown one and for one that is not here."""
+    """The backend of that name. Raises SettingError for an unknown one and for one that is not here."""
     threads = threads or cores()
     if name not in BACKENDS:
-        raise SettingError(f"comparator {name!r} is not known; use one of {', '.join(BACKENDS)}")
-    if name == "reference":
+        raise SettingError(f"backend {name!r} is not known; use one of {', '.join(BACKENDS)}")
+    if name == "numpy":
         return NumpyBackend()
     if name == "torch":
         return _on_torch()
     library, why = native.load()
     if name == "native" and library is None:
-        raise SettingError(f"the compiled kernel is not here: {why}; --comparator auto does without it")
-    if name == "portable" or library is None:
+        raise SettingError(f"the compiled kernel is not here: {why}; --backend auto does without it")
+    if name == "onnxruntime" or library is None:
         from unveil.compare.backend_onnxruntime import IntegerProduct
 
         return BlockwiseBackend(IntegerProduct(), threads)
@@ -69,7 +69,7 @@ def _on_torch() -> Backend:
         product = TorchProduct.on()
     except ImportError:
         raise SettingError(
-            "comparator torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
+            "backend torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
         ) from None
     library, _ = native.load()
     score = exact_cosine if library is None else NativeBackend(library, library.best, 1).cosines
@@ -79,16 +79,16 @@ def _on_torch() -> Backend:
 
 
 def describe() -> list[tuple[str, str]]:
-    """Each comparator's name and whether it runs here, and why or how; what ``auto`` takes comes first."""
+    """Each backend's name and whether it runs here, and why or how; what ``auto`` takes comes first."""
     library, why = native.load()
-    told = [("auto", "takes " + ("native" if library is not None else "portable")), ("native", why)]
+    told = [("auto", "takes " + ("native" if library is not None else "onnxruntime")), ("native", why)]
     from unveil.compare.backend_onnxruntime import weight_levels
 
     bits = 8 if weight_levels() > 64 else 7
-    told.append(("portable", f"ONNX Runtime's int8 product, {bits} bits for queries on this processor"))
+    told.append(("onnxruntime", f"ONNX Runtime's int8 product, {bits} bits for queries on this processor"))
     try:
         product = TorchProduct.on()
         told.append(("torch", f"PyTorch on {product.device}, {str(product.dtype).removeprefix('torch.')}"))
     except ImportError:
         told.append(("torch", "PyTorch is not installed"))
-    return [*told, ("reference", "NumPy; slow, for checking the others")]
+    return [*told, ("numpy", "NumPy; slow, for checking the others")]

@@ -92,20 +92,20 @@ class Merge:
 
 @dataclass(frozen=True)
 class CompareTiles(Task[Tile, int]):
-    """Compares tiles with one comparator, on one thread, and writes what is left; returns the pairs of each."""
+    """Compares tiles with one backend, on one thread, and writes what is left; returns the pairs of each."""
 
-    comparator: str
+    backend: str
     wanted: QuerySpec  # offsets are those of the tile
     storage: str
 
     def __call__(self, say: Say) -> Callable[[Tile], int]:
-        comparator, storage = open_backend(self.comparator, 1), open_storage(self.storage, say)
+        backend, storage = open_backend(self.backend, 1), open_storage(self.storage, say)
         known = SharedState()
         settled: list[Backend] = []
 
         def compare(tile: Tile) -> int:
             if not settled:
-                settled.append(comparator.settled(tile.queries.fetch(), tile.blocks[0].fetch(), self.wanted_of(tile)))
+                settled.append(backend.settled(tile.queries.fetch(), tile.blocks[0].fetch(), self.wanted_of(tile)))
             kept, n_rows = compare_tile(tile, self.wanted_of(tile), settled[0], known)
             for kind, arrays in _parts_of(kept, tile.first_query, tile.first_row).items():
                 storage.write(part_name(tile.name, kind), _packed(arrays))
@@ -168,7 +168,7 @@ class SharedState:
         self._columns = (kept.best_query + tile.first_query, kept.best_query_score.copy())
 
 
-def compare_tile(tile: Tile, wanted: QuerySpec, comparator: Backend, known: SharedState) -> tuple[TopMatches, int]:
+def compare_tile(tile: Tile, wanted: QuerySpec, backend: Backend, known: SharedState) -> tuple[TopMatches, int]:
     """What a tile leaves, with rows and queries numbered from its first, and how many gallery rows it has. Best queries
     and best pairs may be those of earlier tiles, where none of this one is better."""
     queries: Vectors = tile.queries.fetch()
@@ -185,7 +185,7 @@ def compare_tile(tile: Tile, wanted: QuerySpec, comparator: Backend, known: Shar
         part.counts, part.n_pairs = kept.counts, kept.n_pairs
         if wanted.best_queries:
             part.best_query, part.best_query_score = kept.best_query[here], kept.best_query_score[here]
-        comparator.run(queries, gallery, part, lambda _: None, Checkpoint(None))
+        backend.run(queries, gallery, part, lambda _: None, Checkpoint(None))
         kept.rows, kept.score = part.rows + start, part.score
         kept.top_query, kept.top_row, kept.top_score = part.top_query, part.top_row + start, part.top_score
         kept.counts = part.counts
@@ -202,11 +202,11 @@ def compare_tile(tile: Tile, wanted: QuerySpec, comparator: Backend, known: Shar
 
 @dataclass(frozen=True)
 class DistributedBackend:
-    """A comparator whose tiles are compared by the workers of an engine, with another comparator. What is small, and
+    """A backend whose tiles are compared by the workers of an engine, with another backend. What is small, and
     exact cosines of pairs, are left to ``here``."""
 
     engine: Engine
-    comparator: str
+    backend: str
     here: Backend
     storage: str
     folder: str  # of the storage
@@ -238,7 +238,7 @@ class DistributedBackend:
         there = storage.names(folder)
         panels, stretches = cut.panels(len(queries)), cut.stretches(len(gallery))
         wanted = replace(kept.wanted, query_offset=np.zeros(0), gallery_offset=np.zeros(0))
-        job = CompareTiles(self.comparator, wanted, self.storage)
+        job = CompareTiles(self.backend, wanted, self.storage)
 
         def finished(tile: Tile) -> None:
             progress(len(tile.query_offset) * len(tile.gallery_offset))

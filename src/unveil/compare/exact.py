@@ -2,7 +2,7 @@
 
 A cosine is the float64 sum of the products of two stored float32 (or float16) unit vectors, added up in 32 interleaved
 lanes that are then added in halves. Each product is exact in float64, so a fused multiply-add changes nothing, and any
-SIMD unit can follow the same order: every comparator that re-scores its candidates this way gives the same bits, and
+SIMD unit can follow the same order: every backend that re-scores its candidates this way gives the same bits, and
 ties are ties everywhere.
 """
 

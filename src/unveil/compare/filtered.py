@@ -23,7 +23,7 @@ def best_of_others(
     gallery_people: Sequence[str],
     query_offset: Floats,
     gallery_offset: Floats,
-    comparator: str | Backend = "auto",
+    backend: str | Backend = "auto",
 ) -> tuple[Ints, Floats]:
     """For each query the best gallery row of another person: rows (Q,), -1 where there is none, and scores (Q,)."""
     codes = {person: i for i, person in enumerate(dict.fromkeys([*query_people, *gallery_people]))}
@@ -39,7 +39,7 @@ def best_of_others(
         best_queries=False,
         query_offset=query_offset,
         gallery_offset=gallery_offset,
-        comparator=comparator,
+        backend=backend,
         moments=False,
     )
     other = theirs[found.rows] != own[:, None]
@@ -63,7 +63,7 @@ def best_among(
     allowed: Ints,
     query_offset: Floats,
     gallery_offset: Floats,
-    comparator: str | Backend = "auto",
+    backend: str | Backend = "auto",
 ) -> tuple[Ints, Floats]:
     """Each query's best of the gallery rows ``allowed``: rows (Q,), -1 where there is none, and scores (Q,).
 
@@ -83,7 +83,7 @@ def best_among(
             best_queries=False,
             query_offset=query_offset[rest],
             gallery_offset=gallery_offset[allowed],
-            comparator=comparator,
+            backend=backend,
             moments=False,
         )
         rows[rest], score[rest] = allowed[again.rows[:, 0]], again.score[:, 0]

@@ -1,4 +1,4 @@
-"""What a comparison keeps while it goes on, and how pairs are taken in; the same for every comparator."""
+"""What a comparison keeps while it goes on, and how pairs are taken in; the same for every backend."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class QuerySpec:
 
 
 class TopMatches:
-    """What is known after ``done`` tiles, which are a comparator's own. Lists are heaps with the worst first.
+    """What is known after ``done`` tiles, which are a backend's own. Lists are heaps with the worst first.
 
     Each pair must be taken in at most once.
     """

@@ -22,7 +22,7 @@ from unveil.embedding.shards import ShardRow, assemble
 from unveil.engine import Engine
 from unveil.errors import ModelError, SettingError
 from unveil.images import EmbeddingSource, Source
-from unveil.io.remote import anywhere
+from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
 from unveil.io.storage import open_storage
 from unveil.progress import Progress
@@ -195,11 +195,11 @@ class AuditEmbedder:
     def _spread(self, engine: Engine, source: Source, role: Role, alignment: ImageAlignment) -> list[Partition]:
         """The partitions of a role, embedded by the workers of an engine."""
         settings, way = self._settings, self.way(alignment)
-        place = settings.source(role)
-        if place is None:
+        location = settings.source(role)
+        if location is None:
             raise ValueError(f"{role} has no place")
         given = WorkerInput(
-            place.absolute,
+            location.absolute,
             settings.identity.get(role),
             settings.follow_links,
             self.equipment.absolute,
@@ -207,7 +207,9 @@ class AuditEmbedder:
             tuple(way.recipe(channel) for channel in way.channels),
         )
         gpus = 0.0 if settings.device in ("auto", "cpu") else 1.0
-        return embed_distributed(engine, source, given, anywhere(settings.store_place), role, self._progress, gpus)
+        return embed_distributed(
+            engine, source, given, absolute_place(settings.store_place), role, self._progress, gpus
+        )
 
     def _parts(self, embedded: Embedded) -> tuple[list[Embedded], tuple[ChannelVectors, ...]]:
         """The networks one by one, and the further channels."""

@@ -37,11 +37,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 # How long to wait for a first worker, or for one to come back.
-RETRY_SECONDS = float(os.environ.get("UNVEIL_PATIENCE", "300"))
+RETRY_SECONDS = float(os.environ.get("UNVEIL_RETRY_SECONDS", "300"))
 # How often the cluster is asked how large it is, and how long one wait for results is.
 LOOK_SECONDS, WAIT_SECONDS = 5.0, 1.0
 # What workers have to know of this process's environment; nothing that opens anything.
-HANDED_ON = ("UNVEIL_PATIENCE", "UNVEIL_CACHE_GB", "UNVEIL_MODELS", "ORT_DISABLE_TELEMETRY")
+HANDED_ON = ("UNVEIL_RETRY_SECONDS", "UNVEIL_CACHE_GB", "UNVEIL_MODELS", "ORT_DISABLE_TELEMETRY")
 # A pathname of a socket has at most 107 bytes, and Ray adds ninety.
 LONGEST_TEMPORARY = 20
 # Workers that may end before they have begun, one after the other.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unveil.errors import SettingError
-from unveil.io.remote import anywhere, is_address
+from unveil.io.remote import absolute_place, is_address
 
 # The forms a container can have, and the options that each understands.
 FORMS: dict[str, tuple[str, ...]] = {
@@ -74,7 +74,7 @@ class Location:
     @property
     def absolute(self) -> Location:
         """The same for a process that runs in another folder."""
-        return replace(self, target=anywhere(self.target))
+        return replace(self, target=absolute_place(self.target))
 
     @property
     def path(self) -> Path:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 Say = Callable[[str], None]
 
 # How long an address may be out of reach before work that needs it ends, and the longest wait between two tries.
-RETRY_SECONDS = float(os.environ.get("UNVEIL_PATIENCE", "300"))
+RETRY_SECONDS = float(os.environ.get("UNVEIL_RETRY_SECONDS", "300"))
 LONGEST_WAIT = 15.0
 # What no waiting mends.
 OF_THIS_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EISDIR, errno.ENOTDIR, errno.EROFS})
@@ -36,7 +36,7 @@ def is_address(place: object) -> bool:
     return "://" in str(place)
 
 
-def anywhere(place: str) -> str:
+def absolute_place(place: str) -> str:
     """The same place for a process that runs in another folder."""
     return place if is_address(place) else str(Path(place).absolute())
 

@@ -37,7 +37,7 @@ class Rates:
     images_from: str
 
 
-def measure(source: Source, alignment: ImageAlignment, way: ImagePreprocessor, comparator: str, told: str) -> Rates:
+def measure(source: Source, alignment: ImageAlignment, way: ImagePreprocessor, backend: str, told: str) -> Rates:
     """Embeds some pictures of a source and compares random vectors of every channel's dimension."""
     begun = time.perf_counter()
     some = [source.records[i] for i in np.linspace(0, len(source.records) - 1, SAMPLE + WARM).astype(int)]
@@ -57,9 +57,7 @@ def measure(source: Source, alignment: ImageAlignment, way: ImagePreprocessor, c
         sets = [rng.normal(size=(n, channel.dimension)).astype(np.float32) for n in (QUERIES, GALLERY)]
         queries, gallery = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in sets)
         start = time.perf_counter()
-        compare_all(
-            queries, gallery, top_k=10, top_pairs=1000, moments=False, comparator=open_backend(comparator, cores())
-        )
+        compare_all(queries, gallery, top_k=10, top_pairs=1000, moments=False, backend=open_backend(backend, cores()))
         pairs[channel.name] = QUERIES * GALLERY / (time.perf_counter() - start) / cores()
     mean = float(np.mean(sizes)) if sizes else 0.0
     return Rates(images, mean, pairs, time.perf_counter() - begun, told)

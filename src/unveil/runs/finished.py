@@ -27,7 +27,7 @@ from unveil.errors import SettingError, SourceError, StoreError
 from unveil.images import Source, open_source
 from unveil.images.location import Location
 from unveil.io.atomic import replacing, write_bytes
-from unveil.io.remote import anywhere
+from unveil.io.remote import absolute_place
 from unveil.io.run_directory import read_manifest
 from unveil.presets import resolve
 from unveil.progress import Progress
@@ -117,7 +117,7 @@ def write_run(
         np.savez(file, allow_pickle=False, **arrays)
     document = {
         "result": _converter().unstructure(result),
-        "store": anywhere(settings.store_place),
+        "store": absolute_place(settings.store_place),
         "places": {role: _absolute(settings.source(role)) for role in sets},
     }
     text = json.dumps(document, ensure_ascii=True).encode()
