@@ -71,7 +71,7 @@ def main() -> None:
         rows: dict[str, Counter[str]] = {}
         for k, how in enumerate(PERTURBATIONS):
             pairs = [(f"{i:06d}/{k:03d}", by_person[p][0].id) for i, p in enumerate(tested)]
-            rows[f"{how.kind}, {how.told}"] = told(pairs, planted)
+            rows[f"{how.kind}, {how.strength}"] = told(pairs, planted)
         first, second = ([by_person[p][n].id for p in tested] for n in (0, 1))
         rows["another image of the person"] = told(list(zip(first, second, strict=True)), source)
         rows["an image of another person"] = told(list(zip(first, second[1:] + second[:1], strict=True)), source)

@@ -336,7 +336,7 @@ def test_a_remote_folder_is_read_like_one_here(s3: str, tmp_path: Path) -> None:
 
     for i, face in enumerate(drawn_faces(4)):
         write(tmp_path / f"in/p{i % 2}/{i}.png", encoded(face))
-    write(tmp_path / "in/notes.txt", "no picture")
+    write(tmp_path / "in/notes.txt", "no image")
     fsspec.filesystem("s3").put(str(tmp_path / "in"), f"{s3}/in", recursive=True)
     here, there = open_source(tmp_path / "in"), open_source(f"{s3}/in")
     assert [(r.id, r.person) for r in there.records] == [(r.id, r.person) for r in here.records]

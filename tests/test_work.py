@@ -131,7 +131,7 @@ def test_nothing_depends_on_how_many_work_at_a_time(
     faces = np.random.default_rng(0).integers(0, 256, (23, 20, 20, 3), np.uint8)
     faces[5] = 0
     for i, face in enumerate(faces):
-        write(tmp_path / f"in/{i:02}.png", encoded(face) if i % 7 else b"no picture")
+        write(tmp_path / f"in/{i:02}.png", encoded(face) if i % 7 else b"no image")
     source, store = open_source(tmp_path / "in"), ShardStore(LocalStorage(tmp_path / "store"), "r")
     parts = [source.records[i : i + 6] for i in range(0, 23, 6)]
     found = list(work.embed_partitions(source, parts, way(), [store], workers))

@@ -54,7 +54,7 @@ class TestInspect:
         assert told.returncode == 0
         assert f"It can be read as folder:{tmp_path}" in told.stdout
         assert f"It can be read as recordio:{tmp_path / 'plain.rec'}" in told.stdout
-        assert "not a picture" in told.stdout
+        assert "not an image" in told.stdout
 
     def test_sheets_and_names_that_hold_the_person(self, items: list[Item], tmp_path: Path) -> None:
         c.grid(tmp_path, items)
@@ -72,7 +72,7 @@ class TestInspect:
         write(tmp_path / "b/cut.png", items[0].data[:2000])
         told = unveil("inspect", f"folder:{tmp_path}").stdout
         assert "2 of 8 looked at would be rejected" in told
-        assert "not a picture, as b/readme.txt" in told and "truncated, as b/cut.png" in told
+        assert "not an image, as b/readme.txt" in told and "truncated, as b/cut.png" in told
 
     @pytest.mark.parametrize("what", ["gone", "grid:x", "parquet,colour=1:x"])
     def test_what_cannot_be_read_ends_with_two(self, what: str, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ class TestPresets:
             assert all(find_preset(name).kind == "real" for name in preset.trained_on)
             assert preset.title and preset.note and preset.licence
             if not preset.established:
-                assert preset.form is None and preset.identity is None and preset.aligned is None
+                assert preset.form is None and preset.labels is None and preset.aligned is None
         with pytest.raises(SettingError, match="no preset nothing; there are"):
             find_preset("nothing")
 
@@ -101,7 +101,7 @@ class TestPresets:
         told = unveil("inspect", f"dcface-0.5m:{FIXTURES / 'dcface'}")
         assert told.returncode == 0 and "4, by folder" in told.stdout and "DCFace" in told.stdout
         place, preset = resolve("idiff-face-uniform:some/folder")
-        assert place.target == "some/folder" and preset is not None and preset.identity == "prefix:_"
+        assert place.target == "some/folder" and preset is not None and preset.labels == "prefix:_"
         assert str(place) == "idiff-face-uniform:some/folder"
         with pytest.raises(SettingError, match="no option cell"):
             resolve("sface,cell=3:x")
@@ -112,10 +112,10 @@ class TestPresets:
 
         values = {"synthetic": "idiff-face-uniform:s", "training": "ffhq:t", "out": tmp_path / "r"}
         settings = settings_from(values)
-        assert settings.identity == {"synthetic": LabelRule("prefix", "_"), "training": LabelRule("each")}
+        assert settings.identity == {"synthetic": LabelRule("prefix", "_"), "training": LabelRule("one-per-image")}
         assert settings.aligned == {"synthetic": "yes"}
         told = settings_from({**values, "identity": {"synthetic": "none"}, "aligned": "no"})
-        assert str(told.identity["synthetic"]) == "none" and str(told.identity["training"]) == "each"
+        assert str(told.identity["synthetic"]) == "none" and str(told.identity["training"]) == "one-per-image"
         assert set(told.aligned.values()) == {"no"}
         unseen = settings_from({**values, "synthetic": "gandiffface:s"})
         assert "synthetic" not in unseen.identity

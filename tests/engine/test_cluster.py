@@ -79,7 +79,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         write(folder / f"training/t{i:03d}/1.png", encoded(faces[i], "JPEG", quality=90))
     for i in range(80):
         write(folder / f"control/c{i:03d}/1.png", encoded(faces[90 + i]))
-    write(folder / "synthetic/broken.png", b"not a picture")
+    write(folder / "synthetic/broken.png", b"not an image")
     return [folder / role for role in ("synthetic", "training", "control")]
 
 

@@ -57,7 +57,7 @@ def image(data: bytes) -> None:
         return
 
 
-def significant(data: bytes) -> None:
+def listed(data: bytes) -> None:
     stylegan_labels(data)
     (FOLDER / "list.txt").write_bytes(data)
     read_some(f"list:{FOLDER / 'list.txt'}")
@@ -81,7 +81,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "hdf5": of_form("hdf5", "x.h5"),
     "embeddings": of_form("embeddings", "x.npz"),
     "grid": sheets,
-    "list": significant,
+    "list": listed,
     "picture": image,
     "recognised": recognised,
 }

@@ -206,8 +206,8 @@ class TestRecordIO:
             *((f"{k}.jpg", "person 0") for k in range(3)),
             ("3.jpg", "person 1"),
         ]
-        significant = open_source(path, LabelRule.parse("list:train.tsv"))
-        assert str(significant.rule) == "list:train.tsv"
+        listed = open_source(path, LabelRule.parse("list:train.tsv"))
+        assert str(listed.rule) == "list:train.tsv"
         with pytest.raises(SourceError, match="beside"):
             open_source(path, LabelRule.parse("list:../x"))
 
@@ -281,7 +281,7 @@ class TestTables:
             except ImageError as error:
                 reasons.append(error.reason)
         leaves = "path leaves the folder"
-        assert reasons == ["", leaves, leaves, "unreadable file", "", "no picture in the row"]
+        assert reasons == ["", leaves, leaves, "unreadable file", "", "no image in the row"]
         assert [r.person for r in source.records] == list("abcdef")
 
     def test_a_doubtful_column_is_asked_for(self, items: list[Item], tmp_path: Path) -> None:
@@ -417,11 +417,11 @@ class TestWhatAPathIs:
             source = open_source(write(tmp_path / f"{folder}.txt", f"{folder}/a.png\n{folder}/a.png\n"))
             assert source.kind == "list" and source.read(source.records[0]) == items[0].data
         for form in ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF"):
-            with pytest.raises(SourceError, match="one picture"):
+            with pytest.raises(SourceError, match="one image"):
                 open_source(write(tmp_path / "x", encoded(items[0].pixels, form)))
 
     def test_one_image_is_no_set(self, items: list[Item], tmp_path: Path) -> None:
-        with pytest.raises(SourceError, match="one picture"):
+        with pytest.raises(SourceError, match="one image"):
             open_source(write(tmp_path / "x.png", items[0].data))
 
     def test_zips_by_the_thousand_people_are_one_set(self, items: list[Item], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.builders import drawn_faces, encoded, write
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images import LabelRule, Source, open_source
-from unveil.images.identity import folder_of
+from unveil.images.label_rule import folder_of
 from unveil.images.labels import parse_list
 from unveil.images.source import printable, stays_inside
 
@@ -62,7 +62,7 @@ def test_zip_of_the_same_tree_gives_the_same_records(tmp_path: Path) -> None:
         ("prefix:_", ["Ann_B", "Ann_B", "Cy"]),
         (r"regex:^(\w)", ["A", "A", "C"]),
         ("auto", [None, None, None]),
-        ("each", ["Ann_B_1.png", "Ann_B_2.png", "Cy_1.png"]),
+        ("one-per-image", ["Ann_B_1.png", "Ann_B_2.png", "Cy_1.png"]),
     ],
 )
 def test_identity_rules_of_a_flat_folder(tmp_path: Path, rule: str, people: list[str | None]) -> None:
@@ -251,7 +251,7 @@ def test_the_folder_of_a_path_is_that_of_pathlib(path: str) -> None:
     assert folder_of(path) == str(PurePosixPath(path).parent)
 
 
-@given(st.sampled_from(["auto", "folder", "each", "none", "prefix:_", "list:a.txt", "regex:(a)"]))
+@given(st.sampled_from(["auto", "folder", "one-per-image", "none", "prefix:_", "list:a.txt", "regex:(a)"]))
 def test_rules_are_printed_as_they_are_typed(rule: str) -> None:
     assert str(LabelRule.parse(rule)) == rule
 

@@ -68,7 +68,7 @@ def test_images_of_every_form(guard: Path, world: World) -> None:
     for wrong in (np.zeros((3, 96, 96), np.uint8), np.zeros((96, 96, 3), np.float32)):
         with pytest.raises(InputError, match="uint8 RGB"):
             opened.check([wrong])  # type: ignore[list-item]
-    (damaged,) = opened.check([b"no picture"])
+    (damaged,) = opened.check([b"no image"])
     assert damaged.word == "no face"
 
 
@@ -116,7 +116,7 @@ def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Pat
     assert built.returncode == 0 and "150 training pictures" in built.stdout and "of a million" in built.stdout.lower()
     # Without --names no id of a training picture is in it.
     assert b"person-0" not in b"".join(f.read_bytes() for f in (tmp_path / "guard").iterdir())
-    write(tmp_path / "new/broken.png", "not a picture")
+    write(tmp_path / "new/broken.png", "not an image")
     for i, face in enumerate(drawn_faces(5, 77)):
         write(tmp_path / f"new/{i}.png", encoded(face))
     write(tmp_path / "new/leak.png", min(world.training.rglob("*.png")).read_bytes())
@@ -153,7 +153,7 @@ def test_strangers_are_rarely_told_that_they_are_there(audited: Audited) -> None
 def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> None:
     run = FinishedRun(audited[1])
     exposed = audited[0].significant_people[0]
-    photos: list[Path | bytes] = [world.training / exposed.training_id, encoded(drawn_faces(1, 5)[0]), b"no picture"]
+    photos: list[Path | bytes] = [world.training / exposed.training_id, encoded(drawn_faces(1, 5)[0]), b"no image"]
     answer = lookup(run, photos)
     assert answer.n_photos == 2 and [i for i, _ in answer.unusable] == [2]
     # Control people have one picture each, so two photographs are two searches.
@@ -161,7 +161,7 @@ def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> Non
     assert alone.training.p is not None and answer.training.p == pytest.approx(2 * alone.training.p)
     assert answer.training.matches[0].photo == 0
     with pytest.raises(InputError, match="none of the 1 photographs"):
-        lookup(run, [b"no picture"])
+        lookup(run, [b"no image"])
     with pytest.raises(InputError, match="at least one"):
         lookup(run, [])
 

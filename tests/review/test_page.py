@@ -289,7 +289,7 @@ def test_images_that_were_moved(tmp_path: Path, served: Serve, browser: Browser)
         for i, face in enumerate(some):
             write(tmp_path / role / f"{i:03d}.png", encoded(face))
     run = tmp_path / "run"
-    audit(tmp_path / "synthetic", tmp_path / "training", out=run, power="off", identity="each")
+    audit(tmp_path / "synthetic", tmp_path / "training", out=run, power="off", identity="one-per-image")
     (tmp_path / "training").rename(tmp_path / "elsewhere")
     watched = Watched(browser)
     server = served(run)

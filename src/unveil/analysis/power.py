@@ -58,7 +58,7 @@ def measure_power(
     alone = detection_threshold(decision, 1, settings.q)
     together = detection_threshold(decision, max(1, round(TOGETHER * n)), settings.q)
     recalls = [
-        recall(how.kind, how.told, scores[:, k], null, decision, alone, together) for k, how in enumerate(changes)
+        recall(how.kind, how.strength, scores[:, k], null, decision, alone, together) for k, how in enumerate(changes)
     ]
     again = _other_images(ground, rng, PEOPLE["full"])
     if len(again):
@@ -150,7 +150,7 @@ def _score(
     """Fills in the exposure (plants, changes) of each planted person with the changed copy added. A copy in which no
     face was found stays at -inf."""
     side = ground.control
-    place = np.array([PlantedSource.place(id) for id in planted.ids], np.int64)
+    place = np.array([PlantedSource.indices(id) for id in planted.ids], np.int64)
     # Names that nobody in the cohort has.
     strangers = replace(planted, people=(None,) * len(planted), ids=tuple(f"planted {id}" for id in planted.ids))
     queries = np.repeat(np.arange(len(planted)), [len(rows[i]) for i in place[:, 0]])

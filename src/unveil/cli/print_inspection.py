@@ -27,13 +27,13 @@ def print_inspection(found: Inspection, *, doubtful: bool) -> None:
     if doubtful:
         console.print(Text(f"It can be read as {found.where}", "bold yellow"))
     rows: list[tuple[str, str]] = [("form", source.kind)]
-    people = f"{found.n_people:,}, {source.rule.told.removeprefix('people ')}"
+    people = f"{found.n_people:,}, {source.rule.description.removeprefix('people ')}"
     if found.grid is not None:
         people = f"{found.n_images:,}, one a sheet; the flags below cut the sheets"
     elif not found.n_people and found.better_rule is not None:
         people = f"no labels; the file names look like {found.better_rule}, which the flags below use"
     elif not found.n_people:
-        people = "no labels; where every picture shows another person, add the identity rule `each`"
+        people = "no labels; where every picture shows another person, add the identity rule `one-per-image`"
     elif found.n_people and found.n_unlabelled:
         people += f"; {found.n_unlabelled:,} pictures without a label"
     if found.grid is not None:
@@ -102,7 +102,7 @@ def print_presets() -> None:
 
 
 def _told(preset: Preset) -> Text:
-    form = f"{preset.form}, people by {preset.identity}" if preset.established else "container not established"
-    trained = f"trained on {preset.trained_on_told}" if preset.trained_on_told else ""
+    form = f"{preset.form}, people by {preset.labels}" if preset.established else "container not established"
+    trained = f"trained on {preset.trained_on_note}" if preset.trained_on_note else ""
     told = "; ".join(part for part in (form, trained, preset.paper) if part)
     return Text(preset.title).append(f"\n{told}", "dim")

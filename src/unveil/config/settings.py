@@ -16,7 +16,7 @@ from unveil.channels import Device
 from unveil.compare.backends import BACKENDS
 from unveil.engine import LOCAL, check_engine
 from unveil.errors import SettingError
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.location import Location
 from unveil.io.remote import check_address, is_address
 from unveil.io.remote_run import local_copy
@@ -226,8 +226,8 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         clean["identity"] = {r: v if isinstance(v, LabelRule) else LabelRule.parse(str(v)) for r, v in rules.items()}
     # What a preset knows counts where nothing is said.
     for role, preset in known_of.items():
-        if preset.identity is not None:
-            clean["identity"] = {role: LabelRule.parse(preset.identity), **clean.get("identity", {})}
+        if preset.labels is not None:
+            clean["identity"] = {role: LabelRule.parse(preset.labels), **clean.get("identity", {})}
         if preset.aligned is not None:
             clean["aligned"] = {role: preset.aligned, **clean.get("aligned", {})}
     return Settings(**clean)

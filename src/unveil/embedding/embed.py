@@ -126,7 +126,7 @@ def embed_source(
 def alignment_setting(source: Source, aligned: Aligned, label: str, progress: Progress) -> ImageAlignment:
     """`decide_alignment`, and says what was found."""
     finding = decide_alignment(source, aligned)
-    progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.told}; {finding.told}")
+    progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.description}; {finding.told}")
     progress.say(f"{label}: {finding.why}")
     for note in source.notes:
         progress.say(f"{label}: {note}")
@@ -249,7 +249,7 @@ def embed(
         raise SettingError(f"device should be one of {', '.join(get_args(Device))}, got {device}")
     where, preset = resolve(str(place))
     if preset is not None and preset.established:
-        identity = (preset.identity or identity) if identity == "auto" else identity
+        identity = (preset.labels or identity) if identity == "auto" else identity
         aligned = (preset.aligned or aligned) if aligned == "auto" else aligned
     source = open_source(where, LabelRule.parse(identity))
     channel = FaceChannel(model, cast(Device, device))

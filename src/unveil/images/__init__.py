@@ -2,7 +2,7 @@
 
 from unveil.images.decode import decode_rgb, decode_scaled, image_size
 from unveil.images.filtered_copy import write_without
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.labels import read_labels
 from unveil.images.location import Location
 from unveil.images.readers.embeddings import EmbeddingSource

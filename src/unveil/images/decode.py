@@ -70,7 +70,7 @@ def _pixels(image: Image.Image, at_least: int | None = None) -> npt.NDArray[np.u
     except Exception as error:
         truncated = "truncated" in str(error).lower()
         raise ImageError(
-            "decode", "truncated" if truncated else "damaged picture", f"{type(error).__name__}: {error}"
+            "decode", "truncated" if truncated else "damaged image", f"{type(error).__name__}: {error}"
         ) from None
     return pixels
 
@@ -91,10 +91,10 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError("decode", "too many pixels", str(error)) from None
     except UnidentifiedImageError:
         raise ImageError(
-            "decode", "not a picture", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}"
+            "decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}"
         ) from None
     except Exception as error:  # decoders raise almost anything on hostile headers
-        raise ImageError("decode", "damaged picture", f"{type(error).__name__}: {error}") from None
+        raise ImageError("decode", "damaged image", f"{type(error).__name__}: {error}") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import ImageError, SettingError, SourceError
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.readers.arrow import TableSource
 from unveil.images.readers.bgr import BgrSource
 from unveil.images.readers.embeddings import EmbeddingSource

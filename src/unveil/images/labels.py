@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unveil.errors import ImageError, SourceError
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_inside
 
 # Where StyleGAN2 and StyleGAN3 keep the labels of a folder or zip of pictures.
@@ -100,7 +100,7 @@ class FoundLabels:
     held them, which are no pictures."""
 
     own: dict[str, str] | None = None
-    significant: dict[str, str] | None = None
+    listed: dict[str, str] | None = None
     files: frozenset[str] = frozenset()
 
 
@@ -110,7 +110,7 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
     ``read`` gives the bytes of a file up to a limit, or raises PictureError. SourceError when the rule's list is not
     there or cannot be read.
     """
-    own = significant = None
+    own = listed = None
     files = set()
     if rule.kind == "list":
         if not stays_inside(rule.argument):
@@ -118,7 +118,7 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         if rule.argument not in names:
             raise SourceError(f"{where}: no file {rule.argument} in it, which the identity rule names")
         try:
-            significant = labels_from(read(rule.argument, MAX_LIST_BYTES), f"{where}:{rule.argument}")
+            listed = labels_from(read(rule.argument, MAX_LIST_BYTES), f"{where}:{rule.argument}")
         except ImageError as error:
             raise SourceError(f"{where}:{rule.argument}: {error}") from None
         files.add(rule.argument)
@@ -127,7 +127,7 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
             own = stylegan_labels(read(STYLEGAN_LABELS, MAX_JSON_BYTES))
         if own is not None:
             files.add(STYLEGAN_LABELS)
-    return FoundLabels(own, significant, frozenset(files))
+    return FoundLabels(own, listed, frozenset(files))
 
 
 def class_of(label: object) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob, RemoteBlob, is_folder
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.location import Location
 from unveil.images.readers.arrow import TableSource
 from unveil.images.readers.bgr import BgrSource
@@ -43,7 +43,7 @@ READERS: dict[str, Callable[[Blob, LabelRule, ReaderOptions], Source]] = {
 }
 NOT_READ = {
     "gzip": "it is compressed as a whole, so that no picture in it can be reached by itself; unpack it: gunzip {path}",
-    "picture": "it is one picture; give the folder it lies in, or a list of pictures",
+    "image": "it is one image; give the folder it lies in, or a list of images",
     "empty": "the file is empty",
     "other": "it begins with {head!r}, which is none of the containers that unveil reads; unpack it, or list its "
     "pictures in a text file, one `path label` a line",

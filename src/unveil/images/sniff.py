@@ -25,7 +25,7 @@ SAMPLE_FILES = 400
 HEAD = 1024
 # Files that stand beside a container and are none themselves.
 BESIDE = ("text", "empty", "other")
-IMAGE_SUFFIXES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def form_of(blob: Blob) -> str:
         ("tar", is_tar(head)),
         ("bin", head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")),
         ("gzip", head.startswith(b"\x1f\x8b")),
-        ("picture", _is_image(head)),
+        ("image", _is_image(head)),
     ):
         if yes:
             return form
@@ -68,7 +68,7 @@ def _is_image(head: bytes) -> bool:
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
     netpbm = head[:2] in (b"P5", b"P6") and head[2:3].isspace() and head[3:4].isdigit()
-    return head.startswith(IMAGE_SUFFIXES) or webp or bitmap or netpbm
+    return head.startswith(IMAGE_SIGNATURES) or webp or bitmap or netpbm
 
 
 def _is_zip(blob: Blob) -> bool:
@@ -90,10 +90,10 @@ def candidates(path: Path, *, follow_links: bool = False) -> list[Candidate]:
     forms: dict[str, list[Path]] = {}
     for file in islice(_files(path, follow_links), SAMPLE_FILES):
         forms.setdefault(_form_or_other(file), []).append(file)
-    containers = {form: files for form, files in forms.items() if form not in (*BESIDE, "picture", "gzip")}
+    containers = {form: files for form, files in forms.items() if form not in (*BESIDE, "image", "gzip")}
     containers = {form: files for form, files in containers.items() if not _beside_another(form, files, forms)}
     found = [Candidate(form, files[0] if len(files) == 1 else path) for form, files in sorted(containers.items())]
-    if "picture" in forms or not found:
+    if "image" in forms or not found:
         found.insert(0, Candidate("folder"))
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.types import ImageRecord
 
 # A picture file larger than this is not read; 64 MiB holds any photograph.
@@ -46,7 +46,7 @@ class Source(ABC):
         entries: Iterable[tuple[str, str]],
         *,
         labels: Mapping[str, str] | None = None,
-        significant: Mapping[str, str] | None = None,
+        listed: Mapping[str, str] | None = None,
         in_order: bool = False,
     ) -> None:
         """Records from (id, key) pairs: sorted by id unless the container has an order, ids made unique.
@@ -62,7 +62,7 @@ class Source(ABC):
         if self.rule.kind == "auto" and labels:
             self.rule = LabelRule("labels")
         self.rule = self.rule.resolve([id for id, _ in ordered])
-        known = {"labels": labels, "list": significant}.get(self.rule.kind)
+        known = {"labels": labels, "list": listed}.get(self.rule.kind)
         seen: dict[str, int] = {}
         for id, key in ordered:
             seen[id] = count = seen.get(id, 0) + 1

@@ -96,8 +96,8 @@ def inspect(text: str, *, identity: str = "auto", sample: int = SAMPLE, follow_l
     """
     place, preset = resolve(text)
     rule = LabelRule.parse(identity)
-    if rule.kind == "auto" and preset is not None and preset.established and preset.identity is not None:
-        rule = LabelRule.parse(preset.identity)
+    if rule.kind == "auto" and preset is not None and preset.established and preset.labels is not None:
+        rule = LabelRule.parse(preset.labels)
     source = open_source(place, rule, follow_links=follow_links)
     people = Counter(record.person for record in source.records)
     unlabelled = people.pop(None, 0)

@@ -15,11 +15,11 @@ PerturbationKind = Literal["re-encode", "blur", "downsample", "flip", "rotate", 
 
 @dataclass(frozen=True)
 class Perturbation:
-    """One kind at one strength: ``amount`` in the unit that ``told`` names."""
+    """One kind at one strength: ``amount`` in the unit that ``strength`` names."""
 
     kind: PerturbationKind
     amount: float
-    told: str
+    strength: str
 
 
 # Each kind from its weakest to its strongest.

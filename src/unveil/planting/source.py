@@ -48,7 +48,7 @@ class PlantedSource(Source):
         ]
 
     @staticmethod
-    def place(record_id: str) -> tuple[int, int]:
+    def indices(record_id: str) -> tuple[int, int]:
         """The plant and the change that a record is of."""
         plant, how = record_id.split("/")
         return int(plant), int(how)

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from unveil.errors import SettingError
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.location import COMMON, FORMS, Location, split_prefix
 
 PresetKind = Literal["synthetic", "real", "rendered"]
@@ -19,7 +19,7 @@ PresetKind = Literal["synthetic", "real", "rendered"]
 class Preset:
     """What is known of one set. What is not ``established`` is not used: its content decides, as without a preset.
 
-    ``form`` and ``identity`` are those of `unveil.images`; ``trained_on`` are the real sets behind a generator, by the
+    ``form`` and ``labels`` are those of `unveil.images`; ``trained_on`` are the real sets behind a generator, by the
     names of their presets where there are any.
     """
 
@@ -29,10 +29,10 @@ class Preset:
     established: bool
     note: str
     form: str | None = None
-    identity: str | None = None
+    labels: str | None = None
     aligned: Literal["yes", "no"] | None = None
     trained_on: tuple[str, ...] = ()
-    trained_on_told: str = ""
+    trained_on_note: str = ""
     paper: str = ""
     paper_title: str = ""
     licence: str = "not established: ask whoever gave you the set"
@@ -40,8 +40,8 @@ class Preset:
     def __post_init__(self) -> None:
         if self.form is not None and self.form not in FORMS:
             raise SettingError(f"preset {self.name}: no form {self.form}")
-        if self.identity is not None:
-            LabelRule.parse(self.identity)
+        if self.labels is not None:
+            LabelRule.parse(self.labels)
 
 
 @cache

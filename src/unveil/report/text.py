@@ -37,7 +37,7 @@ def headline(result: AuditResult, settings: Settings) -> str:
         return (
             "No verdict can be given: without a control set and without at least 125 labelled training people nothing "
             "says how close chance comes; the ranked pairs are uncalibrated. Give real people the generator never saw "
-            "with --control, or at least say who is who with --training-identity (`each`: every picture is another "
+            "with --control, or name the people with --training-labels (`one-per-image`: every image shows another "
             "person)."
         )
     if result.verdict == "candidates" and line is not None:

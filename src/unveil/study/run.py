@@ -78,8 +78,8 @@ def _notes(planned: PlannedSet) -> tuple[str, ...]:
     if synthetic is None:
         return ()
     notes = [f"{synthetic.title}: {synthetic.paper_title} ({synthetic.paper})" if synthetic.paper else synthetic.title]
-    if synthetic.trained_on_told:
-        notes.append(f"its generator was trained on {synthetic.trained_on_told}")
+    if synthetic.trained_on_note:
+        notes.append(f"its generator was trained on {synthetic.trained_on_note}")
     _, training = resolve(planned.places["training"])
     if training is not None and synthetic.trained_on and training.name not in synthetic.trained_on:
         notes.append(f"but it is compared with {training.title}, on which nothing says that it was trained")

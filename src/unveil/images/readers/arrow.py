@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_columns
 from unveil.images.source import MAX_FILE_BYTES, Source, check_rows, numbered, printable, read_inside
@@ -132,7 +132,7 @@ class TableSource(Source):
         if data is None and path is not None and self._folder is not None:
             return read_inside(self._folder, path)
         if data is None:
-            raise ImageError("read", "no picture in the row", "neither bytes nor a path")
+            raise ImageError("read", "no image in the row", "neither bytes nor a path")
         if len(data) > MAX_FILE_BYTES:
             raise ImageError("read", "unreadable file", f"more than {MAX_FILE_BYTES} bytes")
         return bytes(data)

@@ -15,7 +15,7 @@ from typing import Any
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.source import MAX_FILE_BYTES, Source, numbered
 from unveil.types import ImageRecord
 

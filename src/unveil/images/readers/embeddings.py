@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.readers.arrow import holds_vectors, open_table
 from unveil.images.readers.columns import LABEL_NAMES, choose_columns
 from unveil.images.readers.npy import MAGIC, parse_npy
@@ -71,7 +71,7 @@ class EmbeddingSource(Source):
         self._set_records(((id, str(row)) for row, id in enumerate(ids)), labels=labels, in_order=True)
 
     def read(self, record: ImageRecord) -> bytes:
-        raise ImageError("read", "no picture", "the source holds embeddings alone")
+        raise ImageError("read", "no image", "the source holds embeddings alone")
 
 
 def _load(blob: Blob, options: dict[str, str]) -> _Found:

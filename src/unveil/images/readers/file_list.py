@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unveil.errors import SourceError
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.labels import parse_list
 from unveil.images.source import MAX_LIST_BYTES, Source, printable, read_file, read_inside
 from unveil.types import ImageRecord

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unveil.errors import ImageError, SourceError, StoreError
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Source, printable, read_image
 from unveil.io.remote import check_address, filesystem, with_retries
@@ -34,7 +34,7 @@ class RemoteFolderSource(Source):
         self._set_records(
             ((printable(name), name) for name in names if name not in found.files),
             labels=found.own,
-            significant=found.significant,
+            listed=found.listed,
         )
 
     def read(self, record: ImageRecord) -> bytes:
@@ -72,7 +72,7 @@ class FolderSource(Source):
         found = find_labels(rule, files, self._read, str(path))
         self.label_files = found.files
         self._set_records(
-            ((printable(f), f) for f in files if f not in found.files), labels=found.own, significant=found.significant
+            ((printable(f), f) for f in files if f not in found.files), labels=found.own, listed=found.listed
         )
 
     def _walk(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images.decode import decode_rgb, image_size, netpbm
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.lru import LruCache
 from unveil.images.source import Source
 from unveil.types import ImageRecord

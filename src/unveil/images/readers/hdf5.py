@@ -19,7 +19,7 @@ import numpy as np
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_columns
 from unveil.images.source import MAX_FILE_BYTES, Source, check_rows, numbered, printable

@@ -12,7 +12,7 @@ import numpy as np
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.readers.lmdb_pages import Value, entries
 from unveil.images.source import MAX_FILE_BYTES, Source, printable
 from unveil.types import ImageRecord
@@ -110,7 +110,7 @@ def _unpack(data: bytes, at: int) -> list[Any]:
     """(picture, ..., label) as msgpack; lengths in it are checked against ``data``."""
     value = _parse(data, at)
     if not isinstance(value, list) or len(value) < 2 or not isinstance(value[0], (bytes, dict)):
-        raise ImageError("read", "no picture in the record", f"at byte {at}: msgpack of {type(value).__name__}")
+        raise ImageError("read", "no image in the record", f"at byte {at}: msgpack of {type(value).__name__}")
     return value
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.labels import labels_from, text_lines
 from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, numbered, printable
 from unveil.types import ImageRecord, Ints
@@ -57,15 +57,13 @@ class RecordIOSource(Source):
                 label = None if own is None else _describe(own.label)
             if label is not None:
                 labels[id] = label
-        significant = None
+        listed = None
         if rule.kind == "list":
-            significant = labels_from(
-                _beside(blob, rule.argument).whole(MAX_LIST_BYTES), f"{blob.where}:{rule.argument}"
-            )
+            listed = labels_from(_beside(blob, rule.argument).whole(MAX_LIST_BYTES), f"{blob.where}:{rule.argument}")
         if rule.kind == "auto" and paths.ids and len({id.rpartition("/")[0] for id in paths.ids.values()}) > 1:
             # The person is the folder of the listed path, whatever the record says.
             self.rule = LabelRule("folder")
-        self._set_records(entries, labels=labels, significant=significant, in_order=True)
+        self._set_records(entries, labels=labels, listed=listed, in_order=True)
 
     def read(self, record: ImageRecord) -> bytes:
         offset_text, _, extent_text = record.key.partition(" ")

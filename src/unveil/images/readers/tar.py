@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Source, printable
 from unveil.types import ImageRecord
@@ -55,7 +55,7 @@ class TarSource(Source):
                 labels[id] = label
         if classes:
             self.kind = "WebDataset"
-        self._set_records(entries, labels=labels, significant=found.significant, in_order=True)
+        self._set_records(entries, labels=labels, listed=found.listed, in_order=True)
 
     def read(self, record: ImageRecord) -> bytes:
         at, size, regular = (int(v) for v in record.key.split())

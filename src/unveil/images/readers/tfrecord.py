@@ -13,7 +13,7 @@ import numpy.typing as npt
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.readers.npy import parse_npy
 from unveil.images.source import MAX_FILE_BYTES, Source, numbered
 from unveil.types import ImageRecord
@@ -73,7 +73,7 @@ class TFRecordSource(Source):
             value = example.get(name)
             if isinstance(value, bytes):
                 return value
-        raise ImageError("read", "no picture in the record", f"at byte {at}: fields {', '.join(sorted(example))[:200]}")
+        raise ImageError("read", "no image in the record", f"at byte {at}: fields {', '.join(sorted(example))[:200]}")
 
 
 def _raw(data: bytes, shape: list[int], at: int) -> bytes:

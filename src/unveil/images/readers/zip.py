@@ -7,7 +7,7 @@ import zlib
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.identity import LabelRule
+from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Source, printable
 from unveil.types import ImageRecord
@@ -48,7 +48,7 @@ class ZipSource(Source):
         self._set_records(
             ((printable(name), f"{i:012d}") for i, name in names.items() if name not in found.files),
             labels=found.own,
-            significant=found.significant,
+            listed=found.listed,
         )
 
     def read(self, record: ImageRecord) -> bytes:

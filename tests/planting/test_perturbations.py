@@ -24,7 +24,7 @@ def apart(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(float) - b).mean())
 
 
-@pytest.mark.parametrize("how", PERTURBATIONS, ids=lambda c: f"{c.kind} {c.told}")
+@pytest.mark.parametrize("how", PERTURBATIONS, ids=lambda c: f"{c.kind} {c.strength}")
 def test_changes_keep_the_size_and_change_something(how: Perturbation) -> None:
     image = FACES[0].copy()
     out = changed(how, image)
@@ -64,9 +64,9 @@ def test_planted_images_are_the_same_at_each_reading() -> None:
     for record in source.records[:: len(PERTURBATIONS) // 2]:
         data = source.read(record)
         assert data == source.read(record) == PlantedSource(plants, PERTURBATIONS, [1, 2]).read(record)
-        i, k = PlantedSource.place(record.id)
+        i, k = PlantedSource.indices(record.id)
         rng = np.random.default_rng([1, 2, i, k])
         with Image.open(io.BytesIO(data)) as image:
             assert np.array_equal(np.array(image), perturb(FACES[i], PERTURBATIONS[k], WHOLE, FACES[i + 1], rng))
-    occluded = next(r for r in source.records if PERTURBATIONS[PlantedSource.place(r.id)[1]].kind == "occlude")
+    occluded = next(r for r in source.records if PERTURBATIONS[PlantedSource.indices(r.id)[1]].kind == "occlude")
     assert source.read(occluded) != PlantedSource(plants, PERTURBATIONS, [1, 3]).read(occluded)

@@ -9,13 +9,13 @@ from typing import Literal
 
 from unveil.errors import SettingError
 
-RuleKind = Literal["auto", "folder", "labels", "each", "none", "prefix", "regex", "list"]
+RuleKind = Literal["auto", "folder", "labels", "one-per-image", "none", "prefix", "regex", "list"]
 
 HELP = (
     "auto, folder (the folder a picture lies in), labels (those that the container holds), "
     "prefix:_ (the file name up to the last _), "
     "regex:PATTERN (its first group, searched in the path), list:FILE (lines `path label` inside the source), "
-    "each (every picture shows another person) or none (not known)"
+    "one-per-image (every image shows another person) or none (not known)"
 )
 
 
@@ -30,7 +30,7 @@ class LabelRule:
     def parse(cls, text: str) -> LabelRule:
         """A rule from its command-line form; SettingError says which forms there are."""
         kind, _, argument = text.partition(":")
-        if kind in ("auto", "folder", "labels", "each", "none") and not argument:
+        if kind in ("auto", "folder", "labels", "one-per-image", "none") and not argument:
             return cls(kind)  # type: ignore[arg-type]
         if kind in ("prefix", "list") and argument:
             return cls(kind, argument)  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ class LabelRule:
         return f"{self.kind}:{self.argument}" if self.argument else self.kind
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """In words, for a rule that is no longer ``auto``."""
         if self.kind == "none":
             return "no person labels"
@@ -71,7 +71,7 @@ class LabelRule:
         if self.kind == "folder":
             folder = folder_of(id)
             return folder if folder != "." else None
-        if self.kind == "each":
+        if self.kind == "one-per-image":
             return id
         if self.kind == "prefix":
             path = PurePosixPath(id)
