@@ -25,11 +25,12 @@ import cv2
 import numpy as np
 
 from unveil.analysis import calibrated
-from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import Findings
 from unveil.analysis.power import measure_power
 from unveil.channels import FaceImage, open_detector
 from unveil.channels.alignment import ImageAlignment
+from unveil.compare import open_backend
 from unveil.config.settings import Settings, settings_from
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
@@ -169,8 +170,9 @@ class Bench:
         source, synthetic = self._plant(split, how)
 
         settings = settings_from({**self.values, "seed": split, "resamples": 1})
-        compare = Comparisons(self.run_directory, settings, Silent())
-        raw = compare.ranked("synthetic with training", synthetic, training)
+        backend = open_backend(settings.comparator, settings.workers)
+        compare = Comparisons(self.run_directory, backend, Silent(), settings.top_k, settings.top_pairs)
+        raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
         found = calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings)
         if found.calibration is None or found.verdict == "inconclusive":
             raise SystemExit(

@@ -25,8 +25,9 @@ import numpy as np
 from benchmarks.lab.scores import further_scores, memorised
 from unveil.analysis import calibrated
 from unveil.analysis.baselines import measure_baselines
-from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import Findings
+from unveil.compare import open_backend
 from unveil.config.settings import Settings, settings_from
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.images import LabelRule, Source, open_source
@@ -102,7 +103,8 @@ class Lab:
         sets = AuditEmbedder(self.settings, sources, Silent()).embed_roles(sources, run)
         self.sources = sources
         self.synthetic, self.real = sets["synthetic"].embedded.distinct, sets["training"].embedded
-        self.compare = Comparisons(run, self.settings, Silent())
+        backend = open_backend(self.settings.comparator, self.settings.workers)
+        self.compare = Comparisons(run, backend, Silent(), self.settings.top_k, self.settings.top_pairs)
         self.members = set((folder / "members.txt").read_text().splitlines())
         learnt = np.array([person in self.members for person in self.real.people_or_ids])
         self.learnt, held_out = np.flatnonzero(learnt), np.flatnonzero(~learnt)
@@ -128,7 +130,7 @@ class Lab:
 
     def judge(self, training: Ints, control: Ints) -> Findings:
         t, c = self.real.take(np.sort(training)), self.real.take(control)
-        raw = self.compare.ranked("synthetic with training", self.synthetic, t)
+        raw = self.compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), self.synthetic, t)
         return calibrated.analyse_with_control(self.synthetic, t, c, raw, [], self.compare, self.settings)
 
     def scores(self) -> Iterator[list[object]]:

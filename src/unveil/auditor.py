@@ -15,7 +15,13 @@ from typing import Any
 
 from unveil.analysis import calibrated, uncalibrated
 from unveil.analysis.baselines import measure_baselines
-from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.comparisons import (
+    FIRST_CHANNEL,
+    Comparison,
+    Comparisons,
+    open_audit_backend,
+    remove_tiles,
+)
 from unveil.analysis.input_checks import check_inputs
 from unveil.analysis.leak_kinds import classify_pairs
 from unveil.analysis.power import measure_power
@@ -81,7 +87,8 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
     }
     channels = AuditEmbedder(settings, sources, progress, engine)
     run = RunDirectory(settings.out, settings.facts())
-    compare = Comparisons(run, settings, progress, engine)
+    backend = open_audit_backend(settings.comparator, settings.workers, engine, settings.store_place, run)
+    compare = Comparisons(run, backend, progress, settings.top_k, settings.top_pairs)
 
     progress.expect(whole_run(settings, sources, channels))
     sets = channels.embed_roles(sources, run)
@@ -93,7 +100,7 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
     checks = check_inputs(sets, settings.random("hygiene"))
 
     # The published attack: every pair, ranked by cosine.
-    raw = compare.ranked("synthetic with training", synthetic, training)
+    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
     # What goes past it: the same pairs against what chance does.
     if "control" in sets:
         found = calibrated.analyse_with_control(
@@ -110,7 +117,7 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
     kinds = classify_pairs((*found.significant_people, *top), *alike, settings, progress)
     power = measure_power(found, images, channels.embedder(run), settings)
     # What others would measure, beside it.
-    others = measure_baselines(synthetic, found, settings, compare.comparator)
+    others = measure_baselines(synthetic, found, settings, backend)
 
     result = AuditResult(
         verdict=found.verdict,
@@ -142,7 +149,7 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
     write_run(run.path, result, pairs, sets, synthetic, found, channels, settings)
     reviewed = replace(result, review=review_summary(run.path, pairs))
     write_reports(reviewed, run.path, raw, synthetic, training, sources, redact=redact)
-    compare.done()
+    remove_tiles(engine, settings.store_place, run)
     finished = datetime.now(UTC)
     run.finish(
         {

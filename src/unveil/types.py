@@ -1,8 +1,9 @@
-"""What flows between the rooms: small frozen records whose shapes are checked when they are made."""
+"""The records that pass between packages: small and frozen, with shapes checked when one is made."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -20,10 +21,13 @@ Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+# Gives the random generator of a purpose, so that a new purpose never changes the numbers of another.
+Generators = Callable[[str], np.random.Generator]
+
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One picture of a source: ``id`` is its path or key there, ``key`` what its reader needs to fetch it."""
+    """One image of a source: ``id`` is its path or key in the source, ``key`` is what the reader needs to fetch it."""
 
     id: str
     person: str | None
@@ -32,7 +36,7 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A picture that was not embedded: where it fell out, why, and what was seen."""
+    """An image that was not embedded: the stage that rejected it, the reason, and a detail."""
 
     id: str
     stage: Stage
@@ -42,7 +46,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class ModelPart:
-    """The columns of one network in vectors made of several; its cosine counts with ``weight``, weights sum to 1."""
+    """The columns of one model in vectors fused from several; its cosine has ``weight``, and weights sum to 1."""
 
     name: str
     columns: slice
@@ -51,7 +55,7 @@ class ModelPart:
 
 @dataclass(frozen=True)
 class ChannelVectors:
-    """What a further channel makes of the same pictures: ``vectors`` (N, D) float32 unit rows."""
+    """The vectors (N, D) of the same images by a further channel: float32 unit rows."""
 
     channel: str
     vectors: Vectors = field(repr=False)
@@ -60,9 +64,9 @@ class ChannelVectors:
 
 @dataclass(frozen=True)
 class Embedded:
-    """All embedded pictures of one role, in source order; ``vectors`` (N, D) float32 unit rows, often memory-mapped.
+    """All embedded images of one role, in source order.
 
-    They are those of the first channel; ``views`` hold the further ones.
+    ``vectors`` (N, D) are float32 unit rows of the first channel, often memory-mapped; ``views`` hold further channels.
     """
 
     ids: tuple[str, ...] = field(repr=False)
@@ -70,8 +74,8 @@ class Embedded:
     digests: tuple[str, ...] = field(repr=False)
     vectors: Vectors = field(repr=False)
     model_id: str
-    quality: Floats | None = field(default=None, repr=False)  # (N, K) of the pictures' quality
-    parts: tuple[ModelPart, ...] = ()  # of which networks the vectors are made, when they are several
+    quality: Floats | None = field(default=None, repr=False)  # (N, K) image quality features
+    parts: tuple[ModelPart, ...] = ()  # the models that the vectors are fused from, when there are several
     views: tuple[ChannelVectors, ...] = ()
     channel: str = "face"
 
@@ -79,7 +83,7 @@ class Embedded:
         if self.vectors.ndim != 2:
             raise ValueError(f"vectors should be (N, D), got {self.vectors.shape}")
         if self.quality is not None and len(self.quality) != len(self.vectors):
-            raise ValueError(f"{len(self.vectors)} vectors, traits {self.quality.shape}")
+            raise ValueError(f"{len(self.vectors)} vectors, quality {self.quality.shape}")
         if not len(self.ids) == len(self.people) == len(self.digests) == len(self.vectors):
             raise ValueError(
                 f"{len(self.ids)} ids, {len(self.people)} people, {len(self.digests)} digests, "
@@ -94,11 +98,11 @@ class Embedded:
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The names of all channels, the first first."""
+        """The names of all channels, in order."""
         return (self.channel, *(view.channel for view in self.views))
 
     def through(self, channel: str) -> Embedded:
-        """The same pictures as one channel alone sees them."""
+        """The same images with the vectors of one channel alone."""
         if channel == self.channel:
             return replace(self, views=())
         (view,) = (view for view in self.views if view.channel == channel)
@@ -108,24 +112,24 @@ class Embedded:
 
     @cached_property
     def people_or_ids(self) -> tuple[str, ...]:
-        """Each picture's person; a picture without a label stands for a person of its own."""
+        """The person of each image; an image without a label counts as a person of its own, named by its id."""
         return tuple(id if person is None else person for id, person in zip(self.ids, self.people, strict=True))
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the pictures and of everything that decided their vectors."""
+        """A hash of the images and of everything that determines their vectors."""
         return hashlib.sha256("\n".join([self.model_id, *self.digests]).encode()).hexdigest()
 
     @property
     def distinct(self) -> Embedded:
-        """The pictures without those that repeat an earlier one byte for byte."""
+        """The images without those that repeat an earlier one byte for byte."""
         first: dict[str, int] = {}
         for row, digest in enumerate(self.digests):
             first.setdefault(digest, row)
         return self if len(first) == len(self) else self.take(np.array(list(first.values()), np.int64))
 
     def take(self, rows: Ints) -> Embedded:
-        """The same role with only ``rows``, in the order given."""
+        """The images of ``rows`` alone, in that order."""
         return replace(
             self,
             ids=tuple(self.ids[i] for i in rows),
@@ -139,24 +143,24 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Matches:
-    """What a comparison of all Q x G pairs leaves behind.
+    """The results of comparing all Q x G pairs.
 
-    A pair's ``score`` is its cosine plus the offsets of its query and its gallery row; without offsets the two are the
-    same. Better means: higher score, then lower row.
+    The ``score`` of a pair is its cosine plus the offsets of its query and its gallery row. Without offsets the two are
+    equal. Ties go to the lower row.
     """
 
     rows: Ints  # (Q, k) best gallery rows of each query, best first
     cosine: Floats  # (Q, k)
     score: Floats  # (Q, k) descending
-    best_query: Ints  # (G,) best query of each gallery row, -1 when there is none or it was not asked for
+    best_query: Ints  # (G,) best query of each gallery row, -1 where there is none or it was not requested
     best_query_cosine: Floats  # (G,)
     best_query_score: Floats  # (G,)
-    top_pairs: Ints  # (K, 2) the best pairs of all: query, gallery row
+    top_pairs: Ints  # (K, 2) the highest of all pairs: query, gallery row
     top_pairs_cosine: Floats  # (K,)
     top_pairs_score: Floats  # (K,) descending, ties by query then gallery row
     pairs: Ints | None  # (M, 2) all pairs at or above the threshold, by query then gallery row
     pairs_score: Floats | None  # (M,)
-    tail_counts: Ints  # (L,) pairs that score at least each level of the tail asked for
+    tail_counts: Ints  # (L,) pairs that reach each requested level of the tail
     mean: float  # over the cosines of all pairs
     variance: float
     n_compared: int
@@ -171,14 +175,14 @@ class Matches:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How close the synthetic set comes to each real person: the best pair over the person's pictures."""
+    """How close the synthetic set comes to each real person: the best pair over the images of the person."""
 
     people: tuple[str, ...]  # (P,)
     score: Floats  # (P,)
     cosine: Floats  # (P,) of the same pair
-    n_images: Ints  # (P,) pictures that took part
+    n_images: Ints  # (P,) images that were tested
     best_pair: Ints  # (P, 2) synthetic row, gallery row
-    channel: Ints  # (P,) which of the channels compared sees that pair
+    channel: Ints  # (P,) index of the channel that gives the score
 
     def __post_init__(self) -> None:
         p = len(self.people)
@@ -194,7 +198,7 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval: never one without the other."""
+    """A number with its interval at confidence ``level``, from ``n`` observations, by a named method."""
 
     value: float
     low: float

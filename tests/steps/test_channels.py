@@ -10,14 +10,16 @@ import pytest
 
 from tests.steps.test_prepare import crowd, embedded, unit
 from unveil.analysis import calibrated
-from unveil.analysis.comparisons import Comparisons
-from unveil.compare import compare_all, exact_cosine
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.compare import compare_all, exact_cosine, open_backend
 from unveil.config.settings import Settings
 from unveil.embedding.fusion import fuse, model_weights, part_cosines
 from unveil.images import Location
 from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
 from unveil.types import Embedded
+
+COSINE = Comparison("cosine", FIRST_CHANNEL, "training")
 
 
 def source(vectors: np.ndarray, model_id: str = "m") -> Embedded:
@@ -83,12 +85,12 @@ def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:
     training, control, synthetic = crowd(rng, 1800), crowd(rng, 900), crowd(rng, 200)
     leaked = rng.permutation(1800)[:60]
     synthetic[:60] = training[leaked] + rng.normal(size=(60, 64)) * 0.05
-    compare = Comparisons(RunDirectory(settings.out, {}), settings, Silent())
+    compare = Comparisons(RunDirectory(settings.out, {}), open_backend("reference", 1), Silent())
     s, t, c = (
         embedded(unit(x), n, p)
         for x, n, p in ((synthetic, "s", None), (training, "t", people_t), (control, "c", people_c))
     )
-    raw = compare.ranked("synthetic with training", s, t)
+    raw = compare.ranked(COSINE, s, t)
     found = calibrated.analyse_with_control(s, t, c, raw, [], compare, settings)
     assert found.calibration is not None
     stability = found.calibration.stability
@@ -112,10 +114,8 @@ def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
     made = [embedded(unit(x), n) for x, n in ((synthetic, "s"), (training, "t"), (control, "c"))]
     s, t, c = (replace(e, quality=rng.normal(size=(len(e), 5))) for e in made)
     settings = replace(settings, match="on")
-    compare = Comparisons(RunDirectory(settings.out, {}), settings, Silent())
-    found = calibrated.analyse_with_control(
-        s, t, c, compare.ranked("synthetic with training", s, t), [], compare, settings
-    )
+    compare = Comparisons(RunDirectory(settings.out, {}), open_backend("reference", 1), Silent())
+    found = calibrated.analyse_with_control(s, t, c, compare.ranked(COSINE, s, t), [], compare, settings)
     assert found.calibration is not None
     likeness = found.calibration.likeness
     assert likeness.shift is not None and likeness.prognostic_shift_before is not None

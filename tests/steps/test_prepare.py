@@ -9,14 +9,15 @@ import pytest
 
 from unveil.analysis import calibrated, uncalibrated
 from unveil.analysis.cohort import Cohort, find_overlap, one_image_each, split_off_cohort
-from unveil.analysis.comparisons import Comparisons
-from unveil.compare import compare_all, exact_cosine
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.compare import compare_all, exact_cosine, open_backend
 from unveil.config.settings import Settings
 from unveil.images import Location
 from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
 from unveil.types import Embedded, Vectors
 
+COSINE = Comparison("cosine", FIRST_CHANNEL, "training")
 DIMENSION = 64
 
 
@@ -43,7 +44,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def compare(settings: Settings) -> Comparisons:
-    return Comparisons(RunDirectory(settings.out, {}), settings, Silent())
+    return Comparisons(RunDirectory(settings.out, {}), open_backend("reference", 1), Silent())
 
 
 def test_correction_is_half_the_mean_of_the_ten_closest_others() -> None:
@@ -127,7 +128,7 @@ def test_many_leaks_are_counted_and_a_few_need_the_tail(
     compare: Comparisons, settings: Settings, leaks: int, bases: set[str]
 ) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(5), leaks)
-    raw = compare.ranked("synthetic with training", synthetic, training)
+    raw = compare.ranked(COSINE, synthetic, training)
     found = calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings)
     assert found.verdict == "leak found" and set(found.evidence) == bases
     assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(leaks)}
@@ -137,7 +138,7 @@ def test_many_leaks_are_counted_and_a_few_need_the_tail(
 
 def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(6), 0)
-    raw = compare.ranked("synthetic with training", synthetic, training)
+    raw = compare.ranked(COSINE, synthetic, training)
     assert (
         calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings).verdict
         == "none detected"
@@ -149,7 +150,7 @@ def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons,
 
 def test_candidates_are_those_above_the_line(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, _ = leaking_world(np.random.default_rng(7), 30)
-    raw = compare.ranked("synthetic with training", synthetic, training)
+    raw = compare.ranked(COSINE, synthetic, training)
     found = uncalibrated.analyse_without_control(synthetic, training, raw, [], compare, settings)
     assert found.verdict == "candidates" and found.line is not None
     assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(30)}

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from unveil.analysis.cohort import channel_context, find_overlap, split_off_cohort
-from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import ControlState, Findings
 from unveil.analysis.inference import Inference, ScoreTests
 from unveil.analysis.input_checks import check_control
@@ -57,7 +57,7 @@ def analyse_with_control(
         people, identities = rank_candidates(synthetic, training_side, None)
         return Findings("inconclusive", (), checks, people, identities, training_side, contexts)
 
-    raw_control = compare.ranked("synthetic with control", synthetic, control, top_k=1)
+    raw_control = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "control"), synthetic, control, top_k=1)
     control_side = score_side("control", control, raw_control, contexts, compare, depth)
     rng = settings.random("calibration")
     matching, draw, likeness = match_control_people(training_side, control_side, settings, rng)

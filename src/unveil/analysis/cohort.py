@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.compare import Backend, best_of_others, compare_all
 from unveil.stats.exposure import subsample_images
 from unveil.stats.hubness import NEIGHBOURS, closeness, person_codes
@@ -70,7 +70,7 @@ def find_overlap(training: Embedded, control: Embedded, compare: Comparisons, rn
             compare.backend,
         )
         line = same_person_threshold(others, len(control))
-        same |= compare("control with training", control, training).cosine[:, 0] > line
+        same |= compare.matches(Comparison("overlap", FIRST_CHANNEL, "control"), control, training).cosine[:, 0] > line
     taken = np.unique(codes[same])
     out = np.isin(codes, taken)
     return Overlap(np.flatnonzero(~out), int(out.sum()), len(taken), len(names), line)

@@ -1,54 +1,103 @@
-"""Comparisons of an audit: shown as they go, and taken up again where a killed one was."""
+"""The comparisons of an audit: which ones it makes, and how one is run, shown and resumed."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from unveil.compare import Backend, DistributedBackend, compare_all, open_backend
-from unveil.config.settings import Settings
 from unveil.engine import Engine
 from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
 from unveil.io.storage import open_storage
 from unveil.progress import Progress
-from unveil.types import Embedded, Floats, Matches
+from unveil.types import Embedded, Floats, Matches, Role
 
-# Closest pairs that are counted against those that chance gives; fewer are shown.
-PAIRS_STORED = 10_000
+ComparisonKind = Literal["cosine", "overlap", "cohort", "hub-corrected"]
+# The channel of the published attack and of the search for people on both sides.
+FIRST_CHANNEL = "face"
+# Closest pairs that are stored for the table of false matches; the rankings show fewer.
+STORED_PAIRS = 10_000
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of two sets, by one channel.
+
+    ``cosine`` and ``hub-corrected`` compare synthetic images with the images of ``role``; ``overlap`` compares the
+    images of ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort.
+    """
+
+    kind: ComparisonKind
+    channel: str
+    role: Role
+
+    @property
+    def name(self) -> str:
+        """The name in the plan, on the progress line and on the checkpoint."""
+        if self.kind == "cosine":
+            return f"synthetic with {self.role}"
+        if self.kind == "overlap":
+            return f"{self.role} with training"
+        if self.kind == "cohort":
+            return f"{self.role} with the cohort by {self.channel}"
+        return f"synthetic with {self.role} by {self.channel}, hub-corrected"
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether the comparison has a progress line; comparisons with the cohort are too short for one."""
+        return self.kind != "cohort"
+
+    @property
+    def queries(self) -> Role:
+        """The role whose images are the queries."""
+        return self.role if self.kind in ("overlap", "cohort") else "synthetic"
+
+    @property
+    def gallery(self) -> Role | Literal["cohort"]:
+        """The role whose images are the gallery, or the cohort."""
+        if self.kind == "cohort":
+            return "cohort"
+        return "training" if self.kind == "overlap" else self.role
+
+
+def comparisons_of_audit(roles: Collection[Role], channels: Sequence[str]) -> Iterator[Comparison]:
+    """Every comparison that an audit of these roles makes whose cost grows with the product of two sets, in order."""
+    yield Comparison("cosine", FIRST_CHANNEL, "training")
+    if "control" in roles:
+        yield Comparison("overlap", FIRST_CHANNEL, "control")
+    for channel in channels:
+        yield Comparison("cohort", channel, "synthetic")
+    for role in ("training", "control"):
+        if role not in roles:
+            continue
+        if role == "control":
+            yield Comparison("cosine", FIRST_CHANNEL, role)
+        for channel in channels:
+            yield Comparison("cohort", channel, role)
+            yield Comparison("hub-corrected", channel, role)
 
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Runs `compare_all` for one audit."""
+    """Runs the comparisons of one audit; each has a progress line and a checkpoint in ``directory``.
 
-    run: RunDirectory
-    settings: Settings
+    ``top_k`` matches of each query are stored, and at least ``top_pairs`` closest pairs of a ranked comparison.
+    """
+
+    directory: RunDirectory
+    backend: Backend
     progress: Progress
-    engine: Engine | None = None
-
-    @cached_property
-    def backend(self) -> Backend:
-        """What compares: as many threads as may work, or the workers of an engine."""
-        here = open_backend(self.settings.comparator, self.settings.workers)
-        if self.engine is None:
-            return here
-        folder = f"work/{self.run.seal}"
-        return DistributedBackend(
-            self.engine, self.settings.comparator, here, absolute_place(self.settings.store_place), folder
-        )
-
-    def done(self) -> None:
-        """Forgets what a killed comparison would have gone on from."""
-        if self.engine is not None:
-            open_storage(self.settings.store_place).remove(f"work/{self.run.seal}")
+    top_k: int = 10
+    top_pairs: int = 100
 
     def ranked(
         self,
-        name: str,
+        comparison: Comparison,
         queries: Embedded,
         gallery: Embedded,
         query_offset: Floats | None = None,
@@ -56,20 +105,16 @@ class Comparisons:
         *,
         top_k: int | None = None,
     ) -> Matches:
-        """All pairs of two sets, with as many matches as the tables hold and as many closest pairs as are counted."""
-        return self(
-            name,
-            queries,
-            gallery,
-            query_offset,
-            gallery_offset,
-            top_k=self.settings.top_k if top_k is None else top_k,
-            top_pairs=max(PAIRS_STORED, self.settings.top_pairs),
+        """Compares all pairs; stores the closest pairs beside the best matches of each image."""
+        return self.matches(
+            *(comparison, queries, gallery, query_offset, gallery_offset),
+            top_k=self.top_k if top_k is None else top_k,
+            top_pairs=max(STORED_PAIRS, self.top_pairs),
         )
 
-    def __call__(
+    def matches(
         self,
-        name: str,
+        comparison: Comparison,
         queries: Embedded,
         gallery: Embedded,
         query_offset: Floats | None = None,
@@ -78,11 +123,11 @@ class Comparisons:
         top_k: int = 1,
         top_pairs: int = 0,
     ) -> Matches:
-        """All pairs of two sets; ``name`` stands in the progress line and on the checkpoint."""
+        """Compares all pairs of queries (Q) and gallery (G); offsets (Q,) and (G,) are added to their cosines."""
         seal = hashlib.sha256(f"{queries.fingerprint} {gallery.fingerprint} {top_k} {top_pairs}".encode())
         for offset in (query_offset, gallery_offset):
             seal.update(b"none" if offset is None else np.ascontiguousarray(offset, np.float64).tobytes())
-        self.progress.start(f"comparing {name}", len(queries) * len(gallery), "pairs")
+        self.progress.start(f"comparing {comparison.name}", len(queries) * len(gallery), "pairs")
         return compare_all(
             queries.vectors,
             gallery.vectors,
@@ -93,5 +138,26 @@ class Comparisons:
             backend=self.backend,
             moments=False,
             progress=self.progress.advance,
-            checkpoint=self.run.checkpoint(name.replace(" ", "-"), seal.hexdigest()),
+            checkpoint=self.directory.checkpoint(comparison.name.replace(" ", "-"), seal.hexdigest()),
         )
+
+
+def open_audit_backend(name: str, workers: int, engine: Engine | None, store: str, directory: RunDirectory) -> Backend:
+    """The backend of an audit: threads of this process, or the workers of an engine with tiles in ``store``.
+
+    Raises SettingError for a backend that is unknown or not available.
+    """
+    local = open_backend(name, workers)
+    return (
+        local if engine is None else DistributedBackend(engine, name, local, absolute_place(store), _tiles(directory))
+    )
+
+
+def remove_tiles(engine: Engine | None, store: str, directory: RunDirectory) -> None:
+    """Removes what the workers of an engine stored to resume comparisons of this audit."""
+    if engine is not None:
+        open_storage(store).remove(_tiles(directory))
+
+
+def _tiles(directory: RunDirectory) -> str:
+    return f"work/{directory.seal}"

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from unveil.analysis.cohort import ChannelContext
-from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.comparisons import Comparison, Comparisons
 from unveil.stats.exposure import exposures
 from unveil.stats.hubness import person_codes
 from unveil.stats.score_scale import ScoreScale, max_over_channels
@@ -89,11 +89,10 @@ def score_side(
     for channel, lens in contexts.items():
         own = images.through(channel)
         correction = lens.cohort.correction(own)
-        by = "" if len(contexts) == 1 else f" by {channel}"
         # The closest pairs of all are shown of training people alone.
-        compared = compare.ranked if role == "training" else compare
+        compared = compare.ranked if role == "training" else compare.matches
         corrected = compared(
-            *(f"synthetic with {role}{by}, hub-corrected", lens.synthetic, own, lens.on_synthetic, correction),
+            *(Comparison("hub-corrected", channel, role), lens.synthetic, own, lens.on_synthetic, correction),
             top_k=depth,
         )
         by_channel[channel] = ChannelMatches(correction, corrected, lens.standard)

@@ -24,7 +24,7 @@ def print_plan(workload: Workload, rates: Rates, machines: Sequence[Machines]) -
     console.print(f"{'comparing':<10} {workload.pairs:>14,.3g} pairs, every one exactly:", markup=False)
     for one in sorted(workload.comparisons, key=lambda c: -c.pairs)[:MOST_COMPARISONS]:
         told = f"{one.queries:,} x {one.gallery:,}"
-        console.print(f"           {one.pairs:>14,.3g} {one.name}, {told}", markup=False)
+        console.print(f"           {one.pairs:>14,.3g} {one.comparison.name}, {told}", markup=False)
     console.print()
     for name, size, told in (
         ("store", workload.store_bytes, "embeddings, kept for the next audit"),
@@ -68,9 +68,7 @@ def core_seconds(workload: Workload, rates: Rates) -> tuple[float, float]:
     slowest = min(rates.pairs.values())
     comparing = 0.0
     for one in workload.comparisons:
-        rate = next((rate for name, rate in rates.pairs.items() if f" by {name}" in one.name), None)
-        # The published attack goes through the face channel.
-        comparing += one.pairs / (rate or rates.pairs.get("face", slowest))
+        comparing += one.pairs / rates.pairs.get(one.comparison.channel, slowest)
     return workload.n_images / rates.images, comparing
 
 

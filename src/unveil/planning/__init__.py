@@ -3,11 +3,11 @@
 from unveil.planning.expected import whole_run, workload_of
 from unveil.planning.machines import Machines, known_machines, parse_machine
 from unveil.planning.rates import Rates, measure
-from unveil.planning.workload import Comparison, Workload
+from unveil.planning.workload import PlannedComparison, Workload
 
 __all__ = [
-    "Comparison",
     "Machines",
+    "PlannedComparison",
     "Rates",
     "Workload",
     "known_machines",

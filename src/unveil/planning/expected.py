@@ -23,5 +23,5 @@ def whole_run(settings: Settings, sources: Mapping[Role, Source], channels: Audi
     """Pictures to embed and pairs to compare, about, for `unveil.progress.Progress.expect`."""
     given = sum(len(source.records) for source in sources.values() if isinstance(source, EmbeddingSource))
     work = workload_of(settings, sources, channels)
-    told = sum(c.pairs for c in work.comparisons if "cohort" not in c.name)
+    told = sum(c.pairs for c in work.comparisons if c.comparison.shows_progress)
     return {"pictures": work.n_images - given, "pairs": told}

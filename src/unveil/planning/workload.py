@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from unveil.analysis.comparisons import Comparison, comparisons_of_audit
 from unveil.types import Role
 
 FLOAT = 4  # bytes
@@ -17,15 +18,16 @@ STORED_MATCH = 16
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """All pairs of two sets."""
+class PlannedComparison:
+    """A comparison and the numbers of its query and gallery images."""
 
-    name: str
+    comparison: Comparison
     queries: int
     gallery: int
 
     @property
     def pairs(self) -> int:
+        """The number of pairs."""
         return self.queries * self.gallery
 
 
@@ -46,23 +48,14 @@ class Workload:
         return sum(self.images.values())
 
     @property
-    def comparisons(self) -> tuple[Comparison, ...]:
-        """Every comparison whose size grows with the product of two sets, as `unveil.steps` makes them."""
-        s, t, c = (self.images.get(role, 0) for role in ("synthetic", "training", "control"))
-        cohort = round(self.cohort_share * self.people)
-        made = [Comparison("synthetic with training", s, t)]
-        if c:
-            made += [Comparison("control with training", c, t), Comparison("synthetic with control", s, c)]
-        for channel in self.dimensions:
-            made += [
-                Comparison(f"{name} with the cohort by {channel}", n, cohort)
-                for name, n in (("synthetic", s), ("training", t), ("control", c))
-                if n
-            ]
-            made.append(Comparison(f"synthetic with training by {channel}, hub-corrected", s, t))
-            if c:
-                made.append(Comparison(f"synthetic with control by {channel}, hub-corrected", s, c))
-        return tuple(made)
+    def comparisons(self) -> tuple[PlannedComparison, ...]:
+        """Every comparison of the audit whose cost grows with the product of two sets, with its size."""
+        roles = [role for role, n in self.images.items() if n]
+        size = {**self.images, "cohort": round(self.cohort_share * self.people)}
+        return tuple(
+            PlannedComparison(comparison, size[comparison.queries], size[comparison.gallery])
+            for comparison in comparisons_of_audit(roles, list(self.dimensions))
+        )
 
     @property
     def pairs(self) -> int:
