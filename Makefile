@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: faults bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
+.PHONY: faults test-lowest bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
 
 setup: $(READY)
 
@@ -26,6 +26,8 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_words.py
 
 # The documentation with its generated reference, offline; any warning, missing name or request to another host fails.
 docs: $(READY)
@@ -35,6 +37,16 @@ docs: $(READY)
 	$(BIN)/python -m tools.reference check build/site
 
 check: lint docs test
+
+# The suite with every dependency at the lower bound that pyproject.toml names.
+test-lowest: .venv-lowest/.ready
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n $$(($$(nproc) + 1)) --dist worksteal
+
+.venv-lowest/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) tools/lowest.py remote s3 hdf5 > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet --editable '.[dev]' --constraint .venv-lowest/constraints.txt
+	touch $@
 
 bench: $(READY)
 	$(BIN)/python benchmarks/embed.py
@@ -136,4 +148,4 @@ neon:
 	qemu-aarch64 -cpu max build/check-neon
 
 clean:
-	rm -rf .venv .venv-bench .venv-fuzz .venv-peers .venv-deepface build unveil-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-bench .venv-fuzz .venv-peers .venv-deepface build unveil-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from filelock import FileLock
 
 import unveil
 from tests.builders import audit
@@ -37,21 +42,51 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
+T = TypeVar("T")
+
+
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of one test run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def made_once(folder: Path, name: str, make: Callable[[], T]) -> T:
+    """What ``make`` returns, made by the first process that asks and read from disk by the others."""
+    done = folder / f"{name}.pickle"
+    with FileLock(folder / f"{name}.lock"):
+        if not done.exists():
+            done.write_bytes(pickle.dumps(make()))
+    loaded: T = pickle.loads(done.read_bytes())
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def world(shared_folder: Path) -> World:
     """150 training people, 40 of them leaked, 300 control people, 100 fresh synthetic ones; all drawn."""
-    return make_world(tmp_path_factory.mktemp("world"), 7, training=150, control=300, fresh=100, planted=8)
+    folder = shared_folder / "world"
+    return made_once(
+        shared_folder, "world", lambda: make_world(folder, 7, training=150, control=300, fresh=100, planted=8)
+    )
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for the whole session: pictures of the world are embedded once."""
-    return tmp_path_factory.mktemp("store")
+def store(shared_folder: Path) -> Path:
+    """One store for the whole test run: images of the world are embedded once."""
+    folder = shared_folder / "store"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def audited(world: World, store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[unveil.AuditResult, Path]:
-    """The world's audit and its run directory, with redacted copies."""
-    run = tmp_path_factory.mktemp("runs") / "run"
-    result = audit(world.synthetic, world.training, world.control, out=run, store=store, redact=True)
-    return result, run
+def audited(world: World, store: Path, shared_folder: Path) -> tuple[unveil.AuditResult, Path]:
+    """The world's audit and its run directory, with redacted copies. Tests do not write to it."""
+    run = shared_folder / "audited"
+
+    def make() -> unveil.AuditResult:
+        return audit(world.synthetic, world.training, world.control, out=run, store=store, redact=True)
+
+    return made_once(shared_folder, "audited", make), run
