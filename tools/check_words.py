@@ -1,7 +1,7 @@
 """Fails where a name or a text that a user sees uses a word that has a private meaning here.
 
-Each word on the left has a standard term on the right. Names are checked in src/, text in messages, docstrings, templates
-and documents.
+Each word on the left has a standard term on the right. Names are checked in src/, text in messages, docstrings,
+templates and documents.
 """
 
 from __future__ import annotations
