@@ -53,7 +53,7 @@ def measured(warm: Callable[[], object], work: Callable[[], int]) -> dict[str, f
 def ours(folder: Path, data: Path, model: str | None, detector: str | None, aligned: str) -> dict[str, float]:
     from unveil.channels import FaceChannel, open_detector
     from unveil.channels.alignment import ImageAlignment
-    from unveil.embedding.pipeline import PARTITION, ImagePreprocessor, cut, embed_partitions
+    from unveil.embedding.pipeline import PARTITION, ImagePreprocessor, embed_partitions, split_records
     from unveil.embedding.shards import ShardStore
     from unveil.images import open_source
     from unveil.io.host import cores
@@ -66,7 +66,7 @@ def ours(folder: Path, data: Path, model: str | None, detector: str | None, alig
 
     def run(records: Sequence[Any]) -> int:
         with tempfile.TemporaryDirectory() as store:
-            parts = cut(records, PARTITION)
+            parts = split_records(records, PARTITION)
             done = list(embed_partitions(source, parts, way, [ShardStore(LocalStorage(Path(store)), "r")], cores()))
         return sum(len(part.rows[0]) for part in done)
 

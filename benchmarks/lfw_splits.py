@@ -144,7 +144,7 @@ class Bench:
         self.networks = AuditEmbedder(settings, sources, Silent())
         embedded = self.networks.embed_roles(sources, self.run_directory)
         # The planted copies are crops of 112 pixels like those of LFW; the StyleGAN2 faces have 300.
-        self.way = ImagePreprocessor([], embedded["training"].alignment, open_detector(None))
+        self.preprocessor = ImagePreprocessor([], embedded["training"].alignment, open_detector(None))
         self.real, self.synthetic = embedded["training"].embedded, embedded["synthetic"].embedded
         self.names, self.codes = person_codes(self.real.people_or_ids)
         self.n_training = len(self.names) // 2
@@ -152,7 +152,7 @@ class Bench:
         self.significant: Counter[int] = Counter()
         self.foreseen: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
         self.partners = [
-            FaceImage(decode_rgb(self.faces.read(r)), aligned=False).template for r in self.faces.records[:100]
+            FaceImage(decode_rgb(self.faces.read(r)), aligned=False).aligned_crop for r in self.faces.records[:100]
         ]
 
     def run(self, split: int, n_planted: int) -> list[object]:
@@ -180,8 +180,8 @@ class Bench:
             )
         if n_planted > 3:
             images: dict[Role, ImageReader] = {
-                "synthetic": ImageReader(source, synthetic, self.way),
-                "control": ImageReader(self.lfw, control, self.way),
+                "synthetic": ImageReader(source, synthetic, self.preprocessor),
+                "control": ImageReader(self.lfw, control, self.preprocessor),
             }
             self._tally(found, images, how, settings)
         names = {self.names[p] for p in leaked}
@@ -223,7 +223,7 @@ class Bench:
             changed = perturb(image, PERTURBATIONS[k], plant.face, plant.partner, rng)
             files[f"planted/{person}.png"] = cv2.imencode(".png", changed[..., ::-1])[1].tobytes()
         memory = Memory(files)
-        embed = self.networks.embedder(self.run_directory)
+        embed = self.networks.temporary_embedder(self.run_directory)
         planted = embed(memory, f"leaks{split}", ImageAlignment(None, "crops"))
         return Joined(self.faces, memory), joined(self.synthetic, planted.embedded)
 
@@ -234,7 +234,7 @@ class Bench:
             name = self.names[person]
             self.planted[k] += 1
             self.significant[k] += name in significant
-        power = measure_power(found, images, self.networks.embedder(self.run_directory), settings)
+        power = measure_power(found, images, self.networks.temporary_embedder(self.run_directory), settings)
         for recall in power.recalls if power is not None else ():
             counts = self.foreseen[recall.kind, recall.strength]
             counts[0] += round(recall.alone.value * recall.alone.n)

@@ -30,7 +30,7 @@ from unveil.demo.faces import drawn_faces
 from unveil.embedding.distributed import WorkerInput, embed_distributed
 from unveil.embedding.embed import decide_alignment
 from unveil.embedding.embedder import AuditEmbedder
-from unveil.embedding.pipeline import PARTITION, cut, embed_partitions
+from unveil.embedding.pipeline import PARTITION, embed_partitions, split_records
 from unveil.embedding.shards import ShardStore
 from unveil.engine import open_engine
 from unveil.images import open_source
@@ -130,10 +130,10 @@ def measure_embedding(n: int, repetitions: int) -> dict[str, float]:
         source = open_source(folder)
         assert engine is not None  # noqa: S101
         channels = AuditEmbedder(settings, {"synthetic": source}, Silent())
-        way = channels.way(decide_alignment(source, "yes"))
+        way = channels.preprocessor(decide_alignment(source, "yes"))
         recipes = tuple(way.recipe(channel) for channel in way.channels)
         place = settings.synthetic
-        given = WorkerInput(place, None, False, channels.equipment, way.alignment, recipes)
+        given = WorkerInput(place, None, False, channels.config, way.alignment, recipes)
         stores = [f"{name}-there{i}" for i in range(repetitions + 1)]
         with Memory() as memory:  # workers start and load networks
             embed_distributed(engine, source, given, stores[-1], "pictures", Silent(), 0)
@@ -143,7 +143,7 @@ def measure_embedding(n: int, repetitions: int) -> dict[str, float]:
             storage = LocalStorage(Path(f"{name}-here{i}"))
             shards = [ShardStore(storage, recipe) for recipe in recipes]
             with timed(here):
-                list(embed_partitions(source, cut(source.records, PARTITION), way, shards, cores()))
+                list(embed_partitions(source, split_records(source.records, PARTITION), way, shards, cores()))
             shutil.rmtree(storage.where)
         for store in stores:
             shutil.rmtree(store)

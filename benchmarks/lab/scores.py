@@ -126,7 +126,7 @@ def _templates(images: Embedded) -> Embedded:
 def _plain(source: Source, embedded: Embedded) -> Vectors:
     """The appearance channel's own vectors, before whitening."""
     channel, records = AppearanceChannel(), {r.id: r for r in source.records}
-    crops = [FaceImage(decode_rgb(source.read(records[id])), aligned=True).template for id in embedded.ids]
+    crops = [FaceImage(decode_rgb(source.read(records[id])), aligned=True).aligned_crop for id in embedded.ids]
     return np.concatenate([channel.embed(np.stack(crops[i : i + 512])) for i in range(0, len(crops), 512)])
 
 

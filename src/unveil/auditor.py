@@ -93,7 +93,8 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
     progress.expect(whole_run(settings, sources, channels))
     sets = channels.embed_roles(sources, run)
     images = {
-        role: ImageReader(sources[role], s.embedded.distinct, channels.way(s.alignment)) for role, s in sets.items()
+        role: ImageReader(sources[role], s.embedded.distinct, channels.preprocessor(s.alignment))
+        for role, s in sets.items()
     }
     # A file that is shipped several times is one picture.
     synthetic, training = images["synthetic"].embedded, sets["training"].embedded
@@ -113,9 +114,9 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
 
     # What kind of leak each finding is, and which leaks would have been found.
     top = top_pairs(raw, synthetic, training, settings.top_pairs)
-    alike = (images["synthetic"], images["training"], channels.copies)
+    alike = (images["synthetic"], images["training"], channels.copy_channel)
     kinds = classify_pairs((*found.significant_people, *top), *alike, settings, progress)
-    power = measure_power(found, images, channels.embedder(run), settings)
+    power = measure_power(found, images, channels.temporary_embedder(run), settings)
     # What others would measure, beside it.
     others = measure_baselines(synthetic, found, settings, backend)
 
@@ -141,7 +142,7 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
         rejects={role: s.rejects for role, s in sets.items()},
         limits=(),
         channels=synthetic.channels,
-        models=channels.facts,
+        models=channels.model_facts,
         manifest=_manifest(settings, sets, channels),
     )
     result = words.with_text(result, settings)
@@ -174,9 +175,9 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: Au
                 "kind": s.kind,
                 "images": s.n_images,
                 "sha256": s.sha256,
-                "identity": s.identity_rule,
+                "identity": s.label_rule,
                 "aligned": s.alignment.key,
-                "aligned_because": s.alignment.why,
+                "aligned_because": s.alignment.reason,
             }
             for role, s in sets.items()
         },
@@ -187,7 +188,7 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: Au
                 else {"without": hashlib.sha256(settings.without.read_bytes()).hexdigest()}
             ),
             **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
-            **({} if channels.copies is None else {"copy_model": channels.copies.spec.sha256}),
+            **({} if channels.copy_channel is None else {"copy_model": channels.copy_channel.spec.sha256}),
         },
         "detector": channels.detector,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},

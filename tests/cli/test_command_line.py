@@ -14,7 +14,7 @@ import pytest
 
 import unveil as package
 from tests.builders import SHARED, needs_real_data, write
-from tests.networks import small_network
+from tests.models import small_model
 from unveil.demo.world import World
 
 UNVEIL = [sys.executable, "-m", "unveil"]
@@ -66,9 +66,7 @@ def test_models_are_listed_added_and_used_by_name(
     assert re.search(r"^yunet +fetch +MIT", significant.stdout, re.MULTILINE)
     assert "no networks in" in unveil("models", "verify").stdout
 
-    told = unveil(
-        "models", "add", write(tmp_path / "mine.onnx", small_network()), "--as", "adaface", "--licence", "MIT"
-    )
+    told = unveil("models", "add", write(tmp_path / "mine.onnx", small_model()), "--as", "adaface", "--licence", "MIT")
     assert told.returncode == 0 and "BGR" in told.stdout and "Use it with --model mine" in told.stdout
     assert re.search(r"^mine +here +4 +MIT", unveil("models", "list").stdout, re.MULTILINE)
     assert "adaface" not in unveil("models", "show", "mine").stdout
@@ -78,7 +76,7 @@ def test_models_are_listed_added_and_used_by_name(
         write(few / file.name, file.read_bytes())
     done = unveil("embed", few, "--model", "mine", "-o", tmp_path / "e.npz")
     assert done.returncode == 0 and "4 embedded" in done.stdout, done.stderr
-    (tmp_path / "library/mine/mine.onnx").write_bytes(small_network()[:-5])
+    (tmp_path / "library/mine/mine.onnx").write_bytes(small_model()[:-5])
     checked = unveil("models", "verify")
     assert checked.returncode == 1 and checked.stdout.startswith("damaged")
     done = unveil("embed", few, "--model", "mine", "-o", tmp_path / "f.npz")

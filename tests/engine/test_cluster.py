@@ -49,9 +49,9 @@ class DeadlyJob:
     def __call__(self, say):
         return deadly(self.job)(self, say)
 
-embed, look = spread.EmbedStretches, spread.LookAtStretches
-spread.EmbedStretches = lambda *given: DeadlyJob(embed(*given))
-spread.LookAtStretches = lambda *given: DeadlyJob(look(*given))
+embed, look = spread.EmbedRanges, spread.ProbeRanges
+spread.EmbedRanges = lambda *given: DeadlyJob(embed(*given))
+spread.ProbeRanges = lambda *given: DeadlyJob(look(*given))
 """
 
 
@@ -245,8 +245,8 @@ def test_workers_that_do_not_see_the_images_are_a_message(cluster: Machines, tmp
         "        from unveil.images.location import Place\n"
         "        given = dataclasses.replace(self.job.given, place=Place('/not/there'))\n"
         "        return dataclasses.replace(self.job, given=given)(say)\n"
-        "embed = spread.EmbedStretches\n"
-        "spread.EmbedStretches = lambda *given: Blind(embed(*given))\n"
+        "embed = spread.EmbedRanges\n"
+        "spread.EmbedRanges = lambda *given: Blind(embed(*given))\n"
     )
     write(tmp_path / "synthetic/1.png", encoded(drawn_faces(1)[0]))
     where = [tmp_path / "synthetic", tmp_path / "synthetic", None]

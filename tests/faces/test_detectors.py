@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
 from tests.builders import SHARED, drawn_faces, needs_real_data, write
-from tests.networks import DETECTOR, HALF, described, small_network, spot_detector
+from tests.models import DETECTOR, HALF, described, small_model, spot_detector
 from unveil.channels import FaceChannel, FaceImage
 from unveil.errors import ImageError, ModelError
 from unveil.faces.align import ARCFACE_TEMPLATE, DLIB_IN_TEMPLATE, similarity
@@ -22,6 +22,7 @@ YUNET = SHARED / "models/yunet/face_detection_yunet_2023mar.onnx"
 SCRFD = SHARED / "models/scrfd/det_500m.onnx"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_alignment_is_the_least_squares_similarity(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -42,7 +43,7 @@ def spot(rows: int, columns: int, x: int, y: int) -> np.ndarray:
 @pytest.mark.parametrize("side", [None, 320])
 def test_a_spot_is_found_where_it_is(tmp_path: Path, family: str, side: int | None) -> None:
     detector = GridDetector(spot_detector(tmp_path, family, side=side))
-    (seen, *others) = detector.look(spot(200, 300, 170, 90))
+    (seen, *others) = detector.detect(spot(200, 300, 170, 90))
     # One spot is a cell of each of three grids; the finds of different sizes do not overlap enough to be one.
     assert len(others) == 2
     corner = np.array([168, 88])
@@ -50,21 +51,21 @@ def test_a_spot_is_found_where_it_is(tmp_path: Path, family: str, side: int | No
     face = detector.face(np.zeros((200, 300, 3), np.uint8), seen)
     assert np.allclose(face.landmarks, corner + (ARCFACE_TEMPLATE - 56) / 56 * 8 * HALF, atol=1e-3)
     assert face.size == pytest.approx(2 * 8 * HALF)
-    assert detector.look(np.zeros((64, 64, 3), np.uint8)) == []
+    assert detector.detect(np.zeros((64, 64, 3), np.uint8)) == []
 
 
 def test_a_graph_that_says_one_size_but_needs_none_takes_any(tmp_path: Path) -> None:
     fixed, free = (GridDetector(spot_detector(tmp_path / n, side=s)) for n, s in (("a", 640), ("b", None)))
     image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
-    ours, theirs = ([one.box for one in d.look(image)] for d in (fixed, free))
+    ours, theirs = ([one.box for one in d.detect(image)] for d in (fixed, free))
     assert ours == theirs
 
 
 def test_channels_are_in_the_order_that_is_described(tmp_path: Path) -> None:
     blue = np.zeros((64, 64, 3), np.uint8)
     blue[20, 20] = (0, 0, 255)
-    assert GridDetector(spot_detector(tmp_path / "bgr")).look(blue)
-    assert not GridDetector(spot_detector(tmp_path / "rgb", channels="RGB")).look(blue)
+    assert GridDetector(spot_detector(tmp_path / "bgr")).detect(blue)
+    assert not GridDetector(spot_detector(tmp_path / "rgb", channels="RGB")).detect(blue)
 
 
 @settings(max_examples=25, deadline=None)
@@ -77,29 +78,29 @@ def test_numbers_that_are_none_are_no_faces(
     tmp_path_factory: pytest.TempPathFactory, kind: str, value: float, family: str
 ) -> None:
     detector = GridDetector(spot_detector(tmp_path_factory.mktemp("spots"), family, bias={kind: value}))
-    for seen in detector.look(spot(96, 64, 40, 40)):
+    for seen in detector.detect(spot(96, 64, 40, 40)):
         assert np.isfinite(seen.box).all() and seen.landmarks is not None and np.isfinite(seen.landmarks).all()
     with_face = FaceImage(spot(96, 64, 40, 40), aligned=False, detector=detector)
     try:
-        assert with_face.template.shape == (112, 112, 3)
+        assert with_face.aligned_crop.shape == (112, 112, 3)
     except ImageError as error:
         assert error.stage == "detect"
 
 
 def test_graphs_that_are_no_detectors_are_told(tmp_path: Path) -> None:
     text = DETECTOR.format(family="yunet", channels="BGR")
-    model = write(tmp_path / "net.onnx", small_network(size=64))
+    model = write(tmp_path / "net.onnx", small_model(size=64))
     write(tmp_path / "net.toml", text)
     with pytest.raises(ModelError, match=r"gives cls, obj, bbox, kps .* 12 outputs; this graph has \['y0'\]"):
         GridDetector(model)
-    model = write(tmp_path / "net.onnx", small_network(size=64, outputs=12, batch=1))
+    model = write(tmp_path / "net.onnx", small_model(size=64, outputs=12, batch=1))
     with pytest.raises(ModelError, match=r"cls of stride 8 should have 64 x 1 numbers .* got \(1, 4\)"):
-        GridDetector(model).look(np.zeros((64, 64, 3), np.uint8))
-    model = write(tmp_path / "net.onnx", small_network(size=100, outputs=12, batch=1))
+        GridDetector(model).detect(np.zeros((64, 64, 3), np.uint8))
+    model = write(tmp_path / "net.onnx", small_model(size=100, outputs=12, batch=1))
     with pytest.raises(ModelError, match=r"open or square input was expected, got \(1, 3, 100, 100\)"):
         GridDetector(model)
     with pytest.raises(ModelError, match="no face detector but a recognition network"):
-        open_detector(described(tmp_path / "recogniser", small_network()))
+        open_detector(described(tmp_path / "recogniser", small_model()))
     with pytest.raises(ModelError, match="is a face detector"):
         FaceChannel(spot_detector(tmp_path / "spots"))
 
@@ -111,9 +112,9 @@ class Says:
     answers: list[list[DetectedFace]]
     asked: list[tuple[int, int]] = field(default_factory=list)
     name = key = licence = "says"
-    smallest_side, largest_side = 100, 400
+    min_side, max_side = 100, 400
 
-    def look(self, image: np.ndarray) -> list[DetectedFace]:
+    def detect(self, image: np.ndarray) -> list[DetectedFace]:
         self.asked.append((image.shape[1], image.shape[0]))
         return self.answers[len(self.asked) - 1] if len(self.asked) <= len(self.answers) else []
 
@@ -134,7 +135,7 @@ def test_the_largest_face_near_the_middle_is_the_one() -> None:
     assert found is not None and found.n_faces == 3
     assert np.allclose(found.face.landmarks.mean(0), 100 + (ARCFACE_TEMPLATE - 56).mean(0) * 40 / 112)
     shot = FaceImage(blank, aligned=False, detector=Says([[larger_at_the_edge, middle, small]]))
-    assert shot.template.shape == (112, 112, 3) and shot.n_faces == 3
+    assert shot.aligned_crop.shape == (112, 112, 3) and shot.n_faces == 3
 
 
 def test_images_are_brought_to_the_detectors_size_and_looked_at_again() -> None:
@@ -160,7 +161,7 @@ def test_a_tiny_face_is_a_reject_with_its_size() -> None:
         np.zeros((200, 200, 3), np.uint8), aligned=False, detector=Says([[DetectedFace((90, 90, 110, 110))]])
     )
     with pytest.raises(ImageError, match=r"face too small: 20 pixels across its crop, at least 32"):
-        _ = shot.template
+        _ = shot.aligned_crop
 
 
 def test_dlibs_network_gets_dlibs_chip_from_any_detector() -> None:

@@ -9,22 +9,22 @@ import dlib
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
 from tests.builders import drawn_faces, write
-from tests.networks import described, small_network
+from tests.models import described, small_model
 from unveil.channels import FaceChannel, FaceImage
-from unveil.channels.alignment import ImageAlignment, recognise
+from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
 from unveil.errors import ImageError, ModelError
 from unveil.faces import dlib_onnx
 from unveil.faces.align import DLIB_IN_TEMPLATE, resize, similarity, warp
 from unveil.faces.detectors import DlibDetector, find_face, with_border
+from unveil.faces.embedding_model import EmbeddingModel, unit_rows
 from unveil.faces.models import load_weights
 from unveil.faces.models.spec import ModelSpec
 from unveil.faces.models.table import by_name, download_of, downloads, file_names, table
-from unveil.faces.recogniser import Recogniser, unit_rows
 
 
 def test_default_network_equals_dlib() -> None:
@@ -45,6 +45,7 @@ def test_conversion_is_the_same_bytes_every_time_and_damage_is_told() -> None:
         dlib_onnx.convert(raw[:1_000_000])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_similarity_is_the_least_squares_solution(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -82,10 +83,10 @@ def test_faces_are_found_where_they_are() -> None:
 
 def test_aligned_crops_are_recognised() -> None:
     faces = drawn_faces(20, seed=1)
-    assert recognise(list(faces))[0] is True
-    yes, why = recognise([with_border(face, 24) for face in faces])
+    assert detect_aligned_crops(list(faces))[0] is True
+    yes, why = detect_aligned_crops([with_border(face, 24) for face in faces])
     assert yes is False and "px" in why
-    assert recognise([np.zeros((96, 96, 3), np.uint8)] * 5) == (False, "a face was found in 0 of 5 sampled")
+    assert detect_aligned_crops([np.zeros((96, 96, 3), np.uint8)] * 5) == (False, "a face was found in 0 of 5 sampled")
 
 
 def test_alignment_covers_the_sizes_it_was_found_for() -> None:
@@ -115,17 +116,19 @@ def test_table_is_whole() -> None:
 
 
 def test_unknown_network_is_not_guessed(tmp_path: Path) -> None:
-    model = write(tmp_path / "net.onnx", small_network())
+    model = write(tmp_path / "net.onnx", small_model())
     with pytest.raises(ModelError) as caught:
-        Recogniser(model)
+        EmbeddingModel(model)
     assert str(tmp_path / "net.toml") in str(caught.value) and "mean = [127.5" in str(caught.value)
 
 
 @pytest.mark.parametrize("batch", ["N", 1])
 def test_described_network_runs_with_its_preprocessing(tmp_path: Path, batch: int | str) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
-    rgb = Recogniser(described(tmp_path, small_network(batch=batch), mean="[10.0, 20.0, 30.0]", std="[2.0, 4.0, 8.0]"))
-    bgr = Recogniser(described(tmp_path, small_network(batch=batch), channels='"BGR"'))
+    rgb = EmbeddingModel(
+        described(tmp_path, small_model(batch=batch), mean="[10.0, 20.0, 30.0]", std="[2.0, 4.0, 8.0]")
+    )
+    bgr = EmbeddingModel(described(tmp_path, small_model(batch=batch), channels='"BGR"'))
     weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     mean = crops.reshape(3, -1, 3).astype(np.float64).mean(1)
     assert np.allclose(
@@ -154,31 +157,31 @@ def test_described_network_runs_with_its_preprocessing(tmp_path: Path, batch: in
 )
 def test_wrong_descriptors_say_what_is_wrong(tmp_path: Path, changes: dict[str, str], told: str) -> None:
     with pytest.raises(ModelError, match=told):
-        Recogniser(described(tmp_path, small_network(), **changes))
+        EmbeddingModel(described(tmp_path, small_model(), **changes))
 
 
 def test_damaged_and_unfit_graphs_are_told(tmp_path: Path) -> None:
     for weights, told in (
         (b"not onnx", "cannot be loaded"),
-        (small_network()[:100], "cannot be loaded"),
-        (small_network(outputs=2), "gives one vector"),
+        (small_model()[:100], "cannot be loaded"),
+        (small_model(outputs=2), "gives one vector"),
     ):
         with pytest.raises(ModelError, match=told):
-            Recogniser(described(tmp_path, weights))
+            EmbeddingModel(described(tmp_path, weights))
     with pytest.raises(ModelError, match=r"vectors of 4, its description says 7"):
-        Recogniser(described(tmp_path, small_network(), dimension="7"))
+        EmbeddingModel(described(tmp_path, small_model(), dimension="7"))
     with pytest.raises(ModelError, match=r"takes pictures \(N, 3, 96, 96\).* axis 2 differs"):
-        Recogniser(described(tmp_path, small_network(size=96)))
+        EmbeddingModel(described(tmp_path, small_model(size=96)))
     # What a graph does not declare shows when it runs.
     with pytest.raises(ModelError, match=r"vectors of 4, gave an array \(2, 8\) for 2"):
-        Recogniser(described(tmp_path, small_network(counting=True))).embed(np.full((2, 112, 112, 3), 9, np.uint8))
+        EmbeddingModel(described(tmp_path, small_model(counting=True))).embed(np.full((2, 112, 112, 3), 9, np.uint8))
     with pytest.raises(ModelError, match="no such file"):
         load_weights(tmp_path / "gone.onnx")
 
 
 def test_a_graph_cannot_read_other_files(tmp_path: Path) -> None:
     write(tmp_path / "secret.bin", np.zeros(12, np.float32).tobytes())
-    model = onnx.load_from_string(small_network())
+    model = onnx.load_from_string(small_model())
     weights = model.graph.initializer[0]
     weights.ClearField("raw_data")
     weights.data_location = TensorProto.EXTERNAL
@@ -186,7 +189,7 @@ def test_a_graph_cannot_read_other_files(tmp_path: Path) -> None:
         entry = weights.external_data.add()
         entry.key, entry.value = key, value
     with pytest.raises(ModelError, match=r"keeps its weights in another file \('../secret.bin'\)"):
-        Recogniser(described(tmp_path / "sub", model.SerializeToString()))
+        EmbeddingModel(described(tmp_path / "sub", model.SerializeToString()))
 
 
 def test_rows_without_a_vector_are_zero() -> None:
@@ -195,8 +198,8 @@ def test_rows_without_a_vector_are_zero() -> None:
 
 
 def test_model_id_names_weights_and_preprocessing(tmp_path: Path) -> None:
-    a, _ = load_weights(described(tmp_path, small_network()))
-    b, _ = load_weights(described(tmp_path, small_network(), mean="[1.0, 2.0, 3.0]"))
-    c, _ = load_weights(described(tmp_path, small_network(), name='"another"'))
-    assert a.sha256 == b.sha256 == hashlib.sha256(small_network()).hexdigest()
+    a, _ = load_weights(described(tmp_path, small_model()))
+    b, _ = load_weights(described(tmp_path, small_model(), mean="[1.0, 2.0, 3.0]"))
+    c, _ = load_weights(described(tmp_path, small_model(), name='"another"'))
+    assert a.sha256 == b.sha256 == hashlib.sha256(small_model()).hexdigest()
     assert a.model_id != b.model_id and a.model_id == c.model_id

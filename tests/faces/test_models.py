@@ -23,18 +23,18 @@ import numpy as np
 import pytest
 
 from tests.builders import SHARED, needs_real_data, write
-from tests.networks import described, small_network, spot_detector
+from tests.models import described, small_model, spot_detector
 from unveil.errors import ModelError
+from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.models import DetectorSpec, ModelSpec, library, load_detector, load_weights
 from unveil.faces.models import fetch as fetching
 from unveil.faces.models.fetch import fetch
 from unveil.faces.models.library import find_model, installed, verify_installed
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import Download
-from unveil.faces.recogniser import Recogniser
 from unveil.faces.register import register_model
 
-NETWORK = small_network()
+NETWORK = small_model()
 SHA = hashlib.sha256(NETWORK).hexdigest()
 FACTS = {
     **{"name": "tiny", "input_size": 112, "channels": "RGB", "mean": [127.5] * 3, "std": [127.5] * 3},
@@ -115,7 +115,7 @@ def test_insightfaces_manifest_describes_a_network(tmp_path: Path, version: int)
     write(tmp_path / "manifest.json", json.dumps(manifest(version)))
     spec, _ = load_weights(model)
     assert (spec.name, spec.mean, spec.std, spec.dimension) == ("lynx", (0, 0, 0), (1, 1, 1), 4)
-    assert Recogniser(model).embed(np.full((1, 112, 112, 3), 9, np.uint8)).shape == (1, 4)
+    assert EmbeddingModel(model).embed(np.full((1, 112, 112, 3), 9, np.uint8)).shape == (1, 4)
     (tmp_path / "spots.toml").unlink(missing_ok=True)
     detector = spot_detector(tmp_path, "scrfd")
     (tmp_path / "spots.toml").unlink()
@@ -161,7 +161,7 @@ def test_a_network_of_a_kind_is_added_and_used_by_name(tmp_path: Path) -> None:
     assert path == tmp_path / "library/mine/mine.onnx" and load_weights("mine") == (spec, NETWORK)
     assert [one.name for one in installed()] == ["mine"] and [one.state for one in verify_installed()] == ["good"]
     register_model(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
-    write(tmp_path / "mine.onnx", small_network(dimension=8))
+    write(tmp_path / "mine.onnx", small_model(dimension=8))
     with pytest.raises(ModelError, match="there already and differs"):
         register_model(tmp_path / "mine.onnx", family="adaface")
     write(path, NETWORK[:-9])
@@ -176,7 +176,7 @@ def test_adaface_gets_what_its_authors_give_it(tmp_path: Path) -> None:
     theirs = ((crop[0][:, :, ::-1] / 255.0) - 0.5) / 0.5
     weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     expected = theirs.mean((0, 1)) @ weights
-    got = Recogniser(path).embed(crop)[0]
+    got = EmbeddingModel(path).embed(crop)[0]
     assert np.allclose(got, expected / np.linalg.norm(expected), atol=1e-4)
 
 
@@ -191,8 +191,8 @@ def test_what_does_not_run_is_not_kept(tmp_path: Path) -> None:
     for weights, family, told in (
         (NETWORK, "yunet", "open or square input"),
         (b"none", "arcface", "cannot be loaded"),
-        (small_network(outputs=2), "arcface", "gives one vector"),
-        (small_network(size=96), "arcface", "does not run"),
+        (small_model(outputs=2), "arcface", "gives one vector"),
+        (small_model(size=96), "arcface", "does not run"),
         (NETWORK, "facenet", "of one of these kinds: arcface"),
     ):
         with pytest.raises(ModelError, match=told):

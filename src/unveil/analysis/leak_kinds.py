@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from unveil.analysis.cohort import mated_pairs
 from unveil.channels import CopyChannel, FaceImage, realigned_face
-from unveil.channels.similarity import ImageDescriptor, bits_apart, correlation, describe_image, detail
+from unveil.channels.similarity import ImageDescriptor, correlation, describe_image, detail_correlation, hash_distance
 from unveil.config.settings import Settings
 from unveil.embedding.images import ImageReader
 from unveil.engine import map_ordered
@@ -118,7 +118,7 @@ def _describe_images(images: ImageReader, id: str, network: CopyChannel | None) 
 
 def _faces(shot: FaceImage) -> list[npt.NDArray[np.uint8]]:
     """The face as it lies in a crop, and as its landmarks would have it: a turned or cut copy is still a copy."""
-    return [shot.template, realigned_face(shot.template)] if shot.aligned else [shot.template]
+    return [shot.aligned_crop, realigned_face(shot.aligned_crop)] if shot.aligned else [shot.aligned_crop]
 
 
 def _similarity(a: _Descriptors, b: _Descriptors) -> ImageSimilarity:
@@ -127,8 +127,8 @@ def _similarity(a: _Descriptors, b: _Descriptors) -> ImageSimilarity:
         network = float((a.vector[:1] @ b.vector.T).max())
     return ImageSimilarity(
         correlation=correlation(a.look, b.look),
-        detail=detail(a.look, b.look),
-        bits=bits_apart(a.look, b.look),
+        detail=detail_correlation(a.look, b.look),
+        bits=hash_distance(a.look, b.look),
         copy_cosine=network,
         identical=a.digest == b.digest or a.pixels == b.pixels,
     )

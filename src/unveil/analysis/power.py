@@ -50,7 +50,7 @@ def measure_power(
     if not plants:
         return None
     scores = np.full((len(plants), len(changes)), -np.inf)
-    planted = _embed(plants, changes, control.way.alignment, embed, settings)
+    planted = _embed(plants, changes, control.preprocessor.alignment, embed, settings)
     if planted is not None:
         _score(planted, ground, found.contexts, rows, scores)
 
@@ -106,8 +106,8 @@ def _plants(
             shot = control.read(ground.control.images.ids[source])
             other = synthetic.read(synthetic.embedded.ids[partner])
             margin = 0 if shot.aligned else FRAME_MARGIN
-            cut = shot.image if shot.aligned else shot.framed(margin)
-            plant = PlantedImage(names[person], cut, margin, other.template)
+            cut = shot.image if shot.aligned else shot.crop_with_margin(margin)
+            plant = PlantedImage(names[person], cut, margin, other.aligned_crop)
         except ImageError:
             return None
         return plant, ground.draw.control[of_person == person]
@@ -135,7 +135,7 @@ def _embed(
         # Cannot be told from a frame by its size; an aligned crop is found by detection as well.
         sides.discard(framed)
     try:
-        return embed(source, "planted", ImageAlignment(frozenset(sides), control.why)).embedded
+        return embed(source, "planted", ImageAlignment(frozenset(sides), control.reason)).embedded
     except SourceError:
         return None
 

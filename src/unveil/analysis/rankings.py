@@ -19,7 +19,7 @@ def count_images(source: EmbeddedSource) -> RoleCounts:
         people=len(set(images.people_or_ids)),
         unlabelled=sum(person is None for person in images.people),
         repeats=len(images) - len(set(images.digests)),
-        several_faces=source.n_several,
+        several_faces=source.n_multiple_faces,
     )
 
 

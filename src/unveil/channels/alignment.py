@@ -21,20 +21,20 @@ class ImageAlignment:
     """Which pictures of a source are aligned crops: ``sides`` of the square ones, None for all; and why."""
 
     sides: frozenset[int] | None
-    why: str
+    reason: str
 
     @classmethod
-    def of_key(cls, key: str, why: str) -> ImageAlignment:
+    def from_key(cls, key: str, reason: str) -> ImageAlignment:
         """The decision that `key` tells."""
         sides = None if key == "all" else frozenset(int(side) for side in key.split(",") if side.isdigit())
-        return cls(sides, why)
+        return cls(sides, reason)
 
     def covers(self, width: int, height: int) -> bool:
         """Whether a picture of this size is taken as an aligned crop."""
         return self.sides is None or (height == width and height in self.sides)
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """In words."""
         if self.sides is None:
             return "aligned crops"
@@ -49,7 +49,7 @@ class ImageAlignment:
         return "all" if self.sides is None else ",".join(str(side) for side in sorted(self.sides)) or "none"
 
 
-def recognise(images: Sequence[ImageArray]) -> tuple[bool, str]:
+def detect_aligned_crops(images: Sequence[ImageArray]) -> tuple[bool, str]:
     """Whether square pictures of one size (S, S, 3) are crops aligned to the ArcFace template, and why.
 
     Looks for the face with a border added around each picture, and compares where its landmarks lie with the template.

@@ -34,7 +34,7 @@ class AppearanceChannel:
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def crop(self, shot: FaceImage) -> ImageArray:
-        return shot.template
+        return shot.aligned_crop
 
     def embed(self, crops: ImageArray) -> Vectors:
         small = [cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for crop in crops]

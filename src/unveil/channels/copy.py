@@ -9,7 +9,7 @@ from unveil.channels.face_image import FaceImage
 from unveil.channels.network import NetworkChannel
 from unveil.errors import ModelError
 from unveil.faces.align import resize
-from unveil.faces.network import Device
+from unveil.faces.onnx_model import Device
 
 
 class CopyChannel(NetworkChannel):

@@ -9,7 +9,7 @@ from unveil.channels.face_image import FaceImage
 from unveil.channels.network import NetworkChannel
 from unveil.errors import ModelError
 from unveil.faces.detectors.dlib_hog import chip
-from unveil.faces.network import Device
+from unveil.faces.onnx_model import Device
 
 
 class FaceChannel(NetworkChannel):
@@ -24,7 +24,7 @@ class FaceChannel(NetworkChannel):
 
     def crop(self, shot: FaceImage) -> ImageArray:
         if self.spec.alignment == "arcface112":
-            return shot.template
+            return shot.aligned_crop
         # First the face: looking for it may bring the picture at its whole size.
         face = shot.face
         return chip(shot.image, face, self.spec.input_size)

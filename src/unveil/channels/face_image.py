@@ -65,14 +65,14 @@ class FaceImage:
         return found.face
 
     @property
-    def template(self) -> ImageArray:
+    def aligned_crop(self) -> ImageArray:
         """The face in the ArcFace template, 112 pixels; PictureError when none is found. A crop is scaled only."""
         if self._template is None:
-            self._template = self.framed(0)
+            self._template = self.crop_with_margin(0)
         return self._template
 
-    def framed(self, margin: int) -> ImageArray:
-        """`template` with a ``margin`` on each side. An aligned crop holds none, and is scaled only."""
+    def crop_with_margin(self, margin: int) -> ImageArray:
+        """`aligned_crop` with a ``margin`` on each side. An aligned crop holds none, and is scaled only."""
         if self.aligned:
             self._require_square()
             return resize(self.image, TEMPLATE_SIZE)

@@ -10,7 +10,7 @@ from unveil.channels.base import Channel
 from unveil.channels.copy import CopyChannel
 from unveil.channels.face import FaceChannel
 from unveil.faces.detectors import Detector, open_detector
-from unveil.faces.network import Device
+from unveil.faces.onnx_model import Device
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class ChannelConfig:
     def open(self) -> LoadedChannels:
         """Networks loaded; ModelError when one is not there."""
         networks = [FaceChannel(model, self.device) for model in self.models]
-        copies = None if self.copy_model is None else CopyChannel(self.copy_model, self.device)
+        copy_channel = None if self.copy_model is None else CopyChannel(self.copy_model, self.device)
         further: list[Channel] = []
         if AppearanceChannel.name in self.further:
             further.append(AppearanceChannel())
-        if copies is not None and CopyChannel.name in self.further:
-            further.append(copies)
-        return LoadedChannels(networks, further, copies, open_detector(self.detector))
+        if copy_channel is not None and CopyChannel.name in self.further:
+            further.append(copy_channel)
+        return LoadedChannels(networks, further, copy_channel, open_detector(self.detector))
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LoadedChannels:
 
     networks: list[FaceChannel]
     further: list[Channel]
-    copies: CopyChannel | None
+    copy_channel: CopyChannel | None
     detector: Detector
 
     @property

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from unveil.channels.base import ImageArray
+from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.models import ModelSpec
-from unveil.faces.network import Device
-from unveil.faces.recogniser import Recogniser
+from unveil.faces.onnx_model import Device
 from unveil.types import Vectors
 
 
@@ -15,7 +15,7 @@ class NetworkChannel:
     """A network and its description; the default face network without a file."""
 
     def __init__(self, model: str | Path | None, device: Device = "cpu") -> None:
-        self._recogniser = Recogniser(model, device=device)
+        self._recogniser = EmbeddingModel(model, device=device)
         self.spec: ModelSpec = self._recogniser.spec
 
     @property

@@ -19,7 +19,7 @@ def quality_features(shot: FaceImage) -> tuple[float, ...]:
     to 255; colour: mean distance from grey; picture size: log2 of the shorter side in pixels.
     """
     edge = TEMPLATE_SIZE // 4
-    crop = np.ascontiguousarray(shot.template[edge:-edge, edge:-edge])
+    crop = np.ascontiguousarray(shot.aligned_crop[edge:-edge, edge:-edge])
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     mean, deviation = (float(v[0, 0]) for v in cv2.meanStdDev(grey))
     edges = float(cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1][0, 0])

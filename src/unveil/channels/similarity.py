@@ -59,12 +59,12 @@ def correlation(a: ImageDescriptor, b: ImageDescriptor) -> float:
     return max(_best_correlation(x.coarse, y.coarse, SHIFT) for x, y in product(a.faces, b.faces))
 
 
-def detail(a: ImageDescriptor, b: ImageDescriptor) -> float:
+def detail_correlation(a: ImageDescriptor, b: ImageDescriptor) -> float:
     """The same of their fine structure."""
     return max(_best_correlation(x.fine, y.fine, FINE_SHIFT) for x, y in product(a.faces, b.faces))
 
 
-def bits_apart(a: ImageDescriptor, b: ImageDescriptor) -> float:
+def hash_distance(a: ImageDescriptor, b: ImageDescriptor) -> float:
     """By how many of 256 bits the perceptual hashes differ, of the faces or of the pictures, mirrored or not."""
     pairs = [(a.whole, b.whole), *((x.hashes, y.hashes) for x, y in product(a.faces, b.faces))]
     return float(min(int((own[0] != other).sum()) for own, others in pairs for other in others))

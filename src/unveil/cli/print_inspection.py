@@ -46,7 +46,7 @@ def print_inspection(found: Inspection, *, doubtful: bool) -> None:
     if found.sampled:
         rows.append(("sizes", _sizes(found)))
     if found.alignment is not None:
-        rows += [("aligned", found.alignment.told), ("", found.alignment.why)]
+        rows += [("aligned", found.alignment.description), ("", found.alignment.reason)]
     if found.sampled:
         rows.append(("rejects", f"{len(found.rejects)} of {found.sampled} looked at would be rejected"))
     reasons = Counter((r.stage, r.reason) for r in found.rejects)

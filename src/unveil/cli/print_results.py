@@ -13,7 +13,7 @@ from rich.text import Text
 from unveil import __version__
 from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
-from unveil.faces.network import describe_devices
+from unveil.faces.onnx_model import describe_devices
 from unveil.io.host import cores, processor
 from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer

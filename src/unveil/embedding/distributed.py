@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.loading import ChannelConfig
 from unveil.embedding import pipeline as work
-from unveil.embedding.pipeline import ImagePreprocessor, Partition, cut, embed_partitions, probe_images
+from unveil.embedding.pipeline import ImagePreprocessor, Partition, embed_partitions, probe_images, split_records
 from unveil.embedding.shards import ShardStore
 from unveil.engine import Engine, Task, WorkerFailure
 from unveil.errors import EngineError, ModelError, SourceError
@@ -101,7 +101,9 @@ class EmbedRanges(Task[RecordRange, list[Partition]]):
         def embed(stretch: RecordRange) -> list[Partition]:
             records = self.given.part(source, stretch)
             poisoned = frozenset(records[i - stretch.start].id for i in stretch.poisoned)
-            return list(embed_partitions(source, cut(records, self.partition), way, stores, 1, poisoned=poisoned))
+            return list(
+                embed_partitions(source, split_records(records, self.partition), way, stores, 1, poisoned=poisoned)
+            )
 
         return embed
 

@@ -14,11 +14,18 @@ from typing import cast, get_args
 import numpy as np
 
 from unveil.channels import Device, FaceChannel, open_detector
-from unveil.channels.alignment import ImageAlignment, recognise
+from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
 from unveil.config.settings import Aligned
 from unveil.embedding import pipeline as work
 from unveil.embedding.crash_marker import mark_in_progress
-from unveil.embedding.pipeline import ImagePreprocessor, Partition, cut, embed_partitions, row_indices, usable
+from unveil.embedding.pipeline import (
+    ImagePreprocessor,
+    Partition,
+    embed_partitions,
+    merge_rows,
+    select_common,
+    split_records,
+)
 from unveil.embedding.shards import ShardRow, ShardStore, assemble
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images import LabelRule, Source, decode_rgb, image_size, open_source
@@ -50,10 +57,10 @@ class EmbeddedSource:
     rejects: tuple[Reject, ...]
     n_images: int
     alignment: ImageAlignment
-    identity_rule: str
+    label_rule: str
     kind: str
     sha256: str  # over the ids and digests of all pictures
-    n_several: int  # of the embedded pictures show several faces
+    n_multiple_faces: int  # of the embedded pictures show several faces
 
     def __post_init__(self) -> None:
         if self.n_images != len(self.embedded) + len(self.rejects):
@@ -83,7 +90,7 @@ def embed_source(
     channels = way.channels
     stores = [ShardStore(storage, way.recipe(channel)) for channel in channels]
     records = source.records
-    partitions = cut(records, work.PARTITION)
+    partitions = split_records(records, work.PARTITION)
     progress.start(f"embedding {label}", len(records), "pictures")
     # Only keys and rows are held; the vectors go from the shards straight into the files.
     if spread is not None:
@@ -96,7 +103,7 @@ def embed_source(
     reused = sum(partition.reused for partition in done)
     if reused:
         progress.say(f"{label}: {reused} of {len(done)} shards were in {storage.where} already")
-    together = [row_indices(partition.rows) for partition in done]
+    together = [merge_rows(partition.rows) for partition in done]
     if without:
         together = [
             [EXCLUDED if record.id in without else row for record, row in zip(part, rows, strict=True)]
@@ -109,7 +116,7 @@ def embed_source(
             channel.name,
             assemble(
                 (
-                    usable(store.require(partition.keys[i]).vectors, partition.rows[i], part)
+                    select_common(store.require(partition.keys[i]).vectors, partition.rows[i], part)
                     for partition, part in zip(done, together, strict=True)
                 ),
                 n_embedded,
@@ -123,11 +130,11 @@ def embed_source(
     return collect(source, rows, views, way.alignment)
 
 
-def alignment_setting(source: Source, aligned: Aligned, label: str, progress: Progress) -> ImageAlignment:
+def resolve_alignment(source: Source, aligned: Aligned, label: str, progress: Progress) -> ImageAlignment:
     """`decide_alignment`, and says what was found."""
     finding = decide_alignment(source, aligned)
-    progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.description}; {finding.told}")
-    progress.say(f"{label}: {finding.why}")
+    progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.description}; {finding.description}")
+    progress.say(f"{label}: {finding.reason}")
     for note in source.notes:
         progress.say(f"{label}: {note}")
     return finding
@@ -152,7 +159,7 @@ def decide_alignment(source: Source, aligned: Aligned) -> ImageAlignment:
         for record in evenly(records, ALIGNMENT_SAMPLE):
             with contextlib.suppress(ImageError):
                 images.append(decode_rgb(source.read(record)))
-        yes, reason = recognise(images)
+        yes, reason = detect_aligned_crops(images)
         if yes:
             sides.append(side)
         why.append(f"{side} x {side}: {reason}")
@@ -164,7 +171,7 @@ def evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
     return [records[i] for i in np.linspace(0, len(records) - 1, min(n, len(records))).astype(int)]
 
 
-def read_without(path: Path, source: Source) -> frozenset[str]:
+def read_exclusions(path: Path, source: Source) -> frozenset[str]:
     """The ids in a list of pictures to leave out, an id a line; SourceError when one is not in the source."""
     try:
         text = read_file(path, MAX_LIST_BYTES).decode("utf-8")
@@ -261,7 +268,7 @@ def embed(
             source,
             ImagePreprocessor(
                 [channel],
-                alignment_setting(source, cast(Aligned, aligned), "pictures", progress or Silent()),
+                resolve_alignment(source, cast(Aligned, aligned), "pictures", progress or Silent()),
                 open_detector(detector),
             ),
             open_storage(store if store is not None else folder / "shards", (progress or Silent()).say),

@@ -14,9 +14,9 @@ from unveil.channels.alignment import ImageAlignment
 from unveil.channels.loading import ChannelConfig
 from unveil.config.settings import Settings
 from unveil.embedding.distributed import WorkerInput, embed_distributed
-from unveil.embedding.embed import EmbeddedSource, Embedder, alignment_setting, embed_source, read_without
+from unveil.embedding.embed import EmbeddedSource, Embedder, embed_source, read_exclusions, resolve_alignment
 from unveil.embedding.fusion import fuse, model_weights, side_by_side
-from unveil.embedding.pipeline import ImagePreprocessor, Partition, embed_now
+from unveil.embedding.pipeline import ImagePreprocessor, Partition, embed_images
 from unveil.embedding.precomputed import UNKNOWN, check_one_model, take_precomputed
 from unveil.embedding.shards import ShardRow, assemble
 from unveil.engine import Engine
@@ -43,16 +43,16 @@ class AuditEmbedder:
         self._given = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
         # Where all is embedded already there is nothing to do for a network.
         models = () if self._given and len(self._given) == len(sources) else settings.model or (None,)
-        self.equipment = ChannelConfig(
+        self.config = ChannelConfig(
             models,
             settings.detector if models else None,
             settings.copy_model,
             () if self._given else settings.channels[1:],
             settings.device,
         )
-        opened = self.equipment.open()
+        opened = self.config.open()
         self._networks, self._further, self._detector = opened.networks, opened.further, opened.detector
-        self.copies = opened.copies
+        self.copy_channel = opened.copy_channel
         for told in dict.fromkeys(channel.told for channel in self._networks if channel.told):
             progress.say(told)
         self._weights: tuple[float, ...] = (1.0,)
@@ -79,7 +79,7 @@ class AuditEmbedder:
         return {"face": sum(networks or given), **{channel.name: channel.dimension for channel in self._further}}
 
     @property
-    def facts(self) -> tuple[dict[str, Any], ...]:
+    def model_facts(self) -> tuple[dict[str, Any], ...]:
         """What is known of each network, and its weight."""
         if not self._networks:
             source = next(iter(self._given.values()))
@@ -106,7 +106,7 @@ class AuditEmbedder:
         """What is known of the detector."""
         return {"name": self._detector.name, "licence": self._detector.licence, "key": self._detector.key}
 
-    def way(self, alignment: ImageAlignment) -> ImagePreprocessor:
+    def preprocessor(self, alignment: ImageAlignment) -> ImagePreprocessor:
         """How the pictures of a source are looked at, whose aligned crops are known."""
         return ImagePreprocessor([*self._networks, *self._further], alignment, self._detector)
 
@@ -117,13 +117,13 @@ class AuditEmbedder:
         for role, source in sources.items():
             without: frozenset[str] = frozenset()
             if role == "synthetic" and left_out is not None:
-                without = read_without(left_out, source)
+                without = read_exclusions(left_out, source)
                 self._progress.say(f"synthetic: {len(without)} of {len(source.records)} files are left out, as told")
             if isinstance(source, EmbeddingSource):
                 taken = take_precomputed(source, _path(run, role, "face", True), without)
                 embedded[role] = replace(taken, embedded=replace(taken.embedded, model_id=self._network))
                 continue
-            alignment = alignment_setting(source, self._settings.aligned.get(role, "auto"), role, self._progress)
+            alignment = resolve_alignment(source, self._settings.aligned.get(role, "auto"), role, self._progress)
             spread = None if self._engine is None else partial(self._spread, self._engine, source, role, alignment)
             embedded[role] = self._embed(source, role, alignment, run, without=without, spread=spread)
         if self._given:
@@ -132,7 +132,7 @@ class AuditEmbedder:
         self._learn(embedded["synthetic"].embedded.distinct)
         return {role: self._finish(source, role, run) for role, source in embedded.items()}
 
-    def embedder(self, run: RunDirectory) -> Embedder:
+    def temporary_embedder(self, run: RunDirectory) -> Embedder:
         """The same for a source that comes later; its vectors lie with the checkpoints and go with them."""
 
         def embed(source: Source, label: str, alignment: ImageAlignment) -> EmbeddedSource:
@@ -140,7 +140,7 @@ class AuditEmbedder:
 
         return embed
 
-    def take_up(self, models: Sequence[Mapping[str, Any]], whitening: Whitening | None) -> None:
+    def restore(self, models: Sequence[Mapping[str, Any]], whitening: Whitening | None) -> None:
         """Takes up what an audit had learnt of the same networks; ModelError when one is another by now."""
         for channel, model in zip(self._networks, models, strict=True):
             if channel.model_id != model["model_id"]:
@@ -151,13 +151,13 @@ class AuditEmbedder:
         self._weights = tuple(float(model["weight"]) for model in models)
         self.whitening = whitening
 
-    def look(
-        self, shots: Sequence[Callable[[], FaceImage]], *, only_face: bool = False
+    def embed_images(
+        self, shots: Sequence[Callable[[], FaceImage]], *, face_only: bool = False
     ) -> tuple[dict[str, Vectors], tuple[ShardRow, ...]]:
         """Some pictures at once, in memory: the unit vectors (n, D) of each channel, or of the face alone, for those
         that every one of them embeds; and what became of each picture."""
-        further = [] if only_face else self._further
-        rows, blocks = embed_now(shots, [*self._networks, *further])
+        further = [] if face_only else self._further
+        rows, blocks = embed_images(shots, [*self._networks, *further])
         n = len(self._networks)
         seen = {"face": side_by_side(blocks[:n], self._weights) if n > 1 else blocks[0]}
         for channel, block in zip(further, blocks[n:], strict=True):
@@ -182,7 +182,7 @@ class AuditEmbedder:
         final = {"face", "copy"} if keep else set()
         return embed_source(
             source,
-            self.way(alignment),
+            self.preprocessor(alignment),
             open_storage(self._settings.store_place, self._progress.say),
             [_path(run, label, name, name in final) for name in names],
             workers=self._settings.workers,
@@ -194,7 +194,7 @@ class AuditEmbedder:
 
     def _spread(self, engine: Engine, source: Source, role: Role, alignment: ImageAlignment) -> list[Partition]:
         """The partitions of a role, embedded by the workers of an engine."""
-        settings, way = self._settings, self.way(alignment)
+        settings, way = self._settings, self.preprocessor(alignment)
         location = settings.source(role)
         if location is None:
             raise ValueError(f"{role} has no place")
@@ -202,7 +202,7 @@ class AuditEmbedder:
             location.absolute,
             settings.identity.get(role),
             settings.follow_links,
-            self.equipment.absolute,
+            self.config.absolute,
             alignment,
             tuple(way.recipe(channel) for channel in way.channels),
         )

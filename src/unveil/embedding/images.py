@@ -15,7 +15,7 @@ class ImageReader:
     """A source, what was embedded of it, and how its pictures are looked at."""
 
     def __init__(self, source: Source, embedded: Embedded, way: ImagePreprocessor) -> None:
-        self.source, self.embedded, self.way = source, embedded, way
+        self.source, self.embedded, self.preprocessor = source, embedded, way
 
     @cached_property
     def _records(self) -> dict[str, ImageRecord]:
@@ -34,4 +34,4 @@ class ImageReader:
 
     def decode(self, data: bytes) -> FaceImage:
         """`read` for bytes that were read already."""
-        return self.way.shot(data)
+        return self.preprocessor.decode(data)

@@ -50,7 +50,7 @@ class ImagePreprocessor:
             facts += f" detector={self.detector.key}"
         return hashlib.sha256(facts.encode()).hexdigest()
 
-    def shot(self, data: bytes) -> FaceImage:
+    def decode(self, data: bytes) -> FaceImage:
         """A picture, decoded at the scale that it needs; PictureError when it is none."""
 
         def keeps(width: int, height: int) -> int:
@@ -77,7 +77,7 @@ class Partition:
     reused: bool
 
 
-def cut(records: Sequence[ImageRecord], size: int) -> list[Sequence[ImageRecord]]:
+def split_records(records: Sequence[ImageRecord], size: int) -> list[Sequence[ImageRecord]]:
     """Records as partitions of ``size``, each of which becomes a shard."""
     return [records[i : i + size] for i in range(0, len(records), size)]
 
@@ -190,7 +190,7 @@ def _embed(
         if data is None:
             data = _read_again(source, piece.read.records[i], digest)
         looking(piece.read.records[i].id)
-        _take(lines, digest, partial(way.shot, data))
+        _take(lines, digest, partial(way.decode, data))
     piece.made.extend(line.done() for line in lines)
     return piece
 
@@ -202,10 +202,10 @@ def probe_images(source: Source, records: Sequence[ImageRecord], way: ImagePrepr
             data = source.read(record)
         except ImageError:
             continue
-        embed_now([partial(way.shot, data)], way.channels)
+        embed_images([partial(way.decode, data)], way.channels)
 
 
-def embed_now(
+def embed_images(
     shots: Sequence[Callable[[], FaceImage]], channels: Sequence[Channel]
 ) -> tuple[tuple[ShardRow, ...], list[Vectors]]:
     """A few pictures through the channels, in memory: what became of each, and of each channel the vectors (n, D) of
@@ -214,8 +214,8 @@ def embed_now(
     for shot in shots:
         _take(lines, "", shot)
     made = [line.done() for line in lines]
-    rows = row_indices([rows for rows, _ in made])
-    return tuple(rows), [usable(vectors, own, rows) for own, vectors in made]
+    rows = merge_rows([rows for rows, _ in made])
+    return tuple(rows), [select_common(vectors, own, rows) for own, vectors in made]
 
 
 def _take(lines: Sequence[_Line], digest: str, make: Callable[[], FaceImage]) -> None:
@@ -231,12 +231,12 @@ def _take(lines: Sequence[_Line], digest: str, make: Callable[[], FaceImage]) ->
             line.take(digest, shot, quality)
 
 
-def row_indices(rows: Sequence[Sequence[ShardRow]]) -> list[ShardRow]:
+def merge_rows(rows: Sequence[Sequence[ShardRow]]) -> list[ShardRow]:
     """What became of each picture, from each channel's rows: embedded by all, or the first reject."""
     return [next((row for row in each if row.stage), each[0]) for each in zip(*rows, strict=True)]
 
 
-def usable(vectors: Vectors, own: Sequence[ShardRow], together: Sequence[ShardRow]) -> Vectors:
+def select_common(vectors: Vectors, own: Sequence[ShardRow], together: Sequence[ShardRow]) -> Vectors:
     """A channel's vectors (n embedded by it, D) of the pictures that every channel embedded."""
     good = np.array([row.stage is None for row in together], np.bool_)
     return vectors if len(vectors) == good.sum() else vectors[good[[row.stage is None for row in own]]]
@@ -295,7 +295,10 @@ class _Line:
             if not ok:
                 digest = self._rows[i].digest
                 self._rows[i] = ShardRow(
-                    digest, "embed", "no usable vector", f"the {self._channel.name} channel gave zero or non-finite"
+                    digest,
+                    "embed",
+                    "no select_common vector",
+                    f"the {self._channel.name} channel gave zero or non-finite",
                 )
         return self._rows, block[good]
 

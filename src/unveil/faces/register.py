@@ -11,12 +11,12 @@ import numpy as np
 
 from unveil.errors import ModelError
 from unveil.faces.detectors import GridDetector
+from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.models import DetectorSpec, Spec
 from unveil.faces.models.library import install, library_folder, read, safe_name
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import families
-from unveil.faces.network import Network
-from unveil.faces.recogniser import Recogniser
+from unveil.faces.onnx_model import OnnxModel
 
 
 def register_model(
@@ -56,7 +56,7 @@ def _of_family(path: Path, family: str, facts: dict[str, Any]) -> tuple[Spec, by
     facts = {**families()[family], **facts}
     if "detector" not in facts:
         size = facts["input_size"]
-        outputs = Network(raw, str(path)).run(np.zeros((1, 3, size, size), np.float32))
+        outputs = OnnxModel(raw, str(path)).run(np.zeros((1, 3, size, size), np.float32))
         if len(outputs) != 1 or outputs[0].ndim != 2:
             raise ModelError(
                 f"{path}: a {family} network gives one vector a picture; this one gives arrays of "
@@ -69,6 +69,6 @@ def _of_family(path: Path, family: str, facts: dict[str, Any]) -> tuple[Spec, by
 def _try(spec: Spec, path: Path) -> None:
     """Runs a network once as an audit would; ModelError when that does not work."""
     if isinstance(spec, DetectorSpec):
-        GridDetector(path).look(np.zeros((64, 64, 3), np.uint8))
+        GridDetector(path).detect(np.zeros((64, 64, 3), np.uint8))
     else:
-        Recogniser(path).embed(np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8))
+        EmbeddingModel(path).embed(np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8))

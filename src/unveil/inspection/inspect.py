@@ -141,7 +141,7 @@ def _faces(
 
     def look(record: ImageRecord) -> Reject | None:
         try:
-            quality_features(way.shot(source.read(record)))
+            quality_features(way.decode(source.read(record)))
         except ImageError as error:
             return Reject(record.id, error.stage, error.reason, error.detail)
         return None

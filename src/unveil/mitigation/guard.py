@@ -176,14 +176,14 @@ class Guard:
                 rows = _load(folder / "whitening.npy", np.float64, 2)
                 whitening = Whitening(rows[0], rows[1:])
             values = {**about["settings"], "synthetic": ".", "training": ".", "out": folder / "none", "device": device}
-            alignment = ImageAlignment.of_key(str(about["aligned"]), "as in the audit")
+            alignment = ImageAlignment.from_key(str(about["aligned"]), "as in the audit")
             models, detector = about["models"], str(about["settings"]["detector"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{folder}: no guard, or a damaged one ({error}); make it with unveil guard build RUN -o {folder}"
             ) from None
         channels = AuditEmbedder(settings_from(values), {}, progress or Silent())
-        channels.take_up(models, whitening)
+        channels.restore(models, whitening)
         return cls(channels, by_channel, galleries, line, alignment, detector, ids)
 
     def check(self, images: Sequence[ImageArray]) -> list[Decision]:
@@ -191,7 +191,7 @@ class Guard:
 
         A batch of some dozens costs least a picture. Raises InputError for pixels of another shape or type.
         """
-        seen, rows = self._channels.look(face_images(images, self._alignment, self._detector))
+        seen, rows = self._channels.embed_images(face_images(images, self._alignment, self._detector))
         row, score, channel = self.closest(seen)
         names, decisions, at = list(self._sights), [], 0
         for became in rows:

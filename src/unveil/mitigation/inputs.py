@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.channels import Detector, FaceImage
-from unveil.channels.alignment import ImageAlignment, recognise
+from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import InputError
 from unveil.images import decode_rgb
@@ -39,9 +39,9 @@ def _face_image(image: ImageArray, alignment: ImageAlignment | None, detector: D
     if isinstance(image, (str, Path)):
         image = read_image(image, MAX_FILE_BYTES)
     if isinstance(image, bytes) and alignment is not None:
-        return ImagePreprocessor([], alignment, detector).shot(image)
+        return ImagePreprocessor([], alignment, detector).decode(image)
     pixels = decode_rgb(image) if isinstance(image, bytes) else image
     height, width = pixels.shape[:2]
     if alignment is None:
-        return FaceImage(pixels, height == width and recognise([pixels])[0], detector)
+        return FaceImage(pixels, height == width and detect_aligned_crops([pixels])[0], detector)
     return FaceImage(pixels, alignment.covers(width, height), detector)

@@ -79,7 +79,7 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
     if not photos:
         raise InputError("a lookup needs at least one photograph of the person")
     channels = run.channels(progress or Silent())
-    seen, rows = channels.look(face_images(photos, None, open_detector(run.settings.detector)), only_face=True)
+    seen, rows = channels.embed_images(face_images(photos, None, open_detector(run.settings.detector)), face_only=True)
     unusable = tuple(
         (i, f"{row.reason} ({row.detail})" if row.detail else row.reason) for i, row in enumerate(rows) if row.stage
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from unveil.channels.alignment import ImageAlignment
 from unveil.compare import compare_all, open_backend
-from unveil.embedding.pipeline import ImagePreprocessor, cut, embed_partitions
+from unveil.embedding.pipeline import ImagePreprocessor, embed_partitions, split_records
 from unveil.embedding.shards import ShardStore
 from unveil.errors import ImageError
 from unveil.images import Source
@@ -65,4 +65,4 @@ def measure(source: Source, alignment: ImageAlignment, way: ImagePreprocessor, b
 
 def _embed(source: Source, way: ImagePreprocessor, folder: Path, records: list) -> None:  # type: ignore[type-arg]
     stores = [ShardStore(open_storage(folder), way.recipe(channel)) for channel in way.channels]
-    list(embed_partitions(source, cut(records, len(records)), way, stores, cores()))
+    list(embed_partitions(source, split_records(records, len(records)), way, stores, cores()))

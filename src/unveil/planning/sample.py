@@ -74,4 +74,4 @@ def from_counts(
 
 def _sample(settings: Settings, role: Role, source: Source, channels: AuditEmbedder, told: str) -> Sample:
     alignment = decide_alignment(source, settings.aligned.get(role, "auto"))
-    return source, alignment, channels.way(alignment), settings.comparator, told
+    return source, alignment, channels.preprocessor(alignment), settings.comparator, told

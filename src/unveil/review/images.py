@@ -70,7 +70,10 @@ class ReviewImages:
     @property
     def all_aligned(self) -> bool:
         """Whether every picture is an aligned crop, so that all are at one scale as they are."""
-        return all(images.way.alignment.sides is None or images.way.alignment.sides for images in self._images.values())
+        return all(
+            images.preprocessor.alignment.sides is None or images.preprocessor.alignment.sides
+            for images in self._images.values()
+        )
 
     def number(self, role: Role, id: str) -> int:
         """The number of a picture: given in the order of asking, so that it tells neither name nor role."""
@@ -90,7 +93,7 @@ class ReviewImages:
             return None
         try:
             data = images.data(id)
-            pixels = images.decode(data).framed(MARGIN) if face else decode_rgb(data)
+            pixels = images.decode(data).crop_with_margin(MARGIN) if face else decode_rgb(data)
         except ImageError:
             return None
         image = Image.fromarray(pixels)

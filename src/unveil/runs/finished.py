@@ -221,7 +221,7 @@ class FinishedRun:
     def alignment(self, role: Role) -> ImageAlignment:
         """Which pictures of a role were taken as aligned crops."""
         facts = self.result.manifest["inputs"][role]
-        return ImageAlignment.of_key(facts["aligned"], facts["aligned_because"])
+        return ImageAlignment.from_key(facts["aligned"], facts["aligned_because"])
 
     def embedded(self, role: Role) -> Embedded:
         """Every embedded picture of a role, through every channel of the audit; vectors are memory-mapped."""
@@ -294,7 +294,7 @@ class FinishedRun:
                 "picture"
             )
         channels = AuditEmbedder(self.settings, {}, progress)
-        channels.take_up(self.result.models, self.ground.whitening)
+        channels.restore(self.result.models, self.ground.whitening)
         return channels
 
 

@@ -59,16 +59,16 @@ class Detector(Protocol):
         ...
 
     @property
-    def smallest_side(self) -> int:
+    def min_side(self) -> int:
         """A picture whose longer side is shorter is enlarged before it is looked at."""
         ...
 
     @property
-    def largest_side(self) -> int:
+    def max_side(self) -> int:
         """A picture whose longer side is longer is reduced before it is looked at."""
         ...
 
-    def look(self, image: ImageArray) -> list[DetectedFace]:
+    def detect(self, image: ImageArray) -> list[DetectedFace]:
         """The faces in a picture (H, W, 3), at its size."""
         ...
 

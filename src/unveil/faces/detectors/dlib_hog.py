@@ -23,9 +23,9 @@ class DlibDetector:
     name = "dlib"
     licence = "Boost Software License (detector), public domain (landmarks)"
     key = "dlib"
-    smallest_side, largest_side = 240, 960
+    min_side, max_side = 240, 960
 
-    def look(self, image: ImageArray) -> list[DetectedFace]:
+    def detect(self, image: ImageArray) -> list[DetectedFace]:
         return [DetectedFace((r.left(), r.top(), r.right(), r.bottom())) for r in _detector()(image, 0)]
 
     def face(self, image: ImageArray, seen: DetectedFace) -> Face:

@@ -13,7 +13,7 @@ from unveil.errors import ModelError
 from unveil.faces.align import ARCFACE_TEMPLATE, ImageArray
 from unveil.faces.detectors.base import DetectedFace, Face
 from unveil.faces.models import DetectorSpec, load_detector
-from unveil.faces.network import Network, Tensor
+from unveil.faces.onnx_model import OnnxModel, Tensor
 
 STRIDES = (8, 16, 32)
 # As their authors' own code: a face from this score, and overlapping finds of one face.
@@ -29,7 +29,7 @@ Grid = npt.NDArray[np.float64]
 class GridDetector:
     """A detector in ONNX form. Runs on the processor: one picture is too little work for a card."""
 
-    smallest_side, largest_side = 128, 640
+    min_side, max_side = 128, 640
 
     def __init__(self, model: str | Path) -> None:
         self.spec: DetectorSpec
@@ -59,7 +59,7 @@ class GridDetector:
         if shape[2] != shape[3] or self._side is None or not 32 <= self._side <= 4096 or self._side % 32:
             raise ModelError(f"{self._network.where}: a detector of open or square input was expected, got {shape}")
 
-    def look(self, image: ImageArray) -> list[DetectedFace]:
+    def detect(self, image: ImageArray) -> list[DetectedFace]:
         tensor, scale = self._tensor(image)
         outputs = self._network.run(tensor)
         rows, columns = tensor.shape[2:]
@@ -143,12 +143,12 @@ def _cells(rows: int, columns: int, anchors: int) -> Grid:
     return np.repeat(np.stack([x.ravel(), y.ravel()], axis=1).astype(np.float64), anchors, axis=0)
 
 
-def _any_size(weights: bytes, where: str) -> Network:
+def _any_size(weights: bytes, where: str) -> OnnxModel:
     """The network with open height and width, where its graph works so; as it is otherwise.
 
     OpenCV Zoo's YuNet is declared for 640 pixels alone, though nothing in it depends on them.
     """
-    network = Network(weights, where)
+    network = OnnxModel(weights, where)
     if not network.inputs or not all(isinstance(n, int) for n in network.inputs[0].shape[2:]):
         return network
     import onnx
@@ -160,7 +160,7 @@ def _any_size(weights: bytes, where: str) -> Network:
         output.type.tensor_type.ClearField("shape")
     del model.graph.value_info[:]
     try:
-        opened = Network(model.SerializeToString(), where)
+        opened = OnnxModel(model.SerializeToString(), where)
         probe = np.zeros((1, 3, 64, 96), np.float32)
         sizes = [output.size for output in opened.run(probe)]
     except ModelError:

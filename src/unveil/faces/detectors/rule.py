@@ -30,7 +30,7 @@ def find_face(image: ImageArray, detector: Detector) -> FaceChoice | None:
     if not seen:
         border = max(image.shape[:2]) // 4
         seen = [one.moved(1, 1, border) for one in _detect(with_border(image, border), detector, 1)]
-    if not seen and max(image.shape[:2]) * 2 <= detector.largest_side:
+    if not seen and max(image.shape[:2]) * 2 <= detector.max_side:
         seen = _detect(image, detector, 2)
     if not seen:
         return None
@@ -53,12 +53,12 @@ def _detect(image: ImageArray, detector: Detector, times: int) -> list[DetectedF
     """What is seen when the picture is brought to a size that suits the detector, and then ``times`` that."""
     height, width = image.shape[:2]
     longest = max(height, width)
-    smallest, largest = detector.smallest_side, detector.largest_side
+    smallest, largest = detector.min_side, detector.max_side
     scale = times * (smallest / longest if longest < smallest else min(1.0, largest / longest))
     if scale == 1:
-        return detector.look(image)
+        return detector.detect(image)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     # Reducing by much with two neighbours would leave most pixels unseen.
     how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
     resized = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
-    return [one.moved(width / size[0], height / size[1]) for one in detector.look(resized)]
+    return [one.moved(width / size[0], height / size[1]) for one in detector.detect(resized)]

@@ -65,7 +65,7 @@ def test_every_record_has_its_row(folder: Path, tmp_path: Path) -> None:
     found = partition(open_source(folder), store)
     assert [(r.stage, r.reason) for r in found.rows[0]] == [
         (None, ""),
-        ("embed", "no usable vector"),
+        ("embed", "no select_common vector"),
         ("decode", "empty file"),
         ("read", "unreadable file"),
         (None, ""),
@@ -184,16 +184,16 @@ def test_large_jpegs_are_decoded_small_where_the_face_allows(monkeypatch: pytest
 
     monkeypatch.setattr(work, "decode_rgb", decode)
     seen = work.ImagePreprocessor([], ImageAlignment(frozenset(), ""), DlibDetector())
-    shot = seen.shot(encoded(near, "JPEG", quality=95))
+    shot = seen.decode(encoded(near, "JPEG", quality=95))
     assert shot.image.shape == (700, 700, 3) and shot.size == (1400, 1400)
-    small = shot.template
+    small = shot.aligned_crop
     assert not whole, "one decoding is enough for a large face"
-    full = FaceImage(near, aligned=False).template
+    full = FaceImage(near, aligned=False).aligned_crop
     assert np.abs(small.astype(int) - full).mean() < 6
-    shot = seen.shot(encoded(far, "JPEG", quality=95))
+    shot = seen.decode(encoded(far, "JPEG", quality=95))
     assert shot.face.size > 112 and whole and shot.image.shape == (1400, 1400, 3)
-    assert seen.shot(encoded(near)).image.shape == (1400, 1400, 3), "a PNG has one scale only"
-    crop = work.ImagePreprocessor([], ImageAlignment(None, ""), DlibDetector()).shot(encoded(near, "JPEG"))
+    assert seen.decode(encoded(near)).image.shape == (1400, 1400, 3), "a PNG has one scale only"
+    crop = work.ImagePreprocessor([], ImageAlignment(None, ""), DlibDetector()).decode(encoded(near, "JPEG"))
     assert crop.image.shape == (350, 350, 3)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.builders import drawn_faces, write
 from unveil.channels import CopyChannel, FaceChannel, FaceImage, quality_features, realigned_face
-from unveil.channels.similarity import ImageDescriptor, bits_apart, correlation, describe_image, detail
+from unveil.channels.similarity import ImageDescriptor, correlation, describe_image, detail_correlation, hash_distance
 from unveil.errors import ModelError
 
 FACES = [np.array(Image.fromarray(f).resize((112, 112))) for f in drawn_faces(8, 5)]
@@ -26,13 +26,15 @@ def test_an_image_is_like_itself_mirrored_and_shifted() -> None:
     own = seen(face)
     mirrored = seen(np.ascontiguousarray(face[:, ::-1]))
     assert (
-        correlation(own, own) == pytest.approx(1) and detail(own, own) == pytest.approx(1) and bits_apart(own, own) == 0
+        correlation(own, own) == pytest.approx(1)
+        and detail_correlation(own, own) == pytest.approx(1)
+        and hash_distance(own, own) == 0
     )
-    assert correlation(own, mirrored) == pytest.approx(1, abs=1e-5) and bits_apart(own, mirrored) == 0
+    assert correlation(own, mirrored) == pytest.approx(1, abs=1e-5) and hash_distance(own, mirrored) == 0
     shifted = seen(np.roll(face, (2, -3), (0, 1)))
-    assert correlation(own, shifted) > 0.99 and detail(own, shifted) > 0.9
+    assert correlation(own, shifted) > 0.99 and detail_correlation(own, shifted) > 0.9
     others = [correlation(own, seen(f)) for f in FACES[1:]]
-    assert max(others) < 0.95 and min(bits_apart(own, seen(f)) for f in FACES[1:]) > 40
+    assert max(others) < 0.95 and min(hash_distance(own, seen(f)) for f in FACES[1:]) > 40
 
 
 def test_correlation_equals_a_slow_reference() -> None:
@@ -50,12 +52,12 @@ def test_correlation_equals_a_slow_reference() -> None:
 
 def test_images_without_structure_are_like_nothing() -> None:
     flat = seen(np.full((112, 112, 3), 90, np.uint8))
-    assert correlation(flat, seen(FACES[0])) == 0 == detail(flat, flat)
+    assert correlation(flat, seen(FACES[0])) == 0 == detail_correlation(flat, flat)
 
 
 def test_the_most_alike_of_several_faces_counts() -> None:
     a, b = describe_image(FACES[0], [FACES[1], FACES[2]]), describe_image(FACES[3], [FACES[4], FACES[2]])
-    assert correlation(a, b) == pytest.approx(1) and bits_apart(a, b) == 0
+    assert correlation(a, b) == pytest.approx(1) and hash_distance(a, b) == 0
 
 
 def test_a_turned_crop_is_brought_back() -> None:
@@ -69,7 +71,7 @@ def test_a_turned_crop_is_brought_back() -> None:
 def test_whole_images_are_compared_where_faces_lie_elsewhere() -> None:
     """The same picture whose face was found in another place is still the same picture."""
     photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
-    assert bits_apart(describe_image(photograph, [FACES[3]]), describe_image(photograph, [FACES[4]])) == 0
+    assert hash_distance(describe_image(photograph, [FACES[3]]), describe_image(photograph, [FACES[4]])) == 0
 
 
 def test_traits_by_hand() -> None:

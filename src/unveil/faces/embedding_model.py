@@ -9,19 +9,19 @@ import numpy.typing as npt
 
 from unveil.errors import ModelError
 from unveil.faces.models import ModelSpec, load_weights
-from unveil.faces.network import Device, Network
+from unveil.faces.onnx_model import Device, OnnxModel
 
 Embeddings = npt.NDArray[np.float32]
 
 
-class Recogniser:
+class EmbeddingModel:
     """Turns aligned crops into unit vectors. Safe to call from several threads."""
 
     def __init__(self, model: str | Path | None = None, *, device: Device = "cpu", threads: int = 1) -> None:
         self.spec: ModelSpec
         self.spec, weights = load_weights(model)
         where = str(model) if model else self.spec.name
-        self.network = network = Network(weights, where, device=device, threads=threads)
+        self.network = network = OnnxModel(weights, where, device=device, threads=threads)
         if len(network.inputs) != 1 or len(network.outputs) != 1 or len(network.inputs[0].shape) != 4:
             raise ModelError(
                 f"{where}: a face network takes one picture tensor (N, 3, S, S) and gives one vector; this graph has "

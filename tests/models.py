@@ -24,7 +24,7 @@ std = [1.0, 1.0, 1.0]
 HALF = 4.0
 
 
-def small_network(
+def small_model(
     size: int = 112, dimension: int = 4, *, outputs: int = 1, batch: int | str = "N", counting: bool = False
 ) -> bytes:
     """An ONNX graph that averages pixels and multiplies: a network in form. ``counting`` gives an array of a shape that

@@ -45,7 +45,7 @@ class Port:
     shape: tuple[Any, ...]
 
 
-class Network:
+class OnnxModel:
     """A graph that runs on the device asked for, or on the next best one; ``told`` says so when it is another.
 
     Raises ModelError for bytes that are no graph, or one that keeps its weights elsewhere. Its calls may come from
@@ -53,7 +53,7 @@ class Network:
     """
 
     def __init__(self, weights: bytes, where: str, *, device: Device = "cpu", threads: int = 1) -> None:
-        refuse_outside_weights(weights, where)
+        reject_external_weights(weights, where)
         self.where = where
         self.told = ""
         self.runs_on, session = _open(weights, where, device, threads)
@@ -213,7 +213,7 @@ def _in_torch(weights: bytes, where: str) -> Callable[[Tensor], list[Tensor]]:
     return run
 
 
-def refuse_outside_weights(weights: bytes, where: str) -> None:
+def reject_external_weights(weights: bytes, where: str) -> None:
     """ModelError when a graph keeps its weights in other files, wherever they are."""
     # The key of such an entry, as it is written in every file that has one.
     if b"\x0a\x08location\x12" not in weights:
