@@ -133,7 +133,9 @@ def embed_source(
 def resolve_alignment(source: Source, aligned: Aligned, label: str, progress: Progress) -> ImageAlignment:
     """`decide_alignment`, and says what was found."""
     finding = decide_alignment(source, aligned)
-    progress.say(f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.description}; {finding.description}")
+    progress.say(
+        f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.description}; {finding.description}"
+    )
     progress.say(f"{label}: {finding.reason}")
     for note in source.notes:
         progress.say(f"{label}: {note}")
