@@ -28,7 +28,7 @@ from unveil.results.audit import PairFinding
 from unveil.types import Embedded, ImageRecord
 
 PEOPLE = 300
-KINDS = ("shipped copy", "near copy", "new picture")
+KINDS = ("exact copy", "near-duplicate", "identity match")
 
 
 def embedded(records: list[ImageRecord]) -> Embedded:

@@ -57,7 +57,7 @@ SPLIT_COLUMNS = [
     *(f"{name}_{side}" for name in LISTS for side in ("true", "false")),
     *("auc", "tpr_at_fpr_0.01", "cosine_auc", "cosine_tpr_at_fpr_0.01", "seconds"),
 ]
-NEW_PICTURE = ("new picture", "another photograph")
+NEW_PICTURE = ("identity match", "another photograph")
 CHANGE_COLUMNS = ["network", "kind", "strength", "planted", "listed", "foreseen", "foreseen_of"]
 
 
@@ -186,8 +186,8 @@ class Bench:
             self._tally(found, images, how, settings)
         names = {self.names[p] for p in leaked}
         significant = {
-            "counted": [p.person for p in found.people if "counted" in p.significant_by],
-            "modelled": [p.person for p in found.people if "modelled tail" in p.significant_by],
+            "counted": [p.person for p in found.people if "conformal" in p.significant_by],
+            "modelled": [p.person for p in found.people if "GPD tail" in p.significant_by],
             "either": [p.person for p in found.significant_people],
             # An identity is right when the picture it points to is of a planted person.
             "identities": [str(i.training_id).split("/")[0] for i in found.identities if i.significant],

@@ -32,7 +32,7 @@ def document(run: Path, name: str = "audit.json") -> dict[str, Any]:
 
 def test_planted_people_are_found_and_others_are_not(audited: Audited, world: World) -> None:
     result, _ = audited
-    assert result.verdict == "leak found" and "counted" in result.evidence
+    assert result.verdict == "leak found" and "conformal" in result.evidence
     significant = {p.person for p in result.significant_people}
     plain = {person for person, kind in world.planted.items() if kind in world.kinds[:3]}
     assert len(plain & significant) >= 0.8 * len(plain)
@@ -193,10 +193,10 @@ def test_kinds_are_told_apart(world: World, store: Path, tmp_path: Path) -> None
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(synthetic / "mirrored.jpg", quality=80)
     result = audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, power="off")
     kinds = {p.person: p.kind for p in result.significant_people if p.kind is not None}
-    assert kinds[chosen[0]].kind == "shipped copy" and kinds[chosen[0]].likeness.identical
-    assert kinds[chosen[1]].kind == "shipped copy" and not kinds[chosen[1]].likeness.identical
+    assert kinds[chosen[0]].kind == "exact copy" and kinds[chosen[0]].likeness.identical
+    assert kinds[chosen[1]].kind == "exact copy" and not kinds[chosen[1]].likeness.identical
     redrawn = [kinds[p].kind for p, how in world.planted.items() if how == world.kinds[0] and p in kinds]
-    assert redrawn and all(kind != "new picture" for kind in redrawn)
+    assert redrawn and all(kind != "identity match" for kind in redrawn)
     assert result.copy_thresholds is not None and not result.copy_thresholds.calibrated, (
         "one picture a person: nothing to compare"
     )
@@ -383,7 +383,7 @@ def test_without_a_leak_nobody_is_listed(store: Path, tmp_path: Path) -> None:
 
 def test_without_control_there_are_only_candidates(world: World, store: Path, tmp_path: Path) -> None:
     result = audit(world.synthetic, world.training, out=tmp_path / "run", store=store)
-    assert result.verdict == "candidates" and result.evidence == ("leave-person-out line",)
+    assert result.verdict == "candidates" and result.evidence == ("open-set threshold",)
     told = document(tmp_path / "run")
     assert told["global_test"] is None and told["membership"] is None and "control" not in told["counts"]
     assert all(p["p"] is None for p in told["people"])

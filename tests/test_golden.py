@@ -28,25 +28,10 @@ from unveil.types import Estimate
 GOLDEN = Path(__file__).parent / "golden"
 AUDITS = ("control", "no_control", "two_models", "embeddings")
 
-# Words of results as the files spell them.
-NAMES = {
-    "counted": "conformal",
-    "modelled tail": "GPD tail",
-    "leave-person-out line": "open-set threshold",
-    "shipped copy": "exact copy",
-    "near copy": "near-duplicate",
-    "redrawn picture": "appearance match",
-    "new picture": "identity match",
-}
-
 P_VALUES = {"p", "q", "p_gpd", "q_gpd", "p_cosine", "q_cosine", "global_p", "fit_p", "smallest_p"}
 P_VALUES |= {"largest_p", "largest_p_gpd"}
 # What the files hold as tables.
 TABLES = ("people", "identities", "top_pairs", "top_pairs_corrected")
-
-
-def named(word: str) -> str:
-    return NAMES.get(word, word)
 
 
 def estimate(e: Estimate | None) -> dict[str, Any] | None:
@@ -58,7 +43,7 @@ def kind(found: PairKind | None) -> list[Any] | None:
     if found is None:
         return None
     alike = found.likeness
-    return [named(found.kind), alike.correlation, alike.detail, alike.bits, alike.copy_cosine, alike.identical]
+    return [found.kind, alike.correlation, alike.detail, alike.bits, alike.copy_cosine, alike.identical]
 
 
 def copy_thresholds(found: CopyThresholds | None) -> dict[str, Any] | None:
@@ -89,7 +74,7 @@ def people(result: unveil.AuditResult) -> list[dict[str, Any]]:
             "q": p.q,
             "p_gpd": p.p_gpd,
             "q_gpd": p.q_gpd,
-            "significant_by": [named(basis) for basis in p.significant_by],
+            "significant_by": list(p.significant_by),
             "p_cosine": p.p_cosine,
             "q_cosine": p.q_cosine,
             "resamples_significant": p.resamples_significant,
@@ -231,7 +216,7 @@ def numbers(result: unveil.AuditResult) -> dict[str, Any]:
     threshold = result.candidate_threshold
     return {
         "verdict": result.verdict,
-        "evidence": [named(basis) for basis in result.evidence],
+        "evidence": list(result.evidence),
         "counts": {
             role: {
                 "images": n.images,

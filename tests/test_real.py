@@ -88,7 +88,7 @@ def test_re_encoded_people_are_found_among_real_ones(halves: tuple[Path, list[st
     folder, planted = halves
     result = audit(folder / "synthetic", folder / "training", folder / "control", out=tmp_path / "run", model=MBF)
     assert result.verdict == "leak found"
-    significant = {p.person for p in result.people if "modelled tail" in p.significant_by}
+    significant = {p.person for p in result.people if "GPD tail" in p.significant_by}
     assert len(significant & set(planted)) >= 18
     assert len(significant - set(planted)) <= 2
     assert result.calibration is not None and result.calibration.decision.global_test.p_value < 0.01
@@ -108,7 +108,7 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
         views = significant[person].networks
         assert len(views) == 2 and max(v.p for v in views) < 0.05
         kind = significant[person].kind
-        assert kind is not None and kind.kind == "shipped copy", "re-encoded pictures"
+        assert kind is not None and kind.kind == "exact copy", "re-encoded pictures"
     assert result.power is not None and result.copy_thresholds is not None
     assert np.load(tmp_path / "run/stores/synthetic.npy").shape[1] == 512 + 128
     assert "mobilefacenet_foamliu" in (tmp_path / "run/report.html").read_text()

@@ -167,8 +167,8 @@ class Lab:
             return [0, 0, found.verdict, "", *[0] * 8]
         lists = (
             [p.person for p in found.people if p.significant_by],
-            [p.person for p in found.people if "counted" in p.significant_by],
-            [p.person for p in found.people if "modelled tail" in p.significant_by],
+            [p.person for p in found.people if "conformal" in p.significant_by],
+            [p.person for p in found.people if "GPD tail" in p.significant_by],
             [str(i.training_id).split("/")[0] for i in found.identities if i.significant],
         )
         people = found.calibration.training.people

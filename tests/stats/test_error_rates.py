@@ -37,7 +37,7 @@ def test_leaks_are_found_at_the_promised_rate(scenario: Scenario) -> None:
         for name in LISTS:
             false = np.array([run[level].false[name] / max(1, run[level].significant[name]) for run in runs])
             assert false.mean() <= level + 3 * false.std() / np.sqrt(RUNS), (name, level)
-    found = np.mean([run[0.1].significant["modelled tail"] - run[0.1].false["modelled tail"] for run in runs])
+    found = np.mean([run[0.1].significant["GPD tail"] - run[0.1].false["GPD tail"] for run in runs])
     assert found > 0.3 * round(0.05 * scenario.training) or scenario.most_training > 1
 
 

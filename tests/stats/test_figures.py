@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from unveil.stats import input_checks as input_checks
 from unveil.stats.exposure import exposures, matched_counts, subsample_images
 from unveil.stats.hubness import closeness, count_hubness, person_codes
-from unveil.stats.intervals import counted, share
+from unveil.stats.intervals import exact_count, share
 from unveil.stats.membership import auc, auc_estimate, roc, tpr_at_fpr
 from unveil.stats.open_set import fpir_threshold, same_person_threshold
 from unveil.stats.verdict import calibrated_verdict, uncalibrated_verdict
@@ -21,7 +21,7 @@ from unveil.types import Estimate
 
 def figure(value: float) -> Estimate:
     """An exact figure."""
-    return counted(value, 100, "made up")
+    return exact_count(value, 100, "made up")
 
 
 sides = st.lists(st.integers(0, 20).map(float), min_size=1, max_size=30).map(np.array)
@@ -214,7 +214,7 @@ def test_verdict_needs_a_basis_and_good_inputs(
         assert (verdict, bases) == ("inconclusive", ())
     else:
         assert verdict == ("leak found" if p <= 0.01 or counted or modelled or identities else "none detected")
-        assert ("counted" in bases) == (counted > 0)
+        assert ("conformal" in bases) == (counted > 0)
 
 
 def test_verdict_without_control_is_never_more_than_candidates() -> None:

@@ -125,7 +125,7 @@ def test_matching_costs_no_leaks() -> None:
     y_t[:40] += 6
     told = fit_prognostic_score(x_t, x_c, y_c, rng)
     keep_t, keep_c = match_people(told.training, told.control, np.zeros(800, np.int64), np.zeros(1600, np.int64), rng)
-    significant = person_tests(y_t[keep_t], y_c[keep_c]).counted(0.05)
+    significant = person_tests(y_t[keep_t], y_c[keep_c]).conformal(0.05)
     assert significant[keep_t[:800].nonzero()[0] < 40].mean() > 0.9
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 from unveil.stats.conformal import benjamini_hochberg, conformal_p
 from unveil.stats.enrichment import global_test, min_exposed
 from unveil.stats.false_matches import false_matches
-from unveil.stats.intervals import counted, difference, share, standardised_difference
+from unveil.stats.intervals import difference, exact_count, share, standardised_difference
 from unveil.stats.leak_kinds import DEFAULT_THRESHOLDS, SSCD_THRESHOLD, ImageSimilarity, calibrate_thresholds
 from unveil.stats.person_tests import exposed, person_tests
 from unveil.stats.power import (
@@ -37,7 +37,7 @@ def test_listing_line_says_who_the_audit_would_list(seed: int, newcomers: int, q
         told = would_be_significant(np.array([score]), control, decision, line)[0]
         others = np.sort(training)[newcomers:]
         again = person_tests(np.r_[np.full(newcomers, score), others], control)
-        assert told == bool((again.counted(q) | again.modelled(q))[0])
+        assert told == bool((again.conformal(q) | again.gpd(q))[0])
 
 
 def test_lowest_listed_is_where_listing_begins() -> None:
@@ -164,14 +164,14 @@ def test_kinds_by_hand() -> None:
     lines = calibrate_thresholds([])
     assert (lines.correlation, lines.detail, lines.bits) == DEFAULT_THRESHOLDS and not lines.calibrated
     for pair, kind in (
-        (likeness(0.1, 0.1, 120, identical=True), "shipped copy"),
-        (likeness(0.995, 0.9, 4), "shipped copy"),
-        (likeness(0.995, 0.3, 40), "near copy"),
-        (likeness(0.95, 0.1, 120), "near copy"),
-        (likeness(0.2, 0.6, 120), "near copy"),
-        (likeness(0.2, 0.1, 50), "near copy"),
-        (likeness(0.2, 0.1, 120, copy_cosine=0.9), "near copy"),
-        (likeness(0.6, 0.2, 110, copy_cosine=0.5), "new picture"),
+        (likeness(0.1, 0.1, 120, identical=True), "exact copy"),
+        (likeness(0.995, 0.9, 4), "exact copy"),
+        (likeness(0.995, 0.3, 40), "near-duplicate"),
+        (likeness(0.95, 0.1, 120), "near-duplicate"),
+        (likeness(0.2, 0.6, 120), "near-duplicate"),
+        (likeness(0.2, 0.1, 50), "near-duplicate"),
+        (likeness(0.2, 0.1, 120, copy_cosine=0.9), "near-duplicate"),
+        (likeness(0.6, 0.2, 110, copy_cosine=0.5), "identity match"),
     ):
         assert lines.kind(pair) == kind
 
@@ -203,7 +203,7 @@ def test_differences_equal_scipy() -> None:
     assert d.value == pytest.approx((a.mean() - b.mean()) / np.sqrt((a.var() + b.var()) / 2))
     constant = standardised_difference(np.full(10, np.log2(96)), np.full(30, np.log2(96)), "x")
     assert constant.value == 0
-    assert counted(3, 10, "x").low == 3
+    assert exact_count(3, 10, "x").low == 3
 
 
 def test_decisions_of_a_score_are_those_of_its_parts() -> None:
@@ -213,4 +213,4 @@ def test_decisions_of_a_score_are_those_of_its_parts() -> None:
     assert np.array_equal(decision.p, conformal_p(training, control))
     assert np.array_equal(decision.q, benjamini_hochberg(decision.p))
     assert decision.global_test == global_test(training, control)
-    assert not person_tests(training, control[:20]).modelled(0.5).any()
+    assert not person_tests(training, control[:20]).gpd(0.5).any()

@@ -122,7 +122,7 @@ def leaking_world(rng: np.random.Generator, leaks: int) -> tuple[Embedded, Embed
 
 
 @pytest.mark.parametrize(
-    ("leaks", "bases"), [(60, {"global test", "counted", "modelled tail", "identities"}), (3, {"modelled tail"})]
+    ("leaks", "bases"), [(60, {"global test", "conformal", "GPD tail", "identities"}), (3, {"GPD tail"})]
 )
 def test_many_leaks_are_counted_and_a_few_need_the_tail(
     compare: Comparisons, settings: Settings, leaks: int, bases: set[str]

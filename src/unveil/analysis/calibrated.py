@@ -72,8 +72,8 @@ def analyse_with_control(
         checks,
         together.decision.global_test.p_value,
         settings.global_level,
-        sum("counted" in p.significant_by for p in people),
-        sum("modelled tail" in p.significant_by for p in people),
+        sum("conformal" in p.significant_by for p in people),
+        sum("GPD tail" in p.significant_by for p in people),
         sum(i.significant for i in identities),
     )
     stability, listed_in = judge.repeat(matching, draw, together, competition)
@@ -149,8 +149,8 @@ def _membership(name: str, judged: ScoreTests, q: float, rng: np.random.Generato
         auc=auc_estimate(training, control, rng),
         tpr_at_fpr={f"{fpr:g}": tpr_at_fpr(training, control, fpr) for fpr in FPRS},
         global_p=judged.decision.global_test.p_value,
-        significant_conformal=int(judged.decision.counted(q).sum()),
-        significant_gpd=int(judged.decision.modelled(q).sum()),
+        significant_conformal=int(judged.decision.conformal(q).sum()),
+        significant_gpd=int(judged.decision.gpd(q).sum()),
     )
 
 

@@ -10,7 +10,7 @@ from unveil.analysis.matching import Subsample
 from unveil.analysis.scores import RealSide
 from unveil.results.audit import Calibration, CandidateThreshold, IdentityFinding, PersonFinding
 from unveil.stats.input_checks import Check
-from unveil.stats.verdict import Basis, Verdict
+from unveil.stats.verdict import Evidence, Verdict
 from unveil.types import Embedded, Exposure
 
 
@@ -27,7 +27,7 @@ class Findings:
     """The verdict and everything it was made from; either ``calibration`` or ``line`` may be there, never both."""
 
     verdict: Verdict
-    evidence: tuple[Basis, ...]
+    evidence: tuple[Evidence, ...]
     checks: tuple[Check, ...]
     people: tuple[PersonFinding, ...]
     identities: tuple[IdentityFinding, ...]

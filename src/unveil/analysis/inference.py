@@ -20,7 +20,7 @@ from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.person_tests import PersonTests, person_tests
 from unveil.stats.score_scale import max_over_channels
 from unveil.stats.target_decoy import Competition, Mask, compete
-from unveil.stats.verdict import Basis
+from unveil.stats.verdict import Evidence
 from unveil.types import Embedded, Exposure, Floats, Ints
 
 
@@ -80,17 +80,17 @@ class Inference:
     ) -> tuple[PersonFinding, ...]:
         """Every training person, most exposed first. Those who take no part in the tests have no p and no q."""
         real, decision = together.training, together.decision
-        counted, modelled = decision.counted(self._settings.q), decision.modelled(self._settings.q)
+        counted, modelled = decision.conformal(self._settings.q), decision.gpd(self._settings.q)
         first = next(iter(channels.values()))
         networks = self._networks(first.training, first.control)
         views = [self._views(channel, judged) for channel, judged in channels.items() if len(channels) > 1]
         tested = {}
         for i, person in enumerate(real.people):
-            bases: list[Basis] = []
+            bases: list[Evidence] = []
             if counted[i]:
-                bases.append("counted")
+                bases.append("conformal")
             if modelled[i]:
-                bases.append("modelled tail")
+                bases.append("GPD tail")
             tested[person] = replace(
                 self._finding(real, i),
                 p=float(decision.p[i]),
@@ -199,7 +199,7 @@ class Inference:
             if k > 0:
                 other = matching.draw(settings.random(f"draw {k}"))
                 judged, competition = self.by_score(other), self.compete(other)[0]
-            significant = judged.decision.counted(settings.q) | judged.decision.modelled(settings.q)
+            significant = judged.decision.conformal(settings.q) | judged.decision.gpd(settings.q)
             for i in np.flatnonzero(significant):
                 person = judged.training.people[i]
                 listed_in[person] = listed_in.get(person, 0) + 1

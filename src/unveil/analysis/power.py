@@ -26,7 +26,7 @@ from unveil.types import Embedded, Floats, Ints, Role
 PEOPLE = {"full": 100, "quick": 40}
 # The share of training people that leak in the second column.
 TOGETHER = 0.05
-IDENTITY_MATCH = "new picture"
+IDENTITY_MATCH = "identity match"
 TEMPLATE = 112
 
 

@@ -91,9 +91,7 @@ def rank_candidates(
     exposed = training.exposure()
     above = exposed.score > (np.inf if line is None else line.score)
     people = tuple(
-        replace(
-            best_pair(exposed, i, synthetic, training), significant_by=("leave-person-out line",) if above[i] else ()
-        )
+        replace(best_pair(exposed, i, synthetic, training), significant_by=("open-set threshold",) if above[i] else ())
         for i in np.lexsort((np.arange(len(exposed)), -exposed.score))
     )
     names, codes = person_codes(synthetic.people_or_ids)

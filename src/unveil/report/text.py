@@ -18,7 +18,7 @@ PERTURBATION_NAMES = {
     "colour": ("{}", "faded"),
     "occlude": ("{}", "hidden in part"),
     "blend": ("blended ({})", "blended with another"),
-    "new picture": ("a new picture of the person", "a new picture of the person"),
+    "identity match": ("a new picture of the person", "a new picture of the person"),
 }
 
 
@@ -60,8 +60,8 @@ def headline(result: AuditResult, settings: Settings) -> str:
 
 
 def _leak_found(result: AuditResult, calibration: Calibration, settings: Settings) -> str:
-    counted = sum("counted" in p.significant_by for p in result.people)
-    modelled = sum("modelled tail" in p.significant_by for p in result.people)
+    counted = sum("conformal" in p.significant_by for p in result.people)
+    modelled = sum("GPD tail" in p.significant_by for p in result.people)
     leaking = sum(i.significant for i in result.identities)
     parts = []
     if counted or modelled:

@@ -11,7 +11,7 @@ from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, LeakKind
 from unveil.stats.person_tests import PersonTests
 from unveil.stats.power import DetectionThreshold, Recall
 from unveil.stats.target_decoy import Competition
-from unveil.stats.verdict import Basis, Verdict
+from unveil.stats.verdict import Evidence, Verdict
 from unveil.stats.verification import Verification
 from unveil.types import Estimate, Exposure, Floats, Reject, Role
 
@@ -95,7 +95,7 @@ class PersonFinding:
     q: float | None = None
     p_gpd: float | None = None
     q_gpd: float | None = None
-    significant_by: tuple[Basis, ...] = ()
+    significant_by: tuple[Evidence, ...] = ()
     p_cosine: float | None = None
     q_cosine: float | None = None
     resamples_significant: int | None = None  # in how many of the repeated draws this person is listed
@@ -314,7 +314,7 @@ class AuditResult:
 
     verdict: Verdict
     headline: str
-    evidence: tuple[Basis, ...]
+    evidence: tuple[Evidence, ...]
     counts: dict[Role, RoleCounts]
     pairs_compared: int
     control_pairs_compared: int

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from unveil.stats.intervals import LEVEL, NORMAL, counted, share
+from unveil.stats.intervals import LEVEL, NORMAL, exact_count, share
 from unveil.types import Estimate, Floats, Vectors
 
 Status = Literal["pass", "warn", "fail"]
@@ -99,7 +99,7 @@ def check_duplicates(role: str, digests: Sequence[str]) -> Check:
     return Check(
         f"duplicates in {role}",
         "warn" if extra else "pass",
-        counted(extra, len(digests), "pictures that repeat another"),
+        exact_count(extra, len(digests), "pictures that repeat another"),
         f"{extra} of {len(digests)} {role} pictures repeat another byte for byte"
         + ("; they are counted once" if extra and role == "synthetic" else ""),
     )
@@ -116,7 +116,7 @@ def check_shipped(name: str, synthetic: Sequence[str], real: Sequence[str]) -> C
     else:
         status = "warn" if n else "pass"
         told = f"{n} synthetic pictures are {name} pictures byte for byte"
-    figure = counted(n, len(synthetic), f"synthetic pictures that are {name} pictures")
+    figure = exact_count(n, len(synthetic), f"synthetic pictures that are {name} pictures")
     return Check(f"{name} pictures in synthetic", status, figure, told)
 
 
@@ -141,7 +141,7 @@ def check_overlap(images: int, people: int, all_people: int, line: float | None)
     part = people / all_people if all_people else 0.0
     how = "by identical bytes" if line is None else f"by identical bytes or a cosine above {line:.3f}"
     told = f"{people} of {all_people} control people ({images} pictures) are also in the training set {how}; taken out"
-    figure = counted(people, all_people, "control people also in the training set")
+    figure = exact_count(people, all_people, "control people also in the training set")
     return Check("overlap of training and control", graded(part, 0.05, 0.5), figure, told)
 
 
@@ -151,7 +151,7 @@ def check_control_size(people: int) -> Check:
     told = f"{people} control people stand for what chance does"
     if status != "pass":
         told += f"; at least {MIN_CONTROL_PEOPLE} are needed, and the smallest leak that can be shown shrinks with more"
-    return Check("size of control", status, counted(people, people, "control people"), told)
+    return Check("size of control", status, exact_count(people, people, "control people"), told)
 
 
 def check_mismatch(figure: Estimate) -> Check:

@@ -20,7 +20,7 @@ def share(k: int, n: int, method: str = "share") -> Estimate:
     return Estimate(k / n if n else 0.0, low, high, LEVEL, n, f"{method}, Clopper-Pearson")
 
 
-def counted(value: float, n: int, what: str) -> Estimate:
+def exact_count(value: float, n: int, what: str) -> Estimate:
     """A number that was counted over all ``n``, not estimated: its interval is itself."""
     return Estimate(float(value), float(value), float(value), 1.0, n, f"{what}, counted in full")
 

@@ -11,7 +11,7 @@ import numpy as np
 from unveil.stats.intervals import share
 from unveil.types import Estimate, Floats
 
-LeakKind = Literal["shipped copy", "near copy", "redrawn picture", "new picture"]
+LeakKind = Literal["exact copy", "near-duplicate", "appearance match", "identity match"]
 
 # Two different pictures of one person pass each line this often.
 PASSED = 0.01
@@ -51,10 +51,10 @@ class CopyThresholds:
     def kind(self, pair: ImageSimilarity, *, by_face: bool = True) -> LeakKind:
         """What a pair is that the faces brought up, should they be one person's, or else its looks alone."""
         if pair.identical or (pair.correlation >= SHIPPED_CORRELATION and pair.bits <= SHIPPED_BITS):
-            return "shipped copy"
+            return "exact copy"
         if self._copies(pair):
-            return "near copy"
-        return "new picture" if by_face else "redrawn picture"
+            return "near-duplicate"
+        return "identity match" if by_face else "appearance match"
 
     def _copies(self, pair: ImageSimilarity) -> bool:
         network = pair.copy_cosine is not None and self.copy_cosine is not None and pair.copy_cosine > self.copy_cosine
@@ -79,7 +79,7 @@ def calibrate_thresholds(mated: list[ImageSimilarity]) -> CopyThresholds:
     correlation, detail, bits = (float(max(a, b)) for a, b in zip(high, (0.5, 0.2, -90.0), strict=True))
     network = max(SSCD_THRESHOLD, float(np.quantile(with_network, 1 - PASSED))) if with_network else None
     lines = CopyThresholds(correlation, detail, -bits, network, len(different), True, None)
-    reviewer_false_positive_rate = sum(lines.kind(pair) != "new picture" for pair in different)
+    reviewer_false_positive_rate = sum(lines.kind(pair) != "identity match" for pair in different)
     return CopyThresholds(
         *(correlation, detail, -bits, network, len(different), True),
         share(

@@ -24,11 +24,11 @@ class PersonTests:
     q_gpd: Floats | None
     global_test: GlobalTest
 
-    def counted(self, level: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def conformal(self, level: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Who is listed by counting at a false discovery rate of ``level``."""
         return np.asarray(self.q <= level, np.bool_)
 
-    def modelled(self, level: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def gpd(self, level: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
         """Who is listed by the modelled tail."""
         if self.q_gpd is None:
             return np.zeros(len(self.q), np.bool_)

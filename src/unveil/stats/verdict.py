@@ -8,25 +8,25 @@ from typing import Literal
 from unveil.stats.input_checks import Check
 
 Verdict = Literal["leak found", "none detected", "candidates", "inconclusive"]
-Basis = Literal["global test", "counted", "modelled tail", "identities", "leave-person-out line"]
+Evidence = Literal["global test", "conformal", "GPD tail", "identities", "open-set threshold"]
 
 
 def calibrated_verdict(
     checks: Sequence[Check],
     global_p: float,
     global_level: float,
-    n_counted: int,
-    n_modelled: int,
+    n_conformal: int,
+    n_gpd: int,
     n_identities: int,
-) -> tuple[Verdict, tuple[Basis, ...]]:
+) -> tuple[Verdict, tuple[Evidence, ...]]:
     """The verdict with a control set: any basis suffices, a failed check outweighs them all."""
-    bases: list[Basis] = []
+    bases: list[Evidence] = []
     if global_p <= global_level:
         bases.append("global test")
-    if n_counted:
-        bases.append("counted")
-    if n_modelled:
-        bases.append("modelled tail")
+    if n_conformal:
+        bases.append("conformal")
+    if n_gpd:
+        bases.append("GPD tail")
     if n_identities:
         bases.append("identities")
     if any(check.status == "fail" for check in checks):
@@ -34,8 +34,8 @@ def calibrated_verdict(
     return ("leak found", tuple(bases)) if bases else ("none detected", ())
 
 
-def uncalibrated_verdict(checks: Sequence[Check], n_candidates: int | None) -> tuple[Verdict, tuple[Basis, ...]]:
+def uncalibrated_verdict(checks: Sequence[Check], n_candidates: int | None) -> tuple[Verdict, tuple[Evidence, ...]]:
     """The verdict without one: candidates and never more; inconclusive without labels (``n_candidates`` None)."""
     if n_candidates is None or any(check.status == "fail" for check in checks):
         return "inconclusive", ()
-    return ("candidates" if n_candidates else "none detected"), ("leave-person-out line",)
+    return ("candidates" if n_candidates else "none detected"), ("open-set threshold",)

@@ -15,7 +15,7 @@ from unveil.report.templating import environment
 from unveil.types import Estimate, Role
 
 SHOWN_PAIRS = 6
-LEAK_KINDS = ("shipped copy", "near copy", "redrawn picture", "new picture")
+LEAK_KINDS = ("exact copy", "near-duplicate", "appearance match", "identity match")
 Thumbnail = Callable[[Role, str], str | None]
 State = Literal["audited", "absent", "failed"]
 
