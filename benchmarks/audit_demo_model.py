@@ -79,7 +79,7 @@ def tell(name: str, result: unveil.AuditResult) -> None:
     if result.power is not None:
         for kind in dict.fromkeys(r.kind for r in result.power.recalls):
             steps = (r for r in result.power.recalls if r.kind == kind)
-            print(f"- {kind}: " + ", ".join(f"{r.strength} {r.alone.value:.0%}" for r in steps))
+            print(f"- {kind}: " + ", ".join(f"{r.strength} {r.one_leak.value:.0%}" for r in steps))
     print(flush=True)
 
 

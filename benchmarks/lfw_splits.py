@@ -237,8 +237,8 @@ class Bench:
         power = measure_power(found, images, self.networks.temporary_embedder(self.run_directory), settings)
         for recall in power.recalls if power is not None else ():
             counts = self.foreseen[recall.kind, recall.strength]
-            counts[0] += round(recall.alone.value * recall.alone.n)
-            counts[1] += recall.alone.n
+            counts[0] += round(recall.one_leak.value * recall.one_leak.n)
+            counts[1] += recall.one_leak.n
 
     def changes(self) -> list[list[object]]:
         """The lines of lfw_changes.csv."""

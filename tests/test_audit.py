@@ -40,7 +40,7 @@ def test_planted_people_are_found_and_others_are_not(audited: Audited, world: Wo
     for p in result.significant_people:
         if p.person in plain:
             assert p.training_id == f"{p.person}/1.png"
-    assert any(i.significant for i in result.identities)
+    assert any(i.significant for i in result.synthetic_identities)
 
 
 def test_every_file_is_counted_and_every_pair_compared(audited: Audited) -> None:
@@ -145,7 +145,7 @@ def test_planted_leaks_are_measured_and_disturb_nothing(
     """The result but for its power is the same without planting."""
     result, run = audited
     assert result.power is not None and result.power.n_people == 40
-    recalls = {(r.kind, r.strength): r.alone for r in result.power.recalls}
+    recalls = {(r.kind, r.strength): r.one_leak for r in result.power.recalls}
     assert recalls["re-encode", "quality 30"].value >= 0.95 and recalls["flip", "mirrored"].value >= 0.95
     assert result.power.strongest_found["re-encode"] == "quality 30"
     audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, power="off")
@@ -164,9 +164,9 @@ def test_a_second_channel_sees_more(audited: Audited, world: World, store: Path,
     alone = audit(world.synthetic, world.training, world.control, out=out, store=store, channels="face")
     assert alone.channels == ("face",) and both.channels == ("face", "appearance")
     assert alone.power is not None and both.power is not None
-    recalls = {(r.kind, r.strength): r.alone.value for r in alone.power.recalls}
+    recalls = {(r.kind, r.strength): r.one_leak.value for r in alone.power.recalls}
     assert recalls["blend", "50% person"] < recalls["blend", "70% person"]
-    together = {(r.kind, r.strength): r.alone.value for r in both.power.recalls}
+    together = {(r.kind, r.strength): r.one_leak.value for r in both.power.recalls}
     assert all(together[how] >= recalls[how] - 0.05 for how in recalls)
     assert together["blend", "50% person"] > recalls["blend", "50% person"]
     assert {p.channel for p in alone.people} == {"face"} and not alone.people[0].channels
@@ -193,8 +193,8 @@ def test_kinds_are_told_apart(world: World, store: Path, tmp_path: Path) -> None
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(synthetic / "mirrored.jpg", quality=80)
     result = audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, power="off")
     kinds = {p.person: p.kind for p in result.significant_people if p.kind is not None}
-    assert kinds[chosen[0]].kind == "exact copy" and kinds[chosen[0]].likeness.identical
-    assert kinds[chosen[1]].kind == "exact copy" and not kinds[chosen[1]].likeness.identical
+    assert kinds[chosen[0]].kind == "exact copy" and kinds[chosen[0]].similarity.identical
+    assert kinds[chosen[1]].kind == "exact copy" and not kinds[chosen[1]].similarity.identical
     redrawn = [kinds[p].kind for p, how in world.planted.items() if how == world.kinds[0] and p in kinds]
     assert redrawn and all(kind != "identity match" for kind in redrawn)
     assert result.copy_thresholds is not None and not result.copy_thresholds.calibrated, (
@@ -209,7 +209,7 @@ def test_a_copy_network_has_its_say(audited: Audited, world: World, store: Path,
     result = audit(*sources, out=tmp_path / "run", store=store, power="off", copy_model=network)
     told = document(tmp_path / "run")
     assert [p.person for p in result.significant_people] == [p.person for p in plain.significant_people]
-    cosines = [p["kind"]["likeness"]["copy_cosine"] for p in told["people"] if p["significant_by"]]
+    cosines = [p["kind"]["similarity"]["copy_cosine"] for p in told["people"] if p["significant_by"]]
     assert len(cosines) == len(result.significant_people) and all(-1 <= c <= 1.001 for c in cosines)
     assert told["copy_thresholds"]["copy_cosine"] == 0.75 and len(told["manifest"]["files"]["copy_model"]) == 64
     with pytest.raises(unveil.ModelError, match="no such file"):
@@ -234,7 +234,7 @@ def test_a_copy_network_is_a_channel_like_the_others(world: World, store: Path, 
     plain = {person for person, kind in world.planted.items() if kind in world.kinds[:3]}
     assert len(plain & significant) >= 0.9 * len(plain)
     assert all([v.channel for v in p.channels] == list(channels) for p in result.significant_people)
-    assert result.power is not None and max(r.alone.value for r in result.power.recalls) == 1
+    assert result.power is not None and max(r.one_leak.value for r in result.power.recalls) == 1
     jsonschema.validate(document(out), schema())
     alone = audit(
         *(world.synthetic, world.training),
@@ -255,8 +255,8 @@ def test_a_file_shipped_several_times_counts_once(audited: Audited, world: World
     assert again.counts["synthetic"].repeats == 30 and again.counts["synthetic"].embedded == 170
     assert again.pairs_compared == result.pairs_compared
     assert [(p.person, p.q) for p in again.people] == [(p.person, p.q) for p in result.people]
-    assert [i.identity for i in again.identities if i.significant] == [
-        i.identity for i in result.identities if i.significant
+    assert [i.identity for i in again.synthetic_identities if i.significant] == [
+        i.identity for i in result.synthetic_identities if i.significant
     ]
     (check,) = [c for c in again.input_checks if c.name == "duplicates in synthetic"]
     assert check.figure.value == 30 and "counted once" in check.message
@@ -277,7 +277,7 @@ def test_a_mismatched_control_is_caught(world: World, store: Path, tmp_path: Pat
     assert result.verdict == "inconclusive" and "same source" in result.headline
     (check,) = [c for c in result.input_checks if c.name == "told apart without the synthetic set"]
     assert check.status == "fail" and "they differ most in" in check.message
-    assert result.calibration is not None and result.calibration.likeness.quality["sharpness"].low > 1
+    assert result.calibration is not None and result.calibration.balance.image_quality["sharpness"].low > 1
     assert not result.significant_people
 
 
@@ -468,7 +468,7 @@ def test_a_control_set_the_generator_knew_is_no_control(world: World, store: Pat
     shutil.copy(world.control / "control-0001/1.png", synthetic / "copied.png")
     result = audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store)
     assert result.verdict == "inconclusive" and "must be unknown to the generator" in result.headline
-    assert not result.significant_people and not any(i.significant for i in result.identities), (
+    assert not result.significant_people and not any(i.significant for i in result.synthetic_identities), (
         "no verdict, no findings"
     )
 

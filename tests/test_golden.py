@@ -42,7 +42,7 @@ def kind(found: PairKind | None) -> list[Any] | None:
     """The kind of leak, and the similarity of the two images: correlation, detail, bits, copy cosine, identical."""
     if found is None:
         return None
-    alike = found.likeness
+    alike = found.similarity
     return [found.kind, alike.correlation, alike.detail, alike.bits, alike.copy_cosine, alike.identical]
 
 
@@ -56,7 +56,7 @@ def copy_thresholds(found: CopyThresholds | None) -> dict[str, Any] | None:
         "copy_cosine": found.copy_cosine,
         "n_mated": found.n_mated,
         "calibrated": found.calibrated,
-        "false_copies": estimate(found.reviewer_false_positive_rate),
+        "false_copies": estimate(found.false_copy_rate),
     }
 
 
@@ -78,7 +78,7 @@ def people(result: unveil.AuditResult) -> list[dict[str, Any]]:
             "p_cosine": p.p_cosine,
             "q_cosine": p.q_cosine,
             "resamples_significant": p.resamples_significant,
-            "by_model": [[v.network, v.cosine, v.p] for v in p.networks],
+            "by_model": [[v.model, v.cosine, v.p] for v in p.models],
             "by_channel": [[v.channel, v.score, v.cosine, v.p, v.q, v.synthetic_id, v.training_id] for v in p.channels],
             "kind": kind(p.kind),
         }
@@ -117,7 +117,7 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
     c = result.calibration
     if c is None:
         return None
-    test, tail, balance = c.decision.global_test, c.decision.tail, c.likeness
+    test, tail, balance = c.decision.global_test, c.decision.tail, c.balance
     return {
         "exposed_people": estimate(c.exposed),
         "global_test": {
@@ -153,10 +153,10 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
         ],
         "roc": [[len(axis), float(axis.sum())] for axis in c.roc],
         "balance": {
-            "prognostic_shift": estimate(balance.shift),
+            "prognostic_shift": estimate(balance.prognostic_shift),
             "prognostic_shift_before": estimate(balance.prognostic_shift_before),
             "classifier_auc": estimate(balance.classifier_auc),
-            "image_quality": [[name, estimate(e)] for name, e in balance.quality.items()],
+            "image_quality": [[name, estimate(e)] for name, e in balance.image_quality.items()],
             "strata": list(balance.strata),
             "training_people": balance.training_people,
             "training_not_tested": balance.training_not_tested,
@@ -201,9 +201,9 @@ def planted(power: Power | None) -> dict[str, Any] | None:
             {
                 "kind": r.kind,
                 "strength": r.strength,
-                "one_leak": estimate(r.alone),
-                "many_leaks": estimate(r.together),
-                "not_detected": r.lost,
+                "one_leak": estimate(r.one_leak),
+                "many_leaks": estimate(r.many_leaks),
+                "not_detected": r.not_detected,
             }
             for r in power.recalls
         ],
@@ -256,11 +256,11 @@ def numbers(result: unveil.AuditResult) -> dict[str, Any]:
                 "significant": i.significant,
                 "duplicate_of": i.duplicate_of,
             }
-            for i in result.identities[:200]
+            for i in result.synthetic_identities[:200]
         ],
         "top_pairs": pairs(result.top_pairs),
         "top_pairs_corrected": pairs(result.top_pairs_corrected),
-        "hubness": [[h.training_id, h.person, h.n_best_match_of, h.in_top_pairs] for h in result.hubs],
+        "hubness": [[h.training_id, h.person, h.n_best_match_of, h.in_top_pairs] for h in result.hubness],
         "power": planted(result.power),
         "baselines": [
             {
@@ -288,7 +288,7 @@ def numbers(result: unveil.AuditResult) -> dict[str, Any]:
                     {"fmr": o.fmr, "cosine": estimate(o.cosine), "tpr": estimate(o.tpr)} for o in s.measured.operating
                 ],
             }
-            for s in result.separation
+            for s in result.verification
         ],
         "copy_thresholds": copy_thresholds(result.copy_thresholds),
         "input_checks": [[check.name, check.status, estimate(check.figure)] for check in result.input_checks],

@@ -105,7 +105,7 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
     significant = {p.person: p for p in result.significant_people}
     assert len(set(significant) & set(planted)) >= 19 and len(set(significant) - set(planted)) <= 2
     for person in set(significant) & set(planted):
-        views = significant[person].networks
+        views = significant[person].models
         assert len(views) == 2 and max(v.p for v in views) < 0.05
         kind = significant[person].kind
         assert kind is not None and kind.kind == "exact copy", "re-encoded pictures"

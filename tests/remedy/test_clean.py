@@ -56,7 +56,7 @@ def test_line_of_an_audit(audited: Audited) -> None:
     result, _ = audited
     significant = mitigation_threshold(result)
     assert significant.score == min(
-        [p.score for p in result.significant_people] + [i.score for i in result.identities if i.significant]
+        [p.score for p in result.significant_people] + [i.score for i in result.synthetic_identities if i.significant]
     )
     assert result.calibration is not None
     control = result.calibration.control.score
@@ -104,7 +104,7 @@ def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world:
     assert sorted(f.name for f in (tmp_path / "copy").iterdir()) == sorted(kept)
     again = audit(tmp_path / "copy", world.training, world.control, out=tmp_path / "again")
     after = FinishedRun(tmp_path / "clean" / told["rounds"][-1]["run"]).result
-    assert again.people == after.people and again.identities == after.identities
+    assert again.people == after.people and again.synthetic_identities == after.synthetic_identities
     assert again.manifest["inputs"]["synthetic"]["sha256"] == after.manifest["inputs"]["synthetic"]["sha256"]
 
 
@@ -161,7 +161,7 @@ def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:
     run = FinishedRun(tmp_path / "run")
     done = clean(run, tmp_path / "clean")
     assert before.verdict == "leak found" and len(before.significant_people) >= 45
-    assert not done.after.significant_people and not any(i.significant for i in done.after.identities)
+    assert not done.after.significant_people and not any(i.significant for i in done.after.synthetic_identities)
     gone = {id for id in done.removed if id.startswith("planted")}
     assert len(gone) >= 45 and len(done.removed) - len(gone) <= 6
     line = mitigation_threshold(before).score

@@ -23,13 +23,15 @@ def test_rates_stand_beside_the_licence(audited: tuple[unveil.AuditResult, Path]
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     measured = verification_performance(vectors, np.repeat(np.arange(people), 3), rng)
     assert measured is not None and len(measured.operating) == {40: 0, 400: 2}[people]
-    page = render(replace(audited[0], separation=(VerificationPerformance("control", measured),)), None)
+    page = render(replace(audited[0], verification=(VerificationPerformance("control", measured),)), None)
     assert "dlib_resnet_v1, trained on about 3 million pictures" in page and "Licence: public domain" in page
     assert f"{people} of control" in page
     assert ("1 in 10,000" in page) is (people == 400) and ("too few pairs" in page) is (people == 40)
-    told = document(replace(audited[0], separation=(VerificationPerformance("control", measured),)))["separation"][0]
+    told = document(replace(audited[0], verification=(VerificationPerformance("control", measured),)))["verification"][
+        0
+    ]
     assert told["n_mated"] == 3 * people and len(told["operating"]) == len(measured.operating)
 
 
 def test_without_labelled_people_nothing_is_claimed(audited: tuple[unveil.AuditResult, Path]) -> None:
-    assert "fewer than 20 labelled people" in render(replace(audited[0], separation=()), None)
+    assert "fewer than 20 labelled people" in render(replace(audited[0], verification=()), None)

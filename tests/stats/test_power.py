@@ -58,10 +58,10 @@ def test_recall_counts_lost_images_as_not_found() -> None:
     decision = person_tests(training, control)
     one, many = detection_threshold(decision, 1, 0.05), detection_threshold(decision, 25, 0.05)
     found = recall("blur", "2 px", np.array([50.0, 50.0, -np.inf, 0.0]), control, decision, one, many)
-    assert (found.alone.value, found.alone.n, found.lost) == (0.5, 4, 1)
-    assert found.together.value >= found.alone.value
+    assert (found.one_leak.value, found.one_leak.n, found.not_detected) == (0.5, 4, 1)
+    assert found.many_leaks.value >= found.one_leak.value
     exact = stats.binomtest(2, 4).proportion_ci(0.95, "exact")
-    assert (found.alone.low, found.alone.high) == pytest.approx((exact.low, exact.high))
+    assert (found.one_leak.low, found.one_leak.high) == pytest.approx((exact.low, exact.high))
 
 
 def test_many_leaks_together_need_less_than_one_alone() -> None:
@@ -183,8 +183,8 @@ def test_kinds_are_calibrated_on_images_of_one_person() -> None:
         for row in np.column_stack([rng.normal(0.5, 0.15, 400), rng.normal(0.2, 0.05, 400), rng.normal(110, 8, 400)])
     ]
     lines = calibrate_thresholds(mated)
-    assert lines.calibrated and lines.n_mated == 400 and lines.reviewer_false_positive_rate is not None
-    assert lines.reviewer_false_positive_rate.value <= 0.035 and lines.reviewer_false_positive_rate.high <= 0.06
+    assert lines.calibrated and lines.n_mated == 400 and lines.false_copy_rate is not None
+    assert lines.false_copy_rate.value <= 0.035 and lines.false_copy_rate.high <= 0.06
     assert lines.correlation == pytest.approx(np.quantile([m.correlation for m in mated], 0.99))
     # Pictures that are in the set twice do not raise the lines.
     twice = calibrate_thresholds([*mated, *(likeness(1, 1, 0, identical=True) for _ in range(30))])

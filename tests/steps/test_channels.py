@@ -117,12 +117,12 @@ def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
     compare = Comparisons(RunDirectory(settings.out, {}), open_backend("reference", 1), Silent())
     found = calibrated.analyse_with_control(s, t, c, compare.ranked(COSINE, s, t), [], compare, settings)
     assert found.calibration is not None
-    likeness = found.calibration.likeness
-    assert likeness.shift is not None and likeness.prognostic_shift_before is not None
-    assert abs(likeness.shift.value) <= abs(likeness.prognostic_shift_before.value) + 0.02
+    balance = found.calibration.balance
+    assert balance.prognostic_shift is not None and balance.prognostic_shift_before is not None
+    assert abs(balance.prognostic_shift.value) <= abs(balance.prognostic_shift_before.value) + 0.02
     (size,) = [c.figure.value for c in found.checks if c.name == "size of control"]
-    assert len(found.calibration.control) == size - likeness.control_not_used
-    assert len(found.calibration.training) == 400 - likeness.training_not_tested
+    assert len(found.calibration.control) == size - balance.control_not_used
+    assert len(found.calibration.training) == 400 - balance.training_not_tested
     assert len(found.people) == 400, "people who take no part are ranked"
-    assert sum(p.p is None for p in found.people) == likeness.training_not_tested
+    assert sum(p.p is None for p in found.people) == balance.training_not_tested
     assert sum(p.person in {f"t{i}" for i in range(40)} for p in found.significant_people) >= 30

@@ -60,8 +60,8 @@ def analyse_with_control(
     raw_control = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "control"), synthetic, control, top_k=1)
     control_side = score_side("control", control, raw_control, contexts, compare, depth)
     rng = settings.random("calibration")
-    matching, draw, likeness = match_control_people(training_side, control_side, settings, rng)
-    checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), likeness))
+    matching, draw, balance = match_control_people(training_side, control_side, settings, rng)
+    checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), balance))
     judge = Inference(synthetic, contexts, training_side, control_side, settings, compare.backend)
     together, cosine = judge.by_score(draw), judge.by_score(draw, COSINE)
     channels = judge.by_channel(draw, together)
@@ -91,11 +91,11 @@ def analyse_with_control(
                 channels,
                 cosine,
                 competition,
-                likeness,
+                balance,
                 stability,
                 sum(bool(p.significant_by) for p in people),
             ),
-            strata=_strata(matching, draw, likeness.strata, people),
+            strata=_strata(matching, draw, balance.strata, people),
             false_matches=_false_matches(training_side, control_side, settings.random("accidental")),
             q=settings.q,
             rng=rng,
@@ -110,7 +110,7 @@ def _calibration(
     channels: Mapping[str, ScoreTests],
     cosine: ScoreTests,
     competition: Competition,
-    likeness: Balance,
+    balance: Balance,
     stability: Stability,
     n_listed: int,
     *,
@@ -135,7 +135,7 @@ def _calibration(
         min_people_conformal=min_significant(len(training), len(control), q),
         smallest_p=1 / (len(control) + 1),
         roc=roc(training.score, control.score),
-        likeness=likeness,
+        balance=balance,
         strata=strata,
         stability=stability,
         false_matches=false_matches,

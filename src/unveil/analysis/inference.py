@@ -101,7 +101,7 @@ class Inference:
                 # Exposures hold the same people in the same order, whatever the score.
                 p_cosine=float(cosine.decision.p[i]),
                 q_cosine=float(cosine.decision.q[i]),
-                networks=tuple(network[i] for network in networks),
+                models=tuple(network[i] for network in networks),
                 channels=tuple(view[i] for view in views),
             )
         everybody = self._training.exposure()

@@ -53,22 +53,22 @@ def _mated_and_others(embedded: Embedded, rng: np.random.Generator) -> tuple[Flo
     return mated, exact_cosine(vectors, vectors, a[different], b[different])
 
 
-def check_control(overlap: Overlap, n_decoy_people: int, likeness: Balance | None) -> list[Check]:
+def check_control(overlap: Overlap, n_decoy_people: int, balance: Balance | None) -> list[Check]:
     """Whether the control people can stand for what chance does."""
     checks = [
         input_checks.check_overlap(overlap.n_images, overlap.n_people, overlap.n_people_before, overlap.line),
         input_checks.check_control_size(n_decoy_people),
     ]
-    if likeness is not None and likeness.shift is not None and likeness.classifier_auc is not None:
+    if balance is not None and balance.prognostic_shift is not None and balance.classifier_auc is not None:
         checks += [
-            input_checks.check_mismatch(likeness.quality[CLOSENESS]),
+            input_checks.check_mismatch(balance.image_quality[CLOSENESS]),
             input_checks.check_shift(
-                likeness.shift,
-                likeness.prognostic_shift_before,
-                likeness.training_not_tested,
-                likeness.control_not_used,
+                balance.prognostic_shift,
+                balance.prognostic_shift_before,
+                balance.training_not_tested,
+                balance.control_not_used,
             ),
-            input_checks.check_comparable_people(likeness.training_not_tested, likeness.training_people),
-            input_checks.check_classifier(likeness.classifier_auc, likeness.quality),
+            input_checks.check_comparable_people(balance.training_not_tested, balance.training_people),
+            input_checks.check_classifier(balance.classifier_auc, balance.image_quality),
         ]
     return checks

@@ -127,10 +127,10 @@ def match_control_people(
         matching,
         draw,
         Balance(
-            shift=prognostic_shift(kept, everybody[keep_c]),
+            prognostic_shift=prognostic_shift(kept, everybody[keep_c]),
             prognostic_shift_before=before if matching.chooses_people else None,
             classifier_auc=classifier_auc(features_t[keep_t], features_c[keep_c], rng),
-            quality=quality,
+            image_quality=quality,
             strata=names,
             training_people=len(keep_t),
             training_not_tested=set_aside,

@@ -63,7 +63,7 @@ def review_pairs(result: AuditResult, found: Findings, synthetic: Embedded) -> t
     for p in result.significant_people:
         add("exposed person", p.synthetic_id, p.training_id, p.person, p.cosine, p.score, "training")
     closest = dict(zip(synthetic.ids, found.training.closest[1].tolist(), strict=True))
-    for i in result.identities:
+    for i in result.synthetic_identities:
         if i.significant and i.training_id is not None:
             row = row_of[i.training_id]
             (cosine,) = exact_cosine(

@@ -96,7 +96,7 @@ def _power_table(power: Power) -> Table:
     table.add_column("would have been found")
     table.add_column(f"share of {power.n_people} planted people, had one alone leaked so")
     for kind in dict.fromkeys(r.kind for r in power.recalls):
-        steps = [f"{r.strength}: {r.alone.value:.0%}" for r in power.recalls if r.kind == kind]
+        steps = [f"{r.strength}: {r.one_leak.value:.0%}" for r in power.recalls if r.kind == kind]
         table.add_row(kind, "  ".join(steps))
     return table
 
@@ -188,7 +188,10 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
         table.add_column(name, justify="right" if name.endswith(("listed", "p")) else "left")
     for name, result in (("before", done.before), ("after", done.after)):
         p = "" if result.calibration is None else number(result.calibration.decision.global_test.p_value)
-        significant = (str(len(result.significant_people)), str(sum(i.significant for i in result.identities)))
+        significant = (
+            str(len(result.significant_people)),
+            str(sum(i.significant for i in result.synthetic_identities)),
+        )
         table.add_row(name, Text(result.verdict, STYLE.get(result.verdict, "bold yellow")), *significant, p)
     console.print(table)
     console.print()

@@ -144,7 +144,7 @@ def clean(
 
 
 def _lists(result: AuditResult) -> bool:
-    return bool(result.significant_people) or any(i.significant for i in result.identities)
+    return bool(result.significant_people) or any(i.significant for i in result.synthetic_identities)
 
 
 def _must_be_removed(now: FinishedRun, everything: Embedded, removed: set[str], line: float, whole: bool) -> set[str]:
@@ -219,6 +219,6 @@ def _statement(result: AuditResult) -> dict[str, object]:
         "verdict": result.verdict,
         "headline": result.headline,
         "people_significant": len(result.significant_people),
-        "identities_significant": sum(i.significant for i in result.identities),
+        "identities_significant": sum(i.significant for i in result.synthetic_identities),
         "global_p": None if calibration is None else calibration.decision.global_test.p_value,
     }

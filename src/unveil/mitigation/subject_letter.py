@@ -56,7 +56,7 @@ def _how_sure(result: AuditResult) -> str:
         "How sure is this? A computer's judgement of faces can be wrong in both directions. Of people who are in none "
         f"of these pictures, about 1 in {1 / SURE:.0f} would be told that they are."
     ]
-    finest = [o for s in result.separation for o in s.measured.operating if o.fmr <= 0.001]
+    finest = [o for s in result.verification for o in s.measured.operating if o.fmr <= 0.001]
     if finest:
         tpr = finest[0].tpr
         said.append(

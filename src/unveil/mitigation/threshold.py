@@ -57,7 +57,7 @@ def _significant(result: AuditResult) -> MitigationThreshold:
             _above(line.score), f"above what {line.fpir:.1%} of real people reach against other people"
         )
     people = [p.score for p in result.significant_people]
-    scores = [*people, *(i.score for i in result.identities if i.significant)]
+    scores = [*people, *(i.score for i in result.synthetic_identities if i.significant)]
     if scores:
         return MitigationThreshold(min(scores), "the lowest score of a listed person or identity")
     if result.verdict == "leak found":

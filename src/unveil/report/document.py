@@ -42,20 +42,20 @@ def document(result: AuditResult) -> dict[str, Any]:
             **_calibrated(result.calibration),
             "candidate_threshold": None if result.candidate_threshold is None else asdict(result.candidate_threshold),
             "people": [asdict(p) for p in result.people],
-            "n_synthetic_identities": len(result.identities),
-            "synthetic_identities": [asdict(i) for i in _foremost(result.identities)],
+            "n_synthetic_identities": len(result.synthetic_identities),
+            "synthetic_identities": [asdict(i) for i in _foremost(result.synthetic_identities)],
             "top_pairs": [asdict(p) for p in result.top_pairs],
             "top_pairs_corrected": [asdict(p) for p in result.top_pairs_corrected],
-            "hubs": [asdict(h) for h in result.hubs],
+            "hubness": [asdict(h) for h in result.hubness],
             "copy_thresholds": None if result.copy_thresholds is None else asdict(result.copy_thresholds),
             "power": None if result.power is None else asdict(result.power),
             "baselines": [asdict(m) for m in result.baselines],
-            "separation": [{"role": s.role, **asdict(s.measured)} for s in result.separation],
+            "verification": [{"role": s.role, **asdict(s.measured)} for s in result.verification],
             "review": None if result.review is None else asdict(result.review),
             "input_checks": [asdict(c) for c in result.input_checks],
             "rejects": [{"role": role, **asdict(r)} for role, rejects in result.rejects.items() for r in rejects],
             "methods": methods(result),
-            "limits": list(result.limits),
+            "limitations": list(result.limitations),
             "channels": list(result.channels),
             "models": list(result.models),
             "manifest": result.manifest,
@@ -67,15 +67,15 @@ def document(result: AuditResult) -> dict[str, Any]:
 def _calibrated(calibration: Calibration | None) -> dict[str, Any]:
     """What only a control set gives; nothing in its place without one."""
     if calibration is None:
-        names = ("global_test", "exposed_people", "resolution", "membership", "false_matches", "likeness")
+        names = ("global_test", "exposed_people", "detection_limit", "membership", "false_matches", "balance")
         return dict.fromkeys((*names, "strata", "stability"))
     return {
         "global_test": asdict(calibration.decision.global_test),
         "exposed_people": asdict(calibration.exposed),
-        "resolution": _resolution(calibration),
+        "detection_limit": _resolution(calibration),
         "membership": [asdict(m) for m in calibration.membership],
         "false_matches": [asdict(a) for a in calibration.false_matches],
-        "likeness": asdict(calibration.likeness),
+        "balance": asdict(calibration.balance),
         "strata": [asdict(s) for s in calibration.strata],
         "stability": asdict(calibration.stability),
     }

@@ -93,7 +93,7 @@ def _reviewed(result: AuditResult) -> Callable[[PersonFinding | PairFinding], st
         verdicts = said.get((pair.synthetic_id, pair.training_id))
         if verdicts is None:
             return ""
-        words = [f"confirmed by {verdicts.confirmed} of {verdicts.told}"] if verdicts.told else []
+        words = [f"confirmed by {verdicts.confirmed} of {verdicts.decided}"] if verdicts.decided else []
         words += [f"{verdicts.cannot_tell} cannot tell"] if verdicts.cannot_tell else []
         return ", ".join(words)
 
@@ -109,7 +109,7 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
         ("control", "Against control people", result.calibration),
         ("kinds", "Kinds", True),
         ("power", "What would have been found", result.power),
-        ("identities", "Synthetic identities", any(i.significant for i in result.identities)),
+        ("identities", "Synthetic identities", any(i.significant for i in result.synthetic_identities)),
         ("network", "The network", True),
         ("hubs", "Hubs", True),
         ("checks", "Checks", True),
@@ -138,7 +138,7 @@ def render(result: AuditResult, shelf: Thumbnails | None) -> str:
         corrected=corrected,
         significant=result.significant_people,
         most_listed=MAX_SIGNIFICANT_ROWS,
-        identities=[i for i in result.identities if i.significant],
+        identities=[i for i in result.synthetic_identities if i.significant],
         contents=_contents(result),
         galleries=galleries(result) if shelf else (),
         reviewed=_reviewed(result),

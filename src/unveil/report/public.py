@@ -169,7 +169,7 @@ def junit(result: AuditResult) -> str:
 
 
 def _limits(result: AuditResult) -> list[str]:
-    return [said for said in result.limits if said != SAID]
+    return [said for said in result.limitations if said != SAID]
 
 
 def _failure(result: AuditResult) -> str | None:

@@ -98,7 +98,7 @@ def redact(result: AuditResult) -> AuditResult:
     return replace(
         result,
         people=people,
-        identities=tuple(
+        synthetic_identities=tuple(
             replace(
                 i,
                 identity=identity[i.identity],
@@ -106,11 +106,11 @@ def redact(result: AuditResult) -> AuditResult:
                 synthetic_id=synthetic[i.synthetic_id],
                 training_id=None if i.training_id is None else training[i.training_id],
             )
-            for i in result.identities
+            for i in result.synthetic_identities
         ),
         top_pairs=pairs(result.top_pairs),
         top_pairs_corrected=pairs(result.top_pairs_corrected),
-        hubs=tuple(replace(h, training_id=training[h.training_id], person=person[h.person]) for h in result.hubs),
+        hubness=tuple(replace(h, training_id=training[h.training_id], person=person[h.person]) for h in result.hubness),
         # Exposures are in the figures of the charts; their names are not needed there.
         calibration=None
         if result.calibration is None
@@ -123,7 +123,7 @@ def redact(result: AuditResult) -> AuditResult:
             role: tuple(replace(r, id=rejected[f"{role} {r.id}"], detail="") for r in rejects)
             for role, rejects in result.rejects.items()
         },
-        limits=(SAID, *result.limits),
+        limitations=(SAID, *result.limitations),
         review=review,
         manifest=manifest,
     )

@@ -74,7 +74,7 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "detail": pa.array([r.detail for _, r in rejects], pa.string()),
         },
     )
-    identities = result.identities
+    identities = result.synthetic_identities
     write_parquet_table(
         run / "identities.parquet",
         {

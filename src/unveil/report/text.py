@@ -24,7 +24,7 @@ PERTURBATION_NAMES = {
 
 def with_text(result: AuditResult, settings: Settings) -> AuditResult:
     """The result with its headline and its limits in words."""
-    return replace(result, headline=headline(result, settings), limits=limitations(result, settings))
+    return replace(result, headline=headline(result, settings), limitations=limitations(result, settings))
 
 
 def headline(result: AuditResult, settings: Settings) -> str:
@@ -62,7 +62,7 @@ def headline(result: AuditResult, settings: Settings) -> str:
 def _leak_found(result: AuditResult, calibration: Calibration, settings: Settings) -> str:
     counted = sum("conformal" in p.significant_by for p in result.people)
     modelled = sum("GPD tail" in p.significant_by for p in result.people)
-    leaking = sum(i.significant for i in result.identities)
+    leaking = sum(i.significant for i in result.synthetic_identities)
     parts = []
     if counted or modelled:
         by = " and ".join(f"{n} by {how}" for n, how in ((counted, "counting"), (modelled, "the modelled tail")) if n)
@@ -76,7 +76,7 @@ def _leak_found(result: AuditResult, calibration: Calibration, settings: Setting
     if leaking:
         synthetic = result.counts["synthetic"]
         are = "pictures" if synthetic.unlabelled else "identities"
-        parts.append(f"{leaking} of {len(result.identities)} synthetic {are} point to training people")
+        parts.append(f"{leaking} of {len(result.synthetic_identities)} synthetic {are} point to training people")
     told = "; ".join(parts)
     return told[:1].upper() + told[1:] + "."
 
@@ -87,10 +87,10 @@ def would_have_found(power: Power | None) -> str:
         return "What this audit would have missed was not measured."
     found = [(kind, strength) for kind, strength in power.strongest_found.items() if strength is not None]
     if not found:
-        best = max(power.recalls, key=lambda r: r.alone.value)
+        best = max(power.recalls, key=lambda r: r.one_leak.value)
         return (
-            f"It would have missed most leaks of a single person: at best {best.alone.value:.0%} of planted ones were "
-            f"found ({best.kind}, {best.strength}); had one in twenty people leaked so, {best.together.value:.0%}."
+            f"It would have missed most leaks of a single person: at best {best.one_leak.value:.0%} of planted "
+            f"ones were found ({best.kind}, {best.strength}). With 5% of people leaked: {best.many_leaks.value:.0%}."
         )
     strongest = _listing([PERTURBATION_NAMES[kind][0].format(strength) for kind, strength in found])
     missed = [PERTURBATION_NAMES[kind][1] for kind, strength in power.strongest_found.items() if strength is None]
@@ -134,7 +134,7 @@ def methods(result: AuditResult) -> dict[str, dict[str, object]]:
         "p_cosine": {"n": n_c, "method": f"{counting}; of the raw cosine"},
         "q_cosine": {"n": len(result.calibration.training), "method": f"{adjusted}; of the raw cosine"},
         "identity q": {
-            "n": len(result.identities),
+            "n": len(result.synthetic_identities),
             "method": "target-decoy competition over people (doi:10.1214/15-AOS1337, arXiv 1907.01458)",
         },
     }
@@ -207,7 +207,7 @@ def _looks(channels: tuple[str, ...]) -> str:
 
 def _of_calibration(calibration: Calibration, n_training_images: int) -> list[str]:
     n_t, n_c = len(calibration.training), len(calibration.control)
-    tail, likeness = calibration.decision.tail, calibration.likeness
+    tail, balance = calibration.decision.tail, calibration.balance
     said = [
         f"Counting resolves p no smaller than {number(calibration.smallest_p)} with {n_c} control people: it lists "
         f"people only when about {calibration.min_people_conformal} of {n_t} stand above every control person. Fewer "
@@ -221,9 +221,9 @@ def _of_calibration(calibration: Calibration, n_training_images: int) -> list[st
             f"{tail.n_exceedances} largest values, at the upper limit of the fit and not below "
             f"{number(tail.smallest_p)}. They are a model, not a count."
         )
-    if likeness.training_not_tested:
+    if balance.training_not_tested:
         said.append(
-            f"{likeness.training_not_tested} training people were not tested: there are hardly any control people like "
+            f"{balance.training_not_tested} training people were not tested: there are hardly any control people like "
             "them."
         )
     used = int(calibration.training.n_images.sum())

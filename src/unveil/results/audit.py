@@ -48,7 +48,7 @@ class ModelScore:
     """What one of several networks says of a pair: its own cosine, and how often the best pairs of control people
     reach it (counted p)."""
 
-    network: str
+    model: str
     cosine: float
     p: float
 
@@ -72,7 +72,7 @@ class PairKind:
     """What kind of leak a pair would be, and how alike its pictures look."""
 
     kind: LeakKind
-    likeness: ImageSimilarity
+    similarity: ImageSimilarity
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class PersonFinding:
     p_cosine: float | None = None
     q_cosine: float | None = None
     resamples_significant: int | None = None  # in how many of the repeated draws this person is listed
-    networks: tuple[ModelScore, ...] = ()
+    models: tuple[ModelScore, ...] = ()
     channels: tuple[ChannelScore, ...] = ()
     kind: PairKind | None = None
 
@@ -162,10 +162,10 @@ class Membership:
 class Balance:
     """How alike training and control people are in all but membership; None where there were too few to say."""
 
-    shift: Estimate | None
+    prognostic_shift: Estimate | None
     prognostic_shift_before: Estimate | None  # before people were matched, when they were
     classifier_auc: Estimate | None
-    quality: dict[str, Estimate]
+    image_quality: dict[str, Estimate]
     strata: tuple[str, ...]
     training_people: int
     training_not_tested: int
@@ -204,7 +204,7 @@ class Calibration:
     min_people_conformal: int
     smallest_p: float
     roc: tuple[Floats, Floats]
-    likeness: Balance
+    balance: Balance
     strata: tuple[Stratum, ...]
     stability: Stability
     false_matches: tuple[FalseMatches, ...]
@@ -269,16 +269,16 @@ class PairVerdicts:
         return self.same_image + self.same_person
 
     @property
-    def told(self) -> int:
+    def decided(self) -> int:
         """How many could tell."""
         return self.confirmed + self.different
 
     @property
     def outcome(self) -> Outcome:
         """What more than half of those who could tell saw."""
-        if 2 * self.confirmed > self.told:
+        if 2 * self.confirmed > self.decided:
             return "leak"
-        return "no leak" if 2 * self.different > self.told else "undecided"
+        return "no leak" if 2 * self.different > self.decided else "undecided"
 
 
 @dataclass(frozen=True)
@@ -321,17 +321,17 @@ class AuditResult:
     calibration: Calibration | None
     candidate_threshold: CandidateThreshold | None
     people: tuple[PersonFinding, ...]
-    identities: tuple[IdentityFinding, ...]
+    synthetic_identities: tuple[IdentityFinding, ...]
     top_pairs: tuple[PairFinding, ...]
     top_pairs_corrected: tuple[PairFinding, ...]
-    hubs: tuple[HubnessFinding, ...]
+    hubness: tuple[HubnessFinding, ...]
     power: Power | None
     baselines: tuple[Baselines, ...]
-    separation: tuple[VerificationPerformance, ...]
+    verification: tuple[VerificationPerformance, ...]
     copy_thresholds: CopyThresholds | None
     input_checks: tuple[Check, ...]
     rejects: dict[Role, tuple[Reject, ...]]
-    limits: tuple[str, ...]
+    limitations: tuple[str, ...]
     channels: tuple[str, ...]
     models: tuple[dict[str, Any], ...]
     manifest: dict[str, Any]

@@ -39,7 +39,7 @@ def combined(standing: dict[str, dict[PairKey, RecordedVerdict]], pairs: Sequenc
     if not said:
         return None
     judged = [_verdicts(pair, [own[key].verdict for own in said.values() if key in own]) for key, pair in known.items()]
-    judged = [v for v in judged if v.told + v.cannot_tell]
+    judged = [v for v in judged if v.decided + v.cannot_tell]
     decided = [v for v in judged if v.significant and v.outcome != "undecided"]
     null = [v for v in judged if v.role == "control" and v.outcome != "undecided"]
     # The same verdicts give the same intervals.

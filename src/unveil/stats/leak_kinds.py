@@ -46,7 +46,7 @@ class CopyThresholds:
     copy_cosine: float | None
     n_mated: int
     calibrated: bool
-    reviewer_false_positive_rate: Estimate | None  # share of those pairs that are nevertheless taken for copies
+    false_copy_rate: Estimate | None  # share of those pairs that are nevertheless taken for copies
 
     def kind(self, pair: ImageSimilarity, *, by_face: bool = True) -> LeakKind:
         """What a pair is that the faces brought up, should they be one person's, or else its looks alone."""
@@ -79,11 +79,11 @@ def calibrate_thresholds(mated: list[ImageSimilarity]) -> CopyThresholds:
     correlation, detail, bits = (float(max(a, b)) for a, b in zip(high, (0.5, 0.2, -90.0), strict=True))
     network = max(SSCD_THRESHOLD, float(np.quantile(with_network, 1 - PASSED))) if with_network else None
     lines = CopyThresholds(correlation, detail, -bits, network, len(different), True, None)
-    reviewer_false_positive_rate = sum(lines.kind(pair) != "identity match" for pair in different)
+    false_copy_rate = sum(lines.kind(pair) != "identity match" for pair in different)
     return CopyThresholds(
         *(correlation, detail, -bits, network, len(different), True),
         share(
-            reviewer_false_positive_rate,
+            false_copy_rate,
             len(different),
             "share of pairs of different pictures of one person told as copies",
         ),

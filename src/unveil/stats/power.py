@@ -21,9 +21,9 @@ class Recall:
 
     kind: str
     strength: str
-    alone: Estimate  # had this person alone leaked so
-    together: Estimate  # had one in twenty leaked so
-    lost: int  # planted pictures in which no face was found; they count as not found
+    one_leak: Estimate  # had this person alone leaked so
+    many_leaks: Estimate  # had one in twenty leaked so
+    not_detected: int  # planted pictures in which no face was found; they count as not found
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def strongest_found(recalls: list[Recall]) -> Recall | None:
     """The strongest change, in the order given, up to which at least FOUND of the planted people would be listed."""
     found = None
     for one in recalls:
-        if one.alone.value < FOUND:
+        if one.one_leak.value < FOUND:
             break
         found = one
     return found

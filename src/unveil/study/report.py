@@ -59,7 +59,7 @@ def row_of(name: str, title: str, audit: dict[str, Any], report: str, notes: Seq
     significant = [p["kind"]["kind"] for p in audit["people"] if p["significant_by"] and p["kind"] is not None]
     counts = Counter(significant)
     top = audit["top_pairs"]
-    in_hubs = sum(hub["in_top_pairs"] for hub in audit["hubs"])
+    in_hubs = sum(hub["in_top_pairs"] for hub in audit["hubness"])
     pairs = [
         StudyPair(p["synthetic_id"], p["training_id"], p["cosine"], None if p["kind"] is None else p["kind"]["kind"])
         for p in top[:SHOWN_PAIRS]
