@@ -25,7 +25,7 @@ CHANNELS = ("face", "face,appearance")
 def one(paths: list[str], out: str, channels: str, power: str) -> list[float]:
     """Wall and CPU seconds of an audit, and the process's peak memory in GiB."""
     started = time.perf_counter()
-    unveil.audit(*paths, out=out, store=f"{out}-store", channels=channels, power=power, resamples=1)
+    unveil.audit(*paths, out=out, store=f"{out}-store", channels=channels, planted_leaks=power, resamples=1)
     wall = time.perf_counter() - started
     used = resource.getrusage(resource.RUSAGE_SELF)
     return [wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20]
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=1500, help="of each role")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--power", default="quick")
+    parser.add_argument("--planted-leaks", default="quick")
     args = parser.parse_args()
     print(f"{processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}\n")
     context = multiprocessing.get_context("spawn")
@@ -48,7 +48,7 @@ def main() -> None:
             for i, channels in enumerate(CHANNELS):
                 out = str(Path(work) / f"run{repetition}-{i}")
                 with context.Pool(1) as process:
-                    seen[channels].append(process.apply(one, (paths, out, channels, args.power)))
+                    seen[channels].append(process.apply(one, (paths, out, channels, args.planted_leaks)))
     print("| channels | wall s | CPU s | peak memory, GiB | CPU to face alone |")
     print("|---|---|---|---|---|")
     medians = {

@@ -170,7 +170,7 @@ class Bench:
         source, synthetic = self._plant(split, how)
 
         settings = settings_from({**self.values, "seed": split, "resamples": 1})
-        backend = open_backend(settings.comparator, settings.workers)
+        backend = open_backend(settings.backend, settings.workers)
         compare = Comparisons(self.run_directory, backend, Silent(), settings.top_k, settings.top_pairs)
         raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
         found = calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings)

@@ -23,7 +23,7 @@ needs_real_data = pytest.mark.skipif(
 
 def audit(*sources: Path, **settings: Any) -> unveil.AuditResult:
     """`unveil.audit` with the cheap setting of planted leaks."""
-    return unveil.audit(*sources, **{"power": "quick", **settings})
+    return unveil.audit(*sources, **{"planted_leaks": "quick", **settings})
 
 
 def unit_rows(rng: np.random.Generator, n: int, d: int) -> npt.NDArray[np.float32]:

@@ -132,7 +132,7 @@ def test_an_audit_at_addresses_is_the_audit_here(
     for role in ("synthetic", "training", "control"):
         files.put(str(getattr(world, role)), f"{s3}/{role}", recursive=True)
     places = [f"--{role}={s3}/{role}" for role in ("synthetic", "training", "control")]
-    done = unveil("audit", *places, "-o", f"{s3}/runs/one", "--power", "quick", "--log", tmp_path / "log")
+    done = unveil("audit", *places, "-o", f"{s3}/runs/one", "--planted-leaks", "quick", "--log", tmp_path / "log")
     assert done.returncode == 0, done.stderr
     assert f"At its address: {s3}/runs/one" in done.stdout
     here = audited[1]
@@ -144,7 +144,7 @@ def test_an_audit_at_addresses_is_the_audit_here(
     # Embeddings went to the store beside the run.
     assert files.find(f"{s3}/runs/unveil-store")
     # By the workers of a cluster, which reach the same addresses, into a store of their own.
-    ray = ["--power=off", "--engine=ray", f"--store={s3}/other"]
+    ray = ["--planted-leaks=off", "--engine=ray", f"--store={s3}/other"]
     by_ray = unveil("audit", *places, *ray, "-o", tmp_path / "by-ray")
     assert by_ray.returncode == 0 and files.find(f"{s3}/other"), by_ray.stderr
     for name in ("people.parquet", "stores/training.npy", "stores/control.npy"):
@@ -351,7 +351,7 @@ def test_a_full_disk_ends_with_what_to_do(world: World, tmp_path: Path) -> None:
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(small)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a small disk needs to be root")
-    places = [f"--synthetic={world.synthetic}", f"--training={world.training}", "--power", "off"]
+    places = [f"--synthetic={world.synthetic}", f"--training={world.training}", "--planted-leaks", "off"]
     try:
         full = unveil("audit", *places, "-o", tmp_path / "run", "--store", small)
         assert full.returncode == 2 and "the disk is full; make room" in full.stderr and "Traceback" not in full.stderr

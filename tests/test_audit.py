@@ -148,7 +148,7 @@ def test_planted_leaks_are_measured_and_disturb_nothing(
     recalls = {(r.kind, r.strength): r.one_leak for r in result.power.recalls}
     assert recalls["re-encode", "quality 30"].value >= 0.95 and recalls["flip", "mirrored"].value >= 0.95
     assert result.power.strongest_found["re-encode"] == "quality 30"
-    audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, power="off")
+    audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, planted_leaks="off")
     planted, plain = document(run), document(tmp_path / "run")
     assert plain["power"] is None and any("No leaks were planted" in line for line in plain["limits"])
     for told in (planted, plain):
@@ -191,7 +191,7 @@ def test_kinds_are_told_apart(world: World, store: Path, tmp_path: Path) -> None
     shutil.copy(world.training / chosen[0] / "1.png", synthetic / "shipped.png")
     with Image.open(world.training / chosen[1] / "1.png") as image:
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(synthetic / "mirrored.jpg", quality=80)
-    result = audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, power="off")
+    result = audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, planted_leaks="off")
     kinds = {p.person: p.kind for p in result.significant_people if p.kind is not None}
     assert kinds[chosen[0]].kind == "exact copy" and kinds[chosen[0]].similarity.identical
     assert kinds[chosen[1]].kind == "exact copy" and not kinds[chosen[1]].similarity.identical
@@ -206,14 +206,14 @@ def test_a_copy_network_has_its_say(audited: Audited, world: World, store: Path,
     plain, _ = audited
     network = tiny_network(tmp_path / "copies.onnx")
     sources = (world.synthetic, world.training, world.control)
-    result = audit(*sources, out=tmp_path / "run", store=store, power="off", copy_model=network)
+    result = audit(*sources, out=tmp_path / "run", store=store, planted_leaks="off", copy_model=network)
     told = document(tmp_path / "run")
     assert [p.person for p in result.significant_people] == [p.person for p in plain.significant_people]
     cosines = [p["kind"]["similarity"]["copy_cosine"] for p in told["people"] if p["significant_by"]]
     assert len(cosines) == len(result.significant_people) and all(-1 <= c <= 1.001 for c in cosines)
     assert told["copy_thresholds"]["copy_cosine"] == 0.75 and len(told["manifest"]["files"]["copy_model"]) == 64
     with pytest.raises(unveil.ModelError, match="no such file"):
-        audit(*sources, out=tmp_path / "other", store=store, power="off", copy_model=tmp_path / "gone.onnx")
+        audit(*sources, out=tmp_path / "other", store=store, planted_leaks="off", copy_model=tmp_path / "gone.onnx")
 
 
 def test_a_copy_network_is_a_channel_like_the_others(world: World, store: Path, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_mismatched_control_is_caught(world: World, store: Path, tmp_path: Pat
         with Image.open(file) as image:
             image.filter(ImageFilter.GaussianBlur(3)).save(target)
     result = audit(
-        world.synthetic, world.training, tmp_path / "control", out=tmp_path / "run", store=store, power="off"
+        world.synthetic, world.training, tmp_path / "control", out=tmp_path / "run", store=store, planted_leaks="off"
     )
     assert result.verdict == "inconclusive" and "same source" in result.headline
     (check,) = [c for c in result.input_checks if c.name == "told apart without the synthetic set"]
@@ -286,7 +286,7 @@ def test_strata_compare_like_with_like(audited: Audited, world: World, store: Pa
     labels = write(tmp_path / "labels.csv", "".join(f"{p},{'ab'[i % 3 == 0]}\n" for i, p in enumerate(people)))
     result = audit(
         *(world.synthetic, world.training, world.control),
-        **{"out": tmp_path / "run", "store": store, "power": "off", "strata": labels, "resamples": 3},
+        **{"out": tmp_path / "run", "store": store, "planted_leaks": "off", "strata": labels, "resamples": 3},
     )
     assert result.calibration is not None and result.calibration.stability.resamples == 3
     strata = {s.name: s for s in result.calibration.strata}
@@ -369,7 +369,7 @@ def test_comparators_change_nothing(
     if comparator == "torch":
         pytest.importorskip("torch")
     _, run = audited
-    audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, comparator=comparator)
+    audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, backend=comparator)
     assert (tmp_path / "run/audit.json").read_bytes() == (run / "audit.json").read_bytes()
 
 
@@ -512,20 +512,20 @@ def test_two_audits_never_mix_in_one_folder(audited: Audited, world: World, stor
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"q": 0}, "q should be a number above 0"),
-        ({"q": "x"}, "q should be"),
+        ({"fdr": 0}, "fdr should be a number above 0"),
+        ({"fdr": "x"}, "fdr should be"),
         ({"top_k": 1.5}, "top_k should be a whole number"),
         ({"aligned": "maybe"}, "aligned should be"),
         ({"aligned": "training=perhaps"}, "aligned should be"),
         ({"aligned": "a,b=c"}, "for example"),
-        ({"identity": {"training": "folders"}}, "identity rule 'folders'"),
-        ({"identity": {"nobody": "folder"}}, "identity should be"),
-        ({"comparator": "gpu"}, "comparator should be"),
+        ({"labels": {"training": "folders"}}, "identity rule 'folders'"),
+        ({"labels": {"nobody": "folder"}}, "labels should be"),
+        ({"backend": "gpu"}, "backend should be"),
         ({"device": "gpu"}, "device should be one of auto, cpu, cuda, tensorrt, torch"),
         ({"detector": 3}, "detector should be a file or a name"),
         ({"colour": "red"}, "unknown setting colour"),
-        ({"power": "some"}, "power should be one of full, quick, off"),
-        ({"match": "maybe"}, "match should be one of auto, on, off"),
+        ({"planted_leaks": "some"}, "planted_leaks should be one of full, quick, off"),
+        ({"match_controls": "maybe"}, "match_controls should be one of auto, on, off"),
         ({"resamples": 0}, "resamples should be a whole number of at least 1"),
         ({"model": ["a.onnx", "a.onnx"]}, "different networks"),
         ({"channels": "appearance"}, "channels should be face"),

@@ -302,13 +302,13 @@ def of_world_without_control(world: World, store: Path, tmp_path: Path) -> unvei
     shutil.copytree(world.training, training)
     write(training / "x/empty.jpg", b"")
     write(training / "x/blank.png", encoded(np.zeros((300, 200, 3), np.uint8)))
-    return audit(world.synthetic, training, out=tmp_path / "run", store=store, power="off")
+    return audit(world.synthetic, training, out=tmp_path / "run", store=store, planted_leaks="off")
 
 
 def of_two_models(world: World, store: Path, tmp_path: Path) -> unveil.AuditResult:
     models = ["dlib_resnet_v1", tiny_network(tmp_path / "tiny.onnx", "arcface112", 112)]
     sources = (world.synthetic, world.training, world.control)
-    return audit(*sources, out=tmp_path / "run", store=store, power="off", model=models)
+    return audit(*sources, out=tmp_path / "run", store=store, planted_leaks="off", model=models)
 
 
 def of_embeddings(tmp_path: Path) -> unveil.AuditResult:
@@ -334,7 +334,7 @@ def of_embeddings(tmp_path: Path) -> unveil.AuditResult:
         save("synthetic", images_of(identities, 0.4, 2), 2),
         save("training", training, 3),
         save("control", images_of(unit_rows(rng, 200, 32), 0.5, 2), 2),
-        **{"out": tmp_path / "run", "power": "off", "identity": "folder"},
+        **{"out": tmp_path / "run", "planted_leaks": "off", "labels": "folder"},
     )
 
 

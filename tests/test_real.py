@@ -115,7 +115,7 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
 
 
 def test_a_control_set_of_another_kind_gives_no_verdict(tmp_path: Path) -> None:
-    result = audit(STYLEGAN2, FFHQ, PHOTOGRAPHS, out=tmp_path / "run", power="off")
+    result = audit(STYLEGAN2, FFHQ, PHOTOGRAPHS, out=tmp_path / "run", planted_leaks="off")
     assert result.verdict == "inconclusive" and "same source" in result.headline
     assert not result.significant_people
     assert result.counts["training"].images == 600 == result.counts["training"].embedded

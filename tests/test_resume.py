@@ -47,7 +47,7 @@ class Kill:
     def expect(self, units):
         pass
 
-unveil.audit(synthetic, training, control, out=out, progress=Kill(), power="quick")
+unveil.audit(synthetic, training, control, out=out, progress=Kill(), planted_leaks="quick")
 """
 
 

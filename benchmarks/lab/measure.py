@@ -103,7 +103,7 @@ class Lab:
         sets = AuditEmbedder(self.settings, sources, Silent()).embed_roles(sources, run)
         self.sources = sources
         self.synthetic, self.real = sets["synthetic"].embedded.distinct, sets["training"].embedded
-        backend = open_backend(self.settings.comparator, self.settings.workers)
+        backend = open_backend(self.settings.backend, self.settings.workers)
         self.compare = Comparisons(run, backend, Silent(), self.settings.top_k, self.settings.top_pairs)
         self.members = set((folder / "members.txt").read_text().splitlines())
         learnt = np.array([person in self.members for person in self.real.people_or_ids])

@@ -77,17 +77,17 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
 
 def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact: bool) -> AuditResult:
     started = datetime.now(UTC)
-    published = None if settings.published is None else RemoteRun(settings.published, progress.say)
+    published = None if settings.remote_run is None else RemoteRun(settings.remote_run, progress.say)
     if published is not None:
         published.pull("manifest.json")
     sources = {
-        role: open_source(place, settings.identity.get(role), follow_links=settings.follow_links)
+        role: open_source(place, settings.labels.get(role), follow_links=settings.follow_links)
         for role in ROLES
         if (place := settings.source(role)) is not None
     }
     channels = AuditEmbedder(settings, sources, progress, engine)
     run = RunDirectory(settings.out, settings.facts())
-    backend = open_audit_backend(settings.comparator, settings.workers, engine, settings.store_place, run)
+    backend = open_audit_backend(settings.backend, settings.workers, engine, settings.store_place, run)
     compare = Comparisons(run, backend, progress, settings.top_k, settings.top_pairs)
 
     progress.expect(whole_run(settings, sources, channels))
@@ -161,7 +161,7 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
         }
     )
     if published is not None:
-        progress.say(f"{published.push()} files put to {settings.published}; a copy is in {run.path}")
+        progress.say(f"{published.push()} files put to {settings.remote_run}; a copy is in {run.path}")
     return reviewed
 
 
@@ -184,8 +184,8 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], channels: Au
         "files": {
             **(
                 {}
-                if settings.without is None
-                else {"without": hashlib.sha256(settings.without.read_bytes()).hexdigest()}
+                if settings.exclude is None
+                else {"without": hashlib.sha256(settings.exclude.read_bytes()).hexdigest()}
             ),
             **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
             **({} if channels.copy_channel is None else {"copy_model": channels.copy_channel.spec.sha256}),

@@ -118,7 +118,7 @@ def test_version() -> None:
 
 def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = unveil("audit", *roles(world), "-o", run, "--store", store, "--power", "quick", "--fail-on", "leak")
+    done = unveil("audit", *roles(world), "-o", run, "--store", store, "--planted-leaks", "quick", "--fail-on", "leak")
     assert done.returncode == 1, done.stderr
     assert done.stdout.lstrip().startswith("LEAK FOUND")
     assert "140 files in = 140 embedded + 0 rejected" in done.stdout
@@ -129,16 +129,16 @@ def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store
     assert "aligned crops" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr and "%" not in done.stderr, "no progress bar where nobody looks"
 
-    again = unveil("audit", *roles(world), "-o", run, "--store", store, "--power", "quick", "--redact")
+    again = unveil("audit", *roles(world), "-o", run, "--store", store, "--planted-leaks", "quick", "--redact")
     assert again.returncode == 0
     assert "person-0" not in again.stdout and (run / "report.redacted.html").exists()
 
 
 def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path) -> None:
-    candidates = ["audit", *roles(world)[:4], "--store", store, "--power", "off"]
+    candidates = ["audit", *roles(world)[:4], "--store", store, "--planted-leaks", "off"]
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "leak").returncode == 0
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "candidates").returncode == 1
-    unlabelled = [*candidates, "--identity", "folder", "--training-identity", "none"]
+    unlabelled = [*candidates, "--labels", "folder", "--training-labels", "none"]
     assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "candidates").returncode == 0
     assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "inconclusive").returncode == 1
 
@@ -148,10 +148,13 @@ def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path
     [
         (["audit"], "missing: --synthetic SYN"),
         (["audit", "--synthetic", "nowhere", "--training", "nowhere", "-o", "run"], "nowhere: no such file or folder"),
-        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--q", "7"], "q should be a number above 0"),
+        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--fdr", "7"], "fdr should be a number above 0"),
         (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--aligned", "perhaps"], "aligned should be"),
-        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--power", "much"], "power should be one of full"),
-        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--training-identity", "x"], "identity rule 'x'"),
+        (
+            ["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--planted-leaks", "much"],
+            "planted_leaks should be one of full",
+        ),
+        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--training-labels", "x"], "identity rule 'x'"),
         (["audit", "--settings", "gone.toml"], "gone.toml: not a readable TOML file"),
         (["audit", "--colour"], "No such option"),
         (["nothing"], "No such command"),
@@ -179,27 +182,27 @@ def test_settings_file_and_flags(world: World, store: Path, tmp_path: Path) -> N
 synthetic = "{world.synthetic}"
 training = "{world.training}"
 control = "{world.control}"
-power = "off"
+planted_leaks = "off"
 store = "{store}"
 out = "unused"
 seed = 5
-q = 0.1
+fdr = 0.1
 
-[identity]
+[labels]
 training = "folder"
 """
     write(tmp_path / "audit.toml", settings)
-    done = unveil("audit", "--settings", "audit.toml", "-o", "run", "--q", "0.05", cwd=tmp_path)
+    done = unveil("audit", "--settings", "audit.toml", "-o", "run", "--fdr", "0.05", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     used = json.loads((tmp_path / "run/audit.json").read_text())["manifest"]["settings"]
-    assert (used["seed"], used["q"], used["identity"]["training"]) == (5, 0.05, "folder")
+    assert (used["seed"], used["fdr"], used["labels"]["training"]) == (5, 0.05, "folder")
     write(tmp_path / "audit.toml", settings.replace("seed", "sead"))
     wrong = unveil("audit", "--settings", "audit.toml", cwd=tmp_path)
     assert wrong.returncode == 2 and "unknown setting sead" in wrong.stderr
 
 
 def test_interrupted_says_how_to_go_on_and_goes_on(world: World, tmp_path: Path) -> None:
-    command = ["audit", *roles(world), "--power", "off", "-o", tmp_path / "run"]
+    command = ["audit", *roles(world), "--planted-leaks", "off", "-o", tmp_path / "run"]
     arguments = [*UNVEIL, *map(str, command)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

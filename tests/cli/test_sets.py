@@ -63,7 +63,7 @@ class TestInspect:
         for item in items:
             write(tmp_path / f"flat/{item.person}_{item.number}.png", item.data)
         told = unveil("inspect", tmp_path / "flat").stdout
-        assert "--synthetic-identity prefix:_" in told
+        assert "--synthetic-labels prefix:_" in told
 
     def test_rejects_are_counted_with_an_example(self, items: list[Item], tmp_path: Path) -> None:
         for item in items[:6]:
@@ -112,20 +112,20 @@ class TestPresets:
 
         values = {"synthetic": "idiff-face-uniform:s", "training": "ffhq:t", "out": tmp_path / "r"}
         settings = settings_from(values)
-        assert settings.identity == {"synthetic": LabelRule("prefix", "_"), "training": LabelRule("one-per-image")}
+        assert settings.labels == {"synthetic": LabelRule("prefix", "_"), "training": LabelRule("one-per-image")}
         assert settings.aligned == {"synthetic": "yes"}
-        told = settings_from({**values, "identity": {"synthetic": "none"}, "aligned": "no"})
-        assert str(told.identity["synthetic"]) == "none" and str(told.identity["training"]) == "one-per-image"
+        told = settings_from({**values, "labels": {"synthetic": "none"}, "aligned": "no"})
+        assert str(told.labels["synthetic"]) == "none" and str(told.labels["training"]) == "one-per-image"
         assert set(told.aligned.values()) == {"no"}
         unseen = settings_from({**values, "synthetic": "gandiffface:s"})
-        assert "synthetic" not in unseen.identity
+        assert "synthetic" not in unseen.labels
 
 
 def test_audit_takes_containers_and_presets(world: World, store: Path, tmp_path: Path) -> None:
     """The same verdict, people and figures from a zip, a RecordIO and the folders they were made of."""
     plain = unveil(
         *("audit", "--synthetic", world.synthetic, "--training", world.training, "--control", world.control),
-        *("-o", tmp_path / "plain", "--store", store, "--power", "off"),
+        *("-o", tmp_path / "plain", "--store", store, "--planted-leaks", "off"),
     )
     shutil.make_archive(str(tmp_path / "training"), "tar", world.training)
     files = sorted(world.control.rglob("*.png"))
@@ -133,7 +133,7 @@ def test_audit_takes_containers_and_presets(world: World, store: Path, tmp_path:
     packed = unveil(
         *("audit", "--synthetic", f"folder:{world.synthetic}", "--training", tmp_path / "training.tar"),
         *("--control", f"insightface-record:{tmp_path / 'control.rec'}", "--aligned", "auto"),
-        *("-o", tmp_path / "packed", "--store", store, "--power", "off"),
+        *("-o", tmp_path / "packed", "--store", store, "--planted-leaks", "off"),
     )
     assert plain.returncode == packed.returncode == 0, packed.stderr
     first, second = (json.loads((tmp_path / run / "audit.json").read_text()) for run in ("plain", "packed"))
@@ -150,11 +150,11 @@ def test_embeddings_take_the_place_of_images(world: World, store: Path, tmp_path
         assert told.returncode == 0 and "embedded and 0 rejected" in told.stdout, told.stderr
     given = unveil(
         *("audit", "--synthetic", tmp_path / "synthetic.npz", "--training", tmp_path / "training.npz"),
-        *("--control", tmp_path / "control.npz", "-o", tmp_path / "given", "--power", "quick"),
+        *("--control", tmp_path / "control.npz", "-o", tmp_path / "given", "--planted-leaks", "quick"),
     )
     images = unveil(
         *("audit", "--synthetic", world.synthetic, "--training", world.training, "--control", world.control),
-        *("-o", tmp_path / "pictures", "--store", store, "--power", "off", "--channels", "face"),
+        *("-o", tmp_path / "pictures", "--store", store, "--planted-leaks", "off", "--channels", "face"),
     )
     assert given.returncode == images.returncode == 0, given.stderr
     one, other = (json.loads((tmp_path / run / "audit.json").read_text()) for run in ("given", "pictures"))
@@ -187,7 +187,7 @@ def test_embeddings_take_the_place_of_images(world: World, store: Path, tmp_path
 STUDY = """
 title = "Drawn <b>people</b>"
 [settings]
-power = "off"
+planted_leaks = "off"
 resamples = 2
 [[set]]
 name = "leaky"
@@ -278,7 +278,7 @@ TWICE = "".join(f"[[set]]\nname='{name}'\nsynthetic='s'\ntraining='t'\n" for nam
         ("[[sets]]\nname='a'", "unknown sets"),
         ("[[set]]\nsynthetic='a'", "needs a name"),
         ("[[set]]\nname='a'\nsynthetic='s'", "needs synthetic and training"),
-        ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nq=7", "q should be"),
+        ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nfdr=7", "fdr should be"),
         ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nout='x'", "which the study decides"),
         (TWICE, "one name"),
         ("[settings]\ncolour=1\n[[set]]\nname='a'\nsynthetic='s'\ntraining='t'", "unknown setting colour"),

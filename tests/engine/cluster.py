@@ -43,8 +43,8 @@ if __name__ == "__main__":
         def say(self, text): print(text, flush=True)
         def workers(self, n, retries): pass
     synthetic, training, control, out, store, engine = sys.argv[1:]
-    unveil.audit(synthetic, training, control or None, out=out, store=store, engine=engine, power="off",
-                 progress=Told(), draws=3)
+    unveil.audit(synthetic, training, control or None, out=out, store=store, engine=engine, planted_leaks="off",
+                 progress=Told(), resamples=3)
 """
 SAME = ("audit.json", "people.parquet", "matches.parquet", "pairs.parquet", "rejects.parquet", "report.html")
 

@@ -37,7 +37,13 @@ class Pairs(Silent):
 def test_an_audit_compares_what_was_planned(world: World, store: Path, tmp_path: Path) -> None:
     told = Pairs()
     result = audit(
-        world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, progress=told, power="off"
+        world.synthetic,
+        world.training,
+        world.control,
+        out=tmp_path / "run",
+        store=store,
+        progress=told,
+        planted_leaks="off",
     )
     images = {role: n.embedded for role, n in result.counts.items()}
     workload = Workload(images, result.counts["control"].people, {"face": 128, "appearance": 768}, 10, 0.2)

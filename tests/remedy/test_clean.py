@@ -114,7 +114,7 @@ def test_repeats_go_with_what_they_repeat(world: World, store: Path, tmp_path: P
     for file in world.synthetic.iterdir():
         write(synthetic / file.name, file.read_bytes())
     write(synthetic / "again.png", (world.synthetic / worst).read_bytes())
-    audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, power="off")
+    audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, planted_leaks="off")
     done = clean(FinishedRun(tmp_path / "run"), tmp_path / "clean")
     assert {worst, "again.png"} <= set(done.removed) and done.after.verdict != "inconclusive"
 
@@ -122,7 +122,7 @@ def test_repeats_go_with_what_they_repeat(world: World, store: Path, tmp_path: P
 def test_lists_that_name_strangers_are_refused(world: World, store: Path, tmp_path: Path) -> None:
     strange = write(tmp_path / "list.txt", "nobody.png\n")
     with pytest.raises(unveil.SourceError, match="1 of its 1 lines are no picture"):
-        audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, without=strange)
+        audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, exclude=strange)
 
 
 @needs_real_data
@@ -157,7 +157,7 @@ def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:
             pixels = decode_rgb(source.read(data[by_person[person][0]]))[:, ::-1].copy()
             write(tmp_path / f"synthetic/planted-{i:04d}.png", encoded(pixels, "JPEG", quality=60))
     roles = [tmp_path / role for role in ("synthetic", "training", "control")]
-    before = audit(*roles, out=tmp_path / "run", model=MOBILEFACENET, power="off", aligned="yes")
+    before = audit(*roles, out=tmp_path / "run", model=MOBILEFACENET, planted_leaks="off", aligned="yes")
     run = FinishedRun(tmp_path / "run")
     done = clean(run, tmp_path / "clean")
     assert before.verdict == "leak found" and len(before.significant_people) >= 45

@@ -189,7 +189,7 @@ def test_lookup_leaves_nothing_behind(audited: Audited, world: World, tmp_path: 
 
 
 def test_without_a_control_set_nothing_is_promised(world: World, store: Path, tmp_path: Path) -> None:
-    result = unveil.audit(world.synthetic, world.training, out=tmp_path / "run", store=store, power="off")
+    result = unveil.audit(world.synthetic, world.training, out=tmp_path / "run", store=store, planted_leaks="off")
     answer = lookup(FinishedRun(tmp_path / "run"), [min(world.training.rglob("*.png"))])
     assert answer.training.p is None and answer.synthetic.word == "not known"
     assert "was not made" in letter(answer, result)

@@ -144,7 +144,7 @@ def test_names_that_are_markup_stay_text(tmp_path: Path, served: Serve, browser:
         for i, face in enumerate(faces):
             name = MARKUP.replace("/", "") + f"{i}.png"
             write(tmp_path / role / (f"=p{i} {name}" if role == "training" else "") / name, encoded(face))
-    audit(tmp_path / "synthetic", tmp_path / "training", out=tmp_path / "run", power="off", identity="folder")
+    audit(tmp_path / "synthetic", tmp_path / "training", out=tmp_path / "run", planted_leaks="off", labels="folder")
     watched = Watched(browser)
     server = served(tmp_path / "run")
     page = begin(watched, server.address, MARKUP[:60])
@@ -289,7 +289,7 @@ def test_images_that_were_moved(tmp_path: Path, served: Serve, browser: Browser)
         for i, face in enumerate(some):
             write(tmp_path / role / f"{i:03d}.png", encoded(face))
     run = tmp_path / "run"
-    audit(tmp_path / "synthetic", tmp_path / "training", out=run, power="off", identity="one-per-image")
+    audit(tmp_path / "synthetic", tmp_path / "training", out=run, planted_leaks="off", labels="one-per-image")
     (tmp_path / "training").rename(tmp_path / "elsewhere")
     watched = Watched(browser)
     server = served(run)

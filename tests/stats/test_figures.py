@@ -199,7 +199,7 @@ def test_labels_that_are_not_people_are_told() -> None:
     same, other = rng.normal(0.6, 0.1, 100), rng.normal(0, 0.1, 100)
     good, bad = input_checks.check_labels("training", same, other), input_checks.check_labels("training", other, other)
     assert good is not None and good.status == "pass"
-    assert bad is not None and bad.status == "fail" and "--training-identity" in bad.message
+    assert bad is not None and bad.status == "fail" and "--training-labels" in bad.message
     assert input_checks.check_labels("training", same[:3], other) is None
 
 

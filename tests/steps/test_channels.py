@@ -75,7 +75,7 @@ def test_a_look_alike_of_one_network_alone_does_not_pass_both(tmp_path: Path) ->
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(Location("s"), Location("t"), tmp_path / "o", comparator="numpy", resamples=5)
+    return Settings(Location("s"), Location("t"), tmp_path / "o", backend="numpy", resamples=5)
 
 
 def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:
@@ -113,7 +113,7 @@ def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
     synthetic[:40] = training[:40] + rng.normal(size=(40, 64)) * 0.05
     made = [embedded(unit(x), n) for x, n in ((synthetic, "s"), (training, "t"), (control, "c"))]
     s, t, c = (replace(e, quality=rng.normal(size=(len(e), 5))) for e in made)
-    settings = replace(settings, match="on")
+    settings = replace(settings, match_controls="on")
     compare = Comparisons(RunDirectory(settings.out, {}), open_backend("reference", 1), Silent())
     found = calibrated.analyse_with_control(s, t, c, compare.ranked(COSINE, s, t), [], compare, settings)
     assert found.calibration is not None

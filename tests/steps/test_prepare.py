@@ -39,7 +39,7 @@ def crowd(rng: np.random.Generator, n: int, pull: float = 0.5) -> np.ndarray:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(Location("s"), Location("t"), tmp_path / "o", comparator="numpy")
+    return Settings(Location("s"), Location("t"), tmp_path / "o", backend="numpy")
 
 
 @pytest.fixture

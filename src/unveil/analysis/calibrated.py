@@ -97,7 +97,7 @@ def analyse_with_control(
             ),
             strata=_strata(matching, draw, balance.strata, people),
             false_matches=_false_matches(training_side, control_side, settings.random("accidental")),
-            q=settings.q,
+            q=settings.fdr,
             rng=rng,
         ),
         control_pairs=len(synthetic) * len(control),

@@ -80,7 +80,7 @@ class Inference:
     ) -> tuple[PersonFinding, ...]:
         """Every training person, most exposed first. Those who take no part in the tests have no p and no q."""
         real, decision = together.training, together.decision
-        counted, modelled = decision.conformal(self._settings.q), decision.gpd(self._settings.q)
+        counted, modelled = decision.conformal(self._settings.fdr), decision.gpd(self._settings.fdr)
         first = next(iter(channels.values()))
         networks = self._networks(first.training, first.control)
         views = [self._views(channel, judged) for channel, judged in channels.items() if len(channels) > 1]
@@ -149,7 +149,7 @@ class Inference:
         person_t, person_c = self._training.people[1], self._control.people[1]
         winner = np.where(won[best], person_t[rows_t[best]], person_c[rows_c[best]])
         n_t, n_c = len(np.unique(person_t[draw.training])), len(np.unique(person_c[draw.control]))
-        competition = compete(score[best], won[best], winner, n_t / n_c, self._settings.q)
+        competition = compete(score[best], won[best], winner, n_t / n_c, self._settings.fdr)
         return competition, BestMatches(best, score[best], won[best], winner, rows_t[best], channel_t[best])
 
     def _best_among(self, side: RealSide, rows: Ints) -> tuple[Ints, Floats, Ints]:
@@ -167,7 +167,7 @@ class Inference:
 
     def identities(self, competition: Competition, wins: BestMatches) -> tuple[IdentityFinding, ...]:
         """Every synthetic identity, the surest first."""
-        significant = competition.significant(self._settings.q)
+        significant = competition.significant(self._settings.fdr)
         # Training people whose closest identity is known, for those that are closest to the same person.
         closest = {int(wins.winner[i]): self._names[i] for i in np.flatnonzero(competition.first)}
         n_images, names = np.bincount(self._codes), list(self._lenses)
@@ -199,12 +199,12 @@ class Inference:
             if k > 0:
                 other = matching.draw(settings.random(f"draw {k}"))
                 judged, competition = self.by_score(other), self.compete(other)[0]
-            significant = judged.decision.conformal(settings.q) | judged.decision.gpd(settings.q)
+            significant = judged.decision.conformal(settings.fdr) | judged.decision.gpd(settings.fdr)
             for i in np.flatnonzero(significant):
                 person = judged.training.people[i]
                 listed_in[person] = listed_in.get(person, 0) + 1
             n_people.append(int(significant.sum()))
-            n_identities.append(int(competition.significant(settings.q).sum()))
+            n_identities.append(int(competition.significant(settings.fdr).sum()))
             by_all = judged.decision.global_test.p_value <= settings.global_level
             n_found += bool(n_people[-1] or n_identities[-1] or by_all)
         return Stability(resamples, tuple(n_people), tuple(n_identities), n_found), listed_in

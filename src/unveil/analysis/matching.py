@@ -108,7 +108,7 @@ def match_control_people(
     beyond_chance = abs(before.value) >= SHIFT_WARN and before.low * before.high > 0
     matching = Matching(
         *(training, control, prognosis, strata),
-        by_prognosis=settings.match == "on" or (settings.match == "auto" and beyond_chance),
+        by_prognosis=settings.match_controls == "on" or (settings.match_controls == "auto" and beyond_chance),
         by_strata=len(names) > 1,
     )
     keep_t, keep_c = matching.people(rng)

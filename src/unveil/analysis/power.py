@@ -40,12 +40,12 @@ def measure_power(
     off, when there is no control set, or when none of its pictures can be read.
     """
     ground, calibration = found.ground, found.calibration
-    if settings.power == "off" or ground is None or calibration is None:
+    if settings.planted_leaks == "off" or ground is None or calibration is None:
         return None
     control, synthetic = images["control"], images["synthetic"]
     rng = settings.random("power")
-    changes = PERTURBATIONS if settings.power == "full" else QUICK
-    people, sources = _chosen(ground, rng, PEOPLE[settings.power])
+    changes = PERTURBATIONS if settings.planted_leaks == "full" else QUICK
+    people, sources = _chosen(ground, rng, PEOPLE[settings.planted_leaks])
     plants, rows = _plants(ground, people, sources, control, synthetic, settings, rng)
     if not plants:
         return None
@@ -55,8 +55,8 @@ def measure_power(
         _score(planted, ground, found.contexts, rows, scores)
 
     decision, null, n = calibration.decision, calibration.control.score, len(calibration.training)
-    alone = detection_threshold(decision, 1, settings.q)
-    together = detection_threshold(decision, max(1, round(TOGETHER * n)), settings.q)
+    alone = detection_threshold(decision, 1, settings.fdr)
+    together = detection_threshold(decision, max(1, round(TOGETHER * n)), settings.fdr)
     recalls = [
         recall(how.kind, how.strength, scores[:, k], null, decision, alone, together) for k, how in enumerate(changes)
     ]
@@ -66,7 +66,7 @@ def measure_power(
     ladder = {kind: [r for r in recalls if r.kind == kind] for kind in dict.fromkeys(r.kind for r in recalls)}
     strongest = {kind: strongest_found(steps) for kind, steps in ladder.items()}
     return Power(
-        setting=settings.power,
+        setting=settings.planted_leaks,
         n_people=len(plants),
         threshold_one_leak=alone,
         threshold_many_leaks=together,

@@ -73,7 +73,7 @@ def audit(
     synthetic: options.Synthetic = None,
     training: options.Training = None,
     control: options.Control = None,
-    without: options.Without = None,
+    exclude: options.Exclude = None,
     out: options.Out = None,
     settings_file: options.SettingsFile = None,
     model: options.Model = None,
@@ -82,23 +82,23 @@ def audit(
     channels: options.Channels = None,
     copy_model: options.CopyModel = None,
     aligned: options.Aligned = None,
-    identity: options.Identity = None,
-    synthetic_identity: options.SyntheticIdentity = None,
-    training_identity: options.TrainingIdentity = None,
-    control_identity: options.ControlIdentity = None,
+    labels: options.Labels = None,
+    synthetic_labels: options.SyntheticLabels = None,
+    training_labels: options.TrainingLabels = None,
+    control_labels: options.ControlLabels = None,
     follow_links: options.FollowLinks = None,
-    q: options.Q = None,
+    fdr: options.Fdr = None,
     fpir: options.Fpir = None,
     top_k: options.TopK = None,
     top_pairs: options.TopPairs = None,
-    match: options.Match = None,
+    match_controls: options.MatchControls = None,
     strata: options.Strata = None,
-    resamples: options.Draws = None,
-    power: options.Power = None,
+    resamples: options.Resamples = None,
+    planted_leaks: options.PlantedLeaks = None,
     seed: options.Seed = None,
     store: options.Store = None,
     engine: options.EngineOption = None,
-    comparator: options.Comparator = None,
+    backend: options.BackendOption = None,
     workers: options.Workers = None,
     log: options.Log = None,
     redact: options.Redact = False,
@@ -113,7 +113,7 @@ def audit(
 
     unveil audit --synthetic syn/ --training real.zip --control others/ -o run
 
-    unveil audit --synthetic syn/ --synthetic-identity prefix:_ --training list.txt -o run --fail-on leak
+    unveil audit --synthetic syn/ --synthetic-labels prefix:_ --training list.txt -o run --fail-on leak
 
     Killed or interrupted, the same command goes on where it was. Exit codes: 0 done, 1 with --fail-on, 2 bad input, 130
     interrupted.
@@ -128,7 +128,7 @@ def audit(
         "synthetic": synthetic,
         "training": training,
         "control": control,
-        "without": without,
+        "exclude": exclude,
         "out": out,
         "model": model or None,
         "detector": detector,
@@ -137,33 +137,33 @@ def audit(
         "copy_model": copy_model,
         "aligned": None if aligned is None else parse_aligned(aligned),
         "follow_links": follow_links,
-        "q": q,
+        "fdr": fdr,
         "fpir": fpir,
         "top_k": top_k,
         "top_pairs": top_pairs,
-        "match": match,
+        "match_controls": match_controls,
         "strata": strata,
         "resamples": resamples,
-        "power": power,
+        "planted_leaks": planted_leaks,
         "seed": seed,
         "store": store,
         "engine": engine,
-        "comparator": comparator,
+        "backend": backend,
         "workers": workers,
     }
     values |= {name: value for name, value in flags.items() if value is not None}
-    rules = {"synthetic": synthetic_identity, "training": training_identity, "control": control_identity}
+    rules = {"synthetic": synthetic_labels, "training": training_labels, "control": control_labels}
     given = {role: rule for role, rule in rules.items() if rule is not None}
-    if given or identity is not None:
-        values["identity"] = {**_rules(identity or values.get("identity")), **given}
+    if given or labels is not None:
+        values["labels"] = {**_rules(labels or values.get("labels")), **given}
     settings = settings_from(values)
     resume = f"Run the same command again to go on: what is finished is kept in {settings.store_place}."
     with progress_on_terminal(resume) as progress, ExitStack() as stack:
         listening = progress if log is None else stack.enter_context(Logged(progress, log))
         result = run_audit(settings, listening, redact=redact)
     print_summary(result, settings.out, redacted=redact)
-    if settings.published is not None:
-        typer.echo(f"At its address: {settings.published}")
+    if settings.remote_run is not None:
+        typer.echo(f"At its address: {settings.remote_run}")
     if fail_on is not None and result.verdict in FAILING[fail_on]:
         raise typer.Exit(EXIT_FAILED_ON)
 
@@ -199,7 +199,7 @@ def demo(
 @app.command()
 def inspect(
     place: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a container, a list, or PRESET:PATH.")],
-    identity: Annotated[str, typer.Option(help="Who is in a picture, as for unveil audit.")] = "auto",
+    labels: Annotated[str, typer.Option(help="Who is in a picture, as for unveil audit.")] = "auto",
     contact_sheet: Annotated[
         Path | None,
         typer.Option("--contact-sheet", "-o", metavar="FILE.png", help="Also draw some people and their pictures."),
@@ -217,7 +217,7 @@ def inspect(
 
     found = candidate_locations(place)
     for way in found:
-        inspection = look(way, identity=identity, sample=sample, follow_links=follow_links)
+        inspection = look(way, identity=labels, sample=sample, follow_links=follow_links)
         print_inspection(inspection, doubtful=len(found) > 1)
         if contact_sheet is not None and len(found) == 1:
             write_contact_sheet(inspection.source, contact_sheet)
@@ -262,7 +262,7 @@ def embed(
     model: Annotated[str | None, typer.Option(help="A face recognition network, as for unveil audit.")] = None,
     detector: options.DetectorOption = None,
     device: options.DeviceOption = None,
-    identity: Annotated[str, typer.Option(help="Who is in a picture, as for unveil audit.")] = "auto",
+    labels: Annotated[str, typer.Option(help="Who is in a picture, as for unveil audit.")] = "auto",
     aligned: Annotated[str, typer.Option(help="Are the pictures aligned crops: auto, yes, no.")] = "auto",
     store: options.Store = None,
     workers: options.Workers = None,
@@ -280,7 +280,7 @@ def embed(
             model=model,
             detector=detector or "dlib",
             device=device or Device.auto,
-            identity=identity,
+            identity=labels,
             aligned=aligned,
             store=store,
             workers=workers,

@@ -55,7 +55,7 @@ Control = Annotated[
         rich_help_panel=SOURCES,
     ),
 ]
-Without = Annotated[
+Exclude = Annotated[
     Path | None,
     typer.Option(
         metavar="LIST",
@@ -123,21 +123,21 @@ Aligned = Annotated[
         rich_help_panel=HOW,
     ),
 ]
-Identity = Annotated[
+Labels = Annotated[
     str | None,
     typer.Option(
         help="Who is in a picture: auto, folder, labels, prefix:_, regex:PATTERN, list:FILE, each or none.",
         rich_help_panel=HOW,
     ),
 ]
-SyntheticIdentity = Annotated[str | None, typer.Option(help="The same for synthetic alone.", rich_help_panel=HOW)]
-TrainingIdentity = Annotated[str | None, typer.Option(help="The same for training alone.", rich_help_panel=HOW)]
-ControlIdentity = Annotated[str | None, typer.Option(help="The same for control alone.", rich_help_panel=HOW)]
+SyntheticLabels = Annotated[str | None, typer.Option(help="The same for synthetic alone.", rich_help_panel=HOW)]
+TrainingLabels = Annotated[str | None, typer.Option(help="The same for training alone.", rich_help_panel=HOW)]
+ControlLabels = Annotated[str | None, typer.Option(help="The same for control alone.", rich_help_panel=HOW)]
 FollowLinks = Annotated[
     bool | None,
     typer.Option("--follow-links", help="Follow links that leave a folder of pictures.", rich_help_panel=HOW),
 ]
-Q = Annotated[
+Fdr = Annotated[
     float | None,
     typer.Option(help="False discovery rate at which people are listed. (default: 0.05)", rich_help_panel=STATISTICS),
 ]
@@ -155,7 +155,7 @@ TopPairs = Annotated[
     int | None,
     typer.Option(help="Closest pairs of all that are kept. (default: 100)", rich_help_panel=STATISTICS),
 ]
-Match = Annotated[
+MatchControls = Annotated[
     str | None,
     typer.Option(
         help="Match control people to training people by what foretells exposure: auto (where they differ), on, off.",
@@ -169,14 +169,14 @@ Strata = Annotated[
         rich_help_panel=STATISTICS,
     ),
 ]
-Draws = Annotated[
+Resamples = Annotated[
     int | None,
     typer.Option(
         help="How often pictures and people are drawn anew, to show what depends on it. (default: 20)",
         rich_help_panel=STATISTICS,
     ),
 ]
-Power = Annotated[
+PlantedLeaks = Annotated[
     str | None,
     typer.Option(
         help="Planted leaks that show what the audit would have missed: full, quick (a tenth of the work) or off.",
@@ -201,7 +201,7 @@ EngineOption = Annotated[
         rich_help_panel=WORK,
     ),
 ]
-Comparator = Annotated[
+BackendOption = Annotated[
     str | None,
     typer.Option(
         help="What compares: auto, native, onnxruntime, torch or numpy; the result is the same. "

@@ -34,9 +34,9 @@ def plan(
     channels: options.Channels = None,
     copy_model: options.CopyModel = None,
     aligned: options.Aligned = None,
-    identity: options.Identity = None,
+    labels: options.Labels = None,
     follow_links: options.FollowLinks = None,
-    comparator: options.Comparator = None,
+    backend: options.BackendOption = None,
 ) -> None:
     """Say what an audit will take: pairs, bytes, hours and cost, from a short measurement on this machine.
 
@@ -73,9 +73,9 @@ def plan(
             "channels": channels,
             "copy_model": copy_model,
             "aligned": None if aligned is None else parse_aligned(aligned),
-            "identity": identity,
+            "labels": labels,
             "follow_links": follow_links,
-            "comparator": comparator,
+            "backend": backend,
         }
         if counts is not None:
             numbers = parse_counts(counts)

@@ -114,7 +114,7 @@ def print_demo(outcome: DemoOutcome) -> None:
         table.add_row(kind, str(planted), str(found))
     people = outcome.result.counts["training"].people
     table.add_row("nothing", str(people - len(outcome.world.planted)), f"{outcome.falsely_listed} falsely")
-    allowed = outcome.result.manifest["settings"]["q"] * len(outcome.result.significant_people)
+    allowed = outcome.result.manifest["settings"]["fdr"] * len(outcome.result.significant_people)
     console.print(table)
     console.print()
     console.print(f"False findings that the false discovery rate allows: about {allowed:.0f}.", markup=False)
@@ -159,7 +159,7 @@ def print_info() -> None:
     console.print(f"unveil {__version__}, Python {platform.python_version()}, {platform.platform()}", markup=False)
     console.print(f"{processor()}, {cores()} cores for this process", markup=False)
     console.print()
-    console.print("Comparators (--comparator); all give the same result")
+    console.print("Comparators (--backend); all give the same result")
     for name, told in describe():
         console.print(f"{name:<10} {told}", markup=False)
     console.print()

@@ -38,37 +38,37 @@ class Settings:
     synthetic: Location
     training: Location
     out: Path
-    published: str | None = None  # the address where the run is put when it is finished; `out` is its copy here
+    remote_run: str | None = None  # the address where the run is put when it is finished; `out` is its copy here
     control: Location | None = None
     model: tuple[str, ...] = ()  # files or names; several: a pair must convince all of them
     detector: str = "dlib"  # finds the faces in pictures that are no aligned crops; another is a file or a name
     device: Device = "auto"  # where networks run
     channels: tuple[str, ...] = ("face", "appearance")  # what is compared, each by itself
     copy_model: str | None = None  # a copy-detection network, for telling kinds and for the copy channel
-    identity: dict[Role, LabelRule] = field(default_factory=dict)
+    labels: dict[Role, LabelRule] = field(default_factory=dict)
     aligned: dict[Role, Aligned] = field(default_factory=dict)
-    q: float = 0.05  # false discovery rate at which people and identities are listed
+    fdr: float = 0.05  # false discovery rate at which people and identities are listed
     global_level: float = 0.01  # level of the test of "no leak at all"
     fpir: float = 0.01  # of the line used when there is no control set
     top_k: int = 10
     top_pairs: int = 100
     cohort_share: float = 0.2  # of the control people, kept for the hub correction
-    match: MatchSetting = (
+    match_controls: MatchSetting = (
         "auto"  # control people to training people by what foretells exposure; auto: where they differ
     )
-    without: Path | None = None  # a list of synthetic pictures, an id a line, that count as not being in the set
+    exclude: Path | None = None  # a list of synthetic pictures, an id a line, that count as not being in the set
     strata: Path | None = None  # lines `person label`: only people of one label are compared with each other
     resamples: int = 20  # of pictures and people, to show how much the findings depend on them
-    power: PowerSetting = "full"
+    planted_leaks: PowerSetting = "full"
     seed: int = 0
     follow_links: bool = False
     engine: str = LOCAL  # which machines work
-    comparator: str = "auto"
+    backend: str = "auto"
     workers: int = 0  # 0: one a core
     store: str | None = None  # a folder or an address
 
     def __post_init__(self) -> None:
-        for name, low, high in (("q", 0, 0.5), ("global_level", 0, 0.5), ("fpir", 0, 0.5), ("cohort_share", 0, 0.9)):
+        for name, low, high in (("fdr", 0, 0.5), ("global_level", 0, 0.5), ("fpir", 0, 0.5), ("cohort_share", 0, 0.9)):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low < value <= high:
                 raise SettingError(f"{name} should be a number above {low} and at most {high}, got {value!r}")
@@ -79,7 +79,11 @@ class Settings:
         for role, value in self.aligned.items():
             if role not in ROLES or value not in get_args(Aligned):
                 raise SettingError(f"aligned should be auto, yes or no, alone or as ROLE=..., got {role}={value}")
-        choices = (("match", get_args(MatchSetting)), ("power", get_args(PowerSetting)), ("device", get_args(Device)))
+        choices = (
+            ("match_controls", get_args(MatchSetting)),
+            ("planted_leaks", get_args(PowerSetting)),
+            ("device", get_args(Device)),
+        )
         for name, known in choices:
             if getattr(self, name) not in known:
                 raise SettingError(f"{name} should be one of {', '.join(known)}, got {getattr(self, name)!r}")
@@ -92,8 +96,8 @@ class Settings:
         if "copy" in self.channels and self.copy_model is None:
             raise SettingError("the copy channel needs a copy-detection network: --copy-model")
         check_engine(self.engine)
-        if self.comparator not in BACKENDS:
-            raise SettingError(f"comparator should be one of {', '.join(BACKENDS)}, got {self.comparator!r}")
+        if self.backend not in BACKENDS:
+            raise SettingError(f"backend should be one of {', '.join(BACKENDS)}, got {self.backend!r}")
 
         for role in ROLES:
             source = self.source(role)
@@ -117,8 +121,8 @@ class Settings:
         return self.store or os.environ.get("UNVEIL_STORE") or self._store_beside()
 
     def _store_beside(self) -> str:
-        if self.published is not None:
-            return self.published.rstrip("/").rpartition("/")[0] + "/unveil-store"
+        if self.remote_run is not None:
+            return self.remote_run.rstrip("/").rpartition("/")[0] + "/unveil-store"
         return str(self.out.absolute().parent / "unveil-store")
 
     def random(self, purpose: str) -> np.random.Generator:
@@ -135,19 +139,19 @@ class Settings:
             "detector": self.detector,
             "channels": list(self.channels),
             "copy_model": self.copy_model,
-            "identity": {role: str(self.identity.get(role, LabelRule())) for role in ROLES},
+            "labels": {role: str(self.labels.get(role, LabelRule())) for role in ROLES},
             "aligned": {role: self.aligned.get(role, "auto") for role in ROLES},
-            "q": self.q,
+            "fdr": self.fdr,
             "global_level": self.global_level,
             "fpir": self.fpir,
             "top_k": self.top_k,
             "top_pairs": self.top_pairs,
             "cohort_share": self.cohort_share,
-            "match": self.match,
-            "without": None if self.without is None else str(self.without),
+            "match_controls": self.match_controls,
+            "exclude": None if self.exclude is None else str(self.exclude),
             "strata": None if self.strata is None else str(self.strata),
             "resamples": self.resamples,
-            "power": self.power,
+            "planted_leaks": self.planted_leaks,
             "seed": self.seed,
             "follow_links": self.follow_links,
         }
@@ -200,9 +204,9 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         if is_address(clean["store"]):
             check_address(str(clean["store"]))
     if isinstance(clean.get("out"), str) and is_address(clean["out"]):
-        clean["published"] = check_address(str(clean["out"]))
-        clean["out"] = local_copy(clean["published"])
-    for name in ("strata", "without", "out"):
+        clean["remote_run"] = check_address(str(clean["out"]))
+        clean["out"] = local_copy(clean["remote_run"])
+    for name in ("strata", "exclude", "out"):
         if name in clean:
             if not isinstance(clean[name], (str, Path)):
                 raise SettingError(f"{name} should be a path, got {clean[name]!r}")
@@ -217,17 +221,17 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
                 known_of[role] = preset
     if isinstance(clean.get("aligned"), str):
         clean["aligned"] = parse_aligned(clean["aligned"])
-    if "identity" in clean:
-        rules = clean["identity"]
+    if "labels" in clean:
+        rules = clean["labels"]
         if isinstance(rules, str):
             rules = dict.fromkeys(ROLES, rules)
         if not isinstance(rules, Mapping) or set(rules) - set(ROLES):
-            raise SettingError(f"identity should be a rule, or a rule for each of {', '.join(ROLES)}, got {rules!r}")
-        clean["identity"] = {r: v if isinstance(v, LabelRule) else LabelRule.parse(str(v)) for r, v in rules.items()}
+            raise SettingError(f"labels should be a rule, or a rule for each of {', '.join(ROLES)}, got {rules!r}")
+        clean["labels"] = {r: v if isinstance(v, LabelRule) else LabelRule.parse(str(v)) for r, v in rules.items()}
     # What a preset knows counts where nothing is said.
     for role, preset in known_of.items():
         if preset.labels is not None:
-            clean["identity"] = {role: LabelRule.parse(preset.labels), **clean.get("identity", {})}
+            clean["labels"] = {role: LabelRule.parse(preset.labels), **clean.get("labels", {})}
         if preset.aligned is not None:
             clean["aligned"] = {role: preset.aligned, **clean.get("aligned", {})}
     return Settings(**clean)

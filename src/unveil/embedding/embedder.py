@@ -113,7 +113,7 @@ class AuditEmbedder:
     def embed_roles(self, sources: dict[Role, Source], run: RunDirectory) -> dict[Role, EmbeddedSource]:
         """Every role embedded, synthetic first."""
         embedded: dict[Role, EmbeddedSource] = {}
-        left_out = self._settings.without
+        left_out = self._settings.exclude
         for role, source in sources.items():
             without: frozenset[str] = frozenset()
             if role == "synthetic" and left_out is not None:
@@ -200,7 +200,7 @@ class AuditEmbedder:
             raise ValueError(f"{role} has no place")
         given = WorkerInput(
             location.absolute,
-            settings.identity.get(role),
+            settings.labels.get(role),
             settings.follow_links,
             self.config.absolute,
             alignment,

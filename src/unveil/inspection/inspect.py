@@ -62,7 +62,7 @@ class Inspection:
             where = f"grid,cell={cell}{f',gap={gap}' if gap else ''}:{self.source.where}"
         words = [f"--{role} {quote(where)}"]
         if self.grid is None and self.better_rule is not None:
-            words.append(f"--{role}-identity {quote(self.better_rule)}")
+            words.append(f"--{role}-labels {quote(self.better_rule)}")
         if self.grid is None and self.alignment is not None:
             words += self._aligned(role)
         return " ".join(words)

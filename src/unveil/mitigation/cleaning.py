@@ -169,7 +169,7 @@ def _audit_rest(
             **{role: run.place(role) for role in run.roles},
             "out": where,
             "store": run.store if is_address(run.store) or Path(run.store).is_dir() else None,
-            "without": list_file,
+            "exclude": list_file,
         }
     )
     return run_audit(settings, progress), where

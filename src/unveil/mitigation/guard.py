@@ -62,7 +62,7 @@ def audit_threshold(result: AuditResult) -> MitigationThreshold:
     calibration = result.calibration
     if calibration is None:
         return mitigation_threshold(result, "listed")
-    alone = detection_threshold(calibration.decision, 1, result.manifest["settings"]["q"])
+    alone = detection_threshold(calibration.decision, 1, result.manifest["settings"]["fdr"])
     lowest = lowest_significant(calibration.control.score, calibration.decision, alone)
     if lowest is None:
         return mitigation_threshold(result, "control")

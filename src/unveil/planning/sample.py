@@ -44,7 +44,7 @@ def parse_counts(text: str) -> dict[Role, int]:
 def from_sources(settings: Settings) -> tuple[Workload, Sample]:
     """Counts what is there; the largest source is measured."""
     sources = {
-        role: open_source(place, settings.identity.get(role), follow_links=settings.follow_links)
+        role: open_source(place, settings.labels.get(role), follow_links=settings.follow_links)
         for role in ROLES
         if (place := settings.source(role)) is not None
     }
@@ -74,4 +74,4 @@ def from_counts(
 
 def _sample(settings: Settings, role: Role, source: Source, channels: AuditEmbedder, told: str) -> Sample:
     alignment = decide_alignment(source, settings.aligned.get(role, "auto"))
-    return source, alignment, channels.preprocessor(alignment), settings.comparator, told
+    return source, alignment, channels.preprocessor(alignment), settings.backend, told

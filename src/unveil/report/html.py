@@ -181,13 +181,13 @@ def _command(manifest: dict[str, Any]) -> str:
     words += [f"--model {quote(path)}" for path in s["model"]]
     words += [] if s["detector"] == "dlib" else [f"--detector {quote(s['detector'])}"]
     words += [f"--channels {','.join(s['channels'])}"]
-    words += [f"--{name.replace('_', '-')} {quote(s[name])}" for name in ("copy_model", "strata", "without") if s[name]]
-    words += [f"--{role}-identity {quote(rule)}" for role, rule in s["identity"].items() if rule != "auto"]
+    words += [f"--{name.replace('_', '-')} {quote(s[name])}" for name in ("copy_model", "strata", "exclude") if s[name]]
+    words += [f"--{role}-labels {quote(rule)}" for role, rule in s["labels"].items() if rule != "auto"]
     words += ["--follow-links"] if s["follow_links"] else []
     if len(set(s["aligned"].values())) == 1:
         value = next(iter(s["aligned"].values()))
         words += [] if value == "auto" else [f"--aligned {value}"]
     else:
         words.append("--aligned " + ",".join(f"{role}={value}" for role, value in s["aligned"].items()))
-    numbers = ("q", "fpir", "top_k", "top_pairs", "match", "resamples", "power", "seed")
+    numbers = ("fdr", "fpir", "top_k", "top_pairs", "match_controls", "resamples", "planted_leaks", "seed")
     return " ".join([*words, *(f"--{name.replace('_', '-')} {s[name]}" for name in numbers), "-o RUN"])

@@ -228,7 +228,7 @@ def _impact(result: AuditResult) -> str:
         return (
             f"{significant} people of the training set can be recognised in images of this set, at a false discovery "
             f"rate of "
-            f"{result.manifest['settings']['q']:g}. Until those pictures are removed, publishing the set publishes "
+            f"{result.manifest['settings']['fdr']:g}. Until those pictures are removed, publishing the set publishes "
             "those people's biometric data."
         )
     if result.verdict == "leak found":

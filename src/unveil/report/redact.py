@@ -12,7 +12,7 @@ SAID = "This copy is redacted: it shows no face, and names, files and paths are 
 
 
 # Settings that are paths, or may hold one.
-PATHS = ("synthetic", "training", "control", "model", "detector", "copy_model", "strata", "without", "identity")
+PATHS = ("synthetic", "training", "control", "model", "detector", "copy_model", "strata", "exclude", "labels")
 
 
 class _Names:
@@ -84,8 +84,8 @@ def redact(result: AuditResult) -> AuditResult:
                 "detector",
                 "copy_model",
                 "strata",
-                "without",
-                "identity",
+                "exclude",
+                "labels",
             )
         },
         "inputs": {

@@ -68,7 +68,8 @@ def _leak_found(result: AuditResult, calibration: Calibration, settings: Setting
         by = " and ".join(f"{n} by {how}" for n, how in ((counted, "counting"), (modelled, "the modelled tail")) if n)
         parts.append(
             f"{len(result.significant_people)} of {len(calibration.training)} training people are exposed at a false "
-            f"discovery rate of {settings.q:g} ({by}); at least {calibration.exposed.low:.0f} are, with 95% confidence"
+            f"discovery rate of {settings.fdr:g} ({by}); at least {calibration.exposed.low:.0f} are, with 95% "
+            "confidence"
         )
     if "global test" in result.evidence:
         p = calibration.decision.global_test.p_value

@@ -202,7 +202,7 @@ class FinishedRun:
     def _open(self, role: Role) -> Source:
         if role not in self._places:
             raise SourceError(f"the audit in {self.path} had no {role} pictures")
-        rule, follow_links = self.settings.identity.get(role), self.settings.follow_links
+        rule, follow_links = self.settings.labels.get(role), self.settings.follow_links
         try:
             return open_source(resolve(self._places[role])[0], rule, follow_links=follow_links)
         except SourceError as error:

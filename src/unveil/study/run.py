@@ -92,7 +92,7 @@ def _shelf(settings: Settings, row: SetRow) -> Thumbnails | None:
     """The pictures of the closest pairs, while they are there."""
     try:
         sources: dict[Role, Source] = {
-            role: open_source(place, settings.identity.get(role), follow_links=settings.follow_links)
+            role: open_source(place, settings.labels.get(role), follow_links=settings.follow_links)
             for role in SHOWN
             if (place := settings.source(role)) is not None
         }
