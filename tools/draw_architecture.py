@@ -1,125 +1,80 @@
-"""Draws docs/images/architecture.svg: the packages of unveil in layers, and which package imports which.
+"""Draws docs/images/architecture.svg: the packages of unveil in layers.
 
 python tools/draw_architecture.py
 
-The layers come from the imports themselves: a package stands above everything that it imports. Only direct imports that
-no longer chain implies are drawn. `tests/test_docs.py` fails when the stored figure differs from the source.
+The layers are those of the import contract in pyproject.toml, the captions those of the table in
+docs/explanation/architecture.md. `tests/test_docs.py` fails when the stored figure differs from both.
 """
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Mapping
+import re
+import tomllib
 from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "unveil"
+PAGE = ROOT / "docs" / "explanation" / "architecture.md"
 FIGURE = ROOT / "docs" / "images" / "architecture.svg"
-BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y, MARGIN = 118, 34, 18, 46, 16
-# Leaves that nearly everything imports; they stand in one box below the figure.
-SHARED = ("types", "errors", "progress")
+WIDTH, BOX_HEIGHT, GAP, MARGIN, LEFT = 960, 44, 8, 12, 44
 LEFT_OUT = {"__init__", "__main__", "_version", "py.typed"}
 
 
-def imports() -> dict[str, set[str]]:
-    """Which packages and modules directly below `unveil` each of them imports. Type-checking imports count."""
-    units = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()} - LEFT_OUT
-    found: dict[str, set[str]] = {unit: set() for unit in units}
-    for unit in units:
-        folder = PACKAGE / unit
-        for file in folder.rglob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
-            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-                if isinstance(node, ast.ImportFrom) and node.module:
-                    names = [node.module] if node.module != "unveil" else [f"unveil.{a.name}" for a in node.names]
-                elif isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                else:
-                    continue
-                found[unit] |= {n.split(".")[1] for n in names if n.startswith("unveil.")} & units - {unit}
-    return found
+def packages() -> set[str]:
+    """The packages and modules directly below `unveil`."""
+    return {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()} - LEFT_OUT
 
 
-def levels(edges: Mapping[str, set[str]]) -> dict[str, int]:
-    """The layer of each unit: 0 for one that imports nothing, else one above the highest that it imports.
-
-    Raises ValueError if imports form a circle.
-    """
-    done: dict[str, int] = {}
-
-    def level(unit: str, above: tuple[str, ...]) -> int:
-        if unit in above:
-            raise ValueError(f"imports form a circle: {' -> '.join((*above, unit))}")
-        if unit not in done:
-            done[unit] = 1 + max((level(below, (*above, unit)) for below in edges[unit]), default=-1)
-        return done[unit]
-
-    for unit in edges:
-        level(unit, ())
-    return done
+def layers() -> list[list[str]]:
+    """The packages of each layer, from the top down, as the import contract states them."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (stated,) = (c["layers"] for c in contracts if c["type"] == "layers" and c["containers"] == ["unveil"])
+    rows = [[name.strip() for name in re.split("[|:]", layer)] for layer in stated]
+    return [kept for row in rows if (kept := [name for name in row if name not in LEFT_OUT])]
 
 
-def reduced(edges: Mapping[str, set[str]]) -> dict[str, set[str]]:
-    """The edges that no longer chain of imports implies (transitive reduction)."""
-    reach: dict[str, set[str]] = {}
-
-    def reachable(unit: str) -> set[str]:
-        if unit not in reach:
-            reach[unit] = set(edges[unit]).union(*(reachable(below) for below in edges[unit]))
-        return reach[unit]
-
+def captions() -> dict[str, str]:
+    """What each package holds, in the words of the table."""
+    table = PAGE.read_text("utf-8").partition("\n## ")[0]
     return {
-        unit: {b for b in below if not any(b in reachable(other) for other in below - {b})}
-        for unit, below in edges.items()
+        name: text
+        for names, text in re.findall(r"^\| (`.+?`) \| (.+?) \|$", table, re.M)
+        for name in re.findall(r"`(\w+)`", names)
     }
 
 
 def figure() -> str:
     """The SVG."""
-    edges = {unit: below - set(SHARED) for unit, below in imports().items() if unit not in SHARED}
-    level = levels(edges)
-    rows: list[list[str]] = [sorted(u for u in level if level[u] == n) for n in range(max(level.values()), -1, -1)]
-    thin = reduced(edges)
-    users = {unit: [u for u in thin if unit in thin[u]] for unit in thin}
-    widest = max(map(len, rows))
-    width = widest * (BOX_WIDTH + GAP_X) - GAP_X + 2 * MARGIN
-    place: dict[str, tuple[float, float]] = {}
+    rows, text = layers(), captions()
+    boxes = []
     for n, row in enumerate(rows):
-        # Each box near the middle of the boxes that import it, so that few lines cross.
-        def middle(unit: str) -> float:
-            above = [place[u][0] for u in users[unit] if u in place]
-            return sum(above) / len(above) if above else width / 2
-
-        row.sort(key=lambda unit: (middle(unit), unit))
-        start = (width - len(row) * (BOX_WIDTH + GAP_X) + GAP_X) / 2
+        width = (WIDTH - LEFT - MARGIN - (len(row) - 1) * GAP) / len(row)
         for k, unit in enumerate(row):
-            place[unit] = (start + k * (BOX_WIDTH + GAP_X) + BOX_WIDTH / 2, MARGIN + n * (BOX_HEIGHT + GAP_Y))
-    bottom = MARGIN + len(rows) * (BOX_HEIGHT + GAP_Y)
-    height = bottom + BOX_HEIGHT + MARGIN
-    lines, boxes = [], []
-    for unit in sorted(thin):
-        for below in sorted(thin[unit]):
-            (x1, y1), (x2, y2) = place[unit], place[below]
-            lines.append(
-                f'<path d="M{x1:.0f} {y1 + BOX_HEIGHT:.0f} C{x1:.0f} {y1 + BOX_HEIGHT + 26:.0f} {x2:.0f} {y2 - 26:.0f} '
-                f'{x2:.0f} {y2:.0f}"/>'
+            x, y = LEFT + k * (width + GAP), MARGIN + n * (BOX_HEIGHT + GAP)
+            name = unit + ("/" if (PACKAGE / unit).is_dir() else "")
+            caption = _fitted(re.split(r"[:;(]", text[unit])[0].strip(), width)
+            boxes.append(
+                f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{BOX_HEIGHT}" rx="5"/>'
+                f'<text class="name" x="{x + width / 2:.0f}" y="{y + 18}">{escape(name)}</text>'
+                f'<text x="{x + width / 2:.0f}" y="{y + 35}">{escape(caption)}</text>'
             )
-    for unit, (x, y) in place.items():
-        name = unit + ("/" if (PACKAGE / unit).is_dir() else "")
-        boxes.append(_box(x - BOX_WIDTH / 2, y, BOX_WIDTH, name))
-    boxes.append(_box(MARGIN, bottom, width - 2 * MARGIN, ", ".join(SHARED) + ": imported by nearly all of them"))
-    title = "The packages of unveil. A package imports those below it that its lines reach."
+    height = MARGIN + len(rows) * (BOX_HEIGHT + GAP) + MARGIN - GAP
+    x, end = LEFT / 2, height - MARGIN
+    title = "The packages of unveil in layers. A package imports only packages of lower layers."
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
             f'aria-label="{escape(title)}">',
             f"<title>{escape(title)}</title>",
             "<style>",
-            "rect{fill:#eef1fb;stroke:#5468c4}path{fill:none;stroke:#8a94b8;stroke-width:1.2}",
-            "text{font:13px ui-monospace,Menlo,Consolas,monospace;fill:#1b2240;text-anchor:middle}",
+            "rect{fill:#eef1fb;stroke:#5468c4}path{fill:none;stroke:#5468c4;stroke-width:1.5}",
+            "text{font:12px system-ui,sans-serif;fill:#3c4463;text-anchor:middle}",
+            ".name{font:bold 13px ui-monospace,Menlo,Consolas,monospace;fill:#1b2240}",
             "</style>",
-            f'<rect x="0" y="0" width="{width:.0f}" height="{height:.0f}" style="fill:#fff;stroke:none"/>',
-            *lines,
+            f'<rect x="0" y="0" width="{WIDTH}" height="{height}" style="fill:#fff;stroke:none"/>',
+            f'<path d="M{x:.0f} {MARGIN} V{end} m-5 -8 l5 8 l5 -8"/>',
+            f'<text transform="translate({x - 7:.0f} {height / 2:.0f}) rotate(-90)">imports</text>',
             *boxes,
             "</svg>",
             "",
@@ -127,11 +82,12 @@ def figure() -> str:
     )
 
 
-def _box(x: float, y: float, width: float, text: str) -> str:
-    return (
-        f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{BOX_HEIGHT}" rx="5"/>'
-        f'<text x="{x + width / 2:.0f}" y="{y + BOX_HEIGHT / 2 + 4:.0f}">{escape(text)}</text>'
-    )
+def _fitted(text: str, width: float) -> str:
+    """The words of a caption that fit into a box."""
+    words = text.split()
+    while len(" ".join(words)) * 6 > width - 12:
+        words.pop()
+    return " ".join(words).rstrip(",")
 
 
 if __name__ == "__main__":
