@@ -1,4 +1,4 @@
-"""An engine without machines: tasks are done here, in any order, and pickled on the way as they would be."""
+"""An engine without machines: items are done in this process, in random order, and pickled as a cluster would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unveil.engine.base import Array
 
 
 @dataclass(frozen=True)
-class Held:
+class LocalArray:
     """A shared array."""
 
     array: Array
@@ -24,38 +24,38 @@ class Held:
         return array
 
 
-class Here:
-    """Does tasks in this process; those that ``lose`` says are lost."""
+class LocalEngine:
+    """Applies tasks in this process; items for which ``lose`` returns true are lost."""
 
-    told = "this process"
+    description = "this process"
 
-    def __init__(self, seed: int = 0, lose: Callable[[Any], bool] = lambda task: False) -> None:
+    def __init__(self, seed: int = 0, lose: Callable[[Any], bool] = lambda item: False) -> None:
         self._random, self._lose = random.Random(seed), lose
         self.done: list[Any] = []
 
     def map(
         self,
         name: str,
-        job: Any,
-        tasks: Iterable[Any],
+        task: Any,
+        items: Iterable[Any],
         *,
         attempts: int = 3,
         gpus: float = 0,
-        finished: Callable[[Any], None] = lambda task: None,
+        finished: Callable[[Any], None] = lambda item: None,
     ) -> Generator[Any, None, None]:
-        does = pickle.loads(pickle.dumps(job))(lambda text: None)
-        all_tasks = list(tasks)
+        function = pickle.loads(pickle.dumps(task))()
+        all_items = list(items)
         results: dict[int, Any] = {}
-        for i in self._random.sample(range(len(all_tasks)), len(all_tasks)):
-            if self._lose(all_tasks[i]):
-                results[i] = WorkerFailure("told to be")
+        for i in self._random.sample(range(len(all_items)), len(all_items)):
+            if self._lose(all_items[i]):
+                results[i] = WorkerFailure("lost on purpose")
                 continue
-            results[i] = does(pickle.loads(pickle.dumps(all_tasks[i])))
-            self.done.append(all_tasks[i])
-            finished(all_tasks[i])
-        yield from (results[i] for i in range(len(all_tasks)))
+            results[i] = function(pickle.loads(pickle.dumps(all_items[i])))
+            self.done.append(all_items[i])
+            finished(all_items[i])
+        yield from (results[i] for i in range(len(all_items)))
 
     def share(self, array: Array) -> SharedArray:
-        return Held(array)
+        return LocalArray(array)
 
     def close(self) -> None: ...

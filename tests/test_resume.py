@@ -18,15 +18,17 @@ from unveil.demo.world import World
 # Runs an audit that kills itself at the n-th tick of a stage; small shards, panels, slabs and checkpoint intervals
 # make every kind of moment reachable.
 PROGRAM = """
-import os, signal, sys
+import logging, os, signal, sys
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+logging.getLogger("unveil").setLevel(logging.INFO)
 import unveil.embedding.pipeline
 from unveil.io import checkpoint
 from unveil.compare import blockwise as grouped
 from unveil.compare import backend_native as native
 unveil.embedding.pipeline.PARTITION = 40
 checkpoint.Checkpoint.__init__.__defaults__ = ("", 0.0)
-native.Native.__init__.__defaults__ = (24, 1 << 16, None)
-grouped.Grouped.__init__.__defaults__ = (24, 64, *grouped.Grouped.__init__.__defaults__[2:])
+native.NativeBackend.__init__.__defaults__ = (24, 1 << 16, None)
+grouped.BlockwiseBackend.__init__.__defaults__ = (24, 64, *grouped.BlockwiseBackend.__init__.__defaults__[2:])
 import unveil
 synthetic, training, control, out, stage, tick = sys.argv[1:]
 
@@ -40,8 +42,6 @@ class Kill:
             self.ticks += 1
             if self.ticks == int(tick):
                 os.kill(os.getpid(), signal.SIGKILL)
-    def say(self, text):
-        print(text)
     def workers(self, n, retries):
         pass
     def expect(self, units):

@@ -77,9 +77,9 @@ def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -
 
 def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact: bool) -> AuditResult:
     started = datetime.now(UTC)
-    published = None if settings.remote_run is None else RemoteRun(settings.remote_run, progress.say)
-    if published is not None:
-        published.pull("manifest.json")
+    remote = None if settings.remote_run is None else RemoteRun(settings.remote_run)
+    if remote is not None:
+        remote.pull("manifest.json")
     sources = {
         role: open_source(place, settings.labels.get(role), follow_links=settings.follow_links)
         for role in ROLES
@@ -87,6 +87,7 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
     }
     channels = AuditEmbedder(settings, sources, progress, engine)
     run = RunDirectory(settings.out, settings.facts())
+    run.begin()
     backend = open_audit_backend(settings.backend, settings.workers, engine, settings.store_place, run)
     compare = Comparisons(run, backend, progress, settings.top_k, settings.top_pairs)
 
@@ -160,8 +161,8 @@ def _audit(settings: Settings, progress: Progress, engine: Engine | None, redact
             "seconds": round((finished - started).total_seconds(), 1),
         }
     )
-    if published is not None:
-        progress.say(f"{published.push()} files put to {settings.remote_run}; a copy is in {run.path}")
+    if remote is not None:
+        remote.push()
     return reviewed
 
 

@@ -1,48 +1,56 @@
-"""What can go wrong, as one tree.
+"""All errors that unveil raises on purpose, as one tree.
 
 UnveilError
-├── PictureError         one picture cannot be used: counted as a reject, never ends an audit
-├── InputError           what the user gave cannot be used (exit code 2)
-│   ├── SourceError      a folder, list or archive of pictures
-│   ├── ModelError       network weights or their description
+├── ImageError           one image cannot be used; it is counted as a reject and never ends an audit
+├── InputError           the user's input cannot be used (exit code 2)
+│   ├── SourceError      a folder, list or archive of images
+│   ├── ModelError       model weights or their description
 │   ├── VectorError      embeddings of the wrong shape, type or norm
-│   └── SettingError     a flag or a settings file
-├── EngineError          the machines that work: none there, not fit, or ending again and again
-└── StoreError           files of ours that are damaged, out of reach or belong to another run
+│   └── SettingError     an option or a settings file
+├── EngineError          the cluster is missing, does not fit, or its workers end again and again
+└── StoreError           a file written by unveil is damaged, out of reach or belongs to another run
 
-Every message says what was expected, what came, and what to do next.
+Every message states what was expected, what was found and what to do. Every error can be pickled, since workers of a
+cluster send them back.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-# Where a picture can fall out of an audit.
+# Stages at which an image can be rejected.
 Stage = Literal["read", "decode", "detect", "embed"]
 
 
 class UnveilError(Exception):
-    """Base of every error that unveil raises on purpose."""
+    """Base class of every error that unveil raises on purpose."""
 
 
 class ImageError(UnveilError):
-    """One picture cannot be used: the stage where it fell out, a reason that is counted, a detail that is shown."""
+    """One image cannot be used.
+
+    ``stage`` is where it was rejected, ``reason`` is counted in reports, ``detail`` is shown beside it.
+    """
 
     def __init__(self, stage: Stage, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
+        # The arguments are what unpickling passes to this constructor.
+        super().__init__(stage, reason, detail)
         self.stage, self.reason, self.detail = stage, reason, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 class InputError(UnveilError):
-    """What the user gave cannot be used."""
+    """The user's input cannot be used."""
 
 
 class SourceError(InputError):
-    """A source of pictures cannot be read as a whole."""
+    """A source of images cannot be read as a whole."""
 
 
 class ModelError(InputError):
-    """Network weights or their description cannot be used."""
+    """Model weights or their description cannot be used."""
 
 
 class VectorError(InputError):
@@ -50,12 +58,12 @@ class VectorError(InputError):
 
 
 class SettingError(InputError):
-    """A flag or a settings file has a value that cannot be used."""
+    """An option or a settings file has an invalid value."""
 
 
 class EngineError(UnveilError):
-    """The machines that should work are not there, do not fit, or end again and again."""
+    """The cluster is missing, does not fit, or its workers end again and again."""
 
 
 class StoreError(UnveilError):
-    """A file written by unveil is damaged, out of reach, or belongs to something else."""
+    """A file written by unveil is damaged, out of reach, or belongs to another run."""

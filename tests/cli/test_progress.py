@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -22,27 +23,27 @@ class Clock:
 def test_time_left_of_a_whole_run() -> None:
     clock = Clock()
     whole = WholeRun(clock)
-    assert whole.left() is None and whole.told() == ""
+    assert whole.seconds_left() is None and whole.summary() == ""
     whole.expect({"pictures": 100, "pairs": 1000})
     whole.start("pictures")
-    assert whole.told() == "pictures and pairs to come"
+    assert whole.summary() == "pictures and pairs to come"
     clock.now = 10
     whole.advance(50)
-    assert whole.rate("pictures") == 5 and whole.left() is None and whole.told() == "pairs to come"
+    assert whole.rate("pictures") == 5 and whole.seconds_left() is None and whole.summary() == "pairs to come"
     clock.now = 20
     whole.advance(50)
     whole.start("pairs")
     clock.now = 25
     whole.advance(100)  # 20 a second, 900 left
-    assert whole.left() == pytest.approx(45) and whole.told() == "45 s left of all"
+    assert whole.seconds_left() == pytest.approx(45) and whole.summary() == "45 s left in total"
     whole.start("looks")  # a stage that nobody counted on
     clock.now = 100
     whole.advance(3)
-    assert whole.rate("pairs") == 20 and whole.left() == pytest.approx(45)
+    assert whole.rate("pairs") == 20 and whole.seconds_left() == pytest.approx(45)
     whole.start("pairs")
     clock.now = 145
     whole.advance(2000)  # more than was expected
-    assert whole.left() == 0 and whole.told() == ""
+    assert whole.seconds_left() == 0 and whole.summary() == ""
 
 
 def test_durations() -> None:
@@ -60,12 +61,12 @@ def test_a_log_is_lines_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         log.workers(2, 0)
         log.workers(2, 1)
         log.advance(4)
-        log.say("it is not-to-be-told-9876\nin two lines")
+        logging.getLogger("unveil.test").info("it is not-to-be-told-9876\nin two lines")
     with pytest.raises(StoreError), Logged(Silent(), str(file)):
         raise StoreError("gone")
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [line["event"] for line in lines] == [
-        *("expected", "stage", "workers", "workers", "said", "progress", "finished", "ended")
+        *("expected", "stage", "workers", "workers", "message", "progress", "finished", "ended")
     ]
     last = lines[5]
     assert last["done"] == last["total"] == 4 and (last["workers"], last["retries"]) == (2, 1)

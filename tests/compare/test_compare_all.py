@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import unveil
 from tests.builders import unit_rows
-from tests.engines import Here
+from tests.engines import LocalEngine
 from unveil import native
 from unveil.compare import Checkpoint, best_among, best_of_others, compare_all, exact_cosine
 from unveil.compare import backend_onnxruntime as portable
@@ -118,7 +118,7 @@ def tiled(backend: str, panel: int, block: int) -> Backend:
     """Tiles of some rows through an engine, merged from a folder; two blocks along the gallery, whatever the size."""
     folder = tempfile.TemporaryDirectory()
     made = DistributedBackend(
-        Here(panel), backend, open_backend("numpy", 1), folder.name, "work", TileSizes(panel, block, 2), 0
+        LocalEngine(panel), backend, open_backend("numpy", 1), folder.name, "work", TileSizes(panel, block, 2), 0
     )
     weakref.finalize(made, folder.cleanup)
     return made

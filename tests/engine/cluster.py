@@ -28,11 +28,13 @@ from ray.cluster_utils import Cluster
 
 # An audit in which everything is small, so that every kind of moment is reached; what workers run is the real thing.
 PROGRAM = """
-import sys
+import logging, sys
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+logging.getLogger("unveil").setLevel(logging.INFO)
 import unveil.embedding.pipeline
 from unveil.compare import distributed as tiles
 unveil.embedding.pipeline.PARTITION = 24
-tiles.FEWEST_PAIRS, tiles.FEWEST_ROWS, tiles.BLOCK_ROWS, tiles.BLOCKS, tiles.FAN_IN = 0, 16, 48, 2, 3
+tiles.MIN_PAIRS, tiles.FEWEST_ROWS, tiles.BLOCK_ROWS, tiles.BLOCKS, tiles.FAN_IN = 0, 16, 48, 2, 3
 import unveil
 {before}
 if __name__ == "__main__":
@@ -40,7 +42,6 @@ if __name__ == "__main__":
         def start(self, what, total, unit): print("STAGE", what, flush=True)
         def advance(self, n): pass
         def expect(self, units): pass
-        def say(self, text): print(text, flush=True)
         def workers(self, n, retries): pass
     synthetic, training, control, out, store, engine = sys.argv[1:]
     unveil.audit(synthetic, training, control or None, out=out, store=store, engine=engine, planted_leaks="off",
@@ -69,7 +70,7 @@ class Machines:
                 if not process.name.isdigit():
                     continue
                 parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                if parent in raylets and b"_Worker" in (process / "cmdline").read_bytes():
+                if parent in raylets and b"ray::Worker" in (process / "cmdline").read_bytes():
                     found.append(int(process.name))
         return found
 

@@ -85,7 +85,7 @@ def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:
     training, control, synthetic = crowd(rng, 1800), crowd(rng, 900), crowd(rng, 200)
     leaked = rng.permutation(1800)[:60]
     synthetic[:60] = training[leaked] + rng.normal(size=(60, 64)) * 0.05
-    compare = Comparisons(RunDirectory(settings.out, {}), open_backend("reference", 1), Silent())
+    compare = Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
     s, t, c = (
         embedded(unit(x), n, p)
         for x, n, p in ((synthetic, "s", None), (training, "t", people_t), (control, "c", people_c))
@@ -114,7 +114,7 @@ def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
     made = [embedded(unit(x), n) for x, n in ((synthetic, "s"), (training, "t"), (control, "c"))]
     s, t, c = (replace(e, quality=rng.normal(size=(len(e), 5))) for e in made)
     settings = replace(settings, match_controls="on")
-    compare = Comparisons(RunDirectory(settings.out, {}), open_backend("reference", 1), Silent())
+    compare = Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
     found = calibrated.analyse_with_control(s, t, c, compare.ranked(COSINE, s, t), [], compare, settings)
     assert found.calibration is not None
     balance = found.calibration.balance

@@ -44,7 +44,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def compare(settings: Settings) -> Comparisons:
-    return Comparisons(RunDirectory(settings.out, {}), open_backend("reference", 1), Silent())
+    return Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
 
 
 def test_correction_is_half_the_mean_of_the_ten_closest_others() -> None:

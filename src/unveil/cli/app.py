@@ -61,11 +61,15 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Options that stand before a command."""
+    from unveil.cli.log import messages_to, print_message
+
+    context.with_resource(messages_to(print_message))
 
 
 @app.command()

@@ -55,11 +55,11 @@ class TerminalProgress:
     def expect(self, units: Mapping[str, int]) -> None:
         self._whole.expect(units)
 
-    def start(self, what: str, total: int, unit: str) -> None:
+    def start(self, stage: str, total: int, unit: str) -> None:
         self._whole.start(unit)
         if self._task is not None:
             self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(what, total=total, unit=unit, crew=self._crew, whole="")
+            self._task = self._bar.add_task(stage, total=total, unit=unit, crew=self._crew, whole="")
 
     def advance(self, n: int) -> None:
         self._whole.advance(n)
@@ -67,16 +67,13 @@ class TerminalProgress:
             self._bar.advance(self._task, n)
             if time.monotonic() - self._told_at >= 1:
                 self._told_at = time.monotonic()
-                self._bar.update(self._task, whole=self._whole.told())
+                self._bar.update(self._task, whole=self._whole.summary())
 
     def workers(self, n: int, retries: int) -> None:
         told = f"{n} worker{'' if n == 1 else 's'}" + (f", {retries} retries" if retries else "")
         if self._task is not None and told != self._crew:
             self._crew = told
             self._bar.update(self._task, crew=told)
-
-    def say(self, text: str) -> None:
-        self._console.print(text, markup=False, style="dim", soft_wrap=True)
 
     def __enter__(self) -> TerminalProgress:
         self._bar.start()

@@ -15,16 +15,11 @@ if TYPE_CHECKING:
 
 
 def run_folder(place: str) -> Path:
-    """The folder of a run; of one at an address a copy, of which what is changed goes back when the command ends."""
+    """The folder of a run, or the local copy of a run at an address; changes are uploaded if the command succeeds."""
     from unveil.io.remote import is_address
-    from unveil.io.remote_run import RemoteRun
+    from unveil.io.remote_run import open_remote_run
 
-    if not is_address(place):
-        return Path(place)
-    published = RemoteRun(place, lambda text: typer.echo(text, err=True))
-    published.pull()
-    options.AT_THE_END.callback(published.push)
-    return published.folder
+    return options.AT_THE_END.enter_context(open_remote_run(place)) if is_address(place) else Path(place)
 
 
 Run = Annotated[

@@ -25,7 +25,6 @@ from unveil.compare.topk import QuerySpec, TopMatches
 from unveil.engine import Engine, SharedArray, Task, WorkerFailure
 from unveil.errors import EngineError, StoreError
 from unveil.io.checkpoint import Checkpoint
-from unveil.io.remote import Say
 from unveil.io.storage import Storage, open_storage
 from unveil.types import Floats, Ints
 
@@ -98,8 +97,8 @@ class CompareTiles(Task[Tile, int]):
     wanted: QuerySpec  # offsets are those of the tile
     storage: str
 
-    def __call__(self, say: Say) -> Callable[[Tile], int]:
-        backend, storage = open_backend(self.backend, 1), open_storage(self.storage, say)
+    def __call__(self) -> Callable[[Tile], int]:
+        backend, storage = open_backend(self.backend, 1), open_storage(self.storage)
         known = SharedState()
         settled: list[Backend] = []
 
@@ -125,8 +124,8 @@ class MergeParts(Task[Merge, str]):
     wanted: QuerySpec
     storage: str
 
-    def __call__(self, say: Say) -> Callable[[Merge], str]:
-        storage = open_storage(self.storage, say)
+    def __call__(self) -> Callable[[Merge], str]:
+        storage = open_storage(self.storage)
 
         def merge(task: Merge) -> str:
             parts = [_unpacked(storage.read(name), name) for name in task.parts]
@@ -251,7 +250,7 @@ class DistributedBackend:
         for done in self.engine.map("comparing", job, tiles, finished=finished):
             if isinstance(done, WorkerFailure):
                 raise EngineError(
-                    f"workers end as they compare ({done.told}); have they less memory than "
+                    f"workers end as they compare ({done.reason}); have they less memory than "
                     "docs/how-to/cluster.md asks for? "
                     "What is finished is kept, run the same command again"
                 )
@@ -316,7 +315,7 @@ class DistributedBackend:
                 following.append([m.into for m in merges])
             for done in self.engine.map("merging", MergeParts(wanted, self.storage), tasks):
                 if isinstance(done, WorkerFailure):
-                    raise EngineError(f"workers end as they merge ({done.told}); have they memory enough?")
+                    raise EngineError(f"workers end as they merge ({done.reason}); have they memory enough?")
             level = following
         for (name,) in level:
             yield _unpacked(storage.read(name), name)

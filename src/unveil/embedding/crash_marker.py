@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from unveil.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 SLOT = 512  # bytes for an id; a longer one is cut
 
@@ -20,7 +23,7 @@ def mark_in_progress(file: Path, label: str, progress: Progress) -> Iterator[Cal
     left = _read(file)
     if left:
         names = ", ".join(f"`{name}`" for name in left)
-        progress.say(
+        logger.warning(
             f"{label}: the last run ended while it looked at {names}. Should it end there again, one of them ends the "
             "decoder: --engine ray finds out which and goes on without it"
         )

@@ -7,6 +7,7 @@ this way. A picture that ends every process that looks at it is searched for, an
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,10 +20,11 @@ from unveil.engine import Engine, Task, WorkerFailure
 from unveil.errors import EngineError, ModelError, SourceError
 from unveil.images import LabelRule, Source, open_source
 from unveil.images.location import Location
-from unveil.io.remote import Say
 from unveil.io.storage import open_storage
 from unveil.progress import Progress
 from unveil.types import ImageRecord
+
+logger = logging.getLogger(__name__)
 
 # Partitions that a worker takes at a time: so few that there are some for everybody, at most.
 MAX_PARTITIONS_PER_RANGE, MIN_RANGES = 8, 64
@@ -93,9 +95,9 @@ class EmbedRanges(Task[RecordRange, list[Partition]]):
     storage: str
     partition: int  # pictures a shard
 
-    def __call__(self, say: Say) -> Callable[[RecordRange], list[Partition]]:
+    def __call__(self) -> Callable[[RecordRange], list[Partition]]:
         source, way = self.given.open()
-        storage = open_storage(self.storage, say)
+        storage = open_storage(self.storage)
         stores = [ShardStore(storage, recipe) for recipe in self.given.recipes]
 
         def embed(stretch: RecordRange) -> list[Partition]:
@@ -114,7 +116,7 @@ class ProbeRanges(Task[RecordRange, None]):
 
     given: WorkerInput
 
-    def __call__(self, say: Say) -> Callable[[RecordRange], None]:
+    def __call__(self) -> Callable[[RecordRange], None]:
         source, way = self.given.open()
 
         def look(stretch: RecordRange) -> None:
@@ -180,7 +182,7 @@ def _find_poisoned(
                 found += 1
                 if found > MAX_POISONED:
                     raise _not_the_images(label, result)
-                progress.say(f"{label}: `{records[stretch.start].id}` ends the process that decodes it: a reject")
+                logger.warning(f"{label}: `{records[stretch.start].id}` ends the process that decodes it: a reject")
                 yield stretch.start
 
 
@@ -191,6 +193,6 @@ def _parts(records: Sequence[ImageRecord], stretch: RecordRange) -> list[RecordR
 
 def _not_the_images(label: str, lost: WorkerFailure) -> EngineError:
     return EngineError(
-        f"embedding {label}: workers end whatever they look at ({lost.told}); have they memory enough for the "
+        f"embedding {label}: workers end whatever they look at ({lost.reason}); have they memory enough for the "
         "networks? docs/how-to/cluster.md says how much. What is finished is kept, run the same command again"
     )

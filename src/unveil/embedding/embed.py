@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,6 +36,8 @@ from unveil.io.storage import Storage, open_storage
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
 from unveil.types import ChannelVectors, Embedded, ImageRecord, Reject
+
+logger = logging.getLogger(__name__)
 
 # Pictures whose size is looked at, and of each size those whose landmarks are.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
@@ -102,7 +105,7 @@ def embed_source(
             )
     reused = sum(partition.reused for partition in done)
     if reused:
-        progress.say(f"{label}: {reused} of {len(done)} shards were in {storage.where} already")
+        logger.info(f"{label}: {reused} of {len(done)} shards were in {storage.where} already")
     together = [merge_rows(partition.rows) for partition in done]
     if without:
         together = [
@@ -133,12 +136,12 @@ def embed_source(
 def resolve_alignment(source: Source, aligned: Aligned, label: str, progress: Progress) -> ImageAlignment:
     """`decide_alignment`, and says what was found."""
     finding = decide_alignment(source, aligned)
-    progress.say(
+    logger.info(
         f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.description}; {finding.description}"
     )
-    progress.say(f"{label}: {finding.reason}")
+    logger.info(f"{label}: {finding.reason}")
     for note in source.notes:
-        progress.say(f"{label}: {note}")
+        logger.info(f"{label}: {note}")
     return finding
 
 
@@ -263,7 +266,7 @@ def embed(
     source = open_source(where, LabelRule.parse(identity))
     channel = FaceChannel(model, cast(Device, device))
     if channel.told and progress is not None:
-        progress.say(channel.told)
+        logger.warning(channel.told)
     with contextlib.ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         found = embed_source(
@@ -273,7 +276,7 @@ def embed(
                 resolve_alignment(source, cast(Aligned, aligned), "pictures", progress or Silent()),
                 open_detector(detector),
             ),
-            open_storage(store if store is not None else folder / "shards", (progress or Silent()).say),
+            open_storage(store if store is not None else folder / "shards"),
             [folder / "vectors.npy"],
             workers=workers,
             progress=progress,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -29,6 +30,8 @@ from unveil.progress import Progress
 from unveil.stats.whitening import CHUNK, Whitening, fit_whitening
 from unveil.types import ChannelVectors, Embedded, Role, Vectors
 
+logger = logging.getLogger(__name__)
+
 
 class AuditEmbedder:
     """The face networks, whose cosines count as a weighted mean, and the further channels of an audit.
@@ -54,7 +57,7 @@ class AuditEmbedder:
         self._networks, self._further, self._detector = opened.networks, opened.further, opened.detector
         self.copy_channel = opened.copy_channel
         for told in dict.fromkeys(channel.told for channel in self._networks if channel.told):
-            progress.say(told)
+            logger.warning(told)
         self._weights: tuple[float, ...] = (1.0,)
         self.whitening: Whitening | None = None
         if self._given:
@@ -69,7 +72,7 @@ class AuditEmbedder:
             (network,) = self._networks
             embeds = (network.spec.name, network.model_id, network.dimension)
         self._network = check_one_model(self._given.values(), embeds)
-        self._progress.say(f"{', '.join(self._given)}: embeddings instead of pictures, of {self._network}")
+        logger.info(f"{', '.join(self._given)}: embeddings instead of pictures, of {self._network}")
 
     @property
     def dimensions(self) -> dict[str, int]:
@@ -118,7 +121,7 @@ class AuditEmbedder:
             without: frozenset[str] = frozenset()
             if role == "synthetic" and left_out is not None:
                 without = read_exclusions(left_out, source)
-                self._progress.say(f"synthetic: {len(without)} of {len(source.records)} files are left out, as told")
+                logger.info(f"synthetic: {len(without)} of {len(source.records)} files are left out, as told")
             if isinstance(source, EmbeddingSource):
                 taken = take_precomputed(source, _path(run, role, "face", True), without)
                 embedded[role] = replace(taken, embedded=replace(taken.embedded, model_id=self._network))
@@ -183,7 +186,7 @@ class AuditEmbedder:
         return embed_source(
             source,
             self.preprocessor(alignment),
-            open_storage(self._settings.store_place, self._progress.say),
+            open_storage(self._settings.store_place),
             [_path(run, label, name, name in final) for name in names],
             workers=self._settings.workers,
             label=label,

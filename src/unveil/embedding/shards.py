@@ -60,7 +60,7 @@ class ShardStore:
         self._storage, self._folder = storage, recipe[:24]
         self.recipe = recipe
         if isinstance(storage, LocalStorage):
-            storage.sweep(self._folder)
+            storage.remove_stale_temp(self._folder)
         if storage.read("README.txt") is None:
             storage.write("README.txt", README.encode())
 

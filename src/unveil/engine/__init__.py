@@ -1,11 +1,13 @@
-"""Where work runs: on the threads of this process, or on the machines of a cluster. Knows nothing of faces."""
+"""Where work runs: the threads of this process, or the machines of a cluster. This package knows nothing of faces."""
 
-from unveil.engine.base import Engine, EngineListener, SharedArray, Task, WorkerFailure
+from unveil.engine.base import AnyTask, Array, Engine, EngineListener, SharedArray, Task, WorkerFailure
 from unveil.engine.opening import LOCAL, check_engine, open_engine
 from unveil.engine.threads import map_ordered
 
 __all__ = [
     "LOCAL",
+    "AnyTask",
+    "Array",
     "Engine",
     "EngineListener",
     "SharedArray",

@@ -1,4 +1,4 @@
-"""The seam behind which a cluster stands."""
+"""The interface of an engine, behind which a cluster works."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from unveil.io.remote import Say
-
 T = TypeVar("T")
 R = TypeVar("R")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -19,63 +17,66 @@ Array = npt.NDArray[np.floating]
 
 
 class Task(Protocol[T_contra, R_co]):
-    """What a worker is sent once: called there, it opens whatever is needed and returns what does its tasks."""
+    """A task that is pickled and sent to each worker once.
 
-    def __call__(self, say: Say) -> Callable[[T_contra], R_co]:
-        """``say`` brings a line to whoever started the job."""
+    Called there, it opens what it needs and returns the function that turns each item into its result. Messages that it
+    logs below the logger ``unveil`` are logged again by the process that started the task.
+    """
+
+    def __call__(self) -> Callable[[T_contra], R_co]:
+        """Opens the task in this process."""
 
 
 class SharedArray(Protocol):
-    """An array that workers can fetch, once a machine."""
+    """An array that workers can fetch, once per machine."""
 
     def fetch(self) -> Array:
-        """The array, not to be written to."""
+        """The array, which must not be written to."""
 
 
 class EngineListener(Protocol):
-    """Is told how the work goes."""
-
-    def say(self, text: str) -> None: ...
+    """Receives the state of a cluster; every `unveil.progress.Progress` is one."""
 
     def workers(self, n: int, retries: int) -> None:
-        """How many workers there are now, and how many tasks were given out once more so far."""
+        """The cluster has ``n`` workers now and has retried ``retries`` items so far."""
 
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """In place of a result: every worker that held the task ended, so many times as it may be tried."""
+    """Stands in place of a result: every worker that tried the item ended. ``reason`` is that of the last one."""
 
-    told: str
+    reason: str
 
 
 class Engine(Protocol):
-    """Machines that do tasks."""
+    """Machines that apply tasks to items."""
 
     @property
-    def told(self) -> str:
-        """What it consists of."""
+    def description(self) -> str:
+        """The size of the engine, for people."""
 
     def map(
         self,
         name: str,
-        job: Task[T, R],
-        tasks: Iterable[T],
+        task: Task[T, R],
+        items: Iterable[T],
         *,
         attempts: int = 3,
         gpus: float = 0,
-        finished: Callable[[T], None] = lambda task: None,
+        finished: Callable[[T], None] = lambda item: None,
     ) -> Generator[R | WorkerFailure, None, None]:
-        """Results in the order of the tasks, which are taken as workers get free.
+        """Results in the order of the items, which are taken as workers become free.
 
-        A task whose worker ends is given to another, ``attempts`` times in all. ``finished`` is called with each task
-        as it is done, whatever the order. Raises what a task raises, and EngineError when there is nobody to work.
+        An item whose worker ends is given to another, up to ``attempts`` attempts in all. ``gpus`` is what each worker
+        needs. ``finished`` is called with each item when it is done, in any order. Raises what the task raises, and
+        EngineError when no worker starts.
         """
 
     def share(self, array: Array) -> SharedArray:
-        """Lets workers fetch an array, for as long as what is returned is kept."""
+        """Makes an array available to the workers, for as long as the returned object exists."""
 
     def close(self) -> None:
-        """Lets the machines go."""
+        """Releases the machines."""
 
 
 AnyTask = Task[Any, Any]

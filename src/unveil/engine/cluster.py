@@ -1,13 +1,15 @@
 """Tasks on the machines of a Ray cluster.
 
-Workers are actors that are kept from one job to the next, so that networks are loaded once a worker. What Ray could
-retry by itself is done here, so that it is bounded, told, and the same for a worker and for a machine that is gone.
+Workers are actors that stay from one task to the next, so that each loads a model once. Ray's own retries are off:
+this module retries, so that the number of attempts is limited and logged, and the same for a lost worker and a lost
+machine.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import shutil
 import socket
@@ -20,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-# Read when Ray is imported: nothing is sent anywhere, and workers are not started through another tool.
+# Ray reads these when it is imported: it must send no usage statistics and start workers with this interpreter.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -29,59 +31,28 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from unveil import __version__
-from unveil.engine.base import AnyTask, Array, EngineListener, SharedArray, Task, WorkerFailure
-from unveil.errors import EngineError, UnveilError
+from unveil.engine.base import Array, EngineListener, SharedArray, Task, WorkerFailure
+from unveil.engine.worker import Outcome, Worker
+from unveil.errors import EngineError
 from unveil.io.host import cores
+from unveil.io.remote import retry_seconds
 
 T = TypeVar("T")
 R = TypeVar("R")
+logger = logging.getLogger(__name__)
 
-# How long to wait for a first worker, or for one to come back.
-RETRY_SECONDS = float(os.environ.get("UNVEIL_RETRY_SECONDS", "300"))
-# How often the cluster is asked how large it is, and how long one wait for results is.
-LOOK_SECONDS, WAIT_SECONDS = 5.0, 1.0
-# What workers have to know of this process's environment; nothing that opens anything.
-HANDED_ON = ("UNVEIL_RETRY_SECONDS", "UNVEIL_CACHE_GB", "UNVEIL_MODELS", "ORT_DISABLE_TELEMETRY")
-# A pathname of a socket has at most 107 bytes, and Ray adds ninety.
-LONGEST_TEMPORARY = 20
-# Workers that may end before they have begun, one after the other.
+# Seconds between two queries of the cluster's size, and seconds that one wait for results takes.
+SIZE_SECONDS, WAIT_SECONDS = 5.0, 1.0
+# Environment variables that workers receive; none of them is a credential.
+FORWARDED = ("UNVEIL_RETRY_SECONDS", "UNVEIL_CACHE_GB", "UNVEIL_MODELS", "ORT_DISABLE_TELEMETRY")
+# The path of a socket has at most 107 bytes, of which Ray uses ninety.
+MAX_TEMPORARY_PATH = 20
+# Consecutive workers that may end before they have started.
 MAX_FAILED_STARTS = 10
 
 
-class _Worker:
-    """Runs in a process of its own, on some machine; one job at a time is open."""
-
-    def __init__(self) -> None:
-        self._number = -1
-        self._does: Callable[[Any], Any] = lambda task: task
-        self._told: list[str] = []
-
-    def hello(self) -> tuple[str, str]:
-        return str(ray.util.get_node_ip_address()), __version__  # type: ignore[no-untyped-call]
-
-    def do(self, number: int, job: AnyTask, task: Any) -> _Outcome:
-        """The result of a task, or the error that was raised on purpose, and what was said."""
-        value, error = None, None
-        try:
-            if number != self._number:
-                self._does = lambda task: task  # what the last job opened may go
-                self._does, self._number = job(self._told.append), number
-            value = self._does(task)
-        except UnveilError as raised:
-            error = raised
-        told, self._told[:] = list(self._told), []
-        return _Outcome(value, error, told)
-
-
 @dataclass(frozen=True)
-class _Outcome:
-    value: Any
-    error: UnveilError | None
-    told: list[str]
-
-
-@dataclass(frozen=True)
-class _RayShared:
+class _RayArray:
     """An array in Ray's object store."""
 
     reference: Any
@@ -93,271 +64,290 @@ class _RayShared:
 
 @dataclass
 class _WorkerHandle:
-    """A worker as the driver sees it."""
+    """The driver's handle of a worker."""
 
     actor: Any
-    host: str = ""  # not known before it has answered
+    host: str = ""  # empty until the worker has answered
 
 
 @dataclass
-class _PendingTask:
-    """A task that is not done yet."""
+class _PendingItem:
+    """An item without a result."""
 
     place: int
-    task: Any
+    item: Any
     tries: int = 0
-    told: str = ""
 
 
 @dataclass
 class _Pool:
-    """Workers that ask for the same resources."""
+    """Workers that need the same resources."""
 
     gpus: float
-    starting: dict[Any, _WorkerHandle] = field(default_factory=dict)  # by what tells that they have started
+    starting: dict[Any, _WorkerHandle] = field(default_factory=dict)  # by the reference of their first answer
     free: list[_WorkerHandle] = field(default_factory=list)
-    failed: int = 0  # starts that failed since the last that did not
+    failed: int = 0  # consecutive failed starts
 
     @property
-    def known(self) -> int:
+    def size(self) -> int:
         return len(self.starting) + len(self.free)
 
 
+@dataclass
+class _Run:
+    """The items of one call of `RayEngine.map`: waiting, in progress and done."""
+
+    name: str
+    number: int
+    task: Any
+    items: Iterator[Any]
+    attempts: int
+    busy: dict[Any, tuple[_WorkerHandle, _PendingItem]] = field(default_factory=dict)
+    retried: deque[_PendingItem] = field(default_factory=deque)
+    ahead: deque[_PendingItem] = field(default_factory=deque)
+    results: dict[int, Any] = field(default_factory=dict)
+    taken: int = 0
+    next: int = 0
+
+    def read_ahead(self, n: int) -> None:
+        """Takes items until ``n`` are waiting, if there are so many."""
+        for item in itertools.islice(self.items, max(0, n - len(self.ahead))):
+            self.ahead.append(_PendingItem(self.taken, item))
+            self.taken += 1
+
+    @property
+    def waiting(self) -> int:
+        """The number of items that were taken and are not in progress."""
+        return len(self.retried) + len(self.ahead)
+
+    @property
+    def unfinished(self) -> bool:
+        self.read_ahead(1)
+        return bool(self.busy or self.results or self.retried or self.ahead)
+
+    def next_item(self) -> _PendingItem | None:
+        """The next item to start, retried ones first."""
+        self.read_ahead(1)
+        if self.retried:
+            return self.retried.popleft()
+        return self.ahead.popleft() if self.ahead else None
+
+
 class RayEngine:
-    """A Ray cluster: the one at an address, or one of this machine's cores that ends with this process.
+    """A Ray cluster: the one at an address, or one on this machine that ends with this process.
 
     Raises EngineError when the address does not answer, or when a machine has another version of unveil.
     """
 
-    def __init__(self, address: str | None, watch: EngineListener) -> None:
-        self._watch, self._jobs, self._retries = watch, itertools.count(), 0
+    def __init__(self, address: str | None, listener: EngineListener, retry_for: float | None = None) -> None:
+        self._listener, self._numbers, self._retries = listener, itertools.count(), 0
+        self._retry_for = retry_seconds() if retry_for is None else retry_for
         self._pool = _Pool(0)
-        self._own: Path | None = None
-        environment = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+        self._own_folder: Path | None = None
+        self._connect(address or os.environ.get("RAY_ADDRESS"))
+        # Ray prints on standard output that a worker ended; this module logs it instead.
+        with contextlib.suppress(AttributeError):
+            ray._private.worker.print_to_stdstream = lambda *_, **__: None
+        self._actor_class: Any = ray.remote(Worker)
+        logger.info(self.description)
+
+    def _connect(self, address: str | None) -> None:
         settings: dict[str, Any] = {
-            "runtime_env": {"env_vars": environment},
+            "runtime_env": {"env_vars": {name: os.environ[name] for name in FORWARDED if name in os.environ}},
             "namespace": "unveil",
             "log_to_driver": False,
             "logging_level": "ERROR",
         }
-        address = address or os.environ.get("RAY_ADDRESS")
         if address is None:
             folder = tempfile.gettempdir()
-            short = folder if len(folder) < LONGEST_TEMPORARY else "/tmp"  # noqa: S108 (mkdtemp makes it ours)
-            self._own = Path(tempfile.mkdtemp(prefix="ray", dir=short))
-            settings |= {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": str(self._own)}
+            short = folder if len(folder) < MAX_TEMPORARY_PATH else "/tmp"  # noqa: S108 (mkdtemp makes it ours)
+            self._own_folder = Path(tempfile.mkdtemp(prefix="ray", dir=short))
+            settings |= {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": str(self._own_folder)}
         try:
-            _answers(address)
+            _check_listening(address)
             ray.init(address=address or "local", **settings)
         except (OSError, RuntimeError, ValueError, RayError) as error:
             self.close()
-            told = str(error).strip().splitlines()
             raise EngineError(
-                f"no Ray cluster at {address or 'this machine'} ({told[0] if told else type(error).__name__}); start "
-                "one with `ray start --head`, or use --engine local"
+                f"no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with "
+                "`ray start --head`, or use --engine local"
             ) from None
-        # Ray prints on standard output that a worker ended; here it is told once, and on the right stream.
-        with contextlib.suppress(AttributeError):
-            ray._private.worker.print_to_stdstream = lambda *_, **__: None
-        self._make = ray.remote(_Worker)
-        watch.say(self.told)
 
     @property
-    def told(self) -> str:
-        """How large the cluster is."""
+    def description(self) -> str:
+        """The size of the cluster, for people."""
         machines = self._machines()
-        processors = sum(int(m["Resources"].get("CPU", 0)) for m in machines)
+        n_cores = sum(int(m["Resources"].get("CPU", 0)) for m in machines)
         gpus = sum(int(m["Resources"].get("GPU", 0)) for m in machines)
         and_gpus = f", {gpus} GPUs" if gpus else ""
-        several = "" if len(machines) == 1 else "s"
-        return f"Ray {ray.__version__}: {len(machines)} machine{several}, {processors} cores{and_gpus}"
+        plural = "" if len(machines) == 1 else "s"
+        return f"Ray {ray.__version__}: {len(machines)} machine{plural}, {n_cores} cores{and_gpus}"
 
     @staticmethod
     def _machines() -> list[dict[str, Any]]:
         return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
-        """Lets the workers go, and ends the cluster if it was started here."""
+        """Releases the workers, and ends the cluster if it was started here."""
         self._pool = _Pool(0)
         ray.shutdown()
-        if self._own is not None:
-            shutil.rmtree(self._own, ignore_errors=True)
+        if self._own_folder is not None:
+            shutil.rmtree(self._own_folder, ignore_errors=True)
 
     def share(self, array: Array) -> SharedArray:
         """Puts an array into Ray's object store."""
-        return _RayShared(ray.put(array))
+        return _RayArray(ray.put(array))
 
     def map(
         self,
         name: str,
-        job: Task[T, R],
-        tasks: Iterable[T],
+        task: Task[T, R],
+        items: Iterable[T],
         *,
         attempts: int = 3,
         gpus: float = 0,
-        finished: Callable[[T], None] = lambda task: None,
+        finished: Callable[[T], None] = lambda item: None,
     ) -> Generator[R | WorkerFailure, None, None]:
-        """Results in the order of the tasks, as `unveil.engine.Engine.map` says."""
+        """As `unveil.engine.Engine.map`."""
         if self._pool.gpus != gpus:
             self._pool = _Pool(gpus)
-        self._doubt()
-        work = _Work(name, next(self._jobs), ray.put(job), iter(tasks), attempts)
+        self._recheck_free_workers()
+        run = _Run(name, next(self._numbers), ray.put(task), iter(items), attempts)
         try:
-            yield from self._run(work, finished)
+            yield from self._results(run, finished)
         finally:
-            # Left early, by an error or by whoever asked: what still runs is for nobody.
-            for hand, _ in work.busy.values():
-                ray.kill(hand.actor)
+            # After an error, or when the caller stops early, nobody needs what still runs.
+            for worker, _ in run.busy.values():
+                ray.kill(worker.actor)
 
-    def _run(self, work: _Work, finished: Callable[[Any], None]) -> Iterator[Any]:
-        looked = since = time.monotonic() - LOOK_SECONDS
-        wanted = 0
-        while work.left:
+    def _results(self, run: _Run, finished: Callable[[Any], None]) -> Iterator[Any]:
+        size_read = last_worker = time.monotonic() - SIZE_SECONDS
+        capacity = 0
+        while run.unfinished:
             now = time.monotonic()
-            if now - looked >= LOOK_SECONDS:
-                looked, wanted = now, self._room()
-                work.look(wanted)
-            self._give_out(work, wanted)
-            waiting = [*work.busy, *self._pool.starting]
-            if work.busy or self._pool.free:
-                since = time.monotonic()
-            elif time.monotonic() - since > RETRY_SECONDS:
+            if now - size_read >= SIZE_SECONDS:
+                size_read, capacity = now, self._capacity()
+                run.read_ahead(capacity)
+            self._start_items(run)
+            self._start_workers(run, capacity)
+            if run.busy or self._pool.free:
+                last_worker = time.monotonic()
+            elif time.monotonic() - last_worker > self._retry_for:
                 raise EngineError(
-                    f"{work.name}: no worker for {RETRY_SECONDS:.0f} s ({self.told}); are all its cores taken? "
-                    "What is finished is kept, run the same command again"
+                    f"{run.name}: no worker for {self._retry_for:.0f} s ({self.description}); are all its cores taken? "
+                    "Finished work is stored: run the same command again"
                 )
-            if not waiting:
-                time.sleep(WAIT_SECONDS)
-                continue
-            done, _ = ray.wait(waiting, timeout=WAIT_SECONDS)
-            for reference in done:
-                if reference in self._pool.starting:
-                    self._started(reference)
-                else:
-                    self._returned(work, reference, finished)
-            while work.next in work.results:
-                yield work.results.pop(work.next)
-                work.next += 1
+            self._wait(run, finished)
+            while run.next in run.results:
+                yield run.results.pop(run.next)
+                run.next += 1
 
-    def _room(self) -> int:
-        """How many workers the cluster has room for."""
-        machines = self._machines()
-        room = 0
-        for machine in machines:
-            has = machine["Resources"]
-            here = int(has.get("CPU", 0))
-            room += min(here, int(has.get("GPU", 0) / self._pool.gpus)) if self._pool.gpus else here
-        return max(1, room)
-
-    def _give_out(self, work: _Work, wanted: int) -> None:
-        """A task to every free worker, and as many workers as there is work and room for."""
-        pool = self._pool
-        while pool.free and (held := work.take()) is not None:
-            hand = pool.free.pop()
-            reference = hand.actor.do.remote(work.number, work.job, held.task)
-            work.busy[reference] = hand, held
-        answered = sum(bool(hand.host) for hand in pool.starting.values())
-        self._watch.workers(len(work.busy) + len(pool.free) + answered, self._retries)
-        # One worker for each task that waits is enough.
-        while pool.known + len(work.busy) < wanted and len(pool.starting) < work.waiting:
-            options = {"num_cpus": 1, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
-            hand = _WorkerHandle(self._make.options(name=f"unveil {uuid.uuid4().hex[:8]}", **options).remote())
-            pool.starting[hand.actor.hello.remote()] = hand
-
-    def _started(self, reference: Any) -> None:
-        hand = self._pool.starting.pop(reference)
-        try:
-            hand.host, theirs = ray.get(reference)
-        except RayError as error:
-            self._pool.failed += not hand.host
-            if self._pool.failed > MAX_FAILED_STARTS:
-                raise EngineError(f"workers end as they start: {_first_line(error)}") from None
+    def _wait(self, run: _Run, finished: Callable[[Any], None]) -> None:
+        """Waits a moment for results and for workers that start."""
+        references = [*run.busy, *self._pool.starting]
+        if not references:
+            time.sleep(WAIT_SECONDS)
             return
-        if theirs != __version__:
-            raise EngineError(f"{hand.host} has unveil {theirs}, here is {__version__}; install the same everywhere")
-        self._pool.failed = 0
-        self._pool.free.append(hand)
+        ready, _ = ray.wait(references, timeout=WAIT_SECONDS)
+        for reference in ready:
+            if reference in self._pool.starting:
+                self._worker_started(reference)
+            else:
+                self._item_returned(run, reference, finished)
 
-    def _doubt(self) -> None:
-        """Who is free has to answer before it is given work again: where one worker ended others may have, with their
-        machine, and a task should not be tried on one dead worker after the other."""
-        for hand in self._pool.free:
-            self._pool.starting[hand.actor.hello.remote()] = hand
+    def _capacity(self) -> int:
+        """The number of workers that the cluster can run."""
+        capacity = 0
+        for machine in self._machines():
+            resources = machine["Resources"]
+            here = int(resources.get("CPU", 0))
+            gpus = self._pool.gpus
+            capacity += min(here, int(resources.get("GPU", 0) / gpus)) if gpus else here
+        return max(1, capacity)
+
+    def _start_items(self, run: _Run) -> None:
+        """Gives an item to every free worker."""
+        pool = self._pool
+        while pool.free and (pending := run.next_item()) is not None:
+            worker = pool.free.pop()
+            run.busy[worker.actor.apply.remote(run.number, run.task, pending.item)] = worker, pending
+        answered = sum(bool(worker.host) for worker in pool.starting.values())
+        self._listener.workers(len(run.busy) + len(pool.free) + answered, self._retries)
+
+    def _start_workers(self, run: _Run, capacity: int) -> None:
+        """Starts as many workers as the cluster can run, but no more than items wait."""
+        pool = self._pool
+        while pool.size + len(run.busy) < capacity and len(pool.starting) < run.waiting:
+            options = {"num_cpus": 1, "num_gpus": pool.gpus, "max_restarts": 0, "max_task_retries": 0}
+            actor = self._actor_class.options(name=f"unveil {uuid.uuid4().hex[:8]}", **options).remote()
+            pool.starting[actor.hello.remote()] = _WorkerHandle(actor)
+
+    def _worker_started(self, reference: Any) -> None:
+        worker = self._pool.starting.pop(reference)
+        try:
+            worker.host, version = ray.get(reference)
+        except RayError as error:
+            self._pool.failed += not worker.host
+            if self._pool.failed > MAX_FAILED_STARTS:
+                raise EngineError(
+                    f"{self._pool.failed} workers in a row ended while starting: {_first_line(error)}. Check memory "
+                    "and installation on the machines"
+                ) from None
+            return
+        if version != __version__:
+            raise EngineError(
+                f"{worker.host} should have unveil {__version__} and has {version}; install the same version on every "
+                "machine"
+            )
+        self._pool.failed = 0
+        self._pool.free.append(worker)
+
+    def _recheck_free_workers(self) -> None:
+        """Makes every free worker answer before it receives an item.
+
+        Where one worker ended, others may have ended with their machine. Without this check an item could lose all its
+        attempts on dead workers.
+        """
+        for worker in self._pool.free:
+            self._pool.starting[worker.actor.hello.remote()] = worker
         self._pool.free.clear()
 
-    def _returned(self, work: _Work, reference: Any, finished: Callable[[Any], None]) -> None:
-        hand, held = work.busy.pop(reference)
+    def _item_returned(self, run: _Run, reference: Any, finished: Callable[[Any], None]) -> None:
+        worker, pending = run.busy.pop(reference)
         try:
-            outcome: _Outcome = ray.get(reference)
+            outcome: Outcome = ray.get(reference)
         except RayError as error:
             if isinstance(error, RayTaskError) and not isinstance(error.cause, RayError):
-                # An error that nobody foresaw is shown as it is.
+                # An unexpected error of the task is shown as it is.
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
-            self._doubt()
-            held.tries += 1
-            held.told = f"{hand.host}: {_first_line(error)}"
-            if held.tries >= work.attempts:
-                self._watch.say(f"{work.name}: a worker on {hand.host} ended, for the last time that is tried")
-                work.results[held.place] = WorkerFailure(held.told)
-                return
-            self._retries += 1
-            self._watch.say(
-                f"{work.name}: a worker on {hand.host} ended; its task is given to another, try {held.tries + 1} of "
-                f"{work.attempts}"
-            )
-            work.again.append(held)
+            self._worker_ended(run, worker, pending, _first_line(error))
             return
-        for line in outcome.told:
-            self._watch.say(f"{hand.host}: {line}")
-        self._pool.free.append(hand)
+        for message in outcome.messages:
+            logging.getLogger(message.logger).log(message.level, "%s: %s", worker.host, message.text)
+        self._pool.free.append(worker)
         if outcome.error is not None:
             raise outcome.error
-        work.results[held.place] = outcome.value
-        finished(held.task)
+        run.results[pending.place] = outcome.value
+        finished(pending.item)
+
+    def _worker_ended(self, run: _Run, worker: _WorkerHandle, pending: _PendingItem, reason: str) -> None:
+        self._recheck_free_workers()
+        pending.tries += 1
+        if pending.tries >= run.attempts:
+            logger.warning("%s: a worker on %s ended at the last of %d attempts", run.name, worker.host, run.attempts)
+            run.results[pending.place] = WorkerFailure(f"{worker.host}: {reason}")
+            return
+        self._retries += 1
+        attempt = pending.tries + 1
+        logger.warning(
+            "%s: a worker on %s ended; its item is retried, attempt %d of %d",
+            *(run.name, worker.host, attempt, run.attempts),
+        )
+        run.retried.append(pending)
 
 
-@dataclass
-class _Work:
-    """One job's tasks: which are out, which come back, which are done."""
-
-    name: str
-    number: int
-    job: Any
-    tasks: Iterator[Any]
-    attempts: int
-    busy: dict[Any, tuple[_WorkerHandle, _PendingTask]] = field(default_factory=dict)
-    again: deque[_PendingTask] = field(default_factory=deque)
-    results: dict[int, Any] = field(default_factory=dict)
-    ahead: deque[_PendingTask] = field(default_factory=deque)
-    taken: int = 0
-    next: int = 0
-
-    def look(self, n: int) -> None:
-        """Has ``n`` tasks in view that were not given out, if there are so many."""
-        for task in itertools.islice(self.tasks, max(0, n - len(self.ahead))):
-            self.ahead.append(_PendingTask(self.taken, task))
-            self.taken += 1
-
-    @property
-    def waiting(self) -> int:
-        """How many tasks are in view that nobody holds."""
-        return len(self.again) + len(self.ahead)
-
-    @property
-    def left(self) -> bool:
-        self.look(1)
-        return bool(self.busy or self.results or self.again or self.ahead)
-
-    def take(self) -> _PendingTask | None:
-        """The next task to give out, those that came back first."""
-        self.look(1)
-        if self.again:
-            return self.again.popleft()
-        return self.ahead.popleft() if self.ahead else None
-
-
-def _answers(address: str | None) -> None:
-    """OSError when nobody listens at an address: Ray would end this process, with no word that helps."""
+def _check_listening(address: str | None) -> None:
+    """Raises OSError when nobody listens at an address; Ray itself would end this process without a useful message."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

@@ -1,4 +1,4 @@
-"""The choice of an engine by its name: ``local``, ``ray`` or ``ray:ADDRESS``."""
+"""Opens an engine by its name: ``local``, ``ray`` or ``ray:ADDRESS``."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ _NAME = re.compile(r"local|ray(:(?P<address>(ray://)?[\w.\-\[\]:]+))?")
 
 
 def check_engine(name: str) -> str:
-    """The same name; SettingError for one that is none."""
+    """The same name. Raises SettingError unless it names an engine."""
     if not _NAME.fullmatch(name):
         raise SettingError(
-            f"engine should be local, ray (a cluster of this machine's cores) or ray:ADDRESS (for example "
-            f"ray:10.0.0.1:6379, or ray:auto for the one that runs here), got {name!r}"
+            "engine should be local, ray (a cluster on this machine) or ray:ADDRESS (for example ray:10.0.0.1:6379, or "
+            f"ray:auto for a cluster that already runs here), got {name!r}"
         )
     return name
 
 
 @contextlib.contextmanager
-def open_engine(name: str, watch: EngineListener) -> Iterator[Engine | None]:
-    """The engine of that name for the time of a block; None is this process alone.
+def open_engine(name: str, listener: EngineListener, retry_for: float | None = None) -> Iterator[Engine | None]:
+    """The engine of that name for the time of a block; None stands for this process alone.
 
-    Raises SettingError for an unknown name, and EngineError when the cluster is not there or not fit.
+    ``retry_for`` is how many seconds to wait for a worker; by default `unveil.io.remote.retry_seconds`. Raises
+    SettingError for an unknown name, and EngineError when the cluster is missing or does not fit.
     """
-    found = _NAME.fullmatch(check_engine(name))
-    if name == LOCAL or found is None:
+    match = _NAME.fullmatch(check_engine(name))
+    if name == LOCAL or match is None:
         yield None
         return
     try:
         from unveil.engine.cluster import RayEngine
     except ImportError:
-        raise EngineError("--engine ray needs Ray: pip install 'unveil[cluster]'") from None
-    engine = RayEngine(found["address"], watch)
+        raise EngineError("--engine ray needs Ray, which is not installed: pip install 'unveil[cluster]'") from None
+    engine = RayEngine(match["address"], listener, retry_for)
     try:
         yield engine
     finally:

@@ -1,4 +1,4 @@
-"""Tasks on the threads of this process."""
+"""Functions on the threads of this process."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ R = TypeVar("R")
 
 
 def map_ordered(
-    function: Callable[[T], R], tasks: Iterable[T], workers: int, stop: threading.Event | None = None
+    function: Callable[[T], R], items: Iterable[T], workers: int, stop: threading.Event | None = None
 ) -> Generator[R, None, None]:
-    """Results in the order of the tasks, at most twice as many in flight as there are workers.
+    """Results in the order of the items; at most twice as many items are in progress as there are workers.
 
-    The first error ends the iteration; ``stop`` is then set, so that tasks still running can end early.
+    The first error ends the iteration. ``stop`` is then set, so that calls still running can end early.
     """
-    pending = iter(tasks)
+    pending = iter(items)
     with ThreadPoolExecutor(workers, thread_name_prefix="unveil") as pool:
-        running: deque[Future[R]] = deque(pool.submit(function, task) for task in islice(pending, 2 * workers))
+        running: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(pending, 2 * workers))
         try:
             while running:
                 result = running.popleft().result()
-                running.extend(pool.submit(function, task) for task in islice(pending, 1))
+                running.extend(pool.submit(function, item) for item in islice(pending, 1))
                 yield result
         finally:
             if stop is not None:

@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves the old file or the new one, never half of one."""
+"""Atomic files: a process killed at any moment leaves the old file or the new one, never a part of one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import errno
 import io
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -19,38 +20,39 @@ import numpy.typing as npt
 from unveil.errors import StoreError
 
 Rows = npt.NDArray[np.float32]
-# Rows gathered from a file are held in memory up to so many bytes, and beyond are copied so many at a time.
-HELD_BYTES, GATHER_ROWS = 64 * 2**20, 8192
-# What a disk says that takes no more.
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Error numbers of a disk without space.
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+# Temporary files and folders begin with a dot and end with this.
+TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that becomes ``path`` when the block ends well: temporary, fsync, rename, fsync of the folder.
+    """A binary file that replaces ``path`` when the block ends without an error.
 
-    Raises StoreError when the disk is full.
+    It is written under a temporary name, synchronised to disk and then renamed. Raises StoreError when the disk is
+    full.
     """
-    with _told_when_full(path.parent), _replacing(path) as file:
+    with _explain_full_disk(path.parent), _replacing(path) as file:
         yield file
 
 
 @contextlib.contextmanager
-def _told_when_full(folder: Path) -> Iterator[None]:
+def _explain_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL:
             raise
         raise StoreError(
-            f"{folder}: the disk is full; make room and run the same command again: what is finished is kept"
+            f"{folder}: the disk is full. Free some space and run the same command again; finished work is stored"
         ) from None
 
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -68,44 +70,54 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_stale_temp(folder: Path, older_than: float = 0.0) -> None:
-    """Removes temporary files that a killed writer left, if they are older than some seconds."""
+    """Removes temporary files and folders that a killed process left, if they are older than some seconds.
+
+    What cannot be removed stays: a leftover is no reason to end a run.
+    """
     limit = time.time() - older_than
-    for leftover in folder.rglob(".*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            if leftover.stat().st_mtime <= limit:
+    for leftover in list(folder.rglob(f".*{TEMPORARY}")):
+        with contextlib.suppress(OSError):
+            if leftover.lstat().st_mtime > limit:
+                continue
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
                 leftover.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replaces ``path`` by ``data`` at once."""
+    """Replaces ``path`` by ``data`` atomically. Raises StoreError when the disk is full."""
     with replacing(path) as file:
         file.write(data)
 
 
-def gather_rows(vectors: Rows, rows: npt.NDArray[np.int64]) -> Rows:
-    """``vectors[rows]`` of (N, D); what is large goes block by block into a file without a name, which is then mapped.
+def gather_rows(
+    vectors: Rows, rows: npt.NDArray[np.int64], *, max_bytes: int = 64 * 2**20, block_rows: int = 8192
+) -> Rows:
+    """``vectors[rows]`` of a matrix (N, D), in memory up to ``max_bytes`` and otherwise in a mapped temporary file.
 
-    It lies beside the file that ``vectors`` are mapped from. Raises StoreError when the disk is full.
+    The temporary file has no name, is written ``block_rows`` rows at a time, and lies in the folder of the file that
+    ``vectors`` are mapped from. Raises StoreError when the disk is full.
     """
     size = len(rows) * vectors.shape[1] * vectors.itemsize
-    if size <= HELD_BYTES:
+    if size <= max_bytes:
         return np.asarray(vectors[rows])
     mapped = getattr(vectors, "filename", None)
     folder = Path(mapped).parent if mapped else Path(tempfile.gettempdir())
-    with _told_when_full(folder), tempfile.TemporaryFile(dir=folder) as file:
-        for start in range(0, len(rows), GATHER_ROWS):
-            file.write(np.ascontiguousarray(vectors[rows[start : start + GATHER_ROWS]]).tobytes())
+    with _explain_full_disk(folder), tempfile.TemporaryFile(dir=folder) as file:
+        for start in range(0, len(rows), block_rows):
+            file.write(np.ascontiguousarray(vectors[rows[start : start + block_rows]]).tobytes())
         file.flush()
         return np.memmap(file, vectors.dtype, "r", shape=(len(rows), vectors.shape[1]))
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
-    """Rows as CSV; no cell is a formula to a spreadsheet."""
+    """Rows as CSV text in which a spreadsheet takes no cell for a formula."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    writer.writerows([_escaped(cell) for cell in row] for row in rows)
     return buffer.getvalue()
 
 
-def _harmless(cell: object) -> object:
+def _escaped(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

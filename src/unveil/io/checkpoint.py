@@ -1,4 +1,4 @@
-"""The state of a comparison on disk, so that a killed one goes on where it was."""
+"""The state of a comparison on disk, from which a killed comparison resumes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy.typing as npt
 from unveil.io.atomic import replacing
 
 State = dict[str, npt.NDArray[np.generic]]
-# A state may be gigabytes of pairs: saving takes at most this share of the time.
-SHARE = 0.05
+# A state may hold gigabytes of pairs: saving takes at most this share of the time.
+MAX_TIME_SHARE = 0.05
 
 
 class Checkpoint:
-    """One file that holds the arrays of a comparison after its last finished tile; without a path, nothing.
+    """One file with the arrays of a comparison after its last finished tile; without a path, nothing is saved.
 
-    ``key`` says what is compared; a file with another key is ignored and replaced. Saved at most every
+    ``key`` identifies the comparison: a file with another key is ignored and replaced. The file is saved at most every
     ``every_seconds`` (0: always), and when the comparison is done.
     """
 
@@ -29,11 +29,11 @@ class Checkpoint:
         self._path = path
         self._key = hashlib.sha256(key.encode()).hexdigest()
         self._every = every_seconds
-        self._last = time.monotonic()
-        self._cost = 0.0
+        self._last_saved = time.monotonic()
+        self._save_seconds = 0.0
 
     def with_key(self, more: str) -> Checkpoint:
-        """The same file for a comparison of which ``more`` must be the same too."""
+        """The same file for a comparison that ``more`` identifies as well."""
         return Checkpoint(self._path, f"{self._key} {more}", self._every)
 
     @property
@@ -43,7 +43,7 @@ class Checkpoint:
 
     @property
     def key(self) -> str:
-        """A hash of what is compared."""
+        """A hash that identifies the comparison."""
         return self._key
 
     def load(self) -> State | None:
@@ -58,12 +58,12 @@ class Checkpoint:
         return state if str(state.pop("key", "")) == self._key else None
 
     def save(self, state: Callable[[], Mapping[str, npt.NDArray[np.generic]]], *, done: bool) -> None:
-        """Replaces the file by ``state()`` when it is time or the comparison is done."""
+        """Replaces the file by ``state()`` when it is due or the comparison is done."""
         start = time.monotonic()
-        wait = max(self._every, self._cost / SHARE) if self._every else 0
-        if self._path is None or (not done and start - self._last < wait):
+        wait = max(self._every, self._save_seconds / MAX_TIME_SHARE) if self._every else 0
+        if self._path is None or (not done and start - self._last_saved < wait):
             return
         with replacing(self._path) as file:
             np.savez(file, key=np.array(self._key), **state())  # type: ignore[arg-type]
-        self._last = time.monotonic()
-        self._cost = self._last - start
+        self._last_saved = time.monotonic()
+        self._save_seconds = self._last_saved - start

@@ -1,8 +1,9 @@
-"""Addresses that fsspec knows, ``s3://`` and others: opened in one way, and never told with what opens them."""
+"""Remote addresses such as ``s3://bucket/set``, reached through fsspec; credentials never appear in messages."""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import time
@@ -14,35 +15,33 @@ from urllib.parse import parse_qsl, urlsplit
 from unveil.errors import SettingError, StoreError, UnveilError
 
 T = TypeVar("T")
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
-# How long an address may be out of reach before work that needs it ends, and the longest wait between two tries.
-RETRY_SECONDS = float(os.environ.get("UNVEIL_RETRY_SECONDS", "300"))
-LONGEST_WAIT = 15.0
-# What no waiting mends.
-OF_THIS_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EISDIR, errno.ENOTDIR, errno.EROFS})
-NOT_THE_NETWORK = (TypeError, ValueError, LookupError, AttributeError, ImportError, NotImplementedError)
-# Parts of names whose values open something.
+MAX_WAIT_SECONDS = 15.0  # between two attempts
+# Errors that no retry can repair: those of the local disk, and those of a wrong call.
+LOCAL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EISDIR, errno.ENOTDIR, errno.EROFS})
+PERMANENT_ERRORS = (TypeError, ValueError, LookupError, AttributeError, ImportError, NotImplementedError)
+# Names of variables and query fields whose values are credentials.
 _SECRET = re.compile(
     r"secret|token|passw|credential|signature|\bsig\b|api_?key|access_?key|account_?key|conn.*string", re.I
 )
 _QUERY = re.compile(r"(\w+://[^\s?\"']+)\?[^\s\"'>)]*")
 _USER = re.compile(r"(\w+://)[^\s/@\"']+@")
-SHORTEST_SECRET = 8
+MIN_SECRET_LENGTH = 8
 
 
 def is_address(place: object) -> bool:
-    """Whether a place is an address and not a path of this machine."""
+    """Whether a place is a remote address rather than a path of this machine."""
     return "://" in str(place)
 
 
 def absolute_place(place: str) -> str:
-    """The same place for a process that runs in another folder."""
+    """The same address or path for a process that runs in another folder."""
     return place if is_address(place) else str(Path(place).absolute())
 
 
 def check_address(url: str) -> str:
-    """The same address; SettingError when it holds what opens it, since addresses stand in manifests and reports."""
+    """The same address. Raises SettingError if it holds credentials: addresses appear in manifests and reports."""
     try:
         parts = urlsplit(url)
         secret = parts.username or parts.password or any(_SECRET.search(name) for name, _ in parse_qsl(parts.query))
@@ -50,68 +49,95 @@ def check_address(url: str) -> str:
         raise SettingError(f"{without_secrets(url)}: not an address ({error})") from None
     if secret:
         raise SettingError(
-            f"{without_secrets(url)}: the address holds credentials, and would stand in the manifest; give them in the "
-            "environment or in the configuration of fsspec, and the address without them"
+            f"{without_secrets(url)}: the address holds credentials and would appear in the manifest. Name it without "
+            "them, and put credentials into the environment or the configuration of fsspec"
         )
     return url
 
 
 def without_secrets(text: str) -> str:
-    """A message without queries and users of addresses, and without the values of this process's secret variables."""
+    """A message without the queries and users of addresses, and without the values of secret environment variables."""
     text = _USER.sub(r"\1", _QUERY.sub(r"\1", text))
     for name, value in os.environ.items():
-        if len(value) >= SHORTEST_SECRET and _SECRET.search(name):
+        if len(value) >= MIN_SECRET_LENGTH and _SECRET.search(name):
             text = text.replace(value, "***")
     return text
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """fsspec's file system for an address and the path within; StoreError when there is none."""
+    """The fsspec file system of an address, and the path in it.
+
+    Raises StoreError when fsspec or a library of the protocol is missing, or the protocol is unknown.
+    """
     try:
         import fsspec
     except ImportError:
-        raise StoreError(f"{url}: addresses are reached through fsspec; pip install 'unveil[remote]'") from None
+        raise StoreError(f"{url}: addresses need fsspec, which is missing; pip install 'unveil[remote]'") from None
     try:
-        # What another process has written is seen.
+        # Without a cache of listings, files that another process writes are visible.
         files, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except Exception as error:  # unknown protocol, missing library, missing credentials
         raise StoreError(without_secrets(f"{url}: {error}")) from None
     return files, str(path)
 
 
-def with_retries(what: str, action: Callable[[], T], say: Say = lambda text: None, patience: float | None = None) -> T:
-    """What ``action`` returns, tried again with growing waits while its address is out of reach.
+def retry_seconds() -> float:
+    """How long an unreachable address or cluster is retried: ``UNVEIL_RETRY_SECONDS``, by default 300 seconds.
 
-    FileNotFoundError passes. Raises StoreError when access is refused, when no waiting would help, and when
-    ``patience`` seconds were not enough.
+    Raises SettingError for a value that is not a number of seconds.
     """
-    patience = RETRY_SECONDS if patience is None else patience
-    begun, wait, tries = time.monotonic(), 0.5, 0
+    return environment_number("UNVEIL_RETRY_SECONDS", 300.0)
+
+
+def environment_number(name: str, default: float) -> float:
+    """The value of an environment variable. Raises SettingError unless it is a finite number of at least 0."""
+    text = os.environ.get(name)
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise SettingError(f"{name} should be a number of at least 0, got {text!r}")
+    return value
+
+
+def with_retries(address: str, action: Callable[[], T], retry_for: float | None = None) -> T:
+    """The result of ``action``, which is retried with growing waits while its address is unreachable.
+
+    Every retry is logged as a warning. ``retry_for`` is in seconds; by default `retry_seconds`. FileNotFoundError
+    passes. Raises StoreError when access is refused, when no retry can help, and when the time is over.
+    """
+    limit = retry_seconds() if retry_for is None else retry_for
+    begun, wait, attempt = time.monotonic(), 0.5, 1
     while True:
         try:
             result = action()
         except (FileNotFoundError, UnveilError):
             raise
         except Exception as error:  # each kind of storage has errors of its own
-            told = without_secrets(f"{type(error).__name__}: {error}")
-            if isinstance(error, PermissionError) or "credential" in type(error).__name__.lower():
-                raise StoreError(
-                    f"{what}: access is refused ({told}); check the credentials in the environment"
-                ) from None
-            if isinstance(error, NOT_THE_NETWORK) or getattr(error, "errno", None) in OF_THIS_MACHINE:
-                raise StoreError(f"{what}: cannot be used ({told})") from None
-            left = patience - (time.monotonic() - begun)
+            reason = without_secrets(f"{type(error).__name__}: {error}")
+            _raise_if_permanent(address, error, reason)
+            left = limit - (time.monotonic() - begun)
             if left <= 0:
                 raise StoreError(
-                    f"{what}: out of reach for {patience:.0f} s, tried {tries + 1} times ({told}); what is finished is "
-                    "kept, run the same command again when it is back"
+                    f"{address}: unreachable for {limit:.0f} s, {attempt} attempts ({reason}). Run the same command "
+                    "again when it is back; finished work is stored"
                 ) from None
-            tries += 1
-            wait = min(wait, LONGEST_WAIT, left)
-            say(f"{what}: out of reach ({told}); try {tries + 1} in {wait:.1f} s, for {left:.0f} s at most")
+            attempt += 1
+            wait = min(wait, MAX_WAIT_SECONDS, left)
+            logger.warning(
+                "%s: unreachable (%s); attempt %d in %.1f s, for %.0f s at most", address, reason, attempt, wait, left
+            )
             time.sleep(wait)
             wait *= 2
         else:
-            if tries:
-                say(f"{what}: back after {time.monotonic() - begun:.0f} s")
+            if attempt > 1:
+                logger.warning("%s: reachable again after %.0f s", address, time.monotonic() - begun)
             return result
+
+
+def _raise_if_permanent(address: str, error: Exception, reason: str) -> None:
+    if isinstance(error, PermissionError) or "credential" in type(error).__name__.lower():
+        raise StoreError(f"{address}: access is refused ({reason}); check the credentials in the environment") from None
+    if isinstance(error, PERMANENT_ERRORS) or getattr(error, "errno", None) in LOCAL_ERRORS:
+        raise StoreError(f"{address}: cannot be used ({reason})") from None

@@ -1,78 +1,150 @@
-"""A run at an address: worked on in a folder of this machine, and put there as a whole."""
+"""A run at an address: a local copy is worked on, and changes are uploaded when the work has succeeded."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from unveil.errors import StoreError
-from unveil.io.remote import Say
+from unveil.io.atomic import TEMPORARY, write_bytes
+from unveil.io.run_directory import MANIFEST, SCRATCH, is_finished
 from unveil.io.storage import RemoteStorage, cache_folder
 
-# What is at the address, by sha256; and the file that says that a run is whole, which therefore comes last.
-INDEX, LAST = "published.json", "manifest.json"
-# Of a running audit, and of nobody else.
-PRIVATE = "work"
+logger = logging.getLogger(__name__)
+
+# The SHA-256 of every file at the address, by name.
+INDEX = "published.json"
+# Of open SQLite databases; their contents belong to the database file.
+DATABASE_JOURNALS = ("-wal", "-shm")
+
+Index = dict[str, str]
 
 
 def local_copy(address: str) -> Path:
-    """The folder of this machine where the run at an address is worked on."""
+    """The folder of this machine that holds the local copy of the run at an address."""
     return cache_folder() / "runs" / hashlib.sha256(address.rstrip("/").encode()).hexdigest()[:16]
 
 
-class RemoteRun:
-    """The run at an address, and its copy on this machine. StoreError for an address that cannot be written to."""
+@contextlib.contextmanager
+def open_remote_run(address: str) -> Iterator[Path]:
+    """The local copy of a run at an address; changes are uploaded if the block succeeds.
 
-    def __init__(self, address: str, say: Say = lambda text: None) -> None:
+    A block fails if it raises anything but ``SystemExit`` with status 0. Then nothing is uploaded, and the changes stay
+    in the local copy until the next success. Raises StoreError for an address that cannot be used.
+    """
+    run = RemoteRun(address)
+    run.pull()
+    try:
+        yield run.folder
+    except SystemExit as ended:
+        if ended.code not in (None, 0):
+            raise
+        run.push()
+        raise
+    run.push()
+
+
+class RemoteRun:
+    """The run at an address and its local copy. Raises StoreError for an address that cannot be written to."""
+
+    def __init__(self, address: str) -> None:
         self.folder = local_copy(address)
-        self._storage = RemoteStorage(address, say)
-        self._seen = self._index()
+        self._storage = RemoteStorage(address)
+        self._remote = self._read_index()
+        # The index when both sides were last the same: it shows which side has changed a file since.
+        self._last_sync = self.folder.with_name(f"{self.folder.name}.json")
 
     def pull(self, only: str | None = None) -> None:
-        """Fetches what is not here already; or one file alone."""
-        names = [name for name in self._seen if only in (None, name)]
+        """Downloads every file that differs here, or ``only`` one.
+
+        A file that was changed here alone stays, unless an unfinished audit changed it. Raises StoreError for a file
+        that was changed here and at the address.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name in names:
+        synced = self._synced()
+        # An interrupted audit leaves results that are older, newer or both: the finished ones replace them.
+        local_counts = synced is not None and is_finished(self.folder)
+        names = [name for name in self._remote if only in (None, name)]
+        # The manifest comes last: until then, an interrupted download counts as unfinished.
+        for name in sorted(names, key=lambda name: name == MANIFEST):
             file = self.folder / name
             if not _inside(self.folder, file):
-                raise StoreError(f"{self._storage.where}/{INDEX}: `{name}` leaves the folder; it is none of ours")
-            if _sha256(file) != self._seen[name]:
-                self._storage.download(name, file)
+                raise StoreError(f"{self._storage.where}/{INDEX}: `{name}` lies outside the run; the index is forged")
+            local, before = _sha256(file), (synced or {}).get(name)
+            if local == self._remote[name]:
+                continue
+            if local_counts and local is not None and local != before:
+                if self._remote[name] == before:
+                    continue
+                raise StoreError(
+                    f"{file} was changed here, and `{name}` at {self._storage.where} as well. Move the local file away "
+                    "and run the command again"
+                )
+            self._storage.download(name, file)
+        if only is None:
+            self._write_last_sync(self._remote)
 
     def push(self) -> int:
-        """Puts there what is new or changed here, the manifest last; returns the number of files."""
-        if self._index() != self._seen:
+        """Uploads every file that is new or changed here, the manifest last; returns their number.
+
+        Raises StoreError when the run at the address has changed since it was pulled.
+        """
+        if self._read_index() != self._remote:
             raise StoreError(
-                f"{self._storage.where}: somebody else has changed it meanwhile; nothing was written there, what you "
-                f"did is in {self.folder}"
+                f"{self._storage.where}: somebody else has changed the run, so nothing was uploaded. Your changes are "
+                f"in {self.folder}"
             )
-        here = {name: seal for name in self._names() if (seal := _sha256(self.folder / name)) is not None}
-        changed = [name for name, seal in here.items() if self._seen.get(name) != seal]
-        for name in sorted(changed, key=lambda name: name == LAST):
-            if name == LAST:
+        here = {name: digest for name in self._names() if (digest := _sha256(self.folder / name)) is not None}
+        changed = [name for name, digest in here.items() if self._remote.get(name) != digest]
+        # The manifest says that a run is finished, so it comes after everything else.
+        for name in sorted(changed, key=lambda name: name == MANIFEST):
+            if name == MANIFEST:
                 self._write_index(here)
             self._storage.upload(self.folder / name, name)
-        if changed and LAST not in changed:
+        if changed and MANIFEST not in changed:
             self._write_index(here)
+        self._write_last_sync(here)
+        if changed:
+            logger.info("%d files uploaded to %s; the local copy is %s", len(changed), self._storage.where, self.folder)
         return len(changed)
 
-    def _write_index(self, index: dict[str, str]) -> None:
+    def _write_index(self, index: Index) -> None:
         self._storage.write_now(INDEX, json.dumps(index, indent=1).encode())
-        self._seen = index
+        self._remote = index
 
-    def _index(self) -> dict[str, str]:
+    def _read_index(self) -> Index:
         data = self._storage.read_now(INDEX)
+        if data is None:
+            return {}
+        index = _parsed(data)
+        if index is None:
+            raise StoreError(f"{self._storage.where}/{INDEX} is damaged; name another address")
+        return index
+
+    def _synced(self) -> Index | None:
         try:
-            index = {} if data is None else json.loads(data)
-            return {str(name): str(seal) for name, seal in index.items()}
-        except (ValueError, AttributeError):
-            raise StoreError(f"{self._storage.where}/{INDEX} is damaged; name another address") from None
+            return _parsed(self._last_sync.read_bytes())
+        except OSError:
+            return None
+
+    def _write_last_sync(self, index: Index) -> None:
+        write_bytes(self._last_sync, json.dumps(index).encode())
 
     def _names(self) -> list[str]:
         files = (file for file in self.folder.rglob("*") if file.is_file() and not file.is_symlink())
         names = sorted(file.relative_to(self.folder).as_posix() for file in files)
-        return [n for n in names if not n.startswith(f"{PRIVATE}/") and not n.endswith((".tmp", "-wal", "-shm"))]
+        return [n for n in names if not n.startswith(f"{SCRATCH}/") and not n.endswith((TEMPORARY, *DATABASE_JOURNALS))]
+
+
+def _parsed(data: bytes) -> Index | None:
+    try:
+        return {str(name): str(digest) for name, digest in json.loads(data).items()}
+    except (ValueError, AttributeError):
+        return None
 
 
 def _inside(folder: Path, file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The run directory: what belongs to one audit, and how a killed one is taken up again."""
+"""The run directory: all files of one audit, and the manifest by which a killed audit resumes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from unveil.compare import Checkpoint
 from unveil.errors import SettingError
 from unveil.io.atomic import remove_stale_temp, write_bytes
+from unveil.io.checkpoint import Checkpoint
 
 FORMAT = 1
 MARK = "unveil run"
+MANIFEST = "manifest.json"
+# The subfolder with checkpoints and temporary vectors; it is removed when the run is finished.
+SCRATCH = "work"
 
 
 def read_manifest(manifest: Path) -> dict[str, Any] | None:
-    """The manifest of a run, or None when the file is none."""
+    """The manifest of a run, or None when the file is not one."""
     try:
         document = json.loads(manifest.read_bytes())
     except (OSError, ValueError):
@@ -25,20 +28,27 @@ def read_manifest(manifest: Path) -> dict[str, Any] | None:
     return document if isinstance(document, dict) and document.get("format") == MARK else None
 
 
-class RunDirectory:
-    """Paths inside a run, and its manifest.
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    manifest = read_manifest(folder / MANIFEST)
+    return manifest is not None and manifest.get("status") == "finished"
 
-    Opening one that holds an audit with other settings is a SettingError: two audits never mix in one folder.
+
+class RunDirectory:
+    """The paths inside a run, and its manifest.
+
+    Opening changes nothing on disk; `begin` does. Raises SettingError for a folder that holds something else or an
+    audit with other settings, so that two audits never mix.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
-        self.path = path
+        self.path, self._facts = path, facts
         # The same for the same audit in the same folder.
-        told = json.dumps([str(path.absolute()), facts], sort_keys=True)
-        self.seal = hashlib.sha256(told.encode()).hexdigest()[:24]
+        identity = json.dumps([str(path.absolute()), facts], sort_keys=True)
+        self.seal = hashlib.sha256(identity.encode()).hexdigest()[:24]
         if path.exists() and not path.is_dir():
-            raise SettingError(f"-o {path}: a file is there; name a folder")
-        manifest = path / "manifest.json"
+            raise SettingError(f"-o {path} should be a folder and is a file; name a folder")
+        manifest = path / MANIFEST
         if manifest.exists():
             before = read_manifest(manifest)
             if before is None:
@@ -46,29 +56,35 @@ class RunDirectory:
             if before.get("settings") != facts:
                 changed = [k for k in facts if before.get("settings", {}).get(k) != facts[k]]
                 raise SettingError(
-                    f"-o {path} holds an audit with other settings ({', '.join(changed) or 'another version'}); "
-                    "give a new folder, or delete this one"
+                    f"-o {path} holds an audit with other settings ({', '.join(changed) or 'another version'}); name a "
+                    "new folder, or delete this one"
                 )
         elif path.exists() and any(path.iterdir()):
-            raise SettingError(f"-o {path}: the folder is not empty and holds no audit; name a new one")
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        remove_stale_temp(path)
-        self.write_json("manifest.json", {"format": MARK, "version": FORMAT, "status": "running", "settings": facts})
+            raise SettingError(f"-o {path} should be empty or hold an audit, and holds other files; name a new folder")
+
+    def begin(self) -> None:
+        """Creates the folder, removes what a killed audit left unfinished, and marks the run as running."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        remove_stale_temp(self.path)
+        self.write_json(MANIFEST, {"format": MARK, "version": FORMAT, "status": "running", "settings": self._facts})
 
     def vectors(self, role: str) -> Path:
+        """The file for the vectors of a role."""
         return self.path / "stores" / f"{role}.npy"
 
     def scratch(self, name: str) -> Path:
-        """A file that goes with the checkpoints when the run is finished."""
-        return self.path / "work" / name
+        """A file that is removed when the run is finished."""
+        return self.path / SCRATCH / name
 
     def checkpoint(self, name: str, key: str) -> Checkpoint:
-        return Checkpoint(self.path / "work" / f"{name}.npz", hashlib.sha256(key.encode()).hexdigest())
+        """The checkpoint of a comparison that ``key`` identifies."""
+        return Checkpoint(self.scratch(f"{name}.npz"), hashlib.sha256(key.encode()).hexdigest())
 
     def write_json(self, name: str, document: object) -> None:
+        """Writes a JSON file into the run."""
         write_bytes(self.path / name, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """The manifest last, and the checkpoints gone: from here on the run is whole."""
-        shutil.rmtree(self.path / "work", ignore_errors=True)
-        self.write_json("manifest.json", {"format": MARK, "version": FORMAT, "status": "finished", **manifest})
+        """Removes the scratch folder, then writes the final manifest: from here on the run is finished."""
+        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        self.write_json(MANIFEST, {"format": MARK, "version": FORMAT, "status": "finished", **manifest})

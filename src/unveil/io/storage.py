@@ -1,7 +1,7 @@
-"""Where files of ours are kept for several processes: a folder, or an address that fsspec knows.
+"""Storage that several processes share: a folder, or an address that fsspec knows.
 
-What is written is there as a whole or not at all. Names are slashed paths below the place. At addresses, what was read
-or written is kept on this machine as well, up to a limit; only files that never change are read so.
+A file appears complete or not at all. Names are paths below the storage with slashes. Files of an address are cached on
+this machine up to a limit; only files that never change are read through the cache.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ from pathlib import Path
 import platformdirs
 
 from unveil.errors import StoreError
-from unveil.io.atomic import remove_stale_temp, write_bytes
-from unveil.io.remote import Say, check_address, filesystem, is_address, with_retries, without_secrets
+from unveil.io.atomic import TEMPORARY, remove_stale_temp, write_bytes
+from unveil.io.remote import check_address, environment_number, filesystem, is_address, with_retries, without_secrets
 
-# Storage whose uploads appear at once, as a whole; elsewhere a file is renamed when it is there.
-AT_ONCE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
+# On these protocols an upload appears at once and complete; on others a file is uploaded and then renamed.
+ATOMIC_UPLOADS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
 READ_ONLY = frozenset({"http", "https"})
-CACHE_BYTES = int(float(os.environ.get("UNVEIL_CACHE_GB", "20")) * 1e9)
-# The cache is looked through when so much of it was written, and then emptied to this share.
-LOOK_EVERY, EMPTIED_TO = 0.05, 0.9
-A_DAY = 86400
+# The cache is measured each time that this share of its limit was written, and then emptied to the second share.
+CHECK_SHARE, EMPTIED_SHARE = 0.05, 0.9
+DAY_SECONDS = 86400
 
 
 class Storage(ABC):
-    """Files below one place; may be used from several threads, and at once by several machines."""
+    """Files below one place; threads and machines may use it at the same time."""
 
     where: str
 
@@ -43,7 +42,7 @@ class Storage(ABC):
 
     @abstractmethod
     def write(self, name: str, data: bytes) -> None:
-        """Puts a file there, replacing another of that name."""
+        """Writes a file, and replaces one of the same name."""
 
     @abstractmethod
     def names(self, under: str) -> set[str]:
@@ -51,16 +50,16 @@ class Storage(ABC):
 
     @abstractmethod
     def remove(self, under: str) -> None:
-        """Removes a folder with all that is in it."""
+        """Removes a folder with all its files."""
 
 
-def open_storage(place: Path | str, say: Say = lambda text: None) -> Storage:
+def open_storage(place: Path | str) -> Storage:
     """The storage at a folder or an address. Raises StoreError for an address that cannot be used."""
-    return RemoteStorage(str(place), say) if is_address(place) else LocalStorage(Path(place))
+    return RemoteStorage(str(place)) if is_address(place) else LocalStorage(Path(place))
 
 
 class LocalStorage(Storage):
-    """A folder of this machine, or one that several machines see."""
+    """A folder of this machine, or one that several machines share."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -83,38 +82,39 @@ class LocalStorage(Storage):
     def remove(self, under: str) -> None:
         shutil.rmtree(self._root / under, ignore_errors=True)
 
-    def sweep(self, under: str) -> None:
-        """Removes what killed writers left; others may be writing here now, but nothing takes a day."""
-        remove_stale_temp(self._root / under, older_than=A_DAY)
+    def remove_stale_temp(self, under: str) -> None:
+        """Removes temporary files of killed writers that are a day old: another process may be writing now."""
+        remove_stale_temp(self._root / under, older_than=DAY_SECONDS)
 
 
 class RemoteStorage(Storage):
-    """An address. Out of reach, it is tried again for some minutes, which is told."""
+    """Storage at an address; while it is unreachable, every operation is retried and the retries are logged.
 
-    def __init__(self, url: str, say: Say = lambda text: None, cache: Cache | None = None) -> None:
+    Raises StoreError for an address that is read-only or cannot be used.
+    """
+
+    def __init__(self, url: str, cache: Cache | None = None) -> None:
         self.where = check_address(url).rstrip("/")
         self._files, self._root = filesystem(self.where)
-        self._say = say
         self._cache = cache or Cache(self.where)
         protocols = self._files.protocol
         self._protocols = {protocols} if isinstance(protocols, str) else set(protocols)
         if self._protocols & READ_ONLY:
-            raise StoreError(f"{self.where}: can be read only; name a place that can be written to")
+            raise StoreError(f"{self.where}: the address is read-only; name one that can be written to")
 
     def read(self, name: str) -> bytes | None:
-        known = self._cache.read(name)
-        if known is None:
-            known = self.read_now(name)
-            if known is not None:
-                self._cache.write(name, known)
-        return known
+        cached = self._cache.read(name)
+        if cached is not None:
+            return cached
+        data = self.read_now(name)
+        if data is not None:
+            self._cache.write(name, data)
+        return data
 
     def read_now(self, name: str) -> bytes | None:
-        """As `read`, of a file that changes."""
+        """As `read`, for a file that may change."""
         try:
-            return with_retries(
-                f"{self.where}/{name}", lambda: bytes(self._files.cat_file(self._path(name))), self._say
-            )
+            return with_retries(f"{self.where}/{name}", lambda: bytes(self._files.cat_file(self._path(name))))
         except FileNotFoundError:
             return None
 
@@ -123,46 +123,40 @@ class RemoteStorage(Storage):
         self._cache.write(name, data)
 
     def write_now(self, name: str, data: bytes) -> None:
-        """As `write`, of a file that changes."""
-        try:
-            with_retries(f"{self.where}/{name}", lambda: self._put(self._path(name), data), self._say)
-        except FileNotFoundError as error:
-            raise StoreError(without_secrets(f"{self.where}: no such bucket or folder ({error})")) from None
+        """As `write`, for a file that may change."""
+        self._upload(name, lambda to: self._files.pipe_file(to, data))
 
     def upload(self, file: Path, name: str) -> None:
-        """Puts a file of this machine there, piece by piece; not by way of the cache."""
-        try:
-            with_retries(f"{self.where}/{name}", lambda: self._put_file(file, self._path(name)), self._say)
-        except FileNotFoundError as error:
-            raise StoreError(without_secrets(f"{self.where}: no such bucket or folder ({error})")) from None
+        """Uploads a file of this machine part by part, without the cache."""
+        self._upload(name, lambda to: self._files.put_file(str(file), to))
 
     def download(self, name: str, file: Path) -> None:
-        """Fetches a file, piece by piece; StoreError when it is gone."""
+        """Downloads a file part by part. Raises StoreError when it no longer exists."""
 
         def fetch() -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".", suffix=".tmp") as folder:
+            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".", suffix=TEMPORARY) as folder:
                 fetched = Path(folder) / "file"
                 self._files.get_file(self._path(name), str(fetched))
                 fetched.replace(file)
 
         try:
-            with_retries(f"{self.where}/{name}", fetch, self._say)
+            with_retries(f"{self.where}/{name}", fetch)
         except FileNotFoundError:
-            raise StoreError(f"{self.where}/{name} is gone; run the audit again") from None
+            raise StoreError(f"{self.where}/{name} no longer exists; run the audit again") from None
 
-    def _put(self, path: str, data: bytes) -> None:
-        self._as_a_whole(path, lambda to: self._files.pipe_file(to, data))
+    def _upload(self, name: str, put: Callable[[str], object]) -> None:
+        try:
+            with_retries(f"{self.where}/{name}", lambda: self._put_atomically(self._path(name), put))
+        except FileNotFoundError as error:
+            raise StoreError(without_secrets(f"{self.where}: no such bucket or folder ({error})")) from None
 
-    def _put_file(self, file: Path, path: str) -> None:
-        self._as_a_whole(path, lambda to: self._files.put_file(str(file), to))
-
-    def _as_a_whole(self, path: str, put: Callable[[str], object]) -> None:
-        if self._protocols & AT_ONCE:
+    def _put_atomically(self, path: str, put: Callable[[str], object]) -> None:
+        if self._protocols & ATOMIC_UPLOADS:
             put(path)
             return
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+        temporary = f"{path}.{uuid.uuid4().hex}{TEMPORARY}"
         try:
             put(temporary)
             self._files.mv(temporary, path)
@@ -175,16 +169,16 @@ class RemoteStorage(Storage):
         def find() -> set[str]:
             self._files.invalidate_cache()
             start = len(self._root.rstrip("/")) + 1
-            return {path[start:] for path in self._files.find(self._path(under)) if not path.endswith(".tmp")}
+            return {path[start:] for path in self._files.find(self._path(under)) if not path.endswith(TEMPORARY)}
 
         try:
-            return with_retries(f"{self.where}/{under}", find, self._say)
+            return with_retries(f"{self.where}/{under}", find)
         except FileNotFoundError:
             return set()
 
     def remove(self, under: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            with_retries(f"{self.where}/{under}", lambda: self._files.rm(self._path(under), recursive=True), self._say)
+            with_retries(f"{self.where}/{under}", lambda: self._files.rm(self._path(under), recursive=True))
         self._cache.remove(under)
 
     def _path(self, name: str) -> str:
@@ -192,42 +186,44 @@ class RemoteStorage(Storage):
 
 
 class Cache:
-    """Files of an address on this machine, the last used last to go; shared by all processes of this machine.
+    """Files of an address on this machine, least recently used removed first; all processes share it.
 
-    A file is kept behind its sha256, so that what was damaged or half written counts as not being there.
+    Each file is stored behind its SHA-256, so a damaged or incomplete file counts as absent. ``limit`` is in bytes.
     """
 
-    def __init__(self, where: str, limit: int = CACHE_BYTES, root: Path | None = None) -> None:
+    def __init__(self, where: str, limit: int | None = None, root: Path | None = None) -> None:
         self._all = root or cache_folder() / "store"
         self._folder = self._all / hashlib.sha256(where.encode()).hexdigest()[:16]
-        self._limit, self._unlooked = limit, limit
+        self._limit = int(environment_number("UNVEIL_CACHE_GB", 20.0) * 1e9) if limit is None else limit
+        self._unchecked = self._limit  # bytes written since the cache was last measured: measure at the first write
         self._lock = threading.Lock()
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of a kept file."""
+        """The bytes of a cached file, or None when there is none."""
         file = self._folder / name
         try:
             stored = file.read_bytes()
             os.utime(file)
         except OSError:
             return None
-        seal, data = stored[:32], stored[32:]
-        return data if hashlib.sha256(data).digest() == seal else None
+        digest, data = stored[:32], stored[32:]
+        return data if hashlib.sha256(data).digest() == digest else None
 
     def write(self, name: str, data: bytes) -> None:
-        """Keeps a file if it has room; a cache that cannot be written to is no reason to end."""
-        if len(data) > self._limit * LOOK_EVERY:
+        """Caches a file if it fits; a cache that cannot be written to is no reason to end."""
+        if len(data) > self._limit * CHECK_SHARE:
             return
         with contextlib.suppress(OSError, StoreError):
-            self._make_room(len(data))
+            self._remove_oldest(len(data))
             write_bytes(self._folder / name, hashlib.sha256(data).digest() + data)
 
-    def _make_room(self, n: int) -> None:
+    def _remove_oldest(self, n: int) -> None:
+        """Removes the least recently used files if ``n`` more bytes could exceed the limit."""
         with self._lock:
-            self._unlooked += n
-            if self._unlooked < self._limit * LOOK_EVERY:
+            self._unchecked += n
+            if self._unchecked < self._limit * CHECK_SHARE:
                 return
-            self._unlooked = 0
+            self._unchecked = 0
         found = []
         for file in self._all.rglob("*"):
             with contextlib.suppress(OSError):
@@ -235,20 +231,20 @@ class Cache:
                 if file.is_file():
                     found.append((status.st_mtime, status.st_size, file))
         total = sum(size for _, size, _ in found) + n
-        if total + self._limit * LOOK_EVERY <= self._limit:
+        if total + self._limit * CHECK_SHARE <= self._limit:
             return
         for _, size, file in sorted(found):
-            if total <= self._limit * (EMPTIED_TO - LOOK_EVERY):
+            if total <= self._limit * (EMPTIED_SHARE - CHECK_SHARE):
                 break
             file.unlink(missing_ok=True)
             total -= size
 
     def remove(self, under: str) -> None:
-        """Forgets a folder."""
+        """Removes a folder from the cache."""
         shutil.rmtree(self._folder / under, ignore_errors=True)
 
 
 def cache_folder() -> Path:
-    """Where copies of what lies at addresses are kept on this machine: ``UNVEIL_CACHE``, else the user's cache."""
-    told = os.environ.get("UNVEIL_CACHE")
-    return Path(told) if told else platformdirs.user_cache_path("unveil")
+    """The folder for local copies of files at addresses: ``UNVEIL_CACHE``, else the user's cache folder."""
+    folder = os.environ.get("UNVEIL_CACHE")
+    return Path(folder) if folder else platformdirs.user_cache_path("unveil")

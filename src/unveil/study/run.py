@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from unveil.study.plan import Plan, PlannedSet
 from unveil.study.report import SetRow, Thumbnail, row_of, write_comparison
 from unveil.types import Role
 
+logger = logging.getLogger(__name__)
+
 REPORT = "report.html"
 SHOWN: tuple[Role, Role] = ("synthetic", "training")
 
@@ -32,7 +35,7 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
     rows: list[SetRow] = []
     images: dict[str, Thumbnail] = {}
     for i, planned in enumerate(plan.sets, start=1):
-        progress.say(f"{planned.name} ({i} of {len(plan.sets)})")
+        logger.info(f"{planned.name} ({i} of {len(plan.sets)})")
         row = _row(plan, planned, out, progress)
         rows.append(row)
         if row.state == "audited" and (shelf := _shelf(plan.settings_of(planned, out), row)) is not None:
@@ -54,7 +57,7 @@ def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress) -> SetR
             return SetRow(planned.name, planned.title, "failed", str(error), _notes(planned))
         audit = _finished(settings)
     else:
-        progress.say(f"{planned.name}: audited before, see {settings.out}")
+        logger.info(f"{planned.name}: audited before, see {settings.out}")
     if audit is None:
         return SetRow(planned.name, planned.title, "failed", f"{settings.out} was changed while the study ran")
     report = (settings.out / REPORT).relative_to(out).as_posix()
