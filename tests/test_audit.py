@@ -16,7 +16,7 @@ import pytest
 
 import unveil
 from tests.builders import audit, drawn_faces, encoded, write
-from tests.channels.test_look import tiny_network
+from tests.channels.test_similarity import tiny_network
 from unveil.demo.world import World, make_world
 from unveil.report.document import schema
 from unveil.types import ROLES

@@ -19,7 +19,7 @@ import pytest
 
 import unveil
 from tests.builders import audit, encoded, unit_rows, write
-from tests.channels.test_look import tiny_network
+from tests.channels.test_similarity import tiny_network
 from unveil.demo.world import World
 from unveil.results.audit import Membership, PairFinding, PairKind, Power
 from unveil.stats.leak_kinds import CopyThresholds
