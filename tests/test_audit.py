@@ -263,7 +263,7 @@ def test_a_file_shipped_several_times_counts_once(audited: Audited, world: World
 
 
 def test_a_mismatched_control_is_caught(world: World, store: Path, tmp_path: Path) -> None:
-    """Control pictures of another quality: told apart without the synthetic set, and no verdict."""
+    """Control pictures of another quality: classifier without the synthetic set, and no verdict."""
     from PIL import Image, ImageFilter
 
     for file in world.control.rglob("*.png"):
@@ -275,7 +275,7 @@ def test_a_mismatched_control_is_caught(world: World, store: Path, tmp_path: Pat
         world.synthetic, world.training, tmp_path / "control", out=tmp_path / "run", store=store, planted_leaks="off"
     )
     assert result.verdict == "inconclusive" and "same source" in result.headline
-    (check,) = [c for c in result.input_checks if c.name == "told apart without the synthetic set"]
+    (check,) = [c for c in result.input_checks if c.name == "classifier without the synthetic set"]
     assert check.status == "fail" and "they differ most in" in check.message
     assert result.calibration is not None and result.calibration.balance.image_quality["sharpness"].low > 1
     assert not result.significant_people

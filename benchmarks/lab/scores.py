@@ -14,7 +14,8 @@ from unveil.channels import AppearanceChannel, FaceImage
 from unveil.compare import compare_all
 from unveil.embedding.fusion import model_weights
 from unveil.images import Source, decode_rgb
-from unveil.stats.baselines import calibrated_distance, density_ratio
+from unveil.stats.baselines.domias import density_ratio
+from unveil.stats.baselines.gan_leaks import calibrated_distance
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.whitening import fit_whitening
 from unveil.types import Embedded, Floats, Role, Vectors

@@ -1,4 +1,4 @@
-"""What the measures of others say of the same embeddings."""
+"""The baselines of an audit, by the vectors of every channel."""
 
 from __future__ import annotations
 
@@ -6,70 +6,71 @@ import numpy as np
 
 from unveil.analysis.findings import Findings
 from unveil.compare import Backend, compare_all
-from unveil.config.settings import Settings
 from unveil.results.audit import Baselines
-from unveil.stats import baselines as measures
-from unveil.stats.membership import auc_estimate
-from unveil.types import Embedded, Floats, Ints, Vectors
+from unveil.stats.baselines import BASELINES, BaselineInputs
+from unveil.types import Embedded, Floats, Generators, Ints, Vectors
 
-# Pictures of each role that take part; more change no figure in its second digit.
+# Images of each role that are used; more change no figure in its second digit.
 MAX_IMAGES = 5000
-# Cells of the partition in which C_T is averaged: one for so many training pictures.
-CELL = 250
+MIN_IMAGES = 4
 
 
 def measure_baselines(
-    synthetic: Embedded, found: Findings, settings: Settings, backend: Backend
+    synthetic: Embedded, found: Findings, generators: Generators, backend: Backend
 ) -> tuple[Baselines, ...]:
-    """The measures by every channel's vectors; none without control people."""
-    if found.ground is None:
+    """The baselines by each channel; none without control people."""
+    if found.control is None:
         return ()
-    training, control = found.training.images, found.ground.control.images
-    each = (
-        baselines_of_channel(channel, synthetic, training, control, settings, backend) for channel in synthetic.channels
+    training, control = found.training.images, found.control.side.images
+    every = (
+        baselines_of_channel(channel, synthetic, training, control, generators(f"measures {channel}"), backend)
+        for channel in synthetic.channels
     )
-    return tuple(measured for measured in each if measured is not None)
+    return tuple(baselines for baselines in every if baselines is not None)
 
 
 def baselines_of_channel(
-    channel: str, synthetic: Embedded, training: Embedded, control: Embedded, settings: Settings, backend: Backend
+    channel: str,
+    synthetic: Embedded,
+    training: Embedded,
+    control: Embedded,
+    rng: np.random.Generator,
+    backend: Backend,
 ) -> Baselines | None:
-    """The measures by one channel's vectors, on equally many training and control pictures.
+    """The baselines by one channel, on equally many training and control images.
 
-    Distances are Euclidean between unit vectors. GAN-Leaks needs a reference: half of the control pictures. None where
-    there are fewer than four of either.
+    Distances are Euclidean between unit vectors. Half of the control images are the reference of GAN-Leaks. None where
+    there are fewer than MIN_IMAGES training or control images.
     """
-    rng = settings.random(f"measures {channel}")
     n = min(len(training), len(control), MAX_IMAGES)
-    if n < 4:
+    if n < MIN_IMAGES:
         return None
     s, t, c = (
-        np.asarray(e.through(channel).vectors[np.sort(rng.permutation(len(e))[:most])])
-        for e, most in ((synthetic, MAX_IMAGES), (training, n), (control, n))
+        np.asarray(e.through(channel).vectors[np.sort(rng.permutation(len(e))[:n_images])])
+        for e, n_images in ((synthetic, MAX_IMAGES), (training, n), (control, n))
     )
-    to_t, rows = _nearest(s, t, backend, 2)
-    to_c, _ = _nearest(s, c, backend, 1)
-    among_t, _ = _nearest(t, t, backend, 2)
-    c_to_t, c_rows = _nearest(c, t, backend, 1)
-    cells = measures.cells(t, max(1, n // CELL), rng)
+
+    def nearest(queries: Vectors, gallery: Vectors, k: int = 1) -> tuple[Floats, Ints]:
+        """Distances (Q, k) to the nearest, ascending, and the row (Q,) of the nearest."""
+        found = compare_all(queries, gallery, top_k=k, best_queries=False, backend=backend, moments=False)
+        return np.sqrt(np.maximum(0, 2 - 2 * found.cosine)), found.rows[:, 0]
+
     reference, tested = c[: n // 2], c[n // 2 :]
-    members, others = (
-        measures.calibrated_distance(_nearest(x, s, backend, 1)[0][:, 0], _nearest(x, reference, backend, 1)[0][:, 0])
-        for x in (t, tested)
+    synthetic_to_training, synthetic_nearest = nearest(s, t, 2)
+    held_out_to_training, held_out_nearest = nearest(c, t)
+    inputs = BaselineInputs(
+        training=t,
+        synthetic_to_training=synthetic_to_training,
+        synthetic_nearest=synthetic_nearest,
+        synthetic_to_held_out=nearest(s, c)[0][:, 0],
+        training_to_other=nearest(t, t, 2)[0][:, -1],
+        held_out_to_training=held_out_to_training[:, 0],
+        held_out_nearest=held_out_nearest,
+        training_to_synthetic=nearest(t, s)[0][:, 0],
+        training_to_reference=nearest(t, reference)[0][:, 0],
+        tested_to_synthetic=nearest(tested, s)[0][:, 0],
+        tested_to_reference=nearest(tested, reference)[0][:, 0],
+        rng=rng,
     )
-    return Baselines(
-        channel=channel,
-        authenticity=measures.authenticity(to_t[:, 0], rows[:, 0], among_t[:, -1]),
-        data_copying=measures.data_copying(to_t[:, 0], c_to_t[:, 0], cells[rows[:, 0]], cells[c_rows[:, 0]]),
-        closer_to_training=measures.closer_to_training(to_t[:, 0], to_c[:, 0]),
-        neighbour_ratio=measures.neighbour_ratio(to_t[:, 0], to_t[:, -1]),
-        gan_leaks_auc=auc_estimate(members, others, rng),
-        n_synthetic=len(s),
-        n_real=n,
-    )
-
-
-def _nearest(queries: Vectors, gallery: Vectors, backend: Backend, k: int) -> tuple[Floats, Ints]:
-    """Distances (Q, k) to the nearest, ascending, and their rows."""
-    found = compare_all(queries, gallery, top_k=k, best_queries=False, backend=backend, moments=False)
-    return np.sqrt(np.maximum(0, 2 - 2 * found.cosine)), found.rows
+    measured = {baseline.name: baseline.measure(inputs) for baseline in BASELINES}
+    return Baselines(channel=channel, n_synthetic=len(s), n_real=n, **measured)

@@ -1,4 +1,4 @@
-"""What the judging steps hand back to the audit."""
+"""The records that the analysis returns."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.matching import Subsample
 from unveil.analysis.scores import RealSide
 from unveil.results.audit import Calibration, CandidateThreshold, IdentityFinding, PersonFinding
-from unveil.stats.input_checks import Check
+from unveil.stats.checks import Check
 from unveil.stats.verdict import Evidence, Verdict
 from unveil.types import Embedded, Exposure
 
 
 @dataclass(frozen=True)
 class ControlState:
-    """The control people on whom an audit stands: what planted leaks are measured with."""
+    """The scored control people and the images that were tested: the null of every test and of planted leaks."""
 
-    control: RealSide
-    draw: Subsample
+    side: RealSide
+    subsample: Subsample
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The verdict and everything it was made from; either ``calibration`` or ``line`` may be there, never both."""
+    """The verdict and what it follows from.
+
+    With a control set there is a ``calibration``, without one a ``candidate_threshold`` where it could be set.
+    """
 
     verdict: Verdict
     evidence: tuple[Evidence, ...]
@@ -34,17 +37,17 @@ class Findings:
     training: RealSide
     contexts: Mapping[str, ChannelContext]
     calibration: Calibration | None = None
-    line: CandidateThreshold | None = None
+    candidate_threshold: CandidateThreshold | None = None
     control_pairs: int = 0
-    ground: ControlState | None = None
+    control: ControlState | None = None
 
     @property
     def significant_people(self) -> tuple[PersonFinding, ...]:
-        """Training people listed by any basis, most exposed first."""
+        """Training people who are significant by any evidence, most exposed first."""
         return tuple(p for p in self.people if p.significant_by)
 
     def without_findings(self) -> Findings:
-        """The same, listing nobody: what a run without a verdict may say."""
+        """The same with nobody significant, for a run without a verdict."""
         return replace(
             self,
             people=tuple(replace(person, significant_by=()) for person in self.people),
@@ -53,7 +56,7 @@ class Findings:
 
 
 def best_pair(exposed: Exposure, i: int, synthetic: Embedded, training: RealSide) -> PersonFinding:
-    """The i-th person's best pair, not judged."""
+    """The best pair of person ``i``, without p and q."""
     query, row = exposed.best_pair[i]
     return PersonFinding(
         person=exposed.people[i],

@@ -1,4 +1,4 @@
-"""What kind of leak each finding is, by what its two pictures look like."""
+"""The kind of leak of each finding, from the similarity of its two images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import numpy.typing as npt
 from unveil.analysis.cohort import mated_pairs
 from unveil.channels import CopyChannel, FaceImage, realigned_face
 from unveil.channels.similarity import ImageDescriptor, correlation, describe_image, detail_correlation, hash_distance
-from unveil.config.settings import Settings
 from unveil.embedding.images import ImageReader
 from unveil.engine import map_ordered
 from unveil.errors import ImageError
@@ -23,77 +22,78 @@ from unveil.results.audit import PairFinding, PairKind, PersonFinding
 from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, calibrate_thresholds
 from unveil.types import Vectors
 
-# Pairs of different pictures of one training person; enough for a line that 1% cross.
+# Pairs of different images of one training person; enough for thresholds that 1% exceed.
 MATED = 300
 
 F = TypeVar("F", PersonFinding, PairFinding)
-PairRows = tuple[str, str]  # the ids of a synthetic or training picture, and of a training picture
+PairIds = tuple[str, str]  # the ids of a synthetic or training image, and of a training image
 
 
 @dataclass(frozen=True)
 class _Descriptors:
-    """What is kept of a picture to compare it with others."""
+    """The descriptors of one image: digests of its bytes and pixels, appearance, vectors of the copy model."""
 
     digest: str
     pixels: str
-    look: ImageDescriptor
-    vector: Vectors | None
+    appearance: ImageDescriptor
+    vectors: Vectors | None
 
 
 @dataclass(frozen=True)
 class LeakKinds:
-    """Tells the kind of pairs, by lines calibrated on pairs of different pictures of one training person."""
+    """The similarity of pairs, and the thresholds that classify them into kinds of leak."""
 
-    lines: CopyThresholds
-    of: dict[PairRows, ImageSimilarity]
+    thresholds: CopyThresholds
+    similarity: dict[PairIds, ImageSimilarity]
 
     def mark(self, findings: Sequence[F]) -> tuple[F, ...]:
-        """The findings with the kind of each pair that was looked at."""
+        """The findings with the kind of each pair that was measured."""
         return tuple(replace(f, kind=self._kind(f)) for f in findings)
 
     def _kind(self, finding: PersonFinding | PairFinding) -> PairKind | None:
-        likeness = self.of.get((finding.synthetic_id, finding.training_id))
-        if likeness is None:
+        similarity = self.similarity.get((finding.synthetic_id, finding.training_id))
+        if similarity is None:
             return None
-        return PairKind(self.lines.kind(likeness, by_face=finding.channel == "face"), likeness)
+        return PairKind(self.thresholds.kind(similarity, by_face=finding.channel == "face"), similarity)
 
 
 def classify_pairs(
     findings: Iterable[PersonFinding | PairFinding],
     synthetic: ImageReader,
     training: ImageReader,
-    network: CopyChannel | None,
-    settings: Settings,
+    copy_channel: CopyChannel | None,
     progress: Progress,
+    rng: np.random.Generator,
+    workers: int = 0,
 ) -> LeakKinds:
-    """The kind of each finding's pair of a synthetic and a training picture, should it show one person.
+    """Measures how similar the two images of each finding are, and the thresholds on pairs of training images.
 
-    Pairs of which a picture cannot be read any more, or in which no face is found, are not in the answer.
+    The thresholds come from pairs of different images of one training person. Pairs with an image that cannot be read,
+    or without a detected face, are left out. ``workers`` 0 means one per core.
     """
-    wanted = list(dict.fromkeys((f.synthetic_id, f.training_id) for f in findings))
-    mated = _mated_pairs(training, settings.random("kinds"))
-    progress.start("looking at the closest pairs", len(wanted) + len(mated), "pairs")
+    pairs = list(dict.fromkeys((f.synthetic_id, f.training_id) for f in findings))
+    mated = _mated_pairs(training, rng)
+    progress.start("classifying the closest pairs", len(pairs) + len(mated), "pairs")
 
-    def like(task: tuple[ImageReader, PairRows]) -> ImageSimilarity | None:
+    def measure(task: tuple[ImageReader, PairIds]) -> ImageSimilarity | None:
         first, (a, b) = task
         try:
-            return _similarity(_describe_images(first, a, network), _describe_images(training, b, network))
+            return _similarity(_describe(first, a, copy_channel), _describe(training, b, copy_channel))
         except ImageError:
             return None
         finally:
             progress.advance(1)
 
-    tasks = [*((training, pair) for pair in mated), *((synthetic, pair) for pair in wanted)]
-    told = list(map_ordered(like, tasks, settings.workers or cores()))
-    lines = calibrate_thresholds([likeness for likeness in told[: len(mated)] if likeness is not None])
+    tasks = [*((training, pair) for pair in mated), *((synthetic, pair) for pair in pairs)]
+    measured = list(map_ordered(measure, tasks, workers or cores()))
+    thresholds = calibrate_thresholds([s for s in measured[: len(mated)] if s is not None])
     return LeakKinds(
-        lines,
-        {pair: likeness for pair, likeness in zip(wanted, told[len(mated) :], strict=True) if likeness is not None},
+        thresholds, {pair: s for pair, s in zip(pairs, measured[len(mated) :], strict=True) if s is not None}
     )
 
 
-def _mated_pairs(training: ImageReader, rng: np.random.Generator) -> Sequence[PairRows]:
-    """Two random pictures of each of up to MATED people who have two."""
+def _mated_pairs(training: ImageReader, rng: np.random.Generator) -> Sequence[PairIds]:
+    """Two random images of each of at most MATED people who have two."""
     embedded = training.embedded
     if all(person is None for person in embedded.people):
         return []
@@ -101,34 +101,35 @@ def _mated_pairs(training: ImageReader, rng: np.random.Generator) -> Sequence[Pa
     return [(embedded.ids[a], embedded.ids[b]) for a, b in rows]
 
 
-def _describe_images(images: ImageReader, id: str, network: CopyChannel | None) -> _Descriptors:
+def _describe(images: ImageReader, id: str, copy_channel: CopyChannel | None) -> _Descriptors:
     data = images.data(id)
-    shot = images.decode(data)
+    face = images.decode(data)
     vectors = None
-    if network is not None:
-        crop = network.crop(shot)
-        vectors = network.embed(np.stack([crop, crop[:, ::-1]]))
+    if copy_channel is not None:
+        crop = copy_channel.crop(face)
+        # With its mirror image: a mirrored copy is a copy.
+        vectors = copy_channel.embed(np.stack([crop, crop[:, ::-1]]))
     return _Descriptors(
         hashlib.sha256(data).hexdigest(),
-        hashlib.sha256(f"{shot.image.shape}".encode() + shot.image.tobytes()).hexdigest(),
-        describe_image(shot.image, _faces(shot)),
+        hashlib.sha256(f"{face.image.shape}".encode() + face.image.tobytes()).hexdigest(),
+        describe_image(face.image, _faces(face)),
         vectors,
     )
 
 
-def _faces(shot: FaceImage) -> list[npt.NDArray[np.uint8]]:
-    """The face as it lies in a crop, and as its landmarks would have it: a turned or cut copy is still a copy."""
-    return [shot.aligned_crop, realigned_face(shot.aligned_crop)] if shot.aligned else [shot.aligned_crop]
+def _faces(face: FaceImage) -> list[npt.NDArray[np.uint8]]:
+    """The face as the crop shows it, and aligned again by its landmarks: a rotated or cropped copy is still a copy."""
+    return [face.aligned_crop, realigned_face(face.aligned_crop)] if face.aligned else [face.aligned_crop]
 
 
 def _similarity(a: _Descriptors, b: _Descriptors) -> ImageSimilarity:
-    network = None
-    if a.vector is not None and b.vector is not None:
-        network = float((a.vector[:1] @ b.vector.T).max())
+    copy_cosine = None
+    if a.vectors is not None and b.vectors is not None:
+        copy_cosine = float((a.vectors[:1] @ b.vectors.T).max())
     return ImageSimilarity(
-        correlation=correlation(a.look, b.look),
-        detail=detail_correlation(a.look, b.look),
-        bits=hash_distance(a.look, b.look),
-        copy_cosine=network,
+        correlation=correlation(a.appearance, b.appearance),
+        detail=detail_correlation(a.appearance, b.appearance),
+        bits=hash_distance(a.appearance, b.appearance),
+        copy_cosine=copy_cosine,
         identical=a.digest == b.digest or a.pixels == b.pixels,
     )

@@ -1,4 +1,4 @@
-"""What an audit lists beside its findings: counts, the ranking of the closest pairs, hubs."""
+"""What an audit reports beside its findings: counts, the closest pairs, and hubness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unveil.types import Embedded, Matches
 
 
 def count_images(source: EmbeddedSource) -> RoleCounts:
-    """What became of one role's files."""
+    """The numbers of files, images and people of one role."""
     images = source.embedded
     return RoleCounts(
         images=source.n_images,
@@ -23,16 +23,16 @@ def count_images(source: EmbeddedSource) -> RoleCounts:
     )
 
 
-def top_pairs(matches: Matches, synthetic: Embedded, training: Embedded, most: int) -> tuple[PairFinding, ...]:
-    """The ranking of the closest pairs."""
+def top_pairs(matches: Matches, synthetic: Embedded, training: Embedded, n: int) -> tuple[PairFinding, ...]:
+    """The ``n`` pairs with the highest raw cosine: the published attack."""
     people = training.people_or_ids
     return tuple(
         PairFinding(rank, synthetic.ids[q], training.ids[g], people[g], float(cosine), float(score), training.channel)
         for rank, ((q, g), cosine, score) in enumerate(
             zip(
-                matches.top_pairs[:most],
-                matches.top_pairs_cosine[:most],
-                matches.top_pairs_score[:most],
+                matches.top_pairs[:n],
+                matches.top_pairs_cosine[:n],
+                matches.top_pairs_score[:n],
                 strict=True,
             ),
             start=1,
@@ -40,17 +40,22 @@ def top_pairs(matches: Matches, synthetic: Embedded, training: Embedded, most: i
     )
 
 
-def top_pairs_corrected(training: RealSide, synthetic: Embedded, most: int) -> tuple[PairFinding, ...]:
-    """The ranking of the closest pairs over all channels: by each pair's highest score on the common scale."""
+def top_pairs_corrected(training: RealSide, synthetic: Embedded, n: int) -> tuple[PairFinding, ...]:
+    """The ``n`` pairs with the highest hub-corrected score over all channels."""
     best: dict[tuple[int, int], tuple[float, float, str]] = {}
-    for channel, sight in training.by_channel.items():
-        seen = sight.corrected
-        scores = sight.standard.of(seen.top_pairs_score[:most])
-        for (q, g), cosine, score in zip(seen.top_pairs[:most], seen.top_pairs_cosine[:most], scores, strict=True):
+    for channel, matches in training.by_channel.items():
+        corrected = matches.corrected
+        pairs = zip(
+            corrected.top_pairs[:n],
+            corrected.top_pairs_cosine[:n],
+            matches.scale.of(corrected.top_pairs_score[:n]),
+            strict=True,
+        )
+        for (q, g), cosine, score in pairs:
             pair = (int(q), int(g))
             if pair not in best or score > best[pair][0]:
                 best[pair] = (float(score), float(cosine), channel)
-    ranked = sorted(best.items(), key=lambda item: (-item[1][0], item[0]))[:most]
+    ranked = sorted(best.items(), key=lambda item: (-item[1][0], item[0]))[:n]
     images, people = training.images, training.images.people_or_ids
     return tuple(
         PairFinding(rank, synthetic.ids[q], images.ids[g], people[g], cosine, score, channel)
@@ -58,10 +63,10 @@ def top_pairs_corrected(training: RealSide, synthetic: Embedded, most: int) -> t
     )
 
 
-def hubness_ranking(matches: Matches, training: Embedded, most_pairs: int) -> tuple[HubnessFinding, ...]:
-    """Training pictures that are the closest of several synthetic ones."""
+def hubness_ranking(matches: Matches, training: Embedded, n_top_pairs: int) -> tuple[HubnessFinding, ...]:
+    """Training images that are the closest match of several synthetic images."""
     people = training.people_or_ids
     return tuple(
         HubnessFinding(training.ids[h.row], people[h.row], h.n_best_match_of, h.in_top_pairs)
-        for h in count_hubness(matches.rows[:, 0], matches.top_pairs[:most_pairs, 1], len(training))
+        for h in count_hubness(matches.rows[:, 0], matches.top_pairs[:n_top_pairs, 1], len(training))
     )

@@ -1,7 +1,8 @@
-"""What the work after an audit starts from: pairs that people should look at, and how close each picture comes."""
+"""The pairs that reviewers see, and the closest training image of each synthetic image."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,17 +10,17 @@ import numpy as np
 
 from unveil.analysis.findings import Findings
 from unveil.compare import exact_cosine
-from unveil.results.audit import AuditResult
+from unveil.results.audit import PairFinding
 from unveil.types import Embedded, Role
 
 ReviewReason = Literal["exposed person", "synthetic identity", "closest pair", "control"]
-# Beside few findings, at least so many control pairs: reviewers are measured on them.
+# The error rate of reviewers is measured on at least so many control pairs, however few the findings are.
 MIN_CONTROL_PAIRS = 20
 
 
 @dataclass(frozen=True)
 class ReviewPair:
-    """A synthetic and a real picture, and why they should be looked at; ``listed`` ones are findings."""
+    """A synthetic and a real image, and why reviewers see them; ``significant`` pairs are findings."""
 
     why: ReviewReason
     synthetic_id: str
@@ -33,7 +34,7 @@ class ReviewPair:
 
 @dataclass(frozen=True)
 class ClosestImage:
-    """An embedded synthetic picture and the training picture that comes closest to it by any channel."""
+    """A synthetic image and the training image with the highest score by any channel."""
 
     id: str
     identity: str
@@ -43,9 +44,8 @@ class ClosestImage:
     channel: str
 
 
-def review_pairs(result: AuditResult, found: Findings, synthetic: Embedded) -> tuple[ReviewPair, ...]:
-    """Findings, surest first, then the closest pairs of all, then as many of the closest pairs of control people; each
-    pair once."""
+def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFinding]) -> tuple[ReviewPair, ...]:
+    """The findings, then the pairs of the rankings, then as many closest pairs of control people; each pair once."""
     pairs: dict[tuple[str, str, Role], ReviewPair] = {}
 
     def add(
@@ -60,10 +60,10 @@ def review_pairs(result: AuditResult, found: Findings, synthetic: Embedded) -> t
     training = found.training.images
     row_of = {id: row for row, id in enumerate(training.ids)}
     query_of = {id: row for row, id in enumerate(synthetic.ids)}
-    for p in result.significant_people:
+    for p in found.significant_people:
         add("exposed person", p.synthetic_id, p.training_id, p.person, p.cosine, p.score, "training")
-    closest = dict(zip(synthetic.ids, found.training.closest[1].tolist(), strict=True))
-    for i in result.synthetic_identities:
+    best_score = dict(zip(synthetic.ids, found.training.closest[1].tolist(), strict=True))
+    for i in found.identities:
         if i.significant and i.training_id is not None:
             row = row_of[i.training_id]
             (cosine,) = exact_cosine(
@@ -72,15 +72,15 @@ def review_pairs(result: AuditResult, found: Findings, synthetic: Embedded) -> t
             )
             person = training.people_or_ids[row]
             add("synthetic identity", i.synthetic_id, i.training_id, person, float(cosine), i.score, "training")
-    for pair in (*result.top_pairs, *result.top_pairs_corrected):
-        # Pairs of the published ranking have no score on the common scale but their picture's.
-        score = closest[pair.synthetic_id]
+    for pair in rankings:
+        # Pairs of the published attack have no score of their own: the best score of their synthetic image is shown.
+        score = best_score[pair.synthetic_id]
         add("closest pair", pair.synthetic_id, pair.training_id, pair.person, pair.cosine, score, "training")
-    if found.ground is not None:
-        side = found.ground.control
-        exposed = side.exposure(found.ground.draw.control)
-        most = max(MIN_CONTROL_PAIRS, len(pairs))
-        for i in np.lexsort((np.arange(len(exposed)), -exposed.score))[:most]:
+    if found.control is not None:
+        side = found.control.side
+        exposed = side.exposure(found.control.subsample.control)
+        n_control = max(MIN_CONTROL_PAIRS, len(pairs))
+        for i in np.lexsort((np.arange(len(exposed)), -exposed.score))[:n_control]:
             query, row = exposed.best_pair[i]
             add(
                 *("control", synthetic.ids[query], side.images.ids[row], exposed.people[i]),
@@ -90,7 +90,7 @@ def review_pairs(result: AuditResult, found: Findings, synthetic: Embedded) -> t
 
 
 def closest_images(found: Findings, synthetic: Embedded) -> tuple[ClosestImage, ...]:
-    """Each distinct synthetic picture with the training picture that is closest on the common scale."""
+    """Each distinct synthetic image with its closest training image."""
     row, score, channel = found.training.closest
     training, channels = found.training.images, list(found.training.by_channel)
     people = training.people_or_ids

@@ -1,4 +1,4 @@
-"""Real pictures of one side, training or control, and what the comparisons with the synthetic set say of them."""
+"""Training or control images and their scores against the synthetic set, channel by channel."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ from unveil.stats.hubness import person_codes
 from unveil.stats.score_scale import ScoreScale, max_over_channels
 from unveil.types import Embedded, Exposure, Floats, Ints, Matches, Role
 
+# The name of the published attack's score among the names of channels.
 COSINE = "cosine"
 
 
 @dataclass(frozen=True)
 class ChannelMatches:
-    """What one channel sees of the pictures (G,): their hub correction and hub-corrected matches with the synthetic
-    set, and the scale on which its scores meet those of other channels."""
+    """The matches of images (G,) with the synthetic set by one channel.
+
+    ``correction`` (G,) is the hub correction of the images, ``corrected`` are the hub-corrected matches. ``scale`` makes
+    the scores of several channels comparable.
+    """
 
     correction: Floats
     corrected: Matches
-    standard: ScoreScale
+    scale: ScoreScale
 
     @cached_property
     def score(self) -> Floats:
-        """The best score of each picture (G,) on the channel's scale."""
-        return self.standard.of(self.corrected.best_query_score)
+        """The best score (G,) of each image, on the scale."""
+        return self.scale.of(self.corrected.best_query_score)
 
 
 @dataclass(frozen=True)
 class RealSide:
-    """Real pictures, their raw matches by the first channel, and what every channel sees of them."""
+    """Training or control images (N,), their raw matches by the first channel, and their matches by every channel."""
 
     images: Embedded
     raw: Matches
@@ -43,37 +47,39 @@ class RealSide:
 
     @cached_property
     def people(self) -> tuple[tuple[str, ...], Ints]:
-        """The people, and the code (N,) of each picture's person."""
+        """The people, and the code (N,) of each image's person."""
         return person_codes(self.images.people_or_ids)
 
     @cached_property
     def _best(self) -> tuple[Ints, Floats]:
-        """Which channel sees each picture (N,) closest to a synthetic one, and that score (N,)."""
-        return max_over_channels([sight.score for sight in self.by_channel.values()])
+        """The channel (N,) with the highest score of each image, and that score (N,)."""
+        return max_over_channels([matches.score for matches in self.by_channel.values()])
 
     @property
     def score(self) -> Floats:
-        """The best score of each picture (N,) over all channels."""
+        """The best score (N,) of each image over all channels."""
         return self._best[1]
 
     @cached_property
     def closest(self) -> tuple[Ints, Floats, Ints]:
-        """Of each synthetic picture (Q,) the closest picture of this side: its row, the score, the channel that sees
-        it."""
-        each = self.by_channel.values()
-        channel, score = max_over_channels([sight.standard.of(sight.corrected.score[:, 0]) for sight in each])
-        row = np.asarray(np.choose(channel, [sight.corrected.rows[:, 0] for sight in each]), np.int64)
+        """The closest image of this side to each synthetic image (Q,): its row, the score, and the channel."""
+        every = self.by_channel.values()
+        channel, score = max_over_channels([matches.scale.of(matches.corrected.score[:, 0]) for matches in every])
+        row = np.asarray(np.choose(channel, [matches.corrected.rows[:, 0] for matches in every]), np.int64)
         return row, score, channel
 
     def exposure(self, rows: Ints | None = None, by: str | None = None) -> Exposure:
-        """Each person's best pair over the given rows: by one channel, by the raw ``cosine`` of the first, or by
-        whichever channel comes closest."""
+        """The best pair of each person over the images of ``rows``, or over all.
+
+        ``by`` names a channel, or COSINE for the raw cosine of the first channel. By default it is the channel with the
+        highest score.
+        """
         people = self.images.people_or_ids
         if by is None:
             channel, score = self._best
-            each = [sight.corrected for sight in self.by_channel.values()]
-            query = np.asarray(np.choose(channel, [m.best_query for m in each]), np.int64)
-            cosine = np.asarray(np.choose(channel, [m.best_query_cosine for m in each]), np.float64)
+            every = [matches.corrected for matches in self.by_channel.values()]
+            query = np.asarray(np.choose(channel, [m.best_query for m in every]), np.int64)
+            cosine = np.asarray(np.choose(channel, [m.best_query_cosine for m in every]), np.float64)
             return exposures(people, query, score, cosine, channel, rows)
         matches = self.raw if by == COSINE else self.by_channel[by].corrected
         score = matches.best_query_score if by == COSINE else self.by_channel[by].score
@@ -84,16 +90,17 @@ class RealSide:
 def score_side(
     role: Role, images: Embedded, raw: Matches, contexts: Mapping[str, ChannelContext], compare: Comparisons, depth: int
 ) -> RealSide:
-    """Compares the synthetic set with a side's pictures through every channel."""
+    """Compares the synthetic set with training or control images by every channel; ``depth`` matches are stored."""
     by_channel = {}
-    for channel, lens in contexts.items():
+    for channel, context in contexts.items():
         own = images.through(channel)
-        correction = lens.cohort.correction(own)
-        # The closest pairs of all are shown of training people alone.
-        compared = compare.ranked if role == "training" else compare.matches
-        corrected = compared(
-            *(Comparison("hub-corrected", channel, role), lens.synthetic, own, lens.on_synthetic, correction),
+        correction = context.cohort.correction(own)
+        # Only the closest pairs with training images are reported.
+        run = compare.ranked if role == "training" else compare.matches
+        corrected = run(
+            Comparison("hub-corrected", channel, role),
+            *(context.synthetic, own, context.synthetic_correction, correction),
             top_k=depth,
         )
-        by_channel[channel] = ChannelMatches(correction, corrected, lens.standard)
+        by_channel[channel] = ChannelMatches(correction, corrected, context.scale)
     return RealSide(images, raw, by_channel)

@@ -1,4 +1,4 @@
-"""What can be said without a control set: candidates, by how well real people match other real people."""
+"""The analysis without a control set: candidates, by how well real people match other real people."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from unveil.analysis.cohort import MAX_PROBES, MIN_PROBES, Cohort, channel_context, one_image_each, split_off_cohort
+from unveil.analysis.cohort import (
+    MAX_PROBES,
+    MIN_PROBES,
+    Cohort,
+    channel_context,
+    one_image_per_person,
+    split_off_cohort,
+)
 from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings, best_pair
 from unveil.analysis.scores import RealSide, score_side
 from unveil.compare import best_of_others
-from unveil.config.settings import Settings
 from unveil.results.audit import CandidateThreshold, IdentityFinding, PersonFinding
+from unveil.stats.checks import Check
 from unveil.stats.hubness import best_of_each, person_codes
-from unveil.stats.input_checks import Check
 from unveil.stats.open_set import expected_above, fpir_threshold
 from unveil.stats.score_scale import fit_score_scale, max_over_channels
 from unveil.stats.verdict import uncalibrated_verdict
-from unveil.types import Embedded, Floats, Matches
+from unveil.types import Embedded, Floats, Generators, Matches
 
 
 def analyse_without_control(
@@ -28,68 +34,79 @@ def analyse_without_control(
     raw: Matches,
     checks: Sequence[Check],
     compare: Comparisons,
-    settings: Settings,
+    generators: Generators,
+    *,
+    cohort_share: float,
+    fpir: float,
 ) -> Findings:
-    """The audit without a control set: training people are the cohort, and other ones of them the null."""
-    others, cohort = split_off_cohort(training, settings.cohort_share, settings.random("cohort"), compare.backend)
+    """The analysis from the raw matches of synthetic with training images to a verdict.
+
+    ``cohort_share`` of the training people are the cohort; others of them are searched among the rest, and set the
+    open-set threshold at a false positive identification rate of ``fpir``.
+    """
+    others, cohort = split_off_cohort(training, cohort_share, generators("cohort"), compare.backend)
     contexts = {
         channel: channel_context(synthetic.through(channel), cohort.through(channel), skip_best=True)
         for channel in synthetic.channels
     }
-    side = score_side("training", training, raw, contexts, compare, settings.top_k)
-    probes, line = _probes(others, settings), None
+    side = score_side("training", training, raw, contexts, compare, compare.top_k)
+    probes, threshold = _probes(others, generators("line")), None
     if probes is not None:
         searches = {
             channel: _search(
-                probes.through(channel), training.through(channel), sight.correction, contexts[channel].cohort
+                probes.through(channel), training.through(channel), matches.correction, contexts[channel].cohort
             )
-            for channel, sight in side.by_channel.items()
+            for channel, matches in side.by_channel.items()
         }
         by_channel = {
-            channel: replace(sight, standard=fit_score_scale(searches[channel]))
-            for channel, sight in side.by_channel.items()
+            channel: replace(matches, scale=fit_score_scale(searches[channel]))
+            for channel, matches in side.by_channel.items()
         }
         side = replace(side, by_channel=by_channel)
-        _, found = max_over_channels([by_channel[channel].standard.of(score) for channel, score in searches.items()])
-        line = candidate_threshold(side.closest[1], found, settings.fpir)
-    people, identities = rank_candidates(synthetic, side, line)
-    verdict, evidence = uncalibrated_verdict(checks, None if line is None else line.n_above)
-    return Findings(verdict, evidence, tuple(checks), people, identities, side, contexts, line=line)
+        _, best = max_over_channels([by_channel[channel].scale.of(score) for channel, score in searches.items()])
+        threshold = candidate_threshold(side.closest[1], best, fpir)
+    people, identities = rank_candidates(synthetic, side, threshold)
+    verdict, evidence = uncalibrated_verdict(checks, None if threshold is None else threshold.n_above)
+    return Findings(
+        verdict, evidence, tuple(checks), people, identities, side, contexts, candidate_threshold=threshold
+    )
 
 
-def _probes(not_in_cohort: Embedded, settings: Settings) -> Embedded | None:
-    """Training people outside the cohort to be searched among the others, one picture each.
+def _probes(not_in_cohort: Embedded, rng: np.random.Generator) -> Embedded | None:
+    """Training people outside the cohort to search among the others, one image each.
 
-    None when the training set has no person labels, or too few people: then nothing says which pictures are of others.
+    None when no image has a person label or there are too few people: strangers are then unknown.
     """
     if all(person is None for person in not_in_cohort.people):
         return None
-    rows = one_image_each(not_in_cohort.people_or_ids, settings.random("line"), MAX_PROBES)
+    rows = one_image_per_person(not_in_cohort.people_or_ids, rng, MAX_PROBES)
     return None if len(rows) < MIN_PROBES else not_in_cohort.take(rows)
 
 
 def _search(probes: Embedded, training: Embedded, correction: Floats, cohort: Cohort) -> Floats:
-    """The best score of each probe among *other* training people, searched for as synthetic pictures are."""
-    # As for synthetic pictures: the best match does not count towards a probe's own closeness.
+    """The best score (N,) of each probe among *other* training people, computed as for synthetic images."""
+    # As for synthetic images, the best match does not count in a probe's own closeness.
     own = cohort.correction(probes, skip_best=True)
     people = (probes.people_or_ids, training.people_or_ids)
     return best_of_others(probes.vectors, people[0], training.vectors, people[1], own, correction, cohort.backend)[1]
 
 
-def candidate_threshold(best: Floats, others: Floats, fpir: float) -> CandidateThreshold:
-    """The score that a real person reaches against *other* training people (N,) with probability ``fpir`` a search, and
-    how many synthetic pictures' best (Q,) lie above."""
-    line, fpir = fpir_threshold(others, fpir)
-    expected = expected_above(round(fpir * (len(others) + 1)), len(others) + 1, len(best))
-    return CandidateThreshold(line, fpir, len(others), int((best > line).sum()), expected)
+def candidate_threshold(best: Floats, other_scores: Floats, fpir: float) -> CandidateThreshold:
+    """The open-set threshold, and how many synthetic images exceed it with their best score (Q,).
+
+    A search of a real person among *other* training people (N,) exceeds it with probability ``fpir``.
+    """
+    threshold, fpir = fpir_threshold(other_scores, fpir)
+    expected = expected_above(round(fpir * (len(other_scores) + 1)), len(other_scores) + 1, len(best))
+    return CandidateThreshold(threshold, fpir, len(other_scores), int((best > threshold).sum()), expected)
 
 
 def rank_candidates(
-    synthetic: Embedded, training: RealSide, line: CandidateThreshold | None
+    synthetic: Embedded, training: RealSide, threshold: CandidateThreshold | None
 ) -> tuple[tuple[PersonFinding, ...], tuple[IdentityFinding, ...]]:
-    """Training people and synthetic identities by their best pair; those above the line are marked."""
+    """Training people and synthetic identities by their best pair; those above the threshold are marked."""
     exposed = training.exposure()
-    above = exposed.score > (np.inf if line is None else line.score)
+    above = exposed.score > (np.inf if threshold is None else threshold.score)
     people = tuple(
         replace(best_pair(exposed, i, synthetic, training), significant_by=("open-set threshold",) if above[i] else ())
         for i in np.lexsort((np.arange(len(exposed)), -exposed.score))
@@ -107,7 +124,7 @@ def rank_candidates(
             synthetic_id=synthetic.ids[best[i]],
             training_id=training.images.ids[row[best[i]]],
             channel=synthetic.channels[channel[best[i]]],
-            significant=line is not None and bool(score[best[i]] > line.score),
+            significant=threshold is not None and bool(score[best[i]] > threshold.score),
         )
         for i in np.lexsort((np.arange(len(names)), -score[best]))
     )

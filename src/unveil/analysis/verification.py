@@ -1,26 +1,27 @@
-"""What the face network can tell apart on the pictures of this audit, measured on its labelled real people."""
+"""The verification performance of the face model on the labelled real people of an audit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from unveil.config.settings import Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.results.audit import VerificationPerformance
 from unveil.stats.hubness import person_codes
 from unveil.stats.verification import Verification, verification_performance
-from unveil.types import Embedded, Ints, Role
+from unveil.types import Embedded, Generators, Ints, Role
 
-# Random pictures that take part: all pairs of them are compared, and nobody weighs more than his share.
-MAX_IMAGES, MAX_IMAGES_EACH = 10_000, 10
+# At most so many random images are used, since all pairs are compared, and so many of each person.
+MAX_IMAGES, MAX_IMAGES_PER_PERSON = 10_000, 10
 
 
-def measure_verification(sets: dict[Role, EmbeddedSource], settings: Settings) -> tuple[VerificationPerformance, ...]:
-    """Mated and non-mated scores of each labelled real role, the control people first."""
+def measure_verification(sets: Mapping[Role, EmbeddedSource], generators: Generators) -> tuple[VerificationPerformance, ...]:
+    """The performance on each labelled real role, control people first."""
     found = []
     for role in ("control", "training"):
         if role in sets:
-            measured = _measure(sets[role].embedded.distinct, settings.random(f"separation {role}"))
+            measured = _measure(sets[role].embedded.distinct, generators(f"separation {role}"))
             if measured is not None:
                 found.append(VerificationPerformance(role, measured))
     return tuple(found)
@@ -34,9 +35,9 @@ def _measure(embedded: Embedded, rng: np.random.Generator) -> Verification | Non
 
 
 def choose_images(
-    embedded: Embedded, rng: np.random.Generator, each: int = MAX_IMAGES_EACH, most: int = MAX_IMAGES
+    embedded: Embedded, rng: np.random.Generator, max_per_person: int = MAX_IMAGES_PER_PERSON, max_images: int = MAX_IMAGES
 ) -> Ints:
-    """Rows of at most ``each`` random labelled pictures a person, of random people until ``most`` are reached."""
+    """Rows of at most ``max_per_person`` random labelled images per person, of random people up to ``max_images``."""
     labelled = np.array([i for i, person in enumerate(embedded.people) if person is not None], np.int64)
     if not len(labelled):
         return labelled
@@ -44,5 +45,5 @@ def choose_images(
     rank_of_person = rng.permutation(codes.max() + 1)[codes]
     order = np.lexsort((rng.random(len(codes)), rank_of_person))
     ranked = rank_of_person[order]
-    place = np.arange(len(order)) - np.searchsorted(ranked, ranked)
-    return np.sort(labelled[order[place < each][:most]])
+    rank_in_person = np.arange(len(order)) - np.searchsorted(ranked, ranked)
+    return np.sort(labelled[order[rank_in_person < max_per_person][:max_images]])

@@ -1,0 +1,33 @@
+"""Overlap: control people who are also in the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from unveil.analysis.cohort import Overlap
+from unveil.analysis.input_checks.base import ControlPeople, InputCheck
+from unveil.stats.checks import Check, grade
+from unveil.stats.intervals import exact_count
+
+WARN, FAIL = 0.05, 0.5
+
+
+class TrainingOverlap(InputCheck[ControlPeople]):
+    """Whether many control people are members; they are removed from the control set."""
+
+    def run(self, inputs: ControlPeople) -> Iterator[Check]:
+        """One outcome."""
+        yield self.outcome(inputs.overlap)
+
+    def outcome(self, overlap: Overlap) -> Check:
+        """The outcome, from what was removed."""
+        n, total = overlap.n_people, overlap.n_people_before
+        rule = "identical bytes"
+        if overlap.threshold is not None:
+            rule += f" or a cosine above {overlap.threshold:.3f}"
+        message = (
+            f"{n} of {total} control people ({overlap.n_images} images) are also in the training set by {rule}; they "
+            "were removed"
+        )
+        figure = exact_count(n, total, "control people also in the training set")
+        return Check("overlap of training and control", grade(n / total if total else 0.0, WARN, FAIL), figure, message)

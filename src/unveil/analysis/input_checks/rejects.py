@@ -1,0 +1,28 @@
+"""Rejects: the share of a role that was not embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from unveil.analysis.input_checks.base import EmbeddedSets, InputCheck
+from unveil.stats.checks import Check, grade
+from unveil.stats.intervals import share
+from unveil.types import Role
+
+WARN, FAIL = 0.05, 0.5
+
+
+class Rejects(InputCheck[EmbeddedSets]):
+    """Whether many files of a role were rejected: a leak among them is not found."""
+
+    def run(self, inputs: EmbeddedSets) -> Iterator[Check]:
+        """One outcome for each role."""
+        for role, source in inputs.sets.items():
+            yield self.outcome(role, len(source.rejects), source.n_images)
+
+    def outcome(self, role: Role, n_rejected: int, n_images: int) -> Check:
+        """The outcome for one role; a role without images fails."""
+        figure = share(n_rejected, n_images, "share of files rejected")
+        status = grade(figure.value if n_images else 1.0, WARN, FAIL)
+        message = f"{n_rejected} of {n_images} {role} files gave no face"
+        return Check(f"rejects of {role}", status, figure, message + ("" if status == "pass" else "; see rejects.parquet"))
