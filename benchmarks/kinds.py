@@ -59,9 +59,9 @@ def main() -> None:
     def told(pairs: list[tuple[str, str]], first: Source) -> Counter[str]:
         findings = [PairFinding(i, a, b, "", 0.0, 0.0, "face") for i, (a, b) in enumerate(pairs)]
         given = ImageReader(first, embedded(first.records), aligned)
-        kinds = classify_pairs(findings, given, training, None, settings, Silent())
+        kinds = classify_pairs(findings, given, training, None, Silent(), settings.random("kinds"))
         if not told_lines:
-            told_lines.append(f"{kinds.lines}")
+            told_lines.append(f"{kinds.thresholds}")
         return Counter(f.kind.kind for f in kinds.mark(findings) if f.kind is not None)
 
     told_lines: list[str] = []

@@ -24,10 +24,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from unveil.analysis import calibrated
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import Findings
 from unveil.analysis.power import measure_power
+from unveil.auditor import analyse
 from unveil.channels import FaceImage, open_detector
 from unveil.channels.alignment import ImageAlignment
 from unveil.compare import open_backend
@@ -173,7 +173,7 @@ class Bench:
         backend = open_backend(settings.backend, settings.workers)
         compare = Comparisons(self.run_directory, backend, Silent(), settings.top_k, settings.top_pairs)
         raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
-        found = calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings)
+        found = analyse(settings, synthetic, training, control, raw, [], compare, {})
         if found.calibration is None or found.verdict == "inconclusive":
             raise SystemExit(
                 f"split {split} was not calibrated: {[c.message for c in found.checks if c.status == 'fail']}"
@@ -234,7 +234,12 @@ class Bench:
             name = self.names[person]
             self.planted[k] += 1
             self.significant[k] += name in significant
-        power = measure_power(found, images, self.networks.temporary_embedder(self.run_directory), settings)
+        power = measure_power(
+            *(found, images, self.networks.temporary_embedder(self.run_directory), settings.random),
+            planted_leaks=settings.planted_leaks,
+            fdr=settings.fdr,
+            seed=settings.seed,
+        )
         for recall in power.recalls if power is not None else ():
             counts = self.foreseen[recall.kind, recall.strength]
             counts[0] += round(recall.one_leak.value * recall.one_leak.n)
@@ -243,7 +248,7 @@ class Bench:
     def changes(self) -> list[list[object]]:
         """The lines of lfw_changes.csv."""
         rows: list[list[object]] = [
-            [one.kind, one.told, self.planted[k], self.significant[k], *self.foreseen[one.kind, one.told]]
+            [one.kind, one.strength, self.planted[k], self.significant[k], *self.foreseen[one.kind, one.strength]]
             for k, one in enumerate(PERTURBATIONS)
         ]
         rows.append([*NEW_PICTURE, 0, 0, *self.foreseen[NEW_PICTURE]])

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.lab.scores import further_scores, memorised
-from unveil.analysis import calibrated
 from unveil.analysis.baselines import measure_baselines
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import Findings
+from unveil.auditor import analyse
 from unveil.compare import open_backend
 from unveil.config.settings import Settings, settings_from
 from unveil.embedding.embedder import AuditEmbedder
@@ -131,12 +131,12 @@ class Lab:
     def judge(self, training: Ints, control: Ints) -> Findings:
         t, c = self.real.take(np.sort(training)), self.real.take(control)
         raw = self.compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), self.synthetic, t)
-        return calibrated.analyse_with_control(self.synthetic, t, c, raw, [], self.compare, self.settings)
+        return analyse(self.settings, self.synthetic, t, c, raw, [], self.compare, {})
 
     def scores(self) -> Iterator[list[object]]:
         """Each score's power to tell people who were learnt from all others but the cohort."""
         found = self.found[LEARNT]
-        if found.calibration is None or found.ground is None:
+        if found.calibration is None or found.control is None:
             raise SystemExit(f"{self.key}: {[c.message for c in found.checks if c.status == 'fail']}")
         near = memorised(self.sources["synthetic"], self.sources["training"], self.members)
         for m in found.calibration.membership:
@@ -150,9 +150,9 @@ class Lab:
 
     def _sides(self, score: Floats, people: tuple[str, ...], found: Findings) -> tuple[Floats, Floats]:
         """The scores of people who were learnt and of the control people of the audit."""
-        if found.ground is None:
+        if found.control is None:
             raise ValueError("no control people")
-        control = set(found.ground.control.images.people_or_ids)
+        control = set(found.control.side.images.people_or_ids)
         own = np.array([person in self.members for person in people])
         null = np.array([person in control for person in people])
         return score[own], score[null]
@@ -191,7 +191,7 @@ class Lab:
         """What others measure, with the people learnt and with others for a training set."""
         for name in (LEARNT, OTHERS):
             found = self.found[name]
-            for m in measure_baselines(self.synthetic, found, self.settings, self.compare.backend):
+            for m in measure_baselines(self.synthetic, found, self.settings.random, self.compare.backend):
                 values = (m.authenticity.value, m.data_copying.value, m.closer_to_training.value)
                 yield [
                     name,

@@ -105,14 +105,14 @@ def further_scores(
 def _exposure(synthetic: Embedded, real: Embedded, cohort_rows: NDArray[np.int64]) -> Floats:
     """The best hub-corrected score of each real vector (N,), on the scale of the cohort."""
     cohort = Cohort(real.take(cohort_rows))
-    look = channel_context(synthetic, cohort)
+    context = channel_context(synthetic, cohort)
     matched = compare_all(
         *(synthetic.vectors, real.vectors),
         top_k=1,
-        query_offset=look.on_synthetic,
+        query_offset=context.synthetic_correction,
         gallery_offset=cohort.correction(real),
     )
-    return look.standard.of(matched.best_query_score)
+    return context.scale.of(matched.best_query_score)
 
 
 def _templates(images: Embedded) -> Embedded:

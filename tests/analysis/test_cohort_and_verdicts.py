@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unveil.analysis import calibrated, uncalibrated
-from unveil.analysis.cohort import Cohort, find_overlap, one_image_each, split_off_cohort
+from unveil.analysis.cohort import Cohort, find_overlap, one_image_per_person, split_off_cohort
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.auditor import analyse
 from unveil.compare import compare_all, exact_cosine, open_backend
 from unveil.config.settings import Settings
 from unveil.images import Location
@@ -89,16 +89,16 @@ def test_overlap_finds_the_same_people_and_few_others(compare: Comparisons) -> N
     training, control = crowd(rng, 500), crowd(rng, 400)
     control[:20] = training[:20] + rng.normal(size=(20, DIMENSION)) * 0.03
     found = find_overlap(embedded(unit(training), "t"), embedded(unit(control), "c"), compare, rng)
-    taken = set(range(400)) - set(found.keep.tolist())
+    taken = set(range(400)) - set(found.rows.tolist())
     assert set(range(20)) <= taken and len(taken) <= 23
-    assert found.n_people == len(taken) and found.line is not None
+    assert found.n_people == len(taken) and found.threshold is not None
 
 
 def test_overlap_by_identical_bytes_needs_no_line(compare: Comparisons) -> None:
     rng = np.random.default_rng(3)
     training, control = embedded(unit(crowd(rng, 30)), "x"), embedded(unit(crowd(rng, 60)), "x")
     found = find_overlap(training, control, compare, rng)
-    assert found.line is None and found.keep.tolist() == list(range(30, 60))
+    assert found.threshold is None and found.rows.tolist() == list(range(30, 60))
 
 
 def test_control_people_are_split_and_never_both() -> None:
@@ -107,7 +107,7 @@ def test_control_people_are_split_and_never_both() -> None:
     decoys, cohort = split_off_cohort(control, 0.2, rng)
     assert len(set(decoys.people)) == 80 and len(cohort.images) == len(set(cohort.images.people)) == 20
     assert not set(decoys.people) & set(cohort.images.people)
-    rows = one_image_each(control.people_or_ids, rng, most=30)
+    rows = one_image_per_person(control.people_or_ids, rng, 30)
     assert len(rows) == len({control.people[i] for i in rows}) == 30
 
 
@@ -129,7 +129,7 @@ def test_many_leaks_are_counted_and_a_few_need_the_tail(
 ) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(5), leaks)
     raw = compare.ranked(COSINE, synthetic, training)
-    found = calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings)
+    found = analyse(settings, synthetic, training, control, raw, [], compare, {})
     assert found.verdict == "leak found" and set(found.evidence) == bases
     assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(leaks)}
     assert sum(bool(p.significant_by) for p in found.people) <= leaks + 4
@@ -139,24 +139,18 @@ def test_many_leaks_are_counted_and_a_few_need_the_tail(
 def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(6), 0)
     raw = compare.ranked(COSINE, synthetic, training)
-    assert (
-        calibrated.analyse_with_control(synthetic, training, control, raw, [], compare, settings).verdict
-        == "none detected"
-    )
-    alone = uncalibrated.analyse_without_control(synthetic, training, raw, [], compare, settings)
-    assert alone.line is not None and alone.line.n_searches == 320
-    assert alone.line.n_above <= 12, "about 1% of 300 would be above by chance"
+    assert analyse(settings, synthetic, training, control, raw, [], compare, {}).verdict == "none detected"
+    alone = analyse(settings, synthetic, training, None, raw, [], compare, {})
+    assert alone.candidate_threshold is not None and alone.candidate_threshold.n_searches == 320
+    assert alone.candidate_threshold.n_above <= 12, "about 1% of 300 would be above by chance"
 
 
 def test_candidates_are_those_above_the_line(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, _ = leaking_world(np.random.default_rng(7), 30)
     raw = compare.ranked(COSINE, synthetic, training)
-    found = uncalibrated.analyse_without_control(synthetic, training, raw, [], compare, settings)
-    assert found.verdict == "candidates" and found.line is not None
+    found = analyse(settings, synthetic, training, None, raw, [], compare, {})
+    assert found.verdict == "candidates" and found.candidate_threshold is not None
     assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(30)}
-    assert found.line.n_above == sum(i.significant for i in found.identities)
+    assert found.candidate_threshold.n_above == sum(i.significant for i in found.identities)
     unlabelled = Embedded(training.ids, (None,) * 400, training.digests, training.vectors, "model")
-    assert (
-        uncalibrated.analyse_without_control(synthetic, unlabelled, raw, [], compare, settings).verdict
-        == "inconclusive"
-    )
+    assert analyse(settings, synthetic, unlabelled, None, raw, [], compare, {}).verdict == "inconclusive"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.steps.test_prepare import crowd, embedded, unit
-from unveil.analysis import calibrated
+from tests.analysis.test_cohort_and_verdicts import crowd, embedded, unit
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.auditor import analyse
 from unveil.compare import compare_all, exact_cosine, open_backend
 from unveil.config.settings import Settings
 from unveil.embedding.fusion import fuse, model_weights, part_cosines
@@ -91,7 +91,7 @@ def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:
         for x, n, p in ((synthetic, "s", None), (training, "t", people_t), (control, "c", people_c))
     )
     raw = compare.ranked(COSINE, s, t)
-    found = calibrated.analyse_with_control(s, t, c, raw, [], compare, settings)
+    found = analyse(settings, s, t, c, raw, [], compare, {})
     assert found.calibration is not None
     stability = found.calibration.stability
     assert (
@@ -103,7 +103,7 @@ def test_repeated_draws_show_what_depends_on_them(settings: Settings) -> None:
     assert all(1 <= (p.resamples_significant or 0) <= 5 for p in found.significant_people)
     # Every draw lists about half, so some people are listed in some draws only.
     assert any(not p.significant_by and p.resamples_significant for p in found.people)
-    again = calibrated.analyse_with_control(s, t, c, raw, [], compare, settings)
+    again = analyse(settings, s, t, c, raw, [], compare, {})
     assert again.calibration is not None and again.calibration.stability == stability
 
 
@@ -115,7 +115,7 @@ def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
     s, t, c = (replace(e, quality=rng.normal(size=(len(e), 5))) for e in made)
     settings = replace(settings, match_controls="on")
     compare = Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
-    found = calibrated.analyse_with_control(s, t, c, compare.ranked(COSINE, s, t), [], compare, settings)
+    found = analyse(settings, s, t, c, compare.ranked(COSINE, s, t), [], compare, {})
     assert found.calibration is not None
     balance = found.calibration.balance
     assert balance.prognostic_shift is not None and balance.prognostic_shift_before is not None

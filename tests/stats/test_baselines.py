@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unveil.stats.baselines import (
-    authenticity,
-    calibrated_distance,
-    closer_to_training,
-    data_copying,
-    density_ratio,
-    neighbour_ratio,
-)
+from unveil.stats.baselines.authenticity import authenticity
+from unveil.stats.baselines.closer_to_training import closer_to_training
+from unveil.stats.baselines.data_copying import data_copying
+from unveil.stats.baselines.domias import density_ratio
+from unveil.stats.baselines.gan_leaks import calibrated_distance
+from unveil.stats.baselines.neighbour_ratio import neighbour_ratio
 
 
 def test_authenticity_by_hand() -> None:

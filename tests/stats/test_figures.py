@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from unveil.stats import input_checks as input_checks
+from unveil.stats.checks import Check, spread
 from unveil.stats.exposure import exposures, matched_counts, subsample_images
 from unveil.stats.hubness import closeness, count_hubness, person_codes
 from unveil.stats.intervals import exact_count, share
@@ -149,58 +149,10 @@ def test_lines_by_hand() -> None:
 
 def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:
     x = np.eye(4, dtype=np.float32)
-    assert input_checks.spread(x) == 1
-    assert input_checks.spread(np.ones((5, 1), np.float32)) == 0
+    assert spread(x) == 1
+    assert spread(np.ones((5, 1), np.float32)) == 0
     y = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
-    assert input_checks.spread(y) == pytest.approx(1 - 1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("check", "status"),
-    [
-        (input_checks.check_spread("synthetic", 0.9, figure(0.9)), "pass"),
-        (input_checks.check_spread("synthetic", 0.6, figure(0.6)), "warn"),
-        (input_checks.check_spread("synthetic", 0.3, figure(0.3)), "fail"),
-        (input_checks.check_spread("training", 0.01, figure(1.0)), "fail"),
-        (input_checks.check_rejects("training", 0, 10), "pass"),
-        (input_checks.check_rejects("training", 1, 10), "warn"),
-        (input_checks.check_rejects("training", 6, 10), "fail"),
-        (input_checks.check_duplicates("synthetic", ["a", "b", "a"]), "warn"),
-        (input_checks.check_shipped("training", ["a"], ["a", "b"]), "warn"),
-        (input_checks.check_shipped("control", ["a"], ["a", "b"]), "fail"),
-        (input_checks.check_shipped("control", ["c"], ["a", "b"]), "pass"),
-        (input_checks.check_control_size(59), "fail"),
-        (input_checks.check_control_size(100), "warn"),
-        (input_checks.check_control_size(1000), "pass"),
-        (input_checks.check_overlap(3, 3, 1000, 0.5), "pass"),
-        (input_checks.check_overlap(600, 600, 1000, None), "fail"),
-        (input_checks.check_mismatch(figure(0.1)), "pass"),
-        (input_checks.check_mismatch(figure(-0.3)), "warn"),
-        (input_checks.check_mismatch(figure(0.6)), "fail"),
-        (input_checks.check_shift(figure(0.05), None, 0, 0), "pass"),
-        (input_checks.check_shift(figure(-0.15), figure(0.4), 3, 50), "warn"),
-        (input_checks.check_shift(figure(0.3), None, 0, 0), "fail"),
-        (input_checks.check_shift(Estimate(0.3, -0.1, 0.7, 0.95, 60, "wide"), None, 0, 0), "pass"),
-        (input_checks.check_comparable_people(0, 100), "pass"),
-        (input_checks.check_comparable_people(20, 100), "warn"),
-        (input_checks.check_comparable_people(95, 100), "fail"),
-        (input_checks.check_classifier(figure(0.55), {"sharpness": figure(0.1)}), "pass"),
-        (input_checks.check_classifier(figure(0.7), {"sharpness": figure(0.1), "colour": figure(-2)}), "warn"),
-        (input_checks.check_classifier(figure(0.99), {"sharpness": figure(0.1)}), "fail"),
-    ],
-)
-def test_checks_grade(check: input_checks.Check, status: str) -> None:
-    assert check.status == status
-    assert check.message
-
-
-def test_labels_that_are_not_people_are_told() -> None:
-    rng = np.random.default_rng(0)
-    same, other = rng.normal(0.6, 0.1, 100), rng.normal(0, 0.1, 100)
-    good, bad = input_checks.check_labels("training", same, other), input_checks.check_labels("training", other, other)
-    assert good is not None and good.status == "pass"
-    assert bad is not None and bad.status == "fail" and "--training-labels" in bad.message
-    assert input_checks.check_labels("training", same[:3], other) is None
+    assert spread(y) == pytest.approx(1 - 1 / 3)
 
 
 @settings(max_examples=30)
@@ -208,7 +160,7 @@ def test_labels_that_are_not_people_are_told() -> None:
 def test_verdict_needs_a_basis_and_good_inputs(
     p: float, counted: int, modelled: int, identities: int, bad: bool
 ) -> None:
-    checks = [input_checks.Check("x", "fail" if bad else "warn", figure(0), "why")]
+    checks = [Check("x", "fail" if bad else "warn", figure(0), "why")]
     verdict, bases = calibrated_verdict(checks, p, 0.01, counted, modelled, identities)
     if bad:
         assert (verdict, bases) == ("inconclusive", ())
@@ -221,4 +173,4 @@ def test_verdict_without_control_is_never_more_than_candidates() -> None:
     assert uncalibrated_verdict([], 3)[0] == "candidates"
     assert uncalibrated_verdict([], 0)[0] == "none detected"
     assert uncalibrated_verdict([], None)[0] == "inconclusive"
-    assert uncalibrated_verdict([input_checks.Check("x", "fail", figure(0), "why")], 3)[0] == "inconclusive"
+    assert uncalibrated_verdict([Check("x", "fail", figure(0), "why")], 3)[0] == "inconclusive"

@@ -98,5 +98,5 @@ def test_nobody_weighs_more_than_ten_images() -> None:
     rows = choose_images(embedded, rng)
     taken = [names[i] for i in rows]
     assert taken.count("often") == 10 and None not in taken and len(taken) == 100 and list(rows) == sorted(rows)
-    few = [names[i] for i in choose_images(embedded, rng, most=40)]
+    few = [names[i] for i in choose_images(embedded, rng, max_images=40)]
     assert len(few) == 40 and len(set(few)) == 11

@@ -165,9 +165,9 @@ def _strata(
 def _features(training: RealSide, control: RealSide, subsample: Subsample) -> tuple[Floats, Floats]:
     """Features of the real images of each training (T, F) and control person (C, F), whether member or not.
 
-    They are image quality, closeness to the cohort, and the coordinates in the directions in which faces vary most; each
-    is the mean over the tested images. Only the face channel is used. Whitening by the synthetic set makes training
-    images differ from others because they were learnt, and matching on that would remove the leak.
+    They are image quality, closeness to the cohort, and coordinates in the directions in which faces vary most. Each is
+    the mean over the tested images. Only the face channel is used. Whitening by the synthetic set makes training images
+    differ from others because they were learnt, and matching on that would remove the leak.
     """
     sides = ((training, subsample.training), (control, subsample.control))
     samples = [

@@ -75,9 +75,7 @@ def measure_power(
     ]
     other_images = _scores_of_other_images(state, rng, N_PEOPLE["full"])
     if len(other_images):
-        recalls.append(
-            recall(IDENTITY_MATCH, "another photograph", other_images, null, decision, one_leak, many_leaks)
-        )
+        recalls.append(recall(IDENTITY_MATCH, "another photograph", other_images, null, decision, one_leak, many_leaks))
     by_kind = {kind: [r for r in recalls if r.kind == kind] for kind in dict.fromkeys(r.kind for r in recalls)}
     strongest = {kind: strongest_found(steps) for kind, steps in by_kind.items()}
     return Power(
@@ -122,7 +120,7 @@ def _prepare(
             face = control.read(state.side.images.ids[source])
             other = synthetic.read(synthetic.embedded.ids[partner])
             margin = 0 if face.aligned else FRAME_MARGIN
-            crop = face.image if face.aligned else face.framed(margin)
+            crop = face.image if face.aligned else face.crop_with_margin(margin)
             planted = PlantedImage(names[person], crop, margin, other.aligned_crop)
         except ImageError:
             return None
@@ -145,7 +143,7 @@ def _embed(
     # An aligned crop of the size of a frame cannot be distinguished from one; detection finds its face as well.
     crop_sizes.discard(framed)
     try:
-        return embed(source, "planted", ImageAlignment(frozenset(crop_sizes), control.why)).embedded
+        return embed(source, "planted", ImageAlignment(frozenset(crop_sizes), control.reason)).embedded
     except SourceError:
         return None
 
@@ -162,7 +160,7 @@ def _score(
     A copy without a detected face stays at -inf.
     """
     side = state.side
-    index = np.array([PlantedSource.place(id) for id in planted.ids], np.int64)
+    index = np.array([PlantedSource.indices(id) for id in planted.ids], np.int64)
     # Names that nobody in the cohort has, so that everybody in the cohort counts in the hub correction.
     strangers = replace(planted, people=(None,) * len(planted), ids=tuple(f"planted {id}" for id in planted.ids))
     queries = np.repeat(np.arange(len(planted)), [len(rows[i]) for i in index[:, 0]])

@@ -23,8 +23,8 @@ COSINE = "cosine"
 class ChannelMatches:
     """The matches of images (G,) with the synthetic set by one channel.
 
-    ``correction`` (G,) is the hub correction of the images, ``corrected`` are the hub-corrected matches. ``scale`` makes
-    the scores of several channels comparable.
+    ``correction`` (G,) is the hub correction of the images; ``corrected`` are the hub-corrected matches. ``scale``
+    makes the scores of several channels comparable.
     """
 
     correction: Floats

@@ -67,9 +67,7 @@ def analyse_without_control(
         threshold = candidate_threshold(side.closest[1], best, fpir)
     people, identities = rank_candidates(synthetic, side, threshold)
     verdict, evidence = uncalibrated_verdict(checks, None if threshold is None else threshold.n_above)
-    return Findings(
-        verdict, evidence, tuple(checks), people, identities, side, contexts, candidate_threshold=threshold
-    )
+    return Findings(verdict, evidence, tuple(checks), people, identities, side, contexts, candidate_threshold=threshold)
 
 
 def _probes(not_in_cohort: Embedded, rng: np.random.Generator) -> Embedded | None:

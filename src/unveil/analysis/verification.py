@@ -16,7 +16,9 @@ from unveil.types import Embedded, Generators, Ints, Role
 MAX_IMAGES, MAX_IMAGES_PER_PERSON = 10_000, 10
 
 
-def measure_verification(sets: Mapping[Role, EmbeddedSource], generators: Generators) -> tuple[VerificationPerformance, ...]:
+def measure_verification(
+    sets: Mapping[Role, EmbeddedSource], generators: Generators
+) -> tuple[VerificationPerformance, ...]:
     """The performance on each labelled real role, control people first."""
     found = []
     for role in ("control", "training"):
@@ -35,7 +37,10 @@ def _measure(embedded: Embedded, rng: np.random.Generator) -> Verification | Non
 
 
 def choose_images(
-    embedded: Embedded, rng: np.random.Generator, max_per_person: int = MAX_IMAGES_PER_PERSON, max_images: int = MAX_IMAGES
+    embedded: Embedded,
+    rng: np.random.Generator,
+    max_per_person: int = MAX_IMAGES_PER_PERSON,
+    max_images: int = MAX_IMAGES,
 ) -> Ints:
     """Rows of at most ``max_per_person`` random labelled images per person, of random people up to ``max_images``."""
     labelled = np.array([i for i, person in enumerate(embedded.people) if person is not None], np.int64)

@@ -51,7 +51,8 @@ class Workload:
     def comparisons(self) -> tuple[PlannedComparison, ...]:
         """Every comparison of the audit whose cost grows with the product of two sets, with its size."""
         roles = [role for role, n in self.images.items() if n]
-        size = {**self.images, "cohort": round(self.cohort_share * self.people)}
+        size: dict[str, int] = {role: self.images[role] for role in roles}
+        size["cohort"] = round(self.cohort_share * self.people)
         return tuple(
             PlannedComparison(comparison, size[comparison.queries], size[comparison.gallery])
             for comparison in comparisons_of_audit(roles, list(self.dimensions))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from unveil.stats.checks import Check
 from unveil.stats.false_matches import FalseMatches
-from unveil.stats.input_checks import Check
 from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, LeakKind
 from unveil.stats.person_tests import PersonTests
 from unveil.stats.power import DetectionThreshold, Recall

@@ -97,17 +97,17 @@ def write_run(
         "control_rows": np.zeros(0, np.int64),
         "control_draw": np.zeros(0, np.int64),
     }
-    if found.ground is not None:
-        control = found.ground.control
+    if found.control is not None:
+        control = found.control.side
         arrays["control_rows"] = _rows_of(control.images, sets["control"].embedded)
-        arrays["control_draw"] = found.ground.draw.control
-    for channel, lens in found.contexts.items():
-        sight = found.training.by_channel[channel]
-        arrays[f"{channel}.cohort"] = np.asarray(lens.cohort.images.vectors)
-        arrays[f"{channel}.standard"] = np.array([sight.standard.middle, sight.standard.spread])
-        arrays[f"{channel}.on_synthetic"] = lens.on_synthetic
-        arrays[f"{channel}.on_training"] = sight.correction
-        null = None if found.ground is None else found.ground.control.by_channel[channel]
+        arrays["control_draw"] = found.control.subsample.control
+    for channel, context in found.contexts.items():
+        matches = found.training.by_channel[channel]
+        arrays[f"{channel}.cohort"] = np.asarray(context.cohort.images.vectors)
+        arrays[f"{channel}.standard"] = np.array([matches.scale.middle, matches.scale.spread])
+        arrays[f"{channel}.on_synthetic"] = context.synthetic_correction
+        arrays[f"{channel}.on_training"] = matches.correction
+        null = None if found.control is None else found.control.side.by_channel[channel]
         arrays[f"{channel}.on_control"] = np.zeros(0) if null is None else null.correction
         arrays[f"{channel}.control_score"] = np.zeros(0) if null is None else null.score
     if channels.whitening is not None:

@@ -24,6 +24,10 @@ PENALTIES = np.geomspace(1e-3, 1e3, 25)  # of the ridge, in units of the mean ei
 # More people than this change no coefficient that matters.
 MAX_FITTED = 4000
 BANDS = 10
+# With fewer control people nothing can be calibrated.
+MIN_CONTROL_PEOPLE = 60
+# Difference of prognostic scores, in standard deviations, from which control people are matched.
+SHIFT_WARN = 0.1
 # A band in which control people are this much rarer than on the whole cannot stand for its training people.
 MIN_DENSITY = 0.25
 

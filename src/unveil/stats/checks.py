@@ -54,9 +54,7 @@ def relative_spread(sample: Vectors, training: float, rng: np.random.Generator) 
         if repeated < n * n:
             resampled.append(float(1 - (total @ total - repeated) / (n * n - repeated)))
     low, high = (float(v) for v in np.quantile(resampled or [own], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    method = (
-        "1 - mean cosine between different people, divided by that of the training set; percentile bootstrap over people"
-    )
+    method = "1 - mean cosine between different people, relative to the training set; percentile bootstrap over people"
     return Estimate(own / scale, min(low, own) / scale, max(high, own) / scale, LEVEL, n, method)
 
 

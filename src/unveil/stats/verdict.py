@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from unveil.stats.input_checks import Check
+from unveil.stats.checks import Check
 
 Verdict = Literal["leak found", "none detected", "candidates", "inconclusive"]
 Evidence = Literal["global test", "conformal", "GPD tail", "identities", "open-set threshold"]

@@ -21,7 +21,10 @@ class PrognosticScore(InputCheck[ControlPeople]):
         balance = inputs.balance
         if balance is not None and balance.prognostic_shift is not None:
             yield self.outcome(
-                balance.prognostic_shift, balance.prognostic_shift_before, balance.training_not_tested, balance.control_not_used
+                balance.prognostic_shift,
+                balance.prognostic_shift_before,
+                balance.training_not_tested,
+                balance.control_not_used,
             )
 
     def outcome(self, figure: Estimate, before: Estimate | None, n_not_tested: int, n_not_used: int) -> Check:

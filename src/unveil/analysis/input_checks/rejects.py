@@ -25,4 +25,6 @@ class Rejects(InputCheck[EmbeddedSets]):
         figure = share(n_rejected, n_images, "share of files rejected")
         status = grade(figure.value if n_images else 1.0, WARN, FAIL)
         message = f"{n_rejected} of {n_images} {role} files gave no face"
-        return Check(f"rejects of {role}", status, figure, message + ("" if status == "pass" else "; see rejects.parquet"))
+        if status != "pass":
+            message += "; see rejects.parquet for the reasons"
+        return Check(f"rejects of {role}", status, figure, message)

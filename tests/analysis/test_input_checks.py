@@ -1,0 +1,77 @@
+"""Input checks: when each warns and fails."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from unveil.analysis.cohort import Overlap
+from unveil.analysis.input_checks.classifier import Classifier
+from unveil.analysis.input_checks.closeness import Closeness
+from unveil.analysis.input_checks.comparable_people import ComparablePeople
+from unveil.analysis.input_checks.control_size import ControlSize
+from unveil.analysis.input_checks.duplicates import Duplicates
+from unveil.analysis.input_checks.identical_images import IdenticalImages
+from unveil.analysis.input_checks.labels import Labels
+from unveil.analysis.input_checks.overlap import TrainingOverlap
+from unveil.analysis.input_checks.prognostic_score import PrognosticScore
+from unveil.analysis.input_checks.rejects import Rejects
+from unveil.analysis.input_checks.spread import Spread
+from unveil.stats.checks import Check
+from unveil.stats.intervals import exact_count
+from unveil.types import Estimate
+
+
+def figure(value: float) -> Estimate:
+    """An exact figure."""
+    return exact_count(value, 100, "made up")
+
+
+@pytest.mark.parametrize(
+    ("check", "status"),
+    [
+        (Spread().outcome("synthetic", 0.9, figure(0.9)), "pass"),
+        (Spread().outcome("synthetic", 0.6, figure(0.6)), "warn"),
+        (Spread().outcome("synthetic", 0.3, figure(0.3)), "fail"),
+        (Spread().outcome("training", 0.01, figure(1.0)), "fail"),
+        (Rejects().outcome("training", 0, 10), "pass"),
+        (Rejects().outcome("training", 1, 10), "warn"),
+        (Rejects().outcome("training", 6, 10), "fail"),
+        (Rejects().outcome("training", 0, 0), "fail"),
+        (Duplicates().outcome("synthetic", ["a", "b", "c"]), "pass"),
+        (Duplicates().outcome("synthetic", ["a", "b", "a"]), "warn"),
+        (IdenticalImages().outcome("training", ["a"], ["a", "b"]), "warn"),
+        (IdenticalImages().outcome("control", ["a"], ["a", "b"]), "fail"),
+        (IdenticalImages().outcome("control", ["c"], ["a", "b"]), "pass"),
+        (ControlSize().outcome(59), "fail"),
+        (ControlSize().outcome(100), "warn"),
+        (ControlSize().outcome(1000), "pass"),
+        (TrainingOverlap().outcome(Overlap(np.arange(0), 3, 3, 1000, 0.5)), "pass"),
+        (TrainingOverlap().outcome(Overlap(np.arange(0), 600, 600, 1000, None)), "fail"),
+        (Closeness().outcome(figure(0.1)), "pass"),
+        (Closeness().outcome(figure(-0.3)), "warn"),
+        (Closeness().outcome(figure(0.6)), "fail"),
+        (PrognosticScore().outcome(figure(0.05), None, 0, 0), "pass"),
+        (PrognosticScore().outcome(figure(-0.15), figure(0.4), 3, 50), "warn"),
+        (PrognosticScore().outcome(figure(0.3), None, 0, 0), "fail"),
+        (PrognosticScore().outcome(Estimate(0.3, -0.1, 0.7, 0.95, 60, "wide"), None, 0, 0), "pass"),
+        (ComparablePeople().outcome(0, 100), "pass"),
+        (ComparablePeople().outcome(20, 100), "warn"),
+        (ComparablePeople().outcome(95, 100), "fail"),
+        (Classifier().outcome(figure(0.55), {"sharpness": figure(0.1)}), "pass"),
+        (Classifier().outcome(figure(0.7), {"sharpness": figure(0.1), "colour": figure(-2)}), "warn"),
+        (Classifier().outcome(figure(0.99), {"sharpness": figure(0.1)}), "fail"),
+    ],
+)
+def test_checks_grade(check: Check, status: str) -> None:
+    assert check.status == status
+    assert check.message
+
+
+def test_labels_that_are_not_people_are_told() -> None:
+    rng = np.random.default_rng(0)
+    same, other = rng.normal(0.6, 0.1, 100), rng.normal(0, 0.1, 100)
+    good, bad = Labels().outcome("training", same, other), Labels().outcome("training", other, other)
+    assert good is not None and good.status == "pass"
+    assert bad is not None and bad.status == "fail" and "--training-labels" in bad.message
+    assert Labels().outcome("training", same[:3], other) is None
