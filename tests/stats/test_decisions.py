@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unveil.stats.conformal import benjamini_hochberg, conformal_p, min_significant
+from unveil.stats.conformal import conformal_p, min_significant
 from unveil.stats.enrichment import global_test
+from unveil.stats.person_tests import benjamini_hochberg
 from unveil.stats.tail import CAP, fit_tail, survival_of
 from unveil.stats.target_decoy import compete
 from unveil.types import Floats
@@ -31,13 +32,10 @@ def test_conformal_p_counts(score: np.ndarray, controls: np.ndarray) -> None:
     assert conformal_p(score, controls).tolist() == slow
 
 
-@given(st.lists(st.floats(1e-6, 1), min_size=1, max_size=40).map(np.array))
-def test_benjamini_hochberg_equals_scipy(p: np.ndarray) -> None:
-    assert np.allclose(benjamini_hochberg(p), stats.false_discovery_control(p), rtol=1e-12)
-
-
-def test_benjamini_hochberg_of_nobody() -> None:
+def test_q_of_nobody_and_by_hand() -> None:
     assert len(benjamini_hochberg(np.zeros(0))) == 0
+    # 4 p / rank from the largest down, each no larger than the one above it.
+    assert benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.5])) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
 
 
 @pytest.mark.parametrize(

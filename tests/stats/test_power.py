@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from unveil.stats.conformal import benjamini_hochberg, conformal_p
+from unveil.stats.conformal import conformal_p
 from unveil.stats.enrichment import global_test, min_exposed
 from unveil.stats.false_matches import false_matches
 from unveil.stats.intervals import difference, exact_count, share, standardised_difference
 from unveil.stats.leak_kinds import DEFAULT_THRESHOLDS, SSCD_THRESHOLD, ImageSimilarity, calibrate_thresholds
-from unveil.stats.person_tests import exposed, person_tests
+from unveil.stats.person_tests import benjamini_hochberg, exposed, person_tests
 from unveil.stats.power import (
     Recall,
     detection_threshold,

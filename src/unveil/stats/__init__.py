@@ -1,1 +1,1 @@
-"""What may be said of the matches. Sees arrays only: no files, no faces, no engines."""
+"""Pure statistics on arrays: p- and q-values, intervals, balance, baselines. No files, images or engines."""

@@ -1,4 +1,4 @@
-"""One exact test of "no leak at all"."""
+"""The global test: whether training people are enriched among the most exposed people."""
 
 from __future__ import annotations
 
@@ -12,57 +12,58 @@ from unveil.types import Floats, Ints
 
 @dataclass(frozen=True)
 class GlobalTest:
-    """Whether training people fill the top ranks of all people more than chance allows."""
+    """The result of the global test: whether training people are more frequent in the top ranks than by chance."""
 
     p_value: float
-    top: int  # the number of top ranks at which the evidence was strongest
+    top: int  # the number of top ranks with the strongest evidence
     training_in_top: int
     n_training: int
     n_control: int
-    smallest_p: float = 1.0  # the smallest p that sets of this size can give
+    smallest_p: float = 1.0  # the smallest p that is possible with sets of this size
     method: str = "hypergeometric at the top 1, 2, 4, ... ranks, Bonferroni"
 
 
 def global_test(training: Floats, control: Floats) -> GlobalTest:
-    """Tests that training and control exposures are exchangeable, looking only at the highest ranks of both together.
+    """Tests that the exposures of training (T,) and control people (C,) are exchangeable, by the highest ranks of all.
 
-    Under the null the training people among the top K of N are hypergeometric. K runs over the powers of two up to a
-    quarter of N, fixed beforehand, and the smallest p is multiplied by their number. Control people win ties, so the
-    test is conservative. Needs no model of the tail, and cannot see fewer than about log2(number of K / level) leaks.
+    Under the null the number of training people among the top K of N is hypergeometric. K is every power of two up to a
+    quarter of N, fixed in advance, and the smallest p is multiplied by their number (Bonferroni). Control people win
+    ties, so the test is conservative. It needs no model of the tail. It cannot find fewer than about
+    log2(number of K / level) leaks.
     """
     n_t, n_c = len(training), len(control)
     if not n_t or not n_c:
         return GlobalTest(1.0, 0, 0, n_t, n_c)
     is_training = _by_rank(training, control)
-    looks = _cutoffs(n_t + n_c)
+    cutoffs = _cutoffs(n_t + n_c)
     p, best, filled = _strongest(np.cumsum(is_training), n_t, n_c)
-    most = stats.hypergeom.sf(np.minimum(looks, n_t) - 1, n_t + n_c, n_t, looks)
-    return GlobalTest(p, best, filled, n_t, n_c, float(min(1.0, most.min() * len(looks))))
+    best_case = stats.hypergeom.sf(np.minimum(cutoffs, n_t) - 1, n_t + n_c, n_t, cutoffs)
+    return GlobalTest(p, best, filled, n_t, n_c, float(min(1.0, best_case.min() * len(cutoffs))))
 
 
 def min_exposed(training: Floats, control: Floats, level: float) -> int:
-    """A lower limit of the number of exposed training people, right with probability 1 - ``level``.
+    """A lower limit of the number of exposed training people, at confidence 1 - ``level``.
 
-    If m people were exposed, the others would be exchangeable with control people, and taking out the m highest leaves
-    ranks that are lower still: so m is ruled out when the global test rejects without them. The limit is the smallest m
-    that is not ruled out. An inversion of an exact test, in the manner of Meinshausen and Rice 2006
-    (doi:10.1214/009053605000000741); assumes nothing but exchangeability of those not exposed.
+    If m people were exposed, the others would be exchangeable with control people, and removing the m highest leaves
+    ranks that are lower still. So m is ruled out when the global test rejects without them, and the limit is the
+    smallest m that is not. This inverts an exact test, as Meinshausen and Rice 2006 (doi:10.1214/009053605000000741)
+    do, and assumes only that people who are not exposed are exchangeable.
     """
     n_t, n_c = len(training), len(control)
     if not n_t or not n_c:
         return 0
-    # Without the m highest training people, the first K of the others are the first K + m of all, less those m.
+    # Without the m highest training people, the first K of the others are the first K + m of all minus those m.
     filled = np.concatenate([[0], np.cumsum(_by_rank(training, control))])
-    look = 0
+    last = 0
     for m in range(n_t):
-        looks = _cutoffs(n_t + n_c - m)
-        # The look that ruled out the last m mostly rules out this one too, and is asked first.
-        for i in (look, *range(len(looks))):
-            if i < len(looks):
-                k = looks[i]
+        cutoffs = _cutoffs(n_t + n_c - m)
+        # The cutoff that ruled out the last m mostly rules out this one too, so it is tried first.
+        for i in (last, *range(len(cutoffs))):
+            if i < len(cutoffs):
+                k = cutoffs[i]
                 p = stats.hypergeom.sf(max(0, filled[k + m] - m) - 1, n_t + n_c - m, n_t - m, k)
-                if p * len(looks) <= level:
-                    look = i
+                if p * len(cutoffs) <= level:
+                    last = i
                     break
         else:
             return m
@@ -73,7 +74,7 @@ def _by_rank(training: Floats, control: Floats) -> np.ndarray[tuple[int, ...], n
     """Whether each person is a training person, from the highest exposure down; control people win ties."""
     score = np.concatenate([control, training])
     is_training = np.concatenate([np.zeros(len(control), np.bool_), np.ones(len(training), np.bool_)])
-    # The sort is stable and controls come first, so they stand before training people of the same score.
+    # The sort is stable and controls come first, so they precede training people of the same score.
     return is_training[np.argsort(-score, kind="stable")]
 
 
@@ -82,10 +83,10 @@ def _cutoffs(n_people: int) -> Ints:
 
 
 def _strongest(filled: Ints, n_t: int, n_c: int) -> tuple[float, int, int]:
-    """p over all looks, the look with the strongest evidence, and the training people at or above it."""
+    """p over all cutoffs, the cutoff with the strongest evidence, and the number of training people within it."""
     if n_t == 0:
         return 1.0, 0, 0
-    looks = _cutoffs(n_t + n_c)
-    p = stats.hypergeom.sf(filled[looks - 1] - 1, n_t + n_c, n_t, looks)
+    cutoffs = _cutoffs(n_t + n_c)
+    p = stats.hypergeom.sf(filled[cutoffs - 1] - 1, n_t + n_c, n_t, cutoffs)
     best = int(np.argmin(p))
-    return float(min(1.0, p[best] * len(looks))), int(looks[best]), int(filled[looks[best] - 1])
+    return float(min(1.0, p[best] * len(cutoffs))), int(cutoffs[best]), int(filled[cutoffs[best] - 1])

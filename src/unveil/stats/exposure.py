@@ -1,4 +1,4 @@
-"""How close the synthetic set comes to each real person, made comparable between training and control."""
+"""Exposure: how close the synthetic set comes to each real person, with equally many images on both sides."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from unveil.types import Exposure, Floats, Ints
 
 
 def matched_counts(a: Ints, b: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """How many pictures of each person take part, so that both sides have the same distribution of counts.
+    """How many images of each person are tested, so that both sides (A,) and (B,) have the same distribution of counts.
 
-    The larger a person's count among its own side, the larger the quantile of the other side it is cut to; ties are
-    broken at random. A highest score grows with the number of pictures, so unequal counts would look like exposure.
+    Each count is limited to the same quantile of the other side; ties are broken at random. A maximum score grows with
+    the number of images, so unequal counts would look like exposure.
     """
 
-    def cut(own: Ints, other: Ints) -> Ints:
+    def limited(own: Ints, other: Ints) -> Ints:
         order = np.lexsort((rng.random(len(own)), own))
-        place = np.empty(len(own))
-        place[order] = (np.arange(len(own)) + 0.5) / len(own)
-        allowed = np.sort(other)[np.minimum((place * len(other)).astype(np.int64), len(other) - 1)]
+        quantile = np.empty(len(own))
+        quantile[order] = (np.arange(len(own)) + 0.5) / len(own)
+        allowed = np.sort(other)[np.minimum((quantile * len(other)).astype(np.int64), len(other) - 1)]
         return np.minimum(own, allowed)
 
-    return cut(a, b), cut(b, a)
+    return limited(a, b), limited(b, a)
 
 
 def subsample_images(codes: Ints, counts: Ints, rng: np.random.Generator) -> Ints:
-    """Rows, ascending, of ``counts[p]`` random pictures of each person p; ``codes`` (N,) is each picture's person."""
+    """Rows, ascending, of ``counts[p]`` random images of each person p; ``codes`` (N,) are the people of the images."""
     order = np.lexsort((rng.random(len(codes)), codes))
     starts = np.searchsorted(codes[order], np.arange(len(counts)))
     rank = np.arange(len(codes)) - starts[codes[order]]
@@ -38,10 +38,10 @@ def subsample_images(codes: Ints, counts: Ints, rng: np.random.Generator) -> Int
 def exposures(
     people: Sequence[str], best_query: Ints, score: Floats, cosine: Floats, channel: Ints, rows: Ints | None = None
 ) -> Exposure:
-    """Each person's best pair from each picture's best query: all arrays (G,), ``people`` the person of each picture,
-    ``channel`` the channel that sees its best query.
+    """The best pair of each person, from the best query of each image.
 
-    Only pictures in ``rows`` take part when given; every person must have one. Ties go to the lower row.
+    All arrays are (G,): ``people`` are the people of the images, ``channel`` the channels of their scores. With
+    ``rows``, only those images are tested, and people without one are left out. Ties go to the lower row.
     """
     names, codes = person_codes(people)
     used = np.arange(len(codes)) if rows is None else rows

@@ -1,4 +1,4 @@
-"""Numbers with their intervals: shares, counts, differences."""
+"""Numbers with intervals: shares, counts, differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NORMAL = float(stats.norm.ppf((1 + LEVEL) / 2))
 
 
 def share(k: int, n: int, method: str = "share") -> Estimate:
-    """k of n with the Clopper-Pearson interval (1934, doi:10.1093/biomet/26.4.404): exact for independent people."""
+    """k / n with the Clopper-Pearson interval (1934, doi:10.1093/biomet/26.4.404), exact for independent people."""
     tail = (1 - LEVEL) / 2
     low = float(stats.beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
@@ -21,15 +21,18 @@ def share(k: int, n: int, method: str = "share") -> Estimate:
 
 
 def exact_count(value: float, n: int, what: str) -> Estimate:
-    """A number that was counted over all ``n``, not estimated: its interval is itself."""
+    """A number that was counted over all ``n`` and not estimated; its interval is the number."""
     return Estimate(float(value), float(value), float(value), 1.0, n, f"{what}, counted in full")
 
 
 def difference(a: Floats, b: Floats, scale: float, method: str) -> Estimate:
-    """(mean of a - mean of b) / scale for independent people a (N,) and b (M,), with a normal interval."""
-    # Of equal numbers, rounding alone is left.
-    nothing = 1e-9 * float(max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0)))
-    if not len(a) or not len(b) or scale <= nothing:
+    """(mean of a - mean of b) / scale for independent people a (N,) and b (M,), with a normal interval.
+
+    It is 0 without people or variation.
+    """
+    # Equal numbers differ by rounding alone.
+    rounding = 1e-9 * float(max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0)))
+    if not len(a) or not len(b) or scale <= rounding:
         return Estimate(0.0, 0.0, 0.0, LEVEL, len(a) + len(b), method)
     value = float(a.mean() - b.mean()) / scale
     half = NORMAL * float(np.sqrt(a.var() / len(a) + b.var() / len(b))) / scale
@@ -37,6 +40,6 @@ def difference(a: Floats, b: Floats, scale: float, method: str) -> Estimate:
 
 
 def standardised_difference(a: Floats, b: Floats, what: str) -> Estimate:
-    """Cohen's d: the difference of two groups' means in standard deviations, with a normal interval over people."""
+    """Cohen's d: the difference of the means of a (N,) and b (M,) in standard deviations, with a normal interval."""
     pooled = float(np.sqrt((a.var() + b.var()) / 2)) if len(a) and len(b) else 0.0
     return difference(a, b, pooled, f"difference of {what} in standard deviations (Cohen's d)")

@@ -1,5 +1,4 @@
-"""What kind of leak a pair is: the real picture itself, a changed copy of it, one that is drawn after it, or another
-picture of the person."""
+"""The kind of leak of a pair: exact copy, near-duplicate, appearance match or identity match."""
 
 from __future__ import annotations
 
@@ -13,32 +12,32 @@ from unveil.types import Estimate, Floats
 
 LeakKind = Literal["exact copy", "near-duplicate", "appearance match", "identity match"]
 
-# Two different pictures of one person pass each line this often.
-PASSED = 0.01
+# Two different images of one person exceed each threshold this often.
+EXCEEDED = 0.01
 MIN_MATED = 50
-# Where there are too few pairs of pictures of one person to calibrate on: what PASSED gives on 400 pairs of LFW.
+# Used where too few people have two images to calibrate on: the thresholds of 400 pairs of LFW.
 DEFAULT_THRESHOLDS = (0.90, 0.40, 70.0)
-# The same picture re-encoded (quality 15), halved in size and scaled up again or mirrored measured at least .988 and at
-# most 16 bits of 256; a quality of 5, a blur of 2 pixels or a blend of 80% fall below on most pictures.
-SHIPPED_CORRELATION, SHIPPED_BITS = 0.98, 20
-# Above this, 9 of 10 pairs are copies by the authors of SSCD (Pizzi et al. 2022, arXiv 2202.10261).
+# An image re-encoded (quality 15), halved in size and enlarged again or mirrored measured at least 0.988 and at most 16
+# of 256 bits. A quality of 5, a blur of 2 pixels or a blend of 80% is beyond this on most images.
+EXACT_CORRELATION, EXACT_BITS = 0.98, 20
+# Above this, 90% of pairs are copies according to the authors of SSCD (Pizzi et al. 2022, arXiv 2202.10261).
 SSCD_THRESHOLD = 0.75
 
 
 @dataclass(frozen=True)
 class ImageSimilarity:
-    """How alike two pictures look, each the best over the picture and its mirror image."""
+    """The similarity of two images; each figure is the better of the image and its mirror image."""
 
-    correlation: float  # of the aligned faces, coarse: -1 to 1
-    detail: float  # of their fine structure: -1 to 1
-    bits: float  # of 256 by which their perceptual hashes differ
-    copy_cosine: float | None = None  # of a copy-detection network, when there is one
+    correlation: float  # coarse, of the aligned faces: -1 to 1
+    detail: float  # correlation of their fine structure: -1 to 1
+    bits: float  # of 256 in which their perceptual hashes differ
+    copy_cosine: float | None = None  # of a copy-detection model, where there is one
     identical: bool = False  # the same bytes or the same pixels
 
 
 @dataclass(frozen=True)
 class CopyThresholds:
-    """Lines beyond which two pictures are one, from pairs of different pictures of one person."""
+    """The thresholds beyond which a pair is a copy, from pairs of different images of one person."""
 
     correlation: float
     detail: float
@@ -46,45 +45,45 @@ class CopyThresholds:
     copy_cosine: float | None
     n_mated: int
     calibrated: bool
-    false_copy_rate: Estimate | None  # share of those pairs that are nevertheless taken for copies
+    false_copy_rate: Estimate | None  # share of those pairs that are classified as copies
 
     def kind(self, pair: ImageSimilarity, *, by_face: bool = True) -> LeakKind:
-        """What a pair is that the faces brought up, should they be one person's, or else its looks alone."""
-        if pair.identical or (pair.correlation >= SHIPPED_CORRELATION and pair.bits <= SHIPPED_BITS):
+        """The kind of a pair, if it shows one person; ``by_face`` says that the face channel found it."""
+        if pair.identical or (pair.correlation >= EXACT_CORRELATION and pair.bits <= EXACT_BITS):
             return "exact copy"
-        if self._copies(pair):
+        if self._is_copy(pair):
             return "near-duplicate"
         return "identity match" if by_face else "appearance match"
 
-    def _copies(self, pair: ImageSimilarity) -> bool:
-        network = pair.copy_cosine is not None and self.copy_cosine is not None and pair.copy_cosine > self.copy_cosine
+    def _is_copy(self, pair: ImageSimilarity) -> bool:
+        by_model = pair.copy_cosine is not None and self.copy_cosine is not None and pair.copy_cosine > self.copy_cosine
         return (
-            pair.correlation > self.correlation or pair.detail > self.detail or pair.bits < self.bits or bool(network)
+            pair.correlation > self.correlation or pair.detail > self.detail or pair.bits < self.bits or bool(by_model)
         )
 
 
 def calibrate_thresholds(mated: list[ImageSimilarity]) -> CopyThresholds:
-    """Lines that each PASSED of the pairs of different pictures of one person cross, identical ones left out.
+    """Thresholds that EXCEEDED of the pairs of different images of one person exceed, without identical images.
 
-    Assumes that fewer than PASSED of those pairs are copies of each other: some sets hold pictures twice. With fewer
-    than FEWEST_MATED pairs the lines are those measured on LFW.
+    Assumes that fewer than EXCEEDED of those pairs are copies of each other. With fewer than MIN_MATED pairs the
+    thresholds are DEFAULT_THRESHOLDS.
     """
     different = [pair for pair in mated if not pair.identical]
-    with_network = [pair.copy_cosine for pair in different if pair.copy_cosine is not None]
+    by_model = [pair.copy_cosine for pair in different if pair.copy_cosine is not None]
     if len(different) < MIN_MATED:
-        network = SSCD_THRESHOLD if with_network or not different else None
-        return CopyThresholds(*DEFAULT_THRESHOLDS, network, len(different), False, None)
-    high: Floats = np.quantile([(p.correlation, p.detail, -p.bits) for p in different], 1 - PASSED, axis=0)
-    # However alike a person's pictures are, what is told as a copy never looks less alike than this.
+        copy_cosine = SSCD_THRESHOLD if by_model or not different else None
+        return CopyThresholds(*DEFAULT_THRESHOLDS, copy_cosine, len(different), False, None)
+    high: Floats = np.quantile([(p.correlation, p.detail, -p.bits) for p in different], 1 - EXCEEDED, axis=0)
+    # However similar the images of a person are, a copy is never less similar than this.
     correlation, detail, bits = (float(max(a, b)) for a, b in zip(high, (0.5, 0.2, -90.0), strict=True))
-    network = max(SSCD_THRESHOLD, float(np.quantile(with_network, 1 - PASSED))) if with_network else None
-    lines = CopyThresholds(correlation, detail, -bits, network, len(different), True, None)
-    false_copy_rate = sum(lines.kind(pair) != "identity match" for pair in different)
+    copy_cosine = max(SSCD_THRESHOLD, float(np.quantile(by_model, 1 - EXCEEDED))) if by_model else None
+    thresholds = CopyThresholds(correlation, detail, -bits, copy_cosine, len(different), True, None)
+    n_copies = sum(thresholds.kind(pair) != "identity match" for pair in different)
     return CopyThresholds(
-        *(correlation, detail, -bits, network, len(different), True),
+        *(correlation, detail, -bits, copy_cosine, len(different), True),
         share(
-            false_copy_rate,
+            n_copies,
             len(different),
-            "share of pairs of different pictures of one person told as copies",
+            "share of pairs of different images of one person that are classified as copies",
         ),
     )

@@ -1,4 +1,4 @@
-"""How well exposure tells training people from control people."""
+"""Membership inference: how well exposure separates training from control people."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ def auc(training: Floats, control: Floats) -> float:
 
 
 def auc_estimate(training: Floats, control: Floats, rng: np.random.Generator) -> Estimate:
-    """AUC with a percentile bootstrap over people, both sides drawn anew with replacement."""
+    """AUC with a percentile bootstrap over people, resampling both sides."""
     value = auc(training, control)
     n, m = len(training), len(control)
-    # A resample only changes how often each person counts: weights over the distinct scores, sorted once.
-    scores, place = np.unique(np.concatenate([training, control]), return_inverse=True)
-    drawn = []
+    # A resample changes only how often each person counts, so weights of the distinct scores suffice.
+    scores, index = np.unique(np.concatenate([training, control]), return_inverse=True)
+    resampled = []
     for _ in range(RESAMPLES):
-        t = np.bincount(place[:n][rng.integers(n, size=n)], minlength=len(scores))
-        c = np.bincount(place[n:][rng.integers(m, size=m)], minlength=len(scores))
+        t = np.bincount(index[:n][rng.integers(n, size=n)], minlength=len(scores))
+        c = np.bincount(index[n:][rng.integers(m, size=m)], minlength=len(scores))
         below = np.cumsum(c) - c
-        drawn.append(float((t * (below + c / 2)).sum() / (n * m)))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        resampled.append(float((t * (below + c / 2)).sum() / (n * m)))
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     method = f"area under the ROC curve, percentile bootstrap over people ({RESAMPLES} resamples)"
     return Estimate(value, min(float(low), value), max(float(high), value), LEVEL, n + m, method)
 
 
 def tpr_at_fpr(training: Floats, control: Floats, fpr: float) -> Estimate:
-    """Share of training people above the lowest line that at most ``fpr`` of the control people reach.
+    """The share of training people above the lowest threshold that at most ``fpr`` of the control people exceed.
 
-    Low false positive rates are what counts in membership inference (Carlini et al. 2022, arXiv 2112.03570). The
-    interval takes the line as given.
+    Low false positive rates matter in membership inference (Carlini et al. 2022, arXiv 2112.03570). The interval takes
+    the threshold as fixed.
     """
     allowed = int(np.floor(fpr * len(control) + 1e-9))
-    line = np.sort(control)[::-1][allowed]
-    told = f"share above the control people's line ({allowed} of {len(control)} above it)"
-    return share(int((training > line).sum()), len(training), told)
+    threshold = np.sort(control)[::-1][allowed]
+    method = f"share above the threshold that {allowed} of {len(control)} control people exceed"
+    return share(int((training > threshold).sum()), len(training), method)
 
 
 def roc(training: Floats, control: Floats) -> tuple[Floats, Floats]:
     """False and true positive rates at every distinct score, from (0, 0) to (1, 1)."""
-    lines = np.unique(np.concatenate([training, control]))[::-1]
-    fpr = 1 - np.searchsorted(np.sort(control), lines, side="left") / len(control)
-    tpr = 1 - np.searchsorted(np.sort(training), lines, side="left") / len(training)
+    thresholds = np.unique(np.concatenate([training, control]))[::-1]
+    fpr = 1 - np.searchsorted(np.sort(control), thresholds, side="left") / len(control)
+    tpr = 1 - np.searchsorted(np.sort(training), thresholds, side="left") / len(training)
     return np.concatenate([[0.0], fpr]), np.concatenate([[0.0], tpr])

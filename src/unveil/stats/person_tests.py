@@ -1,12 +1,13 @@
-"""Which training people are exposed: everything that one score says of them, against control people."""
+"""The tests of training people by one score: p, q and the global test."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-from unveil.stats.conformal import benjamini_hochberg, conformal_p
+from unveil.stats.conformal import conformal_p
 from unveil.stats.enrichment import GlobalTest, global_test, min_exposed
 from unveil.stats.intervals import LEVEL
 from unveil.stats.tail import Tail, fit_tail
@@ -15,7 +16,7 @@ from unveil.types import Estimate, Floats
 
 @dataclass(frozen=True)
 class PersonTests:
-    """p and q of each training person (P,), by counting and by the modelled tail, and the test of them all."""
+    """p and q of each training person (P,), conformal and from the GPD tail, and the global test of all of them."""
 
     p: Floats
     q: Floats
@@ -24,19 +25,23 @@ class PersonTests:
     q_gpd: Floats | None
     global_test: GlobalTest
 
-    def conformal(self, level: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Who is listed by counting at a false discovery rate of ``level``."""
-        return np.asarray(self.q <= level, np.bool_)
+    def conformal(self, fdr: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Who (P,) is significant by conformal q at a false discovery rate."""
+        return np.asarray(self.q <= fdr, np.bool_)
 
-    def gpd(self, level: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Who is listed by the modelled tail."""
+    def gpd(self, fdr: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+        """Who (P,) is significant by the GPD tail at a false discovery rate; nobody without a tail."""
         if self.q_gpd is None:
             return np.zeros(len(self.q), np.bool_)
-        return np.asarray(self.q_gpd <= level, np.bool_)
+        return np.asarray(self.q_gpd <= fdr, np.bool_)
 
 
 def person_tests(training: Floats, control: Floats) -> PersonTests:
-    """Judges the exposures of training people (P,) by those of control people (C,): docs/explanation/method.md."""
+    """Tests the exposures of training people (P,) against those of control people (C,).
+
+    q are Benjamini-Hochberg adjusted p (1995, doi:10.1111/j.2517-6161.1995.tb02031.x). The adjustment is valid for
+    conformal p that share their controls, which are positively dependent (Bates et al. 2023, doi:10.1214/22-AOS2244).
+    """
     p = conformal_p(training, control)
     tail = fit_tail(control)
     p_gpd = None if tail is None else tail.p_values(training)
@@ -50,19 +55,24 @@ def person_tests(training: Floats, control: Floats) -> PersonTests:
     )
 
 
-def exposed(training: Floats, control: Floats, n_listed: int) -> Estimate:
-    """How many training people are exposed beyond chance: those listed, and a lower limit that needs no list.
+def benjamini_hochberg(p: Floats) -> Floats:
+    """Benjamini-Hochberg q (P,) of p (P,)."""
+    return np.asarray(stats.false_discovery_control(p), np.float64)
 
-    Nothing limits the number from above: whoever leaked without coming closer than chance is not seen.
+
+def exposed(training: Floats, control: Floats, n_significant: int) -> Estimate:
+    """How many training people are exposed beyond chance: the significant ones, and a lower limit that names nobody.
+
+    There is no upper limit: a person who leaked without exceeding chance is not found.
     """
     low = min_exposed(training, control, 1 - LEVEL)
     n = len(training)
     return Estimate(
-        float(max(low, n_listed)),
+        float(max(low, n_significant)),
         float(low),
         float(n),
         LEVEL,
         n,
-        "people listed (or the lower limit where that is higher); lower limit: the fewest people whose removal makes "
-        "the global test fail; no upper limit can be given",
+        "significant people (or the lower limit where that is higher); lower limit: the smallest number of people "
+        "without whom the global test does not reject; there is no upper limit",
     )

@@ -1,4 +1,4 @@
-"""What an audit would have found: planted leaks against the line at which people are listed."""
+"""Power: which planted leaks would be significant."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from unveil.stats.intervals import share
 from unveil.stats.person_tests import PersonTests
 from unveil.types import Estimate, Floats
 
-# A kind and strength counts as found when this share of its planted people is.
+# A kind and strength is found when this share of its planted people is significant.
 FOUND = 0.95
 
 
 @dataclass(frozen=True)
 class Recall:
-    """One kind of planted leak at one strength: how many would have been listed."""
+    """The recall of one kind of planted leak at one strength."""
 
     kind: str
     strength: str
-    one_leak: Estimate  # had this person alone leaked so
-    many_leaks: Estimate  # had one in twenty leaked so
-    not_detected: int  # planted pictures in which no face was found; they count as not found
+    one_leak: Estimate  # if this person alone leaked
+    many_leaks: Estimate  # if 5% of people leaked
+    not_detected: int  # planted images without a detected face; they count as not found
 
 
 @dataclass(frozen=True)
 class DetectionThreshold:
-    """What an additional exposed person must reach to be listed, everybody else as they are.
+    """The largest p, conformal and from the GPD tail, at which ``n_leaks`` additional people would be significant.
 
-    ``largest_p`` by counting and by the modelled tail; None where no score would do.
+    None where no score suffices.
     """
 
     n_leaks: int
@@ -38,11 +38,11 @@ class DetectionThreshold:
     largest_p_gpd: float | None
 
 
-def detection_threshold(decision: PersonTests, n_leaks: int, q: float) -> DetectionThreshold:
-    """The line at which Benjamini-Hochberg at ``q`` lists ``n_leaks`` more people who score alike.
+def detection_threshold(decision: PersonTests, n_leaks: int, fdr: float) -> DetectionThreshold:
+    """The p at which Benjamini-Hochberg at ``fdr`` makes ``n_leaks`` additional people with equal scores significant.
 
-    They take the place of the least exposed. The largest step r that the others' p-values and the newcomers reach
-    together gives the largest p that is still listed, q r / n.
+    They replace the least exposed people. The largest step r that the p-values of the others and the additional people
+    reach together gives the largest significant p, fdr r / n.
     """
 
     def largest(p: Floats | None, smallest: float) -> float | None:
@@ -51,9 +51,9 @@ def detection_threshold(decision: PersonTests, n_leaks: int, q: float) -> Detect
         n = len(p)
         others = np.sort(p)[: max(0, n - n_leaks)]
         step = np.arange(1, n + 1)
-        reached = np.searchsorted(others, q * step / n * (1 + 1e-12), side="right") + min(n_leaks, n) >= step
-        line = q * float(step[reached].max(initial=0)) / n
-        return line if line >= smallest else None
+        reached = np.searchsorted(others, fdr * step / n * (1 + 1e-12), side="right") + min(n_leaks, n) >= step
+        threshold = fdr * float(step[reached].max(initial=0)) / n
+        return threshold if threshold >= smallest else None
 
     n_controls = decision.global_test.n_control
     return DetectionThreshold(
@@ -64,25 +64,25 @@ def detection_threshold(decision: PersonTests, n_leaks: int, q: float) -> Detect
 
 
 def would_be_significant(
-    scores: Floats, control: Floats, decision: PersonTests, line: DetectionThreshold
+    scores: Floats, control: Floats, decision: PersonTests, threshold: DetectionThreshold
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Which scores (N,) would be listed, by counting or by the modelled tail; -inf never is."""
+    """Which scores (N,) would be significant, conformal or by the GPD tail; -inf never is."""
     significant = np.zeros(len(scores), np.bool_)
-    if line.largest_p is not None:
-        significant |= conformal_p(scores, control) <= line.largest_p * (1 + 1e-12)
-    if line.largest_p_gpd is not None and decision.tail is not None:
-        significant |= decision.tail.p_values(scores) <= line.largest_p_gpd * (1 + 1e-12)
+    if threshold.largest_p is not None:
+        significant |= conformal_p(scores, control) <= threshold.largest_p * (1 + 1e-12)
+    if threshold.largest_p_gpd is not None and decision.tail is not None:
+        significant |= decision.tail.p_values(scores) <= threshold.largest_p_gpd * (1 + 1e-12)
     return significant
 
 
-def lowest_significant(control: Floats, decision: PersonTests, line: DetectionThreshold) -> float | None:
-    """The score from which people are listed, to the accuracy of a bisection; None where no score would do."""
+def lowest_significant(control: Floats, decision: PersonTests, threshold: DetectionThreshold) -> float | None:
+    """The score from which people are significant, by bisection; None where no score suffices."""
     low, high = float(control.min()), float(control.max()) + 100 * float(np.ptp(control) + 1e-9)
-    if not would_be_significant(np.array([high]), control, decision, line)[0]:
+    if not would_be_significant(np.array([high]), control, decision, threshold)[0]:
         return None
     for _ in range(60):
         middle = (low + high) / 2
-        if would_be_significant(np.array([middle]), control, decision, line)[0]:
+        if would_be_significant(np.array([middle]), control, decision, threshold)[0]:
             high = middle
         else:
             low = middle
@@ -95,20 +95,20 @@ def recall(
     scores: Floats,
     control: Floats,
     decision: PersonTests,
-    alone: DetectionThreshold,
-    together: DetectionThreshold,
+    one_leak: DetectionThreshold,
+    many_leaks: DetectionThreshold,
 ) -> Recall:
-    """The share of planted people (N,) that would have been listed, -inf for those whose face was not found."""
+    """The share of planted people (N,) who would be significant; a score is -inf where no face was detected."""
 
-    def found(line: DetectionThreshold) -> Estimate:
-        significant = would_be_significant(scores, control, decision, line)
-        return share(int(significant.sum()), len(scores), "share of planted people listed")
+    def found(threshold: DetectionThreshold) -> Estimate:
+        significant = would_be_significant(scores, control, decision, threshold)
+        return share(int(significant.sum()), len(scores), "share of planted people who are significant")
 
-    return Recall(kind, strength, found(alone), found(together), int(np.isneginf(scores).sum()))
+    return Recall(kind, strength, found(one_leak), found(many_leaks), int(np.isneginf(scores).sum()))
 
 
 def strongest_found(recalls: list[Recall]) -> Recall | None:
-    """The strongest change, in the order given, up to which at least FOUND of the planted people would be listed."""
+    """The strongest perturbation, in order, up to which at least FOUND of the planted people are significant."""
     found = None
     for one in recalls:
         if one.one_leak.value < FOUND:

@@ -1,4 +1,4 @@
-"""One scale for the scores of several channels."""
+"""A common scale for the scores of several channels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 
 from unveil.types import Floats, Ints
 
-# The middle of the null and how far out this share of it reaches make the scale.
+# The scale is set by the median of the null and by this quantile.
 REACH = 0.9
 MIN_PEOPLE = 20
 
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """A linear scale on which 0 is the middle of what people reach who are in no generator, and 1 what a tenth of
-    them exceed."""
+    """A linear scale: 0 is the median exposure of people of the null, and a tenth of them exceed 1."""
 
     middle: float
     spread: float
@@ -28,16 +27,16 @@ class ScoreScale:
 
 
 def max_over_channels(scores: Sequence[Floats]) -> tuple[Ints, Floats]:
-    """Which of several channels' scores (each N,) is the highest (N,), the first of equals, and that score (N,)."""
+    """The index (N,) of the channel with the highest score (each N,), and that score (N,); ties go to the first."""
     stacked = np.array(scores)
     return np.asarray(stacked.argmax(0), np.int64), np.asarray(stacked.max(0), np.float64)
 
 
 def fit_score_scale(exposure: Floats) -> ScoreScale:
-    """The scale of exposures (N,) of people who take no part in the tests, so that it favours neither side of them.
+    """The scale of the exposures (N,) of people who are not tested, so that it favours neither side of a test.
 
-    The highest of several channels' scores on such scales is again one score, exchangeable between training and control
-    people under the null. With fewer than FEWEST people scores keep their own scale.
+    The highest score of several channels on such scales is one score, exchangeable between training and control people
+    under the null. With fewer than MIN_PEOPLE people, scores are not rescaled.
     """
     if len(exposure) < MIN_PEOPLE:
         return ScoreScale(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Which synthetic identities leak: their best match lies among training people, not among decoys."""
+"""Target-decoy competition: synthetic identities whose best match is a training and not a control person."""
 
 from __future__ import annotations
 
@@ -14,33 +14,35 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Competition:
-    """q of the synthetic identities, and which of them stand for a real person.
+    """q of the synthetic identities (I,), and the closest identity of each real person.
 
-    An identity whose best match is a control person cannot be listed. Nor can one whose real person has another
-    identity that is closer: ``first`` are those that have the closest.
+    An identity can be significant only if its best match is a training person and it is the closest identity of that
+    person (``first``). Other identities of that person are its duplicates.
     """
 
-    q: Floats  # (I,) 1 for those won by a decoy
+    q: Floats  # (I,) 1 where a control person is the best match
     first: Mask  # (I,)
     target_wins: int
     decoy_wins: int
-    ratio: float  # training people for each decoy person
-    min_significant: int  # people who must win above every decoy before any can be listed
+    ratio: float  # training people per control person
+    min_significant: int  # training people who must exceed every control person before any identity is significant
 
-    def significant(self, level: float) -> Mask:
-        """Which identities (I,) are listed at a false discovery rate of ``level``."""
-        return np.asarray((self.q <= level) & self.first, np.bool_)
+    def significant(self, fdr: float) -> Mask:
+        """Which identities (I,) are significant at a false discovery rate."""
+        return np.asarray((self.q <= fdr) & self.first, np.bool_)
 
 
-def compete(score: Floats, won_by_training: Mask, person: Ints, ratio: float, level: float) -> Competition:
-    """Target-decoy competition of identities: scores (I,), and the real ``person`` (I,) whom each is closest to.
+def compete(score: Floats, won_by_training: Mask, person: Ints, ratio: float, fdr: float) -> Competition:
+    """Target-decoy competition of identities, by their best scores (I,) and the codes (I,) of the matched people.
 
-    FDR(t) = ratio (1 + decoys >= t) / targets >= t, made monotone from below. Targets and decoys are the real people
-    who win identities at t or above, each counted once and standing for one identity, the closest: a face that is close
-    to everybody wins many, but is one draw of chance. Under the null a winner is a training person with odds ``ratio``
-    : 1, whatever the score: selective SeqStep+ (Barber and Candes 2015, doi:10.1214/15-AOS1337) with unequal odds as in
-    Emery et al. 2020 (arXiv 1907.01458). Assumes that training and control people bring the same number of pictures a
-    person, and that people are independent. Decoys win ties. Training and control people may share codes.
+    FDR(t) = ratio (1 + decoys >= t) / targets >= t, made monotone. Targets are training people and decoys are control
+    people who are the best match of an identity at t or above. Each person counts once, however many identities they
+    match: a hub matches many, but is a single event of chance.
+
+    Under the null a best match is a training person with odds ``ratio`` : 1, whatever the score. This is selective
+    SeqStep+ (Barber and Candes 2015, doi:10.1214/15-AOS1337) with unequal odds, as in Emery et al. 2020
+    (arXiv 1907.01458). Assumes that training and control people have equally many images per person, and that people
+    are independent. Control people win ties. Training and control people may share codes.
     """
     order = np.lexsort((won_by_training, -score))
     won = won_by_training[order]
@@ -54,5 +56,5 @@ def compete(score: Floats, won_by_training: Mask, person: Ints, ratio: float, le
     first[order] = first_in_order
     return Competition(
         *(q, first & won_by_training, int(won_by_training.sum()), int((~won_by_training).sum()), ratio),
-        int(np.ceil(ratio / level - 1e-9)),
+        int(np.ceil(ratio / fdr - 1e-9)),
     )

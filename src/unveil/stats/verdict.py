@@ -1,4 +1,4 @@
-"""From findings to the one word at the top, and what it rests on."""
+"""The verdict, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def calibrated_verdict(
     n_gpd: int,
     n_identities: int,
 ) -> tuple[Verdict, tuple[Evidence, ...]]:
-    """The verdict with a control set: any basis suffices, a failed check outweighs them all."""
-    bases: list[Evidence] = []
+    """The verdict with a control set. Any evidence suffices; a failed check makes it inconclusive."""
+    evidence: list[Evidence] = []
     if global_p <= global_level:
-        bases.append("global test")
+        evidence.append("global test")
     if n_conformal:
-        bases.append("conformal")
+        evidence.append("conformal")
     if n_gpd:
-        bases.append("GPD tail")
+        evidence.append("GPD tail")
     if n_identities:
-        bases.append("identities")
+        evidence.append("identities")
     if any(check.status == "fail" for check in checks):
         return "inconclusive", ()
-    return ("leak found", tuple(bases)) if bases else ("none detected", ())
+    return ("leak found", tuple(evidence)) if evidence else ("none detected", ())
 
 
 def uncalibrated_verdict(checks: Sequence[Check], n_candidates: int | None) -> tuple[Verdict, tuple[Evidence, ...]]:
-    """The verdict without one: candidates and never more; inconclusive without labels (``n_candidates`` None)."""
+    """The verdict without a control set: at most candidates; inconclusive without labels (``n_candidates`` None)."""
     if n_candidates is None or any(check.status == "fail" for check in checks):
         return "inconclusive", ()
     return ("candidates" if n_candidates else "none detected"), ("open-set threshold",)

@@ -1,4 +1,4 @@
-"""How well a face network tells people apart on the pictures at hand: mated and non-mated pairs of labelled people."""
+"""Verification performance of a face model: mated and non-mated pairs of labelled people."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from unveil.stats.intervals import LEVEL
 from unveil.types import Estimate, Floats, Ints, Vectors
 
 FMRS = (1e-3, 1e-4, 1e-5)
-# A rate is told when at least so many non-mated pairs lie beyond its threshold.
+# A rate is reported when at least so many non-mated pairs exceed its threshold.
 MIN_BEYOND = 10
 MIN_PEOPLE = 20
 RESAMPLES = 200
-# Of the non-mated pairs, the upper end is kept, so much further than the largest rate needs: resamples move it.
+# The stored upper end of the non-mated pairs is so much larger than the largest rate needs, since resamples move it.
 MARGIN = 3
-# Equal cosines differ by so much when they are computed in blocks.
+# Equal cosines differ by at most this when they are computed in blocks.
 ROUNDING = 1e-6
 CHUNK = 512
 SAMPLE = 1_000_000
@@ -24,7 +24,7 @@ SAMPLE = 1_000_000
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One false match rate: the cosine above which pairs are called one person, and the share of mated pairs there."""
+    """One false match rate: its threshold on the cosine, and the share of mated pairs above it."""
 
     fmr: float
     cosine: Estimate
@@ -33,7 +33,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Verification:
-    """How mated and non-mated pairs of ``n_people`` people, in ``n_images`` pictures, lie apart."""
+    """The cosines of mated and non-mated pairs of ``n_people`` people in ``n_images`` images."""
 
     n_people: int
     n_images: int
@@ -48,12 +48,12 @@ class Verification:
 
 
 def verification_performance(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verification | None:
-    """All pairs of pictures (N, D) of people with codes (N,) from 0; None where too few people have two pictures.
+    """The true positive rate at several false match rates (ISO/IEC 19795-1), from all pairs of images.
 
-    TPR at a false match rate (ISO/IEC 19795-1). Pairs share people, so the intervals are percentile bootstraps over
-    people: a person who is drawn twice brings mated pairs twice and non-mated pairs with others twice (the subsets
-    bootstrap of Bolle, Ratha, Pankanti 2004, doi:10.1016/j.cviu.2003.08.002). Assumes that labels are right: each
-    two labels of one person count as false matches.
+    ``vectors`` (N, D) are unit rows, ``codes`` (N,) their people, from 0. None where fewer than MIN_PEOPLE people have
+    two images. Pairs share people, so intervals are percentile bootstraps over people: a person drawn twice has their
+    pairs twice (the subsets bootstrap of Bolle, Ratha, Pankanti 2004, doi:10.1016/j.cviu.2003.08.002). Assumes that
+    labels are correct: two labels of one person count as false matches.
     """
     order = np.argsort(codes, kind="stable")
     vectors, codes = vectors[order], codes[order]
@@ -63,13 +63,13 @@ def verification_performance(vectors: Vectors, codes: Ints, rng: np.random.Gener
     mated, mated_person = _mated(vectors, codes)
     n_non_mated = int((len(codes) ** 2 - (sizes**2).sum()) // 2)
     sample = _sampled(vectors, codes, rng)
-    kept = min(1.0, MARGIN * max(FMRS))
-    floor = float(np.quantile(sample, 1 - kept)) if n_non_mated * kept >= 1 else -1.0
+    stored = min(1.0, MARGIN * max(FMRS))
+    floor = float(np.quantile(sample, 1 - stored)) if n_non_mated * stored >= 1 else -1.0
     tail, first, second = _tail(vectors, codes, floor)
     rates = [fmr for fmr in FMRS if fmr * n_non_mated >= MIN_BEYOND]
     ones = np.ones(len(sizes))
     values = _operate(mated, mated_person, tail, first, second, sizes, ones, rates)
-    drawn = np.array(
+    resampled = np.array(
         [
             _operate(
                 *(mated, mated_person, tail, first, second, sizes),
@@ -79,7 +79,7 @@ def verification_performance(vectors: Vectors, codes: Ints, rng: np.random.Gener
             for _ in range(RESAMPLES)
         ]
     )
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if len(rates) else (values, values)
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if len(rates) else (values, values)
     method = f"percentile bootstrap over people ({RESAMPLES} resamples)"
 
     def estimate(k: int, what: int, n: int) -> Estimate:
@@ -105,7 +105,7 @@ def verification_performance(vectors: Vectors, codes: Ints, rng: np.random.Gener
 
 
 def _mated(vectors: Vectors, codes: Ints) -> tuple[Floats, Ints]:
-    """Cosines of all pairs of pictures of one person, highest first, and whose they are; codes ascend."""
+    """Cosines of all pairs of images of one person, highest first, and their people; ``codes`` ascend."""
     starts = np.searchsorted(codes, np.arange(codes[-1] + 2))
     cosines, people = [], []
     for person in np.flatnonzero(np.diff(starts) > 1):
@@ -119,7 +119,7 @@ def _mated(vectors: Vectors, codes: Ints) -> tuple[Floats, Ints]:
 
 
 def _sampled(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Floats:
-    """Cosines of random pairs of pictures of two people."""
+    """Cosines of random pairs of images of two people."""
     a, b = rng.integers(len(codes), size=(2, SAMPLE))
     different = codes[a] != codes[b]
     a, b = a[different], b[different]
@@ -130,7 +130,7 @@ def _sampled(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Floats:
 
 
 def _tail(vectors: Vectors, codes: Ints, floor: float) -> tuple[Floats, Ints, Ints]:
-    """The non-mated pairs of at least ``floor``, highest cosine first, with both people."""
+    """The non-mated pairs with a cosine of at least ``floor``, highest first, with both people."""
     found = []
     for start in range(0, len(codes), CHUNK):
         rows = vectors[start : start + CHUNK]
@@ -155,18 +155,17 @@ def _operate(
     weights: Floats,
     rates: list[float],
 ) -> Floats:
-    """(rates, 2): the threshold that at most so many of the non-mated pairs exceed, and the share of mated above it.
-
-    Each person counts ``weights`` times.
+    """For each rate (rates, 2) the threshold that at most this share of non-mated pairs exceed, and the share of mated
+    pairs above it; each person counts ``weights`` times.
     """
     own = weights * sizes
     total = (own.sum() ** 2 - (own**2).sum()) / 2
     beyond = np.cumsum(weights[first] * weights[second])
-    counted = np.cumsum(weights[mated_person])
+    mated_weight = np.cumsum(weights[mated_person])
     out = np.zeros((len(rates), 2))
     for k, fmr in enumerate(rates):
-        place = min(int(np.searchsorted(beyond, fmr * total + 1e-9, side="right")), len(tail) - 1)
-        threshold = tail[place]
+        index = min(int(np.searchsorted(beyond, fmr * total + 1e-9, side="right")), len(tail) - 1)
+        threshold = tail[index]
         above = int(np.searchsorted(-mated, -(threshold + ROUNDING), side="left"))
-        out[k] = threshold, (counted[above - 1] if above else 0.0) / max(counted[-1], 1e-300)
+        out[k] = threshold, (mated_weight[above - 1] if above else 0.0) / max(mated_weight[-1], 1e-300)
     return out

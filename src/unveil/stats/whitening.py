@@ -1,4 +1,4 @@
-"""Whitening: what every synthetic picture shares counts little, what few of them have counts much."""
+"""Whitening by the synthetic set: features that all synthetic images share count little, rare ones count much."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from unveil.types import Floats, Vectors
 
-# Added to each direction's variance, as a share of the mean variance: directions in which the synthetic set hardly
-# differs are not blown up without end. Chosen in the lab (docs/decisions/0012-channels.md).
+# Added to the variance of each direction, as a share of the mean variance. It limits how much directions in which the
+# synthetic set barely varies are amplified. Chosen in the lab (docs/decisions/0012-channels.md).
 RIDGE = 0.2
-# Fewer pictures say too little of how a set varies; more change nothing.
+# Fewer images do not determine a covariance; more change nothing.
 MIN_IMAGES, MAX_IMAGES = 50, 50_000
 CHUNK = 8192
 
@@ -25,18 +25,18 @@ class Whitening:
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Unit rows (N, D) float32."""
-        seen = (np.asarray(vectors, np.float64) - self.centre) @ self.rows
-        length = np.linalg.norm(seen, axis=1, keepdims=True)
-        # The centre itself points nowhere; it is given a direction, since every picture has one.
-        seen[length[:, 0] < 1e-9] = np.eye(1, seen.shape[1])
-        return np.asarray(seen / np.where(length < 1e-9, 1, length), np.float32)
+        whitened = (np.asarray(vectors, np.float64) - self.centre) @ self.rows
+        length = np.linalg.norm(whitened, axis=1, keepdims=True)
+        # The centre has no direction; the first axis is used, since every image needs one.
+        whitened[length[:, 0] < 1e-9] = np.eye(1, whitened.shape[1])
+        return np.asarray(whitened / np.where(length < 1e-9, 1, length), np.float32)
 
 
 def fit_whitening(synthetic: Vectors) -> Whitening:
-    """The whitening by the covariance of synthetic vectors (N, D), with a ridge: (C + RIDGE tr(C)/D I)^(-1/2).
+    """The whitening by the covariance C of synthetic vectors (N, D), with a ridge: (C + RIDGE tr(C)/D I)^(-1/2).
 
-    Learnt on the synthetic set alone, so training and control people stay exchangeable under the null. Below FEWEST
-    vectors nothing is whitened.
+    It is fitted to the synthetic set alone, so training and control people stay exchangeable under the null. With fewer
+    than MIN_IMAGES vectors nothing is whitened.
     """
     n, dimension = synthetic.shape
     if n < MIN_IMAGES:
