@@ -18,7 +18,7 @@ import numpy as np
 from unveil.analysis.leak_kinds import classify_pairs
 from unveil.channels import open_detector
 from unveil.channels.alignment import ImageAlignment
-from unveil.config.settings import settings_from
+from unveil.config.parsing import settings_from
 from unveil.embedding.images import ImageReader
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.images import Source, decode_rgb, open_source

@@ -31,7 +31,8 @@ from unveil.auditor import analyse
 from unveil.channels import FaceImage, open_detector
 from unveil.channels.alignment import ImageAlignment
 from unveil.compare import open_backend
-from unveil.config.settings import Settings, settings_from
+from unveil.config.parsing import settings_from
+from unveil.config.settings import Settings
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
 from unveil.embedding.pipeline import ImagePreprocessor

@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from unveil.compare import DistributedBackend, compare_all, open_backend
-from unveil.config.settings import settings_from
+from unveil.config.parsing import settings_from
 from unveil.demo.faces import drawn_faces
 from unveil.embedding.distributed import WorkerInput, embed_distributed
 from unveil.embedding.embed import decide_alignment

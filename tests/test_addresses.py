@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import encoded, write
-from unveil.config.settings import settings_from
+from unveil.config.parsing import settings_from
 from unveil.demo.world import World
 from unveil.errors import SettingError, SourceError, StoreError
 from unveil.images import open_source

@@ -509,40 +509,6 @@ def test_two_audits_never_mix_in_one_folder(audited: Audited, world: World, stor
         audit(world.synthetic, world.training, out=world.training / "run", store=store)
 
 
-@pytest.mark.parametrize(
-    ("values", "told"),
-    [
-        ({"fdr": 0}, "fdr should be a number above 0"),
-        ({"fdr": "x"}, "fdr should be"),
-        ({"top_k": 1.5}, "top_k should be a whole number"),
-        ({"aligned": "maybe"}, "aligned should be"),
-        ({"aligned": "training=perhaps"}, "aligned should be"),
-        ({"aligned": "a,b=c"}, "for example"),
-        ({"labels": {"training": "folders"}}, "identity rule 'folders'"),
-        ({"labels": {"nobody": "folder"}}, "labels should be"),
-        ({"backend": "gpu"}, "backend should be"),
-        ({"device": "gpu"}, "device should be one of auto, cpu, cuda, tensorrt, torch"),
-        ({"detector": 3}, "detector should be a file or a name"),
-        ({"colour": "red"}, "unknown setting colour"),
-        ({"planted_leaks": "some"}, "planted_leaks should be one of full, quick, off"),
-        ({"match_controls": "maybe"}, "match_controls should be one of auto, on, off"),
-        ({"resamples": 0}, "resamples should be a whole number of at least 1"),
-        ({"model": ["a.onnx", "a.onnx"]}, "different networks"),
-        ({"channels": "appearance"}, "channels should be face"),
-        ({"channels": "face,looks"}, "with it any of appearance, copy, got face, looks"),
-        ({"channels": 3}, "channels should be names"),
-        ({"channels": "face,copy"}, "needs a copy-detection network: --copy-model"),
-        ({"model": 3}, "model should be a file or a name"),
-        ({"training": 3}, "training should be a path"),
-    ],
-)
-def test_settings_are_checked(tmp_path: Path, values: dict[str, Any], told: str) -> None:
-    from unveil.config.settings import settings_from
-
-    with pytest.raises(unveil.SettingError, match=told):
-        settings_from({"synthetic": "s", "training": "t", "out": tmp_path / "r", **values})
-
-
 def test_embed_gives_vectors_in_order_and_leaves_nothing(world: World, tmp_path: Path) -> None:
     found = unveil.embed(world.control)
     assert found.embedded.vectors.shape == (300, 128) and not isinstance(found.embedded.vectors, np.memmap)

@@ -10,8 +10,6 @@ Each function that ends in `_page` returns the Markdown of one page. None of the
 from __future__ import annotations
 
 import ast
-import dataclasses
-import inspect
 import json
 import re
 import shutil
@@ -23,7 +21,7 @@ from typing import Any
 
 import typer.main
 
-from unveil.config.settings import Settings
+from unveil.config.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "unveil"
@@ -176,14 +174,8 @@ def anchor(heading: str) -> str:
 
 
 def settings_rows() -> list[tuple[str, str, str, str]]:
-    """Name, type, default and meaning of each setting, in the order of the dataclass that declares them."""
-    source = inspect.getsource(Settings)
-    comments = dict(re.findall(r"^    (\w+): [^#\n]*# (.*)$", source, re.MULTILINE))
-    rows = []
-    for field in dataclasses.fields(Settings):
-        default = "" if field.default is dataclasses.MISSING else repr(field.default)
-        rows.append((field.name, str(field.type), default, comments.get(field.name, "")))
-    return rows
+    """Name, type, default and meaning of each setting, in the order of the table that declares them."""
+    return [(name, setting.type, setting.default_text, setting.help) for name, setting in SETTINGS.items()]
 
 
 def settings_page() -> str:

@@ -28,7 +28,8 @@ from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import Findings
 from unveil.auditor import analyse
 from unveil.compare import open_backend
-from unveil.config.settings import Settings, settings_from
+from unveil.config.parsing import settings_from
+from unveil.config.settings import Settings
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.images import LabelRule, Source, open_source
 from unveil.io.run_directory import RunDirectory

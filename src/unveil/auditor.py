@@ -31,7 +31,9 @@ from unveil.analysis.rankings import count_images, hubness_ranking, top_pairs, t
 from unveil.analysis.review_pairs import review_pairs
 from unveil.analysis.uncalibrated import analyse_without_control
 from unveil.analysis.verification import measure_verification
-from unveil.config.settings import Settings, settings_from
+from unveil.config.parsing import settings_from
+from unveil.config.paths import check_paths
+from unveil.config.settings import Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
@@ -76,6 +78,7 @@ def audit(
 
 def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -> AuditResult:
     """Runs an audit with checked settings; see `audit`."""
+    check_paths(settings)
     with open_engine(settings.engine, progress) as engine:
         return _run(settings, progress, engine, redact)
 

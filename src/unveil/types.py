@@ -6,16 +6,14 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from unveil.choices import ROLES as ROLES
+from unveil.choices import Role as Role
 from unveil.errors import Stage
 from unveil.io.atomic import gather_rows
-
-Role = Literal["synthetic", "training", "control"]
-ROLES: tuple[Role, ...] = ("synthetic", "training", "control")
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]

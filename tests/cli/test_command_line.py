@@ -14,16 +14,11 @@ import pytest
 
 import unveil as package
 from tests.builders import SHARED, needs_real_data, write
+from tests.cli.runner import unveil
 from tests.models import small_model
 from unveil.demo.world import World
 
 UNVEIL = [sys.executable, "-m", "unveil"]
-
-
-def unveil(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*UNVEIL, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=240, check=False
-    )
 
 
 def roles(world: World) -> list[object]:
@@ -64,9 +59,11 @@ def test_models_are_listed_added_and_used_by_name(
     assert re.search(r"^dlib_resnet_v1 +here +128 ", significant.stdout, re.MULTILINE)
     assert re.search(r"^w600k_r50 +fetch +512 ", significant.stdout, re.MULTILINE)
     assert re.search(r"^yunet +fetch +MIT", significant.stdout, re.MULTILINE)
-    assert "no networks in" in unveil("models", "verify").stdout
+    assert "no models in" in unveil("models", "verify").stdout
 
-    told = unveil("models", "add", write(tmp_path / "mine.onnx", small_model()), "--as", "adaface", "--licence", "MIT")
+    told = unveil(
+        "models", "add", write(tmp_path / "mine.onnx", small_model()), "--family", "adaface", "--licence", "MIT"
+    )
     assert told.returncode == 0 and "BGR" in told.stdout and "Use it with --model mine" in told.stdout
     assert re.search(r"^mine +here +4 +MIT", unveil("models", "list").stdout, re.MULTILINE)
     assert "adaface" not in unveil("models", "show", "mine").stdout
@@ -122,9 +119,9 @@ def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store
     assert done.returncode == 1, done.stderr
     assert done.stdout.lstrip().startswith("LEAK FOUND")
     assert "140 files in = 140 embedded + 0 rejected" in done.stdout
-    assert "21,000 pairs = 140 x 150, every one" in done.stdout
+    assert "21,000 pairs = 140 x 150, all of them" in done.stdout
     assert str(run / "report.html") in done.stdout and "person-0" in done.stdout
-    assert "would have been found" in done.stdout and "quality 30: 100%" in done.stdout
+    assert "detection limit" in done.stdout and "quality 30: 100%" in done.stdout
     assert "at least" in done.stdout and "with 95% confidence" in done.stdout
     assert "aligned crops" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr and "%" not in done.stderr, "no progress bar where nobody looks"
@@ -146,16 +143,22 @@ def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["audit"], "missing: --synthetic SYN"),
+        (["audit"], "found no --synthetic, --training, --out"),
         (["audit", "--synthetic", "nowhere", "--training", "nowhere", "-o", "run"], "nowhere: no such file or folder"),
-        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--fdr", "7"], "fdr should be a number above 0"),
-        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--aligned", "perhaps"], "aligned should be"),
+        (
+            ["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--fdr", "7"],
+            "fdr: expected a number above 0 and at most 0.5, found 7. Leave fdr out to use 0.05",
+        ),
+        (
+            ["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--aligned", "perhaps"],
+            "aligned: expected one of auto, yes, no",
+        ),
         (
             ["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--planted-leaks", "much"],
-            "planted_leaks should be one of full",
+            "planted_leaks: expected one of full, quick, off, found 'much'",
         ),
         (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--training-labels", "x"], "identity rule 'x'"),
-        (["audit", "--settings", "gone.toml"], "gone.toml: not a readable TOML file"),
+        (["audit", "--settings", "gone.toml"], "gone.toml: expected a readable TOML file"),
         (["audit", "--colour"], "No such option"),
         (["nothing"], "No such command"),
         (["demo", "-o", "full"], "is not empty and holds no demo"),

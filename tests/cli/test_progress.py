@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from unveil.cli.log import Logged
+from unveil.cli.log import JsonLog
 from unveil.errors import SettingError, StoreError
 from unveil.progress import Silent, WholeRun, duration
 
@@ -54,7 +54,7 @@ def test_durations() -> None:
 def test_a_log_is_lines_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_SECRET_KEY", "not-to-be-told-9876")
     file = tmp_path / "log.jsonl"
-    with Logged(Silent(), str(file)) as log:
+    with JsonLog(Silent(), str(file)) as log:
         log.expect({"pictures": 4})
         log.start("embedding", 4, "pictures")
         log.workers(2, 0)
@@ -62,7 +62,7 @@ def test_a_log_is_lines_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         log.workers(2, 1)
         log.advance(4)
         logging.getLogger("unveil.test").info("it is not-to-be-told-9876\nin two lines")
-    with pytest.raises(StoreError), Logged(Silent(), str(file)):
+    with pytest.raises(StoreError), JsonLog(Silent(), str(file)):
         raise StoreError("gone")
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert [line["event"] for line in lines] == [
@@ -74,4 +74,4 @@ def test_a_log_is_lines_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (lines[-1]["error"], lines[-1]["text"]) == ("StoreError", "gone")
     assert all(line["at"].endswith("+00:00") for line in lines)
     with pytest.raises(SettingError, match="--log"):
-        Logged(Silent(), str(tmp_path / "no/such/folder/log"))
+        JsonLog(Silent(), str(tmp_path / "no/such/folder/log"))

@@ -15,7 +15,8 @@ from PIL import Image
 
 from tests import containers as c
 from tests.builders import write
-from tests.cli.test_command_line import UNVEIL, unveil
+from tests.cli.runner import unveil
+from tests.cli.test_command_line import UNVEIL
 from tests.containers import Item
 from unveil.demo.world import World, make_world
 from unveil.errors import SettingError
@@ -107,7 +108,7 @@ class TestPresets:
             resolve("sface,cell=3:x")
 
     def test_what_it_knows_counts_where_nothing_is_said(self, tmp_path: Path) -> None:
-        from unveil.config.settings import settings_from
+        from unveil.config.parsing import settings_from
         from unveil.images import LabelRule
 
         values = {"synthetic": "idiff-face-uniform:s", "training": "ffhq:t", "out": tmp_path / "r"}

@@ -6,8 +6,8 @@ from unveil.channels.copy import CopyChannel
 from unveil.channels.face import FaceChannel
 from unveil.channels.face_image import FaceImage, realigned_face
 from unveil.channels.quality import QUALITY_FEATURES, quality_features
+from unveil.choices import Device
 from unveil.faces.detectors import Detector, open_detector
-from unveil.faces.onnx_model import Device
 
 __all__ = [
     "QUALITY_FEATURES",

@@ -7,9 +7,9 @@ from pathlib import Path
 from unveil.channels.base import ImageArray
 from unveil.channels.face_image import FaceImage
 from unveil.channels.network import NetworkChannel
+from unveil.choices import Device
 from unveil.errors import ModelError
 from unveil.faces.detectors.dlib_hog import chip
-from unveil.faces.onnx_model import Device
 
 
 class FaceChannel(NetworkChannel):

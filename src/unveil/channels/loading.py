@@ -9,8 +9,8 @@ from unveil.channels.appearance import AppearanceChannel
 from unveil.channels.base import Channel
 from unveil.channels.copy import CopyChannel
 from unveil.channels.face import FaceChannel
+from unveil.choices import Device
 from unveil.faces.detectors import Detector, open_detector
-from unveil.faces.onnx_model import Device
 
 
 @dataclass(frozen=True)

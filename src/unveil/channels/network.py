@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from unveil.channels.base import ImageArray
+from unveil.choices import Device
 from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.models import ModelSpec
-from unveil.faces.onnx_model import Device
 from unveil.types import Vectors
 
 

@@ -1,71 +1,44 @@
-"""What a run does, as lines of JSON for other programs."""
+"""The progress and the messages of a run as lines of JSON, for other programs."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from rich.console import Console
-
+from unveil.cli.terminal import messages_to
 from unveil.errors import SettingError, UnveilError
 from unveil.io.remote import without_secrets
 from unveil.progress import Progress, WholeRun
 
-EVERY_SECONDS = 5.0
+SECONDS_BETWEEN = 5.0
 
 
-class _Handler(logging.Handler):
-    def __init__(self, write: Callable[[logging.LogRecord], None]) -> None:
-        super().__init__(logging.INFO)
-        self._write_record = write
+class JsonLog:
+    """Passes progress on to ``beside`` and writes one event per line: time, event, fields. ``-`` is standard error.
 
-    def emit(self, record: logging.LogRecord) -> None:
-        self._write_record(record)
-
-
-@contextlib.contextmanager
-def messages_to(write: Callable[[logging.LogRecord], None]) -> Iterator[None]:
-    """Passes every message of the library to ``write`` for the time of a block."""
-    logger, handler = logging.getLogger("unveil"), _Handler(write)
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-
-
-def print_message(record: logging.LogRecord) -> None:
-    """Prints a message on standard error, above a progress bar if there is one."""
-    Console(stderr=True, highlight=False).print(record.getMessage(), markup=False, style="dim", soft_wrap=True)
-
-
-class Logged:
-    """Listens beside another, and writes an event a line: when, which, and its fields. ``-`` is standard error.
-
-    Names of files and people stand in it where they stand in what is said on the terminal. Raises SettingError for a
-    file that cannot be written.
+    Messages of the library become events ``message`` with their level and logger. They can name files and people, as on
+    the terminal. Raises SettingError for a file that cannot be written.
     """
 
     def __init__(self, beside: Progress, file: str) -> None:
-        self._beside, self._whole = beside, WholeRun()
+        self._beside, self._whole, self._lock = beside, WholeRun(), threading.Lock()
         self._stage: dict[str, Any] = {}
-        self._done, self._told_at, self._crew = 0, 0.0, (0, 0)
+        self._done, self._written_at, self._crew = 0, 0.0, (0, 0)
         self._messages = messages_to(self._message)
         try:
             self._file: IO[str] = sys.stderr if file == "-" else Path(file).open("a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
-            raise SettingError(f"--log {file}: {error.strerror}") from None
+            raise SettingError(
+                f"--log: expected a file that can be written, found {file} ({error.strerror}). Name another file"
+            ) from None
 
     def expect(self, units: Mapping[str, int]) -> None:
         self._beside.expect(units)
@@ -76,14 +49,14 @@ class Logged:
         self._beside.start(stage, total, unit)
         self._progress()
         self._whole.start(unit)
-        self._stage, self._done, self._told_at = {"stage": stage, "unit": unit, "total": total}, 0, time.monotonic()
+        self._stage, self._done, self._written_at = {"stage": stage, "unit": unit, "total": total}, 0, time.monotonic()
         self._write("stage", **self._stage)
 
     def advance(self, n: int) -> None:
         self._beside.advance(n)
         self._whole.advance(n)
         self._done += n
-        if time.monotonic() - self._told_at >= EVERY_SECONDS:
+        if time.monotonic() - self._written_at >= SECONDS_BETWEEN:
             self._progress()
 
     def workers(self, n: int, retries: int) -> None:
@@ -95,7 +68,7 @@ class Logged:
     def _progress(self) -> None:
         if not self._stage:
             return
-        self._told_at = time.monotonic()
+        self._written_at = time.monotonic()
         rate, left = self._whole.rate(self._stage["unit"]), self._whole.seconds_left()
         self._write(
             "progress",
@@ -108,14 +81,16 @@ class Logged:
         )
 
     def _write(self, event: str, **fields: Any) -> None:
+        """Writes one event. Secrets of the environment are replaced."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"at": at, "event": event, **fields}, ensure_ascii=True)
-        print(without_secrets(line), file=self._file, flush=True)
+        with self._lock:
+            print(without_secrets(line), file=self._file, flush=True)
 
     def _message(self, record: logging.LogRecord) -> None:
-        self._write("message", level=record.levelname.lower(), text=record.getMessage())
+        self._write("message", level=record.levelname.lower(), logger=record.name, text=record.getMessage())
 
-    def __enter__(self) -> Logged:
+    def __enter__(self) -> JsonLog:
         self._messages.__enter__()
         return self
 
@@ -127,7 +102,6 @@ class Logged:
         if kind is None:
             self._write("finished")
         else:
-            told = str(error) if isinstance(error, UnveilError) else ""
-            self._write("ended", error=kind.__name__, text=told)
+            self._write("ended", error=kind.__name__, text=str(error) if isinstance(error, UnveilError) else "")
         if self._file is not sys.stderr:
             self._file.close()

@@ -1,4 +1,4 @@
-"""`unveil models`: which networks there are, what they expect, and how they come to this machine."""
+"""`unveil models`: the known models, what they expect, and how to install them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unveil.cli import exit_codes
+from unveil.cli.terminal import echo, open_console
 from unveil.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,18 +21,16 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="""Networks: list, show, add, fetch, verify.
+    help="""List, show, add, fetch and verify models.
 
-Without any of these an audit uses dlib's network and detector, which came with the installation. Nothing is downloaded
-unless you say **fetch**.""",
+By default an audit uses the recognition model and the detector of dlib, which come with the installation. Only
+**fetch** downloads anything.""",
 )
 
 
 @app.command("list")
 def list_models() -> None:
-    """List known networks, whether they are here, and their licences."""
-    from rich.console import Console
-
+    """List the known models, whether they are installed, and their licences."""
     from unveil.faces.detectors import DlibDetector
     from unveil.faces.models.library import installed, library_folder
     from unveil.faces.models.spec import ModelSpec
@@ -38,7 +38,7 @@ def list_models() -> None:
 
     here = {one.spec.sha256 for one in installed() if one.spec is not None}
     specs = {**by_name(), **{one.name: one.spec for one in installed() if one.spec is not None}}
-    console = Console(highlight=False, soft_wrap=False)
+    console = open_console(wrap=False)
     for title, wanted in (("Recognition, for --model", True), ("Detection, for --detector", False)):
         table = _table(title, ["name", "", "dimension", "licence"] if wanted else ["name", "", "licence"])
         if not wanted:
@@ -50,13 +50,13 @@ def list_models() -> None:
             state = "here" if spec.sha256 in here or name == DEFAULT else "fetch" if download is not None else "add"
             dimension = [str(spec.dimension)] if isinstance(spec, ModelSpec) else []
             if isinstance(spec, ModelSpec) and spec.alignment == "whole":
-                dimension = [f"{spec.dimension}, of whole pictures: for --copy-model"]
+                dimension = [f"{spec.dimension}, of whole images, for --copy-model"]
             table.add_row(name, state, *dimension, spec.licence)
         console.print(table)
         console.print()
     console.print(f"Library: {library_folder()}", markup=False, soft_wrap=True)
     console.print(
-        "unveil models show NAME says more; fetch NAME downloads what says `fetch`; add FILE takes a file of yours.",
+        "unveil models show NAME shows details. fetch NAME downloads one marked `fetch`. add FILE installs your own.",
         soft_wrap=True,
     )
 
@@ -71,8 +71,8 @@ def _table(title: str, columns: list[str]) -> Table:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A network's name, or a file.")]) -> None:
-    """Show what a network expects, where it is, and where it can be had."""
+def show(name: Annotated[str, typer.Argument(help="The name of a model, or a file.")]) -> None:
+    """Show what a model expects, where it is installed, and where to get it."""
     from unveil.faces.models.library import find_model, load_weights, read
     from unveil.faces.models.table import DEFAULT, by_name, download_of, downloads
 
@@ -97,39 +97,43 @@ def _print_spec(spec: Spec, where: str) -> None:
     from dataclasses import asdict
 
     for key, value in asdict(spec).items():
-        typer.echo(f"{key:<12} {', '.join(f'{v:g}' for v in value) if isinstance(value, tuple) else value}")
-    typer.echo(f"{'file':<12} {where}")
+        echo(f"{key:<12} {', '.join(f'{v:g}' for v in value) if isinstance(value, tuple) else value}")
+    echo(f"{'file':<12} {where}")
 
 
 def _print_download(download: Download) -> None:
-    typer.echo(f"{'address':<12} {download.address}")
+    echo(f"{'address':<12} {download.address}")
     if download.zipped:
-        typer.echo(f"{'pack':<12} {download.name}, with {', '.join(download.files)}")
-    typer.echo(f"{'to get it':<12} unveil models fetch {download.name}")
+        echo(f"{'pack':<12} {download.name}, with {', '.join(download.files)}")
+    echo(f"{'install':<12} unveil models fetch {download.name}")
 
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network in ONNX form.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A model in ONNX form.")],
     family: Annotated[
         str | None,
         typer.Option(
-            "--as",
-            metavar="KIND",
-            help="How pictures are prepared: arcface, adaface, cvlface, edgeface, mobilefacenet, sface, sscd, yunet, "
-            "scrfd. Not needed where a TOML file or InsightFace's manifest.json beside it says so.",
+            "--family",
+            metavar="FAMILY",
+            help="How images are prepared: arcface, adaface, cvlface, edgeface, mobilefacenet, sface, sscd, yunet, "
+            "scrfd. Not needed if a TOML file or the manifest.json of InsightFace beside the model states it.",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Its name here. (default: the file's)")] = None,
-    licence: Annotated[str, typer.Option(help="As its authors state it; stands in every report.")] = "unknown",
-    trained_on: Annotated[str, typer.Option("--trained-on", help="Which set, as its authors state it.")] = "unknown",
+    name: Annotated[str | None, typer.Option(help="The name of the model. (default: the name of the file)")] = None,
+    licence: Annotated[
+        str, typer.Option(help="The licence that its authors state. Every report shows it.")
+    ] = "unknown",
+    trained_on: Annotated[
+        str, typer.Option("--trained-on", help="The training set that its authors state.")
+    ] = "unknown",
 ) -> None:
-    """Make a network of yours known by a name: it is tried out, copied and described."""
+    """Install your own model under a name: it is tested, copied and described."""
     from unveil.faces.register import register_model
 
     spec, path = register_model(file, family=family, name=name, licence=licence, trained_on=trained_on)
     _print_spec(spec, str(path))
-    typer.echo(f"\nUse it with {_flag(spec)}")
+    echo(f"\nUse it with {_flag(spec)}")
 
 
 def _flag(spec: Spec) -> str:
@@ -142,32 +146,36 @@ def _flag(spec: Spec) -> str:
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A network or a pack, as in unveil models list.")],
-    accept: Annotated[bool, typer.Option("--accept-licence", help="Do not ask: the licence was read.")] = False,
+    name: Annotated[str, typer.Argument(help="A model or a pack, as in unveil models list.")],
+    accept: Annotated[bool, typer.Option("--accept-licence", help="Do not ask: you have read the licence.")] = False,
     mirror: Annotated[
         str | None,
-        typer.Option("--from", metavar="FOLDER", help="A folder, or an address, where the same file lies."),
+        typer.Option("--from", metavar="FOLDER", help="A folder or address that holds the same file."),
     ] = None,
 ) -> None:
-    """Download a network, after showing its licence. Goes on where it was interrupted, and checks the sha256.
+    """Show the licence of a model and download it. Resumes an interrupted download and checks the SHA-256.
 
-    Proxies are taken from HTTPS_PROXY and NO_PROXY. On a machine without a network, bring the file in a folder: --from.
+    Proxies are read from HTTPS_PROXY and NO_PROXY. On a machine without a network, copy the file to a folder and use
+    --from.
     """
-    from unveil.cli.app import progress_on_terminal
+    from unveil.cli.progress import TerminalProgress
     from unveil.faces.models import table
     from unveil.faces.models.fetch import fetch as fetch_download
 
     download = table.download_of(name)
     if download is None:
         known = ", ".join(table.downloads())
-        raise ModelError(f"nothing that can be fetched is called {name}; what can: {known}, and the networks in them")
-    typer.echo(f"{download.name} from {mirror or download.address}")
-    typer.echo(f"Licence: {download.licence}")
+        raise ModelError(f"{name}: expected one of {known}, or a model in them, found no such download")
+    echo(f"{download.name} from {mirror or download.address}")
+    echo(f"Licence: {download.licence}")
     if not accept:
         if not sys.stdin.isatty():
-            raise ModelError("nobody is here to be asked: read the licence above and pass --accept-licence if it suits")
-        typer.confirm("Does your use comply with it?", abort=True)
-    with progress_on_terminal("Run the same command again: what came is kept, and it goes on from there.") as progress:
+            raise ModelError(
+                "the licence must be accepted, and there is no terminal to ask on. Read it above and pass "
+                "--accept-licence"
+            )
+        typer.confirm("Does your use comply with this licence?", abort=True)
+    with TerminalProgress("Run the same command again to resume the download.") as progress:
         last = 0
 
         def advance(done: int, total: int | None) -> None:
@@ -179,18 +187,18 @@ def fetch(
 
         found = fetch_download(download, mirror=mirror, advance=advance)
     for spec, path in found:
-        typer.echo(f"{path}: {_flag(spec)}")
+        echo(f"{path}: {_flag(spec)}")
 
 
 @app.command()
 def verify() -> None:
-    """Read every network file on this machine again and compare its sha256 with what is known."""
+    """Read every installed model again and compare its SHA-256 with the recorded one."""
     from unveil.faces.models.library import insightface_folder, library_folder, verify_installed
 
     checked = verify_installed()
     for one in checked:
-        typer.echo(f"{one.state:<14} {one.installed.path}: {one.told}")
+        echo(f"{one.state:<14} {one.installed.path}: {one.told}")
     if not checked:
-        typer.echo(f"no networks in {library_folder()} or {insightface_folder()}")
+        echo(f"no models in {library_folder()} or {insightface_folder()}")
     if any(one.state == "damaged" for one in checked):
-        raise typer.Exit(1)
+        raise typer.Exit(exit_codes.NEGATIVE)

@@ -1,46 +1,40 @@
-"""What an audit will take, before anything runs."""
+"""`unveil plan`: the cost of an audit before it runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from unveil.cli import options
+from unveil.cli.options import with_settings
+from unveil.cli.terminal import echo
 
 
+@with_settings(
+    *("synthetic", "training", "control", "model", "detector", "channels", "copy_model", "aligned", "labels"),
+    *("follow_links", "device", "backend"),
+)
 def plan(
-    synthetic: options.Synthetic = None,
-    training: options.Training = None,
-    control: options.Control = None,
+    values: dict[str, Any],
     counts: Annotated[
         str | None,
         typer.Option(
             metavar="SYN,REAL[,CONTROL]",
-            help="Numbers of pictures, where they are not here: 10M,42M or 500k,500k,100k. Drawn faces are measured.",
+            help="Numbers of images instead of paths: 10M,42M or 500k,500k,100k. Drawn faces are measured.",
         ),
     ] = None,
     machine: Annotated[
         list[str] | None,
         typer.Option(
             metavar="[Nx]NAME[=CORES][@PRICE]",
-            help="Machines to plan for, as in 20xours=64@2.5; several times. (default: some that can be rented)",
+            help="Machines to plan for, for example 20xours=64@2.5; repeatable. (default: some machines for rent)",
         ),
     ] = None,
-    model: options.Model = None,
-    detector: options.DetectorOption = None,
-    device: options.DeviceOption = None,
-    channels: options.Channels = None,
-    copy_model: options.CopyModel = None,
-    aligned: options.Aligned = None,
-    labels: options.Labels = None,
-    follow_links: options.FollowLinks = None,
-    backend: options.BackendOption = None,
 ) -> None:
-    """Say what an audit will take: pairs, bytes, hours and cost, from a short measurement on this machine.
+    """Estimate pairs, storage, hours and cost of an audit from a short measurement on this machine.
 
-    Nothing is kept. Hours are those of embedding and of comparing, the two parts that grow with the sets.
+    Nothing is stored. The hours cover embedding and comparison, the two parts that grow with the datasets.
 
     **Examples**
 
@@ -51,37 +45,24 @@ def plan(
     import tempfile
 
     from unveil.cli.print_plan import print_plan
-    from unveil.config.settings import parse_aligned, settings_from
+    from unveil.config.parsing import settings_from
     from unveil.demo.faces import drawn_faces
     from unveil.errors import SettingError
     from unveil.planning import known_machines, measure, parse_machine
     from unveil.planning.sample import from_counts, from_sources, parse_counts
 
-    if (counts is None) == (synthetic is None or training is None):
-        raise SettingError("an audit is planned for --synthetic and --training, or for --counts SYN,REAL[,CONTROL]")
+    if (counts is None) == (not {"synthetic", "training"} <= set(values)):
+        raise SettingError(
+            "a plan needs either --synthetic and --training, or --counts SYN,REAL[,CONTROL]. Give one of the two"
+        )
     machines = [parse_machine(text) for text in machine or []] or list(known_machines().values())
     with tempfile.TemporaryDirectory() as folder:
-        values = {
-            "synthetic": synthetic or folder,
-            "training": training or folder,
-            "control": control,
-            "out": Path(folder) / "run",
-            "store": str(Path(folder) / "store"),
-            "model": model or None,
-            "detector": detector,
-            "device": device,
-            "channels": channels,
-            "copy_model": copy_model,
-            "aligned": None if aligned is None else parse_aligned(aligned),
-            "labels": labels,
-            "follow_links": follow_links,
-            "backend": backend,
-        }
+        values = {"synthetic": folder, "training": folder, **values}
+        values |= {"out": Path(folder) / "run", "store": str(Path(folder) / "store")}
         if counts is not None:
-            numbers = parse_counts(counts)
-            workload, sample = from_counts(numbers, drawn_faces, Path(folder), values)
+            workload, sample = from_counts(parse_counts(counts), drawn_faces, Path(folder), {"aligned": None, **values})
         else:
             workload, sample = from_sources(settings_from(values))
-        typer.echo("Measuring this machine for some seconds ...", err=True)
+        echo("Measuring this machine for some seconds ...", error=True)
         rates = measure(*sample)
     print_plan(workload, rates, machines)

@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
+from unveil.cli.terminal import open_console
 from unveil.io.host import cores, processor
 from unveil.planning import Machines, Rates, Workload
 
-MOST_COMPARISONS = 12
+MAX_COMPARISONS = 12
 
 
 def print_plan(workload: Workload, rates: Rates, machines: Sequence[Machines]) -> None:
-    """Pictures, pairs, bytes; what was measured; hours and cost of each machine."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Images, pairs and storage; the measurement; hours and cost for each machine."""
+    console = open_console()
     console.print()
     for role, n in workload.images.items():
-        console.print(f"{role:<10} {n:>14,} pictures", markup=False)
-    seen = ", ".join(f"{name} ({n})" for name, n in workload.dimensions.items())
-    console.print(f"{'embedding':<10} {workload.n_images:>14,} pictures through {seen}", markup=False)
-    console.print(f"{'comparing':<10} {workload.pairs:>14,.3g} pairs, every one exactly:", markup=False)
-    for one in sorted(workload.comparisons, key=lambda c: -c.pairs)[:MOST_COMPARISONS]:
-        told = f"{one.queries:,} x {one.gallery:,}"
-        console.print(f"           {one.pairs:>14,.3g} {one.comparison.name}, {told}", markup=False)
+        console.print(f"{role:<10} {n:>14,} images", markup=False)
+    channels = ", ".join(f"{name} ({n})" for name, n in workload.dimensions.items())
+    console.print(f"{'embedding':<10} {workload.n_images:>14,} images in {channels} dimensions", markup=False)
+    console.print(f"{'comparing':<10} {workload.pairs:>14,.3g} pairs, all exactly:", markup=False)
+    for one in sorted(workload.comparisons, key=lambda c: -c.pairs)[:MAX_COMPARISONS]:
+        sizes = f"{one.queries:,} x {one.gallery:,}"
+        console.print(f"           {one.pairs:>14,.3g} {one.comparison.name}, {sizes}", markup=False)
     console.print()
-    for name, size, told in (
-        ("store", workload.store_bytes, "embeddings, kept for the next audit"),
-        ("run", workload.run_bytes, "vectors once more, tables, report"),
-        ("read", workload.n_images * rates.image_bytes, "of pictures, once"),
-        ("memory", workload.driver_bytes, "of the process that starts the audit; vectors are mapped, not held"),
+    for name, size, meaning in (
+        ("store", workload.store_bytes, "embeddings, for the next audit too"),
+        ("run", workload.run_bytes, "a copy of the vectors, tables, report"),
+        ("read", workload.n_images * rates.image_bytes, "of images, once"),
+        ("memory", workload.driver_bytes, "of the process that starts the audit; vectors are memory-mapped"),
     ):
-        console.print(f"{name:<10} {_bytes(size):>14}  {told}", markup=False)
+        console.print(f"{name:<10} {_bytes(size):>14}  {meaning}", markup=False)
     console.print()
     pairs = ", ".join(f"{rate / 1e9:.2f} Gp/s {name}" for name, rate in rates.pairs.items())
     console.print(
-        f"Measured in {rates.seconds:.0f} s on {processor()}, {cores()} cores; a core embeds {rates.images:.0f} "
-        f"pictures/s ({rates.images_from}) and compares {pairs}.",
+        f"Measured in {rates.seconds:.0f} s on {processor()}, {cores()} cores. One core embeds {rates.images:.0f} "
+        f"images/s ({rates.images_from}) and compares {pairs}.",
         markup=False,
     )
     table = Table(box=None, pad_edge=False)
@@ -57,14 +57,14 @@ def print_plan(workload: Workload, rates: Rates, machines: Sequence[Machines]) -
     console.print()
     console.print(table)
     console.print(
-        "\nA core elsewhere is taken to be as quick as one of this, 90% of it on several; reading over a network is "
-        "not in it. Prices are lists of mid-2025: give your own as --machine NAME=CORES@PRICE.",
+        "\nEvery core is assumed as fast as one here, with 90% efficiency on several. Reading over a network "
+        "is not included. Prices are list prices of mid-2025. Set yours with --machine NAME=CORES@PRICE.",
         markup=False,
     )
 
 
 def core_seconds(workload: Workload, rates: Rates) -> tuple[float, float]:
-    """What embedding and comparing take one core."""
+    """Core seconds of embedding and of the comparison."""
     slowest = min(rates.pairs.values())
     comparing = 0.0
     for one in workload.comparisons:

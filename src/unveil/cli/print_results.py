@@ -1,4 +1,4 @@
-"""What stands on the terminal when the work is done."""
+"""The results of each command on the terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from unveil import __version__
+from unveil.cli.terminal import open_console
 from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
 from unveil.faces.onnx_model import describe_devices
@@ -22,30 +22,30 @@ from unveil.results.audit import AuditResult, Power
 from unveil.study.report import SetRow
 
 STYLE = {"leak found": "bold red", "none detected": "bold green"}
-MOST_ROWS = 10
+MAX_ROWS = 10
 
 
 def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> None:
-    """Verdict, counts, checks that did not pass, the most exposed people, and where the report is."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Verdict, counts, input checks that did not pass, the most exposed people, and the path of the report."""
+    console = open_console()
     console.print()
     console.print(Text(result.verdict.upper(), STYLE.get(result.verdict, "bold yellow")))
     console.print(result.headline, markup=False)
     if result.evidence:
-        console.print(f"Rests on: {', '.join(result.evidence)}.", markup=False)
+        console.print(f"Evidence: {', '.join(result.evidence)}.", markup=False)
     console.print()
     for role, n in result.counts.items():
         console.print(
             f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; "
             + ("no person labels" if n.unlabelled == n.embedded else f"{n.people:,} people")
-            + (f"; {n.repeats:,} repeat another" if n.repeats else "")
+            + (f"; {n.repeats:,} are duplicates" if n.repeats else "")
             + (f"; {n.several_faces:,} show several faces" if n.several_faces else ""),
             markup=False,
         )
     training = result.counts["training"].embedded
     synthetic = result.counts["synthetic"].embedded - result.counts["synthetic"].repeats
     console.print(
-        f"compared   {result.pairs_compared:>9,} pairs = {synthetic:,} x {training:,}, every one", markup=False
+        f"compared   {result.pairs_compared:>9,} pairs = {synthetic:,} x {training:,}, all of them", markup=False
     )
     noted = [check for check in result.input_checks if check.status != "pass"]
     if noted:
@@ -59,7 +59,7 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
     if result.significant_people and not redacted:
         console.print()
         console.print(_people_table(result))
-        more = len(result.significant_people) - MOST_ROWS
+        more = len(result.significant_people) - MAX_ROWS
         if more > 0:
             console.print(f"and {more} more in {run / 'people.parquet'}", markup=False)
     if result.power is not None:
@@ -75,14 +75,14 @@ def _people_table(result: AuditResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("most exposed")
     calibrated = result.calibration is not None
-    for name in ("score", "q", "modelled q") if calibrated else ("score",):
+    for name in ("score", "q", "q (GPD tail)") if calibrated else ("score",):
         table.add_column(name, justify="right")
     table.add_column("kind")
     several = len(result.channels) > 1
     if several:
-        table.add_column("found by")
-    table.add_column("closest synthetic picture")
-    for p in result.significant_people[:MOST_ROWS]:
+        table.add_column("channel")
+    table.add_column("closest synthetic image")
+    for p in result.significant_people[:MAX_ROWS]:
         qs = ["" if q is None else number(q) for q in (p.q, p.q_gpd)] if calibrated else []
         kind = "" if p.kind is None else p.kind.kind
         by = [p.channel] if several else []
@@ -91,10 +91,10 @@ def _people_table(result: AuditResult) -> Table:
 
 
 def _power_table(power: Power) -> Table:
-    """What would have been found, a line a kind: each strength with its share."""
+    """Planted leaks that were detected: a row for each kind, with every strength."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("would have been found")
-    table.add_column(f"share of {power.n_people} planted people, had one alone leaked so")
+    table.add_column("detection limit")
+    table.add_column(f"share of {power.n_people} planted people detected if one leaks")
     for kind in dict.fromkeys(r.kind for r in power.recalls):
         steps = [f"{r.strength}: {r.one_leak.value:.0%}" for r in power.recalls if r.kind == kind]
         table.add_row(kind, "  ".join(steps))
@@ -102,12 +102,12 @@ def _power_table(power: Power) -> Table:
 
 
 def print_demo(outcome: DemoOutcome) -> None:
-    """The audit's summary, then planted against found."""
+    """The summary of the audit, and the findings against the planted leaks."""
     print_summary(outcome.result, outcome.run)
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     console.print()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("planted in the synthetic set")
+    table.add_column("planted in the synthetic dataset")
     table.add_column("people", justify="right")
     table.add_column("found", justify="right")
     for kind, (found, planted) in outcome.found.items():
@@ -117,22 +117,22 @@ def print_demo(outcome: DemoOutcome) -> None:
     allowed = outcome.result.manifest["settings"]["fdr"] * len(outcome.result.significant_people)
     console.print(table)
     console.print()
-    console.print(f"False findings that the false discovery rate allows: about {allowed:.0f}.", markup=False)
+    console.print(f"The false discovery rate allows about {allowed:.0f} false findings.", markup=False)
     if [model["name"] for model in outcome.result.models] == ["dlib_resnet_v1"]:
         console.print(
-            "The demo's new pictures keep light and pose, which the appearance channel sees. In other light and pose "
-            "the default network finds few new pictures of a person: give an ArcFace network with --model, for example "
+            "New images in the demo keep light and pose, which the appearance channel detects. In other light and pose "
+            "the default model detects few new images of a person. Use an ArcFace model with --model, for example "
             "w600k_r50 of InsightFace (non-commercial research only) or mobilefacenet_foamliu (Apache-2.0).",
             markup=False,
         )
 
 
 def print_study(rows: Sequence[SetRow], out: Path) -> None:
-    """A line a set, and where the page is."""
-    console = Console(highlight=False, soft_wrap=True)
+    """A row for each dataset, and the path of the page."""
+    console = open_console()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("set", "verdict", "exposed", "AUC", "TPR at 1% FPR"):
-        table.add_column(name, justify="left" if name in ("set", "verdict") else "right", overflow="fold")
+    for name in ("dataset", "verdict", "exposed", "AUC", "TPR at 1% FPR"):
+        table.add_column(name, justify="left" if name in ("dataset", "verdict") else "right", overflow="fold")
     for row in rows:
         if row.state != "audited":
             table.add_row(Text(row.title), Text(row.state, "yellow"))
@@ -154,38 +154,40 @@ def print_study(rows: Sequence[SetRow], out: Path) -> None:
 
 
 def print_info() -> None:
-    """Versions, machine, comparators."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Versions, machine, backends and devices."""
+    console = open_console()
     console.print(f"unveil {__version__}, Python {platform.python_version()}, {platform.platform()}", markup=False)
     console.print(f"{processor()}, {cores()} cores for this process", markup=False)
     console.print()
-    console.print("Comparators (--backend); all give the same result")
-    for name, told in describe():
-        console.print(f"{name:<10} {told}", markup=False)
+    console.print("Backends (--backend). All give the same result.")
+    for name, text in describe():
+        console.print(f"{name:<12} {text}", markup=False)
     console.print()
-    console.print("Where networks run (--device)")
-    for device, told in describe_devices():
-        console.print(f"{device:<10} {told}", markup=False)
+    console.print("Devices on which models run (--device)")
+    for device, text in describe_devices():
+        console.print(f"{device:<12} {text}", markup=False)
 
 
 def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
-    """Before and after, what was removed, what that cannot promise, and where everything is."""
-    console = Console(highlight=False, soft_wrap=True)
+    """Removed images, the audits before and after, limitations, and the paths of the results."""
+    console = open_console()
     n = len(done.removed)
     console.print()
     console.print(
-        f"{n:,} of {done.n_images:,} synthetic pictures have to go ({n / done.n_images:.1%}); they are of "
-        f"{done.identities_touched:,} of {done.n_identities:,} identities, of which {done.identities_gone:,} are gone "
-        "as a whole.",
+        f"{n:,} of {done.n_images:,} synthetic images must be removed ({n / done.n_images:.1%}). They belong to "
+        f"{done.identities_touched:,} of {done.n_identities:,} identities; {done.identities_gone:,} identities are "
+        "removed completely.",
         markup=False,
     )
-    console.print("No other has to, and none of these may stay: each by itself reaches the line.", markup=False)
+    console.print(
+        "This set is minimal: each of these images reaches the threshold by itself, and no other does.", markup=False
+    )
     for i, one in enumerate(done.rounds, 1):
-        console.print(f"Round {i}: {one.n_at_line:,} at or above {one.line.score:.3f}, {one.line.why}.", markup=False)
+        console.print(f"Round {i}: {one.n_at_line:,} at or above {one.line.score:.3f}: {one.line.why}.", markup=False)
     console.print()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("", "verdict", "people listed", "identities listed", "global p"):
-        table.add_column(name, justify="right" if name.endswith(("listed", "p")) else "left")
+    for name in ("", "verdict", "significant people", "significant identities", "global p"):
+        table.add_column(name, justify="right" if name.startswith(("significant", "global")) else "left")
     for name, result in (("before", done.before), ("after", done.after)):
         p = "" if result.calibration is None else number(result.calibration.decision.global_test.p_value)
         significant = (
@@ -195,37 +197,35 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
         table.add_row(name, Text(result.verdict, STYLE.get(result.verdict, "bold yellow")), *significant, p)
     console.print(table)
     console.print()
-    console.print("What this cannot promise", style="dim")
-    for said in done.promises:
-        console.print(f"- {said}", markup=False)
+    console.print("Limitations", style="dim")
+    for limitation in done.promises:
+        console.print(f"- {limitation}", markup=False)
     console.print()
-    console.print(f"To remove: {folder / 'removed.txt'}; to keep: {folder / 'kept.txt'}", markup=False)
+    console.print(f"Removed: {folder / 'removed.txt'}; remaining: {folder / 'kept.txt'}", markup=False)
     console.print(f"Report of the rest: {done.rounds[-1].run / 'report.html'}", markup=False)
     if copied is not None:
-        console.print(
-            f"The set without them: {copied} (compared byte for byte with what it was copied from)", markup=False
-        )
+        console.print(f"Dataset without them: {copied} (verified byte for byte against the original)", markup=False)
 
 
 def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text: str) -> None:
-    """The closest pictures for the one who looks, and the answer for the one who asked."""
-    console = Console(highlight=False, soft_wrap=True)
+    """The closest images for the auditor, and the answer for the person who asked."""
+    console = open_console()
     for i, why in answer.unusable:
         console.print(f"{names[i]}: not used, {why}", markup=False)
     significant = {p.person for p in result.significant_people}
     for search in (answer.synthetic, answer.training):
         p = (
-            "no control set, so no p"
+            "no control set, so no p-value"
             if search.p is None
             else f"p {number(search.p)} against {search.n_people:,} people"
         )
         console.print()
         console.print(f"{search.role} set: {search.word} ({p})", markup=False)
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("photograph", "picture", "person", "cosine", "score", ""):
+        for name in ("photograph", "image", "person", "cosine", "score", ""):
             table.add_column(name, justify="right" if name in ("cosine", "score") else "left")
         for m in search.matches:
-            note = "listed by the audit" if search.role == "training" and m.person in significant else ""
+            note = "significant in the audit" if search.role == "training" and m.person in significant else ""
             table.add_row(
                 *(Text(t) for t in (names[m.photo], m.id, m.person)), f"{m.cosine:.3f}", f"{m.score:.2f}", note
             )

@@ -1,4 +1,4 @@
-"""Progress on a terminal: stage, rate, time left. Quiet when nobody looks."""
+"""Progress on a terminal: stage, rate, time left. No bar without a terminal."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from types import TracebackType
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from unveil.cli.app import EXIT_INTERRUPTED
+from unveil.cli.exit_codes import INTERRUPTED
+from unveil.cli.terminal import open_console
 from unveil.progress import WholeRun
 
 
@@ -30,12 +30,12 @@ class _Rate(ProgressColumn):
 class TerminalProgress:
     """Implements `unveil.progress.Progress` on standard error, for the time of a ``with`` block.
 
-    Ctrl-C inside the block ends the command with exit code 130 and the sentence that says how to go on.
+    Ctrl-C inside the block ends the command with exit code 130 and the sentence ``resume``.
     """
 
     def __init__(self, resume: str) -> None:
         self._resume = resume
-        self._console = Console(stderr=True, highlight=False)
+        self._console = open_console(error=True, wrap=False)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -50,7 +50,7 @@ class TerminalProgress:
         self._task = (
             None if self._bar.disable else self._bar.add_task("starting", total=None, unit="", crew="", whole="")
         )
-        self._crew, self._whole, self._told_at = "", WholeRun(), 0.0
+        self._crew, self._whole, self._shown_at = "", WholeRun(), 0.0
 
     def expect(self, units: Mapping[str, int]) -> None:
         self._whole.expect(units)
@@ -65,15 +65,15 @@ class TerminalProgress:
         self._whole.advance(n)
         if self._task is not None:
             self._bar.advance(self._task, n)
-            if time.monotonic() - self._told_at >= 1:
-                self._told_at = time.monotonic()
+            if time.monotonic() - self._shown_at >= 1:
+                self._shown_at = time.monotonic()
                 self._bar.update(self._task, whole=self._whole.summary())
 
     def workers(self, n: int, retries: int) -> None:
-        told = f"{n} worker{'' if n == 1 else 's'}" + (f", {retries} retries" if retries else "")
-        if self._task is not None and told != self._crew:
-            self._crew = told
-            self._bar.update(self._task, crew=told)
+        text = f"{n} worker{'' if n == 1 else 's'}" + (f", {retries} retries" if retries else "")
+        if self._task is not None and text != self._crew:
+            self._crew = text
+            self._bar.update(self._task, crew=text)
 
     def __enter__(self) -> TerminalProgress:
         self._bar.start()
@@ -87,4 +87,4 @@ class TerminalProgress:
         self._bar.stop()
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             print(f"Interrupted. {self._resume}", file=sys.stderr)
-            raise typer.Exit(EXIT_INTERRUPTED)
+            raise typer.Exit(INTERRUPTED)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil import native
+from unveil.choices import BACKENDS
 from unveil.compare.backend_native import NativeBackend
 from unveil.compare.backend_numpy import NumpyBackend
 from unveil.compare.backend_torch import TorchProduct
@@ -21,8 +22,6 @@ from unveil.io.host import cores
 from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
-
-BACKENDS = ("auto", "native", "onnxruntime", "torch", "numpy")
 
 
 class Backend(Protocol):

@@ -14,9 +14,9 @@ from typing import cast, get_args
 
 import numpy as np
 
-from unveil.channels import Device, FaceChannel, open_detector
+from unveil.channels import FaceChannel, open_detector
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
-from unveil.config.settings import Aligned
+from unveil.choices import Aligned, Device
 from unveil.embedding import pipeline as work
 from unveil.embedding.crash_marker import mark_in_progress
 from unveil.embedding.pipeline import (
@@ -244,7 +244,7 @@ def embed(
     model: str | Path | None = None,
     detector: str | Path = "dlib",
     device: str = "auto",
-    identity: str = "auto",
+    labels: str = "auto",
     aligned: str = "auto",
     store: str | Path | None = None,
     workers: int = 0,
@@ -261,9 +261,9 @@ def embed(
         raise SettingError(f"device should be one of {', '.join(get_args(Device))}, got {device}")
     where, preset = resolve(str(place))
     if preset is not None and preset.established:
-        identity = (preset.labels or identity) if identity == "auto" else identity
+        labels = (preset.labels or labels) if labels == "auto" else labels
         aligned = (preset.aligned or aligned) if aligned == "auto" else aligned
-    source = open_source(where, LabelRule.parse(identity))
+    source = open_source(where, LabelRule.parse(labels))
     channel = FaceChannel(model, cast(Device, device))
     if channel.told and progress is not None:
         logger.warning(channel.told)

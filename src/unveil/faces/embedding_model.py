@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from unveil.choices import Device
 from unveil.errors import ModelError
 from unveil.faces.models import ModelSpec, load_weights
-from unveil.faces.onnx_model import Device, OnnxModel
+from unveil.faces.onnx_model import OnnxModel
 
 Embeddings = npt.NDArray[np.float32]
 

@@ -10,17 +10,17 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from unveil.choices import Device
 from unveil.errors import ModelError
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Tensor = npt.NDArray[np.float32]
-Device = Literal["auto", "cpu", "cuda", "tensorrt", "torch"]
 # As one sees it in an error: the first line that ONNX Runtime says, which is long enough.
 _LONGEST_WORD = 300
 # How large a batch may be where the graph leaves it open: measured for processors (docs/decisions/0014), tried out on

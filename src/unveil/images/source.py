@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.label_rule import LabelRule
+from unveil.io.text import printable as printable
 from unveil.types import ImageRecord
 
 # A picture file larger than this is not read; 64 MiB holds any photograph.
@@ -82,14 +83,6 @@ def check_rows(n: int, blob: Blob) -> None:
     """SourceError when a file says that it has more rows than bytes: each holds a picture, and is given an id."""
     if n > min(blob.size, MAX_RECORDS):
         raise SourceError(f"{blob.where}: damaged, it says {n} rows in {blob.size} bytes; get the file again")
-
-
-def printable(name: str) -> str:
-    """A file name as valid Unicode: undecodable bytes and control characters become backslash escapes."""
-    if name.isascii() and name.isprintable():
-        return name
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def stays_inside(path: str) -> bool:

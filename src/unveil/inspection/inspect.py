@@ -89,13 +89,13 @@ def candidate_locations(text: str) -> list[str]:
     return [f"{one.form}:{one.file if one.file is not None else place.path}" for one in found]
 
 
-def inspect(text: str, *, identity: str = "auto", sample: int = SAMPLE, follow_links: bool = False) -> Inspection:
+def inspect(text: str, *, labels: str = "auto", sample: int = SAMPLE, follow_links: bool = False) -> Inspection:
     """Looks at a place as an audit would: all its records, and a sample of its pictures.
 
     Raises SourceError or SettingError when it cannot be read.
     """
     place, preset = resolve(text)
-    rule = LabelRule.parse(identity)
+    rule = LabelRule.parse(labels)
     if rule.kind == "auto" and preset is not None and preset.established and preset.labels is not None:
         rule = LabelRule.parse(preset.labels)
     source = open_source(place, rule, follow_links=follow_links)

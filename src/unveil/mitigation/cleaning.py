@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.auditor import run_audit
-from unveil.config.settings import settings_from
+from unveil.config.parsing import settings_from
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
 from unveil.io.remote import is_address

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from unveil.channels import open_detector
 from unveil.channels.alignment import ImageAlignment
-from unveil.config.settings import settings_from
+from unveil.config.parsing import settings_from
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import SettingError, StoreError, VectorError
 from unveil.io.atomic import replacing, write_bytes

@@ -11,7 +11,8 @@ from PIL import Image
 
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ImageArray
-from unveil.config.settings import Settings, settings_from
+from unveil.config.parsing import settings_from
+from unveil.config.settings import Settings
 from unveil.embedding.embed import decide_alignment
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.pipeline import ImagePreprocessor

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
-from shlex import quote
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment
 
+from unveil.config.record import command_of
 from unveil.report.charts import exposure_chart, roc_chart
 from unveil.report.document import tidy
 from unveil.report.templating import environment
@@ -153,7 +153,7 @@ def render(result: AuditResult, shelf: Thumbnails | None) -> str:
         recalls=recalls,
         most_steps=max((len(steps) for _, steps in recalls), default=0),
         manifest=json.dumps(tidy(result.manifest), indent=1, ensure_ascii=False),
-        command=_command(result.manifest),
+        command=command_of(result.manifest["settings"]),
     )
     return page
 
@@ -169,25 +169,3 @@ def _ranking(result: AuditResult) -> dict[str, Any]:
     """How concentrated the published ranking is: the share of its top pairs that one training picture takes."""
     rows = Counter(pair.training_id for pair in result.top_pairs)
     return {"pairs": len(result.top_pairs), "largest": max(rows.values(), default=0)}
-
-
-def _command(manifest: dict[str, Any]) -> str:
-    """The command that repeats the audit."""
-    s = manifest["settings"]
-    if "synthetic" not in s:
-        return "unveil audit --synthetic ... --training ..."
-    words = ["unveil audit"]
-    words += [f"--{name} {quote(s[name])}" for name in ("synthetic", "training", "control") if s[name]]
-    words += [f"--model {quote(path)}" for path in s["model"]]
-    words += [] if s["detector"] == "dlib" else [f"--detector {quote(s['detector'])}"]
-    words += [f"--channels {','.join(s['channels'])}"]
-    words += [f"--{name.replace('_', '-')} {quote(s[name])}" for name in ("copy_model", "strata", "exclude") if s[name]]
-    words += [f"--{role}-labels {quote(rule)}" for role, rule in s["labels"].items() if rule != "auto"]
-    words += ["--follow-links"] if s["follow_links"] else []
-    if len(set(s["aligned"].values())) == 1:
-        value = next(iter(s["aligned"].values()))
-        words += [] if value == "auto" else [f"--aligned {value}"]
-    else:
-        words.append("--aligned " + ",".join(f"{role}={value}" for role, value in s["aligned"].items()))
-    numbers = ("fdr", "fpir", "top_k", "top_pairs", "match_controls", "resamples", "planted_leaks", "seed")
-    return " ".join([*words, *(f"--{name.replace('_', '-')} {s[name]}" for name in numbers), "-o RUN"])

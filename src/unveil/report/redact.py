@@ -6,13 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from unveil.config.record import without_names
 from unveil.results.audit import AuditResult, PersonFinding
 
 SAID = "This copy is redacted: it shows no face, and names, files and paths are replaced by numbers."
-
-
-# Settings that are paths, or may hold one.
-PATHS = ("synthetic", "training", "control", "model", "detector", "copy_model", "strata", "exclude", "labels")
 
 
 class _Names:
@@ -72,22 +69,7 @@ def redact(result: AuditResult) -> AuditResult:
         )
     manifest = {
         **result.manifest,
-        "settings": {
-            k: v
-            for k, v in result.manifest["settings"].items()
-            if k
-            not in (
-                "synthetic",
-                "training",
-                "control",
-                "model",
-                "detector",
-                "copy_model",
-                "strata",
-                "exclude",
-                "labels",
-            )
-        },
+        "settings": without_names(result.manifest["settings"]),
         "inputs": {
             role: {k: v for k, v in facts.items() if k not in ("path", "identity")}
             for role, facts in result.manifest["inputs"].items()

@@ -20,7 +20,8 @@ from unveil.analysis.findings import Findings
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair, closest_images
 from unveil.channels.alignment import ImageAlignment
 from unveil.compare import compare_all
-from unveil.config.settings import Settings, settings_from
+from unveil.config.parsing import settings_from
+from unveil.config.settings import Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import SettingError, SourceError, StoreError

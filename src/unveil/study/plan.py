@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unveil.config.settings import Settings, read_toml, settings_from
+from unveil.config.parsing import read_toml, settings_from
+from unveil.config.settings import Settings
 from unveil.errors import SettingError
 from unveil.images.location import split_prefix
 from unveil.io.remote import is_address

@@ -1,0 +1,23 @@
+"""The names that a user can choose from. The command line imports this module, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Role = Literal["synthetic", "training", "control"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+Aligned = Literal["auto", "yes", "no"]
+ALIGNED: tuple[Aligned, ...] = get_args(Aligned)
+
+Device = Literal["auto", "cpu", "cuda", "tensorrt", "torch"]
+DEVICES: tuple[Device, ...] = get_args(Device)
+
+MatchControls = Literal["auto", "on", "off"]
+MATCH_CONTROLS: tuple[MatchControls, ...] = get_args(MatchControls)
+
+PlantedLeaks = Literal["full", "quick", "off"]
+PLANTED_LEAKS: tuple[PlantedLeaks, ...] = get_args(PlantedLeaks)
+
+BACKENDS = ("auto", "native", "onnxruntime", "torch", "numpy")
+CHANNELS = ("face", "appearance", "copy")

@@ -1,0 +1,80 @@
+"""`unveil audit` and `unveil demo`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unveil.cli import exit_codes
+from unveil.cli.exit_codes import FailOn
+from unveil.cli.options import Log, Redact, SettingsFile, with_settings
+from unveil.cli.terminal import echo
+from unveil.config.settings import SETTINGS
+
+
+@with_settings(*SETTINGS)
+def audit(
+    values: dict[str, Any],
+    settings_file: SettingsFile = None,
+    log: Log = None,
+    redact: Redact = False,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option("--fail-on", help="Exit with code 1 for this verdict and for more serious ones."),
+    ] = None,
+) -> None:
+    """Audit a synthetic dataset for people of its training set.
+
+    Embeds every image with a face recognition model and compares all pairs exactly. Reports which training people are
+    closer to the synthetic dataset than people whom the generator never saw.
+
+    **Examples**
+
+    unveil audit --synthetic syn/ --training real.zip --control others/ -o run
+
+    unveil audit --synthetic syn/ --synthetic-labels prefix:_ --training list.txt -o run --fail-on leak
+
+    An interrupted audit resumes with the same command. Exit codes: 0 done, 1 with --fail-on, 2 bad input, 130
+    interrupted.
+    """
+    from unveil.auditor import run_audit
+    from unveil.cli.log import JsonLog
+    from unveil.cli.print_results import print_summary
+    from unveil.cli.progress import TerminalProgress
+    from unveil.config.parsing import merge, read_toml, settings_from
+
+    from_file = read_toml(settings_file) if settings_file is not None else {}
+    settings = settings_from(merge(from_file, values))
+    resume = f"Run the same command again to resume. Finished work is stored in {settings.store_place}."
+    with TerminalProgress(resume) as terminal, ExitStack() as stack:
+        progress = terminal if log is None else stack.enter_context(JsonLog(terminal, log))
+        result = run_audit(settings, progress, redact=redact)
+    print_summary(result, settings.out, redacted=redact)
+    if settings.remote_run is not None:
+        echo(f"Copied to {settings.remote_run}")
+    if fail_on is not None and fail_on.includes(result.verdict):
+        raise typer.Exit(exit_codes.NEGATIVE)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the images and the run.")] = Path("unveil-demo"),
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="Another face recognition model, to compare it with the default."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed draws other people.")] = 0,
+) -> None:
+    """Plant a leak among people who do not exist, audit it, and compare the findings with the truth.
+
+    Needs no data and no network, and takes about a minute.
+    """
+    from unveil.cli.print_results import print_demo
+    from unveil.cli.progress import TerminalProgress
+    from unveil.demo.run import run_demo
+
+    with TerminalProgress("Run the same command again to resume.") as progress:
+        outcome = run_demo(out, model=model, seed=seed, progress=progress)
+    print_demo(outcome)

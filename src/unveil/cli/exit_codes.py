@@ -1,0 +1,25 @@
+"""Exit codes of every command, and the clean-up that runs when a command has ended."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+OK = 0
+# --fail-on, a refused image, a damaged model.
+NEGATIVE = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class FailOn(StrEnum):
+    """A verdict that ends `unveil audit` with exit code 1. Each includes the more serious ones."""
+
+    leak = "leak"
+    candidates = "candidates"
+    inconclusive = "inconclusive"
+
+    def includes(self, verdict: str) -> bool:
+        """Whether a verdict is this one or a more serious one."""
+        serious = ["leak found", "candidates", "inconclusive"]
+        limit = {"leak": 1, "candidates": 2, "inconclusive": 3}[self.value]
+        return verdict in serious[:limit]

@@ -1,0 +1,24 @@
+"""Checks of settings that need the file system. Only a new audit runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from unveil.choices import ROLES
+from unveil.config.settings import Settings
+from unveil.errors import SettingError
+from unveil.io.remote import is_address
+
+
+def check_paths(settings: Settings) -> None:
+    """Raises SettingError if the run or the store lies inside a folder of images: its files would be read as images."""
+    for role in ROLES:
+        source = settings.source(role)
+        for option, place in (("-o", str(settings.out)), ("--store", settings.store_place)):
+            if source is None or source.remote or is_address(place):
+                continue
+            if Path(place).resolve().is_relative_to(source.path.resolve()):
+                raise SettingError(
+                    f"{option}: expected a folder outside the {role} images ({source}), found {place} inside them. "
+                    "Name another folder, or the files written there would be read as images"
+                )
