@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
 from unveil.analysis.cohort import Cohort, find_overlap, one_image_per_person, split_off_cohort
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.auditor import analyse
@@ -15,26 +16,9 @@ from unveil.config.settings import Settings
 from unveil.images import Location
 from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
-from unveil.types import Embedded, Vectors
+from unveil.types import Embedded
 
 COSINE = Comparison("cosine", FIRST_CHANNEL, "training")
-DIMENSION = 64
-
-
-def embedded(vectors: Vectors, prefix: str, people: list[str] | None = None) -> Embedded:
-    n = len(vectors)
-    ids = tuple(f"{prefix}{i}" for i in range(n))
-    return Embedded(ids, tuple(people) if people else (None,) * n, tuple(f"sha-{i}" for i in ids), vectors, "model")
-
-
-def unit(x: np.ndarray) -> Vectors:
-    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
-
-
-def crowd(rng: np.random.Generator, n: int, pull: float = 0.5) -> np.ndarray:
-    """Faces that share a direction: the closer one lies to it, the more it is everybody's neighbour."""
-    common = np.eye(1, DIMENSION)
-    return np.asarray(pull * common + rng.normal(size=(n, DIMENSION)) / np.sqrt(DIMENSION))
 
 
 @pytest.fixture
@@ -68,7 +52,7 @@ def test_small_cohorts(n: int) -> None:
 
 
 def test_hubs_fill_the_raw_ranking_and_not_the_corrected_one() -> None:
-    """Five training pictures close to everybody, and one true copy: raw cosine ranks hubs first."""
+    """Five training images close to everybody, and one true copy: raw cosine ranks hubs first."""
     rng = np.random.default_rng(1)
     training, synthetic = crowd(rng, 300), crowd(rng, 300)
     training[:5] = crowd(rng, 5, pull=4)
@@ -89,12 +73,12 @@ def test_overlap_finds_the_same_people_and_few_others(compare: Comparisons) -> N
     training, control = crowd(rng, 500), crowd(rng, 400)
     control[:20] = training[:20] + rng.normal(size=(20, DIMENSION)) * 0.03
     found = find_overlap(embedded(unit(training), "t"), embedded(unit(control), "c"), compare, rng)
-    taken = set(range(400)) - set(found.rows.tolist())
-    assert set(range(20)) <= taken and len(taken) <= 23
-    assert found.n_people == len(taken) and found.threshold is not None
+    removed = set(range(400)) - set(found.rows.tolist())
+    assert set(range(20)) <= removed and len(removed) <= 23
+    assert found.n_people == len(removed) and found.threshold is not None
 
 
-def test_overlap_by_identical_bytes_needs_no_line(compare: Comparisons) -> None:
+def test_overlap_by_identical_bytes_needs_no_threshold(compare: Comparisons) -> None:
     rng = np.random.default_rng(3)
     training, control = embedded(unit(crowd(rng, 30)), "x"), embedded(unit(crowd(rng, 60)), "x")
     found = find_overlap(training, control, compare, rng)
@@ -122,15 +106,15 @@ def leaking_world(rng: np.random.Generator, leaks: int) -> tuple[Embedded, Embed
 
 
 @pytest.mark.parametrize(
-    ("leaks", "bases"), [(60, {"global test", "conformal", "GPD tail", "identities"}), (3, {"GPD tail"})]
+    ("leaks", "evidence"), [(60, {"global test", "conformal", "GPD tail", "identities"}), (3, {"GPD tail"})]
 )
-def test_many_leaks_are_counted_and_a_few_need_the_tail(
-    compare: Comparisons, settings: Settings, leaks: int, bases: set[str]
+def test_many_leaks_are_conformal_and_a_few_need_the_tail(
+    compare: Comparisons, settings: Settings, leaks: int, evidence: set[str]
 ) -> None:
     synthetic, training, control = leaking_world(np.random.default_rng(5), leaks)
     raw = compare.ranked(COSINE, synthetic, training)
     found = analyse(settings, synthetic, training, control, raw, [], compare, {})
-    assert found.verdict == "leak found" and set(found.evidence) == bases
+    assert found.verdict == "leak found" and set(found.evidence) == evidence
     assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(leaks)}
     assert sum(bool(p.significant_by) for p in found.people) <= leaks + 4
     assert found.calibration is not None and found.calibration.min_people_conformal == 25
@@ -145,7 +129,7 @@ def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons,
     assert alone.candidate_threshold.n_above <= 12, "about 1% of 300 would be above by chance"
 
 
-def test_candidates_are_those_above_the_line(compare: Comparisons, settings: Settings) -> None:
+def test_candidates_are_those_above_the_threshold(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, _ = leaking_world(np.random.default_rng(7), 30)
     raw = compare.ranked(COSINE, synthetic, training)
     found = analyse(settings, synthetic, training, None, raw, [], compare, {})

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.analysis.test_cohort_and_verdicts import crowd, embedded, unit
+from tests.analysis.worlds import crowd, embedded, unit
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.auditor import analyse
 from unveil.compare import compare_all, exact_cosine, open_backend

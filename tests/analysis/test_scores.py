@@ -1,0 +1,116 @@
+"""Exposures, rankings and review pairs from scores written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.analysis.worlds import contexts, images, matches, side
+from unveil.analysis.findings import ControlState, Findings, best_pair
+from unveil.analysis.matching import Subsample
+from unveil.analysis.rankings import hubness_ranking, top_pairs, top_pairs_corrected
+from unveil.analysis.review_pairs import closest_images, review_pairs
+from unveil.analysis.scores import COSINE
+from unveil.analysis.uncalibrated import candidate_threshold, rank_candidates
+
+# Two synthetic images against three images of two people, by two channels.
+FACE = [[1.0, 2.0, 3.0], [4.0, 0.0, 1.0]]
+APPEARANCE = [[0.0, 7.0, 0.0], [0.0, 0.0, 0.0]]
+PEOPLE = ["a", "b", "b"]
+TRAINING = side("t", PEOPLE, {"face": FACE, "appearance": APPEARANCE})
+SYNTHETIC = images("s", [None, None], ("face", "appearance"))
+
+
+def test_exposure_is_the_best_pair_of_each_person_by_the_channel_with_the_highest_score() -> None:
+    exposed = TRAINING.exposure()
+    assert exposed.people == ("a", "b") and exposed.n_images.tolist() == [1, 2]
+    assert exposed.score.tolist() == [4, 7] and exposed.channel.tolist() == [0, 1]
+    assert exposed.best_pair.tolist() == [[1, 0], [0, 1]]
+
+
+def test_exposure_by_one_channel_by_cosine_and_over_some_images() -> None:
+    assert TRAINING.exposure(by="face").score.tolist() == [4, 3]
+    assert TRAINING.exposure(by=COSINE).score.tolist() == [4, 3] and TRAINING.exposure(by=COSINE).channel.tolist() == [
+        0,
+        0,
+    ]
+    some = TRAINING.exposure(np.array([2]))
+    assert some.people == ("b",) and some.score.tolist() == [3] and some.best_pair.tolist() == [[0, 2]]
+
+
+def test_closest_training_image_of_each_synthetic_image() -> None:
+    row, score, channel = TRAINING.closest
+    assert (row.tolist(), score.tolist(), channel.tolist()) == ([1, 0], [7, 4], [1, 0])
+
+
+def test_rankings() -> None:
+    raw = top_pairs(TRAINING.raw, SYNTHETIC, TRAINING.images, 3)
+    assert [(p.rank, p.synthetic_id, p.training_id, p.person, p.score) for p in raw] == [
+        (1, "s1", "t0", "a", 4),
+        (2, "s0", "t2", "b", 3),
+        (3, "s0", "t1", "b", 2),
+    ]
+    corrected = top_pairs_corrected(TRAINING, SYNTHETIC, 3)
+    assert [(p.synthetic_id, p.training_id, p.score, p.channel) for p in corrected] == [
+        ("s0", "t1", 7, "appearance"),
+        ("s1", "t0", 4, "face"),
+        ("s0", "t2", 3, "face"),
+    ]
+    hub = matches([[9.0, 0, 0], [8.0, 0, 0], [0, 1.0, 0]])
+    (found,) = hubness_ranking(hub, TRAINING.images, 2)
+    assert (found.training_id, found.n_best_match_of, found.in_top_pairs) == ("t0", 2, 2)
+
+
+def test_candidate_threshold_by_hand() -> None:
+    """Nine searches of real people: a tenth would exceed the highest, so 0.3 of three images are expected to."""
+    found = candidate_threshold(np.array([10.0, 9.0, 3.0]), np.arange(1.0, 10.0), 0.1)
+    assert (found.score, found.fpir, found.n_searches, found.n_above) == (9.0, 0.1, 9, 1)
+    assert abs(found.expected_above.value - 0.3) < 1e-12
+    people, identities = rank_candidates(SYNTHETIC, TRAINING, candidate_threshold(np.zeros(1), np.full(9, 5.0), 0.1))
+    assert [(p.person, p.score, p.significant_by) for p in people] == [("b", 7, ("open-set threshold",)), ("a", 4, ())]
+    assert [(i.identity, i.training_id, i.channel, i.significant) for i in identities] == [
+        ("s0", "t1", "appearance", True),
+        ("s1", "t0", "face", False),
+    ]
+    assert not any(p.significant_by for p in rank_candidates(SYNTHETIC, TRAINING, None)[0])
+
+
+def findings(control: ControlState | None = None) -> Findings:
+    """Person b is significant."""
+    people, identities = rank_candidates(SYNTHETIC, TRAINING, candidate_threshold(np.zeros(1), np.full(9, 5.0), 0.1))
+    return Findings("candidates", (), (), people, identities, TRAINING, contexts(SYNTHETIC), control=control)
+
+
+def test_without_a_verdict_nobody_is_significant() -> None:
+    found = findings().without_findings()
+    assert not found.significant_people and not any(i.significant for i in found.identities)
+    assert [p.score for p in found.people] == [7, 4], "scores stay"
+
+
+def test_review_pairs_are_findings_then_closest_pairs_then_control_pairs_each_once() -> None:
+    control = side("c", ["x", "y"], {"face": [[0.0, 5.0], [1.0, 0.0]], "appearance": [[0.0] * 2] * 2})
+    state = ControlState(control, Subsample(np.arange(3), np.arange(2)))
+    rankings = top_pairs(TRAINING.raw, SYNTHETIC, TRAINING.images, 1)
+    found = review_pairs(findings(state), SYNTHETIC, rankings)
+    assert [(p.why, p.synthetic_id, p.real_id, p.role, p.significant) for p in found] == [
+        ("exposed person", "s0", "t1", "training", True),
+        ("closest pair", "s1", "t0", "training", False),
+        ("control", "s0", "c1", "control", False),
+        ("control", "s1", "c0", "control", False),
+    ]
+    assert {p.why for p in review_pairs(findings(), SYNTHETIC, ())} == {"exposed person"}
+
+
+def test_closest_images_and_best_pair() -> None:
+    assert [(c.id, c.training_id, c.person, c.score, c.channel) for c in closest_images(findings(), SYNTHETIC)] == [
+        ("s0", "t1", "b", 7, "appearance"),
+        ("s1", "t0", "a", 4, "face"),
+    ]
+    pair = best_pair(TRAINING.exposure(), 1, SYNTHETIC, TRAINING)
+    assert (pair.person, pair.synthetic_id, pair.training_id, pair.channel, pair.n_images) == (
+        "b",
+        "s0",
+        "t1",
+        "appearance",
+        2,
+    )
+    assert pair.p is None and pair.significant_by == ()
