@@ -26,11 +26,11 @@ from unveil.compare.backend_native import NativeBackend
 from unveil.compare.backend_numpy import NumpyBackend
 from unveil.compare.backend_onnxruntime import IntegerProduct
 from unveil.compare.backend_torch import TorchProduct
-from unveil.compare.backends import Backend, open_backend
+from unveil.compare.backends import PAIRS_PER_TASK, Backend, ParallelScorer, open_backend
 from unveil.compare.blockwise import BlockwiseBackend
 from unveil.compare.distributed import DistributedBackend, TileSizes
 from unveil.compare.pruning import DimensionOrder, choose_dimension_order
-from unveil.compare.topk import QuerySpec
+from unveil.compare.topk import QuerySpec, _order
 from unveil.errors import SettingError, VectorError
 from unveil.types import Floats, Matches
 
@@ -110,7 +110,11 @@ def kernels() -> dict[str, Callable[[int, int], Backend]]:
 def multipliers() -> dict[str, Callable[[int, int], Backend]]:
     made: dict[str, Any] = {"onnxruntime": IntegerProduct()}
     if importlib.util.find_spec("torch") is not None:
-        made |= {f"torch {'half' if half else 'single'}": TorchProduct.on("cpu", half) for half in (False, True)}
+        import torch
+
+        for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            made[f"torch {device} single"] = TorchProduct.on(device, False, False)
+            made[f"torch {device} half, surveyed"] = TorchProduct.on(device, True, True)
     return {name: partial(lambda m, panel, block: BlockwiseBackend(m, 2, panel, block), made[name]) for name in made}
 
 
@@ -201,6 +205,45 @@ def test_any_order_of_dimensions_changes_nothing(name: str, world: tuple[Any, ..
     assert np.array_equal(pairs, np.argwhere(all_scores(q, g, qo, go)[1] >= t))
 
 
+def test_a_survey_spares_exact_scores_and_changes_nothing() -> None:
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    q, g = unit_rows(rng, 600, 64), unit_rows(rng, 4000, 64)
+    scored = {False: 0, True: 0}
+    found = {}
+    for surveys in scored:
+
+        def score(queries: Any, gallery: Any, qs: Any, gs: Any, surveys: bool = surveys) -> Floats:
+            scored[surveys] += len(qs)
+            return exact_cosine(queries, gallery, qs, gs)
+
+        backend = BlockwiseBackend(TorchProduct.on("cpu", False, surveys), 1, 300, 200, score)
+        found[surveys] = compare_all(q, g, top_k=5, top_pairs=20, backend=backend)
+    for field in found[True].__dataclass_fields__:
+        assert np.array_equal(getattr(found[True], field), getattr(found[False], field)), field
+    assert scored[True] < 0.7 * scored[False]
+
+
+def test_many_scores_are_shared_out_among_threads_in_order() -> None:
+    rng = np.random.default_rng(0)
+    q, g = unit_rows(rng, 50, 32), unit_rows(rng, 50, 32)
+    at, to = rng.integers(50, size=(2, 3 * PAIRS_PER_TASK + 7))
+    for n in (0, 5, len(at)):
+        expected = exact_cosine(q, g, at[:n], to[:n])
+        assert np.array_equal(ParallelScorer(exact_cosine, 3)(q, g, at[:n], to[:n]), expected)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 60), st.integers(1, 5))
+@settings(max_examples=100, deadline=None)
+def test_pairs_are_sorted_as_by_lexsort(seed: int, n: int, levels: int) -> None:
+    rng = np.random.default_rng(seed)
+    place, g = rng.integers(4, size=n), rng.permutation(n)
+    score = rng.integers(levels, size=n) / 7
+    assert np.array_equal(_order(place, score, g), np.lexsort((-g, score, place)))
+    wide = place * 100_000
+    assert np.array_equal(_order(wide, score, g), np.lexsort((-g, score, wide)))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("half", [True, False])
 def test_a_gpu_gives_the_same_bytes(half: bool) -> None:
@@ -208,13 +251,13 @@ def test_a_gpu_gives_the_same_bytes(half: bool) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
     rng = np.random.default_rng(0)
-    q, g = unit_rows(rng, 20_001, 512), unit_rows(rng, 30_003, 512)
-    g[::100] = q[:301]
+    q, g = unit_rows(rng, 9_001, 512), unit_rows(rng, 20_003, 512)
+    g[::100] = q[:201]
     arguments: dict[str, Any] = {
         "top_k": 10,
         "top_pairs": 500,
-        "threshold": 0.2,
-        "tail": [0.15, 0.2],
+        "threshold": 0.3,
+        "tail": [0.25, 0.3],
         "query_offset": rng.normal(size=len(q)) * 0.05,
         "gallery_offset": rng.normal(size=len(g)) * 0.05,
     }

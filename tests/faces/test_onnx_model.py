@@ -9,6 +9,7 @@ import sys
 import types
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,35 @@ def test_a_provider_that_does_not_start_is_noticed(tmp_path: Path, monkeypatch: 
     assert network.runs_on == "cuda" or "runs on cpu" in network.told
     with pytest.raises(ModelError, match="cannot be loaded"):
         OnnxModel(b"damaged", "net", device="cuda")
+
+
+def test_why_a_provider_does_not_start_is_reported_and_nothing_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import onnxruntime as ort
+
+    real, preloaded = ort.InferenceSession, []
+
+    def session(*args: Any, providers: list[Any], **options: Any) -> Any:
+        if providers[0][0] == "TensorrtExecutionProvider":
+            if options.get("enable_fallback", 1):
+                print("EP Error, falling back")
+            raise RuntimeError("libnvinfer.so.10: cannot open shared object file")
+        return real(*args, providers=providers, **options)
+
+    def preload() -> None:
+        print("Failed to load libcublas.so.13")
+        preloaded.append(True)
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    monkeypatch.setattr(ort, "preload_dlls", preload, raising=False)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"])
+    onnx_module._load_cuda_libraries.cache_clear()
+    channel = FaceChannel(described(tmp_path, small_model()), "tensorrt")
+    onnx_module._load_cuda_libraries.cache_clear()
+    assert channel.runs_on == "cpu" and preloaded == [True]
+    assert "TensorrtExecutionProvider of ONNX Runtime did not start (libnvinfer.so.10: cannot open" in channel.told
+    assert capsys.readouterr() == ("", "")
 
 
 def test_without_torch_its_path_is_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

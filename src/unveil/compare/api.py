@@ -12,8 +12,10 @@ import numpy.typing as npt
 from unveil.compare import backends
 from unveil.compare.moments import mean_and_variance
 from unveil.compare.topk import QuerySpec, TopMatches
+from unveil.engine import map_ordered
 from unveil.errors import SettingError, VectorError
 from unveil.io.checkpoint import Checkpoint
+from unveil.io.host import cores
 from unveil.types import Floats, Matches
 
 Vectors = npt.NDArray[np.floating]
@@ -93,14 +95,18 @@ def check_vectors(vectors: Vectors, name: str) -> None:
         raise VectorError(f"{name} should be (N, D) float32 or float16, got {vectors.shape} {vectors.dtype}")
     if vectors.shape[1] > MAX_DIMS:
         raise VectorError(f"{name} should have at most {MAX_DIMS} dimensions, got {vectors.shape[1]}")
-    for start in range(0, len(vectors), CHECK_ROWS):
+
+    def first_wrong_row(start: int) -> tuple[int, float] | None:
         block = np.asarray(vectors[start : start + CHECK_ROWS], np.float64)
         norms = np.sqrt(np.einsum("nd,nd->n", block, block))
         wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
-        if len(wrong):
-            norm = norms[wrong[0]]
+        return (start + int(wrong[0]), float(norms[wrong[0]])) if len(wrong) else None
+
+    for found in map_ordered(first_wrong_row, range(0, len(vectors), CHECK_ROWS), cores()):
+        if found is not None:
+            row, norm = found
             what = "is zero" if norm == 0 else f"has norm {norm:.4g}" if np.isfinite(norm) else "is not finite"
-            raise VectorError(f"{name} row {start + wrong[0]} {what}; rows should be finite and of norm 1")
+            raise VectorError(f"{name} row {row} {what}; rows should be finite and of norm 1")
 
 
 def _offset(offset: Floats | None, n: int, name: str) -> Floats:

@@ -8,6 +8,7 @@ processors without dot product instructions do; a probe tells, and seven bits ar
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,9 @@ class IntegerPanel:
         queries = QuantisedSide.of(self.offset, self.rounded.error * rows.norm + SLACK)
         gallery = QuantisedSide.of(rows.offset, rows.error * self.rounded.norm.max())
         return ScaledBlock(product[: len(rows.offset)], most, gallery, queries)
+
+    def survey(self, blocks: Iterable[IntegerRows], top_k: int, best_rows: bool) -> None:
+        """None: on a CPU the product is what takes the time."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,12 +17,16 @@ from unveil.compare.backend_torch import TorchProduct
 from unveil.compare.blockwise import BlockwiseBackend
 from unveil.compare.exact import exact_cosine
 from unveil.compare.topk import QuerySpec, TopMatches
+from unveil.engine import map_ordered
 from unveil.errors import SettingError
 from unveil.io.checkpoint import Checkpoint
 from unveil.io.host import cores
 from unveil.types import Floats, Ints
 
 Vectors = npt.NDArray[np.floating]
+
+Scorer = Callable[[Vectors, Vectors, Ints, Ints], Floats]
+PAIRS_PER_TASK = 4096
 
 
 class Backend(Protocol):
@@ -44,6 +49,24 @@ class Backend(Protocol):
         """Exact cosines (M,) of pairs of rows."""
 
 
+@dataclass(frozen=True)
+class ParallelScorer:
+    """Exact cosines of many pairs, computed by several threads."""
+
+    score: Scorer
+    threads: int
+
+    def __call__(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
+        """Exact cosines (M,) of pairs of rows."""
+        if len(q) <= PAIRS_PER_TASK:
+            return self.score(queries, gallery, q, g)
+
+        def part(start: int) -> Floats:
+            return self.score(queries, gallery, q[start : start + PAIRS_PER_TASK], g[start : start + PAIRS_PER_TASK])
+
+        return np.concatenate(list(map_ordered(part, range(0, len(q), PAIRS_PER_TASK), self.threads)))
+
+
 def open_backend(name: str, threads: int) -> Backend:
     """The backend of that name. Raises SettingError for an unknown one and for one that is not here."""
     threads = threads or cores()
@@ -52,7 +75,7 @@ def open_backend(name: str, threads: int) -> Backend:
     if name == "numpy":
         return NumpyBackend()
     if name == "torch":
-        return _on_torch()
+        return _on_torch(threads)
     library, why = native.load()
     if name == "native" and library is None:
         raise SettingError(f"the compiled kernel is not here: {why}; --backend auto does without it")
@@ -63,7 +86,7 @@ def open_backend(name: str, threads: int) -> Backend:
     return NativeBackend(library, library.best, threads)
 
 
-def _on_torch() -> Backend:
+def _on_torch(threads: int) -> Backend:
     try:
         product = TorchProduct.on()
     except ImportError:
@@ -71,7 +94,9 @@ def _on_torch() -> Backend:
             "backend torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
         ) from None
     library, _ = native.load()
-    score = exact_cosine if library is None else NativeBackend(library, library.best, 1).cosines
+    score = (
+        exact_cosine if library is None else ParallelScorer(NativeBackend(library, library.best, 1).cosines, threads)
+    )
     # A GPU is fed with large blocks and by one thread.
     rows = 16384 if product.device.type != "cpu" else 2048
     return BlockwiseBackend(product, 1, rows, rows, score)

@@ -8,7 +8,7 @@ multiplies.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -27,6 +27,7 @@ Vectors = npt.NDArray[np.floating]
 Thin = npt.NDArray[np.float32]
 Rows = TypeVar("Rows")
 Given = TypeVar("Given", contravariant=True)
+MAX_WAITING_PAIRS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,25 @@ class Block(Protocol):
         """Rows and queries of the pairs whose upper bound reaches the lower of their two floors."""
 
 
+@dataclass(frozen=True)
+class Survey:
+    """Proven lower bounds of the best scores between some queries and the whole gallery."""
+
+    queries: Thin  # of each query's k-th best pair
+    rows: list[Thin]  # of each gallery row's best pair, by block; empty without ``best_rows``
+
+
 class Panel(Protocol[Given]):
     """Some queries, ready to be multiplied; used by several threads at once."""
 
     def block(self, rows: Given) -> Block:
         """The products with some gallery rows."""
+
+    def survey(self, blocks: Iterable[Given], top_k: int, best_rows: bool) -> Survey | None:
+        """A first pass over the gallery: it finds the bounds that spare the second pass most exact scores.
+
+        None if a second product costs more than those exact scores.
+        """
 
 
 class Multiplier(Protocol[Rows]):
@@ -102,38 +117,47 @@ class BlockwiseBackend(Generic[Rows]):
         checkpoint: Checkpoint,
     ) -> None:
         """Takes into ``kept`` every pair that can matter."""
-        ready: dict[int, Rows] = {}
+        wanted = kept.wanted
         keep = len(gallery) * gallery.shape[1] * gallery.itemsize <= self.multiplier.room()
+        load = _Loader(self.multiplier, gallery, wanted.gallery_offset, self.block_rows, {} if keep else None)
         key = f"{self.multiplier.name} {self.panel_rows}"
         for panel in kept.panels(self.panel_rows, checkpoint.with_key(key), progress):
-            multiplied = self.multiplier.panel(queries[panel], kept.wanted.query_offset[panel])
-            search = partial(self._search, multiplied, queries, gallery, kept, panel, ready if keep else None)
+            multiplied = self.multiplier.panel(queries[panel], wanted.query_offset[panel])
             blocks = range(0, len(gallery), self.block_rows)
+            survey = multiplied.survey(map(load, blocks), wanted.top_k, wanted.best_queries) if keep else None
+            search = partial(self._search, multiplied, load, queries, gallery, kept, panel, survey)
             # The first block tells what the others need to reach; they are looked at side by side.
             found = chain([search(blocks[0])], map_ordered(search, blocks[1:], self.threads))
-            for start, (q, g, cosine) in zip(blocks, found, strict=True):
-                kept.take(q, g, cosine)
+            waiting: list[tuple[Ints, Ints, Floats]] = []
+            for start, pairs in zip(blocks, found, strict=True):
+                waiting.append(pairs)
+                # After a survey, earlier blocks no longer raise the bounds, and sorting many pairs at once is faster.
+                many = sum(len(q) for q, _, _ in waiting) >= MAX_WAITING_PAIRS
+                if survey is None or many or start in (blocks[0], blocks[-1]):
+                    kept.take(*(np.concatenate(part) for part in zip(*waiting, strict=True)))
+                    waiting = []
                 progress((panel.stop - panel.start) * min(self.block_rows, len(gallery) - start))
 
     def _search(
         self,
         multiplied: Panel[Rows],
+        load: _Loader[Rows],
         queries: Vectors,
         gallery: Vectors,
         kept: TopMatches,
         panel: slice,
-        ready: dict[int, Rows] | None,
+        survey: Survey | None,
         start: int,
     ) -> tuple[Ints, Ints, Floats]:
         """The pairs of one block that can matter, with their exact cosines."""
         rows = slice(start, min(start + self.block_rows, len(gallery)))
-        known = None if ready is None else ready.get(start)
-        if known is None:
-            known = self.multiplier.rows(gallery[rows], kept.wanted.gallery_offset[rows])
-        if ready is not None:
-            ready[start] = known
-        block = multiplied.block(known)
-        g, q = block.reaching(*_floors(block, kept, panel, rows))
+        block = multiplied.block(load(start))
+        if survey is None:
+            floors = _floors(block, kept, panel, rows)
+        else:
+            best_row = survey.rows[start // self.block_rows] if survey.rows else None
+            floors = _floors(block, kept, panel, rows, survey.queries, best_row)
+        g, q = block.reaching(*floors)
         q, g = q + panel.start, g + rows.start
         return q, g, self.score(queries, gallery, q, g)
 
@@ -146,8 +170,38 @@ class BlockwiseBackend(Generic[Rows]):
         return self.score(queries, gallery, q, g)
 
 
-def _floors(block: Block, kept: TopMatches, panel: slice, rows: slice) -> tuple[Thin, Thin]:
-    """What a pair must reach for its gallery row, and for its query or for any reason."""
+@dataclass(frozen=True)
+class _Loader(Generic[Rows]):
+    """Prepares blocks of gallery rows; ``ready`` stores them for the next panel."""
+
+    multiplier: Multiplier[Rows]
+    gallery: Vectors
+    offset: Floats
+    size: int
+    ready: dict[int, Rows] | None
+
+    def __call__(self, start: int) -> Rows:
+        if self.ready is not None and start in self.ready:
+            return self.ready[start]
+        rows = slice(start, start + self.size)
+        made = self.multiplier.rows(self.gallery[rows], self.offset[rows])
+        if self.ready is not None:
+            self.ready[start] = made
+        return made
+
+
+def _floors(
+    block: Block,
+    kept: TopMatches,
+    panel: slice,
+    rows: slice,
+    of_queries: Thin | None = None,
+    of_rows: Thin | None = None,
+) -> tuple[Thin, Thin]:
+    """What a pair must reach for its gallery row, and for its query or for any reason.
+
+    ``of_queries`` and ``of_rows`` are the bounds of a survey. Without them, the block's own bounds are used.
+    """
     n_queries, n_rows, wanted = panel.stop - panel.start, rows.stop - rows.start, kept.wanted
     everywhere = kept.everywhere
     if wanted.top_pairs and np.isneginf(kept.top_score[0]):
@@ -155,13 +209,17 @@ def _floors(block: Block, kept: TopMatches, panel: slice, rows: slice) -> tuple[
     query_floor = np.full(n_queries, everywhere)
     if wanted.top_k:
         known = kept.score[panel, 0]
-        if np.isneginf(known).any():
+        if of_queries is not None:
+            known = np.maximum(known, of_queries)
+        elif np.isneginf(known).any():
             known = np.maximum(known, block.best_of_queries(wanted.top_k))
         query_floor = np.minimum(query_floor, known)
     row_floor = np.full(n_rows, np.inf)
     if wanted.best_queries:
         row_floor = kept.best_query_score[rows]
-        if np.isneginf(row_floor).any():
+        if of_rows is not None:
+            row_floor = np.maximum(row_floor, of_rows)
+        elif np.isneginf(row_floor).any():
             row_floor = np.maximum(row_floor, block.best_of_rows())
     return _narrow(row_floor), _narrow(query_floor)
 
