@@ -68,7 +68,7 @@ def test_checks_grade(check: Check, status: str) -> None:
     assert check.message
 
 
-def test_labels_that_are_not_people_are_told() -> None:
+def test_labels_that_are_not_people_fail() -> None:
     rng = np.random.default_rng(0)
     same, other = rng.normal(0.6, 0.1, 100), rng.normal(0, 0.1, 100)
     good, bad = Labels().outcome("training", same, other), Labels().outcome("training", other, other)

@@ -1,4 +1,4 @@
-"""Are control people like training people: foretold exposures, matching, and what a mismatch would do without them."""
+"""Balance of training and control people: prognostic scores, matching, and what a mismatch does without them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def crowd(rng: np.random.Generator, n: int, shift: float, size: int = 12) -> tup
     return features, 0.8 * features[:, 0] + 0.6 * rng.normal(size=n)
 
 
-def test_foretold_exposure_is_what_ridge_regression_foretells() -> None:
+def test_prognostic_score_is_that_of_ridge_regression() -> None:
     rng = np.random.default_rng(0)
     x_t, _ = crowd(rng, 300, 0)
     x_c, y_c = crowd(rng, 800, 0)
@@ -34,12 +34,12 @@ def test_foretold_exposure_is_what_ridge_regression_foretells() -> None:
     assert np.corrcoef(ours.control, y_c)[0, 1] == pytest.approx(0.8, abs=0.05)
 
 
-def test_foretold_exposure_never_saw_the_persons_own() -> None:
-    """With features that say nothing, what is foretold must not follow the exposure it is foretold for."""
+def test_prognostic_score_does_not_use_the_own_exposure() -> None:
+    """Features that predict nothing must not give a score that follows the exposure."""
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(120, 60)), rng.normal(size=120)
-    told = fit_prognostic_score(rng.normal(size=(120, 60)), x, y, rng)
-    assert abs(np.corrcoef(told.control, y)[0, 1]) < 0.25
+    prognosis = fit_prognostic_score(rng.normal(size=(120, 60)), x, y, rng)
+    assert abs(np.corrcoef(prognosis.control, y)[0, 1]) < 0.25
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, 0.0), (0.5, 0.4), (-1.0, -0.8)])
@@ -60,12 +60,12 @@ def test_shift_holds_its_level_where_nothing_differs() -> None:
         x_c, y_c = crowd(rng, 150, 0)
         estimate = prognostic_shift(fit_prognostic_score(x_t, x_c, y_c, rng), y_c)
         outside += not estimate.low <= 0 <= estimate.high
-    # One fold's model errs for both sides alike, so the interval is nearly honest: 5% and the Monte Carlo error.
+    # One fold's model errs for both sides strata, so the interval is nearly honest: 5% and the Monte Carlo error.
     assert outside <= 22
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 1.5])
-def test_blind_area_equals_a_logistic_classifier(shift: float) -> None:
+def test_classifier_auc_equals_a_logistic_classifier(shift: float) -> None:
     rng = np.random.default_rng(4)
     a, b = crowd(rng, 900, shift)[0], crowd(rng, 600, 0)[0]
     ours = classifier_auc(a, b, rng)
@@ -79,14 +79,14 @@ def test_blind_area_equals_a_logistic_classifier(shift: float) -> None:
 @settings(max_examples=60, deadline=None)
 def test_matched_cells_hold_equal_parts(seed: int, n_t: int, n_c: int, n_strata: int) -> None:
     rng = np.random.default_rng(seed)
-    told_t, told_c = rng.normal(0.3, 1, n_t), rng.normal(size=n_c)
+    score_t, score_c = rng.normal(0.3, 1, n_t), rng.normal(size=n_c)
     strata_t, strata_c = rng.integers(n_strata, size=n_t), rng.integers(n_strata, size=n_c)
-    keep_t, keep_c = match_people(told_t, told_c, strata_t, strata_c, rng)
+    keep_t, keep_c = match_people(score_t, score_c, strata_t, strata_c, rng)
     assert keep_t.shape == (n_t,) and keep_c.shape == (n_c,)
     assert keep_t.any() == keep_c.any() or not keep_c.any()
-    edges = np.quantile(np.r_[told_t, told_c], np.linspace(0, 1, 11)[1:-1])
-    cells_t = np.searchsorted(edges, told_t) * n_strata + strata_t
-    cells_c = np.searchsorted(edges, told_c) * n_strata + strata_c
+    edges = np.quantile(np.r_[score_t, score_c], np.linspace(0, 1, 11)[1:-1])
+    cells_t = np.searchsorted(edges, score_t) * n_strata + strata_t
+    cells_c = np.searchsorted(edges, score_c) * n_strata + strata_c
     ratios = []
     for cell in range(10 * n_strata):
         mine, theirs = keep_t[cells_t == cell], keep_c[cells_c == cell]
@@ -109,9 +109,9 @@ def test_a_mismatch_would_find_leaks_where_there_are_none_and_matching_does_not(
         x_t, y_t = crowd(rng, 800, 0.7)
         x_c, y_c = crowd(rng, 1600, 0)
         unmatched += global_test(y_t, y_c).p_value <= 0.01
-        told = fit_prognostic_score(x_t, x_c, y_c, rng)
-        alike = np.zeros(800, np.int64), np.zeros(1600, np.int64)
-        keep_t, keep_c = match_people(told.training, told.control, *alike, rng)
+        prognosis = fit_prognostic_score(x_t, x_c, y_c, rng)
+        strata = np.zeros(800, np.int64), np.zeros(1600, np.int64)
+        keep_t, keep_c = match_people(prognosis.training, prognosis.control, *strata, rng)
         assert keep_t.sum() > 500 and keep_c.sum() > 200
         matched += global_test(y_t[keep_t], y_c[keep_c]).p_value <= 0.01
     assert unmatched >= 35
@@ -123,16 +123,18 @@ def test_matching_costs_no_leaks() -> None:
     x_t, y_t = crowd(rng, 800, 0.7)
     x_c, y_c = crowd(rng, 1600, 0)
     y_t[:40] += 6
-    told = fit_prognostic_score(x_t, x_c, y_c, rng)
-    keep_t, keep_c = match_people(told.training, told.control, np.zeros(800, np.int64), np.zeros(1600, np.int64), rng)
+    prognosis = fit_prognostic_score(x_t, x_c, y_c, rng)
+    keep_t, keep_c = match_people(
+        prognosis.training, prognosis.control, np.zeros(800, np.int64), np.zeros(1600, np.int64), rng
+    )
     significant = person_tests(y_t[keep_t], y_c[keep_c]).conformal(0.05)
     assert significant[keep_t[:800].nonzero()[0] < 40].mean() > 0.9
 
 
-def test_strata_without_a_like_are_set_aside() -> None:
+def test_strata_without_comparable_people_are_not_tested() -> None:
     rng = np.random.default_rng(6)
-    told = rng.normal(size=300)
-    keep_t, keep_c = match_people(told[:100], told[100:], np.repeat([0, 1], 50), np.zeros(200, np.int64), rng)
+    score = rng.normal(size=300)
+    keep_t, keep_c = match_people(score[:100], score[100:], np.repeat([0, 1], 50), np.zeros(200, np.int64), rng)
     assert not keep_t[50:].any() and keep_t[:50].sum() > 25 and keep_c.any()
-    nobody = match_people(told[:10], told[10:20], np.zeros(10, np.int64), np.ones(10, np.int64), rng)
+    nobody = match_people(score[:10], score[10:20], np.zeros(10, np.int64), np.ones(10, np.int64), rng)
     assert not nobody[0].any() and not nobody[1].any()

@@ -1,4 +1,4 @@
-"""Measures of others, each against its authors' definition worked out by hand."""
+"""Baselines, each against its authors' definition worked out by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from unveil.stats.baselines.neighbour_ratio import neighbour_ratio
 
 
 def test_authenticity_by_hand() -> None:
-    """Training pictures at 0, 4 and 5 on a line, synthetic ones at 1, 4.6, 9 and 0.
+    """Training images at 0, 4 and 5 on an axis, synthetic ones at 1, 4.6, 9 and 0.
 
     1: its nearest is 0, whose nearest other is 4 away; 1 < 4, not authentic. 4.6: nearest 5, 0.4 < 1, not. 9: nearest 5
     at 4 > 1, authentic. 0: distance 0 < 4, not.
@@ -28,13 +28,13 @@ def test_authenticity_by_hand() -> None:
 
 
 def test_data_copying_by_hand() -> None:
-    """One cell of 20 generated and 10 held-out pictures: U counts the pairs in which the generated one is farther."""
+    """One cell of 20 generated and 10 held-out images: U counts the pairs in which the generated one is farther."""
     generated, held_out = np.arange(20) / 10 + 0.05, np.arange(10) / 5 + 0.01
     u = sum(g > h for g in generated for h in held_out)
     expected = (u - 100) / np.sqrt(20 * 10 * 31 / 12)
     cells = np.zeros(20, np.int64), np.zeros(10, np.int64)
     assert data_copying(generated, held_out, *cells).value == pytest.approx(expected)
-    # Two cells weigh as their held-out pictures; one with fewer than 20 generated ones does not count.
+    # Two cells weigh as their held-out images; one with fewer than 20 generated ones does not count.
     more = np.concatenate([generated, generated - 5, [1.0] * 5])
     others = np.concatenate([held_out, held_out[:5], [1.0] * 3])
     copied = (0 - 50) / np.sqrt(20 * 5 * 26 / 12)

@@ -41,7 +41,7 @@ def test_q_of_nobody_and_by_hand() -> None:
 @pytest.mark.parametrize(
     ("people", "controls", "q"), [(1890, 1511, 0.05), (100, 100, 0.1), (400, 318, 0.05), (20, 999, 0.05)]
 )
-def test_resolution_is_where_counting_begins_to_list(people: int, controls: int, q: float) -> None:
+def test_min_significant_is_where_conformal_q_reach_the_rate(people: int, controls: int, q: float) -> None:
     fewest = min_significant(people, controls, q)
     for n, significant in ((fewest, True), (fewest - 1, False)):
         if 0 < n <= people:
@@ -118,7 +118,7 @@ def test_competition_counts(score: np.ndarray, ratio: float, seed: int) -> None:
 
     for i in range(len(score)):
         slow = 1.0 if not won[i] else min(1.0, *(estimate(t) for t in score if t <= score[i]), 1.0)
-        # Within a tie decoys stand first, so the fast running minimum sees no smaller prefix than the slow one.
+        # Within a tie control people come first, so the fast running minimum sees no smaller prefix than the slow one.
         assert fast.q[i] == pytest.approx(slow)
         best = max(
             (j for j in range(len(score)) if won[j] and person[j] == person[i]), key=lambda j: score[j], default=-1
@@ -176,8 +176,8 @@ def test_no_tail_from_few_or_equal_controls() -> None:
 
 
 @pytest.mark.parametrize("shape", ["normal", "exponential", "heavy"])
-def test_modelled_list_keeps_its_rate_where_nothing_leaks(shape: str) -> None:
-    """No member effect: runs with any modelled finding at q .05 stay at or below 5%, within Monte Carlo error."""
+def test_gpd_tail_keeps_its_rate_where_nothing_leaks(shape: str) -> None:
+    """Without a leak, at most 5% of runs have a finding by the GPD tail at q .05, within Monte Carlo error."""
     rng = np.random.default_rng(5)
     resamples: dict[str, Callable[[int], Floats]] = {
         "normal": lambda n: rng.normal(size=n),
@@ -195,8 +195,8 @@ def test_modelled_list_keeps_its_rate_where_nothing_leaks(shape: str) -> None:
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=25, deadline=None)
-def test_counted_list_keeps_its_rate(seed: int) -> None:
-    """A bound that holds in every single run: counting can list nobody when nobody stands above all controls."""
+def test_conformal_q_keep_their_rate(seed: int) -> None:
+    """A bound that holds in every run: nobody is significant when nobody exceeds all controls."""
     rng = np.random.default_rng(seed)
     control = rng.normal(size=100)
     training = np.minimum(rng.normal(size=100), control.max())

@@ -1,4 +1,4 @@
-"""Exposure, membership figures, hubs, lines and checks: against scikit-learn, SciPy and slow references."""
+"""Exposure, membership, hubness, thresholds and verdicts: against scikit-learn, SciPy and slow references."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def test_auc_and_roc_equal_scikit_learn(training: np.ndarray, control: np.ndarra
 def test_tpr_at_fpr_is_the_best_that_the_rate_allows(training: np.ndarray, control: np.ndarray, fpr: float) -> None:
     estimate = tpr_at_fpr(training, control, fpr)
     allowed = [
-        float((training > line).mean())
-        for line in np.r_[-1, training, control]
-        if (control > line).sum() <= fpr * len(control) + 1e-9
+        float((training > threshold).mean())
+        for threshold in np.r_[-1, training, control]
+        if (control > threshold).sum() <= fpr * len(control) + 1e-9
     ]
     assert estimate.value == pytest.approx(max(allowed))
     assert estimate.n == len(training)
@@ -87,7 +87,7 @@ def test_matched_counts_of_unequal_sets_have_one_distribution() -> None:
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(0, 2**32))
-def test_drawn_images_are_as_many_as_asked_and_their_own(codes: list[int], seed: int) -> None:
+def test_subsampled_images_are_as_many_as_requested(codes: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     _, own = person_codes([str(c) for c in codes])
     wanted = np.array([rng.integers(0, n + 1) for n in np.bincount(own)])
@@ -97,7 +97,7 @@ def test_drawn_images_are_as_many_as_asked_and_their_own(codes: list[int], seed:
 
 
 def test_unmatched_counts_would_look_like_exposure_and_matched_do_not() -> None:
-    """Nothing leaks, but training people bring ten pictures and control people two."""
+    """Nothing leaks, but training people have ten images and control people two."""
     rng = np.random.default_rng(3)
     people_t, people_c = np.repeat(np.arange(400), 10).astype(str), np.repeat(np.arange(400), 2).astype(str)
     score_t, score_c = rng.normal(size=4000), rng.normal(size=800)
@@ -135,7 +135,7 @@ def test_closeness_and_hubs() -> None:
     assert [(h.row, h.n_best_match_of, h.in_top_pairs) for h in hubs] == [(5, 3, 1), (2, 2, 3)]
 
 
-def test_lines_by_hand() -> None:
+def test_thresholds_by_hand() -> None:
     others = np.arange(100.0)
     assert fpir_threshold(others, 0.05) == (95.0, 5 / 101)
     assert fpir_threshold(np.ones(10), 0.01) == (1.0, 1 / 11)
@@ -157,16 +157,16 @@ def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:
 
 @settings(max_examples=30)
 @given(st.floats(0, 1), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.booleans())
-def test_verdict_needs_a_basis_and_good_inputs(
-    p: float, counted: int, modelled: int, identities: int, bad: bool
+def test_verdict_needs_evidence_and_good_inputs(
+    p: float, n_conformal: int, n_gpd: int, identities: int, bad: bool
 ) -> None:
     checks = [Check("x", "fail" if bad else "warn", figure(0), "why")]
-    verdict, bases = calibrated_verdict(checks, p, 0.01, counted, modelled, identities)
+    verdict, evidence = calibrated_verdict(checks, p, 0.01, n_conformal, n_gpd, identities)
     if bad:
-        assert (verdict, bases) == ("inconclusive", ())
+        assert (verdict, evidence) == ("inconclusive", ())
     else:
-        assert verdict == ("leak found" if p <= 0.01 or counted or modelled or identities else "none detected")
-        assert ("conformal" in bases) == (counted > 0)
+        assert verdict == ("leak found" if p <= 0.01 or n_conformal or n_gpd or identities else "none detected")
+        assert ("conformal" in evidence) == (n_conformal > 0)
 
 
 def test_verdict_without_control_is_never_more_than_candidates() -> None:

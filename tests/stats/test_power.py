@@ -1,4 +1,4 @@
-"""Power, kinds, accidental matches and limits of numbers of people: by hand, and against slow references."""
+"""Power, kinds of leak, false matches and limits of numbers of people: by hand, and against slow references."""
 
 from __future__ import annotations
 
@@ -26,33 +26,36 @@ from unveil.stats.power import (
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([0.01, 0.05, 0.2]), st.integers(0, 40))
 @settings(max_examples=60, deadline=None)
-def test_listing_line_says_who_the_audit_would_list(seed: int, newcomers: int, q: float, leaks: int) -> None:
-    """Against putting the newcomers into the training set and judging anew."""
+def test_detection_threshold_is_that_of_new_tests(seed: int, additional: int, q: float, leaks: int) -> None:
+    """Against adding people with the score to the training set and testing again."""
     rng = np.random.default_rng(seed)
     training, control = rng.normal(size=rng.integers(60, 200)), rng.normal(size=rng.integers(60, 300))
     training[: min(leaks, len(training))] += 5
     decision = person_tests(training, control)
-    line = detection_threshold(decision, newcomers, q)
+    threshold = detection_threshold(decision, additional, q)
     for score in (*rng.normal(2, 2, 4), control.max(), control.max() + 1e-9, 50.0):
-        told = would_be_significant(np.array([score]), control, decision, line)[0]
-        others = np.sort(training)[newcomers:]
-        again = person_tests(np.r_[np.full(newcomers, score), others], control)
-        assert told == bool((again.conformal(q) | again.gpd(q))[0])
+        found = would_be_significant(np.array([score]), control, decision, threshold)[0]
+        others = np.sort(training)[additional:]
+        again = person_tests(np.r_[np.full(additional, score), others], control)
+        assert found == bool((again.conformal(q) | again.gpd(q))[0])
 
 
-def test_lowest_listed_is_where_listing_begins() -> None:
+def test_lowest_significant_score_is_the_smallest() -> None:
     rng = np.random.default_rng(0)
     training, control = rng.normal(size=500), rng.normal(size=400)
     decision = person_tests(training, control)
-    line = detection_threshold(decision, 1, 0.05)
-    lowest = lowest_significant(control, decision, line)
+    threshold = detection_threshold(decision, 1, 0.05)
+    lowest = lowest_significant(control, decision, threshold)
     assert lowest is not None and lowest > control.max()
-    assert would_be_significant(np.array([lowest, lowest - 1e-6]), control, decision, line).tolist() == [True, False]
+    assert would_be_significant(np.array([lowest, lowest - 1e-6]), control, decision, threshold).tolist() == [
+        True,
+        False,
+    ]
     few = person_tests(training, control[:40])
     assert few.tail is None and lowest_significant(control[:40], few, detection_threshold(few, 1, 0.05)) is None
 
 
-def test_recall_counts_lost_images_as_not_found() -> None:
+def test_recall_counts_images_without_a_face_as_not_found() -> None:
     rng = np.random.default_rng(1)
     training, control = rng.normal(size=500), rng.normal(size=400)
     decision = person_tests(training, control)
@@ -110,7 +113,7 @@ def test_smallest_global_p_is_that_of_perfect_separation() -> None:
         assert found.p_value == pytest.approx(found.smallest_p)
 
 
-def test_accidental_matches_by_hand() -> None:
+def test_false_matches_by_hand() -> None:
     control, training = np.array([0.9, 0.8, 0.8, 0.5]), np.array([0.95, 0.85, 0.85, 0.6])
     table = false_matches(
         *(control, np.array([0, 1, 1, 2]), 10, 1000),
@@ -129,7 +132,7 @@ def test_accidental_matches_by_hand() -> None:
     assert top.expected.low == 0 and top.expected.high >= 4
 
 
-def test_accidental_matches_are_expected_as_often_as_they_come() -> None:
+def test_false_matches_are_expected_as_often_as_they_come() -> None:
     """Without a leak and without hubs, the interval of what is expected covers what comes."""
     rng = np.random.default_rng(1)
     covered = []
@@ -149,47 +152,52 @@ def test_accidental_matches_are_expected_as_often_as_they_come() -> None:
     assert np.mean(covered) > 0.88
 
 
-def test_accidental_matches_say_when_there_were_more() -> None:
+def test_false_matches_report_when_there_were_more() -> None:
     same = np.full(5, 0.9)
     zeros = np.zeros(5, np.int64)
     (row,) = false_matches(same[:1], zeros[:1], 3, 10, same, zeros, zeros, 50, np.random.default_rng(0))
     assert row.saturated and row.observed == 5
 
 
-def likeness(correlation: float, detail: float, bits: float, **more: object) -> ImageSimilarity:
+def similarity(correlation: float, detail: float, bits: float, **more: object) -> ImageSimilarity:
     return ImageSimilarity(correlation, detail, bits, **more)  # type: ignore[arg-type]
 
 
 def test_kinds_by_hand() -> None:
-    lines = calibrate_thresholds([])
-    assert (lines.correlation, lines.detail, lines.bits) == DEFAULT_THRESHOLDS and not lines.calibrated
+    thresholds = calibrate_thresholds([])
+    assert (
+        thresholds.correlation,
+        thresholds.detail,
+        thresholds.bits,
+    ) == DEFAULT_THRESHOLDS
+    assert not thresholds.calibrated
     for pair, kind in (
-        (likeness(0.1, 0.1, 120, identical=True), "exact copy"),
-        (likeness(0.995, 0.9, 4), "exact copy"),
-        (likeness(0.995, 0.3, 40), "near-duplicate"),
-        (likeness(0.95, 0.1, 120), "near-duplicate"),
-        (likeness(0.2, 0.6, 120), "near-duplicate"),
-        (likeness(0.2, 0.1, 50), "near-duplicate"),
-        (likeness(0.2, 0.1, 120, copy_cosine=0.9), "near-duplicate"),
-        (likeness(0.6, 0.2, 110, copy_cosine=0.5), "identity match"),
+        (similarity(0.1, 0.1, 120, identical=True), "exact copy"),
+        (similarity(0.995, 0.9, 4), "exact copy"),
+        (similarity(0.995, 0.3, 40), "near-duplicate"),
+        (similarity(0.95, 0.1, 120), "near-duplicate"),
+        (similarity(0.2, 0.6, 120), "near-duplicate"),
+        (similarity(0.2, 0.1, 50), "near-duplicate"),
+        (similarity(0.2, 0.1, 120, copy_cosine=0.9), "near-duplicate"),
+        (similarity(0.6, 0.2, 110, copy_cosine=0.5), "identity match"),
     ):
-        assert lines.kind(pair) == kind
+        assert thresholds.kind(pair) == kind
 
 
 def test_kinds_are_calibrated_on_images_of_one_person() -> None:
     rng = np.random.default_rng(4)
     mated = [
-        likeness(*row)
+        similarity(*row)
         for row in np.column_stack([rng.normal(0.5, 0.15, 400), rng.normal(0.2, 0.05, 400), rng.normal(110, 8, 400)])
     ]
-    lines = calibrate_thresholds(mated)
-    assert lines.calibrated and lines.n_mated == 400 and lines.false_copy_rate is not None
-    assert lines.false_copy_rate.value <= 0.035 and lines.false_copy_rate.high <= 0.06
-    assert lines.correlation == pytest.approx(np.quantile([m.correlation for m in mated], 0.99))
-    # Pictures that are in the set twice do not raise the lines.
-    twice = calibrate_thresholds([*mated, *(likeness(1, 1, 0, identical=True) for _ in range(30))])
-    assert (twice.correlation, twice.n_mated) == (lines.correlation, 400)
-    network = calibrate_thresholds([likeness(0.5, 0.2, 110, copy_cosine=float(c)) for c in rng.uniform(0, 0.5, 100)])
+    thresholds = calibrate_thresholds(mated)
+    assert thresholds.calibrated and thresholds.n_mated == 400 and thresholds.false_copy_rate is not None
+    assert thresholds.false_copy_rate.value <= 0.035 and thresholds.false_copy_rate.high <= 0.06
+    assert thresholds.correlation == pytest.approx(np.quantile([m.correlation for m in mated], 0.99))
+    # Images that are in the set twice do not raise the thresholds.
+    twice = calibrate_thresholds([*mated, *(similarity(1, 1, 0, identical=True) for _ in range(30))])
+    assert (twice.correlation, twice.n_mated) == (thresholds.correlation, 400)
+    network = calibrate_thresholds([similarity(0.5, 0.2, 110, copy_cosine=float(c)) for c in rng.uniform(0, 0.5, 100)])
     assert network.copy_cosine == SSCD_THRESHOLD
 
 

@@ -68,7 +68,7 @@ def test_too_few_people_with_two_images_are_no_measurement() -> None:
 
 
 def test_intervals_hold_about_as_often_as_they_say() -> None:
-    """The TPR over many worlds lies in the interval of one; people differ in how alike their pictures are."""
+    """The TPR over many worlds lies in the interval of one; people differ in how similar their images are."""
     rng = np.random.default_rng(5)
 
     def world(n: int) -> tuple[np.ndarray, np.ndarray]:

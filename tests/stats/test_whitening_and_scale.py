@@ -24,21 +24,21 @@ def test_whitening_is_the_inverse_root_of_the_ridged_covariance() -> None:
     ridged = covariance + RIDGE * np.trace(covariance) / 6 * np.eye(6)
     assert whitening.rows @ ridged @ whitening.rows == pytest.approx(np.eye(6), abs=1e-6)
     assert whitening.centre == pytest.approx(x.mean(0), abs=1e-6)
-    seen = whitening.apply(x)
-    assert np.linalg.norm(seen, axis=1) == pytest.approx(np.ones(400), abs=1e-5) and seen.dtype == np.float32
+    whitened = whitening.apply(x)
+    assert np.linalg.norm(whitened, axis=1) == pytest.approx(np.ones(400), abs=1e-5) and whitened.dtype == np.float32
 
 
 def test_a_detail_that_few_images_have_counts_more_than_what_all_share() -> None:
-    """Two pictures that share a rare detail against two that share what varies most among synthetic ones."""
+    """Two images that share a rare detail against two that share what varies most among synthetic ones."""
     rng = np.random.default_rng(1)
     spread = np.array([5.0] + [0.5] * 9)
     synthetic = unit(rng.normal(size=(1000, 10)) * spread)
     common, rare = np.zeros((2, 10)), np.zeros((2, 10))
     common[:, 0], rare[:, 9] = 1, 0.6
     noise = rng.normal(size=(2, 10)) * 0.3
-    seen = fit_whitening(synthetic).apply
+    apply = fit_whitening(synthetic).apply
     plain = [float(a @ b) for a, b in (unit(common + noise), unit(rare + noise))]
-    whitened = [float(a @ b) for a, b in (seen(unit(common + noise)), seen(unit(rare + noise)))]
+    whitened = [float(a @ b) for a, b in (apply(unit(common + noise)), apply(unit(rare + noise)))]
     assert plain[0] > plain[1] and whitened[1] > whitened[0]
 
 
@@ -46,18 +46,18 @@ def test_a_detail_that_few_images_have_counts_more_than_what_all_share() -> None
 def test_every_vector_has_a_direction_whatever_the_set(n: int) -> None:
     rng = np.random.default_rng(2)
     for synthetic in (unit(rng.normal(size=(n, 8))), unit(np.tile(rng.normal(size=(1, 8)), (n, 1)))):
-        for seen in (synthetic, unit(rng.normal(size=(5, 8))), np.asarray(synthetic.mean(0), np.float32)[None]):
-            vectors = fit_whitening(synthetic).apply(seen)
+        for other in (synthetic, unit(rng.normal(size=(5, 8))), np.asarray(synthetic.mean(0), np.float32)[None]):
+            vectors = fit_whitening(synthetic).apply(other)
             assert np.isfinite(vectors).all()
-            assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(seen)), abs=1e-4)
+            assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(other)), abs=1e-4)
 
 
 def test_the_scale_puts_the_middle_at_0_and_a_tenth_beyond_1() -> None:
     exposure = np.random.default_rng(3).normal(7, 3, size=1000)
-    seen = fit_score_scale(exposure).of(exposure)
-    assert np.median(seen) == pytest.approx(0, abs=1e-9) and (seen > 1).mean() == pytest.approx(0.1)
+    scaled = fit_score_scale(exposure).of(exposure)
+    assert np.median(scaled) == pytest.approx(0, abs=1e-9) and (scaled > 1).mean() == pytest.approx(0.1)
     assert fit_score_scale(exposure[:5]) == ScoreScale(0.0, 1.0)
-    assert np.isfinite(fit_score_scale(np.full(50, 0.3)).of(exposure)).all(), "people who are all alike"
+    assert np.isfinite(fit_score_scale(np.full(50, 0.3)).of(exposure)).all(), "people who are all equal"
 
 
 @settings(max_examples=30, deadline=None)
