@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tools import draw_architecture, reference
+from unveil.config.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -58,10 +59,14 @@ def test_commands_and_options_are_documented(generated: dict[str, str]) -> None:
 
 
 def test_settings_are_documented(generated: dict[str, str]) -> None:
-    rows = reference.settings_rows()
-    assert len(rows) > 20
-    for name, *_ in rows:
-        assert re.search(rf"^\| `{name}` \|.*\| [^|]{{5,}}\|$", generated["reference/settings.md"], re.M), name
+    assert len(SETTINGS) > 20
+    options = reference.option_names(reference.commands()["unveil audit"])
+    for name, setting in SETTINGS.items():
+        cells = rf"^\| `{name}`( \*)? \| `(.+?)` \| .{{3,}}? \| .*? \| .{{5,}} \|$"
+        row = re.search(cells, generated["reference/settings.md"], re.M)
+        assert row, name
+        assert row[2] == setting.option
+        assert row[2] in options
 
 
 def test_fields_of_the_document_are_documented(generated: dict[str, str]) -> None:

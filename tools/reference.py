@@ -173,28 +173,25 @@ def anchor(heading: str) -> str:
 # Settings
 
 
-def settings_rows() -> list[tuple[str, str, str, str]]:
-    """Name, type, default and meaning of each setting, in the order of the table that declares them."""
-    return [(name, setting.type, setting.default_text, setting.help) for name, setting in SETTINGS.items()]
-
-
 def settings_page() -> str:
-    """Every setting of an audit."""
-    rows = [
-        f"| `{name}` | `{_cell(kind)}` | {f'`{_cell(default)}`' if default else ''} | {_sentence(_cell(meaning))} |"
-        for name, kind, default, meaning in settings_rows()
+    """Every setting of an audit, from the table that declares them, by panel of the command's help."""
+    parts = [
+        "# Settings",
+        "Every setting of an audit. The name is a keyword argument of `unveil.audit` and a key of a TOML file "
+        "(`--settings`). Command-line options win over the file. Settings marked with * do not change the result.",
     ]
-    return (
-        "\n\n".join(
-            [
-                "# Settings",
-                "Every setting of an audit. The same names are keyword arguments of `unveil.audit`, keys of a TOML "
-                "file (`--settings`) and, with dashes, command-line options.",
-                "\n".join(["| name | type | default | meaning |", "|---|---|---|---|", *rows]),
-            ]
-        )
-        + "\n"
-    )
+    for panel in dict.fromkeys(setting.panel for setting in SETTINGS.values()):
+        rows = [
+            f"| `{setting.name}`{'' if setting.changes_result else ' *'} | `{setting.option}` | {_cell(setting.values)} | "
+            f"{_cell(setting.default_text)} | {_sentence(_cell(setting.help))} |"
+            for setting in SETTINGS.values()
+            if setting.panel == panel
+        ]
+        parts += [
+            f"## {panel}",
+            "\n".join(["| setting | option | value | default | meaning |", "|---|---|---|---|---|", *rows]),
+        ]
+    return "\n\n".join(parts) + "\n"
 
 
 # audit.json
