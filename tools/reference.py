@@ -182,8 +182,8 @@ def settings_page() -> str:
     ]
     for panel in dict.fromkeys(setting.panel for setting in SETTINGS.values()):
         rows = [
-            f"| `{setting.name}`{'' if setting.changes_result else ' *'} | `{setting.option}` | {_cell(setting.values)} | "
-            f"{_cell(setting.default_text)} | {_sentence(_cell(setting.help))} |"
+            f"| `{setting.name}`{'' if setting.changes_result else ' *'} | `{setting.option}` | "
+            f"{_cell(setting.values)} | {_cell(setting.default_text)} | {_sentence(_cell(setting.help))} |"
             for setting in SETTINGS.values()
             if setting.panel == panel
         ]
