@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from tests.builders import drawn_faces, encoded
 from unveil.images.readers.recordio import MAGIC_BYTES
-from unveil.images.readers.tfrecord import _crc32c
+from unveil.images.readers.tfrecord import masked_crc
 
 
 @dataclass(frozen=True)
@@ -179,14 +179,10 @@ def varint(number: int) -> bytes:
 
 
 def write_tfrecords(path: Path, examples: Sequence[bytes]) -> Path:
-    def masked(data: bytes) -> bytes:
-        crc = _crc32c(data)
-        return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
     out = []
     for data in examples:
         length = struct.pack("<Q", len(data))
-        out += [length, masked(length), data, b"\0\0\0\0"]
+        out += [length, struct.pack("<I", masked_crc(length)), data, b"\0\0\0\0"]
     path.write_bytes(b"".join(out))
     return path
 

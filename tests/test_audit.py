@@ -406,7 +406,8 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     good = encoded(drawn_faces(1)[0], "JPEG")
     write(training / "x/empty.jpg", b"")
     write(training / "x/truncated.jpg", good[:900])
-    write(training / "x/notes.txt", "not an image")
+    write(training / "x/notes.jpg", "not an image")
+    write(training / "x/notes.txt", "ignored, by its name")
     write(training / "x/blank.png", encoded(np.zeros((300, 200, 3), np.uint8)))
     write(training / "x/<b>bold</b> & co.png", b"<script>alert(1)</script>")
     audit(world.synthetic, training, world.control, out=tmp_path / "run", store=store)
@@ -424,7 +425,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     assert found == {
         "x/empty.jpg": ("decode", "empty file"),
         "x/truncated.jpg": ("decode", "truncated"),
-        "x/notes.txt": ("decode", "not an image"),
+        "x/notes.jpg": ("decode", "not an image"),
         "x/blank.png": ("detect", "no face found"),
         "x/<b>bold</b> & co.png": ("decode", "not an image"),
     }
@@ -493,7 +494,7 @@ def test_collapsed_images_are_inconclusive(world: World, store: Path, tmp_path: 
 
 
 def test_nothing_to_embed_is_an_error_that_says_why(world: World, tmp_path: Path) -> None:
-    write(tmp_path / "training/readme.txt", "no picture here")
+    write(tmp_path / "training/readme.png", "no picture here")
     with pytest.raises(unveil.SourceError, match=r"none of its 1 files gave a face.*not an image"):
         audit(world.synthetic, tmp_path / "training", out=tmp_path / "run")
 

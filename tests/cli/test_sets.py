@@ -36,7 +36,7 @@ class TestInspect:
         sheet = tmp_path / "contact.png"
         told = unveil("inspect", FIXTURES / "insightface", "-o", sheet)
         assert told.returncode == 0, told.stderr
-        for part in ("RecordIO", "12", "4, by its own labels", "96 x 96 (100%)", "0 of 12 looked at"):
+        for part in ("RecordIO", "12", "4, by stored labels", "96 x 96 (100%)", "0 of 12 looked at"):
             assert part in told.stdout
         assert f"--synthetic {FIXTURES / 'insightface'} --aligned synthetic=yes" in told.stdout
         assert f"--training {FIXTURES / 'insightface'} --aligned training=yes" in told.stdout
@@ -55,7 +55,7 @@ class TestInspect:
         assert told.returncode == 0
         assert f"It can be read as folder:{tmp_path}" in told.stdout
         assert f"It can be read as recordio:{tmp_path / 'plain.rec'}" in told.stdout
-        assert "not an image" in told.stdout
+        assert "2 files that are no images are ignored: plain.idx, plain.rec" in told.stdout
 
     def test_sheets_and_names_that_hold_the_person(self, items: list[Item], tmp_path: Path) -> None:
         c.grid(tmp_path, items)
@@ -69,11 +69,13 @@ class TestInspect:
     def test_rejects_are_counted_with_an_example(self, items: list[Item], tmp_path: Path) -> None:
         for item in items[:6]:
             write(tmp_path / f"a/{item.number}.png", item.data)
+        write(tmp_path / "b/hello.png", "hello")
         write(tmp_path / "b/readme.txt", "hello")
         write(tmp_path / "b/cut.png", items[0].data[:2000])
         told = unveil("inspect", f"folder:{tmp_path}").stdout
         assert "2 of 8 looked at would be rejected" in told
-        assert "not an image, as b/readme.txt" in told and "truncated, as b/cut.png" in told
+        assert "not an image, as b/hello.png" in told and "truncated, as b/cut.png" in told
+        assert "1 files that are no images are ignored: b/readme.txt" in told
 
     @pytest.mark.parametrize("what", ["gone", "grid:x", "parquet,colour=1:x"])
     def test_what_cannot_be_read_ends_with_two(self, what: str, tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from tests.fuzz.corpus import SEEDS, small_items
 from tests.fuzz.targets import SEPARATOR, TARGETS
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images import LabelRule, Location, Source, decode_rgb, open_source
+from unveil.images.blob import LocalBlob
+from unveil.images.readers.parquet import ParquetSource
 from unveil.images.readers.recordio import MAGIC_BYTES
 from unveil.images.readers.shards import expand_braces
 from unveil.images.readers.tar import TarSource
@@ -206,8 +208,11 @@ class TestRecordIO:
             *((f"{k}.jpg", "person 0") for k in range(3)),
             ("3.jpg", "person 1"),
         ]
-        listed = open_source(path, LabelRule.parse("list:train.tsv"))
-        assert str(listed.rule) == "list:train.tsv"
+        write(tmp_path / "people.txt", "".join(f"{i.number}.jpg p{i.person}\n" for i in items))
+        listed = open_source(path, LabelRule.parse("list:people.txt"))
+        assert [r.person for r in listed.records] == [f"p{i.person}" for i in items]
+        with pytest.raises(SourceError, match=r"labels 0 of 24 images; one is `0\.jpg`, the list has `0`"):
+            open_source(path, LabelRule.parse("list:train.tsv"))
         with pytest.raises(SourceError, match="beside"):
             open_source(path, LabelRule.parse("list:../x"))
 
@@ -252,8 +257,8 @@ class TestVerificationSets:
             (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7fxx.", "damaged pickle"),  # 2**63 bytes
             (b"\x80\x04r\xff\xff\xff\x7f.", "damaged pickle"),  # a memo of two billion
             (b"\x80\x04]]\x86", "damaged pickle"),  # without an end
-            (b"\x80\x04](K\x01K\x02e]\x86.", "2 pictures and 0 pairs"),
-            (b"\x80\x04K\x01.", "pictures, pairs"),
+            (b"\x80\x04](K\x01K\x02e]\x86.", "2 images and 0 pairs"),
+            (b"\x80\x04K\x01.", "images, pairs"),
             (b"\x80\x04]](N\x85e\x86.", "true or false"),
         ],
     )
@@ -297,12 +302,8 @@ class TestTables:
         with pytest.raises(SettingError, match="no option colour"):
             open_source(f"parquet,colour=b:{path}")
 
-    def test_a_group_of_rows_too_large_to_unpack_says_how_to_write_it(
-        self, items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        path = c.parquet(tmp_path, items)
-        monkeypatch.setattr("unveil.images.readers.arrow.MAX_GROUP", 2000)
-        source = open_source(path)
+    def test_a_group_of_rows_too_large_to_unpack_says_how_to_write_it(self, items: list[Item], tmp_path: Path) -> None:
+        source = ParquetSource(LocalBlob(c.parquet(tmp_path, items)), LabelRule(), max_group=2000)
         with pytest.raises(ImageError, match="row_group_size"):
             source.read(source.records[0])
 
@@ -348,7 +349,6 @@ class TestTar:
 def test_lmdb_pages_hold_what_the_library_wrote(
     tmp_path_factory: pytest.TempPathFactory, entries: dict[bytes, bytes]
 ) -> None:
-    from unveil.images.blob import LocalBlob
     from unveil.images.readers.lmdb_pages import entries as read_entries
 
     path = tmp_path_factory.mktemp("lmdb") / "x.mdb"

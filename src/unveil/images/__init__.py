@@ -1,4 +1,4 @@
-"""Where pictures come from: containers of all kinds, each giving records in a stable order and their bytes."""
+"""Images from containers of all kinds: records in a stable order, and the bytes of each image."""
 
 from unveil.images.decode import decode_rgb, decode_scaled, image_size
 from unveil.images.filtered_copy import write_without

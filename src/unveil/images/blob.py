@@ -1,4 +1,4 @@
-"""A file that is read in ranges, on this machine or at an address; nothing is ever read on the word of a header."""
+"""A file that is read in ranges, on this machine or at a remote address. No stated length decides an allocation."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, BinaryIO
 from unveil.errors import ImageError, SourceError, StoreError
 from unveil.io.remote import check_address, filesystem, with_retries
 
-# Files kept open at once; those beyond are opened for each reading.
+# Files that stay open at once; further files are opened for each read.
 MAX_OPEN = 200
-# What is read ahead from an address at a time.
+# Bytes that are read ahead from a remote address.
 READ_AHEAD = 2**16
 
 
 class Blob(ABC):
-    """Bytes with a size, read at any offset by any thread."""
+    """Bytes of a known size that any thread may read at any offset. ``where`` is the path or address."""
 
     where: str
     name: str
@@ -27,35 +27,35 @@ class Blob(ABC):
 
     @abstractmethod
     def read(self, offset: int, n: int) -> bytes:
-        """The bytes from ``offset`` on, at most ``n``; fewer only at the end of the file."""
+        """The bytes from ``offset``, at most ``n``; fewer only at the end of the file."""
 
     @abstractmethod
-    def beside(self, name: str) -> Blob | None:
-        """A file of this name in the same folder; None when there is none."""
+    def sibling(self, name: str) -> Blob | None:
+        """The file of this name in the same folder; None when there is none."""
 
-    def exactly(self, offset: int, n: int, limit: int) -> bytes:
-        """``n`` bytes at ``offset``; PictureError when they are more than ``limit`` or than the file holds."""
+    def read_exactly(self, offset: int, n: int, limit: int) -> bytes:
+        """``n`` bytes at ``offset``; ImageError when they are more than ``limit`` or reach beyond the file."""
         if n > limit:
             raise ImageError("read", "unreadable file", f"{n} bytes at byte {offset}; at most {limit} are read")
         data = self.read(offset, n) if offset + n <= self.size else b""
         if len(data) != n:
-            raise ImageError("read", "truncated", f"{n} bytes at byte {offset} were expected, {self.size} in all")
+            raise ImageError("read", "truncated", f"{n} bytes were expected at byte {offset}, the file has {self.size}")
         return data
 
-    def whole(self, limit: int) -> bytes:
-        """All bytes; SourceError when they are more than ``limit``."""
+    def read_all(self, limit: int) -> bytes:
+        """All bytes; SourceError when there are more than ``limit``."""
         data = self.read(0, min(self.size, limit + 1))
         if len(data) > limit:
             raise SourceError(f"{self.where}: more than {limit} bytes")
         return data
 
-    def open(self, *, most_reads: int | None = None) -> BinaryIO:
-        """The same as a seekable file, for libraries that want one; it fails after so many reads, if any are told."""
-        return _BlobFile(self, most_reads)  # type: ignore[return-value]
+    def open(self, *, max_reads: int | None = None) -> BinaryIO:
+        """The blob as a seekable file for libraries; it raises OSError after ``max_reads`` reads."""
+        return _BlobFile(self, max_reads)  # type: ignore[return-value]
 
 
 class LocalBlob(Blob):
-    """A file of this machine."""
+    """A file on this machine."""
 
     _open = 0
     _lock = threading.Lock()
@@ -94,19 +94,19 @@ class LocalBlob(Blob):
         except OSError as error:
             raise ImageError("read", "unreadable file", f"{self.path}: {error.strerror}") from None
 
-    def beside(self, name: str) -> Blob | None:
+    def sibling(self, name: str) -> Blob | None:
         file = self.path.parent / name
         return LocalBlob(file) if file.is_file() else None
 
     def __del__(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
-            # Not under the lock, which its thread may hold; a miscount only opens a file for each reading.
+            # Without the lock, which this thread may hold. A wrong count only opens a file for each read.
             LocalBlob._open -= 1
 
 
 def _pread(descriptor: int, n: int, offset: int) -> bytes:
-    """`os.pread`, which gives at most 2 GiB at once."""
+    """`os.pread` without its limit of 2 GiB a call."""
     data = os.pread(descriptor, n, offset)
     while len(data) < n and (more := os.pread(descriptor, n - len(data), offset + len(data))):
         data += more
@@ -114,14 +114,14 @@ def _pread(descriptor: int, n: int, offset: int) -> bytes:
 
 
 class RemoteBlob(Blob):
-    """A file at an address that fsspec knows: ``s3://``, ``https://`` and others."""
+    """A file at an address that fsspec supports: ``s3://``, ``https://`` and others."""
 
     def __init__(self, url: str) -> None:
         try:
             self._files, self._path = filesystem(check_address(url))
             self.size = int(with_retries(url, lambda: self._files.info(self._path)["size"]))
         except FileNotFoundError:
-            raise SourceError(f"{url}: there is no such file") from None
+            raise SourceError(f"{url}: a file was expected, there is none") from None
         except StoreError as error:
             raise SourceError(str(error)) from None
         self.where, self.name = url, PurePosixPath(self._path).name
@@ -133,18 +133,34 @@ class RemoteBlob(Blob):
         try:
             return with_retries(self.where, lambda: bytes(self._files.cat_file(self._path, start=offset, end=end)))
         except FileNotFoundError:
-            raise SourceError(f"{self.where}: it was there when the run began and is gone; run again") from None
+            raise SourceError(
+                f"{self.where}: the file has been removed since the run began; put it back and run again"
+            ) from None
 
-    def beside(self, name: str) -> Blob | None:
+    def sibling(self, name: str) -> Blob | None:
         url = self.where.rpartition("/")[0] + "/" + name
-        there = with_retries(url, lambda: self._files.exists(filesystem(url)[1]))
-        return RemoteBlob(url) if there else None
+        exists = with_retries(url, lambda: self._files.exists(filesystem(url)[1]))
+        return RemoteBlob(url) if exists else None
+
+
+class BlobView(Blob):
+    """A blob from some byte on, with offsets that count from there."""
+
+    def __init__(self, blob: Blob, start: int) -> None:
+        self._blob, self._start = blob, start
+        self.where, self.name, self.size = blob.where, blob.name, max(0, blob.size - start)
+
+    def read(self, offset: int, n: int) -> bytes:
+        return self._blob.read(self._start + offset, n)
+
+    def sibling(self, name: str) -> Blob | None:
+        return self._blob.sibling(name)
 
 
 def is_folder(url: str) -> bool:
-    """Whether there is a folder at an address; SourceError when it cannot be asked."""
+    """Whether an address is a folder; SourceError when the address cannot be reached."""
     if url.startswith(("http:", "https:")):
-        return False  # to ask would be to fetch the file
+        return False  # finding out would fetch the file
     try:
         files, path = filesystem(check_address(url))
         return bool(with_retries(url, lambda: files.isdir(path)))
@@ -153,27 +169,27 @@ def is_folder(url: str) -> bool:
 
 
 class Window:
-    """Reads what lies close together at once: headers of small records, one after the other."""
+    """Reads neighbouring ranges in one request: the headers of small records, one after the other."""
 
     def __init__(self, blob: Blob) -> None:
         self._blob, self._data, self._start = blob, b"", 0
 
     def read(self, offset: int, n: int) -> bytes:
-        """`Blob.read`, from what was read already where that holds it."""
+        """`Blob.read`, served from the last request where possible."""
         inside = offset - self._start
         if inside >= 0 and inside + n <= len(self._data):
             return self._data[inside : inside + n]
-        # Beyond large records nothing is read ahead.
+        # After a large record, reading ahead would waste the request.
         near = -READ_AHEAD <= offset - (self._start + len(self._data)) <= READ_AHEAD
         self._start, self._data = offset, self._blob.read(offset, max(n, READ_AHEAD) if near else n)
         return self._data[:n]
 
 
 class _BlobFile(io.BufferedIOBase):
-    """A Blob under Python's file protocol. Asked for more than there is, it allocates what there is."""
+    """A Blob under Python's file protocol. It never allocates more than the file holds."""
 
-    def __init__(self, blob: Blob, most_reads: int | None) -> None:
-        self._blob, self._at, self._left = blob, 0, most_reads
+    def __init__(self, blob: Blob, max_reads: int | None) -> None:
+        self._blob, self._at, self._reads_left = blob, 0, max_reads
         self._ahead, self._ahead_at = b"", 0
         self.name = self.path = blob.where
 
@@ -194,10 +210,10 @@ class _BlobFile(io.BufferedIOBase):
         return self._at
 
     def read(self, n: int | None = -1) -> bytes:
-        if self._left is not None:
-            self._left -= 1
-            if self._left < 0:
-                raise OSError(f"{self.name}: read without an end")
+        if self._reads_left is not None:
+            self._reads_left -= 1
+            if self._reads_left < 0:
+                raise OSError(f"{self.name}: too many reads; the structure of the file may be circular")
         left = max(0, self._blob.size - self._at)
         n = left if n is None or n < 0 else min(n, left)
         inside = self._at - self._ahead_at

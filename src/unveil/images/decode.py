@@ -1,10 +1,11 @@
-"""Bytes of a stranger's picture to RGB pixels, within limits, without crashing."""
+"""From the bytes of an image file to RGB pixels, within limits and without crashing."""
 
 from __future__ import annotations
 
 import io
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from unveil.errors import ImageError
 
-# Only formats that face datasets come in: every further decoder is surface for hostile files.
+# Only formats that face datasets use: every further decoder is a way in for hostile files.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
 MAX_PIXELS = 80_000_000
 MIN_SIDE = 16
@@ -20,7 +21,7 @@ MIN_SIDE = 16
 # Our own limit is lower than Pillow's, whose warning would only repeat it.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
-# What an EXIF orientation tag asks for, beyond "as it is".
+# The transposition that undoes each EXIF orientation other than 1.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -31,25 +32,28 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+# TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels by the header alone; PictureError as for `decode_rgb`."""
+    """Width and height in pixels, by the header alone; ImageError as for `decode_rgb`."""
     return _open(data).size
 
 
 def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
-    """Pixels (H, W, 3) uint8 RGB, upright by the EXIF orientation; PictureError for anything else.
+    """Pixels (H, W, 3) uint8 RGB, upright by the EXIF orientation; ImageError for anything else.
 
-    Transparent pictures lose their alpha, 16-bit grey keeps its upper byte, animations give their first frame.
+    Transparency is dropped, values of more than 8 bits are scaled to 8, and an animation gives its first frame.
     """
     return _pixels(_open(data))
 
 
 def decode_scaled(data: bytes, at_least: Callable[[int, int], int]) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """`decode_rgb`, and the width and height that the file has; a JPEG may come at a half, quarter or eighth of them.
+    """`decode_rgb`, and the width and height of the file; a JPEG may be decoded at a half, quarter or eighth of them.
 
-    ``at_least`` is given width and height, and says how many pixels both sides should keep.
+    ``at_least`` receives width and height and returns how many pixels each side must have.
     """
     image = _open(data)
     size = image.size
@@ -62,12 +66,14 @@ def _pixels(image: Image.Image, at_least: int | None = None) -> npt.NDArray[np.u
             image.draft(None, (at_least, at_least))
         image.load()
         turn = _turn(image)
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            image = Image.fromarray(_eight_bits(image))
         if turn is not None:
             image = image.transpose(turn)
-        if image.mode.startswith("I;16"):
-            image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
         pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
-    except Exception as error:
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise almost anything on hostile data
         truncated = "truncated" in str(error).lower()
         raise ImageError(
             "decode", "truncated" if truncated else "damaged image", f"{type(error).__name__}: {error}"
@@ -75,8 +81,49 @@ def _pixels(image: Image.Image, at_least: int | None = None) -> npt.NDArray[np.u
     return pixels
 
 
+def _eight_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels (H, W) uint8 of a grey image with more than 8 bits; ImageError when the range of values is unknown.
+
+    Unsigned integers span the range of their bits. Signed integers and floats have no such range: values that fit into
+    8 or 16 bits, or into 0 to 1 for floats, are taken for that.
+    """
+    values = np.asarray(image)
+    tags: Any = getattr(image, "tag_v2", {})
+    grey: npt.NDArray[Any]
+    if image.mode != "F" and _first(tags.get(_SAMPLE_FORMAT), _UNSIGNED) == _UNSIGNED:
+        # Pillow stores 32 unsigned bits as signed ones.
+        unsigned = values.view(np.uint32) if image.mode == "I" else values.astype(np.uint16)
+        grey = unsigned >> min(24, max(0, _first(tags.get(_BITS), 16) - 8))
+    else:
+        grey = _within_range(values)
+    grey = grey.astype(np.uint8)
+    return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
+
+
+def _within_range(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Values (H, W) of signed integers or floats on a scale of 0 to 255; ImageError when they fit no known range."""
+    lowest, highest = float(values.min()), float(values.max())
+    floats = values.dtype.kind == "f"
+    top = next((top for top in (1.0, 255.0, 65535.0) if highest <= top and (floats or top > 1)), None)
+    if top is None or not lowest >= 0:
+        raise ImageError(
+            "decode",
+            "unknown pixel range",
+            f"values from {lowest:g} to {highest:g} without a stated range; save the image with 8 bits a channel",
+        )
+    if floats:
+        return np.rint(values * np.float32(255 / top))
+    return values if top == 255 else values >> 8
+
+
+def _first(value: Any, default: int) -> int:
+    """A TIFF tag, or the first value of one that holds several."""
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else default
+
+
 def netpbm(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """Raw pixels (H, W, 3) or (H, W, 1) uint8 as the bytes of a picture file, without loss."""
+    """Raw pixels (H, W, 3) or (H, W, 1) uint8 as the bytes of an image file, without loss."""
     height, width, channels = pixels.shape
     kind = 6 if channels == 3 else 5
     return b"P%d %d %d 255\n" % (kind, width, height) + np.ascontiguousarray(pixels).tobytes()
@@ -93,7 +140,7 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError(
             "decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}"
         ) from None
-    except Exception as error:  # decoders raise almost anything on hostile headers
+    except Exception as error:  # as above
         raise ImageError("decode", "damaged image", f"{type(error).__name__}: {error}") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -104,7 +151,7 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """The transposition that makes a picture upright; damaged EXIF data count as none."""
+    """The transposition that makes an image upright; damaged EXIF data count as none."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # the pixels are good, and parsers of hostile EXIF data raise almost anything

@@ -1,57 +1,138 @@
-"""Text files that list pictures: `path`, `path label`, or StyleGAN's dataset.json."""
+"""Text files that list images: `path`, `path label`, or StyleGAN's dataset.json."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.label_rule import LabelRule
+from unveil.images.label_values import label_of
 from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_inside
 
-# Where StyleGAN2 and StyleGAN3 keep the labels of a folder or zip of pictures.
+# Where StyleGAN2 and StyleGAN3 store the labels of a folder or zip of images.
 STYLEGAN_LABELS = "dataset.json"
 MAX_JSON_BYTES = 256 * 2**20
+# What the column of paths and the column of people are called in a header.
+PATH_HEADERS = ("path", "file", "filename", "file_name", "image", "img", "image_path", "image_id", "name")
+LABEL_HEADERS = ("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id")
+_SUFFIX = r"\.(?:jpe?g|jpe|jfif|png|webp|bmp|p[bgp]m|tiff?|gif|avif|heic|jp2)"
+# As `bytes.splitlines` splits, so that line numbers mean the same to the writers.
+_LINE_END = re.compile(r"\r\n|\n|\r")
+_IMAGE_NAME = re.compile(rf".*{_SUFFIX}", re.IGNORECASE | re.DOTALL)
+_IMAGE_AND_LABEL = re.compile(rf"(.*{_SUFFIX})\s+(\S.*)", re.IGNORECASE)
 
 
-def parse_list(data: bytes, where: str) -> list[tuple[str, str | None]]:
-    """(path, label or None) of each line.
+class Row(NamedTuple):
+    """One line of a list: the path, its label, and the number of the line in the file, from 0."""
 
-    One separator serves the whole file: a tab if any line has one, else a comma if every line has one, else white
-    space before the last word if every line has it; else the lines are paths alone. Empty lines and lines that begin
-    with # are passed over. Raises SourceError when the file is not UTF-8 text.
+    path: str
+    label: str | None
+    line: int
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """The rows of a list, and what the user should know of how it was read."""
+
+    rows: list[Row]
+    notes: tuple[str, ...] = ()
+
+
+def parse_list(data: bytes, where: str) -> ImageList:
+    """The paths and labels in a text file.
+
+    One delimiter serves the whole file: a tab if any line has one; a comma if every line has one and the first column
+    holds the images; else white space after the name of the image. Otherwise lines are paths alone. The first column is
+    the path and the second the label, unless a header names them; other columns are ignored, and a note names them.
+    Cells may be quoted. Empty lines and lines that begin with # are skipped. Raises SourceError when the file is not
+    UTF-8 text, or when white space separates more than two columns.
     """
     lines = text_lines(data, where)
-    separator: str | None
-    if any("\t" in line for line in lines):
-        separator = "\t"
-    elif lines and all("," in line for line in lines):
-        separator = ","
-    elif lines and all(len(line.split()) >= 2 for line in lines):
-        separator = None
-    else:
-        return [(line, None) for line in lines]
-    rows: list[tuple[str, str | None]] = []
-    for line in lines:
-        if separator is None:
-            path, label = line.rsplit(maxsplit=1)
-        else:
-            path, _, label = line.partition(separator)
-        rows.append((path.strip(), label.strip() or None))
-    return rows
+    texts = [text for _, text in lines]
+    if any("\t" in text for text in texts):
+        return _from_cells(lines, [text.split("\t") for text in texts])
+    if texts and all("," in text for text in texts):
+        cells = [_csv_cells(text) for text in texts]
+        if _has_header(cells) or _names_images([row[0] for row in cells]) or not _names_images(texts):
+            return _from_cells(lines, cells)
+        return ImageList([Row(text, None, number) for number, text in lines])
+    if texts and all(len(text.split()) >= 2 for text in texts) and not _names_images(texts):
+        return _from_words(lines, where)
+    return ImageList([Row(text, None, number) for number, text in lines])
 
 
-def text_lines(data: bytes, where: str) -> list[str]:
-    """The lines of a UTF-8 text, without empty ones and comments; SourceError when it is none."""
+def _csv_cells(text: str) -> list[str]:
+    try:
+        return next(csv.reader([text], skipinitialspace=True), [""])
+    except csv.Error:
+        return text.split(",")
+
+
+def _has_header(cells: list[list[str]]) -> bool:
+    """Whether the first row names a column of paths, and the rows below hold images there."""
+    first, *rest = cells
+    header = [cell.strip().lower() for cell in first]
+    column = next((header.index(name) for name in PATH_HEADERS if name in header), None)
+    return column is not None and bool(rest) and _names_images([row[column] for row in rest if column < len(row)])
+
+
+def _names_images(texts: list[str]) -> bool:
+    """Whether most texts end like the names of image files."""
+    return 2 * sum(_IMAGE_NAME.fullmatch(text.strip()) is not None for text in texts) > len(texts)
+
+
+def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]]) -> ImageList:
+    """Rows from lines that are split into cells."""
+    first, *rest = cells
+    header = [cell.strip().lower() for cell in first]
+    path, label = 0, 1
+    names = [f"column {k + 1}" for k in range(max(len(row) for row in cells))]
+    if _has_header(cells):
+        path = next(header.index(name) for name in PATH_HEADERS if name in header)
+        label = next((header.index(name) for name in LABEL_HEADERS if name in header), 1 if path == 0 else 0)
+        names[: len(header)] = [f"`{cell.strip()}`" for cell in first]
+        lines, cells = lines[1:], rest
+    rows = []
+    for (number, _), row in zip(lines, cells, strict=True):
+        text = label_of(row[label]) if label < len(row) else None
+        rows.append(Row(row[path].strip() if path < len(row) else "", text, number))
+    others = [name for k, name in enumerate(names) if k not in (path, label)]
+    notes = (f"of the list, {', '.join(others[:5])} is ignored: only a path and a label are read",) if others else ()
+    return ImageList([row for row in rows if row.path], notes)
+
+
+def _from_words(lines: list[tuple[int, str]], where: str) -> ImageList:
+    """Rows from lines `path label`, separated by white space."""
+    found = [_IMAGE_AND_LABEL.fullmatch(text) for _, text in lines]
+    if not all(found):
+        pairs = [(number, text.rsplit(maxsplit=1)) for number, text in lines]
+        return ImageList([Row(words[0], label_of(words[-1]), number) for number, words in pairs])
+    rows = []
+    for (number, text), match in zip(lines, found, strict=True):
+        label = match[2] if match else ""
+        if len(label.split()) > 1:
+            raise SourceError(
+                f"{where}: lines `path label` were expected, got `{text[:80]}`; separate the columns by tabs"
+            )
+        rows.append(Row(match[1] if match else "", label_of(label), number))
+    return ImageList(rows)
+
+
+def text_lines(data: bytes, where: str) -> list[tuple[int, str]]:
+    """The lines of a UTF-8 text with their numbers, without empty ones and comments; SourceError when it is no text."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{where}: a list of pictures should be UTF-8 text ({error})") from None
-    lines = [line.strip() for line in text.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+        raise SourceError(f"{where}: a list of images should be UTF-8 text ({error})") from None
+    lines = [(number, line.strip(" \r\n\f\v")) for number, line in enumerate(_LINE_END.split(text))]
+    return [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
 
 
 def labels_from(data: bytes, where: str) -> dict[str, str]:
@@ -59,17 +140,16 @@ def labels_from(data: bytes, where: str) -> dict[str, str]:
     stylegan = stylegan_labels(data) if data.lstrip()[:1] == b"{" else None
     if stylegan is not None:
         return stylegan
-    labels = {printable(path): label for path, label in parse_list(data, where) if label}
+    labels = {printable(row.path): row.label for row in parse_list(data, where).rows if row.label}
     if not labels:
-        raise SourceError(f"{where}: no labels in it; lines `path label` were expected")
+        raise SourceError(f"{where}: lines `path label` were expected, but no line has a label")
     return labels
 
 
 def stylegan_labels(data: bytes) -> dict[str, str] | None:
-    """The label of each picture in a StyleGAN ``dataset.json``, empty when it has none; None when it is another file.
+    """The label of each image in a StyleGAN ``dataset.json``, empty when it states none; None for any other file.
 
-    A label is a whole number, or a vector of which the largest entry counts when it is one-hot; other vectors, such as
-    camera poses, are no people.
+    A label is a whole number or a one-hot vector. Other vectors, such as camera poses, are no people.
     """
     if len(data) > MAX_JSON_BYTES:
         return None
@@ -88,7 +168,7 @@ def stylegan_labels(data: bytes) -> dict[str, str] | None:
     for row in rows:
         if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str):
             return None
-        label = class_of(row[1])
+        label = label_of(row[1])
         if label is not None:
             labels[printable(row[0])] = label
     return labels
@@ -96,10 +176,13 @@ def stylegan_labels(data: bytes) -> dict[str, str] | None:
 
 @dataclass(frozen=True)
 class FoundLabels:
-    """The labels that lie among a container's files: its ``own``, those of the ``listed`` rule, and the files that
-    held them, which are no pictures."""
+    """The labels in the files of a container.
 
-    own: dict[str, str] | None = None
+    ``stored`` are those of a StyleGAN ``dataset.json`` by name, None without one. ``listed`` are those of the list that
+    the rule names. ``files`` held them, and are no images.
+    """
+
+    stored: dict[str, str] | None = None
     listed: dict[str, str] | None = None
     files: frozenset[str] = frozenset()
 
@@ -107,16 +190,16 @@ class FoundLabels:
 def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, int], bytes], where: str) -> FoundLabels:
     """Labels in the list that the rule names, and in StyleGAN's ``dataset.json``.
 
-    ``read`` gives the bytes of a file up to a limit, or raises PictureError. SourceError when the rule's list is not
-    there or cannot be read.
+    ``read`` returns the bytes of a file up to a limit, or raises ImageError. Raises SourceError when the list of the
+    rule is missing or cannot be read.
     """
-    own = listed = None
+    stored = listed = None
     files = set()
     if rule.kind == "list":
         if not stays_inside(rule.argument):
-            raise SourceError(f"identity list {rule.argument}: should lie inside {where}")
+            raise SourceError(f"label list {rule.argument}: the file should lie inside {where}")
         if rule.argument not in names:
-            raise SourceError(f"{where}: no file {rule.argument} in it, which the identity rule names")
+            raise SourceError(f"{where}: there is no file {rule.argument} in it, which the label rule names")
         try:
             listed = labels_from(read(rule.argument, MAX_LIST_BYTES), f"{where}:{rule.argument}")
         except ImageError as error:
@@ -124,19 +207,10 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         files.add(rule.argument)
     if STYLEGAN_LABELS in names:
         with contextlib.suppress(ImageError):
-            own = stylegan_labels(read(STYLEGAN_LABELS, MAX_JSON_BYTES))
-        if own is not None:
+            stored = stylegan_labels(read(STYLEGAN_LABELS, MAX_JSON_BYTES))
+        if stored is not None:
             files.add(STYLEGAN_LABELS)
-    return FoundLabels(own, listed, frozenset(files))
-
-
-def class_of(label: object) -> str | None:
-    """A whole number or a one-hot vector as a label; None for anything else."""
-    if isinstance(label, int) and not isinstance(label, bool):
-        return str(label)
-    if isinstance(label, list) and label.count(1) == 1 and label.count(0) == len(label) - 1:
-        return str(label.index(1))
-    return None
+    return FoundLabels(stored, listed, frozenset(files))
 
 
 def read_labels(path: Path) -> dict[str, str]:

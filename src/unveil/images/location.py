@@ -1,4 +1,4 @@
-"""Where a set of pictures is, as it is typed: a path or an address, and the container's form where it matters."""
+"""Where a set of images is, as the user types it: a path or address, and the form of the container if it is stated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from unveil.errors import SettingError
 from unveil.io.remote import absolute_place, is_address
 
-# The forms a container can have, and the options that each understands.
+# The forms of containers, and the options of each.
 FORMS: dict[str, tuple[str, ...]] = {
     "folder": (),
     "list": (),
@@ -25,28 +25,28 @@ FORMS: dict[str, tuple[str, ...]] = {
     "grid": ("cell", "gap"),
     "embeddings": ("vectors", "label", "id", "model"),
 }
-# What any container of pictures understands.
+# The options of every container of images.
 COMMON = ("channels",)
 _PREFIX = re.compile(r"([A-Za-z][\w.-]+)((?:,[\w-]+=[^,:=]*)*):(?!//)(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Location:
-    """A container: its path or address, its form when that is told, and options of its reader.
+    """A container: its path or address, its form if that is stated, and the options of its reader.
 
-    It is written as it is typed: ``str`` and `parse` are each other's inverse, but for a preset.
+    ``str`` gives back the text that `parse` read.
     """
 
     target: str
     form: str | None = None
     options: dict[str, str] = field(default_factory=dict)
-    preset: str | None = None  # by which it was named
+    preset: str | None = None  # the preset that the user named
 
     @classmethod
     def parse(cls, text: str) -> Location:
-        """``[FORM[,option=value...]:]PATH``; SettingError for options the form does not understand.
+        """A location from ``[FORM[,option=value...]:]PATH``; SettingError for an option that the form does not have.
 
-        What stands before the colon counts only when it is a form; ``./`` in front makes anything a path.
+        The text before the colon counts only when it is a form; ``./`` in front makes anything a path.
         """
         name, options, target = split_prefix(text)
         if name is None or name not in FORMS:
@@ -57,7 +57,7 @@ class Location:
                 f"{text}: {name} has no option {', '.join(unknown)}; it has {', '.join((*FORMS[name], *COMMON))}"
             )
         if options.get("channels", "rgb") not in ("rgb", "bgr"):
-            raise SettingError(f"{text}: channels should be rgb or bgr, got {options['channels']}")
+            raise SettingError(f"{text}: channels should be rgb or bgr, not {options['channels']}")
         return cls(target, name, options)
 
     def __str__(self) -> str:
@@ -68,22 +68,22 @@ class Location:
 
     @property
     def remote(self) -> bool:
-        """Whether it is an address and not a path of this machine."""
+        """Whether this is a remote address and not a path on this machine."""
         return is_address(self.target)
 
     @property
     def absolute(self) -> Location:
-        """The same for a process that runs in another folder."""
+        """The same location for a process that runs in another folder."""
         return replace(self, target=absolute_place(self.target))
 
     @property
     def path(self) -> Path:
-        """The path on this machine."""
+        """The path on this machine; meaningless for a remote address."""
         return Path(self.target)
 
 
 def split_prefix(text: str) -> tuple[str | None, dict[str, str], str]:
-    """Name, options and target of ``NAME,option=value:TARGET``; no name when there is none."""
+    """Name, options and target of ``NAME,option=value:TARGET``; the name is None when there is none."""
     found = _PREFIX.fullmatch(text)
     if found is None:
         return None, {}, text

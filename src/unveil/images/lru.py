@@ -1,4 +1,4 @@
-"""The last few things that were unpacked, for readers that are asked for one row of many."""
+"""A cache of the values that were used last, for readers that unpack one block for many rows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """At most ``most`` values by their keys; the one that was not asked for the longest goes first."""
+    """At most ``size`` values by key; the one that has not been used for the longest time is dropped first."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, size: int) -> None:
+        self._size = size
         self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """The value of a key, made when it is not there; two threads may make the same at once."""
+        """The value of a key, made if it is missing; two threads may make the same value at once."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -28,6 +28,6 @@ class LruCache(Generic[K, V]):
         value = make()
         with self._lock:
             self._values[key] = value
-            while len(self._values) > self._most:
+            while len(self._values) > self._size:
                 self._values.popitem(last=False)
         return value

@@ -1,96 +1,103 @@
-"""The choice of the right reader, by what a place holds."""
+"""The readers of all containers, and the choice of the right one by what a location holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from unveil.errors import SourceError
+from unveil.errors import SettingError, SourceError
 from unveil.images.blob import Blob, LocalBlob, RemoteBlob, is_folder
 from unveil.images.label_rule import LabelRule
 from unveil.images.location import Location
-from unveil.images.readers.arrow import TableSource
+from unveil.images.readers.arrow import ArrowSource
 from unveil.images.readers.bgr import BgrSource
 from unveil.images.readers.bin_pickle import VerificationSource
 from unveil.images.readers.embeddings import EmbeddingSource
 from unveil.images.readers.file_list import ListSource
-from unveil.images.readers.folder import FolderSource, RemoteFolderSource
+from unveil.images.readers.folder import FolderSource
 from unveil.images.readers.grid import GridSource
 from unveil.images.readers.hdf5 import HDF5Source
 from unveil.images.readers.lmdb import LMDBSource
+from unveil.images.readers.parquet import ParquetSource
 from unveil.images.readers.recordio import RecordIOSource
+from unveil.images.readers.remote_folder import RemoteFolderSource
 from unveil.images.readers.shards import ShardedSource, expand_braces
 from unveil.images.readers.tar import TarSource
 from unveil.images.readers.tfrecord import TFRecordSource, highest_resolution
 from unveil.images.readers.zip import ZipSource
 from unveil.images.sniff import candidates, form_of
-from unveil.images.source import Source
+from unveil.images.source import Source, complete
 from unveil.io.remote import is_address
 
 ReaderOptions = dict[str, str]
-# How one file of each form is read.
+# The reader of one file of each form.
 READERS: dict[str, Callable[[Blob, LabelRule, ReaderOptions], Source]] = {
-    "zip": lambda blob, rule, _: ZipSource(blob, rule),
-    "tar": lambda blob, rule, _: TarSource(blob, rule),
-    "recordio": lambda blob, rule, _: RecordIOSource(blob, rule),
-    "bin": lambda blob, rule, _: VerificationSource(blob, rule),
-    "tfrecord": lambda blob, rule, _: TFRecordSource(blob, rule),
-    "lmdb": lambda blob, rule, _: LMDBSource(blob, rule),
-    "parquet": lambda blob, rule, options: TableSource(blob, rule, "parquet", options),
-    "arrow": lambda blob, rule, options: TableSource(blob, rule, "arrow", options),
+    "zip": ZipSource,
+    "tar": TarSource,
+    "recordio": RecordIOSource,
+    "bin": VerificationSource,
+    "tfrecord": TFRecordSource,
+    "lmdb": LMDBSource,
+    "parquet": ParquetSource,
+    "arrow": ArrowSource,
     "hdf5": HDF5Source,
     "embeddings": EmbeddingSource,
 }
 NOT_READ = {
-    "gzip": "it is compressed as a whole, so that no picture in it can be reached by itself; unpack it: gunzip {path}",
-    "image": "it is one image; give the folder it lies in, or a list of images",
+    "gzip": "it is compressed as a whole, so that no image in it can be read by itself; unpack it: gunzip {path}",
+    "image": "it is one image; give its folder, or a list of images",
     "empty": "the file is empty",
     "other": "it begins with {head!r}, which is none of the containers that unveil reads; unpack it, or list its "
-    "pictures in a text file, one `path label` a line",
+    "images in a text file, one `path label` a line",
 }
 
 
 def open_source(where: str | Path | Location, rule: LabelRule | None = None, *, follow_links: bool = False) -> Source:
-    """The reader for a folder, a list or a container of pictures, told by its first bytes or by the place's form.
+    """The source at a location: a folder, a list or a container, recognised by its first bytes or by its stated form.
 
-    Raises SourceError when there is nothing there, when the form is not known, or when it is in doubt.
+    Raises SourceError when there is nothing, when the form is unknown, or when it is in doubt, and SettingError for an
+    option that cannot be used.
     """
-    place = where if isinstance(where, Location) else Location.parse(str(where))
-    rule = rule or LabelRule()
-    source = _open(place, rule, follow_links)
-    return BgrSource(source) if place.options.get("channels") == "bgr" else source
+    if not isinstance(follow_links, bool):
+        raise SettingError(f"follow_links should be True or False, got {follow_links!r}")
+    location = where if isinstance(where, Location) else Location.parse(str(where))
+    source = _open(location, rule or LabelRule(), follow_links)
+    return complete(BgrSource(source) if location.options.get("channels") == "bgr" else source)
 
 
-def _open(place: Location, rule: LabelRule, follow_links: bool) -> Source:
-    if place.form == "grid":
-        sheets = _open(Location(place.target), LabelRule("none"), follow_links)
-        return GridSource(sheets, rule, place.options)
-    names = expand_braces(place.target) if "{" in place.target and not place.path.exists() else [place.target]
-    if len(names) > 1:
-        blobs = [_blob(name) for name in names]
-        return _sharded(place.target, blobs, place.form or form_of(blobs[0]), rule, place.options)
-    if place.remote and (place.form == "folder" or is_folder(place.target)):
-        return RemoteFolderSource(place.target, rule)
-    if place.remote:
-        blob = RemoteBlob(place.target)
-        return _read(blob, place.form or form_of(blob), rule, place.options)
-    return _open_local(place, rule, follow_links)
+def _open(location: Location, rule: LabelRule, follow_links: bool) -> Source:
+    if location.form == "grid":
+        sheets = _open(Location(location.target), LabelRule("none"), follow_links)
+        return GridSource(sheets, rule, location.options)
+    braces = "{" in location.target and not location.path.exists()
+    files = expand_braces(location.target) if braces else [location.target]
+    if len(files) > 1:
+        blobs = [_blob(file) for file in files]
+        return _sharded(
+            location.target, _relative(files), blobs, location.form or form_of(blobs[0]), rule, location.options
+        )
+    if location.remote and (location.form == "folder" or is_folder(location.target)):
+        return RemoteFolderSource(location.target, rule)
+    if location.remote:
+        blob = RemoteBlob(location.target)
+        return _read(blob, location.form or form_of(blob), rule, location.options)
+    return _open_local(location, rule, follow_links)
 
 
-def _open_local(place: Location, rule: LabelRule, follow_links: bool) -> Source:
-    path = place.path
+def _open_local(location: Location, rule: LabelRule, follow_links: bool) -> Source:
+    path = location.path
     if not path.exists():
         raise SourceError(f"{path}: no such file or folder")
-    if place.form == "folder":
+    if location.form == "folder":
         return FolderSource(path, rule, follow_links=follow_links)
-    if place.form == "list":
+    if location.form == "list":
         return ListSource(path, rule, follow_links=follow_links)
-    if place.form is not None and path.is_file():
-        # The reader has the last word on what its bytes say.
-        return _read(LocalBlob(path), place.form, rule, place.options)
-    found = [c for c in candidates(path, follow_links=follow_links) if place.form in (None, c.form)]
+    if location.form is not None and path.is_file():
+        # The reader reports when the bytes are those of another form.
+        return _read(LocalBlob(path), location.form, rule, location.options)
+    found = [c for c in candidates(path, follow_links=follow_links) if location.form in (None, c.form)]
     if not found:
-        raise SourceError(f"{path}: no {place.form} in it")
+        raise SourceError(f"{path}: no {location.form} in it")
     if len(found) > 1:
         ways = " or ".join(f"{c.form}:{c.file if c.file is not None else path}" for c in found)
         raise SourceError(f"{path}: it can be read in several ways; say which: {ways}")
@@ -101,12 +108,12 @@ def _open_local(place: Location, rule: LabelRule, follow_links: bool) -> Source:
         return ListSource(path, rule, follow_links=follow_links)
     file = one.file or path
     if file.is_dir():
-        return _of_folder(file, one.form, rule, place.options)
-    return _read(LocalBlob(file), one.form, rule, place.options)
+        return _containers_in(file, one.form, rule, location.options)
+    return _read(LocalBlob(file), one.form, rule, location.options)
 
 
-def _of_folder(folder: Path, form: str, rule: LabelRule, options: ReaderOptions) -> Source:
-    """All containers of one form in a folder."""
+def _containers_in(folder: Path, form: str, rule: LabelRule, options: ReaderOptions) -> Source:
+    """All containers of one form in a folder, as one source."""
     blobs = [LocalBlob(file) for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
     blobs = [blob for blob in blobs if form_of(blob) == form]
     if not blobs:
@@ -115,27 +122,42 @@ def _of_folder(folder: Path, form: str, rule: LabelRule, options: ReaderOptions)
         source = _read(LocalBlob(best), form, rule, options)
         source.notes.append(f"of {len(blobs)} files, one a resolution, the highest is read: {best.name}")
         return source
-    return _sharded(str(folder), blobs, form, rule, options)
+    names = [blob.path.relative_to(folder).as_posix() for blob in blobs]
+    return _sharded(str(folder), names, blobs, form, rule, options)
+
+
+def _relative(files: list[str]) -> list[str]:
+    """The paths of several files relative to the folder that they share."""
+    parts = [file.split("/") for file in files]
+    shared = 0
+    while len({tuple(part[: shared + 1]) for part in parts}) == 1 and all(len(part) > shared + 1 for part in parts):
+        shared += 1
+    return ["/".join(part[shared:]) for part in parts]
 
 
 def _sharded(
-    where: str, blobs: list[Blob] | list[LocalBlob], form: str, rule: LabelRule, options: ReaderOptions
+    where: str,
+    names: list[str],
+    blobs: list[Blob] | list[LocalBlob],
+    form: str,
+    rule: LabelRule,
+    options: ReaderOptions,
 ) -> Source:
     if len(blobs) == 1:
         return _read(blobs[0], form, rule, options)
     if form == "embeddings":
-        raise SourceError(f"{where}: several files of embeddings; name one")
+        raise SourceError(f"{where}: one file of embeddings was expected, there are {len(blobs)}; name one")
 
     def part(blob: Blob) -> Callable[[LabelRule], Source]:
         return lambda rule: _read(blob, form, rule, options)
 
-    return ShardedSource(where, [(blob.name, part(blob)) for blob in blobs], rule)
+    return ShardedSource(where, [(name, part(blob)) for name, blob in zip(names, blobs, strict=True)], rule)
 
 
 def _read(blob: Blob, form: str, rule: LabelRule, options: ReaderOptions) -> Source:
     reader = READERS.get(form)
     if reader is None:
-        why = NOT_READ.get(form, "this form has to lie on this machine's disk")
+        why = NOT_READ.get(form, "a container of this form has to lie on a disk of this machine")
         raise SourceError(f"{blob.where}: " + why.format(path=blob.where, head=blob.read(0, 8)))
     return reader(blob, rule, options)
 

@@ -1,4 +1,4 @@
-"""What a path holds, told by its first bytes and never by its name."""
+"""What a path holds, recognised by its first bytes and never by its name."""
 
 from __future__ import annotations
 
@@ -11,60 +11,64 @@ from pathlib import Path
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.readers.arrow import is_table_of_vectors
+from unveil.images.readers.arrow import FILE_MAGIC as ARROW
 from unveil.images.readers.embeddings import is_npz
 from unveil.images.readers.hdf5 import SIGNATURE as HDF5
+from unveil.images.readers.hdf5 import is_hdf5
 from unveil.images.readers.lmdb_pages import is_lmdb
 from unveil.images.readers.npy import MAGIC as NPY
+from unveil.images.readers.parquet import is_table_of_vectors
 from unveil.images.readers.recordio import MAGIC_BYTES
 from unveil.images.readers.tar import is_tar
 from unveil.images.readers.tfrecord import begins_record
 
-# Files of a folder whose first bytes are looked at.
+# Files of a folder whose first bytes are read.
 SAMPLE_FILES = 400
 HEAD = 1024
-# Files that stand beside a container and are none themselves.
-BESIDE = ("text", "empty", "other")
+# Forms of files that lie beside a container and are none themselves.
+NO_CONTAINER = ("text", "empty", "other")
 IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to read a path: the form, and the file in a folder that has it, if it is not the path itself."""
+    """One way to read a path: the form, and the file in a folder that has it, unless that is the path itself."""
 
     form: str
     file: Path | None = None
 
 
 def form_of(blob: Blob) -> str:
-    """The form of one file: one of the forms of `unveil.images.location`, or picture, text, gzip, empty or other."""
+    """The form of one file: one of the forms of `unveil.images.location`, or image, text, gzip, empty or other."""
     head = blob.read(0, HEAD)
     if not head:
         return "empty"
-    for form, yes in (
+    for form, matches in (
         ("recordio", head.startswith(MAGIC_BYTES)),
         ("lmdb", is_lmdb(head)),
-        ("hdf5", head.startswith(HDF5) or blob.read(512, 8) == HDF5),
+        ("hdf5", head.startswith(HDF5)),
         ("embeddings", head.startswith(NPY)),
-        ("arrow", head.startswith(b"ARROW1") or head.startswith(b"\xff\xff\xff\xff")),
+        ("arrow", head.startswith(ARROW) or head.startswith(b"\xff\xff\xff\xff")),
         ("tfrecord", begins_record(head)),
         ("tar", is_tar(head)),
         ("bin", head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")),
         ("gzip", head.startswith(b"\x1f\x8b")),
         ("image", _is_image(head)),
     ):
-        if yes:
+        if matches:
             return form
     if head.startswith(b"PAR1"):
         vectors = isinstance(blob, LocalBlob) and is_table_of_vectors(blob.path)
         return "embeddings" if vectors else "parquet"
     if head.startswith(b"PK\x03\x04") or _is_zip(blob):
         return "embeddings" if is_npz(blob) else "zip"
+    if is_hdf5(blob):
+        return "hdf5"
     return "other" if b"\0" in head or not head.strip() else "text"
 
 
 def _is_image(head: bytes) -> bool:
-    """By the formats of `unveil.images.decode`; two letters alone also begin lists, of BMWs for example."""
+    """By the formats of `unveil.images.decode`. Two letters alone do not decide: a list may begin with `BMW`."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
     netpbm = head[:2] in (b"P5", b"P6") and head[2:3].isspace() and head[3:4].isdigit()
@@ -79,10 +83,10 @@ def _is_zip(blob: Blob) -> bool:
 
 
 def candidates(path: Path, *, follow_links: bool = False) -> list[Candidate]:
-    """The ways in which a path of this machine can be read: one, as a rule.
+    """The ways to read a path on this machine, usually one.
 
-    A folder is read as pictures, as the one container that lies in it, or as all its containers of one form. It is
-    doubtful when there are pictures beside a container, or containers of several forms.
+    A folder is read as images, as the one container in it, or as all its containers of one form. It is in doubt when
+    images lie beside a container, or when there are containers of several forms.
     """
     if not path.is_dir():
         form = form_of(LocalBlob(path))
@@ -90,16 +94,16 @@ def candidates(path: Path, *, follow_links: bool = False) -> list[Candidate]:
     forms: dict[str, list[Path]] = {}
     for file in islice(_files(path, follow_links), SAMPLE_FILES):
         forms.setdefault(_form_or_other(file), []).append(file)
-    containers = {form: files for form, files in forms.items() if form not in (*BESIDE, "image", "gzip")}
-    containers = {form: files for form, files in containers.items() if not _beside_another(form, files, forms)}
+    containers = {form: files for form, files in forms.items() if form not in (*NO_CONTAINER, "image", "gzip")}
+    containers = {form: files for form, files in containers.items() if not _is_side_file(form, files, forms)}
     found = [Candidate(form, files[0] if len(files) == 1 else path) for form, files in sorted(containers.items())]
     if "image" in forms or not found:
         found.insert(0, Candidate("folder"))
     return found
 
 
-def _beside_another(form: str, files: list[Path], forms: dict[str, list[Path]]) -> bool:
-    """Whether these belong to another container: verification sets and LMDB locks lie beside training sets."""
+def _is_side_file(form: str, files: list[Path], forms: dict[str, list[Path]]) -> bool:
+    """Whether these belong to another container: verification sets and masks lie beside training sets."""
     return (form == "bin" and "recordio" in forms) or (
         form == "embeddings" and ("lmdb" in forms or "tfrecord" in forms)
     )

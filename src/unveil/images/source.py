@@ -1,34 +1,64 @@
-"""What every container offers, and what their readers share."""
+"""The base class of every reader, and the functions that readers share."""
 
 from __future__ import annotations
 
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
+from unveil.images.clutter import is_clutter
 from unveil.images.label_rule import LabelRule
 from unveil.io.text import printable as printable
 from unveil.types import ImageRecord
 
-# A picture file larger than this is not read; 64 MiB holds any photograph.
+# The largest image file that is read; 64 MiB holds any photograph.
 MAX_FILE_BYTES = 64 * 2**20
-# A list of pictures larger than this is not a list of pictures.
+# The largest list of images that is read.
 MAX_LIST_BYTES = 2**30
-READ_AT_ONCE = 2**20
-# More pictures than this are not in one container; a header that says so lies.
+READ_CHUNK = 2**20
+# No container holds more images than this; a header that states more is damaged.
 MAX_RECORDS = 10**9
+# Names that a note or an error shows.
+SHOWN_NAMES = 3
+
+
+class Entry(NamedTuple):
+    """One entry as a container lists it.
+
+    ``name`` becomes the id of its record, ``key`` is what `Source.read` needs to find it, and ``label`` is the label
+    that the container stores with this entry, if any.
+    """
+
+    name: str
+    key: str
+    label: str | None = None
 
 
 class Source(ABC):
-    """A container of pictures.
+    """A folder, list or container of images.
 
-    ``records`` holds every entry, picture or not, in an order that depends on the container alone. ``read`` gives the
-    bytes of one, or raises PictureError; it may be called from several threads. ``notes`` say what a person should
-    know of how the container was read.
+    ``records`` holds one record for each entry, readable or not, in an order that depends on the container alone. Ids
+    are unique. ``rule`` is the label rule in use, with ``auto`` already decided for the ``reason``. ``states_labels``
+    says that the container states who is in its images, even where that is nobody. ``notes`` tell the user how the
+    container was read. ``ignored`` holds the files in it that are no images.
+
+    To add a reader for another container:
+
+    1. Write a subclass in a file of its own in ``unveil/images/readers/``. Its constructor takes ``(blob, rule,
+       options)``, lists the entries without reading the images, and passes them to ``_set_records``.
+    2. Implement ``read``: the bytes of one image file. Raw pixels go through `unveil.images.decode.netpbm`.
+    3. Treat every file as hostile. Bound each allocation by the size of the file or by a constant. Raise SourceError
+       when the container cannot be read as a whole, and ImageError when one entry cannot be read.
+    4. Add one row to ``READERS`` in ``unveil/images/registry.py``, the form and its options to ``FORMS`` in
+       ``unveil/images/location.py``, and the first bytes of the format to ``unveil/images/sniff.py``.
+    5. Add a function that writes such a container to ``WRITERS`` in ``tests/containers.py``, and a target to
+       ``tests/fuzz/targets.py``. The tests of all containers then cover it.
     """
 
     kind: str
@@ -38,55 +68,130 @@ class Source(ABC):
         self.rule = rule
         self.records: list[ImageRecord] = []
         self.notes: list[str] = []
+        self.ignored: list[Entry] = []
+        self.reason = ""
+        self.states_labels = False
 
     @abstractmethod
-    def read(self, record: ImageRecord) -> bytes: ...
+    def read(self, record: ImageRecord) -> bytes:
+        """The bytes of one image file; ImageError when they cannot be read. Several threads may call it at once."""
 
     def _set_records(
         self,
-        entries: Iterable[tuple[str, str]],
+        entries: Iterable[Entry],
         *,
-        labels: Mapping[str, str] | None = None,
         listed: Mapping[str, str] | None = None,
+        states_labels: bool = False,
         in_order: bool = False,
+        are_files: bool = False,
     ) -> None:
-        """Records from (id, key) pairs: sorted by id unless the container has an order, ids made unique.
+        """Sets ``records`` from the entries of the container.
 
-        People are by the rule. ``labels`` are the container's own, by id: they count for the rule ``labels``, and for
-        ``auto`` where there are any. ``listed`` are those of the list that a rule ``list:`` names.
+        Entries are sorted by name unless they are ``in_order``. ``listed`` maps names to the labels of the list that a
+        rule ``list:`` names. ``states_labels`` says that the container states who is in its images, even where that is
+        nobody. With ``are_files``, entries whose names are those of other files are ignored and counted in a note.
+
+        Raises SourceError when there are no images, or no labels where the rule needs them.
         """
-        ordered = list(entries) if in_order else sorted(entries)
+        ordered = list(entries) if in_order else sorted(entries, key=itemgetter(0, 1))
+        if are_files:
+            self.ignored = [entry for entry in ordered if is_clutter(entry.name)]
+            if self.ignored:
+                ordered = [entry for entry in ordered if not is_clutter(entry.name)]
         if not ordered:
-            raise SourceError(f"{self.where}: no files in it; a folder, list or container of pictures was expected")
-        if self.rule.kind == "labels" and not labels:
-            raise SourceError(f"{self.where}: the {self.kind} holds no labels of its own; use another identity rule")
-        if self.rule.kind == "auto" and labels:
-            self.rule = LabelRule("labels")
-        self.rule = self.rule.resolve([id for id, _ in ordered])
-        known = {"labels": labels, "list": listed}.get(self.rule.kind)
-        seen: dict[str, int] = {}
-        for id, key in ordered:
-            seen[id] = count = seen.get(id, 0) + 1
-            person = self.rule.person(id) if known is None else known.get(id)
-            name = None if person is None else printable(person)
-            self.records.append(ImageRecord(id if count == 1 else f"{id}~{count}", name, key))
+            raise SourceError(f"{self.where}: images were expected, but there are no files in it")
+        names = [entry.name for entry in ordered]
+        self._decide_rule(names, any(entry.label is not None for entry in ordered), states_labels)
+        kind = self.rule.kind
+        if kind == "list":
+            self._check_list(names, listed or {})
+        for id, entry in zip(unique_ids(names), ordered, strict=True):
+            if kind == "labels":
+                person = entry.label
+            elif kind == "list":
+                person = (listed or {}).get(entry.name)
+            else:
+                # A repeated name is another image: only its id is its own.
+                person = id if kind == "one-per-image" else self.rule.person(entry.name)
+            self.records.append(ImageRecord(id, None if person is None else printable(person), entry.key))
+
+    def _decide_rule(self, names: Sequence[str], has_labels: bool, states_labels: bool) -> None:
+        """Replaces the rule ``auto`` by what the container says, and stores the reason."""
+        self.states_labels = has_labels or states_labels
+        if self.rule.kind == "labels" and not has_labels:
+            raise SourceError(f"{self.where}: the {self.kind} stores no labels; use another label rule")
+        if self.rule.kind != "auto":
+            return
+        if has_labels:
+            self.rule, self.reason = LabelRule("labels"), f"the {self.kind} stores labels"
+        elif states_labels:
+            self.rule, self.reason = LabelRule("none"), f"the labels of the {self.kind} name no people"
+        else:
+            self.rule, self.reason = self.rule.decide(names)
+
+    def _check_list(self, names: Sequence[str], listed: Mapping[str, str]) -> None:
+        """SourceError when the list labels fewer than half of the images: it is then a list of other names."""
+        matched = sum(name in listed for name in names)
+        if 2 * matched >= len(names):
+            return
+        unlisted = next(name for name in names if name not in listed)
+        other = next((name for name in listed if name not in set(names)), next(iter(listed), "nothing"))
+        raise SourceError(
+            f"{self.where}: {self.rule.argument} labels {matched} of {len(names)} images; one is `{unlisted}`, the "
+            f"list has `{other}`. Write its paths relative to {self.where}"
+        )
 
 
-def numbered(numbers: Iterable[int]) -> list[str]:
-    """Ids of pictures that have only a number, as wide as the largest needs and eight digits at least."""
+def unique_ids(names: Sequence[str]) -> list[str]:
+    """The names as unique ids: a repeated name gets ``~2``, ``~3`` and so on, without meeting any other name."""
+    taken = set(names)
+    if len(taken) == len(names):
+        return list(names)
+    counts: dict[str, int] = {}
+    ids = []
+    for name in names:
+        count = counts.get(name, 0) + 1
+        id = name
+        if count > 1:
+            while (id := f"{name}~{count}") in taken:
+                count += 1
+            taken.add(id)
+        counts[name] = count
+        ids.append(id)
+    return ids
+
+
+def complete(source: Source) -> Source:
+    """The same source with the notes that every container has: who its people are and why, and which files it ignores.
+
+    Raises AssertionError when two records share an id, which is a fault of the reader.
+    """
+    if len({record.id for record in source.records}) != len(source.records):
+        raise AssertionError(f"{source.where}: two records of the {source.kind} share an id; please report this")
+    if source.ignored:
+        names = ", ".join(entry.name for entry in source.ignored[:SHOWN_NAMES])
+        more = ", ..." if len(source.ignored) > SHOWN_NAMES else ""
+        source.notes.insert(0, f"{len(source.ignored)} files that are no images are ignored: {names}{more}")
+    if source.reason:
+        source.notes.insert(0, f"{source.rule.description}: {source.reason}")
+    return source
+
+
+def numbered_ids(numbers: Iterable[int]) -> list[str]:
+    """Ids of images that have only a number, padded with zeros to eight digits or to the widest number."""
     all_numbers = list(numbers)
     width = max(8, len(str(max(all_numbers, default=0))))
     return [f"{number:0{width}d}" for number in all_numbers]
 
 
-def check_rows(n: int, blob: Blob) -> None:
-    """SourceError when a file says that it has more rows than bytes: each holds a picture, and is given an id."""
+def check_row_count(n: int, blob: Blob) -> None:
+    """SourceError when a file states more rows than it has bytes: each row holds an image and gets an id."""
     if n > min(blob.size, MAX_RECORDS):
-        raise SourceError(f"{blob.where}: damaged, it says {n} rows in {blob.size} bytes; get the file again")
+        raise SourceError(f"{blob.where}: damaged, it states {n} rows in {blob.size} bytes; get the file again")
 
 
 def stays_inside(path: str) -> bool:
-    """Whether a relative path cannot leave the folder it is relative to, and is one at all."""
+    """Whether a path is relative and cannot leave the folder it is relative to."""
     if "\0" in path:
         return False
     pure = PurePosixPath(path.replace("\\", "/"))
@@ -95,29 +200,29 @@ def stays_inside(path: str) -> bool:
 
 def read_file(file: str | Path, limit: int) -> bytes:
     """The bytes of a regular file of at most ``limit`` bytes; SourceError otherwise."""
-    name = printable(os.path.basename(file))  # noqa: PTH119 (Path is slow, and every picture comes here)
+    name = printable(os.path.basename(file))  # noqa: PTH119 (Path is slow, and every image is read here)
     try:
-        # A pipe would be waited for.
+        # Without O_NONBLOCK, opening a named pipe would block.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise SourceError(f"{name}: not a regular file, or missing")
+                raise SourceError(f"{name}: a regular file was expected")
             data = os.read(descriptor, min(status.st_size, limit) + 1)
-            while 0 < len(data) <= limit and (more := os.read(descriptor, min(limit + 1 - len(data), READ_AT_ONCE))):
+            while 0 < len(data) <= limit and (more := os.read(descriptor, min(limit + 1 - len(data), READ_CHUNK))):
                 data += more
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
-        told = error.strerror if isinstance(error, OSError) else str(error)
-        raise SourceError(f"{name}: {told}") from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise SourceError(f"{name}: {reason}") from None
     if len(data) > limit:
         raise SourceError(f"{name}: more than {limit} bytes")
     return data
 
 
 def read_image(file: str | Path, limit: int) -> bytes:
-    """`read_file` for one picture of many: PictureError, so that it becomes a reject."""
+    """`read_file` for one of many images: ImageError, so that it becomes a reject."""
     try:
         return read_file(file, limit)
     except SourceError as error:
@@ -125,7 +230,7 @@ def read_image(file: str | Path, limit: int) -> bytes:
 
 
 def read_inside(folder: Path, path: str, *, follow_links: bool = False) -> bytes:
-    """The file that a container names by a path relative to ``folder``; PictureError when it lies outside."""
+    """The file at a path relative to ``folder``; ImageError when it lies outside or cannot be read."""
     if not stays_inside(path):
         raise ImageError(
             "read", "path leaves the folder", "paths are relative to the list and may not leave its folder"
@@ -136,5 +241,5 @@ def read_inside(folder: Path, path: str, *, follow_links: bool = False) -> bytes
     except OSError as error:
         raise ImageError("read", "unreadable file", str(error.strerror)) from None
     if leaves:
-        raise ImageError("read", "link leaves the folder", "not followed; see --follow-links")
+        raise ImageError("read", "link leaves the folder", "links are not followed; use --follow-links")
     return read_image(file, MAX_FILE_BYTES)

@@ -1,1 +1,1 @@
-"""One file for each container: what it holds becomes records, and the bytes of each."""
+"""One reader a file: each lists the entries of one kind of container and reads the bytes of each image."""

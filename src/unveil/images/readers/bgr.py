@@ -8,13 +8,14 @@ from unveil.types import ImageRecord
 
 
 class BgrSource(Source):
-    """Another source with the channels of its pictures put right. Only when told: nothing in a file says so."""
+    """Another source with red and blue exchanged. Only the user can ask for it: no file says which order it has."""
 
     def __init__(self, inner: Source) -> None:
         super().__init__(inner.where, inner.rule)
         self.inner = inner
-        self.kind, self.records = inner.kind, inner.records
-        self.notes = [*inner.notes, "red and blue are exchanged, as told"]
+        self.kind, self.records, self.ignored = inner.kind, inner.records, inner.ignored
+        self.reason, self.states_labels = inner.reason, inner.states_labels
+        self.notes = [*inner.notes, "red and blue are exchanged, as you asked"]
 
     def read(self, record: ImageRecord) -> bytes:
         return netpbm(decode_rgb(self.inner.read(record))[..., ::-1])

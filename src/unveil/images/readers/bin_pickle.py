@@ -1,7 +1,7 @@
-"""LFW-style `.bin` verification sets: a pickle of pictures and of whether each two show one person.
+"""LFW-style `.bin` verification sets: a pickle of images, and of whether each pair shows one person.
 
-A pickle is a program, and this one comes from a stranger. It is never run: the few instructions that write lists of
-bytes and arrays are followed here, everything else is an error. Pictures stay in the file until they are read.
+A pickle is a program, and this one may be hostile. It is never run: this module interprets the few instructions that
+build lists of bytes and arrays, and refuses all others. Images stay in the file until they are read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 from unveil.errors import SourceError
 from unveil.images.blob import Blob
 from unveil.images.label_rule import LabelRule
-from unveil.images.source import MAX_FILE_BYTES, Source, numbered
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
 from unveil.types import ImageRecord
 
-# A verification set has some ten thousand pictures; what a pickle holds has to be held in memory once.
+# A verification set has some ten thousand images; the pickle is held in memory once.
 MAX_BYTES = 2**31
 MAX_ITEMS = 10**7
-# What numpy's arrays, their types and Python 2's bytes are called in a pickle.
+# The names of NumPy's arrays and types, and of Python 2's bytes, in a pickle.
 ARRAY = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
 NDARRAY, DTYPE = "numpy ndarray", "numpy dtype"
 SCALAR = {"numpy.core.multiarray scalar", "numpy._core.multiarray scalar"}
@@ -33,7 +33,7 @@ KNOWN = {*ARRAY, NDARRAY, DTYPE, *SCALAR, *FROM_BUFFER, LATIN}
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes that lie in the file: a picture, as a rule."""
+    """Offset and length of bytes in the file, usually of an image."""
 
     at: int
     length: int
@@ -47,33 +47,39 @@ class _Array:
 
 
 class VerificationSource(Source):
-    """The pictures of a `.bin`, in order. Pictures of pairs that show one person, and equal ones, are one person's."""
+    """The images of a `.bin`, in order. Equal images, and the images of a matching pair, show one person."""
 
     kind = "verification set"
 
-    def __init__(self, blob: Blob, rule: LabelRule) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
-        data = blob.whole(MAX_BYTES)
+        data = blob.read_all(MAX_BYTES)
         items, same = read_pickle(data, blob.where)
         if len(items) != 2 * len(same):
-            raise SourceError(f"{blob.where}: {len(items)} pictures and {len(same)} pairs; twice as many were expected")
+            raise SourceError(
+                f"{blob.where}: two images a pair were expected, got {len(items)} images and {len(same)} pairs"
+            )
         self._blob = blob
         spans = [item if isinstance(item, Span) else Span(0, 0) for item in items]
-        ids = numbered(range(len(items)))
-        people = _people([hashlib.sha256(data[s.at : s.at + s.length]).digest() for s in spans], same)
+        names = numbered_ids(range(len(items)))
+        # A hostile pickle may refer to one large image a million times.
+        digests = {s: hashlib.sha256(data[s.at : s.at + s.length]).digest() for s in set(spans)}
+        people = _people([digests[s] for s in spans], same)
         self._set_records(
-            ((id, f"{s.at} {s.length}") for id, s in zip(ids, spans, strict=True)),
-            labels={id: ids[first] for id, first in zip(ids, people, strict=True)},
+            (
+                Entry(name, f"{s.at} {s.length}", names[first])
+                for name, s, first in zip(names, spans, people, strict=True)
+            ),
             in_order=True,
         )
 
     def read(self, record: ImageRecord) -> bytes:
         at, length = (int(v) for v in record.key.split())
-        return self._blob.exactly(at, length, MAX_FILE_BYTES)
+        return self._blob.read_exactly(at, length, MAX_FILE_BYTES)
 
 
 def _people(digests: list[bytes], same: list[bool]) -> list[int]:
-    """For each picture the first one that shows the same person, by equal bytes and by pairs said to be of one."""
+    """For each image the first that shows the same person, by equal bytes and by matching pairs."""
     first = list(range(len(digests)))
 
     def root(i: int) -> int:
@@ -86,9 +92,9 @@ def _people(digests: list[bytes], same: list[bool]) -> list[int]:
         a, b = sorted((root(a), root(b)))
         first[b] = a
 
-    seen: dict[bytes, int] = {}
+    first_of: dict[bytes, int] = {}
     for i, digest in enumerate(digests):
-        join(i, seen.setdefault(digest, i))
+        join(i, first_of.setdefault(digest, i))
     for pair, one in enumerate(same):
         if one:
             join(2 * pair, 2 * pair + 1)
@@ -96,23 +102,23 @@ def _people(digests: list[bytes], same: list[bool]) -> list[int]:
 
 
 def read_pickle(data: bytes, where: str = "pickle") -> tuple[list[object], list[bool]]:
-    """Pictures, as `Span`s, and whether each two show one person; SourceError for any pickle but that."""
+    """Images, as `Span`s, and whether each pair shows one person; SourceError for any other pickle."""
     machine = _Machine(data)
     try:
         result = machine.run()
     except _RefusedError as error:
         raise SourceError(
-            f"{where}: {error}; a pickle of (pictures, pairs) was expected and nothing else is run"
+            f"{where}: {error}; a pickle of (images, pairs) was expected, and nothing else is run"
         ) from None
     except (ValueError, IndexError, TypeError, KeyError, AttributeError, OverflowError, UnicodeError) as error:
         raise SourceError(f"{where}: a damaged pickle at byte {machine.at} ({type(error).__name__}: {error})") from None
     if not (isinstance(result, (tuple, list)) and len(result) == 2):
-        raise SourceError(f"{where}: a pickle of (pictures, pairs) was expected")
+        raise SourceError(f"{where}: a pickle of (images, pairs) was expected")
     items, same = result
     if isinstance(same, _Array) and isinstance(same.data, Span):
         same = [bool(v) for v in data[same.data.at : same.data.at + same.data.length]]
     if not isinstance(items, (list, tuple)) or not isinstance(same, (list, tuple)):
-        raise SourceError(f"{where}: a pickle of two lists, pictures and pairs, was expected")
+        raise SourceError(f"{where}: a pickle of two lists, images and pairs, was expected")
     spans = [item.data if isinstance(item, _Array) else item for item in items]
     pairs = [_truth(one, data) for one in same]
     if any(one is None for one in pairs):
@@ -127,14 +133,14 @@ def _truth(one: object, data: bytes) -> bool | None:
 
 
 class _RefusedError(Exception):
-    """An instruction or a name that a set of pictures does not need."""
+    """An instruction or a name that a set of images does not need."""
 
 
 _MARK = object()
 
 
 class _Machine:
-    """Follows the instructions of a pickle that build tuples and lists of bytes, numbers and arrays of bytes."""
+    """Interprets the instructions of a pickle that build tuples and lists of bytes, numbers and arrays of bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -147,13 +153,13 @@ class _Machine:
             self.at = at
             if op == "STOP":
                 return self._stack.pop()
-            follow = _INSTRUCTIONS.get(op)
-            if follow is None:
+            interpret = _INSTRUCTIONS.get(op)
+            if interpret is None:
                 raise _RefusedError(f"instruction {op} at byte {at}")
             if len(self._stack) > MAX_ITEMS:
                 raise _RefusedError(f"more than {MAX_ITEMS} items")
-            follow(self, arg)
-        raise ValueError("it has no end")
+            interpret(self, arg)
+        raise ValueError("it has no STOP")
 
     def _instructions(self) -> Iterator[tuple[str, Any, int]]:
         # genops only splits the bytes; a length beyond the end is its ValueError.
@@ -179,11 +185,11 @@ class _Machine:
             raise ValueError("a mark in a tuple")
         self.push(tuple(items))
 
-    def memoize(self, place: int | None) -> None:
-        self._memo[len(self._memo) if place is None else place] = self._stack[-1]
+    def memoize(self, index: int | None) -> None:
+        self._memo[len(self._memo) if index is None else index] = self._stack[-1]
 
-    def get(self, place: int) -> None:
-        self.push(self._memo[place])
+    def get(self, index: int) -> None:
+        self.push(self._memo[index])
 
     def name(self, name: str) -> None:
         if name not in KNOWN:
@@ -197,19 +203,19 @@ class _Machine:
     def appends(self, items: list[Any]) -> None:
         target = self._stack[-1]
         if not isinstance(target, list):
-            raise TypeError("items for what is no list")
+            raise TypeError("items for something that is no list")
         target.extend(items)
 
     def call(self, _: object) -> None:
-        """The few functions that arrays are made by."""
+        """A call of one of the functions that build arrays."""
         args, function = self._stack.pop(), self._stack.pop()
         if not isinstance(function, _Name) or not isinstance(args, tuple):
-            raise TypeError("a call of what is no function")
+            raise TypeError("a call of something that is no function")
         name = function.name
         if name == LATIN:
-            # Python 3 writes bytes for Python 2 as Latin-1 text; long ones lie in the file as UTF-8, so are kept apart.
+            # Python 3 writes bytes for Python 2 as text: in the file they are UTF-8, not the bytes of an image.
             raise _RefusedError(
-                f"bytes written for Python 2 at byte {self.at}; write the set anew with protocol 3 or higher"
+                f"bytes written for Python 2 at byte {self.at}; write the set again with protocol 3 or higher"
             )
         if name in FROM_BUFFER:
             self.push(_Array(args[0]))
@@ -221,8 +227,8 @@ class _Machine:
     def build(self, _: object) -> None:
         state, target = self._stack.pop(), self._stack[-1]
         if not isinstance(target, _Array):
-            raise TypeError("a state for what is no array")
-        # An array's state ends in its bytes; that of its type does not matter, since pictures are single bytes.
+            raise TypeError("a state for something that is no array")
+        # The state of an array ends in its bytes. Its type does not matter: images are single bytes.
         if isinstance(state, tuple) and state and isinstance(state[-1], Span):
             target.data = state[-1]
 
@@ -232,14 +238,14 @@ class _Name:
     name: str
 
 
-Follow = Callable[[_Machine, Any], None]
+Interpret = Callable[[_Machine, Any], None]
 
 
 def _nothing(machine: _Machine, arg: Any) -> None:
     """Frames and protocol numbers."""
 
 
-def _constant(value: object) -> Follow:
+def _constant(value: object) -> Interpret:
     return lambda machine, arg: machine.push(value)
 
 
@@ -247,7 +253,7 @@ def _value(machine: _Machine, arg: Any) -> None:
     machine.push(arg)
 
 
-_INSTRUCTIONS: dict[str, Follow] = {
+_INSTRUCTIONS: dict[str, Interpret] = {
     "PROTO": _nothing,
     "FRAME": _nothing,
     "MARK": _constant(_MARK),

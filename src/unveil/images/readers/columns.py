@@ -1,4 +1,4 @@
-"""Which column of a table holds the pictures, and which the people."""
+"""Which column of a table holds the images, and which the labels of people."""
 
 from __future__ import annotations
 
@@ -15,30 +15,39 @@ LABEL_NAMES = (
 
 
 @overload
-def choose_columns(known: Collection[str], told: str | None, names: Sequence[str], what: str, option: str) -> str: ...
+def choose_column(known: Collection[str], chosen: str | None, names: Sequence[str], what: str, option: str) -> str: ...
 @overload
-def choose_columns(
-    known: Collection[str], told: str | None, names: Sequence[str], what: str, option: str, *, needed: Literal[False]
+def choose_column(
+    known: Collection[str], chosen: str | None, names: Sequence[str], what: str, option: str, *, needed: Literal[False]
 ) -> str | None: ...
-def choose_columns(
-    known: Collection[str], told: str | None, names: Sequence[str], what: str, option: str, *, needed: bool = True
+def choose_column(
+    known: Collection[str], chosen: str | None, names: Sequence[str], what: str, option: str, *, needed: bool = True
 ) -> str | None:
-    """The column that is told, else the first of ``names`` that is there, else the only one there is.
+    """The column that the user chose, else the first of ``names`` that is known, else the only column.
 
-    SourceError, with those there are and the option that says which, when none can be chosen and one is ``needed``.
+    Raises SourceError, with the columns and the option that chooses one, when the choice is missing or in doubt. A
+    column that is not ``needed`` is None instead of in doubt.
     """
-    if told is not None:
-        if told in known:
-            return told
-        raise SourceError(f"{what}: no {told} among {', '.join(sorted(known)) or 'nothing that fits'}")
-    last = {name.rpartition("/")[2].lower(): name for name in sorted(known, reverse=True)}
-    for name in names:
-        if name in last:
-            return last[name]
-    if not needed:
-        return None
-    if len(known) == 1:
-        return next(iter(known))
-    if not known:
-        raise SourceError(f"{what}: nothing in it looks like pictures")
-    raise SourceError(f"{what} may be {' or '.join(sorted(known))}; say which, as in {option}={sorted(known)[0]}")
+    if chosen is not None:
+        if chosen in known:
+            return chosen
+        raise SourceError(f"{what}: no {chosen} among {', '.join(sorted(known)) or 'nothing that fits'}")
+    by_last_part: dict[str, list[str]] = {}
+    for column in sorted(known):
+        by_last_part.setdefault(column.rpartition("/")[2].lower(), []).append(column)
+    found = next((by_last_part[name] for name in names if name in by_last_part), [])
+    if not found and needed:
+        found = sorted(known)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        if not needed:
+            return None
+        raise SourceError(f"{what}: no column fits")
+    raise SourceError(f"{what} may be {' or '.join(found)}; say which, as in {option}={found[0]}")
+
+
+def note_of_unused(columns: Collection[str], usable: Collection[str]) -> list[str]:
+    """A note for each column that is named like labels but holds no values that can be labels."""
+    unused = [name for name in columns if name.rpartition("/")[2].lower() in LABEL_NAMES[:8] and name not in usable]
+    return [f"the column {name} is not used: its values are no labels of people" for name in unused]

@@ -1,4 +1,4 @@
-"""Embeddings alone (`.npy`, `.npz`, Parquet), for pictures that can no longer be had, or may not be handed on."""
+"""Embeddings alone (`.npy`, `.npz`, Parquet), for images that are no longer available or must not be shared."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ import numpy.typing as npt
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
-from unveil.images.readers.arrow import holds_vectors, open_table
-from unveil.images.readers.columns import LABEL_NAMES, choose_columns
+from unveil.images.label_values import label_of
+from unveil.images.readers.columns import LABEL_NAMES, choose_column
 from unveil.images.readers.npy import MAGIC, parse_npy
-from unveil.images.source import Source, check_rows, numbered, printable
+from unveil.images.readers.parquet import ParquetTable
+from unveil.images.readers.table import holds_vectors
+from unveil.images.source import Entry, Source, check_row_count, numbered_ids, printable
 from unveil.types import ImageRecord, Vectors
 
-# Unpacked, of one array in a `.npz`.
+# Unpacked bytes of one array in a `.npz`.
 MAX_ARRAY = 2**36
-WIDEST = 65_536
-# Floats do not shrink further when a `.npz` is compressed.
-DENSEST = 64
+MAX_DIMENSION = 65_536
+# A compressed `.npz` of floats shrinks by no more than this.
+MAX_COMPRESSION = 64
 VECTOR_NAMES = ("vectors", "embeddings", "embedding", "features", "feature", "x")
 ID_NAMES = ("ids", "paths", "path", "names", "files", "filenames", "id", "name")
 MODEL_NAMES = ("model_id", "model")
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Loaded:
     vectors: npt.NDArray[Any]
     labels: Sequence[object] | None = None
     ids: Sequence[object] | None = None
@@ -39,8 +41,8 @@ class _Found:
 
 
 class EmbeddingSource(Source):
-    """Vectors (N, D) instead of pictures. ``model`` says which network made them, where that is known, and ``network``
-    what people call it."""
+    """Vectors (N, D) instead of images. ``model`` identifies the model that made them, where that is known, and
+    ``network`` is its name."""
 
     kind = "embeddings"
 
@@ -54,7 +56,7 @@ class EmbeddingSource(Source):
         except Exception as error:  # a damaged file raises almost anything
             raise SourceError(f"{blob.where}: damaged embeddings ({type(error).__name__}: {error})") from None
         vectors = found.vectors
-        if vectors.ndim != 2 or vectors.dtype.kind != "f" or not 0 < vectors.shape[1] <= WIDEST:
+        if vectors.ndim != 2 or vectors.dtype.kind != "f" or not 0 < vectors.shape[1] <= MAX_DIMENSION:
             raise SourceError(
                 f"{blob.where}: vectors (N, D) of floats were expected, got {vectors.shape} {vectors.dtype}"
             )
@@ -64,77 +66,79 @@ class EmbeddingSource(Source):
         self.vectors: Vectors = vectors
         self.model = options.get("model", found.model)
         self.network = options.get("model", found.network or found.model)
-        ids = numbered(range(len(vectors))) if found.ids is None else [printable(str(id)) for id in found.ids]
-        labels: dict[str, str] = {}
-        if found.labels is not None:
-            labels = {id: str(label) for id, label in zip(ids, found.labels, strict=True) if label not in (None, "")}
-        self._set_records(((id, str(row)) for row, id in enumerate(ids)), labels=labels, in_order=True)
+        names = numbered_ids(range(len(vectors))) if found.ids is None else [printable(str(id)) for id in found.ids]
+        labels = [None] * len(names) if found.labels is None else [label_of(label) for label in found.labels]
+        self._set_records(
+            (Entry(name, str(row), label) for row, (name, label) in enumerate(zip(names, labels, strict=True))),
+            states_labels=found.labels is not None,
+            in_order=True,
+        )
 
     def read(self, record: ImageRecord) -> bytes:
         raise ImageError("read", "no image", "the source holds embeddings alone")
 
 
-def _load(blob: Blob, options: dict[str, str]) -> _Found:
+def _load(blob: Blob, options: dict[str, str]) -> _Loaded:
     head = blob.read(0, 8)
     if head.startswith(MAGIC):
-        beside = blob.name.rpartition(".")[0]
-        labels = blob.beside(f"{beside}.labels.npy") or blob.beside(f"{beside}_labels.npy")
-        return _Found(_npy(blob), None if labels is None else _npy(labels).tolist())
+        stem = blob.name.rpartition(".")[0]
+        labels = blob.sibling(f"{stem}.labels.npy") or blob.sibling(f"{stem}_labels.npy")
+        return _Loaded(_npy(blob), None if labels is None else _npy(labels).tolist())
     if head.startswith(b"PAR1"):
         return _parquet(blob, options)
     if head.startswith(b"PK"):
         return _npz(blob, options)
-    raise SourceError(f"{blob.where}: neither .npy, nor .npz, nor Parquet; it begins with {head!r}")
+    raise SourceError(f"{blob.where}: .npy, .npz or Parquet was expected; the file begins with {head!r}")
 
 
 def _npy(blob: Blob) -> npt.NDArray[Any]:
-    """An array, mapped from this machine's disk; ValueError when the file is shorter than its header says."""
+    """An array, mapped where the file is on this machine; ValueError when the file is shorter than its header says."""
     if isinstance(blob, LocalBlob):
         array: npt.NDArray[Any] = np.load(blob.path, mmap_mode="r", allow_pickle=False)
         return array
-    return parse_npy(blob.whole(MAX_ARRAY))
+    return parse_npy(blob.read_all(MAX_ARRAY))
 
 
-def _npz(blob: Blob, options: dict[str, str]) -> _Found:
+def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
     with zipfile.ZipFile(blob.open()) as archive:
         names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
-        limit = min(MAX_ARRAY, DENSEST * blob.size + 2**20)
+        limit = min(MAX_ARRAY, MAX_COMPRESSION * blob.size + 2**20)
 
         def array(name: str) -> npt.NDArray[Any]:
             if archive.getinfo(f"{name}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError(f"{name} is packed in a way that NumPy does not")
+                raise ValueError(f"{name} is compressed by a method that NumPy does not use")
             with archive.open(f"{name}.npy") as file:
                 return parse_npy(file.read(limit))
 
-        vectors = choose_columns(names, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
+        vectors = choose_column(names, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
         others = [n for n in names if n != vectors]
-        label = choose_columns(
+        label = choose_column(
             others, options.get("label"), ("people", *LABEL_NAMES[:-3]), blob.where, "label", needed=False
         )
-        ids = choose_columns(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
-        model = choose_columns(others, None, MODEL_NAMES, blob.where, "model", needed=False)
+        ids = choose_column(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
+        model = choose_column(others, None, MODEL_NAMES, blob.where, "model", needed=False)
 
-        def word(name: str | None) -> str | None:
+        def text(name: str | None) -> str | None:
             return None if name is None else printable(str(array(name).reshape(-1)[0]))
 
-        return _Found(
+        return _Loaded(
             array(vectors),
             None if label is None else array(label).tolist(),
             None if ids is None or ids == label else array(ids).tolist(),
-            word(model),
-            word("network" if "network" in others else None),
+            text(model),
+            text("network" if "network" in others else None),
         )
 
 
-def _parquet(blob: Blob, options: dict[str, str]) -> _Found:
-    table = open_table(blob, "parquet")
+def _parquet(blob: Blob, options: dict[str, str]) -> _Loaded:
+    table = ParquetTable(blob)
     names = table.schema.names
     lists = [f.name for f in table.schema if holds_vectors(f.type)]
-    check_rows(sum(table.groups), blob)
-    vectors = choose_columns(lists, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
+    check_row_count(sum(table.groups), blob)
+    vectors = choose_column(lists, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
     others = [n for n in names if n not in lists]
-    label = choose_columns(others, options.get("label"), LABEL_NAMES[:-3], blob.where, "label", needed=False)
-    ids = choose_columns(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
+    label = choose_column(others, options.get("label"), LABEL_NAMES[:-3], blob.where, "label", needed=False)
+    ids = choose_column(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
     groups = range(len(table.groups))
 
     def column(name: str | None) -> list[object] | None:
@@ -147,7 +151,7 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Found:
         if len(rows) and (rows.null_count or len(flat) % len(rows)):
             raise ValueError("vectors of different lengths")
         blocks.append(np.asarray(flat, np.float32).reshape(len(rows), -1 if len(rows) else 0))
-    found = _Found(np.concatenate([b for b in blocks if len(b)] or blocks[:1]), column(label))
+    found = _Loaded(np.concatenate([b for b in blocks if len(b)] or blocks[:1]), column(label))
     return found if ids == label else replace(found, ids=column(ids))
 
 
@@ -157,5 +161,5 @@ def is_npz(blob: Blob) -> bool:
         with zipfile.ZipFile(blob.open()) as archive:
             names = archive.namelist()
             return bool(names) and all(n.endswith(".npy") for n in names) and archive.open(names[0]).read(6) == MAGIC
-    except Exception:  # a damaged archive raises almost anything; its reader says so
+    except Exception:  # a damaged archive raises almost anything; its reader reports it
         return False

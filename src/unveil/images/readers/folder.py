@@ -1,4 +1,4 @@
-"""Pictures in a folder tree."""
+"""Images in a folder tree on this machine."""
 
 from __future__ import annotations
 
@@ -6,73 +6,36 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from unveil.errors import ImageError, SourceError, StoreError
+from unveil.errors import ImageError, SourceError
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
-from unveil.images.source import MAX_FILE_BYTES, Source, printable, read_image
-from unveil.io.remote import check_address, filesystem, with_retries
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable, read_image
 from unveil.types import ImageRecord
-
-
-class RemoteFolderSource(Source):
-    """Every file below a folder at an address."""
-
-    kind = "folder"
-
-    def __init__(self, url: str, rule: LabelRule) -> None:
-        super().__init__(url, rule)
-        self._url = url.rstrip("/")
-        self._files, root = filesystem(check_address(self._url))
-        self._root = root.rstrip("/")
-        try:
-            paths = with_retries(url, lambda: self._files.find(self._root))
-        except (FileNotFoundError, StoreError) as error:
-            raise SourceError(f"{url}: no folder that can be read ({error})") from None
-        names = [name for path in paths if (name := str(path)[len(self._root) + 1 :])]
-        found = find_labels(rule, names, self._read, url)
-        self.label_files = found.files
-        self._set_records(
-            ((printable(name), name) for name in names if name not in found.files),
-            labels=found.own,
-            listed=found.listed,
-        )
-
-    def read(self, record: ImageRecord) -> bytes:
-        return self._read(record.key, MAX_FILE_BYTES)
-
-    def _read(self, name: str, limit: int) -> bytes:
-        where = f"{self._root}/{name}"
-        try:
-            # One byte more than may be, not what somebody says that there is.
-            data = with_retries(
-                f"{self._url}/{name}", lambda: bytes(self._files.cat_file(where, start=0, end=limit + 1))
-            )
-        except FileNotFoundError:
-            raise ImageError(
-                "read", "unreadable file", f"{printable(name)}: gone since the folder was listed"
-            ) from None
-        if len(data) > limit:
-            raise ImageError("read", "unreadable file", f"{printable(name)}: more than {limit} bytes")
-        return data
 
 
 class FolderSource(Source):
     """Every file below a folder.
 
-    A folder may come from a stranger: links that leave it are rejects, not pictures, unless ``follow_links``.
+    A folder may come from a stranger: links that leave it are rejects, unless ``follow_links``.
     """
 
     kind = "folder"
 
-    def __init__(self, path: Path, rule: LabelRule, *, follow_links: bool = False) -> None:
+    def __init__(
+        self, path: Path, rule: LabelRule, *, follow_links: bool = False, max_bytes: int = MAX_FILE_BYTES
+    ) -> None:
         super().__init__(path, rule)
         self.path, self._root = path, path.resolve()
-        self._follow = follow_links
+        self._follow_links, self._max_bytes = follow_links, max_bytes
         files = list(self._walk())
         found = find_labels(rule, files, self._read, str(path))
-        self.label_files = found.files
+        self.label_files, stored = found.files, found.stored or {}
+        names = ((printable(file), file) for file in files if file not in found.files)
         self._set_records(
-            ((printable(f), f) for f in files if f not in found.files), labels=found.own, listed=found.listed
+            (Entry(name, file, stored.get(name)) for name, file in names),
+            listed=found.listed,
+            states_labels=found.stored is not None,
+            are_files=True,
         )
 
     def _walk(self) -> Iterator[str]:
@@ -80,28 +43,28 @@ class FolderSource(Source):
             raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
 
         visited: set[str] = set()
-        for folder, folders, names in os.walk(self.path, onerror=stop, followlinks=self._follow):
-            if self._follow:
-                # Links can lead round in circles.
+        for folder, folders, names in os.walk(self.path, onerror=stop, followlinks=self._follow_links):
+            if self._follow_links:
+                # Links may form a circle.
                 real = os.path.realpath(folder)
                 if real in visited:
                     folders.clear()
                     continue
                 visited.add(real)
             base = Path(folder).relative_to(self.path)
-            links = [] if self._follow else [name for name in folders if (Path(folder) / name).is_symlink()]
+            links = [] if self._follow_links else [name for name in folders if (Path(folder) / name).is_symlink()]
             for name in [*names, *links]:
                 yield (base / name).as_posix()
 
     def read(self, record: ImageRecord) -> bytes:
-        return self._read(record.key, MAX_FILE_BYTES)
+        return self._read(record.key, self._max_bytes)
 
     def _read(self, name: str, limit: int) -> bytes:
         path = f"{self.path}/{name}"
-        if not self._follow and os.path.islink(path):  # noqa: PTH114 (a third of the time of Path's)
+        if not self._follow_links and os.path.islink(path):  # noqa: PTH114 (a third of the time of Path's)
             file = Path(path)
             if file.is_dir():
-                raise ImageError("read", "link to a folder", "not followed; see --follow-links")
+                raise ImageError("read", "link to a folder", "links are not followed; use --follow-links")
             if not file.resolve().is_relative_to(self._root):
-                raise ImageError("read", "link leaves the folder", "not followed; see --follow-links")
+                raise ImageError("read", "link leaves the folder", "links are not followed; use --follow-links")
         return read_image(path, limit)

@@ -1,4 +1,4 @@
-"""Sheets that show the pictures of one person side by side, as generators write them before they are cut."""
+"""Sheets that show the images of one person side by side, as generators write them before they are cut."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images.decode import decode_rgb, image_size, netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.lru import LruCache
-from unveil.images.source import Source
+from unveil.images.source import Entry, Source
 from unveil.types import ImageRecord
 
-SHEETS_KEPT = 4
-# Cells and gaps that are looked for when a sheet is inspected; torchvision's make_grid leaves gaps of 2.
+CACHED_SHEETS = 4
+# Cells and gaps that an inspection tries, in pixels; torchvision's make_grid leaves gaps of 2.
 CELLS = (64, 96, 112, 128, 160, 192, 224, 256, 512, 1024)
 GAPS = (0, 2, 1, 4)
 
@@ -29,27 +29,25 @@ class GridSource(Source):
         super().__init__(sheets.where, rule)
         self._sheets = sheets
         self._cell, self._gap = _number(options, "cell", None), _number(options, "gap", 0)
-        self._kept: LruCache[str, npt.NDArray[np.uint8]] = LruCache(SHEETS_KEPT)
-        self._records = {record.id: record for record in sheets.records}
-        entries, labels = [], {}
+        self._cache: LruCache[str, npt.NDArray[np.uint8]] = LruCache(CACHED_SHEETS)
+        self.ignored, self.notes = sheets.ignored, list(sheets.notes)
+        self._sheet_records = {record.id: record for record in sheets.records}
+        entries = []
         for record in sheets.records:
             try:
                 width, height = image_size(sheets.read(record))
             except ImageError:
-                entries.append((record.id, f"-1 {record.id}"))
+                entries.append(Entry(record.id, f"-1 {record.id}"))
                 continue
             across, down = (self._count(side) for side in (width, height))
             if not across * down:
                 raise SourceError(
                     f"{sheets.where}: the sheet {record.id} is {width} x {height} pixels, which cells of {self._cell} "
-                    f"with gaps of {self._gap} do not fill; give cell= and gap= as they are"
+                    f"with gaps of {self._gap} do not fill; correct cell= and gap="
                 )
             person = record.person or str(PurePosixPath(record.id).with_suffix(""))
-            for i in range(across * down):
-                id = f"{record.id}#{i:02d}"
-                entries.append((id, f"{i} {record.id}"))
-                labels[id] = person
-        self._set_records(entries, labels=labels, in_order=True)
+            entries += [Entry(f"{record.id}#{i:02d}", f"{i} {record.id}", person) for i in range(across * down)]
+        self._set_records(entries, in_order=True)
 
     def _count(self, side: int) -> int:
         """Cells along a side; 0 when they do not fill it."""
@@ -58,14 +56,14 @@ class GridSource(Source):
     def read(self, record: ImageRecord) -> bytes:
         number, sheet_id = record.key.split(" ", 1)
         if number == "-1":
-            return self._sheets.read(self._records[sheet_id])
+            return self._sheets.read(self._sheet_records[sheet_id])
         sheet = self._sheet(sheet_id)
         row, column = divmod(int(number), self._count(sheet.shape[1]))
         step, first = self._cell + self._gap, 0 if self._gap and self._frameless(sheet) else self._gap
         top, left = first + row * step, first + column * step
         cell = sheet[top : top + self._cell, left : left + self._cell]
         if bool((cell == cell[:1, :1]).all()):
-            raise ImageError("read", "empty cell", "the sheet is not full")
+            raise ImageError("read", "empty cell", "the sheet has fewer images than cells")
         return netpbm(cell)
 
     def _frameless(self, sheet: npt.NDArray[np.uint8]) -> bool:
@@ -74,7 +72,7 @@ class GridSource(Source):
         return (height + self._gap) % (self._cell + self._gap) == 0
 
     def _sheet(self, id: str) -> npt.NDArray[np.uint8]:
-        return self._kept.get(id, lambda: decode_rgb(self._sheets.read(self._records[id])))
+        return self._cache.get(id, lambda: decode_rgb(self._sheets.read(self._sheet_records[id])))
 
 
 def cells_along(side: int, cell: int, gap: int) -> int:
@@ -105,12 +103,12 @@ def _number(options: dict[str, str], name: str, default: int | None) -> int:
     return int(text)
 
 
-# How much more neighbouring lines differ across the border of two cells than elsewhere, in a sheet.
+# How much more neighbouring rows of pixels differ across the border of two cells than elsewhere.
 SEAM = 2.5
 
 
 def is_sheet(sheet: npt.NDArray[np.uint8], cell: int, gap: int) -> bool:
-    """Whether a picture (H, W, 3) has seams between cells: lines of one colour, or unlike their neighbours."""
+    """Whether an image (H, W, 3) has seams between cells: rows of one colour, or unlike their neighbours."""
     return all(_seams(side, cell, gap) for side in (sheet, sheet.transpose(1, 0, 2)) if side.shape[0] > cell + 2 * gap)
 
 
@@ -120,8 +118,8 @@ def _seams(sheet: npt.NDArray[np.uint8], cell: int, gap: int) -> bool:
     first = gap if (height - gap) % (cell + gap) == 0 else 0
     borders = np.arange(first + cell, height - gap, cell + gap)
     if gap:
-        lines = sheet[borders]
-        return bool((lines == lines[:1, :1]).all())
+        rows = sheet[borders]
+        return bool((rows == rows[:1, :1]).all())
     steps = np.abs(np.diff(sheet.astype(np.int16), axis=0)).mean((1, 2))
     elsewhere = np.delete(steps, borders - 1)
     return bool(steps[borders - 1].mean() > SEAM * np.median(elsewhere))

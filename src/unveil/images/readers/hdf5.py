@@ -1,7 +1,7 @@
-"""HDF5 files that hold pictures as a dataset, raw or encoded, and their labels as another.
+"""HDF5 files that hold images as a dataset, raw or encoded, and their labels as another.
 
-pyfive, which is Python all through, says what lies where; the bytes are read and unpacked here, so that no length in
-the file decides what is allocated.
+pyfive, which is written in Python, parses the structure of the file. The bytes are read and unpacked here, so that no
+length in the file decides an allocation.
 """
 
 from __future__ import annotations
@@ -17,28 +17,31 @@ from typing import Any
 import numpy as np
 
 from unveil.errors import ImageError, SourceError
-from unveil.images.blob import Blob
+from unveil.images.blob import Blob, BlobView
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
+from unveil.images.label_values import MAX_LABEL_CHARACTERS, label_of
 from unveil.images.lru import LruCache
-from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_columns
-from unveil.images.source import MAX_FILE_BYTES, Source, check_rows, numbered, printable
+from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, note_of_unused
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable
 from unveil.types import ImageRecord
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# Chunks are unpacked whole.
+# A chunk is unpacked as a whole.
 MAX_CHUNK = 2**28
-CHUNKS_KEPT, HEAPS_KEPT = 4, 64
-# Reads that listing a file may take; files that lead round in circles end here.
+CACHED_CHUNKS, CACHED_HEAPS = 4, 64
+# Reads that listing a file may take; a file whose structure is circular ends here.
 MAX_READS = 5_000_000
 MAX_DATASETS = 10_000
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
 _VARIABLE = struct.Struct("<IQI")  # length, address of the heap, index in it
+# A block for the user may come first: 512 bytes, or a power of two times that.
+USER_BLOCKS = (0, *(512 * 2**k for k in range(8)))
 _HEAP_OBJECT = struct.Struct("<HHIQ")
 
 
 class HDF5Source(Source):
-    """Every row of the dataset of pictures: (N, H, W, C) or (N, C, H, W) raw, or N encoded files."""
+    """Every row of the dataset of images: (N, H, W, C) or (N, C, H, W) raw, or N encoded files."""
 
     kind = "HDF5"
 
@@ -48,26 +51,31 @@ class HDF5Source(Source):
         try:
             tables = _tables(blob)
             images = {name: t for name, t in tables.items() if t.holds_images}
-            name = choose_columns(
-                images, options.get("image"), IMAGE_COLUMNS, f"{blob.where}: the dataset of pictures", "image"
+            name = choose_column(
+                images, options.get("image"), IMAGE_COLUMNS, f"{blob.where}: the dataset of images", "image"
             )
             self._images = images[name]
             n = len(self._images)
-            check_rows(n, blob)
-            columns = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,) and t.holds_labels}
-            label = choose_columns(
+            check_row_count(n, blob)
+            others = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,)}
+            # Labels of another split may have the same number of rows.
+            own = {k: t for k, t in others.items() if k.rpartition("/")[0] == name.rpartition("/")[0]}
+            columns = {k: t for k, t in (others if "label" in options else own or others).items() if t.holds_labels}
+            label = choose_column(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
-            ids = numbered(range(n))
-            labels = {}
+            self.notes += note_of_unused(own, columns)
+            labels: list[str | None] = [None] * n
             if label is not None and rule.may_use_labels:
-                labels = dict(zip(ids, columns[label].labels(), strict=True))
+                labels = columns[label].labels()
         except SourceError:
             raise
         except Exception as error:  # a damaged file raises almost anything
             raise SourceError(f"{blob.where}: a damaged HDF5 file ({type(error).__name__}: {error})") from None
         self._set_records(
-            ((id, str(i)) for i, id in enumerate(ids)), labels={k: v for k, v in labels.items() if v}, in_order=True
+            (Entry(name, str(i), labels[i]) for i, name in enumerate(numbered_ids(range(n)))),
+            states_labels=label is not None,
+            in_order=True,
         )
 
     def read(self, record: ImageRecord) -> bytes:
@@ -81,8 +89,8 @@ class HDF5Source(Source):
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a dataset lies in the file: at one place, or as chunks (place, stored bytes, skipped filters) by their first
-    row."""
+    """Where a dataset lies in the file: at one offset, or as chunks (offset, stored bytes, skipped filters) by their
+    first index."""
 
     at: int | None
     chunk_shape: tuple[int, ...] | None
@@ -96,12 +104,12 @@ class _Table:
     def __init__(self, blob: Blob, heaps: _Heaps, dataset: Any) -> None:
         self._blob, self._heaps = blob, heaps
         self.shape: tuple[int, ...] = tuple(int(n) for n in dataset.shape)
-        # A sequence of bytes for each row: encoded pictures.
+        # A sequence of bytes for each row: encoded images.
         self.variable = type(dataset.id.get_type()).__name__ == "P5SequenceType"
         self.text = type(dataset.id.get_type()).__name__ == "P5VlenStringType"
         self.dtype = np.dtype(f"V{_VARIABLE.size}") if self.variable or self.text else np.dtype(dataset.dtype)
         self._layout = _layout(dataset)
-        self._kept: LruCache[tuple[int, ...], bytes] = LruCache(CHUNKS_KEPT)
+        self._cache: LruCache[tuple[int, ...], bytes] = LruCache(CACHED_CHUNKS)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -118,10 +126,11 @@ class _Table:
 
     @property
     def holds_labels(self) -> bool:
-        return len(self.shape) == 1 and (self.text or self.dtype.kind in "iuS") and not self.variable
+        column = len(self.shape) == 1 or self.shape[1:] == (1,)
+        return column and (self.text or self.dtype.kind in "iufS") and not self.variable
 
     def image(self, row: int) -> bytes:
-        """The picture in a row as the bytes of a picture file."""
+        """The image in a row as the bytes of an image file."""
         data = self._row(row)
         if self.variable:
             return self._heaps.value(data)
@@ -134,13 +143,12 @@ class _Table:
             pixels = pixels.transpose(1, 2, 0)
         return netpbm(pixels)
 
-    def labels(self) -> list[str]:
-        """Every row as text."""
+    def labels(self) -> list[str | None]:
+        """The label in each row; None where it has none."""
         rows = [self._row(i) for i in range(len(self))]
         if self.text:
-            return [printable(self._heaps.value(row).decode("utf-8", "surrogateescape")) for row in rows]
-        values = np.frombuffer(b"".join(rows), self.dtype).tolist()
-        return [printable(v.decode("utf-8", "surrogateescape")) if isinstance(v, bytes) else str(v) for v in values]
+            return [label_of(self._heaps.value(row, MAX_LABEL_CHARACTERS)) for row in rows]
+        return [label_of(value) for value in np.frombuffer(b"".join(rows), self.dtype).tolist()]
 
     def _row(self, row: int) -> bytes:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
@@ -150,13 +158,13 @@ class _Table:
             )
         layout = self._layout
         if layout.at is not None:
-            return self._blob.exactly(layout.at + row * size, size, MAX_FILE_BYTES)
+            return self._blob.read_exactly(layout.at + row * size, size, MAX_FILE_BYTES)
         if layout.chunk_shape is None:
             raise ImageError("read", "not written", f"row {row}")
         return self._from_chunks(row, layout.chunk_shape)
 
     def _from_chunks(self, row: int, chunk_shape: tuple[int, ...]) -> bytes:
-        """A row put together from the chunks that it crosses."""
+        """A row assembled from the chunks that it crosses."""
         if len(chunk_shape) != len(self.shape) or min(chunk_shape) < 1:
             raise ImageError("read", "damaged record", f"chunks of shape {chunk_shape} for {self.shape}")
         out = np.zeros(self.shape[1:], self.dtype)
@@ -166,11 +174,11 @@ class _Table:
             raise ImageError("read", "unreadable file", f"row {row} lies in more than 4096 chunks")
         for corner in np.ndindex(*(len(r) for r in starts)):
             start = tuple(r[i] for r, i in zip(starts, corner, strict=True))
-            data = self._kept.get((first, *start), partial(self._chunk, (first, *start), chunk_shape))
+            data = self._cache.get((first, *start), partial(self._chunk, (first, *start), chunk_shape))
             chunk = np.frombuffer(data, self.dtype).reshape(chunk_shape)
-            place = tuple(slice(s, s + c) for s, c in zip(start, chunk_shape[1:], strict=True))
-            fits = tuple(slice(0, len(range(*p.indices(n)))) for p, n in zip(place, self.shape[1:], strict=True))
-            out[place] = chunk[row - first][fits]
+            target = tuple(slice(s, s + c) for s, c in zip(start, chunk_shape[1:], strict=True))
+            fits = tuple(slice(0, len(range(*p.indices(n)))) for p, n in zip(target, self.shape[1:], strict=True))
+            out[target] = chunk[row - first][fits]
         return out.tobytes()
 
     def _chunk(self, start: tuple[int, ...], chunk_shape: tuple[int, ...]) -> bytes:
@@ -180,7 +188,7 @@ class _Table:
         at, stored, skipped = self._layout.chunks[start]
         if size > MAX_CHUNK or stored > MAX_CHUNK:
             raise ImageError("read", "unreadable file", f"a chunk of {size} bytes; at most {MAX_CHUNK} are read")
-        data = self._blob.exactly(at, stored, MAX_CHUNK)
+        data = self._blob.read_exactly(at, stored, MAX_CHUNK)
         for i, kind in reversed(list(enumerate(self._layout.filters))):
             if not skipped >> i & 1:
                 data = _unfilter(data, kind, size, self.dtype.itemsize)
@@ -191,42 +199,44 @@ class _Table:
 
 def _unfilter(data: bytes, kind: int, size: int, item: int) -> bytes:
     if kind == DEFLATE:
-        # What is unpacked is bounded by what the chunk holds, and a checksum.
+        # The chunk states the unpacked size; a checksum may follow.
         return zlib.decompressobj().decompress(data, size + 4)
     if kind == SHUFFLE:
         whole = len(data) // item * item
         return np.frombuffer(data[:whole], np.uint8).reshape(item, -1).T.tobytes() + data[whole:]
     if kind == FLETCHER:
         return data[:-4]
-    raise ImageError("read", "unknown compression", f"HDF5 filter {kind}; write the file anew with gzip or without")
+    raise ImageError(
+        "read", "unknown compression", f"HDF5 filter {kind}; write the file again with gzip or uncompressed"
+    )
 
 
 class _Heaps:
-    """The file's heaps, which hold what is of variable length; where the objects of the last few lie is kept."""
+    """The heaps of the file, which hold values of variable length. The offsets in the last few are cached."""
 
     def __init__(self, blob: Blob) -> None:
         self._blob = blob
-        self._kept: LruCache[int, dict[int, tuple[int, int]]] = LruCache(HEAPS_KEPT)
+        self._cache: LruCache[int, dict[int, tuple[int, int]]] = LruCache(CACHED_HEAPS)
 
-    def value(self, element: bytes) -> bytes:
-        """The value that an element of a dataset points to."""
+    def value(self, element: bytes, limit: int = MAX_FILE_BYTES) -> bytes:
+        """The value that an element of a dataset points to; empty when it is longer than ``limit``."""
         length, address, index = _VARIABLE.unpack(element)
-        if not length:
+        if not length or length > limit < MAX_FILE_BYTES:
             return b""
-        objects = self._kept.get(address, lambda: dict(self._objects(address)))
+        objects = self._cache.get(address, lambda: dict(self._objects(address)))
         if index not in objects:
             raise ImageError("read", "damaged record", f"no object {index} in the heap at byte {address}")
         at, size = objects[index]
-        return self._blob.exactly(at, min(size, length), MAX_FILE_BYTES)
+        return self._blob.read_exactly(at, min(size, length), MAX_FILE_BYTES)
 
     def _objects(self, address: int) -> Iterator[tuple[int, tuple[int, int]]]:
-        head = self._blob.exactly(address, 16, MAX_FILE_BYTES)
+        head = self._blob.read_exactly(address, 16, MAX_FILE_BYTES)
         end = address + int.from_bytes(head[8:], "little")
         if head[:4] != b"GCOL" or end > self._blob.size:
             raise ImageError("read", "damaged record", f"no heap at byte {address}")
         at = address + 16
         while at + _HEAP_OBJECT.size <= end:
-            number, _, _, size = _HEAP_OBJECT.unpack(self._blob.exactly(at, _HEAP_OBJECT.size, MAX_FILE_BYTES))
+            number, _, _, size = _HEAP_OBJECT.unpack(self._blob.read_exactly(at, _HEAP_OBJECT.size, MAX_FILE_BYTES))
             if number == 0:
                 break
             at += _HEAP_OBJECT.size
@@ -241,14 +251,18 @@ def _tables(blob: Blob) -> dict[str, _Table]:
     except ImportError:
         raise SourceError(f"{blob.where}: HDF5 is read through pyfive; pip install 'unveil[hdf5]'") from None
     tables: dict[str, _Table] = {}
+    file = pyfive.File(blob.open(max_reads=MAX_READS))
+    if file.userblock_size:
+        # Every address in the file counts from the end of this block.
+        blob = BlobView(blob, int(file.userblock_size))
     heaps = _Heaps(blob)
-    groups: list[tuple[str, Any]] = [("", pyfive.File(blob.open(most_reads=MAX_READS)))]
-    met = 0
+    groups: list[tuple[str, Any]] = [("", file)]
+    count = 0
     while groups:
         prefix, group = groups.pop()
         for name in group:
-            met += 1
-            if met > MAX_DATASETS:
+            count += 1
+            if count > MAX_DATASETS:
                 raise SourceError(f"{blob.where}: more than {MAX_DATASETS} datasets and groups")
             item = group[name]
             path = f"{prefix}{name}"
@@ -276,3 +290,8 @@ def _layout(dataset: Any) -> _Layout:
         )
     filters = tuple(int(entry["filter_id"]) for entry in storage.filter_pipeline or ())
     return _Layout(None, tuple(int(n) for n in storage.chunks), chunks, filters)
+
+
+def is_hdf5(blob: Blob) -> bool:
+    """Whether a file is HDF5, with or without a block for the user in front."""
+    return any(blob.read(at, len(SIGNATURE)) == SIGNATURE for at in USER_BLOCKS if at < blob.size)

@@ -1,4 +1,4 @@
-"""LMDB data sets, in the dialects that face sets are written in."""
+"""LMDB databases, in the dialects that face sets are written in."""
 
 from __future__ import annotations
 
@@ -13,101 +13,108 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
+from unveil.images.label_values import label_of
 from unveil.images.readers.lmdb_pages import Value, entries
-from unveil.images.source import MAX_FILE_BYTES, Source, printable
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.types import ImageRecord
 
-# Metadata that the writers put between the pictures.
+# Metadata that writers store among the images.
 METADATA = (b"length", b"__len__", b"__keys__", b"__classnum__", b"__meta_info__", b"num-samples", b"classnum")
-# rosinality's StyleGAN2 writes every picture in several resolutions: `256-00012`.
+# rosinality's StyleGAN2 writes every image in several resolutions: `256-00012`.
 _RESOLUTION = re.compile(rb"(\d+)-(\d+)")
-# Byte strings of msgpack: the first byte, and how many say their length.
-_BYTES = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
+# Byte strings of msgpack: the first byte, and how many bytes hold the length.
+_BYTE_STRINGS = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
 MAX_LABEL = 4096
 
 
 class LMDBSource(Source):
-    """Every picture of an LMDB: plain values are picture files, others msgpack of (picture, ..., label).
+    """Every image of an LMDB: plain values are image files, others msgpack of (image, ..., label).
 
     Of a set in several resolutions only the highest is read, and a note says so.
     """
 
     kind = "LMDB"
 
-    def __init__(self, blob: Blob, rule: LabelRule) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         self._blob = blob
         found = [(key, value) for key, value in entries(blob) if key not in METADATA]
         if not found:
-            raise SourceError(f"{blob.where}: an LMDB without pictures in it")
+            raise SourceError(f"{blob.where}: an LMDB without images")
         found = self._highest(found)
         if all(key.isdigit() for key, _ in found):
-            # b"10" lies before b"2".
+            # LMDB sorts b"10" before b"2".
             found.sort(key=lambda item: (len(item[0].lstrip(b"0")), item[0].lstrip(b"0"), item[0]))
-        ids = [printable(key.decode("utf-8", "surrogateescape")) for key, _ in found]
         self._packed = self._is_packed(found)
-        labels = {}
-        if self._packed and rule.may_use_labels:
-            labels = {id: label for id, (_, value) in zip(ids, found, strict=True) if (label := self._label(value))}
+        uses_labels = self._packed and rule.may_use_labels
         self._set_records(
-            ((id, f"{value.at} {value.length}") for id, (_, value) in zip(ids, found, strict=True)),
-            labels=labels,
+            (
+                Entry(
+                    printable(key.decode("utf-8", "surrogateescape")),
+                    f"{value.at} {value.length}",
+                    self._label(value) if uses_labels else None,
+                )
+                for key, value in found
+            ),
+            states_labels=uses_labels,
             in_order=True,
         )
 
     def read(self, record: ImageRecord) -> bytes:
         at, length = (int(v) for v in record.key.split())
-        data = self._blob.exactly(at, length, MAX_FILE_BYTES + 2**20)
+        data = self._blob.read_exactly(at, length, MAX_FILE_BYTES + 2**20)
         if not self._packed:
             return data
         image = _unpack(data, at)[0]
         return _array(image, at) if isinstance(image, dict) else image
 
     def _highest(self, found: list[tuple[bytes, Value]]) -> list[tuple[bytes, Value]]:
+        """The entries of the highest resolution, where keys state resolutions."""
         sizes = [_RESOLUTION.fullmatch(key) for key, _ in found]
         if not all(sizes):
             return found
         highest = max(int(size[1]) for size in sizes if size)
-        kept = [item for item, size in zip(found, sizes, strict=True) if size and int(size[1]) == highest]
-        if len(kept) < len(found):
-            self.notes.append(f"of {len(found)} pictures in several resolutions the {len(kept)} of {highest} are read")
-        return kept
+        chosen = [item for item, size in zip(found, sizes, strict=True) if size and int(size[1]) == highest]
+        if len(chosen) < len(found):
+            self.notes.append(
+                f"of {len(found)} images in several resolutions, the {len(chosen)} of {highest} pixels are read"
+            )
+        return chosen
 
     def _is_packed(self, found: Sequence[tuple[bytes, Value]]) -> bool:
-        """Whether the first value that can be read is msgpack and no picture file."""
+        """Whether the first value is msgpack rather than an image file."""
         _, value = found[0]
         try:
-            _unpack(self._blob.exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
+            _unpack(self._blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
         except ImageError:
             return False
         return True
 
     def _label(self, value: Value) -> str | None:
-        """The label of one value; None when the value is damaged."""
+        """The label of one value; None when it has none or is damaged."""
         try:
-            label = self._last(value)
+            return label_of(self._last(value))
         except ImageError:
             return None
-        return str(label) if isinstance(label, (int, str)) else None
 
     def _last(self, value: Value) -> object:
-        """The last item of a value. Its byte strings are passed over, so that labels cost no reading of pictures."""
+        """The last item of a value. Byte strings before it are skipped, so that labels cost no reading of images."""
         head = self._blob.read(value.at, 6)
         items, skipped, head = head[0] & 0x0F if head and head[0] >> 4 == 9 else 0, 1, head[1:]
         for _ in range(items - 1):
-            size = _BYTES.get(head[:1], 0)
+            size = _BYTE_STRINGS.get(head[:1], 0)
             if not size or len(head) < 1 + size:
                 break
             skipped += 1 + size + int.from_bytes(head[1 : 1 + size], "big")
             head = self._blob.read(value.at + skipped, 5)
         else:
             if items > 1 and 0 < value.length - skipped <= MAX_LABEL:
-                return _parse(self._blob.exactly(value.at + skipped, value.length - skipped, MAX_LABEL), value.at)
-        return _unpack(self._blob.exactly(value.at, value.length, MAX_FILE_BYTES), value.at)[-1]
+                return _parse(self._blob.read_exactly(value.at + skipped, value.length - skipped, MAX_LABEL), value.at)
+        return _unpack(self._blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)[-1]
 
 
 def _unpack(data: bytes, at: int) -> list[Any]:
-    """(picture, ..., label) as msgpack; lengths in it are checked against ``data``."""
+    """(image, ..., label) as msgpack; msgpack checks the lengths in it against ``data``."""
     value = _parse(data, at)
     if not isinstance(value, list) or len(value) < 2 or not isinstance(value[0], (bytes, dict)):
         raise ImageError("read", "no image in the record", f"at byte {at}: msgpack of {type(value).__name__}")
@@ -122,7 +129,7 @@ def _parse(data: bytes, at: int) -> Any:
 
 
 def _array(packed: dict[Any, Any], at: int) -> bytes:
-    """Raw pixels as msgpack-numpy writes them."""
+    """Raw pixels as msgpack-numpy writes them, as an image file."""
     plain = {k.decode() if isinstance(k, bytes) else k: v for k, v in packed.items()}
     shape, data, kind = plain.get("shape"), plain.get("data"), plain.get("type")
     kind = kind.decode("latin-1") if isinstance(kind, bytes) else kind
@@ -135,5 +142,5 @@ def _array(packed: dict[Any, Any], at: int) -> bytes:
         or shape[0] * shape[1] * shape[2] != len(data)
         or kind not in ("|u1", "u1")
     ):
-        raise ImageError("read", "damaged record", f"at byte {at}: an array that is no picture")
+        raise ImageError("read", "damaged record", f"at byte {at}: an array that is no image")
     return netpbm(np.frombuffer(data, np.uint8).reshape(shape))

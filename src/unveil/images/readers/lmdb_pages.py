@@ -1,6 +1,6 @@
-"""The keys and values of an LMDB file, by its pages.
+"""The keys and values of an LMDB file, read page by page.
 
-The C library maps the file and follows its pointers unchecked, so that a damaged one can end the process (see
+The C library maps the file and follows its pointers unchecked, so that a damaged file can end the process (see
 docs/decisions/0013). Here every page number and length is checked against the file.
 """
 
@@ -14,25 +14,35 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 
 MAGIC = 0xBEEFC0DE
-# Offsets on 64-bit little-endian machines, which is where data sets are written.
+# Offsets on 64-bit little-endian machines, which write nearly all datasets.
 PAGE_HEADER = struct.Struct("<QHHHH")  # number, pad, flags, lower, upper
 META = struct.Struct("<IIQQ")  # magic, version, address, map size; then two databases, last page, transaction
 DATABASE = struct.Struct("<IHHQQQQQ")  # page size or pad, flags, depth, branch, leaf and overflow pages, entries, root
 NODE = struct.Struct("<HHHH")  # low and high half of a size, flags, length of the key
 BRANCH, LEAF, OVERFLOW, IS_META = 1, 2, 4, 8
 BIG, SUB_DATABASE, DUPLICATES = 1, 2, 4
-NOWHERE = 2**64 - 1
+NO_PAGE = 2**64 - 1
 PAGE_SIZES = [2**k for k in range(8, 17)]
-# B+ trees of a billion keys are not this deep.
-DEEPEST = 32
+# A B+ tree of a billion keys is less deep.
+MAX_DEPTH = 32
+SHOWN_NAMES = 5
 
 
 @dataclass(frozen=True)
 class Value:
-    """Where a value lies in the file."""
+    """Offset and length of a value in the file."""
 
     at: int
     length: int
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A database in the file: its entries, the depth of its tree and the page of the root."""
+
+    n_entries: int
+    depth: int
+    root: int
 
 
 def is_lmdb(head: bytes) -> bool:
@@ -41,31 +51,58 @@ def is_lmdb(head: bytes) -> bool:
 
 
 def entries(blob: Blob) -> Iterator[tuple[bytes, Value]]:
-    """Every key, in order, and where its value lies; SourceError with the byte where the file is damaged."""
+    """Every key, in order, with its value; SourceError with the byte where the file is damaged.
+
+    A file whose only content is one named database gives the entries of that. SourceError names the databases when
+    there are several.
+    """
     try:
-        page_size, n_entries, depth, root = _newest(blob)
-        if root == NOWHERE:
+        page_size, tree = _newest(blob)
+        named: list[tuple[bytes, _Tree]] = []
+        plain = False
+        for key, value in _entries_of(blob, page_size, tree):
+            if isinstance(value, _Tree):
+                named.append((key, value))
+            else:
+                plain = True
+                yield key, value
+        if not named:
             return
-        if depth > DEEPEST:
-            raise _damaged(blob, 0, f"a tree {depth} levels deep")
-        seen = 0
-        for key, value in _walk(blob, page_size, root, depth):
-            seen += 1
-            if seen > n_entries:
-                raise _damaged(blob, 0, f"more than the {n_entries} entries that it counts")
+        if plain or len(named) > 1:
+            names = ", ".join(key.decode("utf-8", "backslashreplace") for key, _ in named[:SHOWN_NAMES])
+            raise SourceError(
+                f"{blob.where}: an LMDB of one unnamed database was expected, it has the named databases {names}; "
+                "copy the images into a file of their own"
+            )
+        for key, value in _entries_of(blob, page_size, named[0][1]):
+            if isinstance(value, _Tree):
+                raise _damaged(blob, 0, "a database within a named database")
             yield key, value
     except (struct.error, ImageError) as error:
         raise _damaged(blob, 0, str(error)) from None
-    if seen != n_entries:
-        raise _damaged(blob, 0, f"{seen} entries where it counts {n_entries}")
+
+
+def _entries_of(blob: Blob, page_size: int, tree: _Tree) -> Iterator[tuple[bytes, Value | _Tree]]:
+    if tree.root == NO_PAGE:
+        return
+    if tree.depth > MAX_DEPTH:
+        raise _damaged(blob, 0, f"a tree of depth {tree.depth}")
+    count = 0
+    for key, value in _walk(blob, page_size, tree.root, tree.depth):
+        count += 1
+        if count > tree.n_entries:
+            raise _damaged(blob, 0, f"more than the {tree.n_entries} entries that it states")
+        yield key, value
+    if count != tree.n_entries:
+        raise _damaged(blob, 0, f"{count} entries where it states {tree.n_entries}")
 
 
 def _damaged(blob: Blob, at: int, why: str) -> SourceError:
     return SourceError(f"{blob.where}: a damaged LMDB file at byte {at} of {blob.size}: {why}; get the file again")
 
 
-def _newest(blob: Blob) -> tuple[int, int, int, int]:
-    """Page size, entries, depth and root of the main database after the last transaction."""
+def _newest(blob: Blob) -> tuple[int, _Tree]:
+    """Page size, and the main database after the last transaction."""
     head = blob.read(0, PAGE_HEADER.size + META.size + 2 * DATABASE.size)
     if not is_lmdb(head):
         raise _damaged(blob, 0, "no meta page")
@@ -80,35 +117,35 @@ def _newest(blob: Blob) -> tuple[int, int, int, int]:
         magic, version, _, _ = META.unpack_from(page, PAGE_HEADER.size)
         if magic != MAGIC or version not in (1, 2):
             continue
-        _, flags, depth, _, _, _, entries, root = DATABASE.unpack_from(
+        _, flags, depth, _, _, _, n_entries, root = DATABASE.unpack_from(
             page, PAGE_HEADER.size + META.size + DATABASE.size
         )
         transaction = int.from_bytes(page[-8:], "little")
-        found.append((transaction, flags, entries, depth, root))
+        found.append((transaction, flags, n_entries, depth, root))
     if not found:
-        raise _damaged(blob, 0, "no meta page of a version that is known")
-    _, flags, entries, depth, root = max(found)
+        raise _damaged(blob, 0, "no meta page of a known version")
+    _, flags, n_entries, depth, root = max(found)
     if flags & DUPLICATES:
-        raise SourceError(f"{blob.where}: an LMDB with several values a key, which no set of pictures has")
-    return page_size, entries, depth, root
+        raise SourceError(f"{blob.where}: an LMDB with several values a key, which no set of images has")
+    return page_size, _Tree(n_entries, depth, root)
 
 
-def _walk(blob: Blob, page_size: int, root: int, depth: int) -> Iterator[tuple[bytes, Value]]:
-    """Leaves below a page, from left to right. Every page is met once, so that no circle is followed."""
-    met: set[int] = set()
+def _walk(blob: Blob, page_size: int, root: int, depth: int) -> Iterator[tuple[bytes, Value | _Tree]]:
+    """The leaves below a page, from left to right. No page is visited twice, so that no circle is followed."""
+    visited: set[int] = set()
     waiting = [(root, 1)]
     while waiting:
         number, level = waiting.pop()
         at = number * page_size
-        if number in met or level > depth:
-            raise _damaged(blob, at, "pages lead round in a circle")
-        met.add(number)
+        if number in visited or level > depth:
+            raise _damaged(blob, at, "its pages form a circle")
+        visited.add(number)
         page = blob.read(at, page_size)
         if len(page) < page_size:
             raise _damaged(blob, at, f"page {number} lies beyond the end")
         own, _, flags, lower, upper = PAGE_HEADER.unpack_from(page)
         if own != number or not flags & (BRANCH | LEAF) or not PAGE_HEADER.size <= lower <= upper <= page_size:
-            raise _damaged(blob, at, f"page {number} is none of keys")
+            raise _damaged(blob, at, f"page {number} holds no keys")
         nodes = struct.unpack_from(f"<{(lower - PAGE_HEADER.size) // 2}H", page, PAGE_HEADER.size)
         if flags & BRANCH:
             children = []
@@ -122,19 +159,21 @@ def _walk(blob: Blob, page_size: int, root: int, depth: int) -> Iterator[tuple[b
             start = node + NODE.size
             key, length = page[start : start + key_length], low | high << 16
             start += key_length
-            if kind & (SUB_DATABASE | DUPLICATES):
-                continue
-            if kind & BIG:
-                value = Value(_overflow(blob, page_size, page, start, length), length)
+            if kind & DUPLICATES:
+                raise SourceError(f"{blob.where}: an LMDB with several values a key, which no set of images has")
+            if kind & SUB_DATABASE:
+                _, _, sub_depth, _, _, _, n_entries, sub_root = DATABASE.unpack_from(page, start)
+                yield key, _Tree(n_entries, sub_depth, sub_root)
+            elif kind & BIG:
+                yield key, Value(_overflow(blob, page_size, page, start, length), length)
             else:
-                value = Value(at + start, length)
                 if start + length > page_size:
                     raise _damaged(blob, at + node, "a value reaches beyond its page")
-            yield key, value
+                yield key, Value(at + start, length)
 
 
 def _overflow(blob: Blob, page_size: int, page: bytes, at: int, length: int) -> int:
-    """Where a value begins that has pages of its own."""
+    """The offset of a value that has pages of its own."""
     number = int.from_bytes(page[at : at + 8], "little")
     start = number * page_size + PAGE_HEADER.size
     if number < 2 or start + length > blob.size:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
 from unveil.images.label_rule import LabelRule
+from unveil.images.label_values import label_of
 from unveil.images.labels import labels_from, text_lines
-from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Source, numbered, printable
+from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Entry, Source, numbered_ids, printable
 from unveil.types import ImageRecord, Ints
 
 MAGIC = 0xCED7230A
@@ -21,55 +23,75 @@ _HEADER = struct.Struct("<IfQQ")  # flag, label, id, id2
 _PLAIN = struct.Struct("<III")  # a frame, whose length has no part in it, and a flag
 _START = struct.Struct("<IIIfQQf")  # a frame, a header and the first of its array labels, if there are any
 WHOLE, FIRST, MIDDLE, LAST = range(4)
-# Labels a picture; more is no label of a person.
+# Labels of an image; more are no label of a person.
 MAX_LABELS = 2**16
+# Whole numbers beyond this are rounded in the float32 that a label is stored in.
+MAX_EXACT_LABEL = 2**24
 # Lists of `key path ...` that CVLface and DCFace write beside their records.
 LISTS = ("list.txt", "train.tsv", "train.lst")
 
 
 class RecordIOSource(Source):
-    """Every picture of a `.rec`. Ids are the paths of a list beside it, or keys."""
+    """Every image of a `.rec`. Ids are the paths of a list beside it, or keys."""
 
     kind = "RecordIO"
 
-    def __init__(self, blob: Blob, rule: LabelRule) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         self.blob = blob
         keys, offsets = index_of(blob)
         extents = _extents(offsets, blob.size)
         self._limit = MAX_FILE_BYTES + _HEADER.size + 4 * MAX_LABELS
         window = Window(blob)
-        first = self._label(window, int(offsets[0]), int(extents[0])) if len(offsets) else None
+        first = self._header(window, int(offsets[0]), int(extents[0])) if len(offsets) else None
         self.first_not_image = None if first is None else first.header_of
-        if first is not None and first.header_of is not None:
-            # InsightFace: record 0 says which keys are pictures, the others are ranges of people.
-            images = (keys >= 1) & (keys < first.header_of)
+        if self.first_not_image is not None:
+            # InsightFace: record 0 says which keys are images, the others are ranges of people.
+            self.first_not_image = first_range(
+                self.first_not_image, lambda key: self._is_range(window, keys, offsets, extents, key)
+            )
+            images = (keys >= 1) & (keys < self.first_not_image)
             keys, offsets, extents = keys[images], offsets[images], extents[images]
         paths = _paths(blob, keys)
-        labels: dict[str, str] = {}
-        entries = []
-        for number, offset, extent in zip(numbered(keys.tolist()), offsets.tolist(), extents.tolist(), strict=True):
-            id = paths.ids.get(int(number), number)
-            entries.append((id, f"{offset} {extent}"))
+        uses_own = rule.may_use_labels and not paths.ids
+        entries, n_rounded = [], 0
+        for number, offset, extent in zip(numbered_ids(keys.tolist()), offsets.tolist(), extents.tolist(), strict=True):
             label = paths.labels.get(int(number))
-            if label is None and not paths.ids and rule.may_use_labels:
-                own = self._label(window, offset, extent)
-                label = None if own is None else _describe(own.label)
-            if label is not None:
-                labels[id] = label
+            if label is None and uses_own:
+                own = self._header(window, offset, extent)
+                if own is not None and abs(own.label) >= MAX_EXACT_LABEL:
+                    n_rounded += 1
+                elif own is not None:
+                    label = label_of(own.label)
+            entries.append(Entry(paths.ids.get(int(number), number), f"{offset} {extent}", label))
+        if n_rounded:
+            self.notes.append(
+                f"{n_rounded} labels of {MAX_EXACT_LABEL:,} or more are not used: the float32 that stores them is not "
+                "exact. List the people in a file beside the records"
+            )
         listed = None
         if rule.kind == "list":
-            listed = labels_from(_beside(blob, rule.argument).whole(MAX_LIST_BYTES), f"{blob.where}:{rule.argument}")
-        if rule.kind == "auto" and paths.ids and len({id.rpartition("/")[0] for id in paths.ids.values()}) > 1:
+            listed = labels_from(
+                _sibling(blob, rule.argument).read_all(MAX_LIST_BYTES), f"{blob.where}:{rule.argument}"
+            )
+        if rule.kind == "auto" and len({id.rpartition("/")[0] for id in paths.ids.values()}) > 1:
             # The person is the folder of the listed path, whatever the record says.
-            self.rule = LabelRule("folder")
-        self._set_records(entries, labels=labels, listed=listed, in_order=True)
+            self.rule, self.reason = LabelRule("folder"), "the list beside the records has folders"
+        self._set_records(entries, listed=listed, states_labels=uses_own or bool(paths.labels), in_order=True)
+
+    def _is_range(self, window: Window, keys: Ints, offsets: Ints, extents: Ints, key: int) -> bool:
+        """Whether the record of a key is a range of a person: two labels and no image."""
+        (rows,) = np.nonzero(keys == key)
+        if not len(rows):
+            return False
+        header = self._header(window, int(offsets[rows[0]]), int(extents[rows[0]]))
+        return header is not None and header.header_of is not None
 
     def read(self, record: ImageRecord) -> bytes:
         offset_text, _, extent_text = record.key.partition(" ")
         offset, extent = int(offset_text), int(extent_text)
         if _PLAIN.size <= extent <= self._limit:
-            # Nearly all: one part. What is anything else is looked at again, slowly.
+            # Nearly all records have one part. Any other record goes the slow way.
             data = self.blob.read(offset, extent)
             if len(data) == extent:
                 magic, length, flag = _PLAIN.unpack_from(data)
@@ -79,8 +101,8 @@ class RecordIOSource(Source):
         payload = read_record(self.blob, offset, extent, self._limit)
         return payload[_header(payload, offset).size :]
 
-    def _label(self, window: Window, offset: int, extent: int) -> _Header | None:
-        """The label of the record at ``offset``, by its first bytes; None when it is damaged."""
+    def _header(self, window: Window, offset: int, extent: int) -> _Header | None:
+        """The header of the record at ``offset``, from its first bytes; None when it is damaged."""
         start = window.read(offset, min(extent, _START.size))
         try:
             return _header(start[_FRAME.size :], offset, extent - _FRAME.size)
@@ -88,15 +110,21 @@ class RecordIOSource(Source):
             return None
 
 
-def _describe(label: float) -> str:
-    """A label in words: nearly all are whole numbers, and millions of people have different ones."""
-    return str(int(label)) if label.is_integer() else repr(label)
+def first_range(stated: int, is_range: Callable[[int], bool]) -> int:
+    """The first key that is no image, where InsightFace's first record states it.
+
+    The number is a float32. Beyond 2**24 it may be rounded, so that the keys near it decide.
+    """
+    if stated < MAX_EXACT_LABEL:
+        return stated
+    step = int(np.spacing(np.float32(stated)))
+    return next((key for key in range(stated - step, stated + step + 1) if is_range(key)), stated)
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What stands before a picture: ``size`` bytes with its label. ``header_of`` is the number of the first key that is
-    no picture, for the record that InsightFace puts in front."""
+    """The ``size`` bytes before an image, with its label. ``header_of`` is the first key that is no image, in
+    InsightFace's first record."""
 
     size: int
     label: float
@@ -104,7 +132,7 @@ class _Header:
 
 
 def _header(payload: bytes, offset: int, length: int | None = None) -> _Header:
-    """The header of a payload, of which the first bytes are enough when its length in the file is given."""
+    """The header of a payload, of which the first bytes suffice when its length in the file is known."""
     if len(payload) < _HEADER.size:
         raise ImageError("read", "damaged record", f"at byte {offset}: too short for its header")
     flag, label, _, _ = _HEADER.unpack_from(payload)
@@ -114,17 +142,17 @@ def _header(payload: bytes, offset: int, length: int | None = None) -> _Header:
     if flag > MAX_LABELS or size > (len(payload) if length is None else length) or len(payload) < _HEADER.size + 4:
         raise ImageError("read", "damaged record", f"at byte {offset}: {flag} labels do not fit into it")
     (label,) = struct.unpack_from("<f", payload, _HEADER.size)
-    # InsightFace's first record has two labels and no picture, up to the padding.
+    # InsightFace's first record has two labels and no image, up to the padding.
     whole = length is not None and length - size < 4 and flag == 2 and label >= 1 and float(label).is_integer()
     return _Header(size, label, int(label) if whole else None)
 
 
 def _frame(head: bytes, at: int, *, first: bool) -> tuple[int, int]:
-    """Which part of a record a frame begins, and how long it is; PictureError with the byte where there is none."""
+    """Which part of a record a frame begins, and its length; ImageError with the byte where no frame begins."""
     if len(head) < _FRAME.size:
         raise ImageError("read", "truncated", f"the file ends in a record at byte {at}")
-    magic, told = _FRAME.unpack(head)
-    part, length = told >> 29, told & 0x1FFFFFFF
+    magic, part_and_length = _FRAME.unpack(head)
+    part, length = part_and_length >> 29, part_and_length & 0x1FFFFFFF
     if magic != MAGIC or part not in ((WHOLE, FIRST) if first else (MIDDLE, LAST)):
         raise ImageError("read", "damaged record", f"no record begins at byte {at}")
     return part, length
@@ -133,7 +161,7 @@ def _frame(head: bytes, at: int, *, first: bool) -> tuple[int, int]:
 def read_record(blob: Blob, offset: int, extent: int, limit: int) -> bytes:
     """The payload of the record at ``offset``, its parts joined.
 
-    ``extent`` is how many bytes to read at once, best all. Raises PictureError with the byte where it is damaged.
+    ``extent`` bytes are read at once, best the whole record. Raises ImageError with the byte where it is damaged.
     """
     if extent > limit + _FRAME.size:
         extent = _FRAME.size
@@ -159,14 +187,14 @@ def read_record(blob: Blob, offset: int, extent: int, limit: int) -> bytes:
         at += _FRAME.size + length + -length % 4
         parts.append(data)
         if part == LAST:
-            # The writer cuts a payload where it holds the magic number, and leaves it out.
+            # The writer cuts a payload wherever it holds the magic number, and drops the number.
             return MAGIC_BYTES.join(parts)
 
 
 def index_of(blob: Blob) -> tuple[Ints, Ints]:
-    """Keys and offsets, in the order of the file: of the `.idx` beside it, and of what that leaves out at the end."""
-    told = _read_idx(blob)
-    keys, offsets = np.zeros((2, 0), np.int64) if told is None else told
+    """Keys and offsets, in the order of the file: those of the `.idx` beside it, then of records that it lacks."""
+    index = _read_idx(blob)
+    keys, offsets = np.zeros((2, 0), np.int64) if index is None else index
     at = 0
     if len(offsets):
         try:
@@ -184,30 +212,30 @@ def index_of(blob: Blob) -> tuple[Ints, Ints]:
 
 
 def _read_idx(blob: Blob) -> tuple[Ints, Ints] | None:
-    """Keys and offsets of the `.idx`; None when there is none. A last line that was cut off is left out."""
-    beside = blob.beside(blob.name.rpartition(".")[0] + ".idx")
-    if beside is None:
+    """Keys and offsets of the `.idx`; None when there is none. An incomplete last line is skipped."""
+    index = blob.sibling(blob.name.rpartition(".")[0] + ".idx")
+    if index is None:
         return None
-    lines = beside.whole(MAX_LIST_BYTES * 2).split(b"\n")[:-1]
+    lines = index.read_all(MAX_LIST_BYTES * 2).split(b"\n")[:-1]
     try:
         flat = np.array(b" ".join(lines).split(), np.int64) if lines else np.zeros(0, np.int64)
         keys, offsets = flat.reshape(-1, 2).T
     except (ValueError, OverflowError):
         raise SourceError(
-            f"{beside.where}: lines `key offset` were expected; without this file the records are read in order"
+            f"{index.where}: lines `key offset` were expected; without this file the records are read in order"
         ) from None
     order = np.argsort(offsets, kind="stable")
     keys, offsets = keys[order], offsets[order]
     if len(offsets) and (offsets[0] < 0 or offsets[-1] >= blob.size or (np.diff(offsets) <= 0).any()):
         raise SourceError(
-            f"{beside.where}: it does not fit {blob.name}, which has {blob.size} bytes: offsets from {offsets[0]} to "
+            f"{index.where}: it does not fit {blob.name}, which has {blob.size} bytes: offsets from {offsets[0]} to "
             f"{offsets[-1]}; without this file the records are read in order"
         )
     return keys, offsets
 
 
 def _scan(blob: Blob, at: int) -> list[int]:
-    """Offsets of all records from ``at`` on; SourceError where one is damaged."""
+    """Offsets of all records from ``at``; SourceError where one is damaged."""
     offsets: list[int] = []
     while at < blob.size:
         try:
@@ -223,7 +251,7 @@ def _scan(blob: Blob, at: int) -> list[int]:
 
 
 def _skip(blob: Blob, at: int) -> int:
-    """Where the record after the one at ``at`` begins, by the frames alone."""
+    """The offset of the record after the one at ``at``, by the frames alone."""
     first = True
     while True:
         part, length = _frame(blob.read(at, _FRAME.size), at, first=first)
@@ -253,26 +281,26 @@ class _Paths:
 def _paths(blob: Blob, keys: Ints) -> _Paths:
     """The list beside the records that names most of their keys; empty when there is none."""
     for name in LISTS:
-        beside = blob.beside(name)
-        if beside is None:
+        file = blob.sibling(name)
+        if file is None:
             continue
         ids, labels = {}, {}
-        for line in text_lines(beside.whole(MAX_LIST_BYTES), beside.where):
+        for _, line in text_lines(file.read_all(MAX_LIST_BYTES), file.where):
             number, *rest = line.split("\t")
             if not number.isdecimal() or not rest:
                 continue
-            # mxnet's .lst has the path last, the others second; what is left is the label.
+            # mxnet's .lst has the path last, the others have it second; the remaining column is the label.
             path = rest.pop(-1 if name.endswith(".lst") else 0).strip()
             ids[int(number)] = printable(path)
-            if rest:
-                labels[int(number)] = rest[0].strip()
+            if rest and (label := label_of(rest[0])) is not None:
+                labels[int(number)] = label
         if sum(key in ids for key in keys.tolist()) > len(keys) / 2:
             return _Paths(ids, labels)
     return _Paths({}, {})
 
 
-def _beside(blob: Blob, name: str) -> Blob:
-    found = blob.beside(name) if "/" not in name and "\\" not in name else None
+def _sibling(blob: Blob, name: str) -> Blob:
+    found = blob.sibling(name) if "/" not in name and "\\" not in name else None
     if found is None:
-        raise SourceError(f"{blob.where}: no file {name} beside it, which the identity rule names")
+        raise SourceError(f"{blob.where}: no file {name} beside it, which the label rule names")
     return found

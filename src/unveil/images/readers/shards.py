@@ -8,7 +8,7 @@ from itertools import product
 
 from unveil.errors import SettingError, SourceError
 from unveil.images.label_rule import LabelRule
-from unveil.images.source import Source
+from unveil.images.source import Source, unique_ids
 from unveil.types import ImageRecord
 
 MAX_SHARDS = 100_000
@@ -17,31 +17,39 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 class ShardedSource(Source):
-    """Several containers of one kind as one. Ids begin with the name of the file; people have the same label in all."""
+    """Several containers of one kind as one. Ids begin with the name of the file; a label means one person in all."""
 
     def __init__(self, where: str, parts: Sequence[tuple[str, Callable[[LabelRule], Source]]], rule: LabelRule) -> None:
         super().__init__(where, rule)
-        self.names = [name for name, _ in parts]
+        self.names = unique_ids([name for name, _ in parts])
         self.parts = [open_part(rule) for _, open_part in parts]
-        rules = {source.rule for source in self.parts}
-        if len(rules) > 1:
-            # Of shards opened by themselves, one with a single folder in it would have no people.
-            (ruling, *others) = (r for r in ("labels", "folder", "none") if any(r == one.kind for one in rules))
-            self.rule = LabelRule(ruling)  # type: ignore[arg-type]
-            if ruling == "labels" and others:
-                raise SourceError(f"{where}: some of its files hold labels and others do not; give one identity rule")
-            self.parts = [
-                source if source.rule == self.rule else open_part(self.rule)
-                for source, (_, open_part) in zip(self.parts, parts, strict=True)
-            ]
+        kinds = {source.rule.kind for source in self.parts}
+        if len({source.rule for source in self.parts}) > 1:
+            # Opened alone, a shard with a single folder would have no people.
+            self.rule = LabelRule(next(kind for kind in ("labels", "folder", "none") if kind in kinds))
+            if self.rule.kind == "labels" and not all(source.states_labels for source in self.parts):
+                raise SourceError(f"{where}: some of its files store labels and others do not; give one label rule")
+            if self.rule.kind != "labels":
+                self.parts = [
+                    source if source.rule == self.rule else open_part(self.rule)
+                    for source, (_, open_part) in zip(self.parts, parts, strict=True)
+                ]
         else:
-            (self.rule,) = rules
+            self.rule = self.parts[0].rule
+        ruling = next(source for source in self.parts if source.rule == self.rule)
+        self.reason = ruling.reason and f"in {ruling.where}, {ruling.reason}"
+        self.states_labels = all(source.states_labels for source in self.parts)
+        self.ignored = [
+            entry._replace(name=f"{name}/{entry.name}")
+            for name, source in zip(self.names, self.parts, strict=True)
+            for entry in source.ignored
+        ]
         first = self.parts[0]
         self.kind = f"{first.kind} in {len(parts)} files"
         self.notes = list(dict.fromkeys(note for source in self.parts for note in source.notes))
         self.records = [
             ImageRecord(f"{name}/{record.id}", record.person, f"{i} {record.key}")
-            for i, ((name, _), source) in enumerate(zip(parts, self.parts, strict=True))
+            for i, (name, source) in enumerate(zip(self.names, self.parts, strict=True))
             for record in source.records
         ]
 
@@ -59,7 +67,7 @@ def expand_braces(text: str) -> list[str]:
         if span:
             first, last = int(span[1]), int(span[2])
             if not 0 <= last - first < MAX_SHARDS:
-                raise SettingError(f"{text}: a range from {first} to {last}; at most {MAX_SHARDS} files, upwards")
+                raise SettingError(f"{text}: an ascending range of at most {MAX_SHARDS} files was expected")
             names = [f"{n:0{len(span[1])}d}" for n in range(first, last + 1)]
         elif "," in found[1]:
             names = found[1].split(",")

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
 from unveil.images.label_rule import LabelRule
+from unveil.images.label_values import label_of
 from unveil.images.labels import find_labels
-from unveil.images.source import MAX_FILE_BYTES, Source, printable
+from unveil.images.readers.columns import LABEL_NAMES
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.types import ImageRecord
 
 BLOCK = 512
-# In a WebDataset these belong to the picture of the same key and are none themselves.
+# In a WebDataset, members with these extensions belong to the image of the same key.
 SIDE_FILES = ("cls", "json", "txt", "index", "id", "label", "pyd", "npy", "pth")
-LABELS = ("cls", "label", "id")
-MAX_LABEL_BYTES = 4096
+# Members that hold the label of a sample; the first that has one counts.
+LABELS = ("cls", "label", "id", "json")
+MAX_LABEL_BYTES = 2**16
 # Long names and extended headers.
 MAX_EXTENDED = 2**20
+# Zeros between the archives of a concatenated tar; writers pad to 10 KiB.
+MAX_PADDING = 2**20
 
 
 @dataclass(frozen=True)
@@ -30,51 +36,80 @@ class _Member:
 
 
 class TarSource(Source):
-    """Every member of a tar. In a WebDataset (`KEY.jpg` beside `KEY.cls`) the class is the person."""
+    """Every member of a tar. In a WebDataset (`KEY.jpg`, `KEY.cls`) the label is a member of the sample."""
 
     kind = "tar"
 
-    def __init__(self, blob: Blob, rule: LabelRule) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         self.blob = blob
         members = list(_members(blob))
-        places = {m.name: m for m in members}
-        parts = [webdataset_key(m.name) for m in members]
-        classes = {key: m for m, (key, extension) in zip(members, parts, strict=True) if extension in LABELS}
-        found = find_labels(rule, places, lambda name, limit: self._bytes(places[name], limit), blob.where)
-        self.label_files = found.files
-        labels = dict(found.own or {})
+        by_name = {member.name: member for member in members}
+        parts = [webdataset_key(member.name) for member in members]
+        images = {key for key, extension in parts if extension not in SIDE_FILES}
+        side_files: dict[str, dict[str, _Member]] = {}
+        for member, (key, extension) in zip(members, parts, strict=True):
+            if extension in SIDE_FILES and key in images:
+                side_files.setdefault(key, {})[extension] = member
+        found = find_labels(rule, by_name, lambda name, limit: self._read(by_name[name], limit), blob.where)
+        self.label_files, stored = found.files, found.stored or {}
         entries = []
         window = Window(blob)
         for member, (key, extension) in zip(members, parts, strict=True):
-            if member.name in found.files or (key in classes and extension in SIDE_FILES):
+            if member.name in found.files or (key in side_files and extension in SIDE_FILES):
                 continue
-            id = printable(member.name)
-            entries.append((id, f"{member.at} {member.size} {int(member.regular)}"))
-            if key in classes and (label := _class(window, classes[key])) is not None:
-                labels[id] = label
-        if classes:
+            name = printable(member.name)
+            label = stored.get(name)
+            if label is None and key in side_files and rule.may_use_labels:
+                label = _sample_label(window, side_files[key])
+            entries.append(Entry(name, f"{member.at} {member.size} {int(member.regular)}", label))
+        if side_files:
             self.kind = "WebDataset"
-        self._set_records(entries, labels=labels, listed=found.listed, in_order=True)
+        self._set_records(
+            entries,
+            listed=found.listed,
+            states_labels=found.stored is not None,
+            in_order=True,
+            are_files=True,
+        )
 
     def read(self, record: ImageRecord) -> bytes:
         at, size, regular = (int(v) for v in record.key.split())
-        return self._bytes(_Member(record.id, at, size, bool(regular)), MAX_FILE_BYTES)
+        return self._read(_Member(record.id, at, size, bool(regular)), MAX_FILE_BYTES)
 
-    def _bytes(self, member: _Member, limit: int) -> bytes:
+    def _read(self, member: _Member, limit: int) -> bytes:
         if not member.regular:
             raise ImageError("read", "not a file", "a link or device in the archive")
-        return self.blob.exactly(member.at, member.size, limit)
+        return self.blob.read_exactly(member.at, member.size, limit)
 
 
-def _class(window: Window, member: _Member) -> str | None:
-    """The text of a small member; None when it is none."""
-    if not member.regular or member.size > MAX_LABEL_BYTES:
-        return None
+def _sample_label(window: Window, side_files: Mapping[str, _Member]) -> str | None:
+    """The label of a WebDataset sample, in the order of `LABELS`; None when no member holds one."""
+    for extension in LABELS:
+        member = side_files.get(extension)
+        if member is None or not member.regular or member.size > MAX_LABEL_BYTES:
+            continue
+        try:
+            text = window.read(member.at, member.size).decode("utf-8")
+            label = label_of(text) if extension != "json" else _json_label(text)
+        except (ImageError, UnicodeDecodeError):
+            continue
+        if label is not None:
+            return label
+    return None
+
+
+def _json_label(text: str) -> str | None:
+    """The label in the fields of a sample, as img2dataset and others write them."""
     try:
-        return window.read(member.at, member.size).decode("utf-8").strip() or None
-    except (ImageError, UnicodeDecodeError):
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
         return None
+    if not isinstance(fields, dict):
+        return label_of(fields)
+    # A name or id in the metadata of a web image is that of the image.
+    found = (label_of(fields.get(name)) for name in LABEL_NAMES[:8])
+    return next((label for label in found if label is not None), None)
 
 
 def webdataset_key(name: str) -> tuple[str, str]:
@@ -98,22 +133,33 @@ def _number(field: bytes) -> int:
     """An octal number, or a binary one as GNU tar writes sizes beyond 8 GiB; ValueError for anything else."""
     if field[:1] == b"\x80":
         return int.from_bytes(field[1:], "big")
-    return int(field.split(b"\0", 1)[0].strip() or b"0", 8)
+    number = int(field.split(b"\0", 1)[0].strip() or b"0", 8)
+    if number < 0:
+        raise ValueError("a negative number")
+    return number
 
 
 def _members(blob: Blob) -> Iterator[_Member]:
     """Files, links and devices, by their headers alone; SourceError with the byte where the archive is damaged.
 
-    tarfile lists at a quarter of this speed, slower than a folder is read (docs/decisions/0013); the tests hold to it.
+    tarfile lists at a quarter of this speed, slower than a folder is read (docs/decisions/0013). The tests compare the
+    two.
     """
-    at, long_name, long_size = 0, None, None
+    at, padding, long_name, long_size = 0, 0, None, None
     window = Window(blob)
     while at < blob.size:
         head = window.read(at, BLOCK)
         if not any(head):
-            break
+            # Another archive may follow, as `tar --concatenate` and `cat` write them.
+            at, padding = at + BLOCK, padding + BLOCK
+            if padding > MAX_PADDING:
+                break
+            continue
         if not is_tar(head):
+            if padding:
+                break
             raise SourceError(f"{blob.where}: a damaged tar, no header at byte {at} of {blob.size}; get the file again")
+        padding = 0
         try:
             size = _number(head[124:136])
         except ValueError:
@@ -127,8 +173,8 @@ def _members(blob: Blob) -> Iterator[_Member]:
             elif kind == b"x":
                 fields = _pax(extended)
                 long_name = fields.get(b"path", long_name)
-                told = fields.get(b"size", b"")
-                long_size = int(told) if told.isdigit() and len(told) < 20 else long_size
+                stated = fields.get(b"size", b"")
+                long_size = int(stated) if stated.isdigit() and len(stated) < 20 else long_size
         else:
             size = size if long_size is None else long_size
             if kind != b"5":
@@ -152,7 +198,7 @@ def _name(head: bytes) -> bytes:
 
 def _extended(blob: Blob, at: int, size: int) -> bytes:
     try:
-        return blob.exactly(at, size, MAX_EXTENDED)
+        return blob.read_exactly(at, size, MAX_EXTENDED)
     except ImageError as error:
         raise SourceError(f"{blob.where}: a damaged tar ({error})") from None
 

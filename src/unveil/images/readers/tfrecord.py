@@ -1,4 +1,4 @@
-"""TFRecords: StyleGAN's raw pictures, one file a resolution, and files of encoded pictures."""
+"""TFRecords: StyleGAN's raw images, one file a resolution, and files of encoded images."""
 
 from __future__ import annotations
 
@@ -14,61 +14,69 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
+from unveil.images.label_values import label_of
 from unveil.images.readers.npy import parse_npy
-from unveil.images.source import MAX_FILE_BYTES, Source, numbered
+from unveil.images.readers.tf_example import Value, parse_example
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
 from unveil.types import ImageRecord
 
 _LENGTH = struct.Struct("<QI")
 _CRC = 4
-# What converters call an encoded picture and its label.
+# What converters call an encoded image and its label.
 ENCODED = ("image/encoded", "image_raw", "image", "encoded", "img", "jpg", "png")
 LABELS = ("label", "image/class/label", "class", "identity", "id")
-# A record holds a picture and a few numbers.
+# A record holds an image and a few numbers.
 MAX_RECORD = MAX_FILE_BYTES + 2**16
-# Of the file of labels; a million pictures with a thousand one-hot labels take four.
+# Bytes of the file of labels; a million images with a thousand one-hot labels take 4 GB.
 MAX_LABELS = 2**33
 
 
 class TFRecordSource(Source):
-    """Every example of a TFRecord file. StyleGAN's labels lie in a `*-rxx.labels` file beside it."""
+    """Every example of a TFRecord file. StyleGAN stores labels in a `*-rxx.labels` file beside it."""
 
     kind = "TFRecord"
 
-    def __init__(self, blob: Blob, rule: LabelRule) -> None:
+    def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         self.blob = blob
         spans = list(_records(blob))
         if not spans:
             raise SourceError(f"{blob.where}: no records in it")
-        ids = numbered(range(len(spans)))
         labels = _stylegan_labels(blob, len(spans))
-        named = {id: label for id, label in zip(ids, labels, strict=True) if label is not None}
-        if not labels or not named:
-            named = dict(self._own_labels(ids, spans))
+        stated = labels is not None
+        if labels is None or not any(labels):
+            labels = self._own_labels(spans) if rule.may_use_labels else [None] * len(spans)
         self._set_records(
-            ((id, f"{at} {length}") for id, (at, length) in zip(ids, spans, strict=True)), labels=named, in_order=True
+            (
+                Entry(name, f"{at} {length}", label)
+                for name, (at, length), label in zip(numbered_ids(range(len(spans))), spans, labels, strict=True)
+            ),
+            states_labels=stated,
+            in_order=True,
         )
 
-    def _own_labels(self, ids: list[str], spans: list[tuple[int, int]]) -> Iterator[tuple[str, str]]:
-        """Labels in the examples themselves; StyleGAN's have none, so the first tells whether to look at all."""
-        for n, (id, (at, length)) in enumerate(zip(ids, spans, strict=True)):
+    def _own_labels(self, spans: list[tuple[int, int]]) -> list[str | None]:
+        """The labels in the examples themselves; none are looked for when the first readable example has none."""
+        labels: list[str | None] = [None] * len(spans)
+        first = True
+        for n, (at, length) in enumerate(spans):
             try:
-                example = parse_example(self.blob.exactly(at, length, MAX_RECORD))
+                example = parse_example(self.blob.read_exactly(at, length, MAX_RECORD))
             except ImageError:
                 continue
             value = next((example[name] for name in LABELS if name in example), None)
-            if value is None and n == 0:
-                return
-            if isinstance(value, list) and len(value) == 1:
-                yield id, str(value[0])
-            elif isinstance(value, bytes):
-                yield id, value.decode("utf-8", "backslashreplace")
+            if value is None and first:
+                break
+            first = False
+            labels[n] = label_of(value)
+        return labels
 
     def read(self, record: ImageRecord) -> bytes:
         at, length = (int(v) for v in record.key.split())
-        example = parse_example(self.blob.exactly(at, length, MAX_RECORD))
-        if isinstance(example.get("data"), bytes) and isinstance(example.get("shape"), list):
-            return _raw(example["data"], example["shape"], at)  # type: ignore[arg-type]
+        example = parse_example(self.blob.read_exactly(at, length, MAX_RECORD))
+        data, shape = example.get("data"), example.get("shape")
+        if isinstance(data, bytes) and isinstance(shape, list):
+            return _raw(data, shape, at)
         for name in ENCODED:
             value = example.get(name)
             if isinstance(value, bytes):
@@ -76,21 +84,20 @@ class TFRecordSource(Source):
         raise ImageError("read", "no image in the record", f"at byte {at}: fields {', '.join(sorted(example))[:200]}")
 
 
-def _raw(data: bytes, shape: list[int], at: int) -> bytes:
-    """Raw pixels by channel, as StyleGAN writes them."""
-    if len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1 or shape[0] * shape[1] * shape[2] != len(data):
-        raise ImageError(
-            "read", "damaged record", f"at byte {at}: {len(data)} bytes for a picture of shape {shape[:4]}"
-        )
-    planes = np.frombuffer(data, np.uint8).reshape(shape)
-    pixels = np.empty((shape[1], shape[2], shape[0]), np.uint8)
+def _raw(data: bytes, shape: list[Value], at: int) -> bytes:
+    """Raw pixels by channel, as StyleGAN writes them, as an image file."""
+    sides = [n for n in shape if isinstance(n, int)]
+    if len(sides) != 3 or sides[0] not in (1, 3) or min(sides) < 1 or sides[0] * sides[1] * sides[2] != len(data):
+        raise ImageError("read", "damaged record", f"at byte {at}: {len(data)} bytes for an image of shape {shape[:4]}")
+    planes = np.frombuffer(data, np.uint8).reshape(sides)
+    pixels = np.empty((sides[1], sides[2], sides[0]), np.uint8)
     for channel, plane in enumerate(planes):
         pixels[..., channel] = plane
     return netpbm(pixels)
 
 
 def _records(blob: Blob) -> Iterator[tuple[int, int]]:
-    """Where each record's data lie; SourceError with the byte where the file is damaged."""
+    """Offset and length of the data of each record; SourceError with the byte where the file is damaged."""
     at = 0
     while at < blob.size:
         head = blob.read(at, _LENGTH.size)
@@ -110,9 +117,14 @@ def begins_record(head: bytes) -> bool:
     """Whether 12 bytes are the length of a record and its checksum."""
     if len(head) < _LENGTH.size:
         return False
-    _, told = _LENGTH.unpack_from(head)
-    crc = _crc32c(head[:8])
-    return bool(told == (((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF))
+    _, stated = _LENGTH.unpack_from(head)
+    return bool(stated == masked_crc(head[:8]))
+
+
+def masked_crc(data: bytes) -> int:
+    """The checksum of TFRecord: CRC-32C, rotated and offset."""
+    crc = _crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _table() -> list[int]:
@@ -128,111 +140,41 @@ _TABLE = _table()
 
 
 def _crc32c(data: bytes) -> int:
-    """The Castagnoli checksum (RFC 3720), of a few bytes: lengths are checked, pictures are not."""
+    """The Castagnoli checksum (RFC 3720) of a few bytes: lengths are checked, images are not."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = _TABLE[(crc ^ byte) & 0xFF] ^ crc >> 8
     return crc ^ 0xFFFFFFFF
 
 
-def _stylegan_labels(blob: Blob, n: int) -> list[str | None]:
-    """The labels of `NAME-rxx.labels`, beside `NAME-r07.tfrecords`; empty when there are none."""
+def _stylegan_labels(blob: Blob, n: int) -> list[str | None] | None:
+    """The labels in `NAME-rxx.labels`, beside `NAME-r07.tfrecords`; None when there is no such file."""
     stem, _, resolution = blob.name.removesuffix(".tfrecords").rpartition("-r")
-    beside = blob.beside(f"{stem}-rxx.labels") if resolution.isdecimal() else None
-    if beside is None:
-        return []
+    file = blob.sibling(f"{stem}-rxx.labels") if resolution.isdecimal() else None
+    if file is None:
+        return None
     try:
-        labels = parse_npy(beside.whole(MAX_LABELS))
+        labels = parse_npy(file.read_all(MAX_LABELS))
     except ValueError as error:
-        raise SourceError(f"{beside.where}: labels as a NumPy array were expected, got {error}") from None
+        raise SourceError(f"{file.where}: labels as a NumPy array were expected, got {error}") from None
     if not labels.ndim or labels.dtype.kind not in "iuf":
-        raise SourceError(f"{beside.where}: numbers were expected, got shape {labels.shape} of {labels.dtype}")
+        raise SourceError(f"{file.where}: numbers were expected, got shape {labels.shape} of {labels.dtype}")
     if len(labels) < n:
-        raise SourceError(f"{beside.where}: {len(labels)} labels for {n} pictures")
+        raise SourceError(f"{file.where}: {len(labels)} labels for {n} images")
     return _classes(labels[:n])
 
 
 def _classes(labels: npt.NDArray[Any]) -> list[str | None]:
-    """Whole numbers, or the places of ones in one-hot rows, as labels; None for any other row."""
-    if labels.ndim == 1:
-        return [str(int(v)) if float(v).is_integer() else None for v in labels.tolist()]
+    """Whole numbers, or the index of the one in each one-hot row, as labels; None for any other row."""
+    if labels.ndim == 1 or labels[0].size == 1:
+        return [label_of(v) if float(v).is_integer() else None for v in labels.reshape(len(labels)).tolist()]
     rows = labels.reshape(len(labels), -1)
     hot = ((rows == 1).sum(1) == 1) & ((rows == 0).sum(1) == rows.shape[1] - 1)
     return [str(k) if one else None for k, one in zip(rows.argmax(1).tolist(), hot.tolist(), strict=True)]
 
 
-def parse_example(data: bytes) -> dict[str, bytes | list[int]]:
-    """The fields of a `tf.train.Example`: bytes, or whole numbers; others are left out. PictureError when damaged."""
-    fields: dict[str, bytes | list[int]] = {}
-    for number, features in _fields(data):
-        if number != 1 or not isinstance(features, bytes):
-            continue
-        for _, entry in _fields(features):
-            if not isinstance(entry, bytes):
-                continue
-            parts = {n: value for n, value in _fields(entry) if isinstance(value, bytes)}
-            name = parts.get(1, b"").decode("utf-8", "backslashreplace")
-            for kind, value in _fields(parts.get(2, b"")):
-                if kind == 1 and isinstance(value, bytes):
-                    fields[name] = next((v for _, v in _fields(value) if isinstance(v, bytes)), b"")
-                elif kind == 3 and isinstance(value, bytes):
-                    fields[name] = list(_numbers(value))
-    return fields
-
-
-def _numbers(data: bytes) -> Iterator[int]:
-    """An Int64List, packed or not."""
-    for _, value in _fields(data):
-        if isinstance(value, bytes):
-            at = 0
-            while at < len(value):
-                number, at = _varint(value, at)
-                yield _signed(number)
-        else:
-            yield _signed(value)
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """Number and value of each field of a protobuf message."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-            yield tag >> 3, value
-            continue
-        if kind == 2:
-            length, at = _varint(data, at)
-        elif kind in (1, 5):
-            length = 8 if kind == 1 else 4
-        else:
-            raise ImageError("read", "damaged record", f"protobuf wire type {kind}")
-        if at + length > len(data):
-            raise ImageError("read", "damaged record", f"a field of {length} bytes where {len(data) - at} are left")
-        if kind == 2:
-            yield tag >> 3, data[at : at + length]
-        at += length
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while at < len(data) and shift < 64:
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        at += 1
-        if byte < 0x80:
-            return number & (1 << 64) - 1, at
-        shift += 7
-    raise ImageError("read", "damaged record", "a number without an end")
-
-
 def highest_resolution(files: list[Path]) -> Path | None:
-    """Of StyleGAN's files, one a resolution, that of the highest; None when they are not of one set."""
+    """Of StyleGAN's files, one a resolution, the one of the highest; None when the files are not of one set."""
     parts = {file: file.name.removesuffix(".tfrecords").rpartition("-r") for file in files}
     if len({stem for stem, _, _ in parts.values()}) != 1 or not all(r.isdecimal() for _, _, r in parts.values()):
         return None

@@ -1,4 +1,4 @@
-"""Pictures in a zip archive, read where they lie: nothing is unpacked."""
+"""Images in a zip archive, read in place: nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
-from unveil.images.source import MAX_FILE_BYTES, Source, printable
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.types import ImageRecord
 
 DAMAGED = (
@@ -26,47 +26,54 @@ _LOCAL_HEADER, _LOCAL_SIGNATURE = 30, b"PK\x03\x04"
 
 
 class ZipSource(Source):
-    """Every member of a zip, without zipfile's lock: threads read side by side.
+    """Every member of a zip. Threads read at the same time, without the lock of zipfile.
 
-    Sizes in its headers are not believed: reading stops at the limit.
+    Sizes in the headers are not trusted: reading stops at the limit.
     """
 
     kind = "zip"
 
-    def __init__(self, blob: Blob, rule: LabelRule) -> None:
+    def __init__(
+        self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None, *, max_bytes: int = MAX_FILE_BYTES
+    ) -> None:
         super().__init__(blob.where, rule)
-        self.blob = blob
+        self.blob, self._max_bytes = blob, max_bytes
         try:
             self._zip = zipfile.ZipFile(blob.open())
         except DAMAGED as error:
             raise SourceError(f"{blob.where}: a damaged zip ({error})") from None
         self.members = self._zip.infolist()
-        names = {i: m.filename for i, m in enumerate(self.members) if not m.filename.endswith("/")}
-        of_name = {name: i for i, name in names.items()}
-        found = find_labels(rule, of_name, lambda name, limit: self._bytes(of_name[name], limit), blob.where)
-        self.label_files = found.files
+        # Some programs for Windows separate folders by backslashes.
+        names = {
+            i: name for i, m in enumerate(self.members) if not (name := m.filename.replace("\\", "/")).endswith("/")
+        }
+        index = {name: i for i, name in names.items()}
+        found = find_labels(rule, index, lambda name, limit: self._read(index[name], limit), blob.where)
+        self.label_files, stored = found.files, found.stored or {}
+        shown = ((printable(name), i) for i, name in names.items() if name not in found.files)
         self._set_records(
-            ((printable(name), f"{i:012d}") for i, name in names.items() if name not in found.files),
-            labels=found.own,
+            (Entry(name, f"{i:012d}", stored.get(name)) for name, i in shown),
             listed=found.listed,
+            states_labels=found.stored is not None,
+            are_files=True,
         )
 
     def read(self, record: ImageRecord) -> bytes:
-        return self._bytes(int(record.key), MAX_FILE_BYTES)
+        return self._read(int(record.key), self._max_bytes)
 
-    def _bytes(self, member: int, limit: int) -> bytes:
+    def _read(self, member: int, limit: int) -> bytes:
         info = self.members[member]
         if info.flag_bits & 1:
             raise ImageError("read", "encrypted", "unpack the archive with its password first")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # The others allocate what their header says, and no set of pictures is packed so.
+            # The other methods allocate what the header states, and image sets do not use them.
             raise ImageError("read", "unknown compression", f"zip method {info.compress_type}; unpack the archive")
         at = info.header_offset
         header = self.blob.read(at, _LOCAL_HEADER) if at >= 0 else b""
         if len(header) < _LOCAL_HEADER or header[:4] != _LOCAL_SIGNATURE:
             raise ImageError("read", "damaged zip member", f"no local header at byte {at}")
         start = at + _LOCAL_HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-        data = self.blob.exactly(start, info.compress_size, limit)
+        data = self.blob.read_exactly(start, info.compress_size, limit)
         if info.compress_type == zipfile.ZIP_DEFLATED:
             try:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit + 1)

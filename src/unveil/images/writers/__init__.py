@@ -1,1 +1,1 @@
-"""Containers written again without some of their pictures, one file per family of formats."""
+"""One writer a file: each writes a container again without some of its images."""

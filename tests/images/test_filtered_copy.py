@@ -92,10 +92,10 @@ def test_names_from_strangers_stay_inside(tmp_path: Path) -> None:
 
 def test_what_is_not_written_is_said(tmp_path: Path) -> None:
     source = open_source(WRITERS["HDF5, raw"](tmp_path, drawn_items(6)))
-    with pytest.raises(SettingError, match="read and not written; use --as-folder"):
+    with pytest.raises(SettingError, match="read but not written; use --as-folder"):
         write_without(source, tmp_path / "out", set())
     (tmp_path / "there").mkdir()
-    with pytest.raises(SettingError, match="is there already"):
+    with pytest.raises(SettingError, match="exists already"):
         write_without(source, tmp_path / "there", set(), as_folder=True)
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*.tmp"))
 

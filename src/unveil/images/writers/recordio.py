@@ -1,4 +1,4 @@
-"""RecordIO and TFRecord files, written without some of their records."""
+"""A RecordIO file with its index, written without some of its records."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ import numpy as np
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.readers import recordio, tfrecord
-from unveil.images.readers.npy import parse_npy
+from unveil.images.readers import recordio
 from unveil.images.source import MAX_LIST_BYTES
-from unveil.types import ImageRecord, Ints
+from unveil.types import Ints
+
+PROPERTY, MAX_PROPERTY = "property", 1 << 16
 
 
 def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collection[str]) -> None:
     """The other records as they were, with an index.
 
-    Where InsightFace's first record says which keys are pictures, these are numbered anew from 1 and the ranges of
-    people are made to fit; labels stay what they were, so a person who is gone leaves a gap.
+    Where InsightFace's first record states which keys are images, the images are numbered again from 1 and the ranges
+    of people are adapted. Labels do not change, so a person who is removed leaves a gap.
     """
     blob = source.blob
     keys, offsets = recordio.index_of(blob)
@@ -35,26 +36,26 @@ def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collecti
             idx.write(f"{key}\t{rec.tell()}\n")
             rec.write(data)
 
-        kept = [i for i, offset in enumerate(offsets.tolist()) if offset in images]
+        staying = [i for i, offset in enumerate(offsets.tolist()) if offset in images]
         if ranges is None:
-            for i in kept:
+            for i in staying:
                 numbers[int(keys[i])] = int(keys[i])
                 add(int(keys[i]), blob.read(int(offsets[i]), int(extents[i])))
         else:
-            numbers = {int(keys[i]): n for n, i in enumerate(kept, 1)}
+            numbers = {int(keys[i]): n for n, i in enumerate(staying, 1)}
             people = [[numbers[key] for key in range(first, last) if key in numbers] for first, last in ranges]
             people = [own for own in people if own]
-            n = len(kept) + 1
+            n = len(staying) + 1
             add(0, _record(0, n, n + len(people)))
-            for number, i in enumerate(kept, 1):
+            for number, i in enumerate(staying, 1):
                 add(number, blob.read(int(offsets[i]), int(extents[i])))
             for key, own in enumerate(people, n):
                 add(key, _record(key, own[0], own[-1] + 1))
-    _write_beside(blob, out, numbers)
+    _write_side_files(blob, out, numbers)
 
 
 def _record(key: int, *labels: float) -> bytes:
-    """A record of labels without a picture."""
+    """A record of labels without an image."""
     payload = struct.pack(f"<IfQQ{len(labels)}f", len(labels), 0, key, 0, *labels)
     return recordio.MAGIC_BYTES + struct.pack("<I", len(payload)) + payload
 
@@ -62,8 +63,8 @@ def _record(key: int, *labels: float) -> bytes:
 def _ranges(
     source: recordio.RecordIOSource, blob: Blob, keys: Ints, offsets: Ints, extents: Ints
 ) -> list[tuple[int, int]] | None:
-    """The keys of each person, first and one past the last, as InsightFace's records at the end tell; None where there
-    is no such first record."""
+    """The keys of each person, first and one past the last, as InsightFace's last records state them; None without
+    InsightFace's first record."""
     if source.first_not_image is None:
         return None
     ranges = []
@@ -82,14 +83,14 @@ def _ranges(
     return ranges
 
 
-def _write_beside(blob: Blob, out: Path, numbers: Mapping[int, int]) -> None:
-    """Lists of the records' paths with the new numbers, and InsightFace's `property` as it is."""
+def _write_side_files(blob: Blob, out: Path, numbers: Mapping[int, int]) -> None:
+    """Lists of the paths of the records with the new numbers, and InsightFace's `property` unchanged."""
     for name in recordio.LISTS:
-        beside = blob.beside(name)
-        if beside is None:
+        file = blob.sibling(name)
+        if file is None:
             continue
         lines = []
-        for line in beside.whole(MAX_LIST_BYTES).decode("utf-8", "surrogateescape").splitlines():
+        for line in file.read_all(MAX_LIST_BYTES).decode("utf-8", "surrogateescape").splitlines():
             key, tab, rest = line.partition("\t")
             if not key.isdecimal() or not tab:
                 lines.append(line)
@@ -97,28 +98,6 @@ def _write_beside(blob: Blob, out: Path, numbers: Mapping[int, int]) -> None:
                 lines.append(f"{numbers[int(key)]}\t{rest}")
         text = "".join(f"{line}\n" for line in lines)
         (out / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-    told = blob.beside("property")
-    if told is not None:
-        (out / "property").write_bytes(told.whole(1 << 16))
-
-
-def write_tfrecord(source: tfrecord.TFRecordSource, out: Path, removed: Collection[str]) -> None:
-    """The other records as they were; StyleGAN's labels beside them without theirs."""
-    blob = source.blob
-    kept = [record.id not in removed for record in source.records]
-    with (out / blob.name).open("wb") as file:
-        for record, keep in zip(source.records, kept, strict=True):
-            if keep:
-                at, length = _span(record)
-                file.write(blob.exactly(at - 12, length + 16, tfrecord.MAX_RECORD + 16))
-    stem, _, resolution = blob.name.removesuffix(".tfrecords").rpartition("-r")
-    labels = blob.beside(f"{stem}-rxx.labels") if resolution.isdecimal() else None
-    if labels is not None:
-        rows = parse_npy(labels.whole(tfrecord.MAX_LABELS))
-        with (out / labels.name).open("wb") as file:
-            np.save(file, rows[: len(kept)][np.array(kept)], allow_pickle=False)
-
-
-def _span(record: ImageRecord) -> tuple[int, int]:
-    at, length = record.key.split()
-    return int(at), int(length)
+    properties = blob.sibling(PROPERTY)
+    if properties is not None:
+        (out / PROPERTY).write_bytes(properties.read_all(MAX_PROPERTY))

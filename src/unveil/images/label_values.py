@@ -1,0 +1,53 @@
+"""One function turns a stored value into a person label, or into no label."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from unveil.images.source import printable
+
+# A longer text is no label of a person.
+MAX_LABEL_CHARACTERS = 4096
+# What writers store where there is no label.
+NO_LABEL = -1
+
+
+def label_of(value: object) -> str | None:
+    """The label in a value that a container stores; None where the value states none.
+
+    Whole numbers, text, and one-hot vectors are labels. None, NaN, -1, empty text, truth values and other vectors,
+    such as camera poses, are not. A list or array of one value counts as that value.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return None if value == NO_LABEL else str(value)
+    if isinstance(value, float):
+        return _of_float(value)
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
+    if isinstance(value, str):
+        text = value.strip()
+        return None if text in ("", str(NO_LABEL)) or len(text) > MAX_LABEL_CHARACTERS else printable(text)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return _of_list(value) if isinstance(value, (list, tuple)) else None
+
+
+def _of_float(value: float) -> str | None:
+    if not math.isfinite(value) or value == NO_LABEL:
+        return None
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
+def _of_list(value: list[Any] | tuple[Any, ...]) -> str | None:
+    if len(value) == 1:
+        return label_of(value[0])
+    if not all(isinstance(v, (int, float)) for v in value):
+        return None
+    return str(value.index(1)) if value.count(1) == 1 and value.count(0) == len(value) - 1 else None

@@ -1,0 +1,51 @@
+"""Parquet files, as Hugging Face's datasets publishes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unveil.images.blob import Blob, LocalBlob
+from unveil.images.readers.table import Table, TableSource, holds_images, holds_vectors
+
+
+class ParquetTable(Table):
+    """A Parquet file, one row group at a time."""
+
+    def __init__(self, blob: Blob) -> None:
+        source = pa.OSFile(str(blob.path)) if isinstance(blob, LocalBlob) else pa.PythonFile(blob.open(), "r")
+        self._file = pq.ParquetFile(source)
+        self.schema = self._file.schema_arrow
+        metadata = self._file.metadata
+        # Single columns are not asked for their size: the exception of a damaged one reaches C and ends the process.
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        self.groups = [group.num_rows for group in groups]
+        self.sizes = [group.total_byte_size for group in groups]
+
+    def _column(self, group: int, name: str, field: str | None) -> Any:
+        column = name if field is None else f"{name}.{field}"
+        table = self._file.read_row_group(group, columns=[column])
+        chunks = table.column(name).chunks
+        return pa.concat_arrays(chunks) if chunks else pa.array([], self.schema.field(name).type)
+
+
+class ParquetSource(TableSource):
+    """Every row of a Parquet file with a column of images."""
+
+    kind = "Parquet"
+
+    @staticmethod
+    def open_table(blob: Blob) -> Table:
+        return ParquetTable(blob)
+
+
+def is_table_of_vectors(path: Path) -> bool:
+    """Whether a Parquet file holds embeddings and no images; False for a file that cannot be read."""
+    try:
+        schema = pq.read_schema(path)
+    except Exception:  # a damaged file raises almost anything; its reader reports it
+        return False
+    return any(holds_vectors(f.type) for f in schema) and not any(holds_images(f.type) for f in schema)

@@ -1,0 +1,54 @@
+"""Images in a folder at a remote address."""
+
+from __future__ import annotations
+
+from unveil.errors import ImageError, SourceError, StoreError
+from unveil.images.label_rule import LabelRule
+from unveil.images.labels import find_labels
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
+from unveil.io.remote import check_address, filesystem, with_retries
+from unveil.types import ImageRecord
+
+
+class RemoteFolderSource(Source):
+    """Every file below a folder at an address that fsspec supports."""
+
+    kind = "folder"
+
+    def __init__(self, url: str, rule: LabelRule) -> None:
+        super().__init__(url, rule)
+        self._url = url.rstrip("/")
+        self._files, root = filesystem(check_address(self._url))
+        self._root = root.rstrip("/")
+        try:
+            paths = with_retries(url, lambda: self._files.find(self._root))
+        except (FileNotFoundError, StoreError) as error:
+            raise SourceError(f"{url}: a folder was expected, but it cannot be read ({error})") from None
+        files = [name for path in paths if (name := str(path)[len(self._root) + 1 :])]
+        found = find_labels(rule, files, self._read, url)
+        self.label_files, stored = found.files, found.stored or {}
+        names = ((printable(file), file) for file in files if file not in found.files)
+        self._set_records(
+            (Entry(name, file, stored.get(name)) for name, file in names),
+            listed=found.listed,
+            states_labels=found.stored is not None,
+            are_files=True,
+        )
+
+    def read(self, record: ImageRecord) -> bytes:
+        return self._read(record.key, MAX_FILE_BYTES)
+
+    def _read(self, name: str, limit: int) -> bytes:
+        path = f"{self._root}/{name}"
+        try:
+            # One byte more than the limit, whatever size the address states.
+            data = with_retries(
+                f"{self._url}/{name}", lambda: bytes(self._files.cat_file(path, start=0, end=limit + 1))
+            )
+        except FileNotFoundError:
+            raise ImageError(
+                "read", "unreadable file", f"{printable(name)}: removed since the folder was listed"
+            ) from None
+        if len(data) > limit:
+            raise ImageError("read", "unreadable file", f"{printable(name)}: more than {limit} bytes")
+        return data

@@ -1,0 +1,82 @@
+"""The protobuf message ``tf.train.Example``, without TensorFlow.
+
+The descriptor is built here from the public definition (tensorflow/core/example/feature.proto). The map of features is
+declared as its wire format, a list of entries, and names as bytes: a name that is no UTF-8 then damages no record.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from unveil.errors import ImageError
+
+Value = int | float
+Field = descriptor_pb2.FieldDescriptorProto
+PACKAGE = "unveil.tensorflow"
+# More numbers than this are no shape and no label.
+MAX_NUMBERS = 2**16
+
+
+def _example_class() -> Any:
+    """The message class of ``tf.train.Example``."""
+    file = descriptor_pb2.FileDescriptorProto(name="unveil/example.proto", package=PACKAGE, syntax="proto3")
+
+    def message(name: str, *fields: tuple[str, int, Any, bool], oneof: str | None = None) -> None:
+        described = file.message_type.add(name=name)
+        if oneof is not None:
+            described.oneof_decl.add(name=oneof)
+        for field, number, kind, repeated in fields:
+            added = described.field.add(name=field, number=number)
+            added.label = Field.LABEL_REPEATED if repeated else Field.LABEL_OPTIONAL
+            if isinstance(kind, str):
+                added.type, added.type_name = Field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
+            else:
+                added.type = kind
+            if oneof is not None:
+                added.oneof_index = 0
+
+    message("BytesList", ("value", 1, Field.TYPE_BYTES, True))
+    message("FloatList", ("value", 1, Field.TYPE_FLOAT, True))
+    message("Int64List", ("value", 1, Field.TYPE_INT64, True))
+    message(
+        "Feature",
+        ("bytes_list", 1, "BytesList", False),
+        ("float_list", 2, "FloatList", False),
+        ("int64_list", 3, "Int64List", False),
+        oneof="kind",
+    )
+    message("Entry", ("key", 1, Field.TYPE_BYTES, False), ("value", 2, "Feature", False))
+    message("Features", ("feature", 1, "Entry", True))
+    message("Example", ("features", 1, "Features", False))
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.Example"))
+
+
+_EXAMPLE = _example_class()
+
+
+def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
+    """The features of a ``tf.train.Example`` by name: bytes, or numbers; ImageError when the message is damaged.
+
+    Of a list of bytes the first counts. Lists of more than `MAX_NUMBERS` numbers are left out.
+    """
+    try:
+        example = _EXAMPLE.FromString(data)
+    except DecodeError as error:
+        raise ImageError("read", "damaged record", f"no tf.train.Example ({error})") from None
+    features: dict[str, bytes | list[Value]] = {}
+    for entry in example.features.feature:
+        name = entry.key.decode("utf-8", "backslashreplace")
+        kind = entry.value.WhichOneof("kind")
+        if kind is None:
+            continue
+        values = getattr(entry.value, kind).value
+        if kind == "bytes_list":
+            features[name] = values[0] if len(values) else b""
+        elif len(values) <= MAX_NUMBERS:
+            features[name] = list(values)
+    return features

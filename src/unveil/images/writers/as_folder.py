@@ -1,0 +1,54 @@
+"""Any container, written as a folder of image files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from unveil.errors import ImageError
+from unveil.images.source import Source, printable
+from unveil.images.writers.base import write_bytes
+from unveil.types import ImageRecord
+
+# First bytes of image files, and the suffix of each format.
+SUFFIXES = (
+    *((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"BM", ".bmp"), (b"GIF8", ".gif")),
+    *((b"P6", ".ppm"), (b"P5", ".pgm")),
+)
+_UNSAFE = re.compile(r"[^\w.\-=+@ ]")
+MAX_NAME = 120
+
+
+def write_as_folder(source: Source, out: Path, removed: Collection[str]) -> None:
+    """One file an image, in a folder for each person where people are known. Unreadable images are left out."""
+    people = any(record.person is not None for record in source.records)
+    for record in source.records:
+        if record.id not in removed:
+            try:
+                data = source.read(record)
+            except ImageError:
+                continue
+            folder = _safe(record.person or "unlabelled") if people else "."
+            write_bytes(_free(out / folder / _file_name(record, data)), data)
+
+
+def _free(path: Path) -> Path:
+    """The path, or one with a number: names that differ only in unsafe characters would otherwise be one file."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.stem}~{number}{path.suffix}")
+    return free
+
+
+def _file_name(record: ImageRecord, data: bytes) -> str:
+    name = _safe(record.id.replace("/", "__"))
+    suffix = next((suffix for head, suffix in SUFFIXES if data.startswith(head)), "")
+    return name if not suffix or Path(name).suffix.lower() in (suffix, ".jpeg") else name + suffix
+
+
+def _safe(name: str) -> str:
+    """A name as one part of a path, without characters that mean something to a file system."""
+    safe = _UNSAFE.sub("_", printable(name))[:MAX_NAME].strip()
+    return safe if safe.strip(".") else "_"

@@ -1,0 +1,43 @@
+"""A tar archive, written without some of its members."""
+
+from __future__ import annotations
+
+import copy
+import io
+import tarfile
+from collections.abc import Collection
+from pathlib import Path
+
+from unveil.errors import SourceError
+from unveil.images.readers.tar import SIDE_FILES, TarSource, webdataset_key
+from unveil.images.source import printable
+from unveil.images.writers.base import labels_without
+
+
+def write_tar(source: TarSource, out: Path, removed: Collection[str]) -> None:
+    """The other members as they were. In a WebDataset, the side files of a removed image are removed with it."""
+    gone = {int(record.key.split()[0]) for record in source.records if record.id in removed}
+    staying = {int(record.key.split()[0]) for record in source.records} - gone
+    # Another archive may follow the end of the first; the reader reads both.
+    with tarfile.open(fileobj=source.blob.open(), mode="r:", ignore_zeros=True) as old:
+        members = old.getmembers()
+        name_of = {member.offset_data: member.name.removeprefix("./") for member in members}
+        if not gone | staying <= name_of.keys():
+            raise SourceError(f"{source.where}: tarfile finds other members in it; use --as-folder")
+        stay = {name_of[at] for at in staying}
+        names = {name_of[at] for at in gone} - stay
+        keys = {webdataset_key(name)[0] for name in names} if source.kind == "WebDataset" else set()
+        keys -= {webdataset_key(name)[0] for name in stay}
+        printed = {printable(name) for name in names}
+        with tarfile.open(out / source.blob.name, "w", format=tarfile.PAX_FORMAT) as new:
+            for member in members:
+                key, extension = webdataset_key(member.name.removeprefix("./"))
+                if member.offset_data in gone or (key in keys and extension in SIDE_FILES):
+                    continue
+                content = old.extractfile(member) if member.isreg() else None
+                data = b"" if content is None else content.read()
+                written = copy.copy(member)
+                if member.name in source.label_files:
+                    data = labels_without(member.name, data, printed)
+                    written.size = len(data)
+                new.addfile(written, io.BytesIO(data) if member.isreg() else None)

@@ -1,0 +1,30 @@
+"""A zip archive, written without some of its members."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+from unveil.images.readers.zip import ZipSource
+from unveil.images.source import printable
+from unveil.images.writers.base import labels_without
+
+
+def write_zip(source: ZipSource, out: Path, removed: Collection[str]) -> None:
+    """The other members, compressed as they were; labels without those of the removed images."""
+    gone = {int(record.key) for record in source.records if record.id in removed}
+    record_of = {int(record.key): record for record in source.records}
+    # Of two members with one name, one may stay, and with it the label.
+    staying = {source.members[i].filename for i in record_of if i not in gone}
+    names = {printable(source.members[i].filename) for i in gone} - {printable(name) for name in staying}
+    with zipfile.ZipFile(source.blob.open()) as old, zipfile.ZipFile(out / source.blob.name, "w") as new:
+        for i, member in enumerate(source.members):
+            if i in gone:
+                continue
+            data = source.read(record_of[i]) if i in record_of else b"" if member.is_dir() else old.read(member)
+            if member.filename in source.label_files:
+                data = labels_without(member.filename, data, names)
+            info = zipfile.ZipInfo(member.filename, member.date_time)
+            info.external_attr, info.compress_type = member.external_attr, member.compress_type
+            new.writestr(info, data)

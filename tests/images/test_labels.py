@@ -1,0 +1,315 @@
+"""A label travels with its row, ids are unique, and what is no label becomes no person."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import containers as c
+from tests.builders import drawn_faces, encoded, write
+from unveil.errors import SettingError, SourceError
+from unveil.images import LabelRule, Source, decode_rgb, open_source
+from unveil.images.clutter import is_clutter
+from unveil.images.label_values import label_of
+from unveil.images.labels import parse_list
+from unveil.images.readers.recordio import MAX_EXACT_LABEL, first_range
+from unveil.images.source import unique_ids
+
+FACES = list(drawn_faces(8, 5))
+DATA = [encoded(face) for face in FACES]
+
+
+def people(source: Source) -> list[str | None]:
+    return [record.person for record in source.records]
+
+
+def check_rows(source: Source, expected: Sequence[str | None]) -> None:
+    """Every row has its own id, its own image and its own label."""
+    assert len({record.id for record in source.records}) == len(expected)
+    for k, record in enumerate(source.records):
+        assert np.array_equal(decode_rgb(source.read(record)), FACES[k]) and record.person == expected[k], k
+
+
+class TestIds:
+    @given(st.lists(st.sampled_from(["a", "a~2", "a~2~2", "a~3", "b", ""]), max_size=12))
+    def test_ids_are_unique_and_keep_first_names(self, names: list[str]) -> None:
+        ids = unique_ids(names)
+        assert len(set(ids)) == len(names)
+        for name in names:
+            assert ids[names.index(name)] == name
+        assert all(id == name or id.startswith(f"{name}~") for id, name in zip(ids, names, strict=True))
+
+    def test_a_repeated_name_does_not_meet_another(self) -> None:
+        assert unique_ids(["a", "a", "a~2"]) == ["a", "a~3", "a~2"]
+
+    def test_members_of_one_name_beside_a_name_with_a_number(self, tmp_path: Path) -> None:
+        with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+            for name, data in zip(("x/a.png", "x/a.png", "x/a.png~2"), DATA, strict=False):
+                archive.writestr(name, data)
+        source = open_source(tmp_path / "z.zip", LabelRule("one-per-image"))
+        assert len({r.id for r in source.records}) == len(set(people(source))) == 3
+
+    def test_shards_of_one_name_in_two_folders(self, tmp_path: Path) -> None:
+        for k, split in enumerate(("train", "test")):
+            (tmp_path / "set" / split).mkdir(parents=True)
+            with tarfile.open(tmp_path / f"set/{split}/0.tar", "w") as archive:
+                for i in (0, 1):
+                    info = tarfile.TarInfo(f"{i}.png")
+                    info.size = len(DATA[2 * k + i])
+                    archive.addfile(info, io.BytesIO(DATA[2 * k + i]))
+        source = open_source(tmp_path / "set")
+        assert [r.id for r in source.records] == [f"{s}/0.tar/{i}.png" for s in ("test", "train") for i in (0, 1)]
+        assert [source.read(r) for r in source.records] == [DATA[k] for k in (2, 3, 0, 1)]
+        braces = open_source(f"{tmp_path}/set/{{train,test}}/0.tar")
+        assert [r.id for r in braces.records][:2] == ["train/0.tar/0.png", "train/0.tar/1.png"]
+
+
+PEOPLE = ["anna", "anna", "bob", "bob", "carl", "carl", "dora", "dora"]
+NAMES = [f"{k % 2:04d}.png" for k in range(8)]  # base names alone, as embedded files of Hugging Face have them
+
+
+def hub_table() -> pa.Table:
+    images = [{"bytes": data, "path": name} for data, name in zip(DATA, NAMES, strict=True)]
+    return pa.table({"image": images, "label": PEOPLE})
+
+
+def hub_parquet(to: Path) -> Path:
+    pq.write_table(hub_table(), to / "hub.parquet")
+    return to / "hub.parquet"
+
+
+def saved_arrow(to: Path) -> Path:
+    table = hub_table()
+    with pa.ipc.new_stream(str(to / "saved.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    return to / "saved.arrow"
+
+
+def records_with_list(to: Path) -> Path:
+    path = c.write_records(to / "train", [c.labelled(data, 0) for data in DATA])
+    write(to / "train.tsv", "".join(f"{k}\t{NAMES[k]}\t{PEOPLE[k]}\n" for k in range(8)))
+    return path
+
+
+class TestRepeatedNames:
+    @pytest.mark.parametrize("make", [hub_parquet, saved_arrow, records_with_list])
+    def test_each_row_has_its_own_label(self, make: Callable[[Path], Path], tmp_path: Path) -> None:
+        check_rows(open_source(make(tmp_path)), PEOPLE)
+
+    def test_embeddings(self, tmp_path: Path) -> None:
+        vectors = np.eye(8, dtype=np.float32)
+        np.savez(tmp_path / "v.npz", vectors=vectors, ids=np.array(NAMES), labels=np.array(PEOPLE))
+        pq.write_table(pa.table({"embedding": list(vectors), "label": PEOPLE, "path": NAMES}), tmp_path / "v.parquet")
+        for name in ("v.npz", "v.parquet"):
+            source = open_source(tmp_path / name)
+            assert people(source) == PEOPLE and len({r.id for r in source.records}) == 8
+
+    def test_a_list_that_names_one_image_twice(self, tmp_path: Path) -> None:
+        write(tmp_path / "a.png", DATA[0])
+        source = open_source(write(tmp_path / "list.txt", "a.png p1\na.png p2\n"))
+        assert [(r.id, r.person) for r in source.records] == [("a.png", "p1"), ("a.png~2", "p2")]
+
+
+class TestLabelValues:
+    @pytest.mark.parametrize(
+        ("value", "label"),
+        [
+            *((0, "0"), (7, "7"), (np.int64(3), "3"), (3.0, "3"), (0.5, "0.5"), ("bob ", "bob"), (b"bob", "bob")),
+            *((-1, None), (-1.0, None), ("-1", None), (float("nan"), None), (float("inf"), None), (None, None)),
+            *(("", None), ("  ", None), (True, None), ({"a": 1}, None), ("x" * 5000, None)),
+            *(([4], "4"), ([[4]], "4"), (np.array([4.0]), "4"), ([0, 0, 1, 0], "2"), ([0.5, 0.5], None), ([], None)),
+        ],
+    )
+    def test_one_function_decides(self, value: object, label: str | None) -> None:
+        assert label_of(value) == label
+
+    def test_missing_labels_are_no_person(self, tmp_path: Path) -> None:
+        expected = ["anna", "anna", "bob", "bob", None, None, None, None]
+        labels = [0, 0, 1, 1, -1, -1, -1, -1]
+        features = {"label": {"names": ["anna", "bob"], "_type": "ClassLabel"}}
+        metadata = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+        table = pa.table({"image": DATA, "label": labels}).replace_schema_metadata(metadata)
+        pq.write_table(table, tmp_path / "classes.parquet")
+        check_rows(open_source(tmp_path / "classes.parquet"), expected)
+        numbers = ["0", "0", "1", "1", None, None, None, None]
+        for missing in (-1.0, float("nan")):
+            stored = [0.0, 0.0, 1.0, 1.0, *[missing] * 4]
+            path = c.write_records(
+                tmp_path / f"r{missing}", [c.labelled(d, v) for d, v in zip(DATA, stored, strict=True)]
+            )
+            check_rows(open_source(path), numbers)
+        np.savez(tmp_path / "v.npz", vectors=np.eye(8, dtype=np.float32), labels=np.array(stored))
+        assert people(open_source(tmp_path / "v.npz")) == numbers
+
+    @pytest.mark.parametrize(
+        ("column", "labels"),
+        [
+            (pa.array(PEOPLE).dictionary_encode(), PEOPLE),
+            (pa.array(PEOPLE, pa.string_view()), PEOPLE),
+            (pa.array(PEOPLE, pa.large_string()), PEOPLE),
+            (pa.array([float(k // 2) for k in range(8)]), [str(k // 2) for k in range(8)]),
+            (pa.array([k // 2 for k in range(8)], pa.uint8()), [str(k // 2) for k in range(8)]),
+        ],
+        ids=["dictionary", "string_view", "large_string", "double", "uint8"],
+    )
+    @pytest.mark.parametrize("image", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+    def test_columns_of_every_type(
+        self, column: pa.Array, labels: list[str], image: pa.DataType, tmp_path: Path
+    ) -> None:
+        pq.write_table(pa.table({"image": pa.array(DATA).cast(image), "label": column}), tmp_path / "t.parquet")
+        check_rows(open_source(tmp_path / "t.parquet"), labels)
+
+    @pytest.mark.parametrize("labels", [np.arange(8)[:, None] // 2, (np.arange(8) // 2).astype("f4")])
+    def test_labels_of_hdf5_as_a_column_or_floats(self, labels: np.ndarray, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["images"], file["labels"] = np.stack(FACES), labels
+        check_rows(open_source(tmp_path / "x.h5"), [str(k // 2) for k in range(8)])
+
+    def test_a_column_that_is_not_used_is_named(self, tmp_path: Path) -> None:
+        poses = pa.array([[0.1, 0.2]] * 8, pa.list_(pa.float32()))
+        pq.write_table(pa.table({"image": DATA, "label": poses}), tmp_path / "t.parquet")
+        source = open_source(tmp_path / "t.parquet")
+        assert set(people(source)) == {None}
+        assert any("the column label is not used" in note for note in source.notes)
+
+
+class TestRecordIOLabels:
+    def test_labels_that_float32_cannot_hold_are_not_used(self, tmp_path: Path) -> None:
+        labels = [1.0, MAX_EXACT_LABEL - 1.0, float(MAX_EXACT_LABEL), MAX_EXACT_LABEL + 2.0]
+        path = c.write_records(tmp_path / "a", [c.labelled(DATA[0], label) for label in labels])
+        source = open_source(path)
+        assert people(source) == ["1", str(MAX_EXACT_LABEL - 1), None, None]
+        assert any(note.startswith("2 labels of 16,777,216 or more are not used") for note in source.notes)
+
+    @pytest.mark.parametrize("exact", [17_091_657, 17_091_658, 2**24 + 1, 40_000_003])
+    def test_a_rounded_number_of_images_is_corrected(self, exact: int) -> None:
+        stated = int(np.float32(exact))
+        assert first_range(stated, lambda key: key >= exact) == exact
+
+    def test_an_exact_number_is_taken_as_it_is(self) -> None:
+        assert first_range(1000, lambda key: False) == 1000
+
+
+def packed(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+FLAT = {f"faces/{k}.png": DATA[k] for k in range(8)}
+TWO = {f"{k % 2}/{k}.png": DATA[k] for k in range(8)}
+STYLEGAN = {f"{k // 4:05d}/img{k:08d}.png": DATA[k] for k in range(8)}
+FFHQ = {f"{k // 4 * 1000:05d}/{k // 4 * 1000 + k % 4:05d}.png": DATA[k] for k in range(8)}
+MAC = {f"__MACOSX/faces/._{k}.png": b"\0\5\x16\7" for k in range(8)}
+
+
+class TestAutomaticRule:
+    @pytest.mark.parametrize(
+        ("files", "rule", "reason"),
+        [
+            (FLAT, "none", "one folder"),
+            ({"README.txt": b"read me", **FLAT}, "none", "one folder"),
+            ({**FLAT, **MAC}, "none", "one folder"),
+            ({"top.png": DATA[0], **FLAT}, "none", "one folder"),
+            ({"faces/.DS_Store": b"\0", "other/.DS_Store": b"\0", **FLAT}, "none", "one folder"),
+            ({".ipynb_checkpoints/0-checkpoint.png": DATA[0], **FLAT}, "none", "one folder"),
+            ({f"{s}/{k}.png": DATA[k] for k, s in enumerate(("train", "test", "val"))}, "none", "splits"),
+            (STYLEGAN, "none", "numbered batches"),
+            (FFHQ, "none", "numbered batches"),
+            ({**STYLEGAN, "dataset.json": b'{"labels": null}'}, "none", "name no people"),
+            (
+                {**TWO, "dataset.json": json.dumps({"labels": [[n, [0.5] * 25] for n in TWO]}).encode()},
+                "none",
+                "name no people",
+            ),
+            (
+                {**TWO, "dataset.json": json.dumps({"labels": [[n, 3] for n in TWO]}).encode()},
+                "labels",
+                "stores labels",
+            ),
+            (TWO, "folder", "2 folders"),
+        ],
+    )
+    def test_who_is_a_person(self, files: dict[str, bytes], rule: str, reason: str, tmp_path: Path) -> None:
+        packed(tmp_path / "x.zip", files)
+        for name, data in files.items():
+            write(tmp_path / "x" / name, data)
+        for path in (tmp_path / "x.zip", tmp_path / "x"):
+            source = open_source(path)
+            assert str(source.rule) == rule and reason in source.notes[0]
+            assert len(source.records) == sum(
+                data.startswith(b"\x89PNG") and "checkpoint" not in name for name, data in files.items()
+            )
+            assert (set(people(source)) == {None}) is (rule == "none")
+
+    def test_ignored_files_are_counted_apart(self, tmp_path: Path) -> None:
+        source = open_source(packed(tmp_path / "x.zip", {"README.txt": b"", **TWO, **MAC}))
+        assert len(source.records) == 8 and len(source.ignored) == 9
+        assert any("9 files that are no images are ignored: README.txt" in note for note in source.notes)
+
+    @pytest.mark.parametrize(
+        ("name", "ignored"),
+        [
+            *(("a/README", True), ("LICENSE.md", True), ("x/Thumbs.db", True), ("labels.csv", True)),
+            *(("a.png", False), ("a", False), ("txt", False), ("a.b/c.JPG", False), ("__MACOSX.png", False)),
+        ],
+    )
+    def test_files_that_are_no_images(self, name: str, ignored: bool) -> None:
+        assert is_clutter(name) is ignored
+
+    def test_a_setting_that_is_no_truth_value_is_refused(self, tmp_path: Path) -> None:
+        write(tmp_path / "a.png", DATA[0])
+        with pytest.raises(SettingError, match="follow_links should be True or False, got 'no'"):
+            open_source(tmp_path, follow_links="no")  # type: ignore[arg-type]
+
+
+class TestLists:
+    @pytest.mark.parametrize(
+        ("text", "rows", "noted"),
+        [
+            ("0.png,p0,train\n1.png,p1,test\n", [("0.png", "p0"), ("1.png", "p1")], "column 3"),
+            ("0.png\tp0\t0.91\n1.png\tp1\t0.9\n", [("0.png", "p0"), ("1.png", "p1")], "column 3"),
+            ("path,person\n0.png,p0\n1.png,p1\n", [("0.png", "p0"), ("1.png", "p1")], ""),
+            ("split,image_path,person_id\na,0.png,p0\nb,1.png,p1\n", [("0.png", "p0"), ("1.png", "p1")], "`split`"),
+            ("person,path\np0,0.png\np1,1.png\n", [("0.png", "p0"), ("1.png", "p1")], ""),
+            ("my photos/0.png\nmy photos/1.png\n", [("my photos/0.png", None), ("my photos/1.png", None)], ""),
+            ("my photos/0.png p0\nmy photos/1.png p1\n", [("my photos/0.png", "p0"), ("my photos/1.png", "p1")], ""),
+            ("x,0.png\nx,1.png\n", [("x,0.png", None), ("x,1.png", None)], ""),
+            ('"x,0.png",p0\n"x,1.png",p1\n', [("x,0.png", "p0"), ("x,1.png", "p1")], ""),
+            ("0.png,-1\n1.png,p1\n", [("0.png", None), ("1.png", "p1")], ""),
+        ],
+    )
+    def test_columns_are_decided_for_the_whole_file(
+        self, text: str, rows: list[tuple[str, str | None]], noted: str
+    ) -> None:
+        found = parse_list(text.encode(), "list")
+        assert [(row.path, row.label) for row in found.rows] == rows
+        assert [note for note in found.notes if noted in note] == list(found.notes) and bool(found.notes) is bool(noted)
+
+    def test_more_than_two_words_are_in_doubt(self) -> None:
+        with pytest.raises(SourceError, match="separate the columns by tabs"):
+            parse_list(b"0.png Ann Lee\n1.png Bo Chan\n", "list")
+
+    def test_a_list_of_other_names_is_an_error_that_shows_both(self, tmp_path: Path) -> None:
+        files = {f"img_align_celeba/{k:06d}.jpg": DATA[k] for k in range(6)}
+        files["identity_CelebA.txt"] = "".join(f"{k:06d}.jpg {k // 2}\n" for k in range(6)).encode()
+        path = packed(tmp_path / "celeba.zip", files)
+        with pytest.raises(SourceError, match=r"one is `img_align_celeba/000000\.jpg`, the list has `000000\.jpg`"):
+            open_source(path, LabelRule.parse("list:identity_CelebA.txt"))
+        files["identity_CelebA.txt"] = "".join(f"img_align_celeba/{k:06d}.jpg {k // 2}\n" for k in range(6)).encode()
+        source = open_source(packed(path, files), LabelRule.parse("list:identity_CelebA.txt"))
+        assert Counter(people(source)) == {"0": 2, "1": 2, "2": 2}
