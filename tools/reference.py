@@ -25,7 +25,7 @@ from unveil.config.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "unveil"
-SCHEMA = PACKAGE / "report" / "audit.schema.json"
+SCHEMA = PACKAGE / "results" / "audit.schema.json"
 # Packages that nobody outside `unveil` uses.
 INTERNAL = {"unveil.native"}
 

@@ -15,6 +15,10 @@ from unveil.choices import Role as Role
 from unveil.errors import Stage
 from unveil.io.atomic import gather_rows
 
+# Bounds and choices that the schema of `audit.json` states.
+Probability = Annotated[float, "0 to 1"]
+ChannelName = Annotated[str, ("face", "appearance", "copy")]
+
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -34,12 +38,16 @@ class ImageRecord:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """An image that was not embedded: the stage that rejected it, the reason, and a detail."""
+    """A file that was not embedded."""
 
     id: str
+    """The file."""
     stage: Stage
+    """The stage at which it was rejected."""
     reason: str
+    """The reason, one of a few."""
     detail: str = ""
+    """What was found, in detail."""
 
 
 @dataclass(frozen=True)
@@ -196,14 +204,20 @@ class Exposure:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval at confidence ``level``, from ``n`` observations, by a named method."""
+    """A number with its interval."""
 
     value: float
+    """The value."""
     low: float
+    """Lower end of the interval."""
     high: float
-    level: float
+    """Upper end of the interval."""
+    level: Probability
+    """Confidence level of the interval. 1 for a number that was counted in full."""
     n: int
+    """Number of observations."""
     method: str
+    """How the value and its interval were made."""
 
     def __post_init__(self) -> None:
         if not self.low <= self.value <= self.high:

@@ -1,1 +1,80 @@
-"""The records of an audit's result, by topic."""
+"""The records of an audit's result, by topic, and their JSON.
+
+A docstring below a field is its description in the JSON Schema of `audit.json` (`python -m tools.audit_schema`).
+"""
+
+from unveil.results.audit import (
+    AuditResult,
+    InputFacts,
+    MachineFacts,
+    Manifest,
+    Method,
+    ModelFacts,
+    RoleCounts,
+    foremost,
+)
+from unveil.results.calibration import (
+    Balance,
+    Baselines,
+    Calibration,
+    DetectionLimit,
+    Exposures,
+    GPDFit,
+    IdentityCompetition,
+    Membership,
+    Power,
+    Stability,
+    Stratum,
+    VerificationPerformance,
+)
+from unveil.results.findings import (
+    CandidateThreshold,
+    ChannelScore,
+    HubnessFinding,
+    IdentityFinding,
+    ModelScore,
+    PairFinding,
+    PairKind,
+    PersonFinding,
+)
+from unveil.results.review import Agreement, Outcome, PairVerdicts, Review
+from unveil.results.serialise import from_document, plain, schema, to_document
+
+__all__ = [
+    "Agreement",
+    "AuditResult",
+    "Balance",
+    "Baselines",
+    "Calibration",
+    "CandidateThreshold",
+    "ChannelScore",
+    "DetectionLimit",
+    "Exposures",
+    "GPDFit",
+    "HubnessFinding",
+    "IdentityCompetition",
+    "IdentityFinding",
+    "InputFacts",
+    "MachineFacts",
+    "Manifest",
+    "Membership",
+    "Method",
+    "ModelFacts",
+    "ModelScore",
+    "Outcome",
+    "PairFinding",
+    "PairKind",
+    "PairVerdicts",
+    "PersonFinding",
+    "Power",
+    "Review",
+    "RoleCounts",
+    "Stability",
+    "Stratum",
+    "VerificationPerformance",
+    "foremost",
+    "from_document",
+    "plain",
+    "schema",
+    "to_document",
+]

@@ -1,343 +1,236 @@
-"""What an audit gives back: plain records, from which every report is written."""
+"""The result of an audit. `audit.json` is this record as JSON, field by field."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any, NotRequired, TypedDict
 
-from unveil.stats.checks import Check
+from unveil.results.calibration import (
+    Balance,
+    Baselines,
+    DetectionLimit,
+    Exposures,
+    IdentityCompetition,
+    Membership,
+    Power,
+    Stability,
+    Stratum,
+    VerificationPerformance,
+)
+from unveil.results.findings import CandidateThreshold, HubnessFinding, IdentityFinding, PairFinding, PersonFinding
+from unveil.results.review import Review
+from unveil.stats.enrichment import GlobalTest
 from unveil.stats.false_matches import FalseMatches
-from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, LeakKind
-from unveil.stats.person_tests import PersonTests
-from unveil.stats.power import DetectionThreshold, Recall
-from unveil.stats.target_decoy import Competition
+from unveil.stats.checks import Check
+from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.verdict import Evidence, Verdict
-from unveil.stats.verification import Verification
-from unveil.types import Estimate, Exposure, Floats, Reject, Role
+from unveil.types import ChannelName, Estimate, Reject, Role
 
-Outcome = Literal["leak", "no leak", "undecided"]
+SCHEMA_VERSION = 2
+# More synthetic identities than this are in identities.parquet only, unless they are significant.
+MAX_IDENTITIES = 10_000
 
 
 @dataclass(frozen=True)
 class RoleCounts:
-    """Files in = embedded + rejected. A picture without a label counts as a person of its own.
-
-    ``repeats`` of the embedded ones are byte for byte another of the same role; synthetic ones are compared once. In
-    ``several_faces`` of them several were seen, and one was taken.
-    """
+    """What became of the files of one role: images = embedded + rejected."""
 
     images: int
+    """Number of files."""
     embedded: int
+    """Number of images that were embedded."""
     rejected: int
+    """Number of files without a usable face."""
     people: int
+    """Number of people. An image without a label counts as a person of its own."""
     unlabelled: int
+    """Number of embedded images without a label."""
     repeats: int
+    """Number of embedded images that repeat another one of the role byte for byte. Synthetic repeats are compared
+    once."""
     several_faces: int
+    """Number of embedded images with several faces. The large face near the centre was used."""
 
 
 @dataclass(frozen=True)
-class VerificationPerformance:
-    """How well the face network tells the people of one labelled role apart."""
+class Method:
+    """How a number without an interval of its own was made."""
 
-    role: Role
-    measured: Verification
-
-
-@dataclass(frozen=True)
-class ModelScore:
-    """What one of several networks says of a pair: its own cosine, and how often the best pairs of control people
-    reach it (counted p)."""
-
-    model: str
-    cosine: float
-    p: float
+    n: int
+    """Number of observations behind it."""
+    method: str
+    """The method, with its source."""
 
 
-@dataclass(frozen=True)
-class ChannelScore:
-    """What one channel says of a person: the score of the person's best pair on the common scale, its cosine, p and q
-    against what the channel says of control people, and the pair."""
-
-    channel: str
-    score: float
-    cosine: float
-    p: float
-    q: float
-    synthetic_id: str
-    training_id: str
-
-
-@dataclass(frozen=True)
-class PairKind:
-    """What kind of leak a pair would be, and how alike its pictures look."""
-
-    kind: LeakKind
-    similarity: ImageSimilarity
-
-
-@dataclass(frozen=True)
-class PersonFinding:
-    """One training person: the best pair, the channel that sees it, and how often chance would do as well. p and q need
-    a control set and a person who takes part in the tests.
-
-    ``score`` is on the scale on which all channels meet; ``channels`` hold what each of several says. ``p_cosine`` and
-    ``q_cosine`` are those of the raw cosine, the published attack's score; nobody is listed by them.
-    """
-
-    person: str
-    score: float
-    cosine: float
-    synthetic_id: str
-    training_id: str
-    n_images: int
-    channel: str
-    p: float | None = None
-    q: float | None = None
-    p_gpd: float | None = None
-    q_gpd: float | None = None
-    significant_by: tuple[Evidence, ...] = ()
-    p_cosine: float | None = None
-    q_cosine: float | None = None
-    resamples_significant: int | None = None  # in how many of the repeated draws this person is listed
-    models: tuple[ModelScore, ...] = ()
-    channels: tuple[ChannelScore, ...] = ()
-    kind: PairKind | None = None
-
-
-@dataclass(frozen=True)
-class IdentityFinding:
-    """One synthetic identity: its best match over training and control people; q needs a control set.
-
-    Of several identities that are closest to one training person, only the closest can be listed; the others follow it.
-    """
-
-    identity: str
-    score: float
-    q: float | None
-    n_images: int
-    synthetic_id: str
-    training_id: str | None  # None when a control person was closer
-    channel: str
-    significant: bool
-    duplicate_of: str | None = None
-
-
-@dataclass(frozen=True)
-class PairFinding:
-    """One pair of a ranking."""
-
-    rank: int
-    synthetic_id: str
-    training_id: str
-    person: str
-    cosine: float
-    score: float
-    channel: str
-    kind: PairKind | None = None
-
-
-@dataclass(frozen=True)
-class HubnessFinding:
-    """A training picture that is the best match of many synthetic ones."""
-
-    training_id: str
-    person: str
-    n_best_match_of: int
-    in_top_pairs: int
-
-
-@dataclass(frozen=True)
-class Membership:
-    """How well one score tells training from control people, and whom it would list."""
-
-    score: str
-    auc: Estimate
-    tpr_at_fpr: dict[str, Estimate]
-    global_p: float
-    significant_conformal: int
-    significant_gpd: int
-
-
-@dataclass(frozen=True)
-class Balance:
-    """How alike training and control people are in all but membership; None where there were too few to say."""
-
-    prognostic_shift: Estimate | None
-    prognostic_shift_before: Estimate | None  # before people were matched, when they were
-    classifier_auc: Estimate | None
-    image_quality: dict[str, Estimate]
-    strata: tuple[str, ...]
-    training_people: int
-    training_not_tested: int
-    control_not_used: int
-
-
-@dataclass(frozen=True)
-class Stratum:
-    """The people of one label: how many took part, and how many training people are listed."""
+class ModelFacts(TypedDict):
+    """What is known of a face model."""
 
     name: str
-    n_control: int
-    significant: Estimate
+    """Name of the model."""
+    model_id: str
+    """Hash of everything that decides an embedding: weights, preprocessing, alignment."""
+    dimension: int
+    """Dimension of its embeddings."""
+    trained_on: str
+    """The data that it was trained on."""
+    licence: str
+    """Its licence."""
+    alignment: str
+    """How faces are aligned for it."""
+    sha256: str
+    """SHA-256 of its file."""
+    weight: float
+    """Weight of its cosine among several models. The weights sum to 1."""
+    input_size: NotRequired[int]
+    """Side of its input in pixels."""
+    channels: NotRequired[str]
+    """Order of the colour channels of its input."""
+    mean: NotRequired[list[float]]
+    """What is subtracted from each colour channel."""
+    std: NotRequired[list[float]]
+    """What each colour channel is divided by."""
 
 
-@dataclass(frozen=True)
-class Stability:
-    """How much the findings depend on which pictures and people were drawn: all draws, the audit's own first."""
+class InputFacts(TypedDict):
+    """What identifies the images of one role."""
 
-    resamples: int
-    people_significant: tuple[int, ...]
-    identities_significant: tuple[int, ...]
-    leak_found: int  # draws with any finding
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Everything that needs a control set."""
-
-    training: Exposure
-    control: Exposure
-    decision: PersonTests
-    exposed: Estimate
-    competition: Competition
-    membership: tuple[Membership, ...]
-    min_people_conformal: int
-    smallest_p: float
-    roc: tuple[Floats, Floats]
-    balance: Balance
-    strata: tuple[Stratum, ...]
-    stability: Stability
-    false_matches: tuple[FalseMatches, ...]
+    path: NotRequired[str]
+    """The path or address as given. Left out of redacted copies."""
+    kind: str
+    """The container, such as folder or zip."""
+    images: int
+    """Number of files."""
+    sha256: str
+    """SHA-256 over the sorted SHA-256 values of all files."""
+    identity: NotRequired[str]
+    """The rule by which labels were read. Left out of redacted copies."""
+    aligned: str
+    """Which images were read as aligned crops."""
+    aligned_because: str
+    """Why."""
 
 
-@dataclass(frozen=True)
-class Power:
-    """What the audit would have found: leaks planted from people of the control set."""
+class MachineFacts(TypedDict):
+    """The machine of the audit."""
 
-    setting: str
-    n_people: int
-    threshold_one_leak: DetectionThreshold
-    threshold_many_leaks: DetectionThreshold
-    lowest_score: float | None  # from which one more exposed person is listed
-    recalls: tuple[Recall, ...]  # by kind, the weakest change first
-    strongest_found: dict[str, str | None]  # kind -> the strongest change found FOUND of the time
-
-
-@dataclass(frozen=True)
-class Baselines:
-    """Measures that others report, by one channel's vectors of ``n_synthetic`` synthetic and ``n_real`` training and
-    as many control pictures; see `unveil.stats.baselines`."""
-
-    channel: str
-    authenticity: Estimate
-    data_copying: Estimate
-    closer_to_training: Estimate
-    neighbour_ratio: Estimate
-    gan_leaks_auc: Estimate
-    n_synthetic: int
-    n_real: int
+    system: str
+    """Operating system."""
+    processor: str
+    """Processor architecture."""
+    cores: int
+    """Number of cores available to the process."""
+    networks: str
+    """The device on which models ran."""
 
 
-@dataclass(frozen=True)
-class CandidateThreshold:
-    """The line used without a control set, and how many synthetic pictures cross it."""
+class Manifest(TypedDict):
+    """What is needed to repeat the audit."""
 
-    score: float
-    fpir: float
-    n_searches: int
-    n_above: int
-    expected_above: Estimate
-
-
-@dataclass(frozen=True)
-class PairVerdicts:
-    """What reviewers said of one pair: how many of them said what. ``listed`` pairs are findings."""
-
-    synthetic_id: str
-    real_id: str
-    role: Role
-    person: str
-    significant: bool
-    same_image: int
-    same_person: int
-    different: int
-    cannot_tell: int
-
-    @property
-    def confirmed(self) -> int:
-        """How many saw a leak."""
-        return self.same_image + self.same_person
-
-    @property
-    def decided(self) -> int:
-        """How many could tell."""
-        return self.confirmed + self.different
-
-    @property
-    def outcome(self) -> Outcome:
-        """What more than half of those who could tell saw."""
-        if 2 * self.confirmed > self.decided:
-            return "leak"
-        return "no leak" if 2 * self.different > self.decided else "undecided"
+    settings: dict[str, Any]
+    """The settings that decide the result."""
+    inputs: dict[Role, InputFacts]
+    """The images of each role."""
+    files: dict[str, str]
+    """SHA-256 of each further file that the settings name."""
+    detector: dict[str, str]
+    """The face detector: its name, licence and a key of its version."""
+    versions: dict[str, str]
+    """Versions of the software that can change a number."""
+    machine: MachineFacts
+    """The machine."""
+    redacted: NotRequired[str]
+    """A statement that names, files and paths were replaced. Only in redacted copies."""
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """Cohen's kappa of two reviewers over the pairs that both could tell."""
-
-    reviewers: tuple[str, str]
-    kappa: Estimate
-
-
-@dataclass(frozen=True)
-class Review:
-    """The reviewers' verdicts on the pairs.
-
-    ``reviewer_precision`` is the share of leaks among the findings that reviewers decided.
-    ``reviewer_false_positive_rate`` is the share of control pairs (never leaks) taken for one person.
-    """
-
-    reviewers: tuple[str, ...]
-    n_verdicts: int
-    n_blind: int  # of the verdicts that count, without scores and with control pairs mixed in
-    n_findings: int
-    pairs: tuple[PairVerdicts, ...]
-    reviewer_precision: Estimate | None
-    reviewer_false_positive_rate: Estimate | None
-    cohen: tuple[Agreement, ...]
-    krippendorff: Estimate | None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AuditResult:
-    """The result of an audit. ``manifest`` holds inputs, model, settings, seeds and versions; times stand apart."""
+    """The result of one audit. It contains no times, so that the same audit gives the same bytes. Images are named by
+    their path or key in their source."""
 
+    schema_version: int = SCHEMA_VERSION
+    """Version of this format."""
     verdict: Verdict
+    """The verdict. `leak found`: training people are closer to the synthetic set than control people are. `none
+    detected`: they are not. `candidates`: close pairs without a control set to calibrate them. `inconclusive`: an input
+    check failed, or nothing calibrates the scores."""
     headline: str
+    """The verdict in one or two sentences."""
     evidence: tuple[Evidence, ...]
+    """The tests that support the verdict. `global test`: training people as a group rank closer than control people.
+    `conformal` and `GPD tail`: single people are significant by these p-values. `identities`: synthetic identities
+    match training people. `open-set threshold`: without a control set, synthetic images exceed the threshold that real
+    people rarely reach against others."""
+    exposed_people: Estimate | None = None
+    """Number of training people who are exposed, with a lower limit. Null without a control set."""
     counts: dict[Role, RoleCounts]
+    """What became of the files, by role."""
     pairs_compared: int
+    """Number of pairs of a synthetic and a training image. All of them were compared."""
     control_pairs_compared: int
-    calibration: Calibration | None
-    candidate_threshold: CandidateThreshold | None
+    """Number of pairs of a synthetic and a control image."""
+    global_test: GlobalTest | None = None
+    """Test of the hypothesis that nothing leaked. Null without a control set."""
+    detection_limit: DetectionLimit | None = None
+    """The smallest leak that can become significant. Null without a control set."""
+    candidate_threshold: CandidateThreshold | None = None
+    """The threshold for candidates. Null with a control set, or without labels."""
+    membership: tuple[Membership, ...] | None = None
+    """How well scores separate training from control people. First the score that decides, then each channel alone if
+    there are several, then the uncorrected cosine of the published attack. Null without a control set."""
     people: tuple[PersonFinding, ...]
+    """One record for each training person, the most exposed first."""
+    n_synthetic_identities: int
+    """Number of synthetic identities."""
     synthetic_identities: tuple[IdentityFinding, ...]
+    """All significant synthetic identities and the first 10,000 others. All are in `identities.parquet`."""
+    identity_competition: IdentityCompetition | None = None
+    """The counts behind the q-values of synthetic identities. Null without a control set."""
     top_pairs: tuple[PairFinding, ...]
+    """The closest pairs of all by uncorrected cosine: the output of the published attack (arXiv 2410.24015)."""
     top_pairs_corrected: tuple[PairFinding, ...]
+    """The closest pairs of all by hub-corrected score, over all channels."""
     hubness: tuple[HubnessFinding, ...]
-    power: Power | None
-    baselines: tuple[Baselines, ...]
-    verification: tuple[VerificationPerformance, ...]
+    """Training images that are the best match of several synthetic images, the most frequent first."""
+    power: Power | None = None
+    """The share of planted leaks that this audit finds. Null if none were planted."""
     copy_thresholds: CopyThresholds | None
-    input_checks: tuple[Check, ...]
-    rejects: dict[Role, tuple[Reject, ...]]
-    limitations: tuple[str, ...]
-    channels: tuple[str, ...]
-    models: tuple[dict[str, Any], ...]
-    manifest: dict[str, Any]
+    """The thresholds above which two images count as copies. Null if no kinds were determined."""
+    false_matches: tuple[FalseMatches, ...] | None = None
+    """Pairs above several cosines, observed and expected by chance. Null without a control set."""
+    balance: Balance | None = None
+    """How comparable training and control people are. Null without a control set."""
+    strata: tuple[Stratum, ...] | None = None
+    """The findings by stratum. Null without a control set."""
+    stability: Stability | None = None
+    """The findings over resamples. Null without a control set."""
+    baselines: tuple[Baselines, ...]
+    """Metrics of other authors for comparison, by channel."""
+    verification: tuple[VerificationPerformance, ...]
+    """How well the face model separates the labelled real people of this audit."""
     review: Review | None = None
+    """What reviewers decided about the pairs (`unveil review`). Null if there are no verdicts."""
+    input_checks: tuple[Check, ...]
+    """Checks of the inputs, made before the verdict. One that fails makes the audit inconclusive."""
+    rejects: dict[Role, tuple[Reject, ...]]
+    """The files that were not embedded, by role."""
+    limitations: tuple[str, ...]
+    """What this audit cannot show."""
+    methods: dict[str, Method]
+    """How the numbers without an interval were made, by name of the number."""
+    channels: tuple[ChannelName, ...]
+    """The channels that were compared."""
+    models: tuple[ModelFacts, ...]
+    """The face models."""
+    manifest: Manifest
+    """What is needed to repeat the audit."""
+    exposures: Exposures | None = field(default=None, compare=False, repr=False)
 
     @property
     def significant_people(self) -> tuple[PersonFinding, ...]:
-        """Training people listed by any basis, most exposed first."""
+        """Training people who are significant by any test, the most exposed first."""
         return tuple(p for p in self.people if p.significant_by)
+
+
+def foremost(identities: tuple[IdentityFinding, ...]) -> tuple[IdentityFinding, ...]:
+    """All significant identities and the first others: a set without labels has as many identities as images."""
+    return tuple(i for rank, i in enumerate(identities) if i.significant or rank < MAX_IDENTITIES)

@@ -18,12 +18,16 @@ MIN_LABEL_PAIRS = 10
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one input check: its status, the figure measured, and a message that says what to do."""
+    """The outcome of one input check."""
 
     name: str
+    """Name of the check."""
     status: Status
+    """`warn` weakens the verdict. `fail` makes the audit inconclusive."""
     figure: Estimate
+    """The number that was checked."""
     message: str
+    """What was found and, unless the check passed, what to do."""
 
 
 def grade(value: float, warn: float, fail: float) -> Status:

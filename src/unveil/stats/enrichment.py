@@ -7,20 +7,27 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from unveil.types import Floats, Ints
+from unveil.types import Floats, Ints, Probability
 
 
 @dataclass(frozen=True)
 class GlobalTest:
-    """The result of the global test: whether training people are more frequent in the top ranks than by chance."""
+    """Test of whether training people take more of the top ranks than chance allows."""
 
-    p_value: float
-    top: int  # the number of top ranks with the strongest evidence
+    p_value: Probability
+    """Probability of ranks like these if nothing leaked."""
+    top: int
+    """Number of top ranks with the strongest evidence."""
     training_in_top: int
+    """Number of training people among them."""
     n_training: int
+    """Number of training people."""
     n_control: int
-    smallest_p: float = 1.0  # the smallest p that is possible with sets of this size
+    """Number of control people."""
+    smallest_p: Probability = 1.0
+    """Smallest p-value that this number of people can give."""
     method: str = "hypergeometric at the top 1, 2, 4, ... ranks, Bonferroni"
+    """How the p-value is made."""
 
 
 def global_test(training: Floats, control: Floats) -> GlobalTest:

@@ -16,15 +16,22 @@ RANKS = (1000, 100, 10, 1)
 
 @dataclass(frozen=True)
 class FalseMatches:
-    """Pairs with training people at or above one cosine, and the number expected from pairs with control people."""
+    """Pairs at or above one cosine: observed with training people, and expected from control people."""
 
     cosine: float
-    false_match_rate: Estimate  # share of the pairs with control people
-    expected: Estimate  # pairs with training people
+    """The cosine."""
+    false_match_rate: Estimate
+    """Share of pairs of a synthetic image and an image of a control person."""
+    expected: Estimate
+    """Number of pairs with training people expected at this rate."""
     observed: int
-    saturated: bool  # every stored pair counts: ``observed`` is then a lower limit
+    """Number of pairs with training people."""
+    saturated: bool
+    """Whether `observed` is a lower limit because not all pairs were stored."""
     observed_people: int
-    max_pairs_per_training_image: int  # largest number of pairs with one training image
+    """Number of training people in these pairs."""
+    max_pairs_per_training_image: int
+    """Largest number of these pairs with one training image."""
 
 
 def false_matches(

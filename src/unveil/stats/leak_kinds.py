@@ -26,26 +26,38 @@ SSCD_THRESHOLD = 0.75
 
 @dataclass(frozen=True)
 class ImageSimilarity:
-    """The similarity of two images; each figure is the better of the image and its mirror image."""
+    """How similar two images are. Each number is the higher one of the image and its mirror image."""
 
-    correlation: float  # coarse, of the aligned faces: -1 to 1
-    detail: float  # correlation of their fine structure: -1 to 1
-    bits: float  # of 256 in which their perceptual hashes differ
-    copy_cosine: float | None = None  # of a copy-detection model, where there is one
-    identical: bool = False  # the same bytes or the same pixels
+    correlation: float
+    """Correlation of the aligned faces at low resolution, -1 to 1."""
+    detail: float
+    """Correlation of their fine structure, -1 to 1."""
+    bits: float
+    """Number of 256 bits in which their perceptual hashes differ."""
+    copy_cosine: float | None = None
+    """Cosine similarity by a copy-detection model. Null without one."""
+    identical: bool = False
+    """Whether their bytes or their pixels are the same."""
 
 
 @dataclass(frozen=True)
 class CopyThresholds:
-    """The thresholds beyond which a pair is a copy, from pairs of different images of one person."""
+    """The thresholds above which two images are copies, calibrated on pairs of different images of one person."""
 
     correlation: float
+    """Threshold of the correlation of aligned faces."""
     detail: float
+    """Threshold of the correlation of their fine structure."""
     bits: float
+    """Number of differing bits below which two images are copies."""
     copy_cosine: float | None
+    """Threshold of the cosine by a copy-detection model. Null without one."""
     n_mated: int
+    """Number of pairs of different images of one person."""
     calibrated: bool
-    false_copy_rate: Estimate | None  # share of those pairs that are classified as copies
+    """Whether the thresholds come from these pairs. If not, they were measured on other data."""
+    false_copy_rate: Estimate | None
+    """Share of these pairs that are classified as copies. Null if the thresholds are not calibrated."""
 
     def kind(self, pair: ImageSimilarity, *, by_face: bool = True) -> LeakKind:
         """The kind of a pair, if it shows one person; ``by_face`` says that the face channel found it."""

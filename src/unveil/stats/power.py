@@ -9,7 +9,7 @@ import numpy as np
 from unveil.stats.conformal import conformal_p
 from unveil.stats.intervals import share
 from unveil.stats.person_tests import PersonTests
-from unveil.types import Estimate, Floats
+from unveil.types import Estimate, Floats, Probability
 
 # A kind and strength is found when this share of its planted people is significant.
 FOUND = 0.95
@@ -17,25 +17,30 @@ FOUND = 0.95
 
 @dataclass(frozen=True)
 class Recall:
-    """The recall of one kind of planted leak at one strength."""
+    """The share of planted leaks of one kind and strength that the audit finds."""
 
     kind: str
+    """Kind of change to the image, such as blur."""
     strength: str
-    one_leak: Estimate  # if this person alone leaked
-    many_leaks: Estimate  # if 5% of people leaked
-    not_detected: int  # planted images without a detected face; they count as not found
+    """Strength of the change."""
+    one_leak: Estimate
+    """Share of planted people found if each is the only one who leaks."""
+    many_leaks: Estimate
+    """Share of planted people found if 5% of people leak alike."""
+    not_detected: int
+    """Number of planted images without a detected face. They count as not found."""
 
 
 @dataclass(frozen=True)
 class DetectionThreshold:
-    """The largest p, conformal and from the GPD tail, at which ``n_leaks`` additional people would be significant.
-
-    None where no score suffices.
-    """
+    """What additional exposed people must reach to become significant."""
 
     n_leaks: int
-    largest_p: float | None
-    largest_p_gpd: float | None
+    """Number of additional people."""
+    largest_p: Probability | None
+    """Largest conformal p-value that suffices. Null if none does."""
+    largest_p_gpd: Probability | None
+    """Largest GPD p-value that suffices. Null if none does."""
 
 
 def detection_threshold(decision: PersonTests, n_leaks: int, fdr: float) -> DetectionThreshold:

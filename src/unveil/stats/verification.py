@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.stats.intervals import LEVEL
-from unveil.types import Estimate, Floats, Ints, Vectors
+from unveil.types import Estimate, Floats, Ints, Probability, Vectors
 
 FMRS = (1e-3, 1e-4, 1e-5)
 # A rate is reported when at least so many non-mated pairs exceed its threshold.
@@ -24,27 +24,40 @@ SAMPLE = 1_000_000
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One false match rate: its threshold on the cosine, and the share of mated pairs above it."""
+    """The performance at one false match rate."""
 
-    fmr: float
+    fmr: Probability
+    """False match rate: the share of pairs of two people above the cosine."""
     cosine: Estimate
+    """The cosine above which pairs are called one person."""
     tpr: Estimate
+    """True positive rate: the share of pairs of one person above the cosine."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The cosines of mated and non-mated pairs of ``n_people`` people in ``n_images`` images."""
+    """How well pairs of one person (mated) and pairs of two people (non-mated) are separated."""
 
     n_people: int
+    """Number of people."""
     n_images: int
+    """Number of images."""
     n_mated: int
+    """Number of pairs of one person."""
     n_non_mated: int
+    """Number of pairs of two people."""
     mated_mean: float
+    """Mean cosine of pairs of one person."""
     mated_deviation: float
+    """Standard deviation of these cosines."""
     non_mated_mean: float
+    """Mean cosine of pairs of two people."""
     non_mated_deviation: float
+    """Standard deviation of these cosines."""
     method: str
+    """Which pairs were compared."""
     operating: tuple[OperatingPoint, ...]
+    """The performance at each false match rate that this number of pairs can measure."""
 
 
 def verification_performance(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Verification | None:

@@ -1,0 +1,170 @@
+"""What an audit finds: training people, synthetic identities, pairs of images and hub images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from unveil.stats.leak_kinds import ImageSimilarity, LeakKind
+from unveil.stats.verdict import Evidence
+from unveil.types import ChannelName, Estimate, Probability
+
+
+@dataclass(frozen=True)
+class PairKind:
+    """The kind of leak that a pair is if it shows one person, and how similar its two images are."""
+
+    kind: LeakKind
+    """The kind of leak."""
+    similarity: ImageSimilarity
+    """How similar the two images are; the kind follows from it."""
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """What one of several face models measures on a pair."""
+
+    model: str
+    """Name of the model."""
+    cosine: float
+    """Cosine similarity of the two embeddings of this model."""
+    p: Probability
+    """Share of control people whose best pair scores as high by this model alone (conformal p-value)."""
+
+
+@dataclass(frozen=True)
+class ChannelScore:
+    """What one channel measures for a person, independently of the other channels."""
+
+    channel: ChannelName
+    """Name of the channel."""
+    score: float
+    """Score of the person's best pair in this channel, on the scale that all channels share."""
+    cosine: float
+    """Cosine similarity of that pair."""
+    p: Probability
+    """Share of control people who score as high in this channel (conformal p-value)."""
+    q: Probability
+    """The p-values of all training people in this channel, adjusted by Benjamini and Hochberg."""
+    synthetic_id: str
+    """The synthetic image of the pair."""
+    training_id: str
+    """The training image of the pair."""
+
+
+@dataclass(frozen=True)
+class PersonFinding:
+    """One training person and the pair of images that exposes the person most."""
+
+    person: str
+    """Label of the training person."""
+    score: float
+    """Score of the best pair over all channels: 0 is the median of the cohort, 1 is the value that 10% of it exceed."""
+    cosine: float
+    """Cosine similarity of that pair in its channel."""
+    synthetic_id: str
+    """The synthetic image of the pair."""
+    training_id: str
+    """The training image of the pair."""
+    n_images: int
+    """Number of the person's images that were compared."""
+    channel: ChannelName
+    """The channel in which the pair has its score."""
+    p: Probability | None = None
+    """Share of control people who score as high (conformal p-value). Null if the person was not tested."""
+    q: Probability | None = None
+    """The conformal p-values adjusted by Benjamini and Hochberg: the false discovery rate at which the person becomes
+    significant."""
+    p_gpd: Probability | None = None
+    """The p-value from a generalised Pareto distribution (GPD) fitted to the highest scores of control people."""
+    q_gpd: Probability | None = None
+    """The GPD p-values adjusted by Benjamini and Hochberg."""
+    significant_by: tuple[Evidence, ...] = ()
+    """The tests by which the person is significant. Empty if the person is not."""
+    p_cosine: Probability | None = None
+    """Conformal p-value of the uncorrected cosine, the score of the published attack. It decides nothing."""
+    q_cosine: Probability | None = None
+    """The p-values of the uncorrected cosine adjusted by Benjamini and Hochberg. They decide nothing."""
+    resamples_significant: int | None = None
+    """Number of resamples in which the person is significant."""
+    models: tuple[ModelScore, ...] = ()
+    """What each face model measures on the pair, if there are several."""
+    channels: tuple[ChannelScore, ...] = ()
+    """What each channel measures for the person, if there are several."""
+    kind: PairKind | None = None
+    """Kind of leak. Null if it was not determined."""
+
+
+@dataclass(frozen=True)
+class IdentityFinding:
+    """One synthetic identity and its best match among training and control people."""
+
+    identity: str
+    """Label of the synthetic identity, or the image's id if the synthetic set has no labels."""
+    score: float
+    """Score of the best match."""
+    q: Probability | None
+    """False discovery rate at which the identity becomes significant. Null without a control set."""
+    n_images: int
+    """Number of images of the identity."""
+    synthetic_id: str
+    """The synthetic image of the best match."""
+    training_id: str | None
+    """The training image of the best match. Null if a control person matches better."""
+    channel: ChannelName
+    """The channel in which the match has its score."""
+    significant: bool
+    """Whether the identity is significant."""
+    duplicate_of: str | None = None
+    """The identity that matches the same training person better. Only that one can be significant."""
+
+
+@dataclass(frozen=True)
+class PairFinding:
+    """One pair of a ranking of pairs."""
+
+    rank: int
+    """Rank of the pair, from 1."""
+    synthetic_id: str
+    """The synthetic image."""
+    training_id: str
+    """The training image."""
+    person: str
+    """Label of the training person."""
+    cosine: float
+    """Cosine similarity of the pair."""
+    score: float
+    """The value that the ranking is sorted by."""
+    channel: ChannelName
+    """The channel in which the pair has its score."""
+    kind: PairKind | None = None
+    """Kind of leak if the pair shows one person. Null if it was not determined."""
+
+
+@dataclass(frozen=True)
+class HubnessFinding:
+    """A training image that is the best match of several synthetic images."""
+
+    training_id: str
+    """The training image."""
+    person: str
+    """Label of its person."""
+    n_best_match_of: int
+    """Number of synthetic images whose best match it is."""
+    in_top_pairs: int
+    """Number of pairs with it among `top_pairs`."""
+
+
+@dataclass(frozen=True)
+class CandidateThreshold:
+    """The threshold that is used without a control set, and how many synthetic images exceed it."""
+
+    score: float
+    """The threshold, on the scale of the scores."""
+    fpir: Probability
+    """False positive identification rate: the share of real people who exceed it against other people."""
+    n_searches: int
+    """Number of real people who were searched for among other people to set the threshold."""
+    n_above: int
+    """Number of synthetic images above the threshold."""
+    expected_above: Estimate
+    """Number of synthetic images expected above the threshold by chance."""
