@@ -58,16 +58,16 @@ def main() -> None:
 
 
 def tell(name: str, result: unveil.AuditResult) -> None:
-    calibration = result.calibration
-    if calibration is None:
+    test = result.global_test
+    if test is None:
         raise SystemExit("the audit was not calibrated")
     print(f"## {name}: {result.verdict}\n")
     print(
-        f"- {len(calibration.training)} people behind the model, {len(calibration.control)} control people, "
-        f"{DRAWN} drawn; global p {calibration.decision.global_test.p_value:.2g}, "
+        f"- {test.n_training} people behind the model, {test.n_control} control people, "
+        f"{DRAWN} drawn; global p {test.p_value:.2g}, "
         f"significant {len(result.significant_people)}"
     )
-    for seen in calibration.membership:
+    for seen in result.membership or ():
         auc, tpr = seen.auc, seen.tpr_at_fpr["0.01"]
         print(
             f"- {seen.score}: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}), TPR at 1% FPR "

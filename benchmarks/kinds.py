@@ -24,7 +24,7 @@ from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.images import Source, decode_rgb, open_source
 from unveil.planting import PERTURBATIONS, PlantedImage, PlantedSource
 from unveil.progress import Silent
-from unveil.results.audit import PairFinding
+from unveil.results import PairFinding
 from unveil.types import Embedded, ImageRecord
 
 PEOPLE = 300

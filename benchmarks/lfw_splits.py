@@ -197,8 +197,8 @@ class Bench:
         row: list[object] = [
             n_planted,
             found.verdict,
-            f"{found.calibration.decision.global_test.p_value:.3g}",
-            int(found.calibration.exposed.low),
+            f"{found.calibration.global_test.p_value:.3g}",
+            int(found.calibration.exposed_people.low),
             *(
                 n
                 for who in significant.values()

@@ -138,7 +138,7 @@ def test_an_audit_at_addresses_is_the_audit_here(
     here = audited[1]
     there = Path(tmp_path / "fetched")
     files.get(f"{s3}/runs/one/", str(there), recursive=True)
-    for name in ("people.parquet", "matches.parquet", "pairs.parquet", "stores/synthetic.npy", "stores/ground.npz"):
+    for name in ("people.parquet", "matches.parquet", "pairs.parquet", "stores/synthetic.npy", "stores/state.npz"):
         assert (there / name).read_bytes() == (here / name).read_bytes(), name
     assert json.loads((there / "manifest.json").read_text())["status"] == "finished"
     # Embeddings went to the store beside the run.

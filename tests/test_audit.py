@@ -18,7 +18,7 @@ import unveil
 from tests.builders import audit, drawn_faces, encoded, write
 from tests.channels.test_similarity import tiny_network
 from unveil.demo.world import World, make_world
-from unveil.report.document import schema
+from unveil.results import schema
 from unveil.types import ROLES
 
 Audited = tuple[unveil.AuditResult, Path]
@@ -52,10 +52,7 @@ def test_every_file_is_counted_and_every_pair_compared(audited: Audited) -> None
         vectors = np.load(run / "stores" / f"{role}.npy")
         assert vectors.shape == (counts["embedded"], 128)
         assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
-    assert (
-        told["counts"]["pairs_compared"]
-        == told["counts"]["synthetic"]["embedded"] * told["counts"]["training"]["embedded"]
-    )
+    assert told["pairs_compared"] == told["counts"]["synthetic"]["embedded"] * told["counts"]["training"]["embedded"]
 
 
 def test_document_holds_what_it_promises(audited: Audited) -> None:
@@ -84,6 +81,9 @@ COUNTED = {
     *("control_pairs_compared", "n_images", "n_synthetic_identities", "rank", "n_best_match_of", "in_top_pairs"),
     *(
         "n_people",
+        "target_wins",
+        "decoy_wins",
+        "ratio",
         "n_leaks",
         "n_mated",
         "lost",
@@ -175,7 +175,7 @@ def test_a_second_channel_sees_more(audited: Audited, world: World, store: Path,
     best = both.significant_people[0]
     assert best.score == max(v.score for v in views.values()) == views[best.channel].score
     assert views[best.channel].synthetic_id == best.synthetic_id
-    names = [m.score for m in alone.calibration.membership] if alone.calibration else []
+    names = [m.score for m in alone.membership or ()]
     assert names == ["hub-corrected", "cosine"]
     with pytest.raises(unveil.SettingError, match="other settings"):
         audit(world.synthetic, world.training, world.control, out=out, store=store)
@@ -226,8 +226,7 @@ def test_a_copy_network_is_a_channel_like_the_others(world: World, store: Path, 
         **{"out": out, "store": store, "channels": "copy, face,appearance", "copy_model": network},
     )
     assert result.channels == channels, "in one order, whatever order they are named in"
-    assert result.calibration is not None
-    names = [m.score for m in result.calibration.membership]
+    names = [m.score for m in result.membership or ()]
     assert names == ["all channels", *(f"{channel} alone" for channel in channels), "cosine"]
     assert [m.channel for m in result.baselines] == list(channels)
     significant = {p.person for p in result.significant_people}
@@ -277,7 +276,7 @@ def test_a_mismatched_control_is_caught(world: World, store: Path, tmp_path: Pat
     assert result.verdict == "inconclusive" and "same source" in result.headline
     (check,) = [c for c in result.input_checks if c.name == "classifier without the synthetic set"]
     assert check.status == "fail" and "they differ most in" in check.message
-    assert result.calibration is not None and result.calibration.balance.image_quality["sharpness"].low > 1
+    assert result.balance is not None and result.balance.image_quality["sharpness"].low > 1
     assert not result.significant_people
 
 
@@ -288,11 +287,9 @@ def test_strata_compare_like_with_like(audited: Audited, world: World, store: Pa
         *(world.synthetic, world.training, world.control),
         **{"out": tmp_path / "run", "store": store, "planted_leaks": "off", "strata": labels, "resamples": 3},
     )
-    assert result.calibration is not None and result.calibration.stability.resamples == 3
-    strata = {s.name: s for s in result.calibration.strata}
-    assert set(strata) == {"a", "b"} and sum(s.significant.n for s in strata.values()) == len(
-        result.calibration.training
-    )
+    assert result.exposures is not None and result.stability is not None and result.stability.resamples == 3
+    strata = {s.name: s for s in result.strata or ()}
+    assert set(strata) == {"a", "b"} and sum(s.significant.n for s in strata.values()) == len(result.exposures.training)
     ratios = [s.n_control / s.significant.n for s in strata.values()]
     assert max(ratios) / min(ratios) < 1.1
     plain, _ = audited
@@ -421,7 +418,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
         "repeats": 0,
         "several_faces": 0,
     }
-    found = {r["id"]: (r["stage"], r["reason"]) for r in told["rejects"]}
+    found = {r["id"]: (r["stage"], r["reason"]) for r in told["rejects"]["training"]}
     assert found == {
         "x/empty.jpg": ("decode", "empty file"),
         "x/truncated.jpg": ("decode", "truncated"),
@@ -459,8 +456,8 @@ def test_control_people_in_the_training_set_are_taken_out(world: World, store: P
     (check,) = [c for c in result.input_checks if c.name == "overlap of training and control"]
     # 150 people set the line of half an expected mistake; by them it comes out up to a decade too low or too high.
     assert 4 <= check.figure.value <= 12
-    assert result.calibration is not None
-    assert not any(p.startswith("both-") for p in result.calibration.control.people)
+    assert result.exposures is not None
+    assert not any(p.startswith("both-") for p in result.exposures.control.people)
 
 
 def test_a_control_set_the_generator_knew_is_no_control(world: World, store: Path, tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ import unveil
 from tests.builders import audit, encoded, unit_rows, write
 from tests.channels.test_similarity import tiny_network
 from unveil.demo.world import World
-from unveil.results.audit import Membership, PairFinding, PairKind, Power
+from unveil.results import Membership, PairFinding, PairKind, Power
 from unveil.stats.leak_kinds import CopyThresholds
+from unveil.stats.membership import roc
 from unveil.types import Estimate
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -114,12 +115,19 @@ def membership(found: Membership) -> dict[str, Any]:
 
 
 def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
-    c = result.calibration
-    if c is None:
+    test, limit, competition, balance = (
+        *(result.global_test, result.detection_limit, result.identity_competition, result.balance),
+    )
+    if result.exposures is None:
+        assert (test, limit, competition, balance) == (None, None, None, None)
         return None
-    test, tail, balance = c.decision.global_test, c.decision.tail, c.balance
+    assert test is not None and limit is not None and competition is not None and balance is not None
+    assert result.stability is not None
+    training, control, tail, stability = (
+        *(result.exposures.training, result.exposures.control, limit.tail, result.stability),
+    )
     return {
-        "exposed_people": estimate(c.exposed),
+        "exposed_people": estimate(result.exposed_people),
         "global_test": {
             "p": test.p_value,
             "top": test.top,
@@ -140,18 +148,16 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
             "smallest_p": tail.smallest_p,
         },
         "competition": {
-            "target_wins": c.competition.target_wins,
-            "decoy_wins": c.competition.decoy_wins,
-            "ratio": c.competition.ratio,
-            "min_significant": c.competition.min_significant,
+            "target_wins": competition.target_wins,
+            "decoy_wins": competition.decoy_wins,
+            "ratio": competition.ratio,
+            "min_significant": limit.min_identities,
         },
-        "membership": [membership(m) for m in c.membership],
-        "min_people_conformal": c.min_people_conformal,
-        "smallest_p": c.smallest_p,
-        "control": [
-            [name, float(score)] for name, score in sorted(zip(c.control.people, c.control.score, strict=True))
-        ],
-        "roc": [[len(axis), float(axis.sum())] for axis in c.roc],
+        "membership": [membership(m) for m in result.membership or ()],
+        "min_people_conformal": limit.min_people_conformal,
+        "smallest_p": limit.smallest_p_conformal,
+        "control": [[name, float(score)] for name, score in sorted(zip(control.people, control.score, strict=True))],
+        "roc": [[len(axis), float(axis.sum())] for axis in roc(training.score, control.score)],
         "balance": {
             "prognostic_shift": estimate(balance.prognostic_shift),
             "prognostic_shift_before": estimate(balance.prognostic_shift_before),
@@ -163,13 +169,14 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
             "control_not_used": balance.control_not_used,
         },
         "strata": [
-            {"name": s.name, "n_control": s.n_control, "significant": estimate(s.significant)} for s in c.strata
+            {"name": s.name, "n_control": s.n_control, "significant": estimate(s.significant)}
+            for s in result.strata or ()
         ],
         "stability": {
-            "resamples": c.stability.resamples,
-            "people_significant": list(c.stability.people_significant),
-            "identities_significant": list(c.stability.identities_significant),
-            "leak_found": c.stability.leak_found,
+            "resamples": stability.resamples,
+            "people_significant": list(stability.people_significant),
+            "identities_significant": list(stability.identities_significant),
+            "leak_found": stability.leak_found,
         },
         "false_matches": [
             {
@@ -181,7 +188,7 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
                 "observed_people": a.observed_people,
                 "max_pairs_per_training_image": a.max_pairs_per_training_image,
             }
-            for a in c.false_matches
+            for a in result.false_matches or ()
         ],
     }
 
@@ -278,14 +285,14 @@ def numbers(result: unveil.AuditResult) -> dict[str, Any]:
         "verification": [
             {
                 "role": s.role,
-                "n_people": s.measured.n_people,
-                "n_images": s.measured.n_images,
-                "n_mated": s.measured.n_mated,
-                "n_non_mated": s.measured.n_non_mated,
-                "mated": [s.measured.mated_mean, s.measured.mated_deviation],
-                "non_mated": [s.measured.non_mated_mean, s.measured.non_mated_deviation],
+                "n_people": s.n_people,
+                "n_images": s.n_images,
+                "n_mated": s.n_mated,
+                "n_non_mated": s.n_non_mated,
+                "mated": [s.mated_mean, s.mated_deviation],
+                "non_mated": [s.non_mated_mean, s.non_mated_deviation],
                 "operating": [
-                    {"fmr": o.fmr, "cosine": estimate(o.cosine), "tpr": estimate(o.tpr)} for o in s.measured.operating
+                    {"fmr": o.fmr, "cosine": estimate(o.cosine), "tpr": estimate(o.tpr)} for o in s.operating
                 ],
             }
             for s in result.verification

@@ -98,7 +98,7 @@ def test_re_encoded_people_are_found_among_real_ones(halves: tuple[Path, list[st
     significant = {p.person for p in result.people if "GPD tail" in p.significant_by}
     assert len(significant & set(planted)) >= 18
     assert len(significant - set(planted)) <= 2
-    assert result.calibration is not None and result.calibration.decision.global_test.p_value < 0.01
+    assert result.global_test is not None and result.global_test.p_value < 0.01
     assert result.models[0]["licence"].startswith("InsightFace")
 
 

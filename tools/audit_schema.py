@@ -90,8 +90,9 @@ def _own_descriptions(record: type[Any]) -> dict[str, str]:
         raise TypeError(f"expected a class, found {record}")
     found = {}
     for field, below in zip(tree.body, tree.body[1:], strict=False):
-        named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if named and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
             found[field.target.id] = " ".join(str(below.value.value).split())
     return found
 

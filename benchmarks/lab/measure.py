@@ -164,7 +164,7 @@ class Lab:
             yield [name, *self._audited(found)]
 
     def _audited(self, found: Findings) -> list[object]:
-        if found.calibration is None:
+        if found.calibration is None or found.exposures is None:
             return [0, 0, found.verdict, "", *[0] * 8]
         lists = (
             [p.person for p in found.people if p.significant_by],
@@ -172,10 +172,10 @@ class Lab:
             [p.person for p in found.people if "GPD tail" in p.significant_by],
             [str(i.training_id).split("/")[0] for i in found.identities if i.significant],
         )
-        people = found.calibration.training.people
+        people = found.exposures.training.people
         return [
             *(len(people), sum(p in self.members for p in people), found.verdict),
-            f"{found.calibration.decision.global_test.p_value:.3g}",
+            f"{found.calibration.global_test.p_value:.3g}",
             *(sum((p in self.members) == wanted for p in who) for who in lists for wanted in (True, False)),
         ]
 
@@ -185,7 +185,7 @@ class Lab:
             found = self.judge(*self._others(np.random.default_rng([repeat, 7])))
             if found.calibration is not None:
                 basis = [bool(found.significant_people), any(i.significant for i in found.identities)]
-                p = found.calibration.decision.global_test.p_value
+                p = found.calibration.global_test.p_value
                 yield [repeat, found.verdict, f"{p:.3g}", *(int(b) for b in basis)]
 
     def baselines(self) -> Iterator[list[object]]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from unveil.embedding.embed import embed
     from unveil.errors import InputError, ModelError, SettingError, SourceError, StoreError, UnveilError, VectorError
     from unveil.mitigation import Guard
-    from unveil.results.audit import AuditResult
+    from unveil.results import AuditResult
     from unveil.types import Embedded, Estimate, Exposure, Matches, Reject
 
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 # Public names and where they live; nothing is imported before it is asked for.
 _HOMES = {
     "audit": "unveil.auditor",
-    "AuditResult": "unveil.results.audit",
+    "AuditResult": "unveil.results",
     "compare_all": "unveil.compare",
     "embed": "unveil.embedding.embed",
     "Embedded": "unveil.types",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -44,11 +43,11 @@ from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
 from unveil.planning import whole_run
 from unveil.progress import Progress, Silent
-from unveil.report import text as words
 from unveil.report import write_reports
-from unveil.results.audit import AuditResult
+from unveil.report.text import headline, limitations, methods
+from unveil.results import AuditResult, Manifest, foremost, plain
 from unveil.review import review_summary
-from unveil.runs.finished import write_run
+from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
 from unveil.types import ROLES, Embedded, Matches, Role
 
@@ -130,41 +129,68 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     baselines = measure_baselines(synthetic, found, settings.random, backend)
     verification = measure_verification(sets, settings.random)
 
+    pairs = review_pairs(found, synthetic, (*top, *corrected))
+    people, counts = kinds.mark(found.people), {role: count_images(s) for role, s in sets.items()}
+    manifest = _manifest(settings, sets, embedder)
+    models: tuple[Any, ...] = tuple(plain(facts) for facts in embedder.model_facts)
     result = AuditResult(
         verdict=found.verdict,
-        headline="",
+        headline=headline(
+            *(found.verdict, found.evidence),
+            checks=found.checks,
+            calibration=found.calibration,
+            threshold=found.candidate_threshold,
+            people=people,
+            identities=found.identities,
+            synthetic_labelled=not counts["synthetic"].unlabelled,
+            power=power,
+            fdr=settings.fdr,
+            fpir=settings.fpir,
+        ),
         evidence=found.evidence,
-        counts={role: count_images(s) for role, s in sets.items()},
+        counts=counts,
         pairs_compared=raw.n_compared,
         control_pairs_compared=found.control_pairs,
-        calibration=found.calibration,
         candidate_threshold=found.candidate_threshold,
-        people=kinds.mark(found.people),
-        synthetic_identities=found.identities,
+        people=people,
+        n_synthetic_identities=len(found.identities),
+        synthetic_identities=foremost(found.identities),
         top_pairs=kinds.mark(top),
         top_pairs_corrected=corrected,
         hubness=hubness_ranking(raw, training, settings.top_pairs),
         power=power,
         baselines=baselines,
         verification=verification,
+        review=review_summary(run.path, pairs),
         copy_thresholds=kinds.thresholds,
         input_checks=found.checks,
         rejects={role: s.rejects for role, s in sets.items()},
-        limitations=(),
+        limitations=limitations(
+            calibration=found.calibration,
+            threshold=found.candidate_threshold,
+            power=power,
+            copy_thresholds=kinds.thresholds,
+            counts=counts,
+            channels=synthetic.channels,
+            models=models,
+            inputs=manifest["inputs"],
+            n_training_images_tested=0 if found.exposures is None else int(found.exposures.training.n_images.sum()),
+        ),
+        methods=methods(raw.n_compared, len(found.identities), found.calibration),
         channels=synthetic.channels,
-        models=embedder.model_facts,
-        manifest=_manifest(settings, sets, embedder),
+        models=models,
+        manifest=manifest,
+        exposures=found.exposures,
+        # The fields that need a control set have the same names in both records.
+        **({} if found.calibration is None else vars(found.calibration)),
     )
-    result = words.with_text(result, settings)
-    pairs = review_pairs(found, synthetic, (*top, *corrected))
-    write_run(run.path, result, pairs, sets, synthetic, found, embedder, settings)
-    reviewed = replace(result, review=review_summary(run.path, pairs))
-    write_reports(reviewed, run.path, raw, synthetic, training, sources, redact=redact)
+    write_run(run.path, result, pairs, sets, synthetic, found, embedder)
+    write_reports(result, found.identities, run.path, raw, synthetic, training, sources, redact=redact)
     remove_tiles(engine, settings.store_place, run)
-    run.finish({**result.manifest, **_times(started)})
+    run.finish({**result.manifest, **_times(started), "places": absolute_places(settings)})
     if remote is not None:
         remote.push()
-    return reviewed
+    return result
 
 
 def _fetch_manifest(settings: Settings) -> RemoteRun | None:
@@ -221,7 +247,7 @@ def _times(started: datetime) -> dict[str, Any]:
     }
 
 
-def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], embedder: AuditEmbedder) -> dict[str, Any]:
+def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], embedder: AuditEmbedder) -> Manifest:
     """The facts that repeating the audit requires: inputs with hashes, settings, versions, machine."""
     return {
         "settings": settings.facts(),
@@ -241,7 +267,7 @@ def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], embedder: Au
             **(
                 {}
                 if settings.exclude is None
-                else {"without": hashlib.sha256(settings.exclude.read_bytes()).hexdigest()}
+                else {"exclude": hashlib.sha256(settings.exclude.read_bytes()).hexdigest()}
             ),
             **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
             **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.spec.sha256}),

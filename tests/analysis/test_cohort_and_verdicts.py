@@ -117,7 +117,7 @@ def test_many_leaks_are_conformal_and_a_few_need_the_tail(
     assert found.verdict == "leak found" and set(found.evidence) == evidence
     assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(leaks)}
     assert sum(bool(p.significant_by) for p in found.people) <= leaks + 4
-    assert found.calibration is not None and found.calibration.min_people_conformal == 25
+    assert found.calibration is not None and found.calibration.detection_limit.min_people_conformal == 25
 
 
 def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons, settings: Settings) -> None:

@@ -116,13 +116,13 @@ def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
     settings = replace(settings, match_controls="on")
     compare = Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
     found = analyse(settings, s, t, c, compare.ranked(COSINE, s, t), [], compare, {})
-    assert found.calibration is not None
+    assert found.calibration is not None and found.exposures is not None
     balance = found.calibration.balance
     assert balance.prognostic_shift is not None and balance.prognostic_shift_before is not None
     assert abs(balance.prognostic_shift.value) <= abs(balance.prognostic_shift_before.value) + 0.02
     (size,) = [c.figure.value for c in found.checks if c.name == "size of control"]
-    assert len(found.calibration.control) == size - balance.control_not_used
-    assert len(found.calibration.training) == 400 - balance.training_not_tested
+    assert len(found.exposures.control) == size - balance.control_not_used
+    assert len(found.exposures.training) == 400 - balance.training_not_tested
     assert len(found.people) == 400, "people who take no part are ranked"
     assert sum(p.p is None for p in found.people) == balance.training_not_tested
     assert sum(p.person in {f"t{i}" for i in range(40)} for p in found.significant_people) >= 30

@@ -58,8 +58,8 @@ def test_line_of_an_audit(audited: Audited) -> None:
     assert significant.score == min(
         [p.score for p in result.significant_people] + [i.score for i in result.synthetic_identities if i.significant]
     )
-    assert result.calibration is not None
-    control = result.calibration.control.score
+    assert result.exposures is not None
+    control = result.exposures.control.score
     assert mitigation_threshold(result, "control").score > control.max()
     assert (control >= mitigation_threshold(result, "fpr:0.05").score).sum() == int(0.05 * len(control))
     assert mitigation_threshold(result, "2.5").score == 2.5
@@ -69,7 +69,7 @@ def test_line_of_an_audit(audited: Audited) -> None:
     nobody = replace(
         result,
         people=tuple(replace(p, significant_by=()) for p in result.people),
-        identities=(),
+        synthetic_identities=(),
         verdict="none detected",
     )
     with pytest.raises(SettingError, match="lists nobody"):

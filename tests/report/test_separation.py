@@ -10,9 +10,8 @@ import pytest
 
 import unveil
 from tests.builders import unit_rows
-from unveil.report.document import document
 from unveil.report.html import render
-from unveil.results.audit import VerificationPerformance
+from unveil.results import VerificationPerformance, to_document
 from unveil.stats.verification import verification_performance
 
 
@@ -23,14 +22,13 @@ def test_rates_stand_beside_the_licence(audited: tuple[unveil.AuditResult, Path]
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     measured = verification_performance(vectors, np.repeat(np.arange(people), 3), rng)
     assert measured is not None and len(measured.operating) == {40: 0, 400: 2}[people]
-    page = render(replace(audited[0], verification=(VerificationPerformance("control", measured),)), None)
+    performance = VerificationPerformance(**vars(measured), role="control")
+    page = render(replace(audited[0], verification=(performance,)), None)
     assert "dlib_resnet_v1, trained on about 3 million pictures" in page and "Licence: public domain" in page
-    assert f"{people} of control" in page
+    assert f"{people} control people" in page
     assert ("1 in 10,000" in page) is (people == 400) and ("too few pairs" in page) is (people == 40)
-    told = document(replace(audited[0], verification=(VerificationPerformance("control", measured),)))["verification"][
-        0
-    ]
-    assert told["n_mated"] == 3 * people and len(told["operating"]) == len(measured.operating)
+    found = to_document(replace(audited[0], verification=(performance,)))["verification"][0]
+    assert found["n_mated"] == 3 * people and len(found["operating"]) == len(measured.operating)
 
 
 def test_without_labelled_people_nothing_is_claimed(audited: tuple[unveil.AuditResult, Path]) -> None:

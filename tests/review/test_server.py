@@ -165,6 +165,6 @@ def test_command_line_says_what_is_wrong(run: Path, tmp_path: Path) -> None:
     done = review(run, "--export", tmp_path / "v.csv")
     assert done.returncode == 0 and "1 verdicts in" in done.stdout
     assert (tmp_path / "v.csv").read_text().splitlines()[1].endswith("anna,s,t,training,different,true")
-    (run / "stores" / "result.json.gz").write_bytes(b"nonsense")
+    (run / "audit.json").write_bytes(b"nonsense")
     damaged = review(run)
     assert damaged.returncode == 2 and "is damaged" in damaged.stderr and "Traceback" not in damaged.stderr

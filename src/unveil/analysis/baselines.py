@@ -6,7 +6,7 @@ import numpy as np
 
 from unveil.analysis.findings import Findings
 from unveil.compare import Backend, compare_all
-from unveil.results.audit import Baselines
+from unveil.results import Baselines
 from unveil.stats.baselines import BASELINES, BaselineInputs
 from unveil.types import Embedded, Floats, Generators, Ints, Vectors
 

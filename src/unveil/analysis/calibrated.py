@@ -15,14 +15,26 @@ from unveil.analysis.input_checks import check_control
 from unveil.analysis.matching import Matching, MatchMode, Subsample, match_control_people
 from unveil.analysis.scores import COSINE, RealSide, score_side
 from unveil.analysis.uncalibrated import rank_candidates
-from unveil.results.audit import Balance, Calibration, Membership, PersonFinding, Stability, Stratum
+from unveil.results import (
+    Balance,
+    Calibration,
+    DetectionLimit,
+    Exposures,
+    GPDFit,
+    IdentityCompetition,
+    Membership,
+    PersonFinding,
+    Stability,
+    Stratum,
+)
 from unveil.stats.checks import Check
 from unveil.stats.conformal import min_significant
 from unveil.stats.false_matches import FalseMatches, false_matches
 from unveil.stats.hubness import person_codes
 from unveil.stats.intervals import share
-from unveil.stats.membership import FPRS, auc_estimate, roc, tpr_at_fpr
+from unveil.stats.membership import FPRS, auc_estimate, tpr_at_fpr
 from unveil.stats.person_tests import exposed
+from unveil.stats.tail import Tail
 from unveil.stats.target_decoy import Competition
 from unveil.stats.verdict import calibrated_verdict
 from unveil.types import Embedded, Generators, Matches
@@ -107,6 +119,8 @@ def analyse_with_control(
         ),
         control_pairs=len(synthetic) * len(control),
         control=ControlState(control_side, subsample),
+        exposures=Exposures(tests.all_channels.training, tests.all_channels.control),
+        tests=tests.all_channels.decision,
     )
 
 
@@ -144,21 +158,36 @@ def _calibration(
     rng: np.random.Generator,
 ) -> Calibration:
     """Everything that is measured with the control people, in one record."""
-    training, control = tests.all_channels.training, tests.all_channels.control
+    training, control, decision = (
+        *(tests.all_channels.training, tests.all_channels.control, tests.all_channels.decision),
+    )
     return Calibration(
-        training=training,
-        control=control,
-        decision=tests.all_channels.decision,
-        exposed=exposed(training.score, control.score, n_significant),
-        competition=competition,
+        exposed_people=exposed(training.score, control.score, n_significant),
+        global_test=decision.global_test,
+        detection_limit=DetectionLimit(
+            smallest_p_conformal=1 / (len(control) + 1),
+            min_people_conformal=min_significant(len(training), len(control), fdr),
+            min_identities=competition.min_significant,
+            tail=None if decision.tail is None else _gpd_fit(decision.tail),
+        ),
+        identity_competition=IdentityCompetition(competition.target_wins, competition.decoy_wins, competition.ratio),
         membership=tuple(_membership(name, of_score, fdr, rng) for name, of_score in tests.by_name().items()),
-        min_people_conformal=min_significant(len(training), len(control), fdr),
-        smallest_p=1 / (len(control) + 1),
-        roc=roc(training.score, control.score),
         balance=balance,
         strata=strata,
         stability=stability,
         false_matches=false_matches,
+    )
+
+
+def _gpd_fit(tail: Tail) -> GPDFit:
+    return GPDFit(
+        threshold=tail.threshold,
+        n_exceedances=tail.n_exceedances,
+        n_controls=tail.n_controls,
+        shape=tail.shape,
+        scale=tail.scale,
+        fit_p=tail.fit_p,
+        smallest_p=tail.smallest_p,
     )
 
 

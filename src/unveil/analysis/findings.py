@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.matching import Subsample
 from unveil.analysis.scores import RealSide
-from unveil.results.audit import Calibration, CandidateThreshold, IdentityFinding, PersonFinding
+from unveil.results import Calibration, CandidateThreshold, Exposures, IdentityFinding, PersonFinding
 from unveil.stats.checks import Check
+from unveil.stats.person_tests import PersonTests
 from unveil.stats.verdict import Evidence, Verdict
 from unveil.types import Embedded, Exposure
 
@@ -40,6 +41,8 @@ class Findings:
     candidate_threshold: CandidateThreshold | None = None
     control_pairs: int = 0
     control: ControlState | None = None
+    exposures: Exposures | None = None  # of the tested people
+    tests: PersonTests | None = None  # of these exposures
 
     @property
     def significant_people(self) -> tuple[PersonFinding, ...]:

@@ -13,7 +13,7 @@ from unveil.analysis.matching import Matching, Subsample
 from unveil.analysis.scores import RealSide
 from unveil.compare import Backend, best_among
 from unveil.embedding.fusion import part_cosines
-from unveil.results.audit import ChannelScore, IdentityFinding, ModelScore, PersonFinding, Stability
+from unveil.results import ChannelScore, IdentityFinding, ModelScore, PersonFinding, Stability
 from unveil.stats.conformal import conformal_p
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.person_tests import PersonTests, person_tests

@@ -18,7 +18,7 @@ from unveil.engine import map_ordered
 from unveil.errors import ImageError
 from unveil.io.host import cores
 from unveil.progress import Progress
-from unveil.results.audit import PairFinding, PairKind, PersonFinding
+from unveil.results import PairFinding, PairKind, PersonFinding
 from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, calibrate_thresholds
 from unveil.types import Vectors
 

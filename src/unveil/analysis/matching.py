@@ -11,7 +11,7 @@ import numpy as np
 from unveil.analysis.scores import RealSide
 from unveil.channels import QUALITY_FEATURES
 from unveil.errors import SettingError
-from unveil.results.audit import Balance
+from unveil.results import Balance
 from unveil.stats.balance import (
     MIN_CONTROL_PEOPLE,
     SHIFT_WARN,

@@ -18,7 +18,7 @@ from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
 from unveil.io.host import cores
 from unveil.planting import FRAME_MARGIN, PERTURBATIONS, QUICK, PlantedImage, PlantedSource
-from unveil.results.audit import Power
+from unveil.results import Power
 from unveil.stats.leak_kinds import LeakKind
 from unveil.stats.power import detection_threshold, lowest_significant, recall, strongest_found
 from unveil.types import Embedded, Floats, Generators, Ints, Role
@@ -49,8 +49,8 @@ def measure_power(
     their exposure is compared with that score. Nothing in the audit itself changes. None where ``planted_leaks`` is
     off, without a control set, and where none of its images can be read.
     """
-    state, calibration = found.control, found.calibration
-    if planted_leaks == "off" or state is None or calibration is None:
+    state, exposures, decision = found.control, found.exposures, found.tests
+    if planted_leaks == "off" or state is None or exposures is None or decision is None:
         return None
     control, synthetic = images["control"], images["synthetic"]
     rng = generators("power")
@@ -66,7 +66,7 @@ def measure_power(
     if planted is not None:
         _score(planted, state, found.contexts, rows, scores)
 
-    decision, null, n = calibration.decision, calibration.control.score, len(calibration.training)
+    null, n = exposures.control.score, len(exposures.training)
     one_leak = detection_threshold(decision, 1, fdr)
     many_leaks = detection_threshold(decision, max(1, round(MANY_LEAKS * n)), fdr)
     recalls = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unveil.analysis.scores import RealSide
 from unveil.embedding.embed import EmbeddedSource
-from unveil.results.audit import HubnessFinding, PairFinding, RoleCounts
+from unveil.results import HubnessFinding, PairFinding, RoleCounts
 from unveil.stats.hubness import count_hubness
 from unveil.types import Embedded, Matches
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from unveil.analysis.findings import Findings
 from unveil.compare import exact_cosine
-from unveil.results.audit import PairFinding
+from unveil.results import PairFinding
 from unveil.types import Embedded, Role
 
 ReviewReason = Literal["exposed person", "synthetic identity", "closest pair", "control"]

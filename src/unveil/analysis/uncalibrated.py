@@ -19,7 +19,7 @@ from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings, best_pair
 from unveil.analysis.scores import RealSide, score_side
 from unveil.compare import best_of_others
-from unveil.results.audit import CandidateThreshold, IdentityFinding, PersonFinding
+from unveil.results import CandidateThreshold, IdentityFinding, PersonFinding
 from unveil.stats.checks import Check
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.open_set import expected_above, fpir_threshold

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from unveil.embedding.embed import EmbeddedSource
-from unveil.results.audit import VerificationPerformance
+from unveil.results import VerificationPerformance
 from unveil.stats.hubness import person_codes
 from unveil.stats.verification import Verification, verification_performance
 from unveil.types import Embedded, Generators, Ints, Role
@@ -25,7 +25,7 @@ def measure_verification(
         if role in sets:
             measured = _measure(sets[role].embedded.distinct, generators(f"separation {role}"))
             if measured is not None:
-                found.append(VerificationPerformance(role, measured))
+                found.append(VerificationPerformance(**vars(measured), role=role))
     return tuple(found)
 
 

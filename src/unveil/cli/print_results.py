@@ -18,7 +18,7 @@ from unveil.io.host import cores, processor
 from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer
 from unveil.report.text import number
-from unveil.results.audit import AuditResult, Power
+from unveil.results import AuditResult, Power
 from unveil.study.report import SetRow
 
 STYLE = {"leak found": "bold red", "none detected": "bold green"}
@@ -74,7 +74,7 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
 def _people_table(result: AuditResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("most exposed")
-    calibrated = result.calibration is not None
+    calibrated = result.global_test is not None
     for name in ("score", "q", "q (GPD tail)") if calibrated else ("score",):
         table.add_column(name, justify="right")
     table.add_column("kind")
@@ -189,7 +189,7 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
     for name in ("", "verdict", "significant people", "significant identities", "global p"):
         table.add_column(name, justify="right" if name.startswith(("significant", "global")) else "left")
     for name, result in (("before", done.before), ("after", done.after)):
-        p = "" if result.calibration is None else number(result.calibration.decision.global_test.p_value)
+        p = "" if result.global_test is None else number(result.global_test.p_value)
         significant = (
             str(len(result.significant_people)),
             str(sum(i.significant for i in result.synthetic_identities)),

@@ -9,7 +9,7 @@ from unveil.auditor import audit
 from unveil.demo.world import World, make_world
 from unveil.errors import SettingError
 from unveil.progress import Progress
-from unveil.results.audit import AuditResult
+from unveil.results import AuditResult
 
 MARK = "planted.json"
 

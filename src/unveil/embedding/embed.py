@@ -188,7 +188,7 @@ def read_exclusions(path: Path, source: Source) -> frozenset[str]:
     if strange:
         raise SourceError(
             f"{path}: {len(strange)} of its {len(ids)} lines are no picture of {source.where}, for example "
-            f"`{min(strange)}`; a line is an id, as in pictures.parquet of a run"
+            f"`{min(strange)}`; a line is an id, as in images.parquet of a run"
         )
     return ids
 

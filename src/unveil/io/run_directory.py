@@ -12,7 +12,7 @@ from unveil.errors import SettingError
 from unveil.io.atomic import remove_stale_temp, write_bytes
 from unveil.io.checkpoint import Checkpoint
 
-FORMAT = 1
+FORMAT = 2
 MARK = "unveil run"
 MANIFEST = "manifest.json"
 # The subfolder with checkpoints and temporary vectors; it is removed when the run is finished.
@@ -63,9 +63,15 @@ class RunDirectory:
             raise SettingError(f"-o {path} should be empty or hold an audit, and holds other files; name a new folder")
 
     def begin(self) -> None:
-        """Creates the folder, removes what a killed audit left unfinished, and marks the run as running."""
+        """Creates the folder, removes what a killed audit left unfinished, and marks the run as running.
+
+        A finished run stays finished until the same audit replaces it: its parts carry the key of their audit.
+        """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale_temp(self.path)
+        before = read_manifest(self.path / MANIFEST) or {}
+        if before.get("status") == "finished" and before.get("version") == FORMAT:
+            return
         self.write_json(MANIFEST, {"format": MARK, "version": FORMAT, "status": "running", "settings": self._facts})
 
     def vectors(self, role: str) -> Path:

@@ -17,8 +17,7 @@ from unveil.io.atomic import write_bytes
 from unveil.io.remote import is_address
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
-from unveil.report.document import tidy
-from unveil.results.audit import AuditResult
+from unveil.results import AuditResult, plain
 from unveil.runs.finished import FinishedRun
 from unveil.types import Embedded
 
@@ -195,7 +194,7 @@ def _write_list(path: Path, ids: Iterable[str]) -> None:
 
 
 def _summary(done: Cleaning) -> dict[str, object]:
-    summary: dict[str, object] = tidy(
+    summary: dict[str, object] = plain(
         {
             "n_images": done.n_images,
             "n_removed": len(done.removed),
@@ -214,11 +213,10 @@ def _summary(done: Cleaning) -> dict[str, object]:
 
 
 def _statement(result: AuditResult) -> dict[str, object]:
-    calibration = result.calibration
     return {
         "verdict": result.verdict,
         "headline": result.headline,
         "people_significant": len(result.significant_people),
         "identities_significant": sum(i.significant for i in result.synthetic_identities),
-        "global_p": None if calibration is None else calibration.decision.global_test.p_value,
+        "global_p": None if result.global_test is None else result.global_test.p_value,
     }

@@ -20,9 +20,10 @@ from unveil.io.atomic import replacing, write_bytes
 from unveil.mitigation.inputs import ImageArray, face_images
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
-from unveil.results.audit import AuditResult
+from unveil.results import AuditResult
 from unveil.runs.finished import ChannelState, FinishedRun
 from unveil.stats.intervals import share
+from unveil.stats.person_tests import person_tests
 from unveil.stats.power import detection_threshold, lowest_significant
 from unveil.stats.score_scale import ScoreScale, max_over_channels
 from unveil.stats.whitening import Whitening
@@ -59,11 +60,11 @@ class Decision:
 def audit_threshold(result: AuditResult) -> MitigationThreshold:
     """The score at which an audit would list one more exposed person; where no score would do, that of nobody in the
     control set."""
-    calibration = result.calibration
-    if calibration is None:
+    if result.exposures is None:
         return mitigation_threshold(result, "listed")
-    alone = detection_threshold(calibration.decision, 1, result.manifest["settings"]["fdr"])
-    lowest = lowest_significant(calibration.control.score, calibration.decision, alone)
+    control = result.exposures.control.score
+    tests = person_tests(result.exposures.training.score, control)
+    lowest = lowest_significant(control, tests, detection_threshold(tests, 1, result.manifest["settings"]["fdr"]))
     if lowest is None:
         return mitigation_threshold(result, "control")
     return MitigationThreshold(lowest, "from here on the audit lists one more exposed person")
@@ -76,10 +77,9 @@ def false_refusals(result: AuditResult, line: float) -> Estimate | None:
     Takes harmless pictures to be like those of the audit, and training people to be met by accident as often as control
     people. Clopper-Pearson over control people.
     """
-    calibration = result.calibration
-    if calibration is None:
+    if result.exposures is None:
         return None
-    control, n_images = calibration.control.score, result.counts["synthetic"].embedded
+    control, n_images = result.exposures.control.score, result.counts["synthetic"].embedded
     part = share(int((control >= line).sum()), len(control))
     scale = 1e6 * result.counts["training"].people / n_images
     low, value, high = (min(1e6, scale * v) for v in (part.low, part.value, part.high))

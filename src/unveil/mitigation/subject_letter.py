@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unveil.mitigation.person_lookup import SURE, Answer, LookupAnswer, Search
 from unveil.report.text import number
-from unveil.results.audit import AuditResult
+from unveil.results import AuditResult
 from unveil.types import Role
 
 NOT_KNOWN = (
@@ -56,7 +56,7 @@ def _how_sure(result: AuditResult) -> str:
         "How sure is this? A computer's judgement of faces can be wrong in both directions. Of people who are in none "
         f"of these pictures, about 1 in {1 / SURE:.0f} would be told that they are."
     ]
-    finest = [o for s in result.verification for o in s.measured.operating if o.fmr <= 0.001]
+    finest = [o for s in result.verification for o in s.operating if o.fmr <= 0.001]
     if finest:
         tpr = finest[0].tpr
         said.append(

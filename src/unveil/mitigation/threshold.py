@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.errors import SettingError
-from unveil.results.audit import AuditResult
+from unveil.results import AuditResult
 
 _FPR = re.compile(r"fpr:(0?\.\d+|\d+e-\d+)")
 
@@ -29,10 +29,9 @@ def mitigation_threshold(result: AuditResult, told: str = "listed") -> Mitigatio
     if told == "listed":
         return _significant(result)
     if told == "control" or _FPR.fullmatch(told):
-        calibration = result.calibration
-        if calibration is None:
+        if result.exposures is None:
             raise SettingError(f"--line {told}: the audit had no control set; use listed, or a score")
-        descending = np.sort(calibration.control.score)[::-1]
+        descending = np.sort(result.exposures.control.score)[::-1]
         n = len(descending)
         if told == "control":
             return MitigationThreshold(_above(float(descending[0])), f"above the closest of {n} control people")

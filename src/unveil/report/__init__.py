@@ -1,4 +1,4 @@
-"""From a result to what people and programs read: pages, JSON, Parquet, and texts to publish."""
+"""From a result to what people and programs read: HTML, JSON, Parquet, and texts to publish."""
 
 from unveil.report.write import PUBLIC, write_pages, write_reports
 

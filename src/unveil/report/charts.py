@@ -1,21 +1,24 @@
-"""Charts as inline SVG: no script, no outside file, colours from the page's own style."""
+"""Charts as inline SVG. They need no script and no other file, and take their colours from the page."""
 
 from __future__ import annotations
 
 import numpy as np
 from markupsafe import Markup, escape
 
-from unveil.results.audit import Calibration
+from unveil.results import Exposures
+from unveil.stats.membership import roc
 from unveil.types import Floats
 
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 40
 
 
-def exposure_chart(calibration: Calibration, significant: Floats) -> Markup:
-    """Exposure of training people (upwards) against control people (downwards); counts on a log scale, so that the
-    few at the top are seen; a tick for each listed person."""
-    training, control = calibration.training.score, calibration.control.score
+def exposure_chart(exposures: Exposures, significant: Floats) -> Markup:
+    """Histogram of the scores of training people (upwards) and control people (downwards) on a log scale.
+
+    A tick marks the score (N,) of each significant person.
+    """
+    training, control = exposures.training.score, exposures.control.score
     low, high = float(min(training.min(), control.min())), float(max(training.max(), control.max()))
     edges = np.linspace(low, high if high > low else low + 1, 61)
     up, down = (np.log10(1 + np.histogram(side, edges)[0]) for side in (training, control))
@@ -37,10 +40,10 @@ def exposure_chart(calibration: Calibration, significant: Floats) -> Markup:
     parts.append(f'<line class="mark" x1="{x(top):.1f}" x2="{x(top):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
     on_left = x(top) > WIDTH * 0.7
     parts.append(
-        _text(x(top) + (-6 if on_left else 6), TOP + 10, "closest control person", "end" if on_left else "start")
+        _text(x(top) + (-6 if on_left else 6), TOP + 10, "highest control person", "end" if on_left else "start")
     )
     parts += [
-        f'<line class="listed" x1="{x(s):.1f}" x2="{x(s):.1f}" y1="{middle - 3:.1f}" y2="{middle + 3:.1f}"/>'
+        f'<line class="significant" x1="{x(s):.1f}" x2="{x(s):.1f}" y1="{middle - 3:.1f}" y2="{middle + 3:.1f}"/>'
         for s in significant
     ]
     for n in (1, 10, 100, 1000, 10000):
@@ -49,17 +52,17 @@ def exposure_chart(calibration: Calibration, significant: Floats) -> Markup:
             parts += [_text(LEFT - 6, middle + s * h + 4, str(n), "end") for s in (-1, 1)]
     digits = 3 if edges[-1] - edges[0] < 0.2 else 2
     ticks = [(x(v), f"{v:.{digits}f}") for v in np.linspace(edges[0], edges[-1], 7)]
-    parts += _x_axis(ticks, "score of the closest pair: 0 the middle, 1 what a tenth of the cohort exceed")
+    parts += _x_axis(ticks, "score of the best pair (0: median of the cohort, 1: exceeded by 10% of it)")
     return _svg(
         parts,
-        f"Closest score of {len(training)} training people, upwards, and {len(control)} control people, downwards. "
-        f"{int((training > top).sum())} training people lie above the closest control person.",
+        f"Scores of {len(training)} training people, upwards, and {len(control)} control people, downwards. "
+        f"{int((training > top).sum())} training people exceed every control person.",
     )
 
 
-def roc_chart(calibration: Calibration) -> Markup:
-    """ROC over people with the false positive rate on a log axis: the corner that counts."""
-    n_control = len(calibration.control)
+def roc_chart(exposures: Exposures, auc: float) -> Markup:
+    """ROC curve over people with the false positive rate on a log axis."""
+    n_control = len(exposures.control)
     smallest = 1 / n_control / 1.5
 
     def x(fpr: float) -> float:
@@ -76,17 +79,17 @@ def roc_chart(calibration: Calibration) -> Markup:
         return f'<path class="{style}" d="{"".join(points)}"/>'
 
     chance = "".join(f"{'L' if i else 'M'}{x(v):.1f} {y(v):.1f}" for i, v in enumerate(np.geomspace(smallest, 1, 60)))
-    parts = [f'<path class="chance" d="{chance}"/>', path(*thinned(*calibration.roc), "curve")]
+    parts = [
+        f'<path class="chance" d="{chance}"/>',
+        path(*thinned(*roc(exposures.training.score, exposures.control.score)), "curve"),
+    ]
     ticks = [10.0**-k for k in range(int(np.floor(-np.log10(smallest))), -1, -1)]
     parts += [_text(LEFT - 6, y(v) + 4, f"{v:.0%}", "end") for v in (0, 0.25, 0.5, 0.75, 1)]
     parts += _x_axis(
         [(x(v), f"{v:.3%}".rstrip("0").rstrip("%").rstrip("0").rstrip(".") + "%") for v in ticks],
-        "control people above the line (false positives), log scale",
+        "control people above the threshold (false positive rate, log scale)",
     )
-    auc = calibration.membership[0].auc
-    return _svg(
-        parts, f"ROC curve of training against control people, area {auc.value:.3f}; the dashed line is chance."
-    )
+    return _svg(parts, f"ROC curve of training against control people, AUC {auc:.3f}. The dashed line is chance.")
 
 
 def thinned(fpr: Floats, tpr: Floats) -> tuple[Floats, Floats]:
@@ -111,6 +114,6 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
 
 
 def _svg(parts: list[str], title: str) -> Markup:
-    # Every part is built above from numbers and escaped text.
+    # Every part is made of numbers and escaped text.
     body = "".join(parts)
     return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>')  # noqa: S704

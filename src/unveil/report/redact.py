@@ -1,4 +1,4 @@
-"""A copy of a result that names no person, no file and no path, and says so."""
+"""A copy of a result without names of people, files and paths."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from unveil.config.record import without_names
-from unveil.results.audit import AuditResult, PersonFinding
+from unveil.results import AuditResult, Exposures, PersonFinding
+from unveil.types import Exposure
 
-SAID = "This copy is redacted: it shows no face, and names, files and paths are replaced by numbers."
+REDACTED = "This copy is redacted: it shows no face, and numbers replace names, files and paths."
 
 
 class _Names:
@@ -24,7 +25,7 @@ class _Names:
 
 
 def redact(result: AuditResult) -> AuditResult:
-    """The result with every name replaced. Hashes of whole sets stay; there are none of single pictures in it."""
+    """The result with every name replaced by a number. Hashes of whole sets stay; there are none of single images."""
     person, identity = _Names("person"), _Names("identity")
     synthetic, training, rejected = _Names("synthetic"), _Names("training"), _Names("file")
     control, control_person = _Names("control"), _Names("control person")
@@ -67,14 +68,14 @@ def redact(result: AuditResult) -> AuditResult:
                 replace(a, reviewers=(reviewer[a.reviewers[0]], reviewer[a.reviewers[1]])) for a in review.cohen
             ),
         )
-    manifest = {
+    manifest: Any = {
         **result.manifest,
         "settings": without_names(result.manifest["settings"]),
         "inputs": {
             role: {k: v for k, v in facts.items() if k not in ("path", "identity")}
             for role, facts in result.manifest["inputs"].items()
         },
-        "redacted": SAID,
+        "redacted": REDACTED,
     }
     people = tuple(of_channels(one) for one in pairs(result.people))
     return replace(
@@ -93,19 +94,19 @@ def redact(result: AuditResult) -> AuditResult:
         top_pairs=pairs(result.top_pairs),
         top_pairs_corrected=pairs(result.top_pairs_corrected),
         hubness=tuple(replace(h, training_id=training[h.training_id], person=person[h.person]) for h in result.hubness),
-        # Exposures are in the figures of the charts; their names are not needed there.
-        calibration=None
-        if result.calibration is None
-        else replace(
-            result.calibration,
-            training=replace(result.calibration.training, people=("",) * len(result.calibration.training)),
-            control=replace(result.calibration.control, people=("",) * len(result.calibration.control)),
-        ),
+        # Charts need the scores, not the names.
+        exposures=None
+        if result.exposures is None
+        else Exposures(_nameless(result.exposures.training), _nameless(result.exposures.control)),
         rejects={
             role: tuple(replace(r, id=rejected[f"{role} {r.id}"], detail="") for r in rejects)
             for role, rejects in result.rejects.items()
         },
-        limitations=(SAID, *result.limitations),
+        limitations=(REDACTED, *result.limitations),
         review=review,
         manifest=manifest,
     )
+
+
+def _nameless(exposure: Exposure) -> Exposure:
+    return replace(exposure, people=("",) * len(exposure))

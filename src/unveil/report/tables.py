@@ -1,4 +1,4 @@
-"""Parquet tables of a run."""
+"""The Parquet tables of a run that are for its user."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unveil.io.atomic import replacing
-from unveil.results.audit import AuditResult
+from unveil.results import AuditResult, IdentityFinding
 from unveil.types import Embedded, Matches
 
-VIEW = pa.struct(
+CHANNEL_SCORE = pa.struct(
     [(name, pa.string()) for name in ("channel", "synthetic_id", "training_id")]
     + [(name, pa.float64()) for name in ("score", "cosine", "p", "q")]
 )
@@ -23,13 +23,21 @@ VIEW = pa.struct(
 def write_parquet_table(
     path: Path, columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
 ) -> None:
-    """One Parquet file, replaced at once."""
+    """One Parquet file, written atomically."""
     with replacing(path) as file:
         pq.write_table(pa.table(dict(columns)), file)
 
 
-def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Embedded, training: Embedded) -> None:
-    """people, identities, matches (each synthetic picture's closest training pictures) and rejects."""
+def write_tables(
+    result: AuditResult,
+    identities: Sequence[IdentityFinding],
+    run: Path,
+    matches: Matches,
+    synthetic: Embedded,
+    training: Embedded,
+) -> None:
+    """Writes people, all synthetic identities, rejects, and matches: the closest training images of each synthetic
+    image."""
     people = result.people
     write_parquet_table(
         run / "people.parquet",
@@ -48,7 +56,7 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "q_cosine": pa.array([p.q_cosine for p in people], pa.float64()),
             "kind": pa.array([None if p.kind is None else p.kind.kind for p in people], pa.string()),
             "channel": [p.channel for p in people],
-            "channels": pa.array([[asdict(view) for view in p.channels] for p in people], pa.list_(VIEW)),
+            "channels": pa.array([[asdict(score) for score in p.channels] for p in people], pa.list_(CHANNEL_SCORE)),
             "resamples_significant": pa.array([p.resamples_significant for p in people], pa.int64()),
             "significant_by": pa.array([list(p.significant_by) for p in people], pa.list_(pa.string())),
         },
@@ -74,7 +82,6 @@ def write_tables(result: AuditResult, run: Path, matches: Matches, synthetic: Em
             "detail": pa.array([r.detail for _, r in rejects], pa.string()),
         },
     )
-    identities = result.synthetic_identities
     write_parquet_table(
         run / "identities.parquet",
         {

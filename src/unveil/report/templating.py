@@ -1,4 +1,4 @@
-"""How every page is made from its template: escaped, strict, alone."""
+"""The environment in which templates become pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
 def environment() -> Environment:
-    """Templates of this room; every value is escaped, and one that is missing is an error."""
+    """Templates of `unveil.report`. Every value is escaped, and a missing one is an error."""
     return Environment(
         loader=PackageLoader("unveil.report", "templates"),
         autoescape=True,

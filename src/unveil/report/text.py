@@ -1,243 +1,296 @@
-"""The sentences of a result: the headline, and what this audit cannot say."""
+"""The sentences of a result: headline, limitations, and the methods behind numbers. All are written before the record
+is built."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 
-from unveil.config.settings import Settings
-from unveil.results.audit import AuditResult, Calibration, Power
+from unveil.results import (
+    Calibration,
+    CandidateThreshold,
+    GPDFit,
+    IdentityFinding,
+    InputFacts,
+    Method,
+    ModelFacts,
+    PersonFinding,
+    Power,
+    RoleCounts,
+)
+from unveil.stats.checks import Check
+from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.power import FOUND
+from unveil.stats.verdict import Evidence, Verdict
+from unveil.types import Role
 
-# What a planted kind of leak is called in a sentence: with its strength, and without.
+# A kind of planted leak in a sentence: with its strength, and without.
 PERTURBATION_NAMES = {
-    "re-encode": ("a picture re-encoded ({})", "re-encoded"),
+    "re-encode": ("re-encoded as JPEG ({})", "re-encoded as JPEG"),
     "blur": ("blurred ({})", "blurred"),
-    "downsample": ("downsampled ({})", "downsampled"),
+    "downsample": ("downsampled {}", "downsampled"),
     "flip": ("mirrored", "mirrored"),
-    "rotate": ("turned ({})", "turned"),
+    "rotate": ("rotated by {}", "rotated"),
     "colour": ("{}", "faded"),
-    "occlude": ("{}", "hidden in part"),
-    "blend": ("blended ({})", "blended with another"),
-    "identity match": ("a new picture of the person", "a new picture of the person"),
+    "occlude": ("{}", "partly hidden"),
+    "blend": ("blended ({})", "blended with another image"),
+    "identity match": ("another photograph of the person", "another photograph of the person"),
+}
+# What each kind of leak is.
+KIND_MEANINGS = {
+    "exact copy": "The training image itself, possibly re-encoded, resized or mirrored.",
+    "near-duplicate": "A modified copy of the training image.",
+    "appearance match": "Shares pose, light and composition with a training image beyond chance.",
+    "identity match": "Another image of a training person.",
+}
+# What each test of the evidence says, in a sentence for readers who know no statistics.
+EVIDENCE_MEANINGS: dict[Evidence, str] = {
+    "global test": "training people as a group are closer to the synthetic set than control people",
+    "conformal": "single training people are closer than almost all control people",
+    "GPD tail": "single training people are closer than the fitted tail of control people allows",
+    "identities": "synthetic identities match training people more often than control people",
+    "open-set threshold": "synthetic images exceed the similarity that real people rarely reach with others",
 }
 
 
-def with_text(result: AuditResult, settings: Settings) -> AuditResult:
-    """The result with its headline and its limits in words."""
-    return replace(result, headline=headline(result, settings), limitations=limitations(result, settings))
-
-
-def headline(result: AuditResult, settings: Settings) -> str:
-    """The verdict in a sentence or two."""
-    calibration, line = result.calibration, result.candidate_threshold
-    if result.verdict == "inconclusive":
-        failed = [c for c in result.input_checks if c.status == "fail"]
+def headline(
+    verdict: Verdict,
+    evidence: Sequence[Evidence],
+    *,
+    checks: Sequence[Check],
+    calibration: Calibration | None,
+    threshold: CandidateThreshold | None,
+    people: Sequence[PersonFinding],
+    identities: Sequence[IdentityFinding],
+    synthetic_labelled: bool,
+    power: Power | None,
+    fdr: float,
+    fpir: float,
+) -> str:
+    """The verdict in a few sentences."""
+    significant = sum(bool(p.significant_by) for p in people)
+    if verdict == "inconclusive":
+        failed = [check.message for check in checks if check.status == "fail"]
         if failed:
-            return "No verdict can be given: " + "; ".join(c.message for c in failed) + "."
+            return "No verdict is possible: " + "; ".join(failed) + "."
         return (
-            "No verdict can be given: without a control set and without at least 125 labelled training people nothing "
-            "says how close chance comes; the ranked pairs are uncalibrated. Give real people the generator never saw "
-            "with --control, or name the people with --training-labels (`one-per-image`: every image shows another "
-            "person)."
+            "No verdict is possible without a control set and with fewer than 125 labelled training people: nothing "
+            "shows how close chance comes. Add people whom the generator never saw (--control), or the labels of the "
+            "training people (--training-labels)."
         )
-    if result.verdict == "candidates" and line is not None:
+    if verdict == "candidates" and threshold is not None:
         return (
-            f"{line.n_above} synthetic pictures are closer to one of {len(result.significant_people)} training people "
-            f"than {1 - line.fpir:.0%} of real people are to anyone else; chance alone would give about "
-            f"{line.expected_above.value:.0f}. Candidates to look at, not findings: give a control set to calibrate."
+            f"{threshold.n_above} synthetic images are closer to one of {significant} training people than "
+            f"{1 - threshold.fpir:.0%} of real people are to anyone else. About {threshold.expected_above.value:.0f} "
+            "are expected by chance. They are candidates for inspection, not findings: a control set (--control) is "
+            "needed to calibrate them."
         )
     if calibration is None:
         return (
-            f"No synthetic picture is closer to a training person than {1 - settings.fpir:.0%} of real people are to "
-            "anyone else. Only a control set (--control) can calibrate this into a finding."
+            f"No synthetic image is closer to a training person than {1 - fpir:.0%} of real people are to anyone else. "
+            "A control set (--control) is needed to calibrate this result."
         )
-    if result.verdict == "none detected":
+    test = calibration.global_test
+    if verdict == "none detected":
         return (
-            f"The {len(calibration.training)} training people are no closer to the synthetic set "
-            f"than the {len(calibration.control)} control people. {would_have_found(result.power)}"
+            f"The {test.n_training} training people are no closer to the synthetic set than the {test.n_control} "
+            f"control people. {would_be_found(power)}"
         )
-    return _leak_found(result, calibration, settings)
-
-
-def _leak_found(result: AuditResult, calibration: Calibration, settings: Settings) -> str:
-    counted = sum("conformal" in p.significant_by for p in result.people)
-    modelled = sum("GPD tail" in p.significant_by for p in result.people)
-    leaking = sum(i.significant for i in result.synthetic_identities)
     parts = []
-    if counted or modelled:
-        by = " and ".join(f"{n} by {how}" for n, how in ((counted, "counting"), (modelled, "the modelled tail")) if n)
+    if "conformal" in evidence or "GPD tail" in evidence:
         parts.append(
-            f"{len(result.significant_people)} of {len(calibration.training)} training people are exposed at a false "
-            f"discovery rate of {settings.fdr:g} ({by}); at least {calibration.exposed.low:.0f} are, with 95% "
-            "confidence"
+            f"{significant} of {test.n_training} training people are significantly closer to the synthetic set than "
+            f"chance explains, at a false discovery rate of {percent(fdr)}. At least "
+            f"{calibration.exposed_people.low:.0f} are exposed, with 95% confidence."
         )
-    if "global test" in result.evidence:
-        p = calibration.decision.global_test.p_value
-        parts.append(f"training people fill the closest ranks far beyond chance (p {number(p)})")
-    if leaking:
-        synthetic = result.counts["synthetic"]
-        are = "pictures" if synthetic.unlabelled else "identities"
-        parts.append(f"{leaking} of {len(result.synthetic_identities)} synthetic {are} point to training people")
-    told = "; ".join(parts)
-    return told[:1].upper() + told[1:] + "."
+    if "global test" in evidence:
+        group = "As a group, training people" if parts else "Training people as a group"
+        parts.append(f"{group} rank closer than control people (p = {number(test.p_value)}).")
+        if len(parts) == 1:
+            parts.append("No single person is significant.")
+    matching = sum(i.significant for i in identities)
+    if matching:
+        what = "identities" if synthetic_labelled else "images"
+        parts.append(f"{matching} of {len(identities)} synthetic {what} match a training person.")
+    return " ".join(parts)
 
 
-def would_have_found(power: Power | None) -> str:
-    """What a leak would have had to look like to be found."""
+def would_be_found(power: Power | None) -> str:
+    """Which leaks the audit finds, by its planted leaks."""
     if power is None:
-        return "What this audit would have missed was not measured."
+        return "No leaks were planted, so its sensitivity is not known."
     found = [(kind, strength) for kind, strength in power.strongest_found.items() if strength is not None]
     if not found:
         best = max(power.recalls, key=lambda r: r.one_leak.value)
         return (
-            f"It would have missed most leaks of a single person: at best {best.one_leak.value:.0%} of planted "
-            f"ones were found ({best.kind}, {best.strength}). With 5% of people leaked: {best.many_leaks.value:.0%}."
+            f"The audit would miss most leaks of one person: it finds at best {best.one_leak.value:.0%} of planted "
+            f"leaks ({best.kind}, {best.strength}), and {best.many_leaks.value:.0%} if 5% of people leak."
         )
-    strongest = _listing([PERTURBATION_NAMES[kind][0].format(strength) for kind, strength in found])
+    strongest = enumeration(PERTURBATION_NAMES[kind][0].format(strength) for kind, strength in found)
+    text = f"In at least {FOUND:.0%} of cases, the audit finds a planted copy that is {strongest}."
     missed = [PERTURBATION_NAMES[kind][1] for kind, strength in power.strongest_found.items() if strength is None]
-    less = f", and less often {_listing(missed)}" if missed else ""
-    return (
-        f"Planted leaks show what it would have found of a single person in at least {FOUND:.0%} of cases: {strongest}"
-        f"{less}."
-    )
+    return f"{text} It finds fewer that are {enumeration(missed)}." if missed else text
 
 
-def _listing(parts: list[str]) -> str:
-    return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+def enumeration(parts: Iterable[str], word: str = "or") -> str:
+    """The parts as a list in a sentence: a, b or c."""
+    *first, last = parts
+    return f"{', '.join(first)} {word} {last}" if first else last
 
 
 def number(p: float) -> str:
-    """A probability for people: 0.03, 4.1e-07."""
+    """A probability in figures: 0.03, 4.1e-07."""
     if p == 0:
         return "below 1e-300"
     return f"{p:.2g}" if p >= 1e-3 else f"{p:.1e}"
 
 
-def methods(result: AuditResult) -> dict[str, dict[str, object]]:
-    """What each number that stands without an interval of its own is, and from how many it was made."""
-    said: dict[str, dict[str, object]] = {
-        "cosine": {"n": result.pairs_compared, "method": "measured: the cosine of two embeddings"},
-        "score": {
-            "n": result.pairs_compared,
-            "method": "measured: cosine less half the closeness of each picture to the cohort (arXiv 1710.04087), on a "
-            "scale on which 0 is the middle of the cohort's own exposures and 1 what a tenth of them exceed; over "
-            "several channels the highest",
-        },
+def percent(share: float) -> str:
+    """A share in percent with up to two significant digits: 5%, 0.31%, 4.1e-05%."""
+    value = 100 * share
+    return f"{value:.0f}%" if value >= 10 else f"{value:.2g}%"
+
+
+def as_high(p: float, n_control: int) -> str:
+    """A conformal p-value as the share of control people who score as high."""
+    above = round(p * (n_control + 1)) - 1
+    if above <= 0:
+        return f"none of {n_control:,} control people score as high"
+    return f"{percent(above / n_control)} of {n_control:,} control people score as high"
+
+
+def methods(pairs_compared: int, n_identities: int, calibration: Calibration | None) -> dict[str, Method]:
+    """How each number without an interval was made, and from how many observations."""
+    found = {
+        "cosine": Method(pairs_compared, "measured: cosine similarity of two embeddings"),
+        "score": Method(
+            pairs_compared,
+            "measured: cosine minus half the mean similarity of each image to its closest cohort images "
+            "(arXiv 1710.04087), scaled so that 0 is the median and 1 the 90th percentile of the cohort; the highest "
+            "over all channels",
+        ),
     }
-    if result.calibration is None:
-        return said
-    n_c, tail = len(result.calibration.control), result.calibration.decision.tail
-    counting = "conformal p by counting control people (doi:10.1007/b106715); exact, so without an interval"
+    if calibration is None:
+        return found
+    n_training, n_control = calibration.global_test.n_training, calibration.global_test.n_control
+    conformal = "conformal p-value from control people (doi:10.1007/b106715), exact, so without an interval"
     adjusted = "Benjamini-Hochberg over training people (doi:10.1111/j.2517-6161.1995.tb02031.x)"
-    said |= {
-        "p": {"n": n_c, "method": counting},
-        "q": {"n": len(result.calibration.training), "method": adjusted},
-        "p_cosine": {"n": n_c, "method": f"{counting}; of the raw cosine"},
-        "q_cosine": {"n": len(result.calibration.training), "method": f"{adjusted}; of the raw cosine"},
-        "identity q": {
-            "n": len(result.synthetic_identities),
-            "method": "target-decoy competition over people (doi:10.1214/15-AOS1337, arXiv 1907.01458)",
-        },
+    found |= {
+        "p": Method(n_control, conformal),
+        "q": Method(n_training, adjusted),
+        "p_cosine": Method(n_control, f"{conformal}, of the uncorrected cosine"),
+        "q_cosine": Method(n_training, f"{adjusted}, of the uncorrected cosine"),
+        "identity q": Method(
+            n_identities, "target-decoy competition over people (doi:10.1214/15-AOS1337, arXiv 1907.01458)"
+        ),
     }
+    tail = calibration.detection_limit.tail
     if tail is not None:
-        said["p_gpd"] = {
-            "n": tail.n_exceedances,
-            "method": "generalised Pareto tail (doi:10.1214/aos/1176343003), upper end of a one-sided 95% interval",
-        }
-        said["q_gpd"] = {"n": len(result.calibration.training), "method": f"{adjusted}; of the modelled p"}
-    return said
+        found["p_gpd"] = Method(
+            tail.n_exceedances,
+            "generalised Pareto tail (doi:10.1214/aos/1176343003), upper end of a one-sided 95% interval",
+        )
+        found["q_gpd"] = Method(n_training, f"{adjusted}, of the GPD p-values")
+    return found
 
 
-def limitations(result: AuditResult, settings: Settings) -> tuple[str, ...]:
-    """What this audit cannot say, in figures where there are any."""
-    calibration, line = result.calibration, result.candidate_threshold
-    names = " and ".join(str(model["name"]) for model in result.models)
-    said = [
-        "No verdict says that a set is safe or anonymous: an audit finds what its network and its people can show.",
-        f"The audit looks for who is in a picture ({names}){_looks(result.channels)}. Kinds are told only for pairs "
-        "that were brought up so.",
+def limitations(
+    *,
+    calibration: Calibration | None,
+    threshold: CandidateThreshold | None,
+    power: Power | None,
+    copy_thresholds: CopyThresholds | None,
+    counts: Mapping[Role, RoleCounts],
+    channels: Sequence[str],
+    models: Sequence[ModelFacts],
+    inputs: Mapping[Role, InputFacts],
+    n_training_images_tested: int,
+) -> tuple[str, ...]:
+    """What the audit cannot show, in numbers where there are any."""
+    names = " and ".join(str(model["name"]) for model in models)
+    found = [
+        "No verdict proves a set safe or anonymous. An audit finds only what its model and its control people can "
+        "show.",
+        f"The audit compares {_compared(channels)} (face model: {names}).",
     ]
-    given = [role for role, facts in result.manifest["inputs"].items() if facts["kind"] == "embeddings"]
-    if given:
-        said.append(
-            f"Embeddings were given instead of pictures ({', '.join(given)}): nobody has looked at the pictures, so "
-            "there are no kinds, no planted leaks and no other channel than the face, and that all embeddings are of "
-            "one network and of the right people is taken on somebody's word."
+    precomputed = [role for role, facts in inputs.items() if facts["kind"] == "embeddings"]
+    if precomputed:
+        found.append(
+            f"Precomputed embeddings were audited instead of images ({', '.join(precomputed)}). Kinds of leak, planted "
+            "leaks and other channels are not available. That all embeddings come from one model and the right images "
+            "was not checked."
         )
     if names == "dlib_resnet_v1":
-        said.append(
-            "The default network finds copies of training pictures but few new pictures of a training person; an "
-            "ArcFace network (for example w600k_r50) given with --model finds most of both."
+        found.append(
+            "The default model finds copies of training images, but few other images of a training person. An ArcFace "
+            "model (for example --model w600k_r50) finds most of both."
         )
     if calibration is not None:
-        said += _of_calibration(calibration, result.counts["training"].embedded)
-        if result.power is None:
-            said.append("No leaks were planted, so what this audit would have missed is not measured.")
+        found += _of_calibration(calibration, counts["training"].embedded, n_training_images_tested)
+        if power is None:
+            found.append("No leaks were planted, so the sensitivity of this audit is not known.")
         else:
-            said.append(
-                f"Planted leaks are changed copies of {result.power.n_people} control people's pictures, one person at "
-                "a time. A generator may reproduce people in ways that no change of a picture imitates."
+            found.append(
+                f"Planted leaks are modified copies of images of {power.n_people} control people. A generator may "
+                "reproduce people in ways that no such modification imitates."
             )
-    elif line is None:
-        said.append("Nothing is calibrated: a close pair may be chance, a hub, or the same person.")
+    elif threshold is None:
+        found.append("Nothing is calibrated. A close pair may be chance, a hub image, or the same person.")
     else:
-        said.append(
-            f"The line is the closeness that real people reach with other training people in {line.fpir:.1%} of "
-            f"{line.n_searches} searches. Synthetic pictures may differ from real ones in other ways than leaking."
+        found.append(
+            f"The open-set threshold is the similarity that real people reach with other people in "
+            f"{percent(threshold.fpir)} of {threshold.n_searches} searches. Synthetic images may differ from real ones "
+            "in other ways than leaking."
         )
-    lines = result.copy_thresholds
-    if lines is not None and not lines.calibrated:
-        said.append(
-            f"Kinds of leak are told by lines measured on other data: only {lines.n_mated} pairs of different pictures "
-            "of one training person were there to calibrate on."
+    if copy_thresholds is not None and not copy_thresholds.calibrated:
+        found.append(
+            f"The kinds of leak use thresholds from other data: only {copy_thresholds.n_mated} pairs of different "
+            "images of one training person were available for calibration."
         )
-    rejected = sum(c.rejected for c in result.counts.values())
+    rejected = sum(c.rejected for c in counts.values())
     if rejected:
-        said.append(f"{rejected} files were not compared (see rejects): a leak among them is not seen.")
-    return tuple(said)
+        found.append(f"{rejected} files were rejected and not compared (see Rejects). A leak among them is not found.")
+    return tuple(found)
 
 
-def _looks(channels: tuple[str, ...]) -> str:
-    """What is looked at beside the face, and what is not."""
+def _compared(channels: Sequence[str]) -> str:
     if "copy" in channels:
-        return ", for how its face looks and for copies of the whole picture"
+        return "identity, appearance of the face and copies of the whole image"
     if "appearance" in channels:
-        return " and for how its face looks. A copied background, and a picture whose face was changed, are not found"
-    return " alone. A copied background, pose, light or picture whose face was changed is not found"
+        return "identity and appearance of the face. It does not find a copied background or an edited face"
+    return "identity only. It does not find a copied background, pose or light, or an edited face"
 
 
-def _of_calibration(calibration: Calibration, n_training_images: int) -> list[str]:
-    n_t, n_c = len(calibration.training), len(calibration.control)
-    tail, balance = calibration.decision.tail, calibration.balance
-    said = [
-        f"Counting resolves p no smaller than {number(calibration.smallest_p)} with {n_c} control people: it lists "
-        f"people only when about {calibration.min_people_conformal} of {n_t} stand above every control person. Fewer "
-        "are listed by the modelled tail alone."
+def _of_calibration(calibration: Calibration, n_training_images: int, n_tested: int) -> list[str]:
+    test, limit, balance = calibration.global_test, calibration.detection_limit, calibration.balance
+    found = [
+        f"With {test.n_control} control people, the smallest conformal p-value is "
+        f"{number(limit.smallest_p_conformal)}. Conformal p-values make people significant only if about "
+        f"{limit.min_people_conformal} of {test.n_training} exceed every control person.",
+        _of_tail(limit.tail),
     ]
-    if tail is None:
-        said.append("There were too few control people to model a tail: a few exposed people cannot be listed.")
-    else:
-        said.append(
-            f"Modelled p-values extend the control people's tail by a generalised Pareto fit to its "
-            f"{tail.n_exceedances} largest values, at the upper limit of the fit and not below "
-            f"{number(tail.smallest_p)}. They are a model, not a count."
-        )
     if balance.training_not_tested:
-        said.append(
-            f"{balance.training_not_tested} training people were not tested: there are hardly any control people like "
-            "them."
+        found.append(
+            f"{balance.training_not_tested} training people were not tested: they have too few comparable control "
+            "people."
         )
-    used = int(calibration.training.n_images.sum())
-    if used < n_training_images:
-        said.append(
-            f"{used} of {n_training_images} training pictures took part in the tests, so that training and "
-            "control people bring equally many; the others are compared and ranked but not tested. A control set "
-            "with more pictures a person uses more."
+    if n_tested < n_training_images:
+        found.append(
+            f"{n_tested} of {n_training_images} training images were tested: images per person are subsampled to match "
+            "the control set. The others are compared and ranked. A control set with more images per person uses more."
         )
     if calibration.stability.resamples > 1:
         people = calibration.stability.people_significant
-        said.append(
-            f"Which pictures and people take part is drawn at random: over {calibration.stability.resamples} draws "
-            f"{min(people)} to {max(people)} people are listed."
+        found.append(
+            f"The subsample of images and people is random. Over {calibration.stability.resamples} resamples, "
+            f"{min(people)} to {max(people)} people are significant."
         )
-    return said
+    return found
+
+
+def _of_tail(tail: GPDFit | None) -> str:
+    if tail is None:
+        return "With too few control people to fit a GPD tail, a few exposed people cannot become significant."
+    return (
+        f"Fewer people become significant only by the GPD tail, a model fitted to the {tail.n_exceedances} highest "
+        f"scores of control people. Its p-values are upper limits and at least {number(tail.smallest_p)}."
+    )

@@ -1,4 +1,4 @@
-"""Small pictures for the page, read from the sources when they are shown."""
+"""Thumbnails of images for the report, read from their sources when they are shown."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ QUALITY = 82
 
 
 class Thumbnails:
-    """Thumbnails as data URIs. Made from decoded pixels alone: no metadata of the original goes along."""
+    """Thumbnails as data URIs. They are made from decoded pixels, so no metadata of the original is included."""
 
-    def __init__(self, sources: Mapping[Role, Source], wanted: Mapping[Role, Iterable[str]]) -> None:
+    def __init__(self, sources: Mapping[Role, Source], ids: Mapping[Role, Iterable[str]]) -> None:
         self._sources = sources
         self._records = {
-            role: {record.id: record for record in sources[role].records if record.id in ids}
-            for role, ids in ((role, frozenset(ids)) for role, ids in wanted.items())
+            role: {record.id: record for record in sources[role].records if record.id in of_role}
+            for role, of_role in ((role, frozenset(of_role)) for role, of_role in ids.items())
             if role in sources
         }
 
     def thumbnail(self, role: Role, id: str) -> str | None:
-        """The picture as a JPEG data URI of at most SIDE pixels, or None when it cannot be read any more."""
+        """The image as a JPEG data URI of at most SIDE pixels, or None if it can no longer be read."""
         record = self._records.get(role, {}).get(id)
         if record is None:
             return None

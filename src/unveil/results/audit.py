@@ -19,9 +19,9 @@ from unveil.results.calibration import (
 )
 from unveil.results.findings import CandidateThreshold, HubnessFinding, IdentityFinding, PairFinding, PersonFinding
 from unveil.results.review import Review
+from unveil.stats.checks import Check
 from unveil.stats.enrichment import GlobalTest
 from unveil.stats.false_matches import FalseMatches
-from unveil.stats.checks import Check
 from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.verdict import Evidence, Verdict
 from unveil.types import ChannelName, Estimate, Reject, Role

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from unveil.analysis.review_pairs import ReviewPair
-from unveil.results.audit import Agreement, PairVerdicts, Review
+from unveil.results import Agreement, PairVerdicts, Review
 from unveil.review.verdicts import FILE, REVIEW_VERDICTS, PairKey, RecordedVerdict, VerdictStore
 from unveil.stats.agreement import MISSING, cohen_kappa, krippendorff_alpha
 from unveil.stats.intervals import share

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unveil.io.atomic import csv_text, write_bytes
-from unveil.report.document import tidy
 from unveil.report.templating import environment
+from unveil.results import plain
 from unveil.types import Estimate, Role
 
 SHOWN_PAIRS = 6
@@ -93,14 +93,14 @@ def write_comparison(
     title: str, rows: Sequence[SetRow], images: dict[str, Thumbnail], out: Path, *, redact: bool
 ) -> None:
     """`study.html`, `study.csv` and `study.json`, and with ``redact`` a page without faces and names of files."""
-    plain = {"title": title, "sets": [asdict(row) for row in rows]}
+    study = {"title": title, "sets": [asdict(row) for row in rows]}
     write_bytes(out / "study.csv", _csv(rows).encode())
     write_bytes(out / "study.html", _page(title, rows, images, redacted=False).encode("utf-8", "backslashreplace"))
     if redact:
         write_bytes(
             out / "study.redacted.html", _page(title, rows, {}, redacted=True).encode("utf-8", "backslashreplace")
         )
-    text = json.dumps(tidy(plain), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(plain(study), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(out / "study.json", text.encode("utf-8", "backslashreplace"))
 
 

@@ -20,7 +20,7 @@ from unveil.analysis.input_checks.prognostic_score import PrognosticScore
 from unveil.analysis.input_checks.rejects import Rejects
 from unveil.analysis.input_checks.spread import Spread
 from unveil.embedding.embed import EmbeddedSource
-from unveil.results.audit import Balance
+from unveil.results import Balance
 from unveil.stats.checks import Check
 from unveil.types import Role
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from unveil.analysis.cohort import Overlap, one_image_per_person
 from unveil.embedding.embed import EmbeddedSource
-from unveil.results.audit import Balance
+from unveil.results import Balance
 from unveil.stats.checks import Check
 from unveil.types import Role, Vectors
 

@@ -40,7 +40,7 @@ class Baseline(ABC):
 
     To add one, write one file in this package with the definition as a function of arrays and a subclass that applies
     it. Name the paper in the docstring, and test the function against the definition worked out by hand. Then add an
-    instance to ``BASELINES`` in ``__init__.py`` and a field called ``name`` to `unveil.results.audit.Baselines`.
+    instance to ``BASELINES`` in ``__init__.py`` and a field called ``name`` to `unveil.results.Baselines`.
     """
 
     name: str

@@ -1,0 +1,88 @@
+"""`croissant.json`: a sidecar in Croissant 1.1 with the RAI extension 1.0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unveil.report.key_numbers import key_numbers, own_limitations
+from unveil.results import AuditResult, plain
+
+CROISSANT, RAI = "http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"
+# From the specification of Croissant 1.1.
+CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "description": {"@container": "@language"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "key": "cr:key",
+    "name": {"@container": "@language"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+    **{
+        term: f"cr:{term}"
+        for term in (
+            *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileObject"),
+            *("fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath", "md5"),
+            *("parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "samplingRate"),
+            *("separator", "source", "subField", "transform"),
+        )
+    },
+}
+
+
+def croissant(result: AuditResult) -> dict[str, Any]:
+    """The sidecar, from a redacted result. Merge it into the set's own description."""
+    values = [
+        {
+            "@type": "PropertyValue",
+            "name": name,
+            "value": e.value,
+            "minValue": e.low,
+            "maxValue": e.high,
+            "measurementTechnique": f"{e.method}; {e.level:.0%} interval, n = {e.n}",
+        }
+        for name, e in key_numbers(result)
+    ]
+    sidecar: dict[str, Any] = plain(
+        {
+            "@context": CONTEXT,
+            "@type": "sc:Dataset",
+            "conformsTo": [CROISSANT, RAI],
+            "name": "synthetic-face-set",
+            "description": "Privacy audit of a synthetic face set. Merge these properties into the Croissant "
+            "description of the set, which has its name and licence.",
+            "identifier": f"sha256:{result.manifest['inputs']['synthetic']['sha256']}",
+            "rai:personalSensitiveInformation": [
+                "Images of faces made by a generator that was trained on images of real people. Audited with unveil "
+                f"for people of the training set: {result.verdict}. {result.headline}"
+            ],
+            "rai:dataLimitations": own_limitations(result),
+            "rai:dataSocialImpact": social_impact(result),
+            "additionalProperty": [
+                {"@type": "PropertyValue", "name": "verdict of the unveil audit", "value": result.verdict},
+                *values,
+            ],
+        }
+    )
+    return sidecar
+
+
+def social_impact(result: AuditResult) -> str:
+    """What the verdict means for the people of the training set."""
+    significant = len(result.significant_people)
+    if result.verdict == "leak found" and significant:
+        return (
+            f"{significant} people of the training set can be recognised in images of this set (false discovery rate "
+            f"{result.manifest['settings']['fdr']:g}). Publishing the set with these images publishes their biometric "
+            "data."
+        )
+    if result.verdict == "leak found":
+        return "The training people as a group are closer to this set than other people are: the set depends on them."
+    if result.verdict == "none detected":
+        return "No training person was found in this set. An audit finds only what its model can show."
+    return "Whether people of the training set can be recognised in this set is not known."

@@ -1,0 +1,59 @@
+"""`datasheet.md`: a section for the datasheet of a set (Gebru et al. 2018, arXiv 1803.09010)."""
+
+from __future__ import annotations
+
+from unveil.report.croissant import social_impact
+from unveil.report.key_numbers import bullets, made_with, number_table, own_limitations
+from unveil.report.text import number
+from unveil.results import AuditResult
+
+
+def datasheet(result: AuditResult) -> str:
+    """Answers to the questions of a datasheet that an audit can answer, from a redacted result."""
+    synthetic = result.counts["synthetic"]
+    answers = [
+        (
+            "Does the dataset relate to people?",
+            "It contains generated faces. The generator was trained on images of real people. This section states what "
+            "an audit found of them.",
+        ),
+        (
+            "Is it possible to identify individuals, either directly or indirectly, from the dataset?",
+            f"**{result.verdict.capitalize()}.** {result.headline}",
+        ),
+        (
+            "Does the dataset contain data that might be considered sensitive in any way?",
+            "Faces that can be matched with a real person are biometric data (GDPR, article 9). "
+            + social_impact(result),
+        ),
+        (
+            "Has an analysis of the potential impact of the dataset and its use on data subjects been conducted?",
+            _analysis(result),
+        ),
+        (
+            "Are there any errors, sources of noise, or redundancies in the dataset?",
+            bullets(f"{c.name}: {c.message}" for c in result.input_checks)
+            + f"\n{synthetic.rejected:,} of {synthetic.images:,} files have no usable face. {synthetic.repeats:,} "
+            "images repeat another byte for byte.",
+        ),
+        ("What does this analysis not show?", bullets(own_limitations(result))),
+    ]
+    body = "\n\n".join(f"### {question}\n\n{answer.strip()}" for question, answer in answers)
+    return f"## People of the training set: a section for the datasheet\n\n{body}\n\n{made_with(result)}\n"
+
+
+def _analysis(result: AuditResult) -> str:
+    text = (
+        f"Yes. A membership inference attack (arXiv 2410.24015) compared all {result.pairs_compared:,} pairs of "
+        "synthetic and training images."
+    )
+    test = result.global_test
+    if test is None:
+        return text + " There was no control set, so the result is not calibrated."
+    text += (
+        f" It was calibrated on {test.n_control:,} people whom the generator never saw. If nothing had leaked, ranks "
+        f"like these would have a probability of {number(test.p_value)}.\n\n{number_table(result)}"
+    )
+    if result.review is not None:
+        text += f"\n\n{len(result.review.reviewers)} reviewers inspected {len(result.review.pairs):,} pairs."
+    return text

@@ -1,0 +1,44 @@
+"""`junit.xml`: the verdict and the input checks as test cases for continuous integration."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from unveil.results import AuditResult
+
+
+def junit(result: AuditResult) -> str:
+    """JUnit XML from a redacted result. A leak and a failed input check are failures."""
+    leak = result.verdict if result.verdict in ("leak found", "candidates") else None
+    cases: list[tuple[str, str, str | None, str]] = [
+        ("verdict", "no training person is significant", leak, result.headline),
+        *(
+            ("checks", c.name, "failed check" if c.status == "fail" else None, f"{c.status}: {c.message}")
+            for c in result.input_checks
+        ),
+    ]
+    suite = ElementTree.Element(
+        "testsuite",
+        name="unveil audit",
+        tests=str(len(cases)),
+        failures=str(sum(failure is not None for _, _, failure, _ in cases)),
+        errors="0",
+        skipped=str(int(result.verdict == "inconclusive")),
+    )
+    for group, name, failure, message in cases:
+        case = ElementTree.SubElement(suite, "testcase", classname=f"unveil.{group}", name=name)
+        if failure is not None:
+            ElementTree.SubElement(case, "failure", message=_xml(failure)).text = _xml(message)
+        elif group == "verdict" and result.verdict == "inconclusive":
+            ElementTree.SubElement(case, "skipped", message=_xml(message))
+        else:
+            ElementTree.SubElement(case, "system-out").text = _xml(message)
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, "unicode") + "\n"
+
+
+def _xml(text: str) -> str:
+    """Text without the characters that XML cannot contain."""
+    return "".join(c for c in text if c in "\t\n" or ord(c) >= 32).encode("utf-8", "replace").decode()

@@ -1,0 +1,74 @@
+"""The main numbers of a result, and how Markdown shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from unveil.report.redact import REDACTED
+from unveil.results import AuditResult
+from unveil.types import Estimate
+
+
+def key_numbers(result: AuditResult) -> list[tuple[str, Estimate]]:
+    """The main numbers, by name."""
+    if result.verdict == "inconclusive":
+        return []
+    if result.exposed_people is None or not result.membership:
+        threshold = result.candidate_threshold
+        if threshold is None:
+            return []
+        return [("synthetic images above the open-set threshold expected by chance", threshold.expected_above)]
+    first = result.membership[0]
+    found = [
+        ("training people exposed", result.exposed_people),
+        ("training people found at a false positive rate of 1%", first.tpr_at_fpr["0.01"]),
+        ("AUC of training against control people", first.auc),
+    ]
+    if result.review is not None and result.review.reviewer_precision is not None:
+        found.append(("findings confirmed by reviewers", result.review.reviewer_precision))
+    return found
+
+
+def own_limitations(result: AuditResult) -> list[str]:
+    """The limitations of the audit, without the note that the copy is redacted."""
+    return [text for text in result.limitations if text != REDACTED]
+
+
+def number_table(result: AuditResult) -> str:
+    """The main numbers as a Markdown table; nothing if there are none."""
+    rows = [_row(name, estimate) for name, estimate in key_numbers(result)]
+    return table(("number", "value", "95% interval", "n"), rows) if rows else ""
+
+
+def _row(name: str, e: Estimate) -> tuple[str, str, str, str]:
+    if e.value > 1 or e.high > 1:
+        # An upper limit that includes everybody is none.
+        interval = f"at least {e.low:.0f}" if e.high == e.n else f"{e.low:.0f} to {e.high:.0f}"
+        return name, f"{e.value:.0f}", interval, f"{e.n:,}"
+    return name, f"{e.value:.3f}", f"{e.low:.3f} to {e.high:.3f}", f"{e.n:,}"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    lines = [list(head), *(list(row) for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def bullets(items: Iterable[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {_cell(item)}" for item in items) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text without the characters that are markup."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def made_with(result: AuditResult) -> str:
+    """The software, the models and the synthetic set of the audit."""
+    names = " and ".join(str(model["name"]) for model in result.models)
+    return (
+        f"Made with unveil {result.manifest['versions'].get('unveil', '')} and {names}. SHA-256 of the synthetic set: "
+        f"`{result.manifest['inputs']['synthetic']['sha256'][:16]}`."
+    )

@@ -1,0 +1,33 @@
+"""`report.md`: a summary for a pull request."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from unveil.report.key_numbers import bullets, made_with, number_table, own_limitations, table
+from unveil.results import AuditResult
+
+
+def markdown(result: AuditResult) -> str:
+    """The summary, from a redacted result."""
+    counts = result.counts
+    noted = [c for c in result.input_checks if c.status != "pass"]
+    kinds = Counter(p.kind.kind for p in result.significant_people if p.kind is not None)
+    compared = (
+        f"All {result.pairs_compared:,} pairs of {counts['synthetic'].embedded:,} synthetic and "
+        f"{counts['training'].embedded:,} training images of {counts['training'].people:,} people were compared."
+    )
+    if result.global_test is not None:
+        compared += f" {result.global_test.n_control:,} control people calibrate the result."
+    parts = [
+        f"## unveil: {result.verdict}",
+        result.headline,
+        number_table(result),
+        compared,
+        table(("kind of leak", "people"), [(kind, str(n)) for kind, n in kinds.most_common()]) if kinds else "",
+        f"{len(result.input_checks) - len(noted)} of {len(result.input_checks)} input checks passed.",
+        table(("input check", "result", "found"), [(c.name, c.status, c.message) for c in noted]) if noted else "",
+        "<details><summary>Limitations</summary>\n\n" + bullets(own_limitations(result)) + "\n</details>",
+        made_with(result),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"

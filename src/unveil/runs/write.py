@@ -1,0 +1,138 @@
+"""Writing the parts of a run that `unveil.runs.finished` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from unveil.analysis.findings import Findings
+from unveil.analysis.review_pairs import ClosestImage, ReviewPair, closest_images
+from unveil.config.settings import Settings
+from unveil.embedding.embed import EmbeddedSource
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.io.atomic import replacing
+from unveil.io.remote import absolute_place
+from unveil.results import AuditResult, Exposures
+from unveil.runs.parts import (
+    EXPOSURES,
+    IMAGES,
+    KEY,
+    PAIRS,
+    STATE,
+    audit_key,
+    fingerprint,
+    role_file,
+    vector_file,
+    write_part,
+)
+from unveil.types import ROLES, Embedded, Ints, Role
+
+ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_()}
+
+
+def write_run(
+    run: Path,
+    result: AuditResult,
+    pairs: Sequence[ReviewPair],
+    sets: Mapping[Role, EmbeddedSource],
+    synthetic: Embedded,
+    found: Findings,
+    channels: AuditEmbedder,
+) -> None:
+    """Writes everything that `FinishedRun` reads but the manifest and `audit.json`, which the reports include."""
+    key = audit_key(result.manifest)
+    write_part(run / PAIRS, _table(ReviewPair, pairs), key)
+    write_part(run / IMAGES, _table(ClosestImage, closest_images(found, synthetic)), key)
+    if result.exposures is not None:
+        write_part(run / EXPOSURES, exposure_table(result.exposures, result.channels), key)
+    for role, s in sets.items():
+        columns = {"id": s.embedded.ids, "person": s.embedded.people, "digest": s.embedded.digests}
+        table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        vectors = {channel: fingerprint(vector_file(run, role, channel)) for channel in result.channels}
+        write_part(role_file(run, role), table, key, vectors)
+    arrays = _state(sets, synthetic, found, channels)
+    with replacing(run / STATE) as file:
+        np.savez(file, allow_pickle=False, **{KEY: np.array(key)}, **arrays)
+
+
+def absolute_places(settings: Settings) -> dict[str, Any]:
+    """The paths among the settings, absolute, so that a run can be opened from any folder."""
+    sources = {role: settings.source(role) for role in ROLES}
+    return {
+        **{role: str(location.absolute) for role, location in sources.items() if location is not None},
+        "model": [_absolute_file(name) for name in settings.model],
+        **{name: _absolute_file(getattr(settings, name)) for name in ("detector", "copy_model", "exclude", "strata")},
+        "store": absolute_place(settings.store_place),
+    }
+
+
+def _absolute_file(name: str | Path | None) -> str | None:
+    """The file by its absolute path; anything else, such as the name of a model, as it is."""
+    if name is None:
+        return None
+    return str(Path(name).absolute()) if Path(name).is_file() else str(name)
+
+
+def exposure_table(exposures: Exposures, channels: Sequence[str]) -> pa.Table:
+    """The tested people of both roles, with their exposure."""
+    names = np.array(channels, object)
+    parts = []
+    for role in ("training", "control"):
+        e = exposures.training if role == "training" else exposures.control
+        parts.append(
+            pa.table(
+                {
+                    "role": pa.array([role] * len(e), pa.string()),
+                    "person": pa.array(e.people, pa.string()),
+                    "score": e.score,
+                    "cosine": e.cosine,
+                    "n_images": e.n_images,
+                    "synthetic_row": e.best_pair[:, 0],
+                    "real_row": e.best_pair[:, 1],
+                    "channel": pa.array(names[e.channel], pa.string()),
+                }
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def _table(record: type[Any], rows: Sequence[Any]) -> pa.Table:
+    schema = pa.schema([(f.name, ARROW_TYPES.get(str(f.type), pa.string())) for f in fields(record)])
+    return pa.table({f.name: [getattr(row, f.name) for row in rows] for f in fields(record)}, schema)
+
+
+def _state(
+    sets: Mapping[Role, EmbeddedSource], synthetic: Embedded, found: Findings, channels: AuditEmbedder
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of `AuditState` by name."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "synthetic_rows": _rows_of(synthetic, sets["synthetic"].embedded),
+        "control_rows": np.zeros(0, np.int64),
+        "control_draw": np.zeros(0, np.int64),
+    }
+    if found.control is not None:
+        arrays["control_rows"] = _rows_of(found.control.side.images, sets["control"].embedded)
+        arrays["control_draw"] = found.control.subsample.control
+    for channel, context in found.contexts.items():
+        training = found.training.by_channel[channel]
+        arrays[f"{channel}.cohort"] = np.asarray(context.cohort.images.vectors)
+        arrays[f"{channel}.standard"] = np.array([training.scale.middle, training.scale.spread])
+        arrays[f"{channel}.on_synthetic"] = context.synthetic_correction
+        arrays[f"{channel}.on_training"] = training.correction
+        of_control = None if found.control is None else found.control.side.by_channel[channel]
+        arrays[f"{channel}.on_control"] = np.zeros(0) if of_control is None else of_control.correction
+        arrays[f"{channel}.control_score"] = np.zeros(0) if of_control is None else of_control.score
+    if channels.whitening is not None:
+        arrays["whitening.centre"] = channels.whitening.centre
+        arrays["whitening.rows"] = channels.whitening.rows
+    return arrays
+
+
+def _rows_of(some: Embedded, everything: Embedded) -> Ints:
+    row_of = {id: row for row, id in enumerate(everything.ids)}
+    return np.array([row_of[id] for id in some.ids], np.int64)
