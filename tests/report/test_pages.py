@@ -77,7 +77,7 @@ def test_reading_order(reviewed: Path) -> None:
     page = (reviewed / "report.html").read_text()
     order = [
         "<h1",
-        "Main figures",
+        "Main numbers",
         *(
             f'id="{name}"'
             for name in (
@@ -90,7 +90,7 @@ def test_reading_order(reviewed: Path) -> None:
                 "hubs",
                 "checks",
                 "rejects",
-                "limits",
+                "limitations",
                 "record",
             )
         ),
@@ -150,6 +150,6 @@ def test_croissant_is_read_by_its_own_library(reviewed: Path) -> None:
     metadata = mlcroissant.Dataset(jsonld=sidecar).metadata
     assert not metadata.ctx.issues.errors
     assert metadata.conforms_to is not None and "leak found" in metadata.personal_sensitive_information[0]
-    assert any("No verdict says" in said for said in metadata.data_limitations)
+    assert any("No verdict proves" in said for said in metadata.data_limitations)
     exposed = next(v for v in sidecar["additionalProperty"] if v["name"] == "training people exposed")
     assert exposed["minValue"] <= exposed["value"]
