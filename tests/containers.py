@@ -156,10 +156,6 @@ def verification(to: Path, items: Sequence[Item]) -> Path:
 
 def example(fields: dict[str, bytes | list[int]]) -> bytes:
     """A `tf.train.Example`."""
-
-    def message(number: int, data: bytes) -> bytes:
-        return varint(number << 3 | 2) + varint(len(data)) + data
-
     entries = b""
     for name, value in fields.items():
         if isinstance(value, bytes):
@@ -168,6 +164,11 @@ def example(fields: dict[str, bytes | list[int]]) -> bytes:
             feature = message(3, message(1, b"".join(varint(v & (1 << 64) - 1) for v in value)))
         entries += message(1, message(1, name.encode()) + message(2, feature))
     return message(1, entries)
+
+
+def message(number: int, data: bytes) -> bytes:
+    """A field of a protobuf message that holds bytes."""
+    return varint(number << 3 | 2) + varint(len(data)) + data
 
 
 def varint(number: int) -> bytes:

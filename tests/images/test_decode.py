@@ -5,9 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -54,6 +58,50 @@ def test_other_colour_modes_become_rgb(mode: str) -> None:
     assert pixels.shape == (80, 64, 3)
     if mode in ("L", "LA", "I;16"):
         assert np.array_equal(pixels[..., 0], np.asarray(grey))
+
+
+GREY = np.add.outer(np.arange(48) * 2, np.arange(64) * 2).astype(np.uint8)
+WIDE = GREY.astype(np.uint16) * 257
+
+
+def tiff(pixels: npt.NDArray[Any], **options: Any) -> bytes:
+    """A TIFF by another library."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(cv2.imencode(".png", WIDE)[1].tobytes(), id="PNG of 16 bits"),
+        pytest.param(b"P5 64 48 65535\n" + WIDE.astype(">u2").tobytes(), id="PGM of 16 bits"),
+        pytest.param(b"P5 64 48 255\n" + GREY.tobytes(), id="PGM of 8 bits"),
+        pytest.param(tiff(WIDE), id="uint16"),
+        pytest.param(tiff(WIDE, byteorder=">"), id="uint16, big-endian"),
+        pytest.param(tiff(65535 - WIDE, photometric="miniswhite"), id="uint16, white is 0"),
+        pytest.param(tiff(255 - GREY, photometric="miniswhite"), id="uint8, white is 0"),
+        pytest.param(tiff(GREY.astype(np.uint32) * 16843009), id="uint32"),
+        pytest.param(tiff(WIDE.astype(np.int32)), id="int32 of 16 bits"),
+        pytest.param(tiff(GREY.astype(np.int32)), id="int32 of 8 bits"),
+        pytest.param(tiff(GREY.astype(np.float32) / 255), id="float32 of 0 to 1"),
+        pytest.param(tiff(GREY.astype(np.float32)), id="float32 of 0 to 255"),
+        pytest.param(b"Pf\n64 48\n-1.0\n" + (GREY[::-1].astype("<f4") / 255).tobytes(), id="PFM"),
+        pytest.param(cv2.imencode(".png", cv2.merge([WIDE] * 3))[1].tobytes(), id="RGB PNG of 16 bits"),
+        pytest.param(tiff(np.repeat(WIDE[..., None], 3, 2)), id="RGB TIFF of 16 bits"),
+    ],
+)
+def test_more_than_eight_bits_are_scaled(data: bytes) -> None:
+    assert np.array_equal(decode_rgb(data), np.repeat(GREY[..., None], 3, 2))
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [WIDE.astype(np.int32) * 100, -WIDE.astype(np.int32), WIDE.astype("f4") * 9, np.full((48, 64), np.nan, "f4")],
+)
+def test_an_unknown_range_of_values_is_a_reject(pixels: npt.NDArray[Any]) -> None:
+    with pytest.raises(ImageError, match="unknown pixel range"):
+        decode_rgb(tiff(pixels))
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -267,7 +267,14 @@ def _tables(blob: Blob) -> dict[str, _Table]:
             item = group[name]
             path = f"{prefix}{name}"
             if isinstance(item, pyfive.Dataset):
-                tables[printable(path)] = _Table(blob, heaps, item)
+                try:
+                    tables[printable(path)] = _Table(blob, heaps, item)
+                except (RuntimeError, AssertionError, NotImplementedError) as error:
+                    # pyfive's ways to refuse a version that it does not know
+                    raise SourceError(
+                        f"{blob.where}: the dataset {printable(path)} is stored in a way that is not supported "
+                        f"({error or 'newer layout'}); write the file again without libver='latest'"
+                    ) from None
             elif isinstance(item, pyfive.Group):
                 groups.append((path + "/", item))
     return tables
