@@ -23,7 +23,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images import Source, decode_rgb, open_source
 from unveil.images.readers.tf_example import parse_example
 
-FACES = np.stack(drawn_faces(8, 6))
+FACES = np.stack(list(drawn_faces(8, 6)))
 DATA = [encoded(face) for face in FACES]
 LABELS = [k // 2 for k in range(8)]
 PEOPLE = [str(label) for label in LABELS]
@@ -37,7 +37,7 @@ def check(source: Source, expected: list[str] | None = PEOPLE) -> None:
     assert len(source.records) == 8
     for k, record in enumerate(source.records):
         assert np.array_equal(decode_rgb(source.read(record)), FACES[k])
-    assert people(source) == (expected or [None] * 8)
+    assert people(source) == ([None] * 8 if expected is None else expected)
 
 
 class TestTFRecord:

@@ -264,19 +264,19 @@ def _tables(blob: Blob) -> dict[str, _Table]:
             count += 1
             if count > MAX_DATASETS:
                 raise SourceError(f"{blob.where}: more than {MAX_DATASETS} datasets and groups")
-            item = group[name]
             path = f"{prefix}{name}"
-            if isinstance(item, pyfive.Dataset):
-                try:
+            try:
+                item = group[name]
+                if isinstance(item, pyfive.Dataset):
                     tables[printable(path)] = _Table(blob, heaps, item)
-                except (RuntimeError, AssertionError, NotImplementedError) as error:
-                    # pyfive's ways to refuse a version that it does not know
-                    raise SourceError(
-                        f"{blob.where}: the dataset {printable(path)} is stored in a way that is not supported "
-                        f"({error or 'newer layout'}); write the file again without libver='latest'"
-                    ) from None
-            elif isinstance(item, pyfive.Group):
-                groups.append((path + "/", item))
+                elif isinstance(item, pyfive.Group):
+                    groups.append((path + "/", item))
+            except (RuntimeError, AssertionError, NotImplementedError) as error:
+                # These are pyfive's ways to refuse a version that it does not read.
+                raise SourceError(
+                    f"{blob.where}: {printable(path)} is stored in a way that is not supported "
+                    f"({error or 'a newer layout'}); write the file again without libver='latest'"
+                ) from None
     return tables
 
 
