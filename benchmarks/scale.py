@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unveil.compare import DistributedBackend, compare_all, open_backend
+from unveil.compare import DistributedBackend, TileSizes, compare_all, open_backend
 from unveil.config.parsing import settings_from
 from unveil.demo.faces import drawn_faces
 from unveil.embedding.distributed import WorkerInput, embed_distributed
@@ -103,7 +103,9 @@ def measure(n: int, g: int, d: int, repetitions: int, store: str) -> dict[str, f
         queries, gallery = vectors(Path(folder) / "q.npy", n, d, rng), vectors(Path(folder) / "g.npy", g, d, rng)
         local = open_backend("auto", cores())
         assert engine is not None  # noqa: S101
-        tiled = DistributedBackend(engine, "auto", local, store or str(Path(folder) / "store"), "work", fewest_pairs=0)
+        tiled = DistributedBackend(
+            engine, "auto", local, store or str(Path(folder) / "store"), "work", TileSizes(min_pairs=0)
+        )
         some = slice(0, min(n, g, 4096))
         compare_all(queries[some], gallery[some], **asked, backend=tiled)  # workers have started
         with Memory() as memory:  # by itself: who is looked at stands still meanwhile

@@ -1,8 +1,8 @@
-"""Exact comparison of all pairs: nothing may be missed, so nothing is approximate."""
+"""Exact comparison of all pairs: no pair is missed and no score is approximate."""
 
 from unveil.compare.api import compare_all
 from unveil.compare.backends import Backend, describe, open_backend
-from unveil.compare.distributed import DistributedBackend
+from unveil.compare.distributed import DistributedBackend, TileSizes
 from unveil.compare.exact import exact_cosine
 from unveil.compare.filtered import best_among, best_of_others
 from unveil.io.checkpoint import Checkpoint
@@ -11,6 +11,7 @@ __all__ = [
     "Backend",
     "Checkpoint",
     "DistributedBackend",
+    "TileSizes",
     "best_among",
     "best_of_others",
     "compare_all",

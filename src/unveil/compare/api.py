@@ -1,4 +1,4 @@
-"""`compare_all`: the contract of every backend."""
+"""`compare_all`, which every part of an audit that compares vectors calls."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from unveil.compare import backends
+from unveil.compare.backends import Backend, open_backend
+from unveil.compare.exact import UnitRows
 from unveil.compare.moments import mean_and_variance
 from unveil.compare.topk import QuerySpec, TopMatches
 from unveil.engine import map_ordered
@@ -18,9 +18,7 @@ from unveil.io.checkpoint import Checkpoint
 from unveil.io.host import cores
 from unveil.types import Floats, Matches
 
-Vectors = npt.NDArray[np.floating]
-
-# Stored as float16 or float32, a unit vector's norm strays at most this far from 1.
+# The norm of a unit vector stored as float16 or float32 differs from 1 by at most this much.
 NORM_TOLERANCE = 5e-3
 CHECK_ROWS = 8192
 # An int8 product of more dimensions could overflow 32 bits.
@@ -28,8 +26,8 @@ MAX_DIMS = 65536
 
 
 def compare_all(
-    queries: Vectors,
-    gallery: Vectors,
+    queries: UnitRows,
+    gallery: UnitRows,
     *,
     top_k: int = 10,
     best_queries: bool = True,
@@ -38,25 +36,30 @@ def compare_all(
     tail: Sequence[float] | Floats = (),
     query_offset: Floats | None = None,
     gallery_offset: Floats | None = None,
-    backend: str | backends.Backend = "auto",
+    backend: str | Backend = "auto",
     threads: int = 0,
     max_pairs: int = 50_000_000,
     moments: bool = True,
     progress: Callable[[int], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Matches:
-    """Every query (Q, D) against every gallery row (G, D), exactly, in both directions, in bounded memory.
+    """Compares every query (Q, D) with every gallery row (G, D), exactly and in bounded memory.
 
-    Rows are unit vectors, float32 or float16, memory-mapped if need be. A pair's score is its cosine plus
-    ``query_offset[i]`` plus ``gallery_offset[j]``. Kept are each query's ``top_k`` gallery rows, each gallery row's
-    best query (unless ``best_queries`` is false), the ``top_pairs`` best pairs of all, with a ``threshold`` all pairs
-    that score at least that, for each score in ``tail`` the number of pairs that reach it, and mean and variance of all
-    cosines (NaN without ``moments``). Ties go to the lower row. ``progress`` is called with the number of pairs done
-    since its last call. The result is the same, bit for bit, for every backend, number of ``threads`` (0: one a
-    core), resumption and split.
+    Rows are unit vectors, float32 or float16, and may be memory-mapped. The score of a pair is its cosine plus
+    ``query_offset[i]`` plus ``gallery_offset[j]``. Ties go to the lower row. The result holds:
 
-    Raises VectorError for rows that are not finite unit vectors, and SettingError for a threshold that more than
-    ``max_pairs`` pairs reach, a backend that is not here, or nonsense.
+    - each query's ``top_k`` gallery rows,
+    - each gallery row's best query, unless ``best_queries`` is false,
+    - the ``top_pairs`` best pairs of all,
+    - with a ``threshold``, all pairs that score at least that,
+    - for each score in ``tail``, the number of pairs that reach it,
+    - mean and variance of all cosines, NaN without ``moments``.
+
+    It is the same, bit for bit, for every backend, number of ``threads`` (0: one per core), resumption and split.
+    ``progress`` receives the number of pairs done since its last call.
+
+    Raises VectorError for rows that are not finite unit vectors. Raises SettingError for invalid arguments, a backend
+    that cannot run here, and a threshold that more than ``max_pairs`` pairs reach.
     """
     levels = np.array(tail, np.float64)
     if top_k < 0 or top_pairs < 0 or threads < 0:
@@ -64,15 +67,16 @@ def compare_all(
     if threshold is not None and not np.isfinite(threshold):
         raise SettingError(f"threshold should be a finite number, got {threshold}")
     if levels.ndim != 1 or not np.isfinite(levels).all() or (np.diff(levels) <= 0).any():
-        raise SettingError("tail should be finite scores in ascending order")
-    compare = backends.open_backend(backend, threads) if isinstance(backend, str) else backend
+        raise SettingError(f"tail should be finite scores in ascending order, got {levels}")
+    opened = open_backend(backend, threads) if isinstance(backend, str) else backend
     check_vectors(queries, "queries")
     check_vectors(gallery, "gallery")
     if queries.shape[1] != gallery.shape[1]:
         raise VectorError(
-            f"queries have {queries.shape[1]} dimensions, the gallery {gallery.shape[1]}: embed both with one model"
+            f"queries and gallery should have the same dimensions, got {queries.shape[1]} and {gallery.shape[1]}; "
+            "embed both with one model"
         )
-    wanted = QuerySpec(
+    spec = QuerySpec(
         top_k=min(top_k, len(gallery)),
         best_queries=best_queries,
         top_pairs=min(top_pairs, len(queries) * len(gallery)),
@@ -82,15 +86,15 @@ def compare_all(
         gallery_offset=_offset(gallery_offset, len(gallery), "gallery_offset"),
         max_pairs=max_pairs,
     )
-    kept = TopMatches(len(queries), len(gallery), wanted)
+    matches = TopMatches(len(queries), len(gallery), spec)
     if len(queries) and len(gallery):
-        compare.run(queries, gallery, kept, progress or (lambda _: None), checkpoint or Checkpoint(None))
+        opened.run(queries, gallery, matches, progress or (lambda _: None), checkpoint or Checkpoint(None))
     mean, variance = mean_and_variance(queries, gallery) if moments else (math.nan, math.nan)
-    return kept.matches(functools.partial(compare.cosines, queries, gallery), mean, variance)
+    return matches.result(functools.partial(opened.cosines, queries, gallery), mean, variance)
 
 
-def check_vectors(vectors: Vectors, name: str) -> None:
-    """VectorError unless ``vectors`` is (N, D) float16 or float32 with finite rows of norm 1."""
+def check_vectors(vectors: UnitRows, name: str) -> None:
+    """Raises VectorError unless ``vectors`` is (N, D) float16 or float32 with finite rows of norm 1."""
     if vectors.ndim != 2 or vectors.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
         raise VectorError(f"{name} should be (N, D) float32 or float16, got {vectors.shape} {vectors.dtype}")
     if vectors.shape[1] > MAX_DIMS:
@@ -106,7 +110,7 @@ def check_vectors(vectors: Vectors, name: str) -> None:
         if found is not None:
             row, norm = found
             what = "is zero" if norm == 0 else f"has norm {norm:.4g}" if np.isfinite(norm) else "is not finite"
-            raise VectorError(f"{name} row {row} {what}; rows should be finite and of norm 1")
+            raise VectorError(f"{name} should have finite rows of norm 1, and row {row} {what}")
 
 
 def _offset(offset: Floats | None, n: int, name: str) -> Floats:

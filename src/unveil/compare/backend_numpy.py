@@ -1,8 +1,9 @@
-"""The reference backend: blocked NumPy. Slow beside a kernel, exact, and the contract for every faster one.
+"""The NumPy backend: slow, exact, and the reference for every faster one.
 
-A float32 matrix product finds candidates: whatever its order of summation, it strays from the exact cosine by no more
-than a proven bound, so every pair that could matter passes a threshold lowered by that bound. Candidates are re-scored
-by `exact_cosine`; only those scores decide. The result therefore does not depend on BLAS, threads or block sizes.
+A float32 matrix product finds candidates. Its distance from the exact cosine has a proven bound, whatever the order of
+summation, so a threshold lowered by that bound lets through every pair that could belong to the result. Candidates are
+re-scored by `exact_cosine`, and only those scores decide. The result therefore does not depend on BLAS, threads or
+block sizes.
 """
 
 from __future__ import annotations
@@ -13,48 +14,54 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from unveil.compare.error_bounds import UNIT_ROUNDOFF, below, gamma
-from unveil.compare.exact import exact_cosine
+from unveil.compare.error_bounds import UNIT_ROUNDOFF, gamma, rounded_down
+from unveil.compare.exact import Float32s, UnitRows, exact_cosine
 from unveil.compare.topk import QuerySpec, TopMatches
 from unveil.io.checkpoint import Checkpoint
 from unveil.types import Floats, Ints
 
-Vectors = npt.NDArray[np.floating]
-
-QUERY_PANEL, GALLERY_BLOCK = 1024, 8192
-
 
 @dataclass(frozen=True)
 class NumpyBackend:
-    """Compares panel by panel of queries."""
+    """Compares panels of queries with blocks of the gallery, both in rows."""
 
-    query_panel: int = QUERY_PANEL
-    gallery_block: int = GALLERY_BLOCK
+    panel_rows: int = 1024
+    block_rows: int = 8192
 
     def run(
         self,
-        queries: Vectors,
-        gallery: Vectors,
-        kept: TopMatches,
+        queries: UnitRows,
+        gallery: UnitRows,
+        matches: TopMatches,
         progress: Callable[[int], None],
         checkpoint: Checkpoint,
     ) -> None:
-        """Takes into ``kept`` every pair that can matter."""
-        slack = error_bound(queries.shape[1], kept.wanted.reach)
-        for panel in kept.panels(self.query_panel, checkpoint.with_key(f"numpy {self.query_panel}"), progress):
-            _compare_panel(queries, gallery, kept, panel, self.gallery_block, slack, progress)
+        """Adds to ``matches`` every pair that can belong to the result."""
+        slack = error_bound(queries.shape[1], matches.spec.max_offset)
+        for panel in matches.panels(self.panel_rows, checkpoint.with_key(f"numpy {self.panel_rows}"), progress):
+            _compare_panel(queries, gallery, matches, panel, self.block_rows, slack, progress)
 
-    def settled(self, queries: Vectors, gallery: Vectors, wanted: QuerySpec) -> NumpyBackend:
-        """The same: nothing is decided by sampling."""
+    def tuned(self, queries: UnitRows, gallery: UnitRows, spec: QuerySpec) -> NumpyBackend:
+        """The same backend: no choice depends on the data."""
         return self
 
-    def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
+    def cosines(self, queries: UnitRows, gallery: UnitRows, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""
         return exact_cosine(queries, gallery, q, g)
 
 
+def open_numpy(threads: int) -> NumpyBackend:
+    """The backend; BLAS chooses the number of threads."""
+    return NumpyBackend()
+
+
+def describe_numpy() -> str:
+    """One line for ``unveil info``."""
+    return "NumPy; slow, the reference for the others"
+
+
 def error_bound(dimension: int, offsets: float) -> float:
-    """How far a float32 score may stray from the exact one, for unit rows and offsets of at most this size together.
+    """The largest error of a float32 score of unit rows whose offsets add up to at most ``offsets`` in size.
 
     gamma_D for the dot product, and three more roundings for the offsets.
     """
@@ -62,55 +69,55 @@ def error_bound(dimension: int, offsets: float) -> float:
 
 
 def _compare_panel(
-    queries: Vectors,
-    gallery: Vectors,
-    kept: TopMatches,
+    queries: UnitRows,
+    gallery: UnitRows,
+    matches: TopMatches,
     panel: slice,
-    gallery_block: int,
+    block_rows: int,
     slack: float,
     progress: Callable[[int], None],
 ) -> None:
-    wanted = kept.wanted
+    spec = matches.spec
     panel_queries = np.asarray(queries[panel], np.float32)
-    offsets = wanted.query_offset[panel].astype(np.float32)
-    for start in range(0, len(gallery), gallery_block):
-        block = slice(start, min(start + gallery_block, len(gallery)))
+    offsets = spec.query_offset[panel].astype(np.float32)
+    for start in range(0, len(gallery), block_rows):
+        block = slice(start, min(start + block_rows, len(gallery)))
         rough = panel_queries @ np.asarray(gallery[block], np.float32).T
         rough += offsets[:, None]
-        rough += wanted.gallery_offset[block].astype(np.float32)[None]
-        q, g = np.nonzero(_may_matter(rough, kept, panel, block, slack))
+        rough += spec.gallery_offset[block].astype(np.float32)[None]
+        q, g = np.nonzero(_candidates(rough, matches, panel, block, slack))
         q, g = q + panel.start, g + block.start
-        kept.take(q, g, exact_cosine(queries, gallery, q, g))
+        matches.add(q, g, exact_cosine(queries, gallery, q, g))
         progress(rough.size)
 
 
-def _may_matter(
-    rough: npt.NDArray[np.float32], kept: TopMatches, panel: slice, block: slice, slack: float
+def _candidates(
+    rough: Float32s, matches: TopMatches, panel: slice, block: slice, slack: float
 ) -> npt.NDArray[np.bool_]:
-    """Which pairs of a block of rough scores may belong into the result."""
-    k, n_rows = kept.wanted.top_k, rough.shape[1]
+    """Which pairs of a block of rough scores (P, B) may belong to the result."""
+    k, n_rows = matches.spec.top_k, rough.shape[1]
     per_query = np.full(len(rough), np.inf)
     if k:
-        per_query = kept.score[panel, 0] - slack
+        per_query = matches.score[panel, 0] - slack
         unknown = np.flatnonzero(np.isneginf(per_query))
         if len(unknown) and n_rows >= k:
             kth = np.partition(rough[unknown], n_rows - k, axis=1)[:, n_rows - k]
             per_query[unknown] = kth - 2 * slack
-    everywhere = min(kept.wanted.everywhere - slack, _rising(rough, kept, slack))
-    wanted = rough >= below(np.minimum(per_query, everywhere))[:, None]
-    if kept.wanted.best_queries:
-        per_row = np.maximum(kept.best_query_score[block] - slack, rough.max(axis=0) - 2 * slack)
-        wanted |= rough >= below(per_row)[None]
-    return wanted
+    overall = min(matches.spec.floor - slack, _top_pairs_floor(rough, matches, slack))
+    candidates = rough >= rounded_down(np.minimum(per_query, overall))[:, None]
+    if matches.spec.best_queries:
+        per_row = np.maximum(matches.best_query_score[block] - slack, rough.max(axis=0) - 2 * slack)
+        candidates |= rough >= rounded_down(per_row)[None]
+    return candidates
 
 
-def _rising(rough: npt.NDArray[np.float32], kept: TopMatches, slack: float) -> float:
-    """A rough score below which no pair can be among the best of all."""
-    n = kept.wanted.top_pairs
+def _top_pairs_floor(rough: Float32s, matches: TopMatches, slack: float) -> float:
+    """The rough score below which no pair can be among the best pairs of all."""
+    n = matches.spec.top_pairs
     if not n:
         return np.inf
-    if np.isfinite(kept.top_score[0]):
-        return float(kept.top_score[0]) - slack
+    if np.isfinite(matches.top_score[0]):
+        return float(matches.top_score[0]) - slack
     if rough.size < n:
         return -np.inf
     return float(np.partition(rough, rough.size - n, axis=None)[rough.size - n]) - 2 * slack

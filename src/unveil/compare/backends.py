@@ -1,118 +1,91 @@
-"""Which backend compares, and why."""
+"""The interface of a backend, and the table of all backends."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from unveil import native
 from unveil.choices import BACKENDS
-from unveil.compare.backend_native import NativeBackend
-from unveil.compare.backend_numpy import NumpyBackend
-from unveil.compare.backend_torch import TorchProduct
-from unveil.compare.blockwise import BlockwiseBackend
-from unveil.compare.exact import exact_cosine
+from unveil.compare.backend_native import describe_native, is_native_available, open_native
+from unveil.compare.backend_numpy import describe_numpy, open_numpy
+from unveil.compare.backend_onnxruntime import describe_onnxruntime, open_onnxruntime
+from unveil.compare.backend_torch import describe_torch, open_torch
+from unveil.compare.exact import UnitRows
 from unveil.compare.topk import QuerySpec, TopMatches
-from unveil.engine import map_ordered
 from unveil.errors import SettingError
 from unveil.io.checkpoint import Checkpoint
 from unveil.io.host import cores
 from unveil.types import Floats, Ints
 
-Vectors = npt.NDArray[np.floating]
-
-Scorer = Callable[[Vectors, Vectors, Ints, Ints], Floats]
-PAIRS_PER_TASK = 4096
-
 
 class Backend(Protocol):
-    """Takes every pair that can matter into what is kept; how is its own affair."""
+    """Finds every pair of queries and gallery rows that can belong to the result.
+
+    To add a backend:
+
+    1. Write a class with these three methods in ``compare/backend_NAME.py``. A backend that uses the matrix product of
+       another library needs only a `unveil.compare.blockwise.Multiplier`: `unveil.compare.blockwise.BlockwiseBackend`
+       does the rest.
+    2. Add two functions to the same module. ``open_NAME(threads)`` returns the backend, or raises SettingError if it
+       cannot run here. ``describe_NAME()`` returns one line for ``unveil info``.
+    3. Add an entry to `REGISTRY`, and the name to ``BACKENDS`` in ``unveil/choices.py``.
+    4. Add the backend to ``BACKENDS`` in ``tests/compare/builders.py``: every test of the comparison then covers it.
+
+    Candidates may be found in any arithmetic with a proven error bound, but their scores must be those of
+    `unveil.compare.exact.exact_cosine`, to the last bit.
+    """
 
     def run(
         self,
-        queries: Vectors,
-        gallery: Vectors,
-        kept: TopMatches,
+        queries: UnitRows,
+        gallery: UnitRows,
+        matches: TopMatches,
         progress: Callable[[int], None],
         checkpoint: Checkpoint,
     ) -> None:
-        """All pairs, going on from the checkpoint."""
+        """Adds to ``matches`` every pair that can belong to the result; resumes from the checkpoint.
 
-    def settled(self, queries: Vectors, gallery: Vectors, wanted: QuerySpec) -> Backend:
-        """The same for many comparisons of sets like these: what only time depends on is decided once."""
+        ``progress`` receives the number of pairs done since its last call. Raises SettingError for too many pairs at
+        the threshold.
+        """
 
-    def cosines(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
-        """Exact cosines (M,) of pairs of rows."""
+    def tuned(self, queries: UnitRows, gallery: UnitRows, spec: QuerySpec) -> Backend:
+        """The same backend for many comparisons of sets like these: choices that affect only speed are made once."""
+
+    def cosines(self, queries: UnitRows, gallery: UnitRows, q: Ints, g: Ints) -> Floats:
+        """Exact cosines (M,) of the pairs (q[m], g[m])."""
 
 
-@dataclass(frozen=True)
-class ParallelScorer:
-    """Exact cosines of many pairs, computed by several threads."""
+class Entry(NamedTuple):
+    """How to open a backend on some threads, and how to describe it in one line."""
 
-    score: Scorer
-    threads: int
+    open: Callable[[int], Backend]
+    describe: Callable[[], str]
 
-    def __call__(self, queries: Vectors, gallery: Vectors, q: Ints, g: Ints) -> Floats:
-        """Exact cosines (M,) of pairs of rows."""
-        if len(q) <= PAIRS_PER_TASK:
-            return self.score(queries, gallery, q, g)
 
-        def part(start: int) -> Floats:
-            return self.score(queries, gallery, q[start : start + PAIRS_PER_TASK], g[start : start + PAIRS_PER_TASK])
-
-        return np.concatenate(list(map_ordered(part, range(0, len(q), PAIRS_PER_TASK), self.threads)))
+REGISTRY: dict[str, Entry] = {
+    "native": Entry(open_native, describe_native),
+    "onnxruntime": Entry(open_onnxruntime, describe_onnxruntime),
+    "torch": Entry(open_torch, describe_torch),
+    "numpy": Entry(open_numpy, describe_numpy),
+}
+AUTO = "auto"
 
 
 def open_backend(name: str, threads: int) -> Backend:
-    """The backend of that name. Raises SettingError for an unknown one and for one that is not here."""
-    threads = threads or cores()
+    """The backend of that name, or the fastest on CPUs for ``auto``; ``threads`` 0 means one per core.
+
+    Raises SettingError for an unknown backend and for one that cannot run here.
+    """
     if name not in BACKENDS:
-        raise SettingError(f"backend {name!r} is not known; use one of {', '.join(BACKENDS)}")
-    if name == "numpy":
-        return NumpyBackend()
-    if name == "torch":
-        return _on_torch(threads)
-    library, why = native.load()
-    if name == "native" and library is None:
-        raise SettingError(f"the compiled kernel is not here: {why}; --backend auto does without it")
-    if name == "onnxruntime" or library is None:
-        from unveil.compare.backend_onnxruntime import IntegerProduct
-
-        return BlockwiseBackend(IntegerProduct(), threads)
-    return NativeBackend(library, library.best, threads)
-
-
-def _on_torch(threads: int) -> Backend:
-    try:
-        product = TorchProduct.on()
-    except ImportError:
-        raise SettingError(
-            "backend torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
-        ) from None
-    library, _ = native.load()
-    score = (
-        exact_cosine if library is None else ParallelScorer(NativeBackend(library, library.best, 1).cosines, threads)
-    )
-    # A GPU is fed with large blocks and by one thread.
-    rows = 16384 if product.device.type != "cpu" else 2048
-    return BlockwiseBackend(product, 1, rows, rows, score)
+        raise SettingError(f"backend should be one of {', '.join(BACKENDS)}, got {name!r}")
+    return REGISTRY[_automatic() if name == AUTO else name].open(threads or cores())
 
 
 def describe() -> list[tuple[str, str]]:
-    """Each backend's name and whether it runs here, and why or how; what ``auto`` takes comes first."""
-    library, why = native.load()
-    told = [("auto", "takes " + ("native" if library is not None else "onnxruntime")), ("native", why)]
-    from unveil.compare.backend_onnxruntime import weight_levels
+    """Each backend's name with one line on it: what ``auto`` uses comes first."""
+    return [(AUTO, f"uses {_automatic()}"), *((name, entry.describe()) for name, entry in REGISTRY.items())]
 
-    bits = 8 if weight_levels() > 64 else 7
-    told.append(("onnxruntime", f"ONNX Runtime's int8 product, {bits} bits for queries on this processor"))
-    try:
-        product = TorchProduct.on()
-        told.append(("torch", f"PyTorch on {product.device}, {str(product.dtype).removeprefix('torch.')}"))
-    except ImportError:
-        told.append(("torch", "PyTorch is not installed"))
-    return [*told, ("numpy", "NumPy; slow, for checking the others")]
+
+def _automatic() -> str:
+    return "native" if is_native_available() else "onnxruntime"

@@ -1,4 +1,4 @@
-"""What floating point can hide, bounded; and rows to int8 in NumPy, as the compiled kernel does for itself."""
+"""Proven bounds on floating-point error, and quantisation of rows to int8 in NumPy."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from unveil.compare.exact import Float32s, UnitRows
 from unveil.types import Floats
 
-Vectors = npt.NDArray[np.floating]
-# Room for the float32 arithmetic below: 2^-24 of each element of a unit row, and of each of D sums.
-GROWN, SLACK = np.float64(1.01), 5e-7
+# Covers the float32 arithmetic below: 2^-24 of each element of a unit row, and of each of D sums.
+NORM_FACTOR, NORM_SLACK = np.float64(1.01), 5e-7
 UNIT_ROUNDOFF = 2.0**-24  # of float32
 
 
@@ -23,24 +23,24 @@ def gamma(terms: int) -> float:
     return terms * UNIT_ROUNDOFF / (1 - terms * UNIT_ROUNDOFF)
 
 
-def below(values: Floats) -> npt.NDArray[np.float32]:
-    """float32 values not above the float64 ones, so that rounding never hides a candidate."""
+def rounded_down(values: Floats) -> Float32s:
+    """float32 values that are not above the float64 ones, so that rounding never hides a candidate."""
     narrow = values.astype(np.float32)
     return np.where(narrow > values, np.nextafter(narrow, np.float32(-np.inf)), narrow)
 
 
 @dataclass(frozen=True)
-class RoundingError:
-    """Rows (N, D) as scale * values; |a.b - a'.b'| <= error_a norm_b + norm_a error_b (Cauchy-Schwarz)."""
+class QuantisedRows:
+    """Rows (N, D) as scale * values, with |a.b - a'.b'| <= error_a norm_b + norm_a error_b (Cauchy-Schwarz)."""
 
     values: npt.NDArray[np.int8]
-    scale: npt.NDArray[np.float32]
-    error: Floats  # norm of the residual
-    norm: Floats  # the larger of the norms of the row and of its rounded form
+    scale: Float32s
+    error: Floats  # (N,) norm of the residual
+    norm: Floats  # (N,) the larger of the norms of the row and of its quantised form
 
     @classmethod
-    def of(cls, rows: Vectors, levels: int = 127) -> RoundingError:
-        """Unit rows, rounded to whole numbers of at most ``levels``."""
+    def of(cls, rows: UnitRows, levels: int = 127) -> QuantisedRows:
+        """Unit rows, quantised to integers of absolute value at most ``levels``."""
         exact = np.asarray(rows, np.float32)
         scale = np.abs(exact).max(1) / np.float32(levels)
         values = np.rint(exact / scale[:, None])
@@ -49,4 +49,4 @@ class RoundingError:
         norm = np.sqrt(np.maximum(np.einsum("nd,nd->n", exact, exact), np.einsum("nd,nd->n", near, near)))
         error = exact - near
         error = np.sqrt(np.einsum("nd,nd->n", error, error))
-        return cls(values.astype(np.int8), scale, error * GROWN + SLACK, norm * GROWN + SLACK)
+        return cls(values.astype(np.int8), scale, error * NORM_FACTOR + NORM_SLACK, norm * NORM_FACTOR + NORM_SLACK)

@@ -1,4 +1,4 @@
-"""The best match of a picture among some of the gallery: other people, or the pictures that take part."""
+"""The best match of an image among a part of the gallery: other people, or the images that take part in a test."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unveil.compare.api import Vectors, compare_all
+from unveil.compare.api import compare_all
 from unveil.compare.backends import Backend
-from unveil.compare.exact import exact_cosine
+from unveil.compare.exact import UnitRows, exact_cosine
 from unveil.types import Floats, Ints, Matches
 
-# A query's own person may fill the top of its list. The first look is as deep as nearly everybody has pictures.
+# A query's own person may fill the top of its list. The first search is as deep as nearly everybody has images.
 MAX_FIRST_DEPTH = 256
 
 
 def best_of_others(
-    queries: Vectors,
+    queries: UnitRows,
     query_people: Sequence[str],
-    gallery: Vectors,
+    gallery: UnitRows,
     gallery_people: Sequence[str],
     query_offset: Floats,
     gallery_offset: Floats,
@@ -27,12 +27,12 @@ def best_of_others(
 ) -> tuple[Ints, Floats]:
     """For each query the best gallery row of another person: rows (Q,), -1 where there is none, and scores (Q,)."""
     codes = {person: i for i, person in enumerate(dict.fromkeys([*query_people, *gallery_people]))}
-    own = np.array([codes[p] for p in query_people], np.int64)
-    theirs = np.array([codes[p] for p in gallery_people], np.int64)
-    rows, score = np.full(len(own), -1, np.int64), np.full(len(own), -np.inf)
-    if not len(own) or not len(theirs):
+    query_codes = np.array([codes[p] for p in query_people], np.int64)
+    gallery_codes = np.array([codes[p] for p in gallery_people], np.int64)
+    rows, score = np.full(len(query_codes), -1, np.int64), np.full(len(query_codes), -np.inf)
+    if not len(query_codes) or not len(gallery_codes):
         return rows, score
-    depth = min(MAX_FIRST_DEPTH, 1 + int(np.quantile(np.bincount(theirs), 0.99)))
+    depth = min(MAX_FIRST_DEPTH, 1 + int(np.quantile(np.bincount(gallery_codes), 0.99)))
     found = compare_all(
         *(queries, gallery),
         top_k=depth,
@@ -42,11 +42,11 @@ def best_of_others(
         backend=backend,
         moments=False,
     )
-    other = theirs[found.rows] != own[:, None]
-    known = _first_allowed(found, other, rows, score)
-    # The few people with more pictures than that: look at all the others for them.
+    other = gallery_codes[found.rows] != query_codes[:, None]
+    known = _set_first_allowed(found, other, rows, score)
+    # Few people have more images than the first search is deep: score all images of other people for them.
     for i in np.flatnonzero(~known):
-        others = np.flatnonzero(theirs != own[i])
+        others = np.flatnonzero(gallery_codes != query_codes[i])
         if not len(others):
             continue
         cosine = exact_cosine(queries, gallery, np.full(len(others), i), others)
@@ -58,8 +58,8 @@ def best_of_others(
 
 def best_among(
     found: Matches,
-    queries: Vectors,
-    gallery: Vectors,
+    queries: UnitRows,
+    gallery: UnitRows,
     allowed: Ints,
     query_offset: Floats,
     gallery_offset: Floats,
@@ -67,14 +67,14 @@ def best_among(
 ) -> tuple[Ints, Floats]:
     """Each query's best of the gallery rows ``allowed``: rows (Q,), -1 where there is none, and scores (Q,).
 
-    ``found`` are the queries' top matches over the whole gallery: most answers are there already.
+    ``found`` holds the queries' top matches over the whole gallery, which answer most queries without a comparison.
     """
     rows, score = np.full(len(queries), -1, np.int64), np.full(len(queries), -np.inf)
     if not len(allowed) or not len(queries):
         return rows, score
     mask = np.zeros(len(gallery), np.bool_)
     mask[allowed] = True
-    known = _first_allowed(found, mask[found.rows], rows, score)
+    known = _set_first_allowed(found, mask[found.rows], rows, score)
     rest = np.flatnonzero(~known)
     if len(rest):
         again = compare_all(
@@ -90,8 +90,10 @@ def best_among(
     return rows, score
 
 
-def _first_allowed(found: Matches, allowed: npt.NDArray[np.bool_], rows: Ints, score: Floats) -> npt.NDArray[np.bool_]:
-    """Fills in each query's first allowed match; returns which queries have one."""
+def _set_first_allowed(
+    found: Matches, allowed: npt.NDArray[np.bool_], rows: Ints, score: Floats
+) -> npt.NDArray[np.bool_]:
+    """Sets each query's first allowed match in ``rows`` and ``score``; returns which queries (Q,) have one."""
     known = np.asarray(allowed.any(1), np.bool_)
     at = np.flatnonzero(known)
     first = allowed[at].argmax(1)

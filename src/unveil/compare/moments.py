@@ -1,19 +1,19 @@
-"""Mean and variance over all pairs without looking at one of them."""
+"""Mean and variance of the cosines of all pairs, without computing a cosine."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from unveil.compare.exact import UnitRows
 from unveil.types import Floats
 
 ROWS = 4096
 
 
-def mean_and_variance(queries: npt.NDArray[np.floating], gallery: npt.NDArray[np.floating]) -> tuple[float, float]:
+def mean_and_variance(queries: UnitRows, gallery: UnitRows) -> tuple[float, float]:
     """Mean and variance of the cosines of all pairs, in closed form: mu_x . mu_y and <X'X, Y'Y> / (Q G) - mean^2.
 
-    Rounded to ten digits: the last ones depend on the BLAS library.
+    Both are rounded to ten digits: the last ones depend on the BLAS library.
     """
     if not len(queries) or not len(gallery):
         return 0.0, 0.0
@@ -23,7 +23,7 @@ def mean_and_variance(queries: npt.NDArray[np.floating], gallery: npt.NDArray[np
     return float(f"{mean:.10g}"), float(f"{variance:.10g}")
 
 
-def _mean_and_gram(vectors: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
+def _mean_and_gram(vectors: UnitRows) -> tuple[Floats, Floats]:
     n, d = vectors.shape
     total, gram = np.zeros(d), np.zeros((d, d))
     for start in range(0, n, ROWS):

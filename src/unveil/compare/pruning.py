@@ -1,9 +1,9 @@
-"""In which order the kernel takes the dimensions, and where it looks whether a tile can still matter.
+"""Chooses the order in which the kernel takes dimensions, and after which it checks whether a tile can still count.
 
-Turned into the basis of their principal components, vectors hold most of their length in the first dimensions. After
-some of them, a pair's score is at most its partial sum plus |a_rest| |b_rest|; when that falls short for every pair of
-a tile, the rest need not be multiplied. Turning is orthogonal: it changes no score beyond a proven error, and every
-pair that is kept is scored from the vectors as they were.
+In the basis of their principal components, vectors have most of their length in the first dimensions. After some of
+them, a score is at most its partial sum plus |a_rest| |b_rest|. If that is too low for every pair of a tile, the other
+dimensions need not be multiplied. A rotation changes no score beyond a proven error, and every pair in the result is
+scored from the original vectors.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from unveil.compare.error_bounds import RoundingError, gamma
+from unveil.compare.error_bounds import QuantisedRows, gamma
+from unveil.compare.exact import Float32s, UnitRows
 from unveil.compare.topk import QuerySpec
 from unveil.types import Floats, Ints
 
-Vectors = npt.NDArray[np.floating]
 Matrix = npt.NDArray[np.float32]
 
 SAMPLE_ROWS = 4096
 SAMPLE_TILES = 32  # groups of queries and strips of the gallery in the sample
-GRAIN = 32  # dimensions between places where a look may be
+CHECK_GRID = 32  # dimensions between places where a check may be
 MAX_CHECKS = 3
-# Measured on Zen 4 in steps of a tile (four dimensions of all its pairs): a look, an exact score, turning a row.
-LOOK_STEPS, SCORE_STEPS, TURN_STEPS = 4.0, 45.0, 700.0
-WORTH_IT = 0.95
+# Measured on Zen 4 in steps of a tile (four dimensions of all its pairs): a check, an exact score, rotating a row.
+CHECK_COST, SCORE_COST, ROTATION_COST = 4.0, 45.0, 700.0
+MAX_RELATIVE_COST = 0.95  # a rotation must save at least 5%
 
 
 @dataclass(frozen=True)
 class DimensionOrder:
-    """A basis, None for the dimensions as they are, and the numbers of dimensions after which to look."""
+    """A basis (D, D), None for the original dimensions, and the numbers of dimensions after which to check a tile."""
 
     basis: Matrix | None = field(default=None, repr=False)
-    looks: tuple[int, ...] = ()
+    checks: tuple[int, ...] = ()
 
     @property
-    def look_steps(self) -> tuple[int, ...]:
-        return tuple(look // 4 for look in self.looks)
+    def check_steps(self) -> tuple[int, ...]:
+        """The checks in steps of four dimensions."""
+        return tuple(check // 4 for check in self.checks)
 
     @functools.cached_property
-    def error(self) -> float:
-        """The norm of what is lost when a unit row is turned in float32: gamma_D times the norm of |basis|.
+    def rotation_error(self) -> float:
+        """The norm of the error when a unit row is rotated in float32: gamma_D times the norm of |basis|.
 
         Higham 2002, section 3.5 (doi:10.1137/1.9780898718027).
         """
@@ -55,121 +56,116 @@ class DimensionOrder:
         return float(1.01 * gamma(len(self.basis)) * norm)
 
     @functools.cached_property
-    def defect(self) -> float:
-        """How far the stored basis changes a score of unit rows because it is not quite orthogonal."""
+    def basis_error(self) -> float:
+        """How much the stored basis changes a score of unit rows because it is not exactly orthogonal."""
         if self.basis is None:
             return 0.0
         exact = self.basis.astype(np.float64)
         return float(1.02 * np.linalg.norm(exact @ exact.T - np.eye(len(exact))))
 
-    def turned(self, rows: Vectors) -> Vectors:
-        """Rows (N, D) in the basis, float32; as they are when there is none."""
+    def rotated(self, rows: UnitRows) -> UnitRows:
+        """Rows (N, D) in the basis, float32; the same rows when there is none."""
         return rows if self.basis is None else np.asarray(rows, np.float32) @ self.basis
 
 
-PLAIN = DimensionOrder()
+ORIGINAL = DimensionOrder()
 
 
 def choose_dimension_order(
-    queries: Vectors, gallery: Vectors, wanted: QuerySpec, tile: tuple[int, int]
+    queries: UnitRows, gallery: UnitRows, spec: QuerySpec, tile: tuple[int, int]
 ) -> DimensionOrder:
-    """The order that a sample of the tiles says is cheapest; only time depends on it."""
+    """The order that costs least on a sample of tiles (height, width); only speed depends on it."""
     dims, (height, width) = queries.shape[1], tile
     n_tiles = len(queries) * len(gallery) / (height * width)
-    turning = TURN_STEPS * (dims / 512) ** 2 * (len(queries) + len(gallery))
-    if dims < 2 * GRAIN or 0.5 * n_tiles * dims / 4 < turning:
-        return PLAIN
+    rotation = ROTATION_COST * (dims / 512) ** 2 * (len(queries) + len(gallery))
+    if dims < 2 * CHECK_GRID or 0.5 * n_tiles * dims / 4 < rotation:
+        return ORIGINAL
     principal = DimensionOrder(_principal_basis(queries, gallery))
-    groups, strips = _contiguous(queries, height), _contiguous(gallery, width)
+    groups, strips = _sample_runs(queries, height), _sample_runs(gallery, width)
     rows, columns = queries[groups], gallery[strips]
-    floor = _floors(queries, gallery, wanted, groups, strips)
-    need = floor - (wanted.query_offset[groups][:, None] + wanted.gallery_offset[strips][None]).astype(np.float32)
+    floor = _expected_floors(queries, gallery, spec, groups, strips)
+    need = floor - (spec.query_offset[groups][:, None] + spec.gallery_offset[strips][None]).astype(np.float32)
 
-    plain = _Costs(rows, columns, need, tile)
-    turned = _Costs(principal.turned(rows), principal.turned(columns), need, tile)
-    places = range(GRAIN, dims, GRAIN)
-    alive = {place: turned.alive(place) for place in places}
+    original = _TileSample(rows, columns, need, tile)
+    rotated = _TileSample(principal.rotated(rows), principal.rotated(columns), need, tile)
+    places = range(CHECK_GRID, dims, CHECK_GRID)
+    remaining = {place: rotated.remaining(place) for place in places}
     choices = itertools.chain.from_iterable(itertools.combinations(places, n) for n in range(1, MAX_CHECKS + 1))
-    looks = min((_steps(looks, alive, dims), looks) for looks in choices)[1]
+    checks = min((_steps(checks, remaining, dims), checks) for checks in choices)[1]
 
-    order = _evened(principal, looks)
-    turned = _Costs(order.turned(rows), order.turned(columns), need, tile)
-    steps = _steps(looks, {look: turned.alive(look) for look in looks}, dims)
-    cost = (steps + turned.scoring) * n_tiles + turning
-    return order if cost < WORTH_IT * (dims / 4 + plain.scoring) * n_tiles else PLAIN
+    order = _mixed_within_checks(principal, checks)
+    rotated = _TileSample(order.rotated(rows), order.rotated(columns), need, tile)
+    steps = _steps(checks, {check: rotated.remaining(check) for check in checks}, dims)
+    cost = (steps + rotated.score_cost) * n_tiles + rotation
+    return order if cost < MAX_RELATIVE_COST * (dims / 4 + original.score_cost) * n_tiles else ORIGINAL
 
 
-def _evened(order: DimensionOrder, looks: tuple[int, ...]) -> DimensionOrder:
-    """The same subspaces between looks, turned at random within each: a row's largest value sets its int8 scale."""
+def _mixed_within_checks(order: DimensionOrder, checks: tuple[int, ...]) -> DimensionOrder:
+    """The same subspaces between checks, each rotated at random.
+
+    The largest value of a row sets its int8 scale, so values of similar size lose less.
+    """
     if order.basis is None:
         return order
     basis, rng = order.basis.astype(np.float64), np.random.default_rng(0)
-    for start, stop in itertools.pairwise((0, *looks, len(basis))):
+    for start, stop in itertools.pairwise((0, *checks, len(basis))):
         turn, _ = np.linalg.qr(rng.normal(size=(stop - start, stop - start)))
         basis[:, start:stop] = basis[:, start:stop] @ turn
-    return DimensionOrder(np.ascontiguousarray(basis, np.float32), looks)
+    return DimensionOrder(np.ascontiguousarray(basis, np.float32), checks)
 
 
-def _principal_basis(queries: Vectors, gallery: Vectors) -> Matrix:
-    """Eigenvectors (D, D) of the second moments of a sample, the largest first."""
-    sample = np.concatenate([np.asarray(v[_spread(len(v))], np.float64) for v in (queries, gallery)])
+def _principal_basis(queries: UnitRows, gallery: UnitRows) -> Matrix:
+    """Eigenvectors (D, D) of the second moments of a sample, the largest eigenvalue first."""
+    sample = np.concatenate([np.asarray(v[_sample_slice(len(v))], np.float64) for v in (queries, gallery)])
     _, vectors = np.linalg.eigh(sample.T @ sample)
     return np.ascontiguousarray(vectors[:, ::-1], np.float32)
 
 
-def _spread(n: int) -> slice:
+def _sample_slice(n: int) -> slice:
     return slice(0, n, max(1, n // SAMPLE_ROWS))
 
 
-def _contiguous(vectors: Vectors, run: int) -> Ints:
-    """Indexes of runs of rows, spread over all: neighbours in a tile are often of one person."""
-    runs = min(SAMPLE_TILES, len(vectors) // run)
-    starts = np.linspace(0, len(vectors) - run, runs).astype(np.int64)
-    return (starts[:, None] + np.arange(run)[None]).ravel()
+def _sample_runs(vectors: UnitRows, length: int) -> Ints:
+    """Indexes of runs of rows at even distances: neighbours in a tile are often of one person."""
+    runs = min(SAMPLE_TILES, len(vectors) // length)
+    starts = np.linspace(0, len(vectors) - length, runs).astype(np.int64)
+    return (starts[:, None] + np.arange(length)[None]).ravel()
 
 
-def _floors(
-    queries: Vectors,
-    gallery: Vectors,
-    wanted: QuerySpec,
-    groups: Ints,
-    strips: Ints,
-) -> npt.NDArray[np.float32]:
-    """About what a pair must score to matter, once most others were seen; rather too low."""
-    floor = np.full((len(groups), len(strips)), wanted.everywhere, np.float32)
-    q, g = (queries, wanted.query_offset), (gallery, wanted.gallery_offset)
-    if wanted.top_k:
-        floor = np.minimum(floor, _typical_rank(q, groups, g, wanted.top_k)[:, None])
-    if wanted.best_queries:
-        floor = np.minimum(floor, _typical_rank(g, strips, q, 1)[None])
+def _expected_floors(queries: UnitRows, gallery: UnitRows, spec: QuerySpec, groups: Ints, strips: Ints) -> Float32s:
+    """About the score that a pair must reach after most others were compared; rather too low."""
+    floor = np.full((len(groups), len(strips)), spec.floor, np.float32)
+    q, g = (queries, spec.query_offset), (gallery, spec.gallery_offset)
+    if spec.top_k:
+        floor = np.minimum(floor, _estimated_rank(q, groups, g, spec.top_k)[:, None])
+    if spec.best_queries:
+        floor = np.minimum(floor, _estimated_rank(g, strips, q, 1)[None])
     return floor
 
 
-def _typical_rank(
-    rows: tuple[Vectors, Floats], which: Ints, others: tuple[Vectors, Floats], rank: int
-) -> npt.NDArray[np.float32]:
-    """The score of some rows' ``rank``-th best among all others, judged by a sample of them; each with its offsets."""
-    n, sample = len(others[0]), _spread(len(others[0]))
+def _estimated_rank(rows: tuple[UnitRows, Floats], which: Ints, others: tuple[UnitRows, Floats], rank: int) -> Float32s:
+    """The score of the ``rank``-th best of ``others`` for some rows, estimated on a sample; each with its offsets."""
+    n, sample = len(others[0]), _sample_slice(len(others[0]))
     score = np.asarray(rows[0][which], np.float32) @ np.asarray(others[0][sample], np.float32).T
     score += (rows[1][which][:, None] + others[1][sample][None]).astype(np.float32)
-    seen = score.shape[1]
-    within = min(seen, max(1, round(rank * seen / n)))
-    return np.partition(score, seen - within, axis=1)[:, seen - within]
+    sampled = score.shape[1]
+    within = min(sampled, max(1, round(rank * sampled / n)))
+    return np.partition(score, sampled - within, axis=1)[:, sampled - within]
 
 
-class _Costs:
-    """What a sample of tiles says about rows and columns in some basis."""
+class _TileSample:
+    """Sampled tiles in some basis: the cost of exact scores, and how many tiles remain after some dimensions."""
 
-    def __init__(self, rows: Vectors, columns: Vectors, need: npt.NDArray[np.float32], tile: tuple[int, int]) -> None:
+    def __init__(self, rows: UnitRows, columns: UnitRows, need: Float32s, tile: tuple[int, int]) -> None:
         self._rows, self._columns = np.asarray(rows, np.float32), np.asarray(columns, np.float32)
         self._height, self._width = tile
-        error = RoundingError.of(self._rows).error[:, None] + RoundingError.of(self._columns).error[None]
+        error = QuantisedRows.of(self._rows).error[:, None] + QuantisedRows.of(self._columns).error[None]
         self._need = (need - error).astype(np.float32)
         hits = self._rows @ self._columns.T >= self._need
-        self.scoring = float(hits.mean()) * self._height * self._width * SCORE_STEPS
+        self.score_cost = float(hits.mean()) * self._height * self._width * SCORE_COST
 
-    def alive(self, dims: int) -> float:
-        """The share of tiles that must go on after so many dimensions."""
+    def remaining(self, dims: int) -> float:
+        """The share of tiles that a check after so many dimensions cannot skip."""
         rest_rows = np.linalg.norm(self._rows[:, dims:], axis=1)
         rest_columns = np.linalg.norm(self._columns[:, dims:], axis=1)
         upper = self._rows[:, :dims] @ self._columns[:, :dims].T + rest_rows[:, None] * rest_columns[None]
@@ -177,10 +173,10 @@ class _Costs:
         return float(tiles.any((1, 3)).mean())
 
 
-def _steps(looks: tuple[int, ...], alive: dict[int, float], dims: int) -> float:
-    """Steps of an average tile."""
+def _steps(checks: tuple[int, ...], remaining: dict[int, float], dims: int) -> float:
+    """The steps of an average tile."""
     steps, share, done = 0.0, 1.0, 0
-    for look in looks:
-        steps += share * ((look - done) / 4 + LOOK_STEPS)
-        share, done = alive[look], look
+    for check in checks:
+        steps += share * ((check - done) / 4 + CHECK_COST)
+        share, done = remaining[check], check
     return steps + share * (dims - done) / 4

@@ -1,4 +1,4 @@
-"""What a comparison keeps while it goes on, and how pairs are taken in; the same for every backend."""
+"""The best matches found so far, into which every backend adds pairs."""
 
 from __future__ import annotations
 
@@ -12,66 +12,69 @@ from unveil.errors import SettingError
 from unveil.io.checkpoint import Checkpoint
 from unveil.types import Floats, Ints, Matches
 
-Scorer = Callable[[Ints, Ints], Floats]
+# Exact cosines (M,) of pairs of the compared sets, by their indexes (M,).
+IndexScorer = Callable[[Ints, Ints], Floats]
 
 
 @dataclass(frozen=True)
 class QuerySpec:
-    """What is asked of a comparison; sizes are already limited to what there is."""
+    """What a comparison has to find; counts are limited to what the sets can give."""
 
     top_k: int
     best_queries: bool
     top_pairs: int
     threshold: float | None
-    tail: Floats  # ascending levels
-    query_offset: Floats
-    gallery_offset: Floats
+    tail: Floats  # ascending scores
+    query_offset: Floats  # (Q,)
+    gallery_offset: Floats  # (G,)
     max_pairs: int
 
     @property
-    def reach(self) -> float:
-        """The largest size of a query's and a gallery row's offset together."""
+    def max_offset(self) -> float:
+        """The largest absolute offset of a query plus that of a gallery row."""
         sizes = (np.abs(offset).max(initial=0.0) for offset in (self.query_offset, self.gallery_offset))
         return float(sum(sizes))
 
     @property
-    def everywhere(self) -> float:
-        """A score from which a pair matters whatever its query and row; infinite when there is none."""
+    def floor(self) -> float:
+        """The score from which a pair counts whatever its query and row are; infinite when there is none."""
         levels = [np.inf] if self.threshold is None else [self.threshold]
         return float(min([*levels, *self.tail[:1]]))
 
     def too_many_pairs(self) -> SettingError:
+        """The error for more pairs at the threshold than ``max_pairs``."""
         return SettingError(
-            f"more than {self.max_pairs} pairs score at least {self.threshold:g}: "
-            "raise the threshold, or max_pairs if there is memory for them"
+            f"at most {self.max_pairs} pairs should score {self.threshold:g} or more, and more do. Raise the "
+            "threshold, or max_pairs if there is memory for them"
         )
 
 
 class TopMatches:
-    """What is known after ``done`` tiles, which are a backend's own. Lists are heaps with the worst first.
+    """The matches after ``done`` tiles, of whatever size the backend's tiles have.
 
-    Each pair must be taken in at most once.
+    Each pair must be added at most once. Lists are heaps with the worst pair first; free places have index -1 and
+    score -inf.
     """
 
-    def __init__(self, n_queries: int, n_gallery: int, wanted: QuerySpec) -> None:
-        self.wanted = wanted
+    def __init__(self, n_queries: int, n_gallery: int, spec: QuerySpec) -> None:
+        self.spec = spec
         self.done = 0
-        self.rows = np.full((n_queries, wanted.top_k), -1, np.int64)
-        self.score = np.full((n_queries, wanted.top_k), -np.inf)
-        n_best = n_gallery if wanted.best_queries else 0
+        self.rows = np.full((n_queries, spec.top_k), -1, np.int64)
+        self.score = np.full((n_queries, spec.top_k), -np.inf)
+        n_best = n_gallery if spec.best_queries else 0
         self.best_query = np.full(n_best, -1, np.int64)
         self.best_query_score = np.full(n_best, -np.inf)
-        self.top_query = np.full(wanted.top_pairs, -1, np.int64)
-        self.top_row = np.full(wanted.top_pairs, -1, np.int64)
-        self.top_score = np.full(wanted.top_pairs, -np.inf)
-        self.counts = np.zeros(len(wanted.tail) + 1, np.int64)
+        self.top_query = np.full(spec.top_pairs, -1, np.int64)
+        self.top_row = np.full(spec.top_pairs, -1, np.int64)
+        self.top_score = np.full(spec.top_pairs, -np.inf)
+        self.counts = np.zeros(len(spec.tail) + 1, np.int64)
         self._pairs = [np.zeros((0, 2), np.int64)]
         self._pairs_score = [np.zeros(0)]
         self.n_pairs = 0
         self._shape = n_queries, n_gallery
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Everything, for a checkpoint."""
+        """The whole state as arrays, for a checkpoint."""
         names = ("rows", "score", "best_query", "best_query_score", "top_query", "top_row", "top_score", "counts")
         return {
             "done": np.array(self.done),
@@ -81,7 +84,7 @@ class TopMatches:
         }
 
     def restore(self, saved: dict[str, npt.NDArray[np.generic]]) -> None:
-        """Goes on from a checkpoint's arrays."""
+        """Restores the state from the arrays of a checkpoint."""
         pairs, scores = saved.pop("pairs").astype(np.int64), saved.pop("pairs_score").astype(np.float64)
         self.done = int(saved.pop("done").item())
         for name, array in saved.items():
@@ -89,7 +92,7 @@ class TopMatches:
         self._pairs, self._pairs_score, self.n_pairs = [pairs], [scores], len(pairs)
 
     def panels(self, size: int, checkpoint: Checkpoint, progress: Callable[[int], None]) -> Iterator[slice]:
-        """The panels of ``size`` queries that a checkpoint does not hold; each is saved when the next is asked for."""
+        """The panels of ``size`` queries that a checkpoint lacks; each is saved when the next is requested."""
         n_queries, n_gallery = self._shape
         if (saved := checkpoint.load()) is not None:
             self.restore(saved)
@@ -101,36 +104,36 @@ class TopMatches:
             checkpoint.save(self.arrays, done=panel.stop == n_queries)
 
     @property
-    def everywhere(self) -> float:
-        """As Wanted's, and as the best pairs of all have risen."""
-        rising = self.top_score[0] if len(self.top_score) else np.inf
-        return float(min(self.wanted.everywhere, rising))
+    def floor(self) -> float:
+        """As `QuerySpec.floor`, or the worst of the best pairs of all once their list is full."""
+        worst = self.top_score[0] if len(self.top_score) else np.inf
+        return float(min(self.spec.floor, worst))
 
-    def take(self, q: Ints, g: Ints, cosine: Floats) -> None:
-        """Pairs of queries and gallery rows, with their exact cosines."""
-        score = cosine + self.wanted.query_offset[q] + self.wanted.gallery_offset[g]
-        if self.wanted.top_k:
-            self._take_rows(q, g, score)
-        if self.wanted.best_queries:
-            self._take_best_queries(q, g, score)
-        if self.wanted.top_pairs:
-            self._take_top_pairs(q, g, score)
-        if self.wanted.threshold is not None:
-            reached = score >= self.wanted.threshold
-            self.take_pairs(q[reached], g[reached], score[reached])
-        levels = np.searchsorted(self.wanted.tail, score, side="right")
+    def add(self, q: Ints, g: Ints, cosine: Floats) -> None:
+        """Adds pairs of queries and gallery rows with their exact cosines, each (M,)."""
+        score = cosine + self.spec.query_offset[q] + self.spec.gallery_offset[g]
+        if self.spec.top_k:
+            self._add_to_rows(q, g, score)
+        if self.spec.best_queries:
+            self._add_to_best_queries(q, g, score)
+        if self.spec.top_pairs:
+            self._add_to_top_pairs(q, g, score)
+        if self.spec.threshold is not None:
+            reached = score >= self.spec.threshold
+            self.add_pairs(q[reached], g[reached], score[reached])
+        levels = np.searchsorted(self.spec.tail, score, side="right")
         self.counts += np.bincount(levels[levels > 0], minlength=len(self.counts))
 
-    def take_pairs(self, q: Ints, g: Ints, score: Floats) -> None:
-        """Pairs at or above the threshold. Raises SettingError when there are more than wanted."""
+    def add_pairs(self, q: Ints, g: Ints, score: Floats) -> None:
+        """Adds pairs at or above the threshold. Raises SettingError when there are more than ``max_pairs``."""
         self.n_pairs += len(q)
-        if self.n_pairs > self.wanted.max_pairs:
-            raise self.wanted.too_many_pairs()
+        if self.n_pairs > self.spec.max_pairs:
+            raise self.spec.too_many_pairs()
         self._pairs.append(np.column_stack([q, g]))
         self._pairs_score.append(score)
 
-    def _take_rows(self, q: Ints, g: Ints, score: Floats) -> None:
-        k = self.wanted.top_k
+    def _add_to_rows(self, q: Ints, g: Ints, score: Floats) -> None:
+        k = self.spec.top_k
         reaching = score >= self.score[q, 0]
         q, g, score = q[reaching], g[reaching], score[reaching]
         if not len(q):
@@ -142,13 +145,13 @@ class TopMatches:
         place = np.concatenate([np.repeat(np.arange(len(touched)), k), place])
         g = np.concatenate([self.rows[touched].ravel(), g])
         score = np.concatenate([self.score[touched].ravel(), score])
-        # Places still free (row -1, score -inf) are worse than any pair; then lower scores and higher rows are.
-        order = _order(place, score, g)
+        # Worst first: free places (row -1, score -inf), then lower scores, then higher rows.
+        order = worst_first(place, score, g)
         ends = np.cumsum(np.bincount(place))
         best = order[ends[:, None] - k + np.arange(k)[None]]
         self.rows[touched], self.score[touched] = g[best], score[best]
 
-    def _take_best_queries(self, q: Ints, g: Ints, score: Floats) -> None:
+    def _add_to_best_queries(self, q: Ints, g: Ints, score: Floats) -> None:
         reaching = score >= self.best_query_score[g]
         q, g, score = q[reaching], g[reaching], score[reaching]
         old = self.best_query_score[g]
@@ -158,21 +161,21 @@ class TopMatches:
         first = score == best
         np.minimum.at(self.best_query, g[first], q[first])
 
-    def _take_top_pairs(self, q: Ints, g: Ints, score: Floats) -> None:
+    def _add_to_top_pairs(self, q: Ints, g: Ints, score: Floats) -> None:
         reaching = score >= self.top_score[0]
         q, g, score = q[reaching], g[reaching], score[reaching]
         q, g = np.concatenate([self.top_query, q]), np.concatenate([self.top_row, g])
         score = np.concatenate([self.top_score, score])
-        worst_first = np.lexsort((-g, -q, score))[-self.wanted.top_pairs :]
-        self.top_query, self.top_row, self.top_score = q[worst_first], g[worst_first], score[worst_first]
+        best = np.lexsort((-g, -q, score))[-self.spec.top_pairs :]
+        self.top_query, self.top_row, self.top_score = q[best], g[best], score[best]
 
-    def matches(self, cosine: Scorer, mean: float, variance: float) -> Matches:
-        """The result of a finished comparison; ``cosine`` gives the exact cosines of pairs."""
-        (n_queries, n_gallery), k = self._shape, self.wanted.top_k
+    def result(self, cosine: IndexScorer, mean: float, variance: float) -> Matches:
+        """The result of a finished comparison; ``cosine`` computes the exact cosines of pairs."""
+        (n_queries, n_gallery), k = self._shape, self.spec.top_k
         order = np.lexsort((self.rows, -self.score), axis=1)
         rows, score = np.take_along_axis(self.rows, order, 1), np.take_along_axis(self.score, order, 1)
         best_query, best_score = self.best_query, self.best_query_score
-        if not self.wanted.best_queries:
+        if not self.spec.best_queries:
             best_query, best_score = np.full(n_gallery, -1, np.int64), np.full(n_gallery, -np.inf)
         known = np.flatnonzero(best_query >= 0)
         best_cosine = np.full(n_gallery, -np.inf)
@@ -180,7 +183,7 @@ class TopMatches:
         best_first = np.lexsort((self.top_row, self.top_query, -self.top_score))
         top = np.column_stack([self.top_query, self.top_row])[best_first]
         pairs = scores = None
-        if self.wanted.threshold is not None:
+        if self.spec.threshold is not None:
             pairs, scores = np.concatenate(self._pairs), np.concatenate(self._pairs_score)
             in_order = np.lexsort((pairs[:, 1], pairs[:, 0]))
             pairs, scores = pairs[in_order], scores[in_order]
@@ -203,8 +206,11 @@ class TopMatches:
         )
 
 
-def _order(place: Ints, score: Floats, g: Ints) -> Ints:
-    """The result of ``np.lexsort((-g, score, place))``, faster: rows are compared only where scores are equal."""
+def worst_first(place: Ints, score: Floats, g: Ints) -> Ints:
+    """The order (M,) by place, then by rising score, then by falling row; faster than ``np.lexsort``.
+
+    Rows are compared only where scores are equal.
+    """
     order = np.argsort(score)
     narrow = np.uint16 if len(place) and place.max() < 1 << 16 else np.int64  # NumPy sorts 16-bit integers by radix
     order = order[np.argsort(place[order].astype(narrow), kind="stable")]

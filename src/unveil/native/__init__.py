@@ -1,4 +1,4 @@
-"""The compiled comparison kernel, where there is one."""
+"""The compiled comparison kernel, if there is one."""
 
 from unveil.native.library import (
     FLOAT16,

@@ -1,4 +1,4 @@
-"""Finds the compiled kernel and speaks to it. The structures mirror src/unveil.h; its version and size are checked."""
+"""Loads the compiled kernel and calls it. Structures mirror src/unveil.h; version and size are checked on loading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NativeVectors(ctypes.Structure):
 
 
 class NativePacked(ctypes.Structure):
-    """Quantised rows in strips, with what the bound needs of each row."""
+    """Quantised rows in strips, with the terms of the error bound for each row."""
 
     _fields_ = (
         ("bytes", c_void_p),
@@ -41,7 +41,7 @@ class NativePacked(ctypes.Structure):
 
 
 class NativeJob(ctypes.Structure):
-    """One panel of queries against one slab of the gallery; the last fields change while threads work on it."""
+    """One panel of queries against one slab of the gallery; the last fields change while threads process it."""
 
     _fields_ = (
         ("kernel", c_int32),
@@ -54,7 +54,7 @@ class NativeJob(ctypes.Structure):
         ("first_query", c_int64),
         ("first_row", c_int64),
         ("slack", c_float),
-        ("wanted", c_float),
+        ("floor", c_float),
         ("stages", c_int32),
         ("stage_end", c_int32 * MAX_STAGES),
         ("top_k", c_int64),
@@ -92,7 +92,7 @@ class _Facts(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of the library: the shape of its tile, how it stores a gallery row, and whether it runs here."""
+    """A kernel of the library: the shape of its tile, how it stores gallery rows, and whether it runs here."""
 
     index: int
     name: str
@@ -104,7 +104,7 @@ class Kernel:
 
 
 class Library:
-    """The compiled kernel behind its C functions. Raises OSError for a file that is not this version's."""
+    """The compiled library. Raises OSError for a file that is not the library of this version."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,7 +114,7 @@ class Library:
         except AttributeError:
             raise OSError(f"{path} is not unveil's kernel") from None
         if built != (VERSION, ctypes.sizeof(NativeJob)):
-            raise OSError(f"{path} was built from another version of unveil; install unveil again")
+            raise OSError(f"{path} was built for another version of unveil; install unveil again")
         self._c.unveil_kernel.restype = c_char_p
         self._c.unveil_quantise.argtypes = (
             *(c_int32, POINTER(NativeVectors), c_int64, POINTER(NativePacked)),
@@ -148,7 +148,7 @@ class Library:
         return next(kernel for kernel in self.kernels if kernel.available)
 
     def kernel(self, name: str) -> Kernel:
-        """The kernel of that name; KeyError when there is none."""
+        """The kernel of that name. Raises KeyError when there is none."""
         return {kernel.name: kernel for kernel in self.kernels}[name]
 
     def quantise(
@@ -160,38 +160,39 @@ class Library:
         strips: range,
         stage_end: tuple[int, ...],
     ) -> int:
-        """Fills ``strips`` of ``out`` from ``rows``, the first of which is row ``first_row`` of ``out``; a status."""
+        """Fills ``strips`` of ``out`` from ``rows``, whose first is row ``first_row`` of ``out``; returns a status."""
         ends = (c_int32 * max(1, len(stage_end)))(*stage_end)
         arguments = (byref(rows), first_row, byref(out), strips.start, strips.stop, len(stage_end), ends)
         return int(self._c.unveil_quantise(kernel.index, *arguments))
 
     def work(self, job: NativeJob) -> int:
-        """Works on a job until it is done or stopped, beside other threads that do; a status. Releases the GIL."""
+        """Processes a job together with other threads until done or stopped; returns a status. Releases the GIL."""
         return int(self._c.unveil_work(byref(job)))
 
     def take_pairs(self, job: NativeJob, query: int, row: int, score: int) -> None:
-        """Moves the collected pairs into arrays of ``job.n_found``, given by address; 0: only frees them."""
+        """Moves the collected pairs into arrays of ``job.n_found``, passed as addresses; address 0 only frees them."""
         self._c.unveil_take_pairs(byref(job), query, row, score)
 
     def cosines(
         self, kernel: Kernel, a: NativeVectors, b: NativeVectors, n: int, a_row: int, b_row: int, out: int
     ) -> None:
-        """Exact cosines of ``n`` pairs of rows; indexes and output by address."""
+        """Exact cosines of ``n`` pairs of rows; indexes and output are passed as addresses."""
         self._c.unveil_cosines(kernel.index, byref(a), byref(b), n, a_row, b_row, out)
 
 
 @functools.cache
 def load() -> tuple[Library | None, str]:
-    """The kernel and how it came about, or None and why there is none."""
+    """The library and a description of it, or None and the reason."""
     path = HERE / FILE_NAME
     if not path.exists():
-        return None, "not compiled when unveil was installed (no C compiler, or it failed); pip install -v shows why"
+        return None, "not compiled when unveil was installed (no C compiler, or an error); pip install -v shows which"
     try:
         library = Library(path)
     except OSError as error:
         return None, str(error)
     if library.best.name == "scalar":
-        return None, "this processor has none of " + ", ".join(k.name for k in library.kernels if k.name != "scalar")
+        fast = [k.name for k in library.kernels if k.name != "scalar"]
+        return None, f"this processor supports none of {', '.join(fast)}"
     others = [k.name for k in library.kernels if k.available and k.name not in (library.best.name, "scalar")]
-    also = f", which also has {', '.join(others)}" if others else ""
+    also = f", which also supports {', '.join(others)}" if others else ""
     return library, f"compiled; {library.best.name} is the fastest kernel for this processor{also}"
