@@ -5,11 +5,8 @@ Read `_run` from top to bottom: each stage is one call.
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,33 +23,28 @@ from unveil.analysis.findings import Findings
 from unveil.analysis.input_checks import check_sets
 from unveil.analysis.leak_kinds import classify_pairs
 from unveil.analysis.power import measure_power
-from unveil.analysis.rankings import count_images, hubness_ranking, top_pairs, top_pairs_corrected
+from unveil.analysis.rankings import top_pairs, top_pairs_corrected
 from unveil.analysis.review_pairs import review_pairs
 from unveil.analysis.uncalibrated import analyse_without_control
 from unveil.analysis.verification import measure_verification
 from unveil.config.parsing import settings_from
 from unveil.config.paths import check_paths
 from unveil.config.settings import Settings
-from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
 from unveil.engine import Engine, open_engine
 from unveil.images import Source, open_source, read_labels
-from unveil.io.host import cores
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
 from unveil.planning import whole_run
 from unveil.progress import Progress, Silent
 from unveil.report import write_reports
-from unveil.report.text import headline, limitations, methods
-from unveil.results import AuditResult, Manifest, foremost, plain
+from unveil.results import AuditResult
 from unveil.review import review_summary
+from unveil.runs.assemble import AuditParts, assemble, times_since
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
 from unveil.types import ROLES, Embedded, Matches, Role
-
-# Packages that can change a number of the result.
-VERSIONS = ("unveil", "numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin", "imagehash")
 
 
 def audit(
@@ -130,64 +122,14 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     verification = measure_verification(sets, settings.random)
 
     pairs = review_pairs(found, synthetic, (*top, *corrected))
-    people, counts = kinds.mark(found.people), {role: count_images(s) for role, s in sets.items()}
-    manifest = _manifest(settings, sets, embedder)
-    models: tuple[Any, ...] = tuple(plain(facts) for facts in embedder.model_facts)
-    result = AuditResult(
-        verdict=found.verdict,
-        headline=headline(
-            *(found.verdict, found.evidence),
-            checks=found.checks,
-            calibration=found.calibration,
-            threshold=found.candidate_threshold,
-            people=people,
-            identities=found.identities,
-            synthetic_labelled=not counts["synthetic"].unlabelled,
-            power=power,
-            fdr=settings.fdr,
-            fpir=settings.fpir,
-        ),
-        evidence=found.evidence,
-        counts=counts,
-        pairs_compared=raw.n_compared,
-        control_pairs_compared=found.control_pairs,
-        candidate_threshold=found.candidate_threshold,
-        people=people,
-        n_synthetic_identities=len(found.identities),
-        synthetic_identities=foremost(found.identities),
-        top_pairs=kinds.mark(top),
-        top_pairs_corrected=corrected,
-        hubness=hubness_ranking(raw, training, settings.top_pairs),
-        power=power,
-        baselines=baselines,
-        verification=verification,
-        review=review_summary(run.path, pairs),
-        copy_thresholds=kinds.thresholds,
-        input_checks=found.checks,
-        rejects={role: s.rejects for role, s in sets.items()},
-        limitations=limitations(
-            calibration=found.calibration,
-            threshold=found.candidate_threshold,
-            power=power,
-            copy_thresholds=kinds.thresholds,
-            counts=counts,
-            channels=synthetic.channels,
-            models=models,
-            inputs=manifest["inputs"],
-            n_training_images_tested=0 if found.exposures is None else int(found.exposures.training.n_images.sum()),
-        ),
-        methods=methods(raw.n_compared, len(found.identities), found.calibration),
-        channels=synthetic.channels,
-        models=models,
-        manifest=manifest,
-        exposures=found.exposures,
-        # The fields that need a control set have the same names in both records.
-        **({} if found.calibration is None else vars(found.calibration)),
+    result = assemble(
+        AuditParts(sets, synthetic, raw, found, kinds, top, corrected, power, baselines, verification),
+        *(settings, embedder, review_summary(run.path, pairs)),
     )
     write_run(run.path, result, pairs, sets, synthetic, found, embedder)
     write_reports(result, found.identities, run.path, raw, synthetic, training, sources, redact=redact)
     remove_tiles(engine, settings.store_place, run)
-    run.finish({**result.manifest, **_times(started), "places": absolute_places(settings)})
+    run.finish({**result.manifest, **times_since(started), "places": absolute_places(settings)})
     if remote is not None:
         remote.push()
     return result
@@ -236,48 +178,3 @@ def analyse(
         strata=strata,
         resamples=settings.resamples,
     )
-
-
-def _times(started: datetime) -> dict[str, Any]:
-    finished = datetime.now(UTC)
-    return {
-        "started": started.isoformat(timespec="seconds"),
-        "finished": finished.isoformat(timespec="seconds"),
-        "seconds": round((finished - started).total_seconds(), 1),
-    }
-
-
-def _manifest(settings: Settings, sets: dict[Role, EmbeddedSource], embedder: AuditEmbedder) -> Manifest:
-    """The facts that repeating the audit requires: inputs with hashes, settings, versions, machine."""
-    return {
-        "settings": settings.facts(),
-        "inputs": {
-            role: {
-                "path": str(settings.source(role)),
-                "kind": s.kind,
-                "images": s.n_images,
-                "sha256": s.sha256,
-                "identity": s.label_rule,
-                "aligned": s.alignment.key,
-                "aligned_because": s.alignment.reason,
-            }
-            for role, s in sets.items()
-        },
-        "files": {
-            **(
-                {}
-                if settings.exclude is None
-                else {"exclude": hashlib.sha256(settings.exclude.read_bytes()).hexdigest()}
-            ),
-            **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
-            **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.spec.sha256}),
-        },
-        "detector": embedder.detector,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "cores": cores(),
-            "networks": embedder.runs_on,
-        },
-    }

@@ -1,0 +1,157 @@
+"""The result of an audit from what its stages give, with its text, and the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+from unveil.analysis.findings import Findings
+from unveil.analysis.leak_kinds import LeakKinds
+from unveil.analysis.rankings import count_images, hubness_ranking
+from unveil.config.settings import Settings
+from unveil.embedding.embed import EmbeddedSource
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.io.host import cores
+from unveil.report.text import headline, limitations, methods
+from unveil.results import (
+    AuditResult,
+    Baselines,
+    Manifest,
+    PairFinding,
+    Power,
+    Review,
+    VerificationPerformance,
+    foremost,
+    plain,
+)
+from unveil.types import Embedded, Matches, Role
+
+# Packages that can change a number of the result.
+VERSIONS = ("unveil", "numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin", "imagehash")
+
+
+@dataclass(frozen=True)
+class AuditParts:
+    """What the stages of an audit give: embedded sets, raw matches, findings, kinds of leak, rankings, power, baselines
+    and verification performance."""
+
+    sets: Mapping[Role, EmbeddedSource]
+    synthetic: Embedded
+    raw: Matches
+    found: Findings
+    kinds: LeakKinds
+    top_pairs: tuple[PairFinding, ...]
+    top_pairs_corrected: tuple[PairFinding, ...]
+    power: Power | None
+    baselines: tuple[Baselines, ...]
+    verification: tuple[VerificationPerformance, ...]
+
+
+def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, review: Review | None) -> AuditResult:
+    """The result: every number, the text that reports them, and the manifest."""
+    found, sets = parts.found, parts.sets
+    people, counts = parts.kinds.mark(found.people), {role: count_images(s) for role, s in sets.items()}
+    manifest = manifest_of(settings, sets, embedder)
+    models: tuple[Any, ...] = tuple(plain(facts) for facts in embedder.model_facts)
+    return AuditResult(
+        verdict=found.verdict,
+        headline=headline(
+            *(found.verdict, found.evidence),
+            checks=found.checks,
+            calibration=found.calibration,
+            threshold=found.candidate_threshold,
+            people=people,
+            identities=found.identities,
+            synthetic_labelled=not counts["synthetic"].unlabelled,
+            power=parts.power,
+            fdr=settings.fdr,
+            fpir=settings.fpir,
+        ),
+        evidence=found.evidence,
+        counts=counts,
+        pairs_compared=parts.raw.n_compared,
+        control_pairs_compared=found.control_pairs,
+        candidate_threshold=found.candidate_threshold,
+        people=people,
+        n_synthetic_identities=len(found.identities),
+        synthetic_identities=foremost(found.identities),
+        top_pairs=parts.kinds.mark(parts.top_pairs),
+        top_pairs_corrected=parts.top_pairs_corrected,
+        hubness=hubness_ranking(parts.raw, found.training.images, settings.top_pairs),
+        power=parts.power,
+        baselines=parts.baselines,
+        verification=parts.verification,
+        review=review,
+        copy_thresholds=parts.kinds.thresholds,
+        input_checks=found.checks,
+        rejects={role: s.rejects for role, s in sets.items()},
+        limitations=limitations(
+            calibration=found.calibration,
+            threshold=found.candidate_threshold,
+            power=parts.power,
+            copy_thresholds=parts.kinds.thresholds,
+            counts=counts,
+            channels=parts.synthetic.channels,
+            models=models,
+            inputs=manifest["inputs"],
+            n_training_images_tested=0 if found.exposures is None else int(found.exposures.training.n_images.sum()),
+        ),
+        methods=methods(parts.raw.n_compared, len(found.identities), found.calibration),
+        channels=parts.synthetic.channels,
+        models=models,
+        manifest=manifest,
+        exposures=found.exposures,
+        # The fields that need a control set have the same names in both records.
+        **({} if found.calibration is None else vars(found.calibration)),
+    )
+
+
+def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedder: AuditEmbedder) -> Manifest:
+    """The facts that repeating the audit requires: inputs with hashes, settings, versions, machine."""
+    return {
+        "settings": settings.facts(),
+        "inputs": {
+            role: {
+                "path": str(settings.source(role)),
+                "kind": s.kind,
+                "images": s.n_images,
+                "sha256": s.sha256,
+                "identity": s.label_rule,
+                "aligned": s.alignment.key,
+                "aligned_because": s.alignment.reason,
+            }
+            for role, s in sets.items()
+        },
+        "files": {
+            **(
+                {}
+                if settings.exclude is None
+                else {"exclude": hashlib.sha256(settings.exclude.read_bytes()).hexdigest()}
+            ),
+            **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
+            **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.spec.sha256}),
+        },
+        "detector": embedder.detector,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": cores(),
+            "networks": embedder.runs_on,
+        },
+    }
+
+
+def times_since(started: datetime) -> dict[str, Any]:
+    """When an audit that started then started and finished, and the seconds between."""
+    finished = datetime.now(UTC)
+    return {
+        "started": started.isoformat(timespec="seconds"),
+        "finished": finished.isoformat(timespec="seconds"),
+        "seconds": round((finished - started).total_seconds(), 1),
+    }
