@@ -60,7 +60,7 @@ def test_shift_holds_its_level_where_nothing_differs() -> None:
         x_c, y_c = crowd(rng, 150, 0)
         estimate = prognostic_shift(fit_prognostic_score(x_t, x_c, y_c, rng), y_c)
         outside += not estimate.low <= 0 <= estimate.high
-    # One fold's model errs for both sides strata, so the interval is nearly honest: 5% and the Monte Carlo error.
+    # The model of a fold errs equally for both sides, so intervals nearly hold: 5% and Monte Carlo error.
     assert outside <= 22
 
 
