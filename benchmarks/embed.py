@@ -53,7 +53,7 @@ def measured(warm: Callable[[], object], work: Callable[[], int]) -> dict[str, f
 def ours(folder: Path, data: Path, model: str | None, detector: str | None, aligned: str) -> dict[str, float]:
     from unveil.channels import FaceChannel, open_detector
     from unveil.channels.alignment import ImageAlignment
-    from unveil.embedding.pipeline import PARTITION, ImagePreprocessor, embed_partitions, split_records
+    from unveil.embedding.pipeline import ImagePreprocessor, PipelineSizes, embed_partitions, split_records
     from unveil.embedding.shards import ShardStore
     from unveil.images import open_source
     from unveil.io.host import cores
@@ -62,11 +62,11 @@ def ours(folder: Path, data: Path, model: str | None, detector: str | None, alig
     source = open_source(folder)
     channel = FaceChannel(None if model is None else data / "models" / model)
     finder = open_detector(None if detector is None else data / "models" / detector)
-    way = ImagePreprocessor([channel], ImageAlignment(None if aligned == "yes" else frozenset(), "as told"), finder)
+    way = ImagePreprocessor([channel], ImageAlignment(None if aligned == "yes" else frozenset(), "as set"), finder)
 
     def run(records: Sequence[Any]) -> int:
         with tempfile.TemporaryDirectory() as store:
-            parts = split_records(records, PARTITION)
+            parts = split_records(records, PipelineSizes().images_per_shard)
             done = list(embed_partitions(source, parts, way, [ShardStore(LocalStorage(Path(store)), "r")], cores()))
         return sum(len(part.rows[0]) for part in done)
 
@@ -78,10 +78,10 @@ def raw(images: int, data: Path, model: str | None) -> dict[str, float]:
     import numpy as np
     import onnxruntime as ort
 
-    from unveil.faces.models import load_weights
+    from unveil.faces.models import load_model
     from unveil.io.host import cores
 
-    spec, weights = load_weights(None if model is None else data / "models" / model)
+    spec, weights = load_model(None if model is None else data / "models" / model)
     best: dict[str, float] = {"rate": 0.0}
     for within in (1, cores()):
         options = ort.SessionOptions()

@@ -31,6 +31,7 @@ from unveil.auditor import analyse
 from unveil.channels import FaceImage, open_detector
 from unveil.channels.alignment import ImageAlignment
 from unveil.compare import open_backend
+from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
 from unveil.config.settings import Settings
 from unveil.embedding.embedder import AuditEmbedder
@@ -142,8 +143,12 @@ class Bench:
         settings = settings_from(self.values)
         self.run_directory = RunDirectory(folder, settings.facts())
         sources: dict[Role, Source] = {"synthetic": self.faces, "training": self.lfw}
-        self.networks = AuditEmbedder(settings, sources, Silent())
-        embedded = self.networks.embed_roles(sources, self.run_directory)
+        self.networks = AuditEmbedder(
+            channel_config(settings), sources, store=settings.store_place, workers=settings.workers
+        )
+        embedded = self.networks.embed_roles(
+            sources, self.run_directory, settings.random("networks"), aligned=settings.aligned
+        )
         # The planted copies are crops of 112 pixels like those of LFW; the StyleGAN2 faces have 300.
         self.preprocessor = ImagePreprocessor([], embedded["training"].alignment, open_detector(None))
         self.real, self.synthetic = embedded["training"].embedded, embedded["synthetic"].embedded

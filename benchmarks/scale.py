@@ -25,12 +25,13 @@ import numpy as np
 from PIL import Image
 
 from unveil.compare import DistributedBackend, TileSizes, compare_all, open_backend
+from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
 from unveil.demo.faces import drawn_faces
-from unveil.embedding.distributed import WorkerInput, embed_distributed
+from unveil.embedding.distributed import SourceSpec, WorkerInput, embed_distributed
 from unveil.embedding.embed import decide_alignment
 from unveil.embedding.embedder import AuditEmbedder
-from unveil.embedding.pipeline import PARTITION, embed_partitions, split_records
+from unveil.embedding.pipeline import PipelineSizes, embed_partitions, split_records
 from unveil.embedding.shards import ShardStore
 from unveil.engine import open_engine
 from unveil.images import open_source
@@ -131,21 +132,21 @@ def measure_embedding(n: int, repetitions: int) -> dict[str, float]:
         settings = settings_from({"synthetic": folder, "training": folder, "out": f"{name}-run", "aligned": "yes"})
         source = open_source(folder)
         assert engine is not None  # noqa: S101
-        channels = AuditEmbedder(settings, {"synthetic": source}, Silent())
-        way = channels.preprocessor(decide_alignment(source, "yes"))
-        recipes = tuple(way.recipe(channel) for channel in way.channels)
-        place = settings.synthetic
-        given = WorkerInput(place, None, False, channels.config, way.alignment, recipes)
+        channels = AuditEmbedder(channel_config(settings), {"synthetic": source})
+        preprocessor = channels.preprocessor(decide_alignment(source, "yes"))
+        recipes = [preprocessor.recipe(channel) for channel in preprocessor.channels]
+        worker_input = WorkerInput.create(SourceSpec(settings.synthetic), channels.config, preprocessor)
+        partitions = split_records(source.records, PipelineSizes().images_per_shard)
         stores = [f"{name}-there{i}" for i in range(repetitions + 1)]
         with Memory() as memory:  # workers start and load networks
-            embed_distributed(engine, source, given, stores[-1], "pictures", Silent(), 0)
+            embed_distributed(engine, source, worker_input, stores[-1], "images", Silent(), 0)
         for i in range(repetitions):
             with timed(there):
-                embed_distributed(engine, source, given, stores[i], "pictures", Silent(), 0)
+                embed_distributed(engine, source, worker_input, stores[i], "images", Silent(), 0)
             storage = LocalStorage(Path(f"{name}-here{i}"))
             shards = [ShardStore(storage, recipe) for recipe in recipes]
             with timed(here):
-                list(embed_partitions(source, split_records(source.records, PARTITION), way, shards, cores()))
+                list(embed_partitions(source, partitions, preprocessor, shards, cores()))
             shutil.rmtree(storage.where)
         for store in stores:
             shutil.rmtree(store)

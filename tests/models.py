@@ -1,4 +1,4 @@
-"""Small networks in ONNX form, made for tests: recognisers that average pixels, detectors that find bright spots."""
+"""Small models in ONNX form, made for tests: embedding models that average pixels, detectors of bright spots."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.builders import write
 from unveil.faces.align import ARCFACE_TEMPLATE
-from unveil.faces.models.spec import DESCRIPTOR_EXAMPLE
+from unveil.faces.models.spec import DESCRIPTION_EXAMPLE
 
 DETECTOR = """\
 name = "spots"
@@ -20,15 +20,17 @@ channels = "{channels}"
 mean = [0.0, 0.0, 0.0]
 std = [1.0, 1.0, 1.0]
 """
-# Half the side of the box that a spot gets, in pixels of its grid's stride.
+# Half the side of the box of a spot, in units of the grid's stride.
 HALF = 4.0
 
 
 def small_model(
     size: int = 112, dimension: int = 4, *, outputs: int = 1, batch: int | str = "N", counting: bool = False
 ) -> bytes:
-    """An ONNX graph that averages pixels and multiplies: a network in form. ``counting`` gives an array of a shape that
-    is not known before."""
+    """An ONNX graph that averages pixels and multiplies by a matrix.
+
+    With ``counting`` the shape of the output is unknown before it runs.
+    """
     weights = numpy_helper.from_array(np.random.default_rng(0).normal(size=(3, dimension)).astype(np.float32), "w")
     last = "product" if counting else "y0"
     nodes = [
@@ -51,10 +53,10 @@ def small_model(
     )
 
 
-def described(folder: Path, weights: bytes, **changes: str) -> Path:
-    """A network with a descriptor beside it; ``changes`` replace lines."""
+def described_model(folder: Path, weights: bytes, **changes: str) -> Path:
+    """A model file with a description beside it; ``changes`` replace lines of the description."""
     model = write(folder / "net.onnx", weights)
-    lines = DESCRIPTOR_EXAMPLE.replace("dimension = 512", "dimension = 4").splitlines()
+    lines = DESCRIPTION_EXAMPLE.replace("dimension = 512", "dimension = 4").splitlines()
     for key, value in changes.items():
         lines = [f"{key} = {value}" if line.startswith(f"{key} ") else line for line in lines]
     write(folder / "net.toml", "\n".join(lines))
@@ -69,9 +71,9 @@ def spot_detector(
     channels: str = "BGR",
     bias: Mapping[str, float] | None = None,
 ) -> Path:
-    """A detector whose every cell that is white is a face around the cell's corner, with its description.
+    """A detector that finds a face around the corner of each white cell, with its description.
 
-    ``side`` fixes the picture's size as OpenCV Zoo's file does; ``bias`` is added to all numbers of one kind of output.
+    ``side`` fixes the image size as OpenCV Zoo's file does. ``bias`` is added to all values of one kind of output.
     """
     anchors = 2 if family == "scrfd" else 1
     kinds = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10} if family == "yunet" else {"cls": 1, "bbox": 4, "kps": 10}
@@ -85,13 +87,13 @@ def spot_detector(
 
     for kind, width in kinds.items():
         shape = constant(f"shape_{kind}", np.array([1, -1, width] if family == "yunet" else [-1, width], np.int64))
-        sees = np.zeros((anchors * width, 3, 1, 1), np.float32)
+        filters = np.zeros((anchors * width, 3, 1, 1), np.float32)
         if kind in ("cls", "obj"):
-            # Only one of the anchors of a cell sees, and blue counts for more: the order of channels can be told.
-            sees[0, :, 0, 0] = [0.7 / 255, 0.15 / 255, 0.15 / 255]
-        adds = {"bbox": box, "kps": points}.get(kind, np.zeros(width))
-        add = np.tile(np.asarray(adds, np.float32) + np.float32((bias or {}).get(kind, 0)), anchors)
-        w, b = constant(f"w_{kind}", sees), constant(f"b_{kind}", add)
+            # Only one anchor of a cell detects, and blue has the largest weight, so that the order of channels matters.
+            filters[0, :, 0, 0] = [0.7 / 255, 0.15 / 255, 0.15 / 255]
+        offset = {"bbox": box, "kps": points}.get(kind, np.zeros(width))
+        add = np.tile(np.asarray(offset, np.float32) + np.float32((bias or {}).get(kind, 0)), anchors)
+        w, b = constant(f"w_{kind}", filters), constant(f"b_{kind}", add)
         for stride in (8, 16, 32):
             at = f"{kind}_{stride}"
             nodes += [
@@ -103,8 +105,8 @@ def spot_detector(
             n = None if side is None else anchors * (side // stride) ** 2
             declared = [1, n, width] if family == "yunet" else [n, width]
             outputs.append(helper.make_tensor_value_info(at, TensorProto.FLOAT, declared))
-    taken = [1, 3, side or "H", side or "W"]
-    data = _serialised(nodes, [helper.make_tensor_value_info("x", TensorProto.FLOAT, taken)], outputs, weights)
+    input_shape = [1, 3, side or "H", side or "W"]
+    data = _serialised(nodes, [helper.make_tensor_value_info("x", TensorProto.FLOAT, input_shape)], outputs, weights)
     write(folder / "spots.toml", DETECTOR.format(family=family, channels=channels))
     return write(folder / "spots.onnx", data)
 

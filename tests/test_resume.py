@@ -21,11 +21,13 @@ PROGRAM = """
 import logging, os, signal, sys
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 logging.getLogger("unveil").setLevel(logging.INFO)
-import unveil.embedding.pipeline
+from functools import partial
+from unveil import auditor
+from unveil.embedding.pipeline import PipelineSizes
 from unveil.io import checkpoint
 from unveil.compare import blockwise as grouped
 from unveil.compare import backend_native as native
-unveil.embedding.pipeline.PARTITION = 40
+auditor.AuditEmbedder = partial(auditor.AuditEmbedder, sizes=PipelineSizes(images_per_shard=40))
 checkpoint.Checkpoint.__init__.__defaults__ = ("", 0.0)
 native.NativeBackend.__init__.__defaults__ = (24, 1 << 16, None)
 grouped.BlockwiseBackend.__init__.__defaults__ = (24, 64, *grouped.BlockwiseBackend.__init__.__defaults__[2:])
@@ -103,7 +105,7 @@ class Kill:""",
     for turn in range(2):
         killed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=poison)
         assert killed.returncode == -signal.SIGKILL
-        assert ("the last run ended while it looked at" in killed.stdout) == (turn == 1)
+        assert ("the last run ended while it decoded" in killed.stdout) == (turn == 1)
     assert f"`{image.relative_to(world.synthetic)}`" in killed.stdout and "--engine ray" in killed.stdout
 
 

@@ -28,6 +28,7 @@ from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import Findings
 from unveil.auditor import analyse
 from unveil.compare import open_backend
+from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
 from unveil.config.settings import Settings
 from unveil.embedding.embedder import AuditEmbedder
@@ -101,7 +102,9 @@ class Lab:
             "synthetic": open_source(self.settings.synthetic),
             "training": open_source(faces, LabelRule("folder")),
         }
-        sets = AuditEmbedder(self.settings, sources, Silent()).embed_roles(sources, run)
+        sets = AuditEmbedder(
+            channel_config(self.settings), sources, store=self.settings.store_place, workers=self.settings.workers
+        ).embed_roles(sources, run, self.settings.random("networks"), aligned=self.settings.aligned)
         self.sources = sources
         self.synthetic, self.real = sets["synthetic"].embedded.distinct, sets["training"].embedded
         backend = open_backend(self.settings.backend, self.settings.workers)

@@ -27,13 +27,15 @@ from unveil.analysis.rankings import top_pairs, top_pairs_corrected
 from unveil.analysis.review_pairs import review_pairs
 from unveil.analysis.uncalibrated import analyse_without_control
 from unveil.analysis.verification import measure_verification
+from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
 from unveil.config.paths import check_paths
 from unveil.config.settings import Settings
+from unveil.embedding.distributed import SourceSpec
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
 from unveil.engine import Engine, open_engine
-from unveil.images import Source, open_source, read_labels
+from unveil.images import read_labels
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
 from unveil.planning import whole_run
@@ -78,9 +80,16 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     """The stages of an audit, in order."""
     started = datetime.now(UTC)
     remote = _fetch_manifest(settings)
-    sources = _open_sources(settings)
+    specs = _source_specs(settings)
+    sources = {role: spec.open() for role, spec in specs.items()}
     strata = {} if settings.strata is None else read_labels(settings.strata)
-    embedder = AuditEmbedder(settings, sources, progress, engine)
+    embedder = AuditEmbedder(
+        *(channel_config(settings), sources),
+        store=settings.store_place,
+        workers=settings.workers,
+        progress=progress,
+        engine=engine,
+    )
     run = RunDirectory(settings.out, settings.facts())
     run.begin()
     backend = open_audit_backend(settings.backend, settings.workers, engine, settings.store_place, run)
@@ -88,7 +97,12 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     progress.expect(whole_run(settings, sources, embedder))
 
     # Images to vectors. Synthetic images that repeat another byte for byte count once.
-    sets = embedder.embed_roles(sources, run)
+    sets = embedder.embed_roles(
+        *(sources, run, settings.random("networks")),
+        aligned=settings.aligned,
+        exclude=settings.exclude,
+        specs=specs,
+    )
     images = {
         role: ImageReader(sources[role], s.embedded.distinct, embedder.preprocessor(s.alignment))
         for role, s in sets.items()
@@ -144,11 +158,11 @@ def _fetch_manifest(settings: Settings) -> RemoteRun | None:
     return remote
 
 
-def _open_sources(settings: Settings) -> dict[Role, Source]:
+def _source_specs(settings: Settings) -> dict[Role, SourceSpec]:
     return {
-        role: open_source(place, settings.labels.get(role), follow_links=settings.follow_links)
+        role: SourceSpec(location, settings.labels.get(role), settings.follow_links)
         for role in ROLES
-        if (place := settings.source(role)) is not None
+        if (location := settings.source(role)) is not None
     }
 
 

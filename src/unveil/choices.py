@@ -20,4 +20,9 @@ PlantedLeaks = Literal["full", "quick", "off"]
 PLANTED_LEAKS: tuple[PlantedLeaks, ...] = get_args(PlantedLeaks)
 
 BACKENDS = ("auto", "native", "onnxruntime", "torch", "numpy")
-CHANNELS = ("face", "appearance", "copy")
+# Every channel: its name, and the module and class that implement it. The order is that of the report.
+CHANNELS = {
+    "face": "unveil.channels.face:FaceChannel",
+    "appearance": "unveil.channels.appearance:AppearanceChannel",
+    "copy": "unveil.channels.copy:CopyChannel",
+}

@@ -24,12 +24,12 @@ def test_time_left_of_a_whole_run() -> None:
     clock = Clock()
     whole = WholeRun(clock)
     assert whole.seconds_left() is None and whole.summary() == ""
-    whole.expect({"pictures": 100, "pairs": 1000})
-    whole.start("pictures")
-    assert whole.summary() == "pictures and pairs to come"
+    whole.expect({"images": 100, "pairs": 1000})
+    whole.start("images")
+    assert whole.summary() == "images and pairs to come"
     clock.now = 10
     whole.advance(50)
-    assert whole.rate("pictures") == 5 and whole.seconds_left() is None and whole.summary() == "pairs to come"
+    assert whole.rate("images") == 5 and whole.seconds_left() is None and whole.summary() == "pairs to come"
     clock.now = 20
     whole.advance(50)
     whole.start("pairs")
@@ -55,8 +55,8 @@ def test_a_log_is_lines_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SOME_SECRET_KEY", "not-to-be-told-9876")
     file = tmp_path / "log.jsonl"
     with JsonLog(Silent(), str(file)) as log:
-        log.expect({"pictures": 4})
-        log.start("embedding", 4, "pictures")
+        log.expect({"images": 4})
+        log.start("embedding", 4, "images")
         log.workers(2, 0)
         log.workers(2, 0)
         log.workers(2, 1)

@@ -184,7 +184,7 @@ def test_embeddings_take_the_place_of_images(world: World, store: Path, tmp_path
     strange = unveil(
         *("audit", "--synthetic", tmp_path / "strange.npy", "--training", world.training, "-o", tmp_path / "strange")
     )
-    assert strange.returncode == 2 and "nothing says that these embeddings are of dlib_resnet_v1" in strange.stderr
+    assert strange.returncode == 2 and "embeddings of dlib_resnet_v1 were expected" in strange.stderr
 
 
 STUDY = """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.builders import unit_rows
-from unveil.embedding.shards import ShardRow, ShardStore, assemble
+from unveil.embedding.shards import ShardRow, ShardStore, write_vectors
 from unveil.errors import StoreError
 from unveil.io.atomic import remove_stale_temp, replacing
 from unveil.io.storage import LocalStorage
@@ -65,7 +65,7 @@ def test_a_damaged_shard_is_not_there(tmp_path: Path, damage: str) -> None:
 
 
 def test_rows_and_vectors_must_agree(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="2 pictures marked"):
+    with pytest.raises(StoreError, match="2 images are marked"):
         ShardStore(LocalStorage(tmp_path), "recipe").put(ROWS, VECTORS[:1])
 
 
@@ -78,11 +78,11 @@ def test_shards_name_no_file_and_no_person(tmp_path: Path) -> None:
 
 def test_assembled_vectors_are_one_mapped_array(tmp_path: Path) -> None:
     parts = [unit_rows(np.random.default_rng(i), n, 5) for i, n in enumerate((3, 0, 4))]
-    mapped = assemble(iter(parts), 7, 5, tmp_path / "v.npy")
+    mapped = write_vectors(iter(parts), 7, 5, tmp_path / "v.npy")
     assert isinstance(mapped, np.memmap) and np.array_equal(mapped, np.concatenate(parts))
-    assert assemble(iter([]), 0, 5, tmp_path / "none.npy").shape == (0, 5)
-    with pytest.raises(StoreError, match="8 vectors were expected, 7 came"):
-        assemble(iter(parts), 8, 5, tmp_path / "w.npy")
+    assert write_vectors(iter([]), 0, 5, tmp_path / "none.npy").shape == (0, 5)
+    with pytest.raises(StoreError, match="8 vectors were expected, got 7"):
+        write_vectors(iter(parts), 8, 5, tmp_path / "w.npy")
     assert not (tmp_path / "w.npy").exists() and not list(tmp_path.glob(".*"))
 
 

@@ -31,9 +31,11 @@ PROGRAM = """
 import logging, sys
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 logging.getLogger("unveil").setLevel(logging.INFO)
-import unveil.embedding.pipeline
+from functools import partial
+from unveil import auditor
+from unveil.embedding.pipeline import PipelineSizes
 from unveil.compare import distributed as tiles
-unveil.embedding.pipeline.PARTITION = 24
+auditor.AuditEmbedder = partial(auditor.AuditEmbedder, sizes=PipelineSizes(images_per_shard=24))
 tiles.MIN_PAIRS, tiles.FEWEST_ROWS, tiles.BLOCK_ROWS, tiles.BLOCKS, tiles.FAN_IN = 0, 16, 48, 2, 3
 import unveil
 {before}

@@ -223,12 +223,12 @@ def test_an_image_that_ends_the_decoder_is_a_reject(cluster: Machines, sources: 
     places = [folder, sources[1], sources[2]]
     driver = Driver(places, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", POISONED)
     assert driver.wait() == 0, driver.told
-    assert "`077.png` ends the process that decodes it: a reject" in driver.told
+    assert "`077.png` ends every process that decodes it and is rejected" in driver.told
     import pyarrow.parquet as pq
 
     rejects = {row["id"]: row for row in pq.read_table(tmp_path / "run/rejects.parquet").to_pylist()}
     assert set(rejects) == {"077.png", "broken.png"}
-    assert (rejects["077.png"]["stage"], rejects["077.png"]["reason"]) == ("decode", "ends the decoder")
+    assert (rejects["077.png"]["stage"], rejects["077.png"]["reason"]) == ("decode", "crashes the decoder")
     # What is known stays known: the shard says it, and nobody looks again.
     again = Driver(places, tmp_path / "again", tmp_path / "store", "local")
     assert again.wait() == 0, again.told
@@ -242,9 +242,10 @@ def test_workers_that_do_not_see_the_images_are_a_message(cluster: Machines, tmp
         "    def __init__(self, job): self.job = job\n"
         "    def __call__(self, say):\n"
         "        import dataclasses\n"
-        "        from unveil.images.location import Place\n"
-        "        given = dataclasses.replace(self.job.given, place=Place('/not/there'))\n"
-        "        return dataclasses.replace(self.job, given=given)(say)\n"
+        "        from unveil.images.location import Location\n"
+        "        source = dataclasses.replace(self.job.input.source, location=Location('/not/there'))\n"
+        "        given = dataclasses.replace(self.job.input, source=source)\n"
+        "        return dataclasses.replace(self.job, input=given)(say)\n"
         "embed = spread.EmbedRanges\n"
         "spread.EmbedRanges = lambda *given: Blind(embed(*given))\n"
     )
@@ -252,7 +253,7 @@ def test_workers_that_do_not_see_the_images_are_a_message(cluster: Machines, tmp
     where = [tmp_path / "synthetic", tmp_path / "synthetic", None]
     driver = Driver(where, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", blind)
     assert driver.wait() != 0
-    assert "every machine of the cluster has to see the pictures at this place" in driver.told
+    assert "every machine of the cluster must have the images at this place" in driver.told
 
 
 def test_nobody_to_work_is_a_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Detectors that are networks: decoding against where spots were drawn, hostile graphs, and the rule for all."""
+"""Detectors in ONNX form: decoding against drawn spots, hostile graphs, and the rule that chooses a face."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
 from tests.builders import SHARED, drawn_faces, needs_real_data, write
-from tests.models import DETECTOR, HALF, described, small_model, spot_detector
+from tests.models import DETECTOR, HALF, described_model, small_model, spot_detector
 from unveil.channels import FaceChannel, FaceImage
 from unveil.errors import ImageError, ModelError
 from unveil.faces.align import ARCFACE_TEMPLATE, DLIB_IN_TEMPLATE, similarity
@@ -29,8 +29,8 @@ def test_alignment_is_the_least_squares_similarity(seed: int) -> None:
     points = ARCFACE_TEMPLATE * rng.uniform(0.2, 9) + rng.normal(size=(5, 2)) * 6 + rng.uniform(-400, 400, 2)
     reference = SimilarityTransform.from_estimate(points, ARCFACE_TEMPLATE)
     ours = similarity(points, ARCFACE_TEMPLATE)
-    seen = points @ ours[:, :2].T + ours[:, 2]
-    assert np.abs(seen - reference(points)).max() < 1e-3
+    mapped = points @ ours[:, :2].T + ours[:, 2]
+    assert np.abs(mapped - reference(points)).max() < 1e-3
 
 
 def spot(rows: int, columns: int, x: int, y: int) -> np.ndarray:
@@ -43,25 +43,25 @@ def spot(rows: int, columns: int, x: int, y: int) -> np.ndarray:
 @pytest.mark.parametrize("side", [None, 320])
 def test_a_spot_is_found_where_it_is(tmp_path: Path, family: str, side: int | None) -> None:
     detector = GridDetector(spot_detector(tmp_path, family, side=side))
-    (seen, *others) = detector.detect(spot(200, 300, 170, 90))
-    # One spot is a cell of each of three grids; the finds of different sizes do not overlap enough to be one.
+    (found, *others) = detector.detect(spot(200, 300, 170, 90))
+    # One spot is a cell of each of three grids. Boxes of different sizes do not overlap enough to be one face.
     assert len(others) == 2
     corner = np.array([168, 88])
-    assert np.allclose(np.array(seen.box).reshape(2, 2), [corner - 8 * HALF, corner + 8 * HALF], atol=1e-3)
-    face = detector.face(np.zeros((200, 300, 3), np.uint8), seen)
+    assert np.allclose(np.array(found.box).reshape(2, 2), [corner - 8 * HALF, corner + 8 * HALF], atol=1e-3)
+    face = detector.face(np.zeros((200, 300, 3), np.uint8), found)
     assert np.allclose(face.landmarks, corner + (ARCFACE_TEMPLATE - 56) / 56 * 8 * HALF, atol=1e-3)
     assert face.size == pytest.approx(2 * 8 * HALF)
     assert detector.detect(np.zeros((64, 64, 3), np.uint8)) == []
 
 
-def test_a_graph_that_says_one_size_but_needs_none_takes_any(tmp_path: Path) -> None:
+def test_a_graph_that_declares_one_size_but_needs_none_accepts_any(tmp_path: Path) -> None:
     fixed, free = (GridDetector(spot_detector(tmp_path / n, side=s)) for n, s in (("a", 640), ("b", None)))
     image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
-    ours, theirs = ([one.box for one in d.detect(image)] for d in (fixed, free))
-    assert ours == theirs
+    declared, open_size = ([one.box for one in d.detect(image)] for d in (fixed, free))
+    assert declared == open_size
 
 
-def test_channels_are_in_the_order_that_is_described(tmp_path: Path) -> None:
+def test_colours_are_in_the_order_of_the_description(tmp_path: Path) -> None:
     blue = np.zeros((64, 64, 3), np.uint8)
     blue[20, 20] = (0, 0, 255)
     assert GridDetector(spot_detector(tmp_path / "bgr")).detect(blue)
@@ -74,12 +74,12 @@ def test_channels_are_in_the_order_that_is_described(tmp_path: Path) -> None:
     st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -1e30, 88.0]),
     st.sampled_from(["yunet", "scrfd"]),
 )
-def test_numbers_that_are_none_are_no_faces(
+def test_values_that_are_not_finite_give_no_face(
     tmp_path_factory: pytest.TempPathFactory, kind: str, value: float, family: str
 ) -> None:
     detector = GridDetector(spot_detector(tmp_path_factory.mktemp("spots"), family, bias={kind: value}))
-    for seen in detector.detect(spot(96, 64, 40, 40)):
-        assert np.isfinite(seen.box).all() and seen.landmarks is not None and np.isfinite(seen.landmarks).all()
+    for found in detector.detect(spot(96, 64, 40, 40)):
+        assert np.isfinite(found.box).all() and found.landmarks is not None and np.isfinite(found.landmarks).all()
     with_face = FaceImage(spot(96, 64, 40, 40), aligned=False, detector=detector)
     try:
         assert with_face.aligned_crop.shape == (112, 112, 3)
@@ -87,7 +87,7 @@ def test_numbers_that_are_none_are_no_faces(
         assert error.stage == "detect"
 
 
-def test_graphs_that_are_no_detectors_are_told(tmp_path: Path) -> None:
+def test_graphs_that_are_not_detectors_are_errors(tmp_path: Path) -> None:
     text = DETECTOR.format(family="yunet", channels="BGR")
     model = write(tmp_path / "net.onnx", small_model(size=64))
     write(tmp_path / "net.toml", text)
@@ -99,73 +99,73 @@ def test_graphs_that_are_no_detectors_are_told(tmp_path: Path) -> None:
     model = write(tmp_path / "net.onnx", small_model(size=100, outputs=12, batch=1))
     with pytest.raises(ModelError, match=r"open or square input was expected, got \(1, 3, 100, 100\)"):
         GridDetector(model)
-    with pytest.raises(ModelError, match="no face detector but a recognition network"):
-        open_detector(described(tmp_path / "recogniser", small_model()))
+    with pytest.raises(ModelError, match=r"is an embedding model .* a face detector was expected"):
+        open_detector(described_model(tmp_path / "recogniser", small_model()))
     with pytest.raises(ModelError, match="is a face detector"):
         FaceChannel(spot_detector(tmp_path / "spots"))
 
 
 @dataclass
-class Says:
-    """A detector that says what it is told to, and remembers at which sizes it was asked."""
+class FakeDetector:
+    """A detector that returns given answers and records the sizes of the images."""
 
     answers: list[list[DetectedFace]]
-    asked: list[tuple[int, int]] = field(default_factory=list)
-    name = key = licence = "says"
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    name = key = licence = runtime = "fake"
     min_side, max_side = 100, 400
 
     def detect(self, image: np.ndarray) -> list[DetectedFace]:
-        self.asked.append((image.shape[1], image.shape[0]))
-        return self.answers[len(self.asked) - 1] if len(self.asked) <= len(self.answers) else []
+        self.sizes.append((image.shape[1], image.shape[0]))
+        return self.answers[len(self.sizes) - 1] if len(self.sizes) <= len(self.answers) else []
 
-    def face(self, image: np.ndarray, seen: DetectedFace) -> Face:
-        left, top, right, bottom = seen.box
+    def face(self, image: np.ndarray, detected: DetectedFace) -> Face:
+        left, top, right, bottom = detected.box
         middle = np.array([left + right, top + bottom]) / 2
         return Face(middle + (ARCFACE_TEMPLATE - 56) * (right - left) / 112, ARCFACE_TEMPLATE)
 
 
-def test_the_largest_face_near_the_middle_is_the_one() -> None:
+def test_the_largest_face_near_the_centre_is_chosen() -> None:
     blank = np.zeros((200, 200, 3), np.uint8)
     middle, larger_at_the_edge, small = (
         DetectedFace((80, 80, 120, 120)),
         DetectedFace((0, 0, 50, 50)),
         DetectedFace((99, 99, 101, 101)),
     )
-    found = find_face(blank, Says([[larger_at_the_edge, middle, small]]))
+    found = find_face(blank, FakeDetector([[larger_at_the_edge, middle, small]]))
     assert found is not None and found.n_faces == 3
     assert np.allclose(found.face.landmarks.mean(0), 100 + (ARCFACE_TEMPLATE - 56).mean(0) * 40 / 112)
-    shot = FaceImage(blank, aligned=False, detector=Says([[larger_at_the_edge, middle, small]]))
-    assert shot.aligned_crop.shape == (112, 112, 3) and shot.n_faces == 3
+    image = FaceImage(blank, aligned=False, detector=FakeDetector([[larger_at_the_edge, middle, small]]))
+    assert image.aligned_crop.shape == (112, 112, 3) and image.n_faces == 3
 
 
-def test_images_are_brought_to_the_detectors_size_and_looked_at_again() -> None:
-    for size, asked in (
+def test_images_are_resized_for_the_detector_and_detection_is_retried() -> None:
+    for size, sizes in (
         ((50, 40), [(100, 80), (100, 86), (200, 160)]),  # enlarged; with a border of 12 a side; at twice the size
         ((800, 400), [(400, 200), (400, 267)]),  # reduced; no room for twice the size
         ((180, 200), [(180, 200), (280, 300), (360, 400)]),
     ):
-        nobody = Says([])
+        nobody = FakeDetector([])
         assert find_face(np.zeros((size[1], size[0], 3), np.uint8), nobody) is None
-        assert nobody.asked == asked, size
-    small = Says([[DetectedFace((20, 20, 60, 60))]])
+        assert nobody.sizes == sizes, size
+    small = FakeDetector([[DetectedFace((20, 20, 60, 60))]])
     found = find_face(np.zeros((40, 50, 3), np.uint8), small)
-    assert found is not None and found.face.size == pytest.approx(20), "in pixels of the picture itself"
-    framed = Says([[], [DetectedFace((70, 70, 170, 170))]])
+    assert found is not None and found.face.size == pytest.approx(20), "in pixels of the image itself"
+    framed = FakeDetector([[], [DetectedFace((70, 70, 170, 170))]])
     found = find_face(np.zeros((200, 180, 3), np.uint8), framed)
     assert found is not None
     assert np.allclose(found.face.landmarks.mean(0), 120 - 50 + (ARCFACE_TEMPLATE - 56).mean(0) * 100 / 112)
 
 
 def test_a_tiny_face_is_a_reject_with_its_size() -> None:
-    shot = FaceImage(
-        np.zeros((200, 200, 3), np.uint8), aligned=False, detector=Says([[DetectedFace((90, 90, 110, 110))]])
+    image = FaceImage(
+        np.zeros((200, 200, 3), np.uint8), aligned=False, detector=FakeDetector([[DetectedFace((90, 90, 110, 110))]])
     )
-    with pytest.raises(ImageError, match=r"face too small: 20 pixels across its crop, at least 32"):
-        _ = shot.aligned_crop
+    with pytest.raises(ImageError, match=r"face too small: 20 pixels across its crop, at least 32 are needed"):
+        _ = image.aligned_crop
 
 
-def test_dlibs_network_gets_dlibs_chip_from_any_detector() -> None:
-    """The default network was trained on chips by dlib's own landmarks: those are found again in another's box."""
+def test_the_default_model_gets_dlibs_crop_with_any_detector() -> None:
+    """The default model was trained on crops by dlib's landmarks: those are located in the box of any detector."""
     image = with_border(drawn_faces(1, seed=4)[0], 60)
     channel, by_dlib = FaceChannel(), find_face(image, DlibDetector())
     assert by_dlib is not None
@@ -174,7 +174,7 @@ def test_dlibs_network_gets_dlibs_chip_from_any_detector() -> None:
     corners = np.array([[0, 0, 1], [112, 112, 1]]) @ back.T
     box = (corners[0, 0], corners[0, 1], corners[1, 0], corners[1, 1])
     own = channel.crop(FaceImage(image, aligned=False))
-    others = channel.crop(FaceImage(image, aligned=False, detector=Says([[DetectedFace(box)]])))
+    others = channel.crop(FaceImage(image, aligned=False, detector=FakeDetector([[DetectedFace(box)]])))
     assert own.shape == others.shape == (150, 150, 3)
     ours, theirs = channel.embed(np.stack([own, others]))
     assert ours @ theirs > 0.97
@@ -187,13 +187,13 @@ def test_real_detectors_agree_with_the_crops_of_others(model: Path) -> None:
     from unveil.images import decode_rgb, open_source
 
     detector = open_detector(model)
-    network = FaceChannel(SHARED / "models/w600k_mbf/w600k_mbf_dequant_fp32.onnx")
+    channel = FaceChannel(SHARED / "models/w600k_mbf/w600k_mbf_dequant_fp32.onnx")
     crops, photographs = open_source(SHARED / "lfw/lfw_aligned112.zip"), open_source(SHARED / "lfw/lfw_raw250.zip")
     aligned = {record.id: record for record in crops.records}
     both = [record for record in photographs.records if record.id in aligned][:60]
-    shots = [FaceImage(decode_rgb(photographs.read(r)), aligned=False, detector=detector) for r in both]
-    ours = network.embed(np.stack([network.crop(shot) for shot in shots]))
-    theirs = network.embed(np.stack([decode_rgb(crops.read(aligned[r.id])) for r in both]))
+    images = [FaceImage(decode_rgb(photographs.read(r)), aligned=False, detector=detector) for r in both]
+    ours = channel.embed(np.stack([channel.crop(image) for image in images]))
+    theirs = channel.embed(np.stack([decode_rgb(crops.read(aligned[r.id])) for r in both]))
     cosine = (ours * theirs).sum(1)
     assert np.median(cosine) > 0.9 and (cosine > 0.7).mean() > 0.95
-    assert any(shot.n_faces > 1 for shot in shots)
+    assert any(image.n_faces > 1 for image in images)

@@ -1,4 +1,4 @@
-"""The default network against dlib itself, alignment against least squares, and weights that cannot be used."""
+"""The default model against dlib, alignment against least squares, and weights that cannot be used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from tests.builders import drawn_faces, write
-from tests.models import described, small_model
+from tests.models import described_model, small_model
 from unveil.channels import FaceChannel, FaceImage
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
 from unveil.errors import ImageError, ModelError
@@ -22,23 +22,23 @@ from unveil.faces import dlib_onnx
 from unveil.faces.align import DLIB_IN_TEMPLATE, resize, similarity, warp
 from unveil.faces.detectors import DlibDetector, find_face, with_border
 from unveil.faces.embedding_model import EmbeddingModel, unit_rows
-from unveil.faces.models import load_weights
+from unveil.faces.models import load_model
 from unveil.faces.models.spec import ModelSpec
-from unveil.faces.models.table import by_name, download_of, downloads, file_names, table
+from unveil.faces.models.table import downloads, file_names, find_download, model_table, specs_by_name
 
 
-def test_default_network_equals_dlib() -> None:
+def test_the_default_model_equals_dlib() -> None:
     weights = dlib_onnx.package_file(dlib_onnx.WEIGHTS)
-    theirs = dlib.face_recognition_model_v1(str(weights))
+    reference = dlib.face_recognition_model_v1(str(weights))
     channel = FaceChannel()
     crops = np.stack([channel.crop(FaceImage(face, aligned=True)) for face in drawn_faces(6)])
     assert crops.shape == (6, 150, 150, 3)
-    raw = np.array([theirs.compute_face_descriptor(crop) for crop in crops], np.float32)
+    raw = np.array([reference.compute_face_descriptor(crop) for crop in crops], np.float32)
     assert np.abs(channel.embed(crops) - unit_rows(raw)).max() < 1e-5
     assert (channel.name, channel.dimension) == ("face", 128)
 
 
-def test_conversion_is_the_same_bytes_every_time_and_damage_is_told() -> None:
+def test_conversion_gives_the_same_bytes_every_time_and_damage_is_an_error() -> None:
     raw = dlib_onnx.package_file(dlib_onnx.WEIGHTS).read_bytes()
     assert dlib_onnx.convert(raw) == dlib_onnx.convert(raw)
     with pytest.raises(ModelError, match="damaged"):
@@ -72,7 +72,7 @@ def test_resize_leaves_the_right_size_alone() -> None:
     assert resize(image, 112).shape == (112, 112, 3)
 
 
-def test_faces_are_found_where_they_are() -> None:
+def test_landmarks_of_a_face_are_where_it_was_drawn() -> None:
     face = drawn_faces(1, seed=4)[0]
     wide = with_border(face, 60)
     found = find_face(wide, DlibDetector())
@@ -84,9 +84,12 @@ def test_faces_are_found_where_they_are() -> None:
 def test_aligned_crops_are_recognised() -> None:
     faces = drawn_faces(20, seed=1)
     assert detect_aligned_crops(list(faces))[0] is True
-    yes, why = detect_aligned_crops([with_border(face, 24) for face in faces])
-    assert yes is False and "px" in why
-    assert detect_aligned_crops([np.zeros((96, 96, 3), np.uint8)] * 5) == (False, "a face was found in 0 of 5 sampled")
+    are_aligned, reason = detect_aligned_crops([with_border(face, 24) for face in faces])
+    assert are_aligned is False and "px" in reason
+    assert detect_aligned_crops([np.zeros((96, 96, 3), np.uint8)] * 5) == (
+        False,
+        "a face was detected in 0 of 5 sampled images",
+    )
 
 
 def test_alignment_covers_the_sizes_it_was_found_for() -> None:
@@ -103,19 +106,19 @@ def test_crops_that_cannot_be_made_have_a_reason() -> None:
         channel.crop(FaceImage(np.zeros((300, 200, 3), np.uint8), aligned=False))
 
 
-def test_table_is_whole() -> None:
-    specs = table()
-    assert len(specs) >= 13 and len(by_name()) == len(specs)
+def test_every_known_model_is_described() -> None:
+    specs = model_table()
+    assert len(specs) >= 13 and len(specs_by_name()) == len(specs)
     assert all(len(digest) == 64 and spec.licence and spec.sha256 == digest for digest, spec in specs.items())
-    networks = [spec for spec in specs.values() if isinstance(spec, ModelSpec)]
-    assert len({spec.model_id for spec in networks}) == len(networks) >= 7
+    models = [spec for spec in specs.values() if isinstance(spec, ModelSpec)]
+    assert len({spec.model_id for spec in models}) == len(models) >= 7
     for download in downloads().values():
         assert download.address.startswith("https://") and set(download.files.values()) <= set(specs)
         assert all(file in file_names()[sha] for file, sha in download.files.items())
-    assert download_of("w600k_mbf") == downloads()["buffalo_sc"] and download_of("w600k_mbf_rebuilt") is None
+    assert find_download("w600k_mbf") == downloads()["buffalo_sc"] and find_download("w600k_mbf_rebuilt") is None
 
 
-def test_unknown_network_is_not_guessed(tmp_path: Path) -> None:
+def test_the_input_of_an_unknown_model_is_not_guessed(tmp_path: Path) -> None:
     model = write(tmp_path / "net.onnx", small_model())
     with pytest.raises(ModelError) as caught:
         EmbeddingModel(model)
@@ -123,12 +126,12 @@ def test_unknown_network_is_not_guessed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("batch", ["N", 1])
-def test_described_network_runs_with_its_preprocessing(tmp_path: Path, batch: int | str) -> None:
+def test_a_described_model_runs_with_its_preprocessing(tmp_path: Path, batch: int | str) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
     rgb = EmbeddingModel(
-        described(tmp_path, small_model(batch=batch), mean="[10.0, 20.0, 30.0]", std="[2.0, 4.0, 8.0]")
+        described_model(tmp_path, small_model(batch=batch), mean="[10.0, 20.0, 30.0]", std="[2.0, 4.0, 8.0]")
     )
-    bgr = EmbeddingModel(described(tmp_path, small_model(batch=batch), channels='"BGR"'))
+    bgr = EmbeddingModel(described_model(tmp_path, small_model(batch=batch), channels='"BGR"'))
     weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     mean = crops.reshape(3, -1, 3).astype(np.float64).mean(1)
     assert np.allclose(
@@ -142,7 +145,7 @@ def test_described_network_runs_with_its_preprocessing(tmp_path: Path, batch: in
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"channels": '"GRAY"'}, "`channels` should be"),
         ({"alignment": '"mtcnn"'}, "`alignment` should be"),
@@ -155,28 +158,30 @@ def test_described_network_runs_with_its_preprocessing(tmp_path: Path, batch: in
         ({"name": "= ="}, "not valid TOML"),
     ],
 )
-def test_wrong_descriptors_say_what_is_wrong(tmp_path: Path, changes: dict[str, str], told: str) -> None:
-    with pytest.raises(ModelError, match=told):
-        EmbeddingModel(described(tmp_path, small_model(), **changes))
+def test_the_error_of_a_wrong_description_names_the_key(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        EmbeddingModel(described_model(tmp_path, small_model(), **changes))
 
 
-def test_damaged_and_unfit_graphs_are_told(tmp_path: Path) -> None:
-    for weights, told in (
+def test_damaged_and_unsuitable_graphs_are_errors(tmp_path: Path) -> None:
+    for weights, message in (
         (b"not onnx", "cannot be loaded"),
         (small_model()[:100], "cannot be loaded"),
         (small_model(outputs=2), "gives one vector"),
     ):
-        with pytest.raises(ModelError, match=told):
-            EmbeddingModel(described(tmp_path, weights))
+        with pytest.raises(ModelError, match=message):
+            EmbeddingModel(described_model(tmp_path, weights))
     with pytest.raises(ModelError, match=r"vectors of 4, its description says 7"):
-        EmbeddingModel(described(tmp_path, small_model(), dimension="7"))
-    with pytest.raises(ModelError, match=r"takes pictures \(N, 3, 96, 96\).* axis 2 differs"):
-        EmbeddingModel(described(tmp_path, small_model(size=96)))
-    # What a graph does not declare shows when it runs.
+        EmbeddingModel(described_model(tmp_path, small_model(), dimension="7"))
+    with pytest.raises(ModelError, match=r"takes images \(N, 3, 96, 96\).* axis 2 differs"):
+        EmbeddingModel(described_model(tmp_path, small_model(size=96)))
+    # A shape that the graph does not declare is checked when it runs.
     with pytest.raises(ModelError, match=r"vectors of 4, gave an array \(2, 8\) for 2"):
-        EmbeddingModel(described(tmp_path, small_model(counting=True))).embed(np.full((2, 112, 112, 3), 9, np.uint8))
+        EmbeddingModel(described_model(tmp_path, small_model(counting=True))).embed(
+            np.full((2, 112, 112, 3), 9, np.uint8)
+        )
     with pytest.raises(ModelError, match="no such file"):
-        load_weights(tmp_path / "gone.onnx")
+        load_model(tmp_path / "gone.onnx")
 
 
 def test_a_graph_cannot_read_other_files(tmp_path: Path) -> None:
@@ -189,7 +194,7 @@ def test_a_graph_cannot_read_other_files(tmp_path: Path) -> None:
         entry = weights.external_data.add()
         entry.key, entry.value = key, value
     with pytest.raises(ModelError, match=r"keeps its weights in another file \('../secret.bin'\)"):
-        EmbeddingModel(described(tmp_path / "sub", model.SerializeToString()))
+        EmbeddingModel(described_model(tmp_path / "sub", model.SerializeToString()))
 
 
 def test_rows_without_a_vector_are_zero() -> None:
@@ -198,8 +203,8 @@ def test_rows_without_a_vector_are_zero() -> None:
 
 
 def test_model_id_names_weights_and_preprocessing(tmp_path: Path) -> None:
-    a, _ = load_weights(described(tmp_path, small_model()))
-    b, _ = load_weights(described(tmp_path, small_model(), mean="[1.0, 2.0, 3.0]"))
-    c, _ = load_weights(described(tmp_path, small_model(), name='"another"'))
+    a, _ = load_model(described_model(tmp_path, small_model()))
+    b, _ = load_model(described_model(tmp_path, small_model(), mean="[1.0, 2.0, 3.0]"))
+    c, _ = load_model(described_model(tmp_path, small_model(), name='"another"'))
     assert a.sha256 == b.sha256 == hashlib.sha256(small_model()).hexdigest()
     assert a.model_id != b.model_id and a.model_id == c.model_id

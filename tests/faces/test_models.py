@@ -1,4 +1,4 @@
-"""Networks on this machine and on their way to it: names, descriptions, packs, and a server that does not behave."""
+"""Model files: names, descriptions, packs, registering, and fetching from a server that misbehaves."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ import numpy as np
 import pytest
 
 from tests.builders import SHARED, needs_real_data, write
-from tests.models import described, small_model, spot_detector
+from tests.models import described_model, small_model, spot_detector
 from unveil.errors import ModelError
 from unveil.faces.embedding_model import EmbeddingModel
-from unveil.faces.models import DetectorSpec, ModelSpec, library, load_detector, load_weights
+from unveil.faces.models import DetectorSpec, ModelSpec, library, load_detector, load_model
 from unveil.faces.models import fetch as fetching
 from unveil.faces.models.fetch import fetch
-from unveil.faces.models.library import find_model, installed, verify_installed
+from unveil.faces.models.library import find_model, installed_models, verify_installed
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import Download
 from unveil.faces.register import register_model
 
-NETWORK = small_model()
-SHA = hashlib.sha256(NETWORK).hexdigest()
+MODEL = small_model()
+SHA = hashlib.sha256(MODEL).hexdigest()
 FACTS = {
     **{"name": "tiny", "input_size": 112, "channels": "RGB", "mean": [127.5] * 3, "std": [127.5] * 3},
     **{"alignment": "arcface112", "dimension": 4, "licence": "none", "trained_on": "nobody"},
@@ -44,7 +44,7 @@ FACTS = {
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without networks."""
+    """A machine without models."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
@@ -54,11 +54,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
-    """The tiny network, as if it were in the table."""
+    """The tiny model, as if it were in the table."""
     spec = spec_from_facts(dict(FACTS), SHA, "here")
     assert isinstance(spec, ModelSpec)
     for module in (fetching, library):
-        monkeypatch.setattr(module, "table", lambda: {SHA: spec})
+        monkeypatch.setattr(module, "model_table", lambda: {SHA: spec})
     monkeypatch.setattr(library, "file_names", lambda: {SHA: ("tiny.onnx",)})
     return spec
 
@@ -68,35 +68,35 @@ def known(monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
 
 def test_packs_of_insightface_are_found_one_level_deeper_too(home: Path, known: ModelSpec) -> None:
     for place in ("models/pack/tiny.onnx", "models/antelopev2/antelopev2/tiny.onnx"):
-        path = write(home / ".insightface" / place, NETWORK)
-        assert find_model("tiny") == path and load_weights("tiny") == (known, NETWORK)
+        path = write(home / ".insightface" / place, MODEL)
+        assert find_model("tiny") == path and load_model("tiny") == (known, MODEL)
         path.unlink()
 
 
-def test_a_damaged_file_is_told_by_its_name(home: Path, known: ModelSpec) -> None:
-    path = write(home / ".insightface/models/pack/tiny.onnx", NETWORK[:-7])
-    with pytest.raises(ModelError, match=rf"tiny has {SHA}; the file is damaged or another"):
-        load_weights("tiny")
+def test_a_damaged_file_is_recognised_by_its_name(home: Path, known: ModelSpec) -> None:
+    path = write(home / ".insightface/models/pack/tiny.onnx", MODEL[:-7])
+    with pytest.raises(ModelError, match=rf"tiny has sha256 {SHA}, this file has .* it is damaged or another file"):
+        load_model("tiny")
     assert [(one.installed.path, one.state) for one in verify_installed()] == [(path, "damaged")]
 
 
-def test_names_that_are_not_here_say_what_to_do() -> None:
+def test_the_error_of_a_missing_model_says_what_to_do() -> None:
     with pytest.raises(ModelError, match=r"unveil models fetch buffalo_sc .*non-commercial"):
-        load_weights("w600k_mbf")
-    with pytest.raises(ModelError, match=r"here are: none\. unveil models list"):
-        load_weights("arcface")
+        load_model("w600k_mbf")
+    with pytest.raises(ModelError, match=r"installed: none\)\. unveil models list"):
+        load_model("arcface")
     with pytest.raises(ModelError, match="no such file"):
-        load_weights("some/where.onnx")
+        load_model("some/where.onnx")
     with pytest.raises(ModelError, match="a folder"):
-        load_weights(Path("tests"))
-    spec, _ = load_weights("dlib_resnet_v1")
-    assert spec == load_weights(None)[0]
+        load_model(Path("tests"))
+    spec, _ = load_model("dlib_resnet_v1")
+    assert spec == load_model(None)[0]
 
 
 def test_checkpoints_are_not_opened(tmp_path: Path) -> None:
     for head in (b"PK\x03\x04", b"\x80\x02}"):
         with pytest.raises(ModelError, match=r"PyTorch checkpoint, which can run code .* torch.onnx.export"):
-            load_weights(write(tmp_path / "adaface.ckpt", head + bytes(100)))
+            load_model(write(tmp_path / "adaface.ckpt", head + bytes(100)))
 
 
 def manifest(version: int = 2, **recognition: Any) -> dict[str, Any]:
@@ -110,10 +110,10 @@ def manifest(version: int = 2, **recognition: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_insightfaces_manifest_describes_a_network(tmp_path: Path, version: int) -> None:
-    model = write(tmp_path / "net.onnx", NETWORK)
+def test_insightfaces_manifest_describes_a_model(tmp_path: Path, version: int) -> None:
+    model = write(tmp_path / "net.onnx", MODEL)
     write(tmp_path / "manifest.json", json.dumps(manifest(version)))
-    spec, _ = load_weights(model)
+    spec, _ = load_model(model)
     assert (spec.name, spec.mean, spec.std, spec.dimension) == ("lynx", (0, 0, 0), (1, 1, 1), 4)
     assert EmbeddingModel(model).embed(np.full((1, 112, 112, 3), 9, np.uint8)).shape == (1, 4)
     (tmp_path / "spots.toml").unlink(missing_ok=True)
@@ -125,77 +125,79 @@ def test_insightfaces_manifest_describes_a_network(tmp_path: Path, version: int)
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "message"),
     [
         (manifest(sha256="0" * 64), "damaged or another"),
         (manifest(preprocessing="whitened"), 'preprocessing` should be "embedded"'),
         (manifest(input_size=[96, 112]), "`input_size` should be a whole number"),
         (manifest(embedding_dimension="many"), "`dimension` should be a whole number"),
         (manifest(version=3), "version 1 or 2 was expected, got version 3"),
-        ([1], "is no InsightFace manifest"),
+        ([1], "is not an InsightFace manifest"),
         ({"manifest_version": 2, "tasks": 3}, "version 1 or 2 was expected"),
         (manifest(file="../net.onnx"), "not in the model table"),
     ],
 )
-def test_wrong_manifests_say_what_is_wrong(tmp_path: Path, document: Any, told: str) -> None:
-    model = write(tmp_path / "net.onnx", NETWORK)
+def test_the_error_of_a_wrong_manifest_names_the_key(tmp_path: Path, document: Any, message: str) -> None:
+    model = write(tmp_path / "net.onnx", MODEL)
     write(tmp_path / "manifest.json", json.dumps(document))
-    with pytest.raises(ModelError, match=told):
-        load_weights(model)
+    with pytest.raises(ModelError, match=message):
+        load_model(model)
 
 
-def test_a_description_of_another_file_is_told(tmp_path: Path) -> None:
-    model = described(tmp_path, NETWORK)
+def test_a_description_of_another_file_is_an_error(tmp_path: Path) -> None:
+    model = described_model(tmp_path, MODEL)
     write(tmp_path / "net.toml", (tmp_path / "net.toml").read_text() + f'\nsha256 = "{"1" * 64}"\n')
     with pytest.raises(ModelError, match=f"sha256 {'1' * 64}, this one has {SHA}: it is damaged or another"):
-        load_weights(model)
+        load_model(model)
 
 
-# --- adding
+# --- registering
 
 
-def test_a_network_of_a_kind_is_added_and_used_by_name(tmp_path: Path) -> None:
-    model = write(tmp_path / "mine.onnx", NETWORK)
+def test_a_model_of_a_family_is_registered_and_used_by_name(tmp_path: Path) -> None:
+    model = write(tmp_path / "mine.onnx", MODEL)
     spec, path = register_model(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
     assert isinstance(spec, ModelSpec) and (spec.channels, spec.dimension) == ("BGR", 4)
-    assert path == tmp_path / "library/mine/mine.onnx" and load_weights("mine") == (spec, NETWORK)
-    assert [one.name for one in installed()] == ["mine"] and [one.state for one in verify_installed()] == ["good"]
+    assert path == tmp_path / "library/mine/mine.onnx" and load_model("mine") == (spec, MODEL)
+    assert [one.name for one in installed_models()] == ["mine"] and [one.state for one in verify_installed()] == [
+        "good"
+    ]
     register_model(model, family="adaface", licence='MIT "as is"', trained_on="WebFace4M, größer")
     write(tmp_path / "mine.onnx", small_model(dimension=8))
-    with pytest.raises(ModelError, match="there already and differs"):
+    with pytest.raises(ModelError, match="exists and differs"):
         register_model(tmp_path / "mine.onnx", family="adaface")
-    write(path, NETWORK[:-9])
+    write(path, MODEL[:-9])
     assert [one.state for one in verify_installed()] == ["damaged"]
 
 
-def test_adaface_gets_what_its_authors_give_it(tmp_path: Path) -> None:
+def test_adaface_gets_the_input_that_its_authors_define(tmp_path: Path) -> None:
     """mk-minchul/AdaFace, to_input: BGR, ((x / 255) - 0.5) / 0.5."""
-    spec, path = register_model(write(tmp_path / "ada.onnx", NETWORK), family="adaface")
+    spec, path = register_model(write(tmp_path / "ada.onnx", MODEL), family="adaface")
     assert isinstance(spec, ModelSpec)
     crop = np.random.default_rng(1).integers(0, 256, (1, 112, 112, 3), np.uint8)
-    theirs = ((crop[0][:, :, ::-1] / 255.0) - 0.5) / 0.5
+    expected_input = ((crop[0][:, :, ::-1] / 255.0) - 0.5) / 0.5
     weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    expected = theirs.mean((0, 1)) @ weights
+    expected = expected_input.mean((0, 1)) @ weights
     got = EmbeddingModel(path).embed(crop)[0]
     assert np.allclose(got, expected / np.linalg.norm(expected), atol=1e-4)
 
 
-def test_detectors_and_described_networks_are_added_as_they_are(tmp_path: Path) -> None:
+def test_detectors_and_described_models_are_registered_unchanged(tmp_path: Path) -> None:
     spec, path = register_model(spot_detector(tmp_path / "in"))
     assert isinstance(spec, DetectorSpec) and load_detector("spots")[0] == spec and path.parent.name == "spots"
     with pytest.raises(ModelError, match="letters, digits"):
-        register_model(described(tmp_path / "d", NETWORK, name='"../../up"'))
+        register_model(described_model(tmp_path / "d", MODEL, name='"../../up"'))
 
 
-def test_what_does_not_run_is_not_kept(tmp_path: Path) -> None:
-    for weights, family, told in (
-        (NETWORK, "yunet", "open or square input"),
+def test_a_model_that_does_not_run_is_not_installed(tmp_path: Path) -> None:
+    for weights, family, message in (
+        (MODEL, "yunet", "open or square input"),
         (b"none", "arcface", "cannot be loaded"),
         (small_model(outputs=2), "arcface", "gives one vector"),
         (small_model(size=96), "arcface", "does not run"),
-        (NETWORK, "facenet", "of one of these kinds: arcface"),
+        (MODEL, "facenet", "should be one of arcface"),
     ):
-        with pytest.raises(ModelError, match=told):
+        with pytest.raises(ModelError, match=message):
             register_model(write(tmp_path / "n.onnx", weights), family=family)
         assert not (tmp_path / "library/n").exists()
 
@@ -205,7 +207,7 @@ def test_what_does_not_run_is_not_kept(tmp_path: Path) -> None:
 
 @dataclass
 class Behaviour:
-    """How the server treats the next requests: each ``cut`` ends one answer after so many bytes."""
+    """How the server treats the next requests. Each entry of ``cuts`` ends one answer after so many bytes."""
 
     body: bytes
     cuts: list[int] = field(default_factory=list)
@@ -219,15 +221,15 @@ class Behaviour:
 
 @dataclass
 class Server:
-    """A server on this machine that misbehaves as it is told."""
+    """A server on this machine that misbehaves as set."""
 
     address: str
-    does: Behaviour
+    behaviour: Behaviour
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    does = Behaviour(NETWORK)
+    does = Behaviour(MODEL)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -280,60 +282,60 @@ def download(server: Server, sha256: str = SHA, file: str = "tiny.onnx") -> Down
     return Download("tiny", f"{server.address}/{file}", sha256, "none", {"tiny.onnx": SHA})
 
 
-def test_a_network_is_fetched_and_its_bytes_are_told(server: Server, known: ModelSpec, tmp_path: Path) -> None:
-    told: list[tuple[int, int | None]] = []
-    found = fetch(download(server), advance=lambda done, total: told.append((done, total)))
-    assert found == [(known, tmp_path / "library/tiny/tiny.onnx")] and load_weights("tiny") == (known, NETWORK)
-    assert told[-1] == (len(NETWORK), len(NETWORK)) and server.does.asked == [None]
+def test_a_model_is_fetched_with_progress(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    progress: list[tuple[int, int | None]] = []
+    found = fetch(download(server), advance=lambda done, total: progress.append((done, total)))
+    assert found == [(known, tmp_path / "library/tiny/tiny.onnx")] and load_model("tiny") == (known, MODEL)
+    assert progress[-1] == (len(MODEL), len(MODEL)) and server.behaviour.asked == [None]
     assert not (tmp_path / "library/.parts").exists()
 
 
-def test_an_interrupted_fetch_goes_on_where_it_was(server: Server, known: ModelSpec) -> None:
-    server.does.cuts = [100, 50]
+def test_an_interrupted_fetch_is_resumed(server: Server, known: ModelSpec) -> None:
+    server.behaviour.cuts = [100, 50]
     assert fetch(download(server), wait=0)[0][0] == known
-    assert server.does.asked == [None, "bytes=100-", "bytes=150-"]
+    assert server.behaviour.asked == [None, "bytes=100-", "bytes=150-"]
 
 
-def test_a_server_that_cannot_go_on_is_asked_for_all_again(server: Server, known: ModelSpec) -> None:
-    server.does.cuts, server.does.ranges = [100], False
+def test_a_server_without_ranges_is_asked_for_the_whole_file(server: Server, known: ModelSpec) -> None:
+    server.behaviour.cuts, server.behaviour.ranges = [100], False
     assert fetch(download(server), wait=0)[0][0] == known
 
 
-def test_a_slow_server_is_left_and_asked_again(server: Server, known: ModelSpec) -> None:
-    server.does.cuts, server.does.pause = [100], 1.0
+def test_a_slow_server_is_asked_again(server: Server, known: ModelSpec) -> None:
+    server.behaviour.cuts, server.behaviour.pause = [100], 1.0
     assert fetch(download(server), wait=0, timeout=0.2)[0][0] == known
-    assert server.does.asked == [None, "bytes=100-"]
+    assert server.behaviour.asked == [None, "bytes=100-"]
 
 
-def test_a_server_that_gives_up_is_told_and_what_came_is_kept(server: Server, known: ModelSpec) -> None:
-    server.does.cuts = [10] * 5
-    with pytest.raises(ModelError, match=r"tried 5 times, 50 bytes came and are kept.*--from FOLDER"):
+def test_received_bytes_are_stored_when_a_server_gives_up(server: Server, known: ModelSpec) -> None:
+    server.behaviour.cuts = [10] * 5
+    with pytest.raises(ModelError, match=r"tried 5 times, 50 bytes were received and stored.*--from FOLDER"):
         fetch(download(server), wait=0)
-    assert fetch(download(server), wait=0)[0][0] == known and server.does.asked[-1] == "bytes=50-"
-    server.does.status = [503, 500]
+    assert fetch(download(server), wait=0)[0][0] == known and server.behaviour.asked[-1] == "bytes=50-"
+    server.behaviour.status = [503, 500]
     assert fetch(download(server), wait=0)[0][0] == known
 
 
-def test_wrong_content_is_thrown_away_unopened(server: Server, known: ModelSpec, tmp_path: Path) -> None:
-    server.does.body = b"<html>Please log in</html>" * 9
-    with pytest.raises(ModelError, match=r"came, [0-9a-f]{64} was expected; what came was thrown away"):
+def test_wrong_content_is_deleted_unopened(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    server.behaviour.body = b"<html>Please log in</html>" * 9
+    with pytest.raises(ModelError, match=r"sha256 [0-9a-f]{64} was expected, got [0-9a-f]{64}; the received file"):
         fetch(download(server), wait=0)
     assert not list((tmp_path / "library").rglob("*.part")) and not list((tmp_path / "library").rglob("*.onnx"))
-    # The first half of something else does not spoil the right bytes for ever.
-    server.does.cuts = [10] * 5
+    # The stored half of a wrong file does not block the right file for ever.
+    server.behaviour.cuts = [10] * 5
     with pytest.raises(ModelError, match="tried 5 times"):
         fetch(download(server), wait=0)
-    server.does.body = NETWORK
-    with pytest.raises(ModelError, match="thrown away"):
+    server.behaviour.body = MODEL
+    with pytest.raises(ModelError, match="was deleted unopened"):
         fetch(download(server), wait=0)
     assert fetch(download(server), wait=0)[0][0] == known
 
 
 def test_redirects_are_followed_within_http_only(server: Server, known: ModelSpec, tmp_path: Path) -> None:
-    server.does.redirect = f"{server.address}/moved/tiny.onnx"
+    server.behaviour.redirect = f"{server.address}/moved/tiny.onnx"
     assert fetch(download(server))[0][0] == known
-    secret = write(tmp_path / "secret.onnx", NETWORK)
-    server.does.redirect = secret.as_uri()
+    secret = write(tmp_path / "secret.onnx", MODEL)
+    server.behaviour.redirect = secret.as_uri()
     with pytest.raises(ModelError):
         fetch(download(server), wait=0)
     handler = fetching._SafeRedirects()
@@ -342,24 +344,22 @@ def test_redirects_are_followed_within_http_only(server: Server, known: ModelSpe
         handler.redirect_request(request, io.BytesIO(), 302, "", None, "http://example.org/a")  # type: ignore[arg-type]
 
 
-def test_no_server_decides_how_much_is_written(
-    server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_size_of_an_answer_is_limited(server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "MAX_BYTES", 1000)
-    server.does.body = bytes(5000)
-    with pytest.raises(ModelError, match="announces 5,000 bytes, at most 1,000"):
+    server.behaviour.body = bytes(5000)
+    with pytest.raises(ModelError, match="at most 1,000 bytes were expected, the server announces 5,000"):
         fetch(download(server), wait=0)
-    server.does.announced = 500
-    with pytest.raises(ModelError, match="thrown away"):
+    server.behaviour.announced = 500
+    with pytest.raises(ModelError, match="was deleted unopened"):
         fetch(download(server), wait=0)
     monkeypatch.setattr(fetching, "MAX_BYTES", 10)
     with pytest.raises(ModelError, match="at most 10"):
         fetch(download(server), wait=0)
 
 
-def test_addresses_that_are_wrong_are_told(server: Server, known: ModelSpec) -> None:
-    server.does.status = [404]
-    with pytest.raises(ModelError, match="the server says 404 Not Found; is the address still right"):
+def test_the_error_of_a_wrong_address_says_what_to_do(server: Server, known: ModelSpec) -> None:
+    server.behaviour.status = [404]
+    with pytest.raises(ModelError, match="the server answered 404 Not Found; check the address"):
         fetch(download(server), wait=0)
     nobody = Download("tiny", "http://127.0.0.1:9/tiny.onnx", SHA, "none", {"tiny.onnx": SHA})
     with pytest.raises(ModelError, match=r"Connection refused.*HTTPS_PROXY"):
@@ -374,29 +374,32 @@ def pack(**files: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def test_of_a_pack_only_the_known_files_are_taken(server: Server, known: ModelSpec, tmp_path: Path) -> None:
-    server.does.body = pack(**{"pack/tiny.onnx": NETWORK, "../../escaped.txt": b"x", "pack/other.onnx": b"y"})
-    wanted = download(server, hashlib.sha256(server.does.body).hexdigest(), file="pack.zip")
-    assert wanted.zipped and fetch(wanted) == [(known, tmp_path / "library/tiny/tiny.onnx")]
+def test_only_the_known_files_of_a_pack_are_installed(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    server.behaviour.body = pack(**{"pack/tiny.onnx": MODEL, "../../escaped.txt": b"x", "pack/other.onnx": b"y"})
+    packed = download(server, hashlib.sha256(server.behaviour.body).hexdigest(), file="pack.zip")
+    assert packed.zipped and fetch(packed) == [(known, tmp_path / "library/tiny/tiny.onnx")]
     assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {"tiny.onnx"}
-    for files, told in (({"a.onnx": NETWORK}, "holds no tiny.onnx"), ({"tiny.onnx": b"no"}, "nothing was kept")):
-        server.does.body = pack(**files)
-        with pytest.raises(ModelError, match=told):
-            fetch(download(server, hashlib.sha256(server.does.body).hexdigest(), file="pack.zip"))
+    for files, message in (
+        ({"a.onnx": MODEL}, "contains no tiny.onnx"),
+        ({"tiny.onnx": b"no"}, "nothing was installed"),
+    ):
+        server.behaviour.body = pack(**files)
+        with pytest.raises(ModelError, match=message):
+            fetch(download(server, hashlib.sha256(server.behaviour.body).hexdigest(), file="pack.zip"))
 
 
-def test_a_folder_of_ones_own_stands_for_the_address(known: ModelSpec, tmp_path: Path) -> None:
+def test_a_mirror_may_be_a_folder(known: ModelSpec, tmp_path: Path) -> None:
     elsewhere = Download("tiny", "https://example.org/models/tiny.onnx?v=2", SHA, "none", {"tiny.onnx": SHA})
-    with pytest.raises(ModelError, match=r"mirror/tiny.onnx: no such file; the mirror should hold tiny.onnx"):
+    with pytest.raises(ModelError, match=r"mirror/tiny.onnx: no such file; the mirror should contain tiny.onnx"):
         fetch(elsewhere, mirror=str(tmp_path / "mirror"))
-    write(tmp_path / "mirror/tiny.onnx", NETWORK)
+    write(tmp_path / "mirror/tiny.onnx", MODEL)
     assert fetch(elsewhere, mirror=str(tmp_path / "mirror"))[0][0] == known
-    write(tmp_path / "mirror/tiny.onnx", NETWORK + b"!")
-    with pytest.raises(ModelError, match="thrown away"):
+    write(tmp_path / "mirror/tiny.onnx", MODEL + b"!")
+    with pytest.raises(ModelError, match="was deleted unopened"):
         fetch(elsewhere, mirror=str(tmp_path / "mirror"))
 
 
-def test_an_address_of_ones_own_and_a_proxy_stand_for_the_address(
+def test_a_mirror_may_be_an_address_and_a_proxy_is_used(
     server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = Download("tiny", "http://models.invalid/moved/tiny.onnx", SHA, "none", {"tiny.onnx": SHA})
@@ -416,8 +419,8 @@ fetch.fetch(Download("tiny", address + "/tiny.onnx", sha, "none", {"tiny.onnx": 
 """
 
 
-def test_a_killed_fetch_goes_on(server: Server, known: ModelSpec, tmp_path: Path) -> None:
-    server.does.cuts, server.does.pause = [100], 30.0
+def test_a_killed_fetch_is_resumed(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    server.behaviour.cuts, server.behaviour.pause = [100], 30.0
     running = subprocess.Popen([sys.executable, "-c", SCRIPT, server.address, SHA], env={**os.environ})
     part = tmp_path / f"library/.parts/{SHA}.part"
     until = time.monotonic() + 60
@@ -425,9 +428,9 @@ def test_a_killed_fetch_goes_on(server: Server, known: ModelSpec, tmp_path: Path
         time.sleep(0.02)
     running.send_signal(signal.SIGKILL)
     running.wait()
-    server.does.pause = 0
+    server.behaviour.pause = 0
     assert fetch(download(server), wait=0)[0][0] == known
-    assert server.does.asked == [None, "bytes=100-"]
+    assert server.behaviour.asked == [None, "bytes=100-"]
 
 
 @pytest.mark.real
@@ -438,6 +441,6 @@ def test_the_table_knows_the_real_files(tmp_path: Path) -> None:
         ("mobilefacenet_foamliu", "mobilefacenet/mobilefacenet_foamliu.onnx"),
     ):
         spec, _ = register_model(SHARED / "models" / file)
-        assert spec.name == name and load_weights(name)[0] == spec
+        assert spec.name == name and load_model(name)[0] == spec
     for name, file in (("yunet", "yunet/face_detection_yunet_2023mar.onnx"), ("det_500m", "scrfd/det_500m.onnx")):
         assert register_model(SHARED / "models" / file)[0].name == name and load_detector(name)[0].name == name

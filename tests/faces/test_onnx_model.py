@@ -1,4 +1,4 @@
-"""Where networks run: devices, what happens where they are missing, and the same graph under torch."""
+"""Models on devices: what happens where a device is missing, and the same graph under torch."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import importlib.metadata
 import importlib.util
 import subprocess
 import sys
+import threading
 import types
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto
 
 from tests.builders import SHARED, needs_real_data
-from tests.models import described, small_model, spot_detector
+from tests.models import described_model, small_model, spot_detector
 from unveil.channels import FaceChannel
+from unveil.choices import Device
 from unveil.errors import ModelError
-from unveil.faces import onnx_model as onnx_module
+from unveil.faces import onnx_model
 from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.onnx_model import CPU_BATCH, OnnxModel, devices
 
 CROPS = np.random.default_rng(0).integers(0, 256, (5, 112, 112, 3), np.uint8)
 
 
-def has_card() -> bool:
+def has_gpu() -> bool:
     try:
         import torch
     except ImportError:
@@ -33,54 +38,55 @@ def has_card() -> bool:
     return bool(torch.cuda.is_available())
 
 
-needs_no_card = pytest.mark.skipif(has_card(), reason="there is a graphics card")
+needs_no_gpu = pytest.mark.skipif(has_gpu(), reason="there is a GPU")
 
 
 @pytest.fixture
-def torch_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch", reason="PyTorch is not here: the torch path is not tested")
+def torch_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: the torch device is not tested")
     if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
-        # onnx2torch imports it for two operators that no face network has; none fits CI's CPU build of PyTorch.
+        # onnx2torch imports it for two operators that no face model has; none fits CI's CPU build of PyTorch.
         vision, ops = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
         vision.ops, ops.roi_align = ops, None  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "torchvision", vision)
         monkeypatch.setitem(sys.modules, "torchvision.ops", ops)
-    monkeypatch.setattr(onnx_module, "_TRIED_SECONDS", 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pytest.importorskip("onnx2torch", reason="onnx2torch is not here: the torch path is not tested")
+        pytest.importorskip("onnx2torch", reason="onnx2torch is not installed: the torch device is not tested")
 
 
-@needs_no_card
-def test_without_a_card_auto_is_the_processor_and_says_nothing(tmp_path: Path) -> None:
-    network = EmbeddingModel(described(tmp_path, small_model()), device="auto").network
-    assert (network.runs_on, network.told) == ("cpu", "") and devices("auto") == ("cpu",)
+@needs_no_gpu
+def test_without_a_gpu_auto_is_the_processor_without_a_message(tmp_path: Path) -> None:
+    model = EmbeddingModel(described_model(tmp_path, small_model()), device="auto")
+    assert (model.runs_on, model.fallback) == ("cpu", "") and devices("auto") == ("cpu",)
 
 
-@needs_no_card
-def test_a_build_of_torch_that_knows_no_card_is_not_imported() -> None:
+@needs_no_gpu
+def test_a_build_of_torch_without_gpu_support_is_not_imported() -> None:
     if importlib.util.find_spec("torch") is not None and not importlib.metadata.version("torch").endswith("+cpu"):
-        pytest.skip("a build of PyTorch for cards")
+        pytest.skip("a build of PyTorch with GPU support")
     program = "import sys; from unveil.faces.onnx_model import devices; print(devices('auto'), 'torch' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert told.stdout == "('cpu',) False\n"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert printed.stdout == "('cpu',) False\n"
 
 
-@needs_no_card
+@needs_no_gpu
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_a_card_that_is_missing_is_told_and_the_processor_taken(tmp_path: Path, device: onnx_module.Device) -> None:
-    channel = FaceChannel(described(tmp_path, small_model()), device)
-    assert channel.runs_on == "cpu"
-    assert "runs on cpu: ONNX Runtime here has no" in channel.told and "onnxruntime-gpu" in channel.told
+def test_a_missing_gpu_is_reported_and_the_processor_is_used(tmp_path: Path, device: Device) -> None:
+    channel = FaceChannel(described_model(tmp_path, small_model()), device)
+    assert channel.model.runs_on == "cpu"
+    assert "runs on cpu: ONNX Runtime here has no" in channel.model.fallback
+    assert "onnxruntime-gpu" in channel.model.fallback
     plain = FaceChannel(tmp_path / "net.onnx")
-    assert np.array_equal(channel.embed(CROPS), plain.embed(CROPS)) and plain.told == ""
+    assert np.array_equal(channel.embed(CROPS), plain.embed(CROPS)) and plain.model.fallback == ""
+    assert channel.runtime == plain.runtime, "the device in use is named, not the requested one"
 
 
-def test_a_provider_that_does_not_start_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX Runtime takes the processor without a word when CUDA's libraries are not found."""
-    monkeypatch.setattr(onnx_module, "devices", lambda device: ("cuda", "cpu"))
-    network = OnnxModel(small_model(), "net", device="cuda")
-    assert network.runs_on == "cuda" or "runs on cpu" in network.told
+def test_a_provider_that_does_not_start_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime uses the processor without a message if CUDA's libraries are missing."""
+    monkeypatch.setattr(onnx_model, "devices", lambda device: ("cuda", "cpu"))
+    model = OnnxModel(small_model(), "net", device="cuda")
+    assert (model.runs_on == "cuda") == (model.fallback == "") == ("CUDAExecutionProvider" in model.runtime)
     with pytest.raises(ModelError, match="cannot be loaded"):
         OnnxModel(b"damaged", "net", device="cuda")
 
@@ -106,75 +112,117 @@ def test_why_a_provider_does_not_start_is_reported_and_nothing_is_printed(
     monkeypatch.setattr(ort, "InferenceSession", session)
     monkeypatch.setattr(ort, "preload_dlls", preload, raising=False)
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"])
-    onnx_module._load_cuda_libraries.cache_clear()
-    channel = FaceChannel(described(tmp_path, small_model()), "tensorrt")
-    onnx_module._load_cuda_libraries.cache_clear()
-    assert channel.runs_on == "cpu" and preloaded == [True]
-    assert "TensorrtExecutionProvider of ONNX Runtime did not start (libnvinfer.so.10: cannot open" in channel.told
+    onnx_model._load_cuda_libraries.cache_clear()
+    channel = FaceChannel(described_model(tmp_path, small_model()), "tensorrt")
+    onnx_model._load_cuda_libraries.cache_clear()
+    assert channel.model.runs_on == "cpu" and preloaded == [True]
+    assert (
+        "TensorrtExecutionProvider of ONNX Runtime did not start (libnvinfer.so.10: cannot open"
+        in channel.model.fallback
+    )
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_torch_its_path_is_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_module, "_torch_missing", lambda: "onnx2torch")
-    network = EmbeddingModel(described(tmp_path, small_model()), device="torch").network
-    assert network.runs_on == "cpu" and "needs onnx2torch; pip install 'unveil[gpu]'" in network.told
+def test_without_torch_its_device_is_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_model, "_missing_for_torch", lambda: "onnx2torch")
+    model = EmbeddingModel(described_model(tmp_path, small_model()), device="torch")
+    assert model.runs_on == "cpu" and "needs onnx2torch; pip install 'unveil[gpu]'" in model.fallback
 
 
-@pytest.mark.usefixtures("torch_is_here")
-def test_torch_gives_the_same_vectors(tmp_path: Path) -> None:
-    model = described(tmp_path, small_model())
-    by_torch, by_ort = EmbeddingModel(model, device="torch"), EmbeddingModel(model)
-    assert by_torch.network.runs_on == "torch" and by_torch.network.told == ""
+@pytest.mark.usefixtures("torch_is_installed")
+def test_torch_gives_the_same_vectors_under_another_runtime(tmp_path: Path) -> None:
+    path = described_model(tmp_path, small_model())
+    by_torch, by_ort = EmbeddingModel(path, device="torch", seconds_per_batch=0), EmbeddingModel(path)
+    assert by_torch.runs_on == "torch" and by_torch.fallback == ""
     assert np.abs(by_torch.embed(CROPS) - by_ort.embed(CROPS)).max() < 1e-5
     assert by_torch.batch >= CPU_BATCH
+    assert by_torch.runtime.startswith("torch ") and by_ort.runtime.startswith("onnxruntime ")
 
 
-@pytest.mark.usefixtures("torch_is_here")
+@pytest.fixture
+def tf32_is_on(torch_is_installed: None) -> Iterator[None]:
+    """As in a program that has turned TF32 on for its own models."""
+    from torch.backends import cuda, cudnn
+
+    before = (cudnn.allow_tf32, cuda.matmul.allow_tf32)
+    cudnn.allow_tf32 = cuda.matmul.allow_tf32 = True
+    yield
+    cudnn.allow_tf32, cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("tf32_is_on")
+def test_settings_of_torch_and_warnings_change_only_while_a_model_runs() -> None:
+    import torch
+    from torch.backends import cuda, cudnn
+
+    filters = list(warnings.filters)
+    model = OnnxModel(small_model(), "net", device="torch")
+    assert warnings.filters == filters and (cudnn.allow_tf32, cuda.matmul.allow_tf32) == (True, True)
+    observed: list[tuple[bool, bool, bool]] = []
+    both_run = threading.Barrier(2, timeout=30)
+
+    def after_forward(module: torch.nn.Module, inputs: object, output: object) -> None:
+        if isinstance(module, torch.fx.GraphModule):
+            both_run.wait()
+            observed.append((cudnn.allow_tf32, cuda.matmul.allow_tf32, warnings.filters == filters))
+            both_run.wait()
+
+    hook = torch.nn.modules.module.register_module_forward_hook(after_forward)
+    try:
+        tensor = np.zeros((1, 3, 112, 112), np.float32)
+        threads = [threading.Thread(target=model.run, args=(tensor,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        hook.remove()
+    assert observed == [(False, False, True)] * 2
+    assert (cudnn.allow_tf32, cuda.matmul.allow_tf32) == (True, True) and warnings.filters == filters
+
+
+@pytest.mark.usefixtures("torch_is_installed")
 def test_several_outputs_under_torch_are_in_order(tmp_path: Path) -> None:
     weights = spot_detector(tmp_path, side=64).read_bytes()
     image = np.random.default_rng(0).uniform(0, 255, (1, 3, 64, 64)).astype(np.float32)
-    theirs = OnnxModel(weights, "spots").run(image)
-    ours = OnnxModel(weights, "spots", device="torch").run(image)
-    assert len(ours) == len(theirs) == 12
-    assert all(np.abs(a - b).max() < 1e-4 for a, b in zip(ours, theirs, strict=True))
+    by_ort = OnnxModel(weights, "spots").run(image)
+    by_torch = OnnxModel(weights, "spots", device="torch").run(image)
+    assert len(by_torch) == len(by_ort) == 12
+    assert all(np.abs(a - b).max() < 1e-4 for a, b in zip(by_torch, by_ort, strict=True))
 
 
 @pytest.mark.real
 @needs_real_data
-@pytest.mark.usefixtures("torch_is_here")
+@pytest.mark.usefixtures("torch_is_installed")
 @pytest.mark.parametrize("model", [None, "mobilefacenet/mobilefacenet_foamliu.onnx"])
-def test_real_networks_agree_under_torch(model: str | None) -> None:
+def test_real_models_agree_under_torch(model: str | None) -> None:
     path = None if model is None else SHARED / "models" / model
-    by_torch, by_ort = EmbeddingModel(path, device="torch"), EmbeddingModel(path)
+    by_torch, by_ort = EmbeddingModel(path, device="torch", seconds_per_batch=0), EmbeddingModel(path)
     size = by_ort.spec.input_size
     crops = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), np.uint8)
     assert np.abs(by_torch.embed(crops) - by_ort.embed(crops)).max() < 1e-5
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_card(), reason="no graphics card")
+@pytest.mark.skipif(not has_gpu(), reason="no GPU")
 @pytest.mark.parametrize("device", ["auto", "cuda", "torch"])
-def test_a_card_agrees_with_the_processor(device: onnx_module.Device) -> None:
-    there, here = FaceChannel(None, device), FaceChannel(None)
+def test_a_gpu_agrees_with_the_processor(device: Device) -> None:
+    on_device, on_cpu = FaceChannel(None, device), FaceChannel(None)
     crops = np.random.default_rng(0).integers(0, 256, (64, 150, 150, 3), np.uint8)
-    assert there.runs_on != "cpu" or there.told
-    assert (there.embed(crops) * here.embed(crops)).sum(1).min() > 0.9999
+    assert (on_device.model.runs_on == "cpu") == (on_device.runtime == on_cpu.runtime)
+    assert on_device.model.runs_on != "cpu" or on_device.model.fallback
+    assert (on_device.embed(crops) * on_cpu.embed(crops)).sum(1).min() > 0.9999
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 33])
-def test_batches_change_nothing(tmp_path: Path, size: int) -> None:
+def test_the_batch_size_changes_no_vector(size: int) -> None:
     crops = np.random.default_rng(size).integers(0, 256, (size, 150, 150, 3), np.uint8)
-    network = EmbeddingModel()
-    one_by_one = np.concatenate([network.embed(crop[None]) for crop in crops])
-    assert np.array_equal(network.embed(crops), one_by_one)
+    model = EmbeddingModel()
+    one_by_one = np.concatenate([model.embed(crop[None]) for crop in crops])
+    assert np.array_equal(model.embed(crops), one_by_one)
 
 
-def test_weights_in_other_files_are_refused_wherever_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnx
-    from onnx import TensorProto
-
+def test_weights_in_other_files_are_rejected_wherever_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.zeros(12, np.float32).tofile(tmp_path / "weights.bin")
     monkeypatch.chdir(tmp_path)
     model = onnx.load_from_string(small_model())
@@ -188,7 +236,7 @@ def test_weights_in_other_files_are_refused_wherever_one_stands(
             entry.key, entry.value = key, value
         with pytest.raises(ModelError, match="keeps its weights in another file"):
             OnnxModel(model.SerializeToString(), "net")
-        # However its parts are ordered.
+        # Whatever the order of the entries.
         weights.external_data.reverse()
         with pytest.raises(ModelError, match="keeps its weights in another file"):
             OnnxModel(model.SerializeToString(), "net")

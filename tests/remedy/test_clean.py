@@ -121,7 +121,7 @@ def test_repeats_go_with_what_they_repeat(world: World, store: Path, tmp_path: P
 
 def test_lists_that_name_strangers_are_refused(world: World, store: Path, tmp_path: Path) -> None:
     strange = write(tmp_path / "list.txt", "nobody.png\n")
-    with pytest.raises(unveil.SourceError, match="1 of its 1 lines are no picture"):
+    with pytest.raises(unveil.SourceError, match="1 of its 1 lines are not images"):
         audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, exclude=strange)
 
 

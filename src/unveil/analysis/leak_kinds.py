@@ -111,8 +111,8 @@ def _describe(images: ImageReader, id: str, copy_channel: CopyChannel | None) ->
         vectors = copy_channel.embed(np.stack([crop, crop[:, ::-1]]))
     return _Descriptors(
         hashlib.sha256(data).hexdigest(),
-        hashlib.sha256(f"{face.image.shape}".encode() + face.image.tobytes()).hexdigest(),
-        describe_image(face.image, _faces(face)),
+        hashlib.sha256(f"{face.pixels.shape}".encode() + face.pixels.tobytes()).hexdigest(),
+        describe_image(face.pixels, _faces(face)),
         vectors,
     )
 

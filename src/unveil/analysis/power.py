@@ -12,7 +12,7 @@ from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.findings import ControlState, Findings
 from unveil.channels.alignment import ImageAlignment
 from unveil.compare import exact_cosine
-from unveil.embedding.embed import Embedder
+from unveil.embedding.embed import EmbedFunction
 from unveil.embedding.images import ImageReader
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
@@ -35,7 +35,7 @@ TEMPLATE = 112
 def measure_power(
     found: Findings,
     images: Mapping[Role, ImageReader],
-    embed: Embedder,
+    embed: EmbedFunction,
     generators: Generators,
     *,
     planted_leaks: PlantedLeaks,
@@ -120,7 +120,7 @@ def _prepare(
             face = control.read(state.side.images.ids[source])
             other = synthetic.read(synthetic.embedded.ids[partner])
             margin = 0 if face.aligned else FRAME_MARGIN
-            crop = face.image if face.aligned else face.crop_with_margin(margin)
+            crop = face.pixels if face.aligned else face.crop_with_margin(margin)
             planted = PlantedImage(names[person], crop, margin, other.aligned_crop)
         except ImageError:
             return None
@@ -132,7 +132,7 @@ def _prepare(
 
 
 def _embed(
-    source: PlantedSource, plants: Sequence[PlantedImage], control: ImageAlignment, embed: Embedder
+    source: PlantedSource, plants: Sequence[PlantedImage], control: ImageAlignment, embed: EmbedFunction
 ) -> Embedded | None:
     """Planted images through decoding, detection and models; None where no face is found in any.
 

@@ -1,4 +1,4 @@
-"""What is compared. A channel turns a picture into a unit vector; everything after it is the same for each."""
+"""What is compared: a channel turns an image into a unit vector, and the cosine of two vectors is their similarity."""
 
 from unveil.channels.appearance import AppearanceChannel
 from unveil.channels.base import Channel
@@ -6,7 +6,6 @@ from unveil.channels.copy import CopyChannel
 from unveil.channels.face import FaceChannel
 from unveil.channels.face_image import FaceImage, realigned_face
 from unveil.channels.quality import QUALITY_FEATURES, quality_features
-from unveil.choices import Device
 from unveil.faces.detectors import Detector, open_detector
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "Channel",
     "CopyChannel",
     "Detector",
-    "Device",
     "FaceChannel",
     "FaceImage",
     "open_detector",

@@ -1,30 +1,45 @@
-"""The copy channel: whether two pictures are one, whatever was done to it, as a copy-detection network sees it."""
+"""The copy channel: whether two images are copies of each other, by a copy-detection model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from unveil.channels.base import ImageArray
+from unveil.channels.base import Channel, ChannelConfig, ImageArray
 from unveil.channels.face_image import FaceImage
-from unveil.channels.network import NetworkChannel
 from unveil.choices import Device
-from unveil.errors import ModelError
+from unveil.errors import ModelError, SettingError
 from unveil.faces.align import resize
+from unveil.faces.embedding_model import EmbeddingModel
+from unveil.types import Vectors
 
 
-class CopyChannel(NetworkChannel):
-    """A network like SSCD (Pizzi et al. 2022, arXiv 2202.10261) in ONNX form, with a descriptor beside it."""
+class CopyChannel(Channel):
+    """A model like SSCD (Pizzi et al. 2022, arXiv 2202.10261) in ONNX form, applied to whole images.
+
+    Raises ModelError for a model of aligned faces.
+    """
 
     name = "copy"
 
     def __init__(self, model: str | Path, device: Device = "cpu") -> None:
-        super().__init__(model, device)
-        if self.spec.alignment != "whole":
+        self.model = EmbeddingModel(model, device=device)
+        if self.model.spec.alignment != "whole":
             raise ModelError(
-                f'--copy-model {model}: its descriptor says alignment = "{self.spec.alignment}"; a copy-detection '
-                'network looks at the whole picture: alignment = "whole"'
+                f'--copy-model {model}: a copy-detection model was expected (alignment = "whole"), got alignment = '
+                f'"{self.model.spec.alignment}"; see unveil models list'
             )
+        self.dimension, self.model_id = self.model.spec.dimension, self.model.spec.model_id
+        self.batch, self.runtime = self.model.batch, self.model.runtime
 
-    def crop(self, shot: FaceImage) -> ImageArray:
-        """The whole picture, stretched to the network's square."""
-        return resize(shot.image, self.spec.input_size)
+    @classmethod
+    def open(cls, config: ChannelConfig) -> CopyChannel:
+        if config.copy_model is None:
+            raise SettingError("the copy channel needs a copy-detection model; name it with --copy-model")
+        return cls(config.copy_model, config.device)
+
+    def crop(self, image: FaceImage) -> ImageArray:
+        """The whole image, stretched to the square input of the model."""
+        return resize(image.pixels, self.model.spec.input_size)
+
+    def embed(self, crops: ImageArray) -> Vectors:
+        return self.model.embed(crops)

@@ -1,30 +1,45 @@
-"""The face channel: who is in a picture, as a recognition network sees it."""
+"""The face channel: who is in an image, by a face recognition model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from unveil.channels.base import ImageArray
+from unveil.channels.base import Channel, ChannelConfig, ImageArray
 from unveil.channels.face_image import FaceImage
-from unveil.channels.network import NetworkChannel
 from unveil.choices import Device
 from unveil.errors import ModelError
-from unveil.faces.detectors.dlib_hog import chip
+from unveil.faces.detectors.dlib_hog import dlib_crop
+from unveil.faces.embedding_model import EmbeddingModel
+from unveil.types import Vectors
 
 
-class FaceChannel(NetworkChannel):
-    """A face network, with the crop it was trained on."""
+class FaceChannel(Channel):
+    """A face recognition model, with the crop that it was trained on; the default model for None.
+
+    Raises ModelError for a model of whole images.
+    """
 
     name = "face"
 
     def __init__(self, model: str | Path | None = None, device: Device = "cpu") -> None:
-        super().__init__(model, device)
-        if self.spec.alignment == "whole":
-            raise ModelError(f"--model {model}: a network for whole pictures tells no faces apart; see --copy-model")
+        self.model = EmbeddingModel(model, device=device)
+        if self.model.spec.alignment == "whole":
+            raise ModelError(
+                f"--model {model}: a face recognition model was expected, got a model of whole images; see --copy-model"
+            )
+        self.dimension, self.model_id = self.model.spec.dimension, self.model.spec.model_id
+        self.batch, self.runtime = self.model.batch, self.model.runtime
 
-    def crop(self, shot: FaceImage) -> ImageArray:
-        if self.spec.alignment == "arcface112":
-            return shot.aligned_crop
-        # First the face: looking for it may bring the picture at its whole size.
-        face = shot.face
-        return chip(shot.image, face, self.spec.input_size)
+    @classmethod
+    def open(cls, config: ChannelConfig) -> FaceChannel:
+        return cls(config.models[0], config.device)
+
+    def crop(self, image: FaceImage) -> ImageArray:
+        if self.model.spec.alignment == "arcface112":
+            return image.aligned_crop
+        # The face first: detection may replace reduced pixels by those of the full size.
+        face = image.face
+        return dlib_crop(image.pixels, face, self.model.spec.input_size)
+
+    def embed(self, crops: ImageArray) -> Vectors:
+        return self.model.embed(crops)

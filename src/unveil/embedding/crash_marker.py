@@ -1,4 +1,4 @@
-"""Which pictures are being looked at, on disk: should one end the process, the next run can name it."""
+"""Records on disk which images are being decoded, so that the next run can name the image that crashed a process."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from unveil.progress import Progress
-
 logger = logging.getLogger(__name__)
 
-SLOT = 512  # bytes for an id; a longer one is cut
+SLOT = 512  # bytes for an id; a longer id is truncated
 
 
 @contextlib.contextmanager
-def mark_in_progress(file: Path, label: str, progress: Progress) -> Iterator[Callable[[str], None]]:
-    """What is to be told of each picture before it is decoded, from any thread. What a run that was killed left in the
-    file is said first; the file goes when the block ends."""
-    left = _read(file)
+def mark_in_progress(file: Path, label: str) -> Iterator[Callable[[str], None]]:
+    """Yields a function that records the id of an image before it is decoded; it may be called from any thread.
+
+    First logs the ids that a killed run has left in ``file``. The file is removed when the block ends.
+    """
+    left = _read_ids(file)
     if left:
         names = ", ".join(f"`{name}`" for name in left)
         logger.warning(
-            f"{label}: the last run ended while it looked at {names}. Should it end there again, one of them ends the "
-            "decoder: --engine ray finds out which and goes on without it"
+            "%s: the last run ended while it decoded %s. If this run ends too, one of them crashes the decoder; "
+            "--engine ray finds it and rejects it",
+            label,
+            names,
         )
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     slots: dict[int, int] = {}
     lock = threading.Lock()
 
-    def looking(id: str) -> None:
+    def mark(id: str) -> None:
         with lock:
             slot = slots.setdefault(threading.get_ident(), len(slots))
         data = id.encode("utf-8", "replace")[: SLOT - 1]
         os.pwrite(descriptor, data.ljust(SLOT, b"\0"), slot * SLOT)
 
     try:
-        yield looking
+        yield mark
     finally:
         os.close(descriptor)
         file.unlink(missing_ok=True)
 
 
-def _read(file: Path) -> list[str]:
+def _read_ids(file: Path) -> list[str]:
     try:
         data = file.read_bytes()
     except OSError:

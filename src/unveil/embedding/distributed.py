@@ -1,7 +1,7 @@
-"""Embedding by the workers of an engine: stretches of a source, each opened and embedded where the worker is.
+"""Embedding by the workers of an engine: each opens the source and embeds ranges of its records.
 
-Workers write shards into a storage that all of them see, and send back what became of each picture; no vector comes
-this way. A picture that ends every process that looks at it is searched for, and becomes a reject.
+Workers write shards into a storage that all of them see, and return the result of each image without its vectors. An
+image that crashes the decoder is located by bisection and rejected.
 """
 
 from __future__ import annotations
@@ -10,14 +10,22 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from unveil.channels.alignment import ImageAlignment
-from unveil.channels.loading import ChannelConfig
-from unveil.embedding import pipeline as work
-from unveil.embedding.pipeline import ImagePreprocessor, Partition, embed_partitions, probe_images, split_records
+from unveil.channels.base import ChannelConfig
+from unveil.channels.loading import load_channels
+from unveil.embedding.pipeline import (
+    EmbeddedPartition,
+    ImagePreprocessor,
+    PipelineSizes,
+    embed_images,
+    embed_partitions,
+    split_records,
+)
 from unveil.embedding.shards import ShardStore
 from unveil.engine import Engine, Task, WorkerFailure
-from unveil.errors import EngineError, ModelError, SourceError
+from unveil.errors import EngineError, ImageError, ModelError, SourceError
 from unveil.images import LabelRule, Source, open_source
 from unveil.images.location import Location
 from unveil.io.storage import open_storage
@@ -26,85 +34,112 @@ from unveil.types import ImageRecord
 
 logger = logging.getLogger(__name__)
 
-# Partitions that a worker takes at a time: so few that there are some for everybody, at most.
-MAX_PARTITIONS_PER_RANGE, MIN_RANGES = 8, 64
-# How often a picture may end its process before it is taken to be the reason, and how many such pictures there may be.
-CONFIRM_ATTEMPTS, MAX_POISONED = 3, 20
-# A stretch that ends its worker is cut into so many until one picture is left.
+# Shards that a worker embeds at a time at most, and the number of ranges that is kept so that every worker gets some.
+MAX_SHARDS_PER_RANGE, MIN_RANGES = 8, 64
+# How often an image must end its worker before it is rejected, and how many such images a source may have.
+CONFIRM_ATTEMPTS, MAX_CRASHING = 3, 20
+# A range that ends its worker is split into so many parts, until single images are left.
 SPLIT = 16
 
 
 @dataclass(frozen=True)
+class SourceSpec:
+    """How a source is opened: in this process, and again in each worker."""
+
+    location: Location
+    label_rule: LabelRule | None = None
+    follow_links: bool = False
+
+    def open(self) -> Source:
+        """The source. Raises SourceError if it cannot be read."""
+        return open_source(self.location, self.label_rule, follow_links=self.follow_links)
+
+    @property
+    def absolute(self) -> SourceSpec:
+        """The same with an absolute path, for a process that runs in another folder."""
+        return replace(self, location=self.location.absolute)
+
+
+@dataclass(frozen=True)
 class RecordRange:
-    """Records of a source from ``start`` to ``stop``, with a hash of their ids, and those that nobody shall look at."""
+    """Records of a source from ``start`` to ``stop``, a hash of their ids, and those that crash the decoder."""
 
     start: int
     stop: int
-    seal: str
-    poisoned: frozenset[int] = frozenset()
+    ids_sha256: str
+    crashing: frozenset[int] = frozenset()
 
     @classmethod
-    def of(cls, records: Sequence[ImageRecord], start: int, stop: int) -> RecordRange:
-        return cls(start, stop, _seal(records[start:stop]))
+    def from_records(cls, records: Sequence[ImageRecord], start: int, stop: int) -> RecordRange:
+        """The range of ``records`` from ``start`` to ``stop``."""
+        return cls(start, stop, _hash_ids(records[start:stop]))
 
 
-def _seal(records: Sequence[ImageRecord]) -> str:
+def _hash_ids(records: Sequence[ImageRecord]) -> str:
     return hashlib.sha256("\n".join(f"{r.id}\0{r.key}" for r in records).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True)
 class WorkerInput:
-    """What a worker needs to open a source as it was opened here, and to look at it in the same way."""
+    """What a worker needs to open a source and to prepare its images as this process does."""
 
-    place: Location
-    rule: LabelRule | None
-    follow_links: bool
-    equipment: ChannelConfig
+    source: SourceSpec
+    config: ChannelConfig
     alignment: ImageAlignment
-    recipes: tuple[str, ...]  # of the channels, as here
+    configurations: tuple[str, ...]  # `ImagePreprocessor.configuration` of each channel in this process
+
+    @classmethod
+    def create(cls, source: SourceSpec, config: ChannelConfig, preprocessor: ImagePreprocessor) -> WorkerInput:
+        """The input for workers that prepare images as ``preprocessor`` does."""
+        configurations = tuple(preprocessor.configuration(channel) for channel in preprocessor.channels)
+        return cls(source.absolute, config.absolute, preprocessor.alignment, configurations)
 
     def open(self) -> tuple[Source, ImagePreprocessor]:
-        """Raises SourceError or ModelError when what is found is not what was found here."""
+        """Opens source and models. Raises SourceError or ModelError if they differ from those of this process."""
         try:
-            source = open_source(self.place, self.rule, follow_links=self.follow_links)
+            source = self.source.open()
         except SourceError as error:
-            raise SourceError(f"{error}; every machine of the cluster has to see the pictures at this place") from None
-        opened = self.equipment.open()
-        way = ImagePreprocessor(opened.channels, self.alignment, opened.detector)
-        if tuple(way.recipe(channel) for channel in way.channels) != self.recipes:
+            raise SourceError(f"{error}; every machine of the cluster must have the images at this place") from None
+        loaded = load_channels(self.config)
+        preprocessor = ImagePreprocessor(loaded.all, self.alignment, loaded.detector)
+        if tuple(preprocessor.configuration(channel) for channel in preprocessor.channels) != self.configurations:
             raise ModelError(
-                "a worker has other networks under these names, or another version; install the same everywhere"
+                "a worker has other models under these names, or another version of unveil; install the same everywhere"
             )
-        return source, way
+        return source, preprocessor
 
-    def part(self, source: Source, stretch: RecordRange) -> list[ImageRecord]:
-        """The records of a stretch; SourceError when they are others than here."""
-        records = source.records[stretch.start : stretch.stop]
-        if _seal(records) != stretch.seal:
+    def records(self, source: Source, records: RecordRange) -> list[ImageRecord]:
+        """The records of a range. Raises SourceError if they differ from those of this process."""
+        found = source.records[records.start : records.stop]
+        if _hash_ids(found) != records.ids_sha256:
             raise SourceError(
-                f"{source.where}: a worker finds other pictures there; are all copies the same, and at rest?"
+                f"{source.where}: a worker found other images there; make all copies the same and leave them unchanged "
+                "during the audit"
             )
-        return records
+        return found
 
 
 @dataclass(frozen=True)
-class EmbedRanges(Task[RecordRange, list[Partition]]):
-    """Embeds stretches into shards; returns what became of each partition."""
+class EmbedRanges(Task[RecordRange, list[EmbeddedPartition]]):
+    """Embeds ranges into shards and returns the result of each partition."""
 
-    given: WorkerInput
+    input: WorkerInput
     storage: str
-    partition: int  # pictures a shard
+    sizes: PipelineSizes
 
-    def __call__(self) -> Callable[[RecordRange], list[Partition]]:
-        source, way = self.given.open()
+    def __call__(self) -> Callable[[RecordRange], list[EmbeddedPartition]]:
+        source, preprocessor = self.input.open()
         storage = open_storage(self.storage)
-        stores = [ShardStore(storage, recipe) for recipe in self.given.recipes]
+        stores = [ShardStore(storage, preprocessor.recipe(channel)) for channel in preprocessor.channels]
 
-        def embed(stretch: RecordRange) -> list[Partition]:
-            records = self.given.part(source, stretch)
-            poisoned = frozenset(records[i - stretch.start].id for i in stretch.poisoned)
+        def embed(records: RecordRange) -> list[EmbeddedPartition]:
+            found = self.input.records(source, records)
+            crashing = frozenset(found[i - records.start].id for i in records.crashing)
+            partitions = split_records(found, self.sizes.images_per_shard)
             return list(
-                embed_partitions(source, split_records(records, self.partition), way, stores, 1, poisoned=poisoned)
+                embed_partitions(
+                    source, partitions, preprocessor, stores, workers=1, sizes=self.sizes, crashing=crashing
+                )
             )
 
         return embed
@@ -112,87 +147,110 @@ class EmbedRanges(Task[RecordRange, list[Partition]]):
 
 @dataclass(frozen=True)
 class ProbeRanges(Task[RecordRange, None]):
-    """Does what embedding does and keeps nothing, to see who survives it."""
+    """Embeds ranges and discards the vectors, to find the images that end the process."""
 
-    given: WorkerInput
+    input: WorkerInput
 
     def __call__(self) -> Callable[[RecordRange], None]:
-        source, way = self.given.open()
+        source, preprocessor = self.input.open()
 
-        def look(stretch: RecordRange) -> None:
-            probe_images(source, self.given.part(source, stretch), way)
+        def probe(records: RecordRange) -> None:
+            for record in self.input.records(source, records):
+                try:
+                    data = source.read(record)
+                except ImageError:
+                    continue
+                embed_images([partial(preprocessor.decode, data)], preprocessor.channels)
 
-        return look
+        return probe
 
 
 def embed_distributed(
-    engine: Engine, source: Source, given: WorkerInput, storage: str, label: str, progress: Progress, gpus: float
-) -> list[Partition]:
-    """What became of every partition of a source, in order. Raises EngineError when it is not single pictures that end
-    the workers."""
-    records = source.records
-    n_partitions = -(-len(records) // work.PARTITION)
-    size = work.PARTITION * max(1, min(MAX_PARTITIONS_PER_RANGE, n_partitions // MIN_RANGES))
-    stretches = [RecordRange.of(records, i, min(i + size, len(records))) for i in range(0, len(records), size)]
-    job = EmbedRanges(given, storage, work.PARTITION)
-
-    def finished(stretch: RecordRange) -> None:
-        progress.advance(stretch.stop - stretch.start)
-
-    done: list[list[Partition] | WorkerFailure] = list(
-        engine.map(f"embedding {label}", job, stretches, gpus=gpus, finished=finished)
-    )
-    lost = {i: one for i, one in enumerate(done) if isinstance(one, WorkerFailure)}
-    if lost:
-        named = [stretches[i] for i in lost]
-        poisoned = frozenset(_find_poisoned(engine, records, named, given, label, progress, gpus))
-        again = [replace(s, poisoned=poisoned & frozenset(range(s.start, s.stop))) for s in named]
-        results = engine.map(f"embedding {label}", job, again, gpus=gpus, finished=finished)
-        for i, found in zip(lost, results, strict=True):
-            if isinstance(found, WorkerFailure):
-                raise _not_the_images(label, found)
-            done[i] = found
-    return [partition for part in done if not isinstance(part, WorkerFailure) for partition in part]
-
-
-def _find_poisoned(
     engine: Engine,
-    records: Sequence[ImageRecord],
-    stretches: Sequence[RecordRange],
-    given: WorkerInput,
+    source: Source,
+    input: WorkerInput,
+    storage: str,
     label: str,
     progress: Progress,
     gpus: float,
+    sizes: PipelineSizes | None = None,
+) -> list[EmbeddedPartition]:
+    """Embeds a source by the workers of an engine; returns the result of every partition in order.
+
+    Raises EngineError if workers end and no single image is the cause.
+    """
+    sizes = sizes or PipelineSizes()
+    records = source.records
+    n_shards = -(-len(records) // sizes.images_per_shard)
+    size = sizes.images_per_shard * max(1, min(MAX_SHARDS_PER_RANGE, n_shards // MIN_RANGES))
+    ranges = [RecordRange.from_records(records, i, min(i + size, len(records))) for i in range(0, len(records), size)]
+    task = EmbedRanges(input, storage, sizes)
+
+    def finished(done: RecordRange) -> None:
+        progress.advance(done.stop - done.start)
+
+    results: list[list[EmbeddedPartition] | WorkerFailure] = list(
+        engine.map(f"embedding {label}", task, ranges, gpus=gpus, finished=finished)
+    )
+    failures = [i for i, result in enumerate(results) if isinstance(result, WorkerFailure)]
+    if failures:
+        failed = [ranges[i] for i in failures]
+        crashing = frozenset(_find_crashing(engine, records, failed, input, label, gpus))
+        retried = [replace(r, crashing=crashing & frozenset(range(r.start, r.stop))) for r in failed]
+        again = engine.map(f"embedding {label}", task, retried, gpus=gpus, finished=finished)
+        for i, result in zip(failures, again, strict=True):
+            if isinstance(result, WorkerFailure):
+                raise _no_single_image(label, result)
+            results[i] = result
+    partitions = [one for result in results if not isinstance(result, WorkerFailure) for one in result]
+    if len({partition.recipes for partition in partitions}) > 1:
+        logger.warning(
+            "%s: the workers have different devices or library versions; their vectors differ in the last digits", label
+        )
+    return partitions
+
+
+def _find_crashing(
+    engine: Engine,
+    records: Sequence[ImageRecord],
+    ranges: Sequence[RecordRange],
+    input: WorkerInput,
+    label: str,
+    gpus: float,
 ) -> Iterator[int]:
-    """The records that end every process which looks at them."""
-    found = 0
-    open_ones = list(stretches)
-    while open_ones:
-        smaller = [part for stretch in open_ones for part in _parts(records, stretch)]
-        several, single = [s for s in smaller if s.stop - s.start > 1], [s for s in smaller if s.stop - s.start == 1]
-        open_ones = []
+    """The indices of the records that end every process that decodes them, found by bisection."""
+    n_found = 0
+    pending = list(ranges)
+    while pending:
+        parts = [part for one in pending for part in _split_range(records, one)]
+        single = [part for part in parts if part.stop - part.start == 1]
+        several = [part for part in parts if part.stop - part.start > 1]
+        pending = []
         for tried, attempts in ((several, 1), (single, CONFIRM_ATTEMPTS)):
-            results = engine.map(f"searching {label}", ProbeRanges(given), tried, attempts=attempts, gpus=gpus)
-            for stretch, result in zip(tried, results, strict=True):
+            results = engine.map(f"searching {label}", ProbeRanges(input), tried, attempts=attempts, gpus=gpus)
+            for part, result in zip(tried, results, strict=True):
                 if not isinstance(result, WorkerFailure):
                     continue
                 if attempts == 1:
-                    open_ones.append(stretch)
+                    pending.append(part)
                     continue
-                found += 1
-                if found > MAX_POISONED:
-                    raise _not_the_images(label, result)
-                logger.warning(f"{label}: `{records[stretch.start].id}` ends the process that decodes it: a reject")
-                yield stretch.start
+                n_found += 1
+                if n_found > MAX_CRASHING:
+                    raise _no_single_image(label, result)
+                logger.warning(
+                    "%s: `%s` ends every process that decodes it and is rejected", label, records[part.start].id
+                )
+                yield part.start
 
 
-def _parts(records: Sequence[ImageRecord], stretch: RecordRange) -> list[RecordRange]:
-    size = -(-(stretch.stop - stretch.start) // SPLIT)
-    return [RecordRange.of(records, i, min(i + size, stretch.stop)) for i in range(stretch.start, stretch.stop, size)]
+def _split_range(records: Sequence[ImageRecord], whole: RecordRange) -> list[RecordRange]:
+    size = -(-(whole.stop - whole.start) // SPLIT)
+    starts = range(whole.start, whole.stop, size)
+    return [RecordRange.from_records(records, i, min(i + size, whole.stop)) for i in starts]
 
 
-def _not_the_images(label: str, lost: WorkerFailure) -> EngineError:
+def _no_single_image(label: str, failure: WorkerFailure) -> EngineError:
     return EngineError(
-        f"embedding {label}: workers end whatever they look at ({lost.reason}); have they memory enough for the "
-        "networks? docs/how-to/cluster.md says how much. What is finished is kept, run the same command again"
+        f"embedding {label}: workers end whichever image they decode ({failure.reason}). Check that they have enough "
+        "memory for the models (docs/how-to/cluster.md) and run the same command again; finished work is stored"
     )

@@ -1,4 +1,4 @@
-"""A source of pictures to the vectors of a role: partitions through workers, shards into one file."""
+"""A source of images to the vectors of a role: partitions into shards, and shards into one file."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast, get_args
 
 import numpy as np
 
 from unveil.channels import FaceChannel, open_detector
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
-from unveil.choices import Aligned, Device
-from unveil.embedding import pipeline as work
+from unveil.choices import ALIGNED, DEVICES, Aligned
 from unveil.embedding.crash_marker import mark_in_progress
 from unveil.embedding.pipeline import (
+    EmbeddedPartition,
     ImagePreprocessor,
-    Partition,
+    PipelineSizes,
     embed_partitions,
     merge_rows,
     select_common,
     split_records,
 )
-from unveil.embedding.shards import ShardRow, ShardStore, assemble
+from unveil.embedding.shards import ShardRow, ShardStore, write_vectors
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images import LabelRule, Source, decode_rgb, image_size, open_source
 from unveil.images.source import MAX_LIST_BYTES, read_file
@@ -39,22 +38,20 @@ from unveil.types import ChannelVectors, Embedded, ImageRecord, Reject
 
 logger = logging.getLogger(__name__)
 
-# Pictures whose size is looked at, and of each size those whose landmarks are.
+# To decide the alignment: images whose size is read, and for each common size images whose landmarks are compared.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
-FEWEST_OF_A_SIZE = 0.01
+MIN_SHARE_OF_SIZE = 0.01
 
+# The row of an image that is excluded: it is neither embedded nor rejected.
+EXCLUDED = ShardRow("", "read", "excluded")
 
-# The row of a picture that counts as not being there.
-EXCLUDED = ShardRow("", "read", "left out")
-
-
-# Embeds a source, named for the progress line, whose aligned crops are known.
-Embedder = Callable[[Source, str, ImageAlignment], "EmbeddedSource"]
+# Embeds a source, given a label for progress and its alignment.
+EmbedFunction = Callable[[Source, str, ImageAlignment], "EmbeddedSource"]
 
 
 @dataclass(frozen=True)
 class EmbeddedSource:
-    """What became of a source: vectors and ids of the embedded pictures, and every other picture as a reject."""
+    """The result of a source: vectors and ids of the embedded images, and all other images as rejects."""
 
     embedded: Embedded
     rejects: tuple[Reject, ...]
@@ -62,65 +59,77 @@ class EmbeddedSource:
     alignment: ImageAlignment
     label_rule: str
     kind: str
-    sha256: str  # over the ids and digests of all pictures
-    n_multiple_faces: int  # of the embedded pictures show several faces
+    sha256: str  # of the ids and digests of all images
+    n_multiple_faces: int  # embedded images in which several faces were detected
+    model_name: str = ""  # of the face model, if there is one only
 
     def __post_init__(self) -> None:
         if self.n_images != len(self.embedded) + len(self.rejects):
-            raise ValueError(f"{self.n_images} pictures, {len(self.embedded)} embedded, {len(self.rejects)} rejected")
+            raise ValueError(f"{self.n_images} images, {len(self.embedded)} embedded, {len(self.rejects)} rejected")
 
 
 def embed_source(
     source: Source,
-    way: ImagePreprocessor,
+    preprocessor: ImagePreprocessor,
     storage: Storage,
     vectors_paths: Sequence[Path],
     *,
     workers: int = 0,
-    label: str = "pictures",
+    label: str = "images",
     progress: Progress | None = None,
-    without: frozenset[str] = frozenset(),
-    spread: Callable[[], list[Partition]] | None = None,
+    exclude: frozenset[str] = frozenset(),
+    sizes: PipelineSizes | None = None,
+    embed_elsewhere: Callable[[], list[EmbeddedPartition]] | None = None,
 ) -> EmbeddedSource:
-    """Embeds every picture of a source, in order, through each channel; shards already in the store are not made again.
+    """Embeds every image of a source, in order, through each channel. Shards in the storage are reused.
 
-    Pictures whose ids are in ``without`` count as not being there, though the shards that hold them are used. A picture
-    that any channel rejects is a reject. With ``spread``, partitions are embedded elsewhere, into the same storage.
-    The vectors are those of the first channel, the others' are views.
-    Raises SourceError when a picture changes while it is read, or when none gives a face.
+    Images with ids in ``exclude`` are left out of the result. An image that any channel rejects is a reject.
+    ``embed_elsewhere`` embeds the partitions in other processes into the same storage. ``workers`` 0 means one for each
+    core. The vectors of the first channel are ``vectors`` of the result, those of the others are ``views``.
+    Raises SourceError if an image changes while it is read, or if no image can be embedded.
     """
     progress = progress or Silent()
-    channels = way.channels
-    stores = [ShardStore(storage, way.recipe(channel)) for channel in channels]
+    sizes = sizes or PipelineSizes()
+    channels = preprocessor.channels
     records = source.records
-    partitions = split_records(records, work.PARTITION)
-    progress.start(f"embedding {label}", len(records), "pictures")
-    # Only keys and rows are held; the vectors go from the shards straight into the files.
-    if spread is not None:
-        done = spread()
+    progress.start(f"embedding {label}", len(records), "images")
+    # Only keys and rows are held in memory; the vectors go from the shards to the files.
+    if embed_elsewhere is not None:
+        done = embed_elsewhere()
     else:
-        with mark_in_progress(vectors_paths[0].with_suffix(".in-hand"), label, progress) as looking:
+        stores = [ShardStore(storage, preprocessor.recipe(channel)) for channel in channels]
+        partitions = split_records(records, sizes.images_per_shard)
+        with mark_in_progress(vectors_paths[0].with_suffix(".in-progress"), label) as mark:
             done = list(
-                embed_partitions(source, partitions, way, stores, workers or cores(), progress.advance, looking=looking)
+                embed_partitions(
+                    source,
+                    partitions,
+                    preprocessor,
+                    stores,
+                    workers or cores(),
+                    sizes=sizes,
+                    advance=progress.advance,
+                    before_decoding=mark,
+                )
             )
     reused = sum(partition.reused for partition in done)
     if reused:
-        logger.info(f"{label}: {reused} of {len(done)} shards were in {storage.where} already")
-    together = [merge_rows(partition.rows) for partition in done]
-    if without:
-        together = [
-            [EXCLUDED if record.id in without else row for record, row in zip(part, rows, strict=True)]
-            for part, rows in zip(partitions, together, strict=True)
-        ]
-    rows = [row for part in together for row in part]
+        logger.info("%s: %d of %d shards were found in %s", label, reused, len(done), storage.where)
+    merged = [merge_rows(partition.rows) for partition in done]
+    if exclude:
+        merged = _exclude(records, merged, exclude)
+    rows = [row for part in merged for row in part]
     n_embedded = sum(row.stage is None for row in rows)
+    by_recipe = {recipe: ShardStore(storage, recipe) for partition in done for recipe in partition.recipes}
     views = [
         ChannelVectors(
             channel.name,
-            assemble(
+            write_vectors(
                 (
-                    select_common(store.require(partition.keys[i]).vectors, partition.rows[i], part)
-                    for partition, part in zip(done, together, strict=True)
+                    select_common(
+                        by_recipe[partition.recipes[i]].require(partition.keys[i]).vectors, partition.rows[i], part
+                    )
+                    for partition, part in zip(done, merged, strict=True)
                 ),
                 n_embedded,
                 channel.dimension,
@@ -128,88 +137,37 @@ def embed_source(
             ),
             channel.model_id,
         )
-        for i, (channel, store, path) in enumerate(zip(channels, stores, vectors_paths, strict=True))
+        for i, (channel, path) in enumerate(zip(channels, vectors_paths, strict=True))
     ]
-    return collect(source, rows, views, way.alignment)
+    return collect(source, rows, views, preprocessor.alignment)
 
 
-def resolve_alignment(source: Source, aligned: Aligned, label: str, progress: Progress) -> ImageAlignment:
-    """`decide_alignment`, and says what was found."""
-    finding = decide_alignment(source, aligned)
-    logger.info(
-        f"{label}: {len(source.records)} files in a {source.kind}, {source.rule.description}; {finding.description}"
-    )
-    logger.info(f"{label}: {finding.reason}")
-    for note in source.notes:
-        logger.info(f"{label}: {note}")
-    return finding
-
-
-def decide_alignment(source: Source, aligned: Aligned) -> ImageAlignment:
-    """Which pictures of a source are aligned crops: as told, or from a sample of each size that is common in it."""
-    if aligned != "auto":
-        return ImageAlignment(None if aligned == "yes" else frozenset(), "as told")
-    by_side: dict[int, list[ImageRecord]] = {}
-    sampled = evenly(source.records, SIZE_SAMPLE)
-    for record in sampled:
-        with contextlib.suppress(ImageError):
-            width, height = image_size(source.read(record))
-            if width == height:
-                by_side.setdefault(width, []).append(record)
-    sides, why = [], []
-    for side, records in sorted(by_side.items()):
-        if len(records) < max(3, FEWEST_OF_A_SIZE * len(sampled)):
-            continue
-        images = []
-        for record in evenly(records, ALIGNMENT_SAMPLE):
-            with contextlib.suppress(ImageError):
-                images.append(decode_rgb(source.read(record)))
-        yes, reason = detect_aligned_crops(images)
-        if yes:
-            sides.append(side)
-        why.append(f"{side} x {side}: {reason}")
-    return ImageAlignment(frozenset(sides), "; ".join(why) or "no square size is common among them")
-
-
-def evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
-    """At most ``n`` records, evenly spaced."""
-    return [records[i] for i in np.linspace(0, len(records) - 1, min(n, len(records))).astype(int)]
-
-
-def read_exclusions(path: Path, source: Source) -> frozenset[str]:
-    """The ids in a list of pictures to leave out, an id a line; SourceError when one is not in the source."""
-    try:
-        text = read_file(path, MAX_LIST_BYTES).decode("utf-8")
-    except UnicodeDecodeError:
-        raise SourceError(f"{path}: not a UTF-8 text file") from None
-    # An id may begin with anything and never holds the end of a line.
-    ids = frozenset(line for line in text.split("\n") if line)
-    strange = ids - {record.id for record in source.records}
-    if strange:
-        raise SourceError(
-            f"{path}: {len(strange)} of its {len(ids)} lines are no picture of {source.where}, for example "
-            f"`{min(strange)}`; a line is an id, as in images.parquet of a run"
-        )
-    return ids
+def _exclude(
+    records: Sequence[ImageRecord], merged: Sequence[Sequence[ShardRow]], ids: frozenset[str]
+) -> list[list[ShardRow]]:
+    remaining = iter(records)
+    return [[EXCLUDED if next(remaining).id in ids else row for row in part] for part in merged]
 
 
 def collect(
-    source: Source, rows: list[ShardRow], views: list[ChannelVectors], finding: ImageAlignment
+    source: Source, rows: Sequence[ShardRow], views: Sequence[ChannelVectors], alignment: ImageAlignment
 ) -> EmbeddedSource:
-    """What became of a source, from a row for each of its records and the vectors of those that were embedded; records
-    whose row is LEFT_OUT count as not being there."""
+    """The result of a source from a row for each record and the vectors of the embedded ones.
+
+    Records whose row is ``EXCLUDED`` are left out. Raises SourceError if nothing is left or embedded.
+    """
     good: list[tuple[ImageRecord, ShardRow]] = []
     rejects: list[Reject] = []
-    seal = hashlib.sha256()
-    kept = [(record, row) for record, row in zip(source.records, rows, strict=True) if row is not EXCLUDED]
-    for record, row in kept:
-        seal.update(f"{record.id}\0{record.person}\0{row.digest or row.reason}\n".encode())
+    sha256 = hashlib.sha256()
+    included = [(record, row) for record, row in zip(source.records, rows, strict=True) if row is not EXCLUDED]
+    for record, row in included:
+        sha256.update(f"{record.id}\0{record.person}\0{row.digest or row.reason}\n".encode())
         if row.stage is None:
             good.append((record, row))
         else:
             rejects.append(Reject(record.id, row.stage, row.reason, row.detail))
-    if not kept:
-        raise SourceError(f"{source.where}: every picture is left out")
+    if not included:
+        raise SourceError(f"{source.where}: every image is excluded; shorten the list of --exclude")
     if not good:
         (reason, n), *_ = Counter(f"{r.stage}: {r.reason}" for r in rejects).most_common(1)
         raise SourceError(
@@ -228,13 +186,74 @@ def collect(
     return EmbeddedSource(
         embedded,
         tuple(rejects),
-        len(kept),
-        finding,
+        len(included),
+        alignment,
         str(source.rule),
         source.kind,
-        seal.hexdigest(),
+        sha256.hexdigest(),
         sum(row.n_faces > 1 for _, row in good),
     )
+
+
+def resolve_alignment(source: Source, aligned: Aligned, label: str) -> ImageAlignment:
+    """As `decide_alignment`; logs the source, the decision and its reason."""
+    alignment = decide_alignment(source, aligned)
+    logger.info(
+        "%s: %d files in a %s, %s; %s",
+        *(label, len(source.records), source.kind, source.rule.description, alignment.description),
+    )
+    logger.info("%s: %s", label, alignment.reason)
+    for note in source.notes:
+        logger.info("%s: %s", label, note)
+    return alignment
+
+
+def decide_alignment(source: Source, aligned: Aligned) -> ImageAlignment:
+    """Which images of a source are aligned crops: as set, or decided from a sample of each size that is common."""
+    if aligned != "auto":
+        return ImageAlignment(None if aligned == "yes" else frozenset(), f"as set: aligned {aligned}")
+    by_side: dict[int, list[ImageRecord]] = {}
+    sampled = sample_evenly(source.records, SIZE_SAMPLE)
+    for record in sampled:
+        with contextlib.suppress(ImageError):
+            width, height = image_size(source.read(record))
+            if width == height:
+                by_side.setdefault(width, []).append(record)
+    sides, reasons = [], []
+    for side, records in sorted(by_side.items()):
+        if len(records) < max(3, MIN_SHARE_OF_SIZE * len(sampled)):
+            continue
+        images = []
+        for record in sample_evenly(records, ALIGNMENT_SAMPLE):
+            with contextlib.suppress(ImageError):
+                images.append(decode_rgb(source.read(record)))
+        are_aligned, reason = detect_aligned_crops(images)
+        if are_aligned:
+            sides.append(side)
+        reasons.append(f"{side} x {side}: {reason}")
+    return ImageAlignment(frozenset(sides), "; ".join(reasons) or "no square size is common among the images")
+
+
+def sample_evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
+    """At most ``n`` records, evenly spaced."""
+    return [records[i] for i in np.linspace(0, len(records) - 1, min(n, len(records))).astype(int)]
+
+
+def read_exclusions(path: Path, source: Source) -> frozenset[str]:
+    """The ids in a list of images to exclude, one id a line. Raises SourceError if one is not in the source."""
+    try:
+        text = read_file(path, MAX_LIST_BYTES).decode("utf-8")
+    except UnicodeDecodeError:
+        raise SourceError(f"{path}: not a UTF-8 text file") from None
+    # An id may begin with any character and never contains a line break.
+    ids = frozenset(line for line in text.split("\n") if line)
+    unknown = ids - {record.id for record in source.records}
+    if unknown:
+        raise SourceError(
+            f"{path}: {len(unknown)} of its {len(ids)} lines are not images of {source.where}, for example "
+            f"`{min(unknown)}`; each line should be an id as in images.parquet of a run"
+        )
+    return ids
 
 
 def embed(
@@ -250,38 +269,32 @@ def embed(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> EmbeddedSource:
-    """Embeds the pictures of a path or PRESET:PATH: unit vectors (N, D) float32 with ids, people and rejects.
+    """Embeds the images of a path or PRESET:PATH: unit vectors (N, D) float32 with ids, people and rejects.
 
-    With ``out``, the vectors stay in ``out/vectors.npy`` and shards are kept for the next time in ``store`` (by default
-    ``out/shards``); without, nothing is left on disk. Raises SourceError or ModelError for input that cannot be used.
+    With ``out``, the vectors are stored in ``out/vectors.npy``, and shards for the next time in ``store`` (default
+    ``out/shards``). Without it, nothing is left on disk but the shards in ``store``. Raises SettingError, SourceError
+    or ModelError for input that cannot be used.
     """
-    if aligned not in get_args(Aligned):
+    if aligned not in ALIGNED:
         raise SettingError(f"aligned should be auto, yes or no, got {aligned}")
-    if device not in get_args(Device):
-        raise SettingError(f"device should be one of {', '.join(get_args(Device))}, got {device}")
+    if device not in DEVICES:
+        raise SettingError(f"device should be one of {', '.join(DEVICES)}, got {device}")
     where, preset = resolve(str(place))
     if preset is not None and preset.established:
         labels = (preset.labels or labels) if labels == "auto" else labels
         aligned = (preset.aligned or aligned) if aligned == "auto" else aligned
     source = open_source(where, LabelRule.parse(labels))
-    channel = FaceChannel(model, cast(Device, device))
-    if channel.told and progress is not None:
-        logger.warning(channel.told)
+    channel = FaceChannel(model, device)
+    if channel.model.fallback:
+        logger.warning("%s", channel.model.fallback)
+    alignment = resolve_alignment(source, aligned, "images")
+    preprocessor = ImagePreprocessor([channel], alignment, open_detector(detector))
     with contextlib.ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        found = embed_source(
-            source,
-            ImagePreprocessor(
-                [channel],
-                resolve_alignment(source, cast(Aligned, aligned), "pictures", progress or Silent()),
-                open_detector(detector),
-            ),
-            open_storage(store if store is not None else folder / "shards"),
-            [folder / "vectors.npy"],
-            workers=workers,
-            progress=progress,
-        )
+        storage = open_storage(store if store is not None else folder / "shards")
+        paths = [folder / "vectors.npy"]
+        found = embed_source(source, preprocessor, storage, paths, workers=workers, progress=progress)
         if out is None:
             in_memory = replace(found.embedded, vectors=np.array(found.embedded.vectors))
             found = replace(found, embedded=in_memory)
-        return found
+        return replace(found, model_name=channel.model.spec.name)

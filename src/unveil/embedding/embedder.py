@@ -1,4 +1,4 @@
-"""What an audit looks through: every role through every channel, and several face networks as one."""
+"""The channels of an audit: every role through every channel, and several face models as one."""
 
 from __future__ import annotations
 
@@ -10,23 +10,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unveil.channels import AppearanceChannel, FaceImage
 from unveil.channels.alignment import ImageAlignment
-from unveil.channels.loading import ChannelConfig
-from unveil.config.settings import Settings
-from unveil.embedding.distributed import WorkerInput, embed_distributed
-from unveil.embedding.embed import EmbeddedSource, Embedder, embed_source, read_exclusions, resolve_alignment
-from unveil.embedding.fusion import fuse, model_weights, side_by_side
-from unveil.embedding.pipeline import ImagePreprocessor, Partition, embed_images
-from unveil.embedding.precomputed import UNKNOWN, check_one_model, take_precomputed
-from unveil.embedding.shards import ShardRow, assemble
+from unveil.channels.base import ChannelConfig
+from unveil.channels.loading import FACE, load_channels
+from unveil.choices import Aligned
+from unveil.embedding.distributed import SourceSpec, WorkerInput, embed_distributed
+from unveil.embedding.embed import (
+    EmbeddedSource,
+    EmbedFunction,
+    embed_source,
+    read_exclusions,
+    resolve_alignment,
+)
+from unveil.embedding.fusion import concatenate_weighted, fuse, model_weights
+from unveil.embedding.pipeline import EmbeddedPartition, ImagePreprocessor, PipelineSizes, embed_images
+from unveil.embedding.precomputed import UNKNOWN_MODEL, check_one_model, read_precomputed
+from unveil.embedding.shards import ShardRow, write_vectors
 from unveil.engine import Engine
 from unveil.errors import ModelError, SettingError
 from unveil.images import EmbeddingSource, Source
 from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
 from unveil.io.storage import open_storage
-from unveil.progress import Progress
+from unveil.progress import Progress, Silent
 from unveil.stats.whitening import CHUNK, Whitening, fit_whitening
 from unveil.types import ChannelVectors, Embedded, Role, Vectors
 
@@ -34,139 +43,171 @@ logger = logging.getLogger(__name__)
 
 
 class AuditEmbedder:
-    """The face networks, whose cosines count as a weighted mean, and the further channels of an audit.
+    """Embeds the roles of an audit through all channels.
 
-    Whatever is learnt, weights and whitening, is learnt on the synthetic set.
+    Several face models become one channel, whose cosine is a weighted mean. Weights and whitening are estimated on the
+    synthetic set only. Sources of precomputed embeddings need no model.
+    Raises SettingError, SourceError or ModelError for models and sources that do not fit together.
     """
 
     def __init__(
-        self, settings: Settings, sources: dict[Role, Source], progress: Progress, engine: Engine | None = None
+        self,
+        config: ChannelConfig,
+        sources: Mapping[Role, Source],
+        *,
+        store: str | Path | None = None,
+        workers: int = 0,
+        progress: Progress | None = None,
+        engine: Engine | None = None,
+        sizes: PipelineSizes | None = None,
     ) -> None:
-        self._settings, self._progress, self._engine = settings, progress, engine
-        self._given = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
-        # Where all is embedded already there is nothing to do for a network.
-        models = () if self._given and len(self._given) == len(sources) else settings.model or (None,)
-        self.config = ChannelConfig(
-            models,
-            settings.detector if models else None,
-            settings.copy_model,
-            () if self._given else settings.channels[1:],
-            settings.device,
-        )
-        opened = self.config.open()
-        self._networks, self._further, self._detector = opened.networks, opened.further, opened.detector
-        self.copy_channel = opened.copy_channel
-        for told in dict.fromkeys(channel.told for channel in self._networks if channel.told):
-            logger.warning(told)
+        self._store, self._workers, self._sizes = store, workers, sizes or PipelineSizes()
+        self._progress, self._engine = progress or Silent(), engine
+        self._precomputed = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
+        if self._precomputed:
+            config = replace(config, channels=(FACE,))
+            if len(self._precomputed) == len(sources):
+                config = replace(config, models=(), detector=None)
+        if engine is not None and config.device == "auto":
+            # Workers ask for a GPU only if the device is named. All machines must use the same device.
+            config = replace(config, device="cpu")
+        self.config = config
+        loaded = load_channels(config)
+        self._faces, self._others, self._detector = loaded.faces, loaded.others, loaded.detector
+        self.copy_channel = loaded.copy_channel
+        for fallback in dict.fromkeys(channel.model.fallback for channel in self._faces if channel.model.fallback):
+            logger.warning("%s", fallback)
         self._weights: tuple[float, ...] = (1.0,)
         self.whitening: Whitening | None = None
-        if self._given:
-            self._check_given()
+        if self._precomputed:
+            self._check_precomputed()
 
-    def _check_given(self) -> None:
-        """Given embeddings have to be of the one network; they show nothing else of a picture."""
-        if len(self._networks) > 1:
-            raise SettingError("beside embeddings that are given, pictures are embedded by one network: one --model")
-        embeds = None
-        if self._networks:
-            (network,) = self._networks
-            embeds = (network.spec.name, network.model_id, network.dimension)
-        self._network = check_one_model(self._given.values(), embeds)
-        logger.info(f"{', '.join(self._given)}: embeddings instead of pictures, of {self._network}")
+    def _check_precomputed(self) -> None:
+        if len(self._faces) > 1:
+            raise SettingError(
+                "beside precomputed embeddings, images are embedded by one face model, got several; pass one --model"
+            )
+        spec = self._faces[0].model.spec if self._faces else None
+        self._model_name = check_one_model(self._precomputed.values(), spec)
+        logger.info("%s: precomputed embeddings of %s", ", ".join(self._precomputed), self._model_name)
 
     @property
     def dimensions(self) -> dict[str, int]:
-        """The dimension of each channel's vectors; several face networks are one channel."""
-        networks = [network.dimension for network in self._networks]
-        given = [source.vectors.shape[1] for source in self._given.values()][:1]
-        return {"face": sum(networks or given), **{channel.name: channel.dimension for channel in self._further}}
+        """The dimension of each channel's vectors. Several face models are one channel."""
+        faces = [channel.dimension for channel in self._faces]
+        precomputed = [source.vectors.shape[1] for source in self._precomputed.values()][:1]
+        return {FACE: sum(faces or precomputed), **{channel.name: channel.dimension for channel in self._others}}
 
     @property
     def model_facts(self) -> tuple[dict[str, Any], ...]:
-        """What is known of each network, and its weight."""
-        if not self._networks:
-            source = next(iter(self._given.values()))
-            unknown = {
-                "trained_on": "not known",
-                "licence": "not known",
-                "alignment": "not known",
-                "sha256": "not known",
-            }
-            told = {"name": self._network, "model_id": source.model or UNKNOWN, "dimension": source.vectors.shape[1]}
-            return ({**told, **unknown, "weight": 1.0},)
+        """The description of each face model, and its weight."""
+        if not self._faces:
+            source = next(iter(self._precomputed.values()))
+            unknown = dict.fromkeys(("trained_on", "licence", "alignment", "sha256"), "not known")
+            model_id = source.model or UNKNOWN_MODEL
+            known = {"name": self._model_name, "model_id": model_id, "dimension": source.vectors.shape[1]}
+            return ({**known, **unknown, "weight": 1.0},)
         return tuple(
-            {**asdict(channel.spec), "model_id": channel.model_id, "weight": weight}
-            for channel, weight in zip(self._networks, self._weights, strict=True)
+            {**asdict(channel.model.spec), "model_id": channel.model_id, "weight": weight}
+            for channel, weight in zip(self._faces, self._weights, strict=True)
         )
 
     @property
     def runs_on(self) -> str:
-        """The device that the networks run on."""
-        return ", ".join(dict.fromkeys(channel.runs_on for channel in self._networks)) or "nothing to embed"
+        """The device that the face models run on."""
+        return ", ".join(dict.fromkeys(channel.model.runs_on for channel in self._faces)) or "nothing to embed"
 
     @property
     def detector(self) -> dict[str, str]:
-        """What is known of the detector."""
+        """The name, the licence and the key of the detector."""
         return {"name": self._detector.name, "licence": self._detector.licence, "key": self._detector.key}
 
     def preprocessor(self, alignment: ImageAlignment) -> ImagePreprocessor:
-        """How the pictures of a source are looked at, whose aligned crops are known."""
-        return ImagePreprocessor([*self._networks, *self._further], alignment, self._detector)
+        """How the images of a source with this alignment are prepared."""
+        return ImagePreprocessor([*self._faces, *self._others], alignment, self._detector)
 
-    def embed_roles(self, sources: dict[Role, Source], run: RunDirectory) -> dict[Role, EmbeddedSource]:
-        """Every role embedded, synthetic first."""
+    def embed_roles(
+        self,
+        sources: Mapping[Role, Source],
+        run: RunDirectory,
+        rng: np.random.Generator,
+        *,
+        aligned: Mapping[Role, Aligned] | None = None,
+        exclude: Path | None = None,
+        specs: Mapping[Role, SourceSpec] | None = None,
+    ) -> dict[Role, EmbeddedSource]:
+        """Embeds every role, synthetic first. The vectors are stored in the run.
+
+        ``rng`` samples the pairs that decide the weights of several face models. ``aligned`` is the setting of each
+        role (default: auto). ``exclude`` is a list of synthetic images to leave out. ``specs`` tell the workers of an
+        engine how to open the sources; without them this machine embeds.
+        """
         embedded: dict[Role, EmbeddedSource] = {}
-        left_out = self._settings.exclude
         for role, source in sources.items():
-            without: frozenset[str] = frozenset()
-            if role == "synthetic" and left_out is not None:
-                without = read_exclusions(left_out, source)
-                logger.info(f"synthetic: {len(without)} of {len(source.records)} files are left out, as told")
+            excluded: frozenset[str] = frozenset()
+            if role == "synthetic" and exclude is not None:
+                excluded = read_exclusions(exclude, source)
+                logger.info("synthetic: %d of %d files are excluded", len(excluded), len(source.records))
             if isinstance(source, EmbeddingSource):
-                taken = take_precomputed(source, _path(run, role, "face", True), without)
-                embedded[role] = replace(taken, embedded=replace(taken.embedded, model_id=self._network))
+                read = read_precomputed(source, _path(run, role, FACE, True), excluded)
+                embedded[role] = replace(read, embedded=replace(read.embedded, model_id=self._model_name))
                 continue
-            alignment = resolve_alignment(source, self._settings.aligned.get(role, "auto"), role, self._progress)
-            spread = None if self._engine is None else partial(self._spread, self._engine, source, role, alignment)
-            embedded[role] = self._embed(source, role, alignment, run, without=without, spread=spread)
-        if self._given:
-            # Only pictures have traits, and sides are compared in what both have.
+            alignment = resolve_alignment(source, (aligned or {}).get(role, "auto"), role)
+            distribute = None
+            if self._engine is not None and specs is not None:
+                distribute = partial(self._distribute, self._engine, source, role, specs[role], alignment)
+            embedded[role] = self._embed(source, role, alignment, run, exclude=excluded, embed_elsewhere=distribute)
+        if self._precomputed:
+            # Only images have quality features, and sets are compared by the features that both have.
             return {role: replace(s, embedded=replace(s.embedded, quality=None)) for role, s in embedded.items()}
-        self._learn(embedded["synthetic"].embedded.distinct)
-        return {role: self._finish(source, role, run) for role, source in embedded.items()}
+        self._fit(embedded["synthetic"].embedded.distinct, rng)
+        return {role: self._fuse_and_whiten(source, role, run) for role, source in embedded.items()}
 
-    def temporary_embedder(self, run: RunDirectory) -> Embedder:
-        """The same for a source that comes later; its vectors lie with the checkpoints and go with them."""
+    def temporary_embedder(self, run: RunDirectory) -> EmbedFunction:
+        """A function that embeds a further source with the same weights and whitening.
+
+        Its vectors are stored with the checkpoints, and are removed with them when the run is finished.
+        """
 
         def embed(source: Source, label: str, alignment: ImageAlignment) -> EmbeddedSource:
-            return self._finish(self._embed(source, label, alignment, run, keep=False), label, run, keep=False)
+            embedded = self._embed(source, label, alignment, run, temporary=True)
+            return self._fuse_and_whiten(embedded, label, run, temporary=True)
 
         return embed
 
     def restore(self, models: Sequence[Mapping[str, Any]], whitening: Whitening | None) -> None:
-        """Takes up what an audit had learnt of the same networks; ModelError when one is another by now."""
-        for channel, model in zip(self._networks, models, strict=True):
+        """Restores the weights and the whitening of an earlier audit, whose `model_facts` are ``models``.
+
+        Raises ModelError if a model has changed since.
+        """
+        for channel, model in zip(self._faces, models, strict=True):
             if channel.model_id != model["model_id"]:
                 raise ModelError(
-                    f"{channel.spec.name}: the audit was made with other weights than those found under this name now; "
-                    "run the audit again"
+                    f"{channel.model.spec.name}: the audit was made with other weights than those that have this name "
+                    "now; run the audit again"
                 )
         self._weights = tuple(float(model["weight"]) for model in models)
         self.whitening = whitening
 
     def embed_images(
-        self, shots: Sequence[Callable[[], FaceImage]], *, face_only: bool = False
+        self, images: Sequence[Callable[[], FaceImage]], *, face_only: bool = False
     ) -> tuple[dict[str, Vectors], tuple[ShardRow, ...]]:
-        """Some pictures at once, in memory: the unit vectors (n, D) of each channel, or of the face alone, for those
-        that every one of them embeds; and what became of each picture."""
-        further = [] if face_only else self._further
-        rows, blocks = embed_images(shots, [*self._networks, *further])
-        n = len(self._networks)
-        seen = {"face": side_by_side(blocks[:n], self._weights) if n > 1 else blocks[0]}
-        for channel, block in zip(further, blocks[n:], strict=True):
-            whitens = channel.name == AppearanceChannel.name and self.whitening is not None
-            seen[channel.name] = self.whitening.apply(block) if whitens and self.whitening is not None else block
-        return seen, rows
+        """Embeds a few images in memory through all channels, or through the face channel only.
+
+        Returns the unit vectors (n, D) float32 of each channel for the images that every channel embeds, and a row for
+        each image.
+        """
+        others = [] if face_only else self._others
+        rows, blocks = embed_images(images, [*self._faces, *others])
+        n = len(self._faces)
+        vectors = {FACE: concatenate_weighted(blocks[:n], self._weights) if n > 1 else blocks[0]}
+        for channel, block in zip(others, blocks[n:], strict=True):
+            whitening = self._whitening_of(channel.name)
+            vectors[channel.name] = block if whitening is None else whitening.apply(block)
+        return vectors, rows
+
+    def _whitening_of(self, channel: str) -> Whitening | None:
+        return self.whitening if channel == AppearanceChannel.name else None
 
     def _embed(
         self,
@@ -175,82 +216,82 @@ class AuditEmbedder:
         alignment: ImageAlignment,
         run: RunDirectory,
         *,
-        keep: bool = True,
-        without: frozenset[str] = frozenset(),
-        spread: Callable[[], list[Partition]] | None = None,
+        temporary: bool = False,
+        exclude: frozenset[str] = frozenset(),
+        embed_elsewhere: Callable[[], list[EmbeddedPartition]] | None = None,
     ) -> EmbeddedSource:
-        """Every picture through every channel. What is final already goes where it stays."""
-        names = [f"network.{i}" for i in range(len(self._networks))] if len(self._networks) > 1 else ["face"]
-        names += [channel.name for channel in self._further]
-        final = {"face", "copy"} if keep else set()
+        """Every image through every channel. Vectors that need no fusion or whitening are stored in the run."""
+        names = [f"model.{i}" for i in range(len(self._faces))] if len(self._faces) > 1 else [FACE]
+        names += [channel.name for channel in self._others]
+        intermediate = {AppearanceChannel.name, *(name for name in names if name.startswith("model."))}
         return embed_source(
             source,
             self.preprocessor(alignment),
-            open_storage(self._settings.store_place),
-            [_path(run, label, name, name in final) for name in names],
-            workers=self._settings.workers,
+            open_storage(self._required_store),
+            [_path(run, label, name, not temporary and name not in intermediate) for name in names],
+            workers=self._workers,
             label=label,
             progress=self._progress,
-            without=without,
-            spread=spread,
+            exclude=exclude,
+            sizes=self._sizes,
+            embed_elsewhere=embed_elsewhere,
         )
 
-    def _spread(self, engine: Engine, source: Source, role: Role, alignment: ImageAlignment) -> list[Partition]:
+    @property
+    def _required_store(self) -> str:
+        if self._store is None:
+            raise ValueError("an AuditEmbedder without a store embeds no source")
+        return str(self._store)
+
+    def _distribute(
+        self, engine: Engine, source: Source, role: Role, spec: SourceSpec, alignment: ImageAlignment
+    ) -> list[EmbeddedPartition]:
         """The partitions of a role, embedded by the workers of an engine."""
-        settings, way = self._settings, self.preprocessor(alignment)
-        location = settings.source(role)
-        if location is None:
-            raise ValueError(f"{role} has no place")
-        given = WorkerInput(
-            location.absolute,
-            settings.labels.get(role),
-            settings.follow_links,
-            self.config.absolute,
-            alignment,
-            tuple(way.recipe(channel) for channel in way.channels),
-        )
-        gpus = 0.0 if settings.device in ("auto", "cpu") else 1.0
-        return embed_distributed(
-            engine, source, given, absolute_place(settings.store_place), role, self._progress, gpus
-        )
+        input = WorkerInput.create(spec, self.config, self.preprocessor(alignment))
+        gpus = 0.0 if self.config.device == "cpu" else 1.0
+        store = absolute_place(self._required_store)
+        return embed_distributed(engine, source, input, store, role, self._progress, gpus, self._sizes)
 
-    def _parts(self, embedded: Embedded) -> tuple[list[Embedded], tuple[ChannelVectors, ...]]:
-        """The networks one by one, and the further channels."""
-        n = max(0, len(self._networks) - 1)
+    def _split(self, embedded: Embedded) -> tuple[list[Embedded], tuple[ChannelVectors, ...]]:
+        """The vectors of each face model, and those of the other channels."""
+        n = max(0, len(self._faces) - 1)
         others = [replace(embedded, vectors=v.vectors, model_id=v.model_id, views=()) for v in embedded.views[:n]]
         return [replace(embedded, views=()), *others], embedded.views[n:]
 
-    def _learn(self, synthetic: Embedded) -> None:
-        networks, further = self._parts(synthetic)
-        if len(networks) > 1:
-            self._weights = model_weights(networks, self._settings.random("networks"))
-        for view in further:
+    def _fit(self, synthetic: Embedded, rng: np.random.Generator) -> None:
+        """Estimates the weights of the face models and the whitening."""
+        models, others = self._split(synthetic)
+        if len(models) > 1:
+            self._weights = model_weights(models, rng)
+        for view in others:
             if view.channel == AppearanceChannel.name:
                 self.whitening = fit_whitening(view.vectors)
 
-    def _finish(self, source: EmbeddedSource, label: str, run: RunDirectory, *, keep: bool = True) -> EmbeddedSource:
-        networks, further = self._parts(source.embedded)
-        face = networks[0]
-        if len(networks) > 1:
-            names = [channel.spec.name for channel in self._networks]
-            face = fuse(networks, names, self._weights, _path(run, label, "face", keep))
-        views = tuple(
-            self._whitened(view, _path(run, label, "appearance.whitened", keep), self.whitening)
-            if view.channel == AppearanceChannel.name and self.whitening is not None
-            else view
-            for view in further
-        )
-        return replace(source, embedded=replace(face, views=views))
-
-    @staticmethod
-    def _whitened(view: ChannelVectors, path: Path, whitening: Whitening) -> ChannelVectors:
-        n, dimension = view.vectors.shape
-        blocks = (whitening.apply(view.vectors[i : i + CHUNK]) for i in range(0, n, CHUNK))
-        seal = hashlib.sha256(view.model_id.encode() + whitening.centre.tobytes() + whitening.rows.tobytes())
-        return ChannelVectors(view.channel, assemble(blocks, n, dimension, path), seal.hexdigest())
+    def _fuse_and_whiten(
+        self, source: EmbeddedSource, label: str, run: RunDirectory, *, temporary: bool = False
+    ) -> EmbeddedSource:
+        models, others = self._split(source.embedded)
+        face = models[0]
+        if len(models) > 1:
+            names = [channel.model.spec.name for channel in self._faces]
+            face = fuse(models, names, self._weights, _path(run, label, FACE, not temporary))
+        views = []
+        for view in others:
+            whitening = self._whitening_of(view.channel)
+            if whitening is not None:
+                view = _whiten(view, _path(run, label, f"{view.channel}.whitened", not temporary), whitening)
+            views.append(view)
+        return replace(source, embedded=replace(face, views=tuple(views)))
 
 
-def _path(run: RunDirectory, label: str, name: str, keep: bool) -> Path:
-    """Where the vectors of a source lie: with the run, or with the checkpoints."""
-    stem = label if name == "face" else f"{label}.{name}"
-    return run.vectors(stem) if keep else run.scratch(f"{stem}.npy")
+def _whiten(view: ChannelVectors, path: Path, whitening: Whitening) -> ChannelVectors:
+    n, dimension = view.vectors.shape
+    blocks = (whitening.apply(view.vectors[i : i + CHUNK]) for i in range(0, n, CHUNK))
+    model_id = hashlib.sha256(view.model_id.encode() + whitening.centre.tobytes() + whitening.rows.tobytes())
+    return ChannelVectors(view.channel, write_vectors(blocks, n, dimension, path), model_id.hexdigest())
+
+
+def _path(run: RunDirectory, label: str, name: str, in_run: bool) -> Path:
+    """Where the vectors of a source are stored: with the run, or with the checkpoints."""
+    stem = label if name == FACE else f"{label}.{name}"
+    return run.vectors(stem) if in_run else run.scratch(f"{stem}.npy")

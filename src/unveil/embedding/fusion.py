@@ -1,4 +1,4 @@
-"""Several face networks as one: a pair must convince all of them."""
+"""Several face models as one: a pair must be similar by all of them."""
 
 from __future__ import annotations
 
@@ -10,62 +10,61 @@ from pathlib import Path
 import numpy as np
 
 from unveil.compare import exact_cosine
-from unveil.embedding.shards import assemble
+from unveil.embedding.shards import write_vectors
 from unveil.types import Embedded, Floats, Ints, ModelPart, Vectors
 
-# Pairs of different synthetic pictures whose cosines tell how widely a network spreads them.
+# Pairs of different synthetic images from which the spread of a model's cosines is estimated.
 SAMPLE = 20_000
 CHUNK = 8192
 
 
 def model_weights(synthetic: Sequence[Embedded], rng: np.random.Generator) -> tuple[float, ...]:
-    """The weight of each network's cosine, so that all spread alike; they sum to 1.
+    """The weight of each model's cosine, the inverse of its standard deviation; the weights sum to 1.
 
-    Measured on pairs of different synthetic pictures, so that neither training nor control people decide it.
+    Estimated on pairs of different synthetic images, so that neither training nor control people influence it.
     """
-    widths = []
+    spreads = []
     for embedded in synthetic:
         a, b = rng.integers(len(embedded), size=(2, SAMPLE))
-        apart = a != b
-        cosine = exact_cosine(embedded.vectors, embedded.vectors, a[apart], b[apart])
-        widths.append(max(float(cosine.std()) if len(cosine) else 1.0, 1e-6))
-    inverse = 1 / np.array(widths)
+        different = a != b
+        cosine = exact_cosine(embedded.vectors, embedded.vectors, a[different], b[different])
+        spreads.append(max(float(cosine.std()) if len(cosine) else 1.0, 1e-6))
+    inverse = 1 / np.array(spreads)
     return tuple(float(w) for w in inverse / inverse.sum())
 
 
-def fuse(networks: Sequence[Embedded], names: Sequence[str], weights: Sequence[float], path: Path) -> Embedded:
-    """One set of vectors whose cosines are the weighted mean of the networks' (the sum rule, Kittler et al. 1998,
-    doi:10.1109/34.667881).
+def fuse(models: Sequence[Embedded], names: Sequence[str], weights: Sequence[float], path: Path) -> Embedded:
+    """Vectors whose cosines are the weighted mean of the models' cosines, in a file at ``path``.
 
-    Vectors (N, sum of D) are the networks' side by side, each scaled by the root of its weight, so they are unit rows
-    and comparison stays exact.
+    This is the sum rule (Kittler et al. 1998, doi:10.1109/34.667881). The vectors (N, sum of D) float32 are those of
+    the models, concatenated and each scaled by the square root of its weight. They are unit rows.
     """
-    widths = [network.vectors.shape[1] for network in networks]
-    ends = np.cumsum(widths)
+    dimensions = [model.vectors.shape[1] for model in models]
+    ends = np.cumsum(dimensions)
     parts = tuple(
-        ModelPart(name, slice(int(end - width), int(end)), weight)
-        for name, width, end, weight in zip(names, widths, ends, weights, strict=True)
+        ModelPart(name, slice(int(end - dimension), int(end)), weight)
+        for name, dimension, end, weight in zip(names, dimensions, ends, weights, strict=True)
     )
-    n = len(networks[0])
+    n = len(models[0])
 
     def blocks() -> Iterator[Vectors]:
         for start in range(0, n, CHUNK):
-            yield side_by_side([network.vectors[start : start + CHUNK] for network in networks], weights)
+            yield concatenate_weighted([model.vectors[start : start + CHUNK] for model in models], weights)
 
-    vectors = assemble(blocks(), n, int(ends[-1]), path)
-    facts = [f"{network.model_id} {w:.12g}" for network, w in zip(networks, weights, strict=True)]
+    vectors = write_vectors(blocks(), n, int(ends[-1]), path)
+    facts = [f"{model.model_id} {w:.12g}" for model, w in zip(models, weights, strict=True)]
     model_id = hashlib.sha256(" + ".join(facts).encode()).hexdigest()
-    return replace(networks[0], vectors=vectors, model_id=model_id, parts=parts)
+    return replace(models[0], vectors=vectors, model_id=model_id, parts=parts)
 
 
-def side_by_side(vectors: Sequence[Vectors], weights: Sequence[float]) -> Vectors:
-    """Unit rows (N, sum of D) of the networks' unit rows (N, D), each scaled by the root of its weight."""
+def concatenate_weighted(vectors: Sequence[Vectors], weights: Sequence[float]) -> Vectors:
+    """Unit rows (N, sum of D) from the unit rows (N, D) of each model, scaled by the square root of its weight."""
     scaled = [block * np.float32(np.sqrt(weight)) for block, weight in zip(vectors, weights, strict=True)]
     return np.concatenate(scaled, axis=1)
 
 
 def part_cosines(synthetic: Embedded, real: Embedded, queries: Ints, rows: Ints) -> Floats:
-    """Each network's own cosine of pairs (M,): (M, networks); a single network gives one column."""
+    """The cosine of each model for pairs (M,), as an array (M, models). A single model gives one column."""
     parts = synthetic.parts or (ModelPart("", slice(None), 1.0),)
     return np.column_stack(
         [

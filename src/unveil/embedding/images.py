@@ -1,4 +1,4 @@
-"""The pictures of one role, found again by their ids, for the few steps that look at pixels after embedding."""
+"""The embedded images of one role by their ids, for the few stages that need pixels after embedding."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from unveil.types import Embedded, ImageRecord
 
 
 class ImageReader:
-    """A source, what was embedded of it, and how its pictures are looked at."""
+    """Reads and decodes the images of a source in the same way as embedding did."""
 
-    def __init__(self, source: Source, embedded: Embedded, way: ImagePreprocessor) -> None:
-        self.source, self.embedded, self.preprocessor = source, embedded, way
+    def __init__(self, source: Source, embedded: Embedded, preprocessor: ImagePreprocessor) -> None:
+        self.source, self.embedded, self.preprocessor = source, embedded, preprocessor
 
     @cached_property
     def _records(self) -> dict[str, ImageRecord]:
         return {record.id: record for record in self.source.records}
 
     def data(self, id: str) -> bytes:
-        """The bytes of a picture; PictureError when it cannot be read any more."""
+        """The bytes of an image. Raises ImageError if it cannot be read any more."""
         record = self._records.get(id)
         if record is None:
             raise ImageError("read", "not in the source", id)
         return self.source.read(record)
 
     def read(self, id: str) -> FaceImage:
-        """A picture, decoded; PictureError as for `data`."""
+        """A decoded image. Raises ImageError as `data`, and if it cannot be decoded."""
         return self.decode(self.data(id))
 
     def decode(self, data: bytes) -> FaceImage:
-        """`read` for bytes that were read already."""
+        """A decoded image from its bytes. Raises ImageError if it cannot be decoded."""
         return self.preprocessor.decode(data)

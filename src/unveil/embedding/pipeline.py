@@ -1,7 +1,8 @@
-"""Pictures through the channels, into shards. What one machine does of an audit's longest part.
+"""Images through the channels into shards, on one machine: the longest part of an audit.
 
-Reading and hashing run ahead; what is not in the store yet is cut into pieces of one network call each, which threads
-decode, detect, align and embed, each from end to end, so that none waits for another; shards are put together in order.
+Reading and hashing run ahead. Partitions that are not in the store are split into chunks of one model call each.
+Threads decode, detect, align and embed a chunk from start to end, so that none waits for another. The shards are
+assembled in order.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
+import cv2
 import numpy as np
+import PIL
 
 from unveil.channels import Channel, Detector, FaceImage, quality_features
 from unveil.channels.alignment import ImageAlignment
@@ -25,285 +28,320 @@ from unveil.errors import ImageError, SourceError
 from unveil.images import Source, decode_rgb, decode_scaled
 from unveil.types import ImageRecord, Vectors
 
-PARTITION = 512  # pictures a shard: small enough that a kill costs seconds
-PIECE = 16  # pictures that a thread takes at a time, at least
-POISONED = ImageError("decode", "ends the decoder", "every process that looked at it ended")
-QUEUE_BYTES = 32 * 2**20  # of pictures a partition keeps in memory between hashing and decoding
-READERS = 2  # partitions that are read and hashed at a time
-# Both sides keep so many pixels when a JPEG is decoded at reduced scale: aligned crops twice the template, photographs
-# enough for a face across a quarter of them to need no enlarging.
+CRASHES_DECODER = ImageError("decode", "crashes the decoder", "every process that decoded it ended")
+# The smallest side in pixels to which a JPEG is reduced while it is decoded. Aligned crops: twice the template.
+# Photographs: enough for a face across a quarter of the image to need no enlargement.
 CROP_DETAIL, PHOTOGRAPH_DETAIL = 224, 480
 
 
 @dataclass(frozen=True)
+class PipelineSizes:
+    """How the work is divided. None of it changes a vector."""
+
+    images_per_shard: int = 512  # few enough that a killed run loses seconds of work
+    min_images_per_chunk: int = 16  # that a thread embeds at a time
+    queue_bytes: int = 32 * 2**20  # image files that a partition holds in memory between hashing and decoding
+    readers: int = 2  # partitions that are read and hashed at a time
+
+
+@dataclass(frozen=True)
 class ImagePreprocessor:
-    """How pictures are looked at: through which channels, which of them are aligned crops, and by which detector."""
+    """How images are prepared: for which channels, which of them are aligned crops, and with which detector."""
 
     channels: Sequence[Channel]
     alignment: ImageAlignment
     detector: Detector
 
-    def recipe(self, channel: Channel) -> str:
-        """A hash of everything but the pictures that decides the vectors of one channel."""
+    def configuration(self, channel: Channel) -> str:
+        """A hash of the model, the alignment and the detector of one channel: what the user chose."""
         facts = f"{channel.model_id} aligned={self.alignment.key}"
         if self.alignment.sides is not None and self.detector.key != "dlib":
             facts += f" detector={self.detector.key}"
         return hashlib.sha256(facts.encode()).hexdigest()
 
-    def decode(self, data: bytes) -> FaceImage:
-        """A picture, decoded at the scale that it needs; PictureError when it is none."""
+    def recipe(self, channel: Channel) -> str:
+        """A hash of everything but the images that decides the vectors of one channel.
 
-        def keeps(width: int, height: int) -> int:
+        Besides the `configuration`, the device and the versions of the libraries: they decide the last bits.
+        """
+        facts = [self.configuration(channel), channel.runtime, library_versions()]
+        if self.alignment.sides is not None:
+            facts.append(self.detector.runtime)
+        return hashlib.sha256("\n".join(facts).encode()).hexdigest()
+
+    def decode(self, data: bytes) -> FaceImage:
+        """An image, decoded at the scale that is needed. Raises ImageError if it cannot be decoded."""
+
+        def min_side(width: int, height: int) -> int:
             return CROP_DETAIL if self.alignment.covers(width, height) else PHOTOGRAPH_DETAIL
 
-        image, size = decode_scaled(data, keeps)
-        reduced = image.shape[0] * image.shape[1] < size[0] * size[1]
+        pixels, size = decode_scaled(data, min_side)
+        reduced = pixels.shape[0] * pixels.shape[1] < size[0] * size[1]
         return FaceImage(
-            image,
+            pixels,
             self.alignment.covers(*size),
             self.detector,
-            whole=partial(decode_rgb, data) if reduced else None,
+            decode_full=partial(decode_rgb, data) if reduced else None,
             size=size,
         )
 
 
-@dataclass(frozen=True)
-class Partition:
-    """What became of some records of a source: for each channel a row a record, and the key of the shard with the
-    vectors. ``reused`` when no picture had to be looked at."""
+@cache
+def library_versions() -> str:
+    """The versions of the libraries that decode, align and resize images."""
+    import dlib
 
+    return f"opencv {cv2.__version__} pillow {PIL.__version__} dlib {dlib.__version__}"
+
+
+@dataclass(frozen=True)
+class EmbeddedPartition:
+    """The result of some records of a source.
+
+    For each channel: the recipe and the key of the shard with the vectors, and a row for each record. ``reused`` if no
+    image had to be decoded.
+    """
+
+    recipes: tuple[str, ...]
     keys: tuple[str, ...]
     rows: tuple[tuple[ShardRow, ...], ...]
     reused: bool
 
 
 def split_records(records: Sequence[ImageRecord], size: int) -> list[Sequence[ImageRecord]]:
-    """Records as partitions of ``size``, each of which becomes a shard."""
+    """Records as partitions of ``size``. Each becomes one shard for each channel."""
     return [records[i : i + size] for i in range(0, len(records), size)]
 
 
 @dataclass(frozen=True)
-class _Read:
-    """Records whose bytes were hashed: digests of those that could be read, rows for the others, shards that exist."""
+class _HashedPartition:
+    """Records whose bytes were hashed: digests of readable ones, rows for the others, and the shards that exist."""
 
     records: Sequence[ImageRecord]
     digests: dict[int, str]
-    unread: dict[int, ShardRow]
-    kept: dict[int, bytes]
-    found: list[Shard | None]
+    unreadable: dict[int, ShardRow]
+    data: dict[int, bytes]  # of the records that fit into memory
+    shards: list[Shard | None]
 
 
 @dataclass
-class _Piece:
-    """Some pictures of a partition, and what each channel that has no shard made of them."""
+class _Chunk:
+    """Some images of a partition, and the rows and vectors of each channel that has no shard yet."""
 
-    read: _Read
-    rows: Sequence[int]  # which of its records
+    partition: _HashedPartition
+    indices: Sequence[int]  # of its records
     last: bool
-    made: list[tuple[list[ShardRow], Vectors]] = field(default_factory=list)
+    results: list[tuple[list[ShardRow], Vectors]] = field(default_factory=list)
 
 
 def embed_partitions(
     source: Source,
     partitions: Sequence[Sequence[ImageRecord]],
-    way: ImagePreprocessor,
+    preprocessor: ImagePreprocessor,
     stores: Sequence[ShardStore],
     workers: int,
+    *,
+    sizes: PipelineSizes | None = None,
     advance: Callable[[int], None] = lambda n: None,
-    poisoned: frozenset[str] = frozenset(),
-    looking: Callable[[str], None] = lambda id: None,
-) -> Generator[Partition, None, None]:
-    """Embeds records into a shard a channel for each partition, in order, unless the channel's store has it already.
+    crashing: frozenset[str] = frozenset(),
+    before_decoding: Callable[[str], None] = lambda id: None,
+) -> Generator[EmbeddedPartition, None, None]:
+    """Embeds records into one shard for each partition and channel, in order, unless the channel's store has it.
 
-    Every record becomes a row: embedded, or rejected with stage and reason; those whose ids are ``poisoned`` are known
-    to end the process and are rejected unseen. Files that cannot be read are no part of a shard, which is about picture
-    bytes alone. ``advance`` is told how many records are done since the last time, ``looking`` the id of each picture
-    before it is decoded.
-    Raises SourceError when a picture changes while it is read.
+    Every record gets a row: embedded, or rejected with stage and reason. Records with ids in ``crashing`` are known to
+    crash the decoder and are rejected without decoding. Unreadable files are not part of a shard, which depends on
+    image bytes only. ``advance`` is called with the number of records that were finished since its last call,
+    ``before_decoding`` with the id of each image before it is decoded.
+    Raises SourceError if an image changes while it is read.
     """
-    size = max(PIECE, *(channel.batch for channel in way.channels))
-    no_more_reading, no_more = threading.Event(), threading.Event()
-    reads = map_ordered(
-        partial(_read, source, stores=stores, stop=no_more_reading), partitions, READERS, no_more_reading
+    sizes = sizes or PipelineSizes()
+    chunk_size = max(sizes.min_images_per_chunk, *(channel.batch for channel in preprocessor.channels))
+    stop_reading, stop_embedding = threading.Event(), threading.Event()
+    read = partial(_read_partition, source, stores=stores, queue_bytes=sizes.queue_bytes, stop=stop_reading)
+    hashed = map_ordered(read, partitions, sizes.readers, stop_reading)
+    chunks = (chunk for partition in hashed for chunk in _chunks(partition, chunk_size))
+    embed = partial(
+        _embed_chunk,
+        source,
+        preprocessor=preprocessor,
+        stop=stop_embedding,
+        crashing=crashing,
+        before_decoding=before_decoding,
     )
-    pieces = (piece for read in reads for piece in _pieces(read, size))
-    embedded = map_ordered(
-        partial(_embed, source, way=way, stop=no_more, poisoned=poisoned, looking=looking), pieces, workers, no_more
-    )
-    done: list[_Piece] = []
-    with contextlib.closing(reads), contextlib.closing(embedded):
-        for piece in embedded:
-            done.append(piece)
-            advance(len(piece.rows))
-            if piece.last:
-                yield _put_together(done, way, stores)
-                advance(len(piece.read.records) - sum(len(one.rows) for one in done))
-                done = []
+    embedded = map_ordered(embed, chunks, workers, stop_embedding)
+    finished: list[_Chunk] = []
+    with contextlib.closing(hashed), contextlib.closing(embedded):
+        for chunk in embedded:
+            finished.append(chunk)
+            advance(len(chunk.indices))
+            if chunk.last:
+                yield _assemble(finished, preprocessor, stores)
+                advance(len(chunk.partition.records) - sum(len(one.indices) for one in finished))
+                finished = []
 
 
-def _read(source: Source, records: Sequence[ImageRecord], stores: Sequence[ShardStore], stop: threading.Event) -> _Read:
-    read = _Read(records, {}, {}, {}, [])
-    room = QUEUE_BYTES
+def _read_partition(
+    source: Source,
+    records: Sequence[ImageRecord],
+    stores: Sequence[ShardStore],
+    queue_bytes: int,
+    stop: threading.Event,
+) -> _HashedPartition:
+    read = _HashedPartition(records, {}, {}, {}, [])
+    free = queue_bytes
     for i, record in enumerate(records):
-        _keep_decoding(stop)
+        _raise_if_stopped(stop)
         try:
             data = source.read(record)
         except ImageError as error:
-            read.unread[i] = ShardRow("", error.stage, error.reason, error.detail)
+            read.unreadable[i] = ShardRow("", error.stage, error.reason, error.detail)
             continue
         read.digests[i] = hashlib.sha256(data).hexdigest()
-        if len(data) <= room:
-            read.kept[i] = data
-            room -= len(data)
-    read.found.extend(store.get(store.key(read.digests.values())) for store in stores)
-    if None not in read.found:
-        read.kept.clear()
+        if len(data) <= free:
+            read.data[i] = data
+            free -= len(data)
+    read.shards.extend(store.get(store.key(read.digests.values())) for store in stores)
+    if None not in read.shards:
+        read.data.clear()
     return read
 
 
-def _pieces(read: _Read, size: int) -> Iterator[_Piece]:
-    """The pictures that have to be looked at; one empty piece when there are none."""
-    rows = list(read.digests) if None in read.found else []
-    for start in range(0, max(1, len(rows)), size):
-        yield _Piece(read, rows[start : start + size], last=start + size >= len(rows))
+def _chunks(partition: _HashedPartition, size: int) -> Iterator[_Chunk]:
+    """The images of a partition that have to be decoded; one empty chunk if there are none."""
+    indices = list(partition.digests) if None in partition.shards else []
+    for start in range(0, max(1, len(indices)), size):
+        yield _Chunk(partition, indices[start : start + size], last=start + size >= len(indices))
 
 
-def _embed(
+def _embed_chunk(
     source: Source,
-    piece: _Piece,
-    way: ImagePreprocessor,
+    chunk: _Chunk,
+    preprocessor: ImagePreprocessor,
     stop: threading.Event,
-    poisoned: frozenset[str],
-    looking: Callable[[str], None],
-) -> _Piece:
-    """One piece from bytes to vectors. A picture is decoded once, and its face looked for once, for all channels."""
-    channels = [channel for channel, shard in zip(way.channels, piece.read.found, strict=True) if shard is None]
-    lines = [_Line(channel) for channel in channels] if piece.rows else []
-    for i in piece.rows:
-        _keep_decoding(stop)
-        digest = piece.read.digests[i]
-        if piece.read.records[i].id in poisoned:
-            for line in lines:
-                line.reject(digest, POISONED)
+    crashing: frozenset[str],
+    before_decoding: Callable[[str], None],
+) -> _Chunk:
+    """One chunk from bytes to vectors. All channels share one decoding and one detection of each image."""
+    partition = chunk.partition
+    channels = [c for c, shard in zip(preprocessor.channels, partition.shards, strict=True) if shard is None]
+    batches = [_ChannelBatch(channel) for channel in channels] if chunk.indices else []
+    for i in chunk.indices:
+        _raise_if_stopped(stop)
+        digest = partition.digests[i]
+        if partition.records[i].id in crashing:
+            for batch in batches:
+                batch.reject(digest, CRASHES_DECODER)
             continue
-        data = piece.read.kept.pop(i, None)
+        data = partition.data.pop(i, None)
         if data is None:
-            data = _read_again(source, piece.read.records[i], digest)
-        looking(piece.read.records[i].id)
-        _take(lines, digest, partial(way.decode, data))
-    piece.made.extend(line.done() for line in lines)
-    return piece
-
-
-def probe_images(source: Source, records: Sequence[ImageRecord], way: ImagePreprocessor) -> None:
-    """Does with pictures what embedding does, one by one, and keeps nothing."""
-    for record in records:
-        try:
-            data = source.read(record)
-        except ImageError:
-            continue
-        embed_images([partial(way.decode, data)], way.channels)
+            data = _read_again(source, partition.records[i], digest)
+        before_decoding(partition.records[i].id)
+        _add_image(batches, digest, partial(preprocessor.decode, data))
+    chunk.results.extend(batch.embed() for batch in batches)
+    return chunk
 
 
 def embed_images(
-    shots: Sequence[Callable[[], FaceImage]], channels: Sequence[Channel]
+    images: Sequence[Callable[[], FaceImage]], channels: Sequence[Channel]
 ) -> tuple[tuple[ShardRow, ...], list[Vectors]]:
-    """A few pictures through the channels, in memory: what became of each, and of each channel the vectors (n, D) of
-    those that every channel embedded. A shot is made by a call, which may raise PictureError."""
-    lines = [_Line(channel) for channel in channels]
-    for shot in shots:
-        _take(lines, "", shot)
-    made = [line.done() for line in lines]
-    rows = merge_rows([rows for rows, _ in made])
-    return tuple(rows), [select_common(vectors, own, rows) for own, vectors in made]
+    """Embeds a few images in memory. Each is decoded by calling a function, which may raise ImageError.
+
+    Returns a row for each image, and for each channel the vectors (n, D) float32 of the images that every channel
+    embedded.
+    """
+    batches = [_ChannelBatch(channel) for channel in channels]
+    for decode in images:
+        _add_image(batches, "", decode)
+    results = [batch.embed() for batch in batches]
+    rows = merge_rows([rows for rows, _ in results])
+    return tuple(rows), [select_common(vectors, own, rows) for own, vectors in results]
 
 
-def _take(lines: Sequence[_Line], digest: str, make: Callable[[], FaceImage]) -> None:
+def _add_image(batches: Sequence[_ChannelBatch], digest: str, decode: Callable[[], FaceImage]) -> None:
     try:
-        shot = make()
-        # A picture without a face is of no use to any channel.
-        quality = quality_features(shot)
+        image = decode()
+        # No channel uses an image without a face.
+        quality = quality_features(image)
     except ImageError as error:
-        for line in lines:
-            line.reject(digest, error)
+        for batch in batches:
+            batch.reject(digest, error)
     else:
-        for line in lines:
-            line.take(digest, shot, quality)
+        for batch in batches:
+            batch.add(digest, image, quality)
 
 
 def merge_rows(rows: Sequence[Sequence[ShardRow]]) -> list[ShardRow]:
-    """What became of each picture, from each channel's rows: embedded by all, or the first reject."""
+    """One row for each image from the rows of each channel: embedded if all embedded it, else the first rejection."""
     return [next((row for row in each if row.stage), each[0]) for each in zip(*rows, strict=True)]
 
 
-def select_common(vectors: Vectors, own: Sequence[ShardRow], together: Sequence[ShardRow]) -> Vectors:
-    """A channel's vectors (n embedded by it, D) of the pictures that every channel embedded."""
-    good = np.array([row.stage is None for row in together], np.bool_)
-    return vectors if len(vectors) == good.sum() else vectors[good[[row.stage is None for row in own]]]
+def select_common(vectors: Vectors, own: Sequence[ShardRow], merged: Sequence[ShardRow]) -> Vectors:
+    """Those of a channel's vectors (n embedded by it, D) whose images every channel embedded."""
+    embedded = np.array([row.stage is None for row in merged], np.bool_)
+    return vectors if len(vectors) == embedded.sum() else vectors[embedded[[row.stage is None for row in own]]]
 
 
-def _put_together(pieces: list[_Piece], way: ImagePreprocessor, stores: Sequence[ShardStore]) -> Partition:
-    """Shards from pieces; what the store had is taken as it is."""
-    read = pieces[0].read
-    missing = [i for i, shard in enumerate(read.found) if shard is None]
-    shards = list(read.found)
+def _assemble(chunks: list[_Chunk], preprocessor: ImagePreprocessor, stores: Sequence[ShardStore]) -> EmbeddedPartition:
+    """Writes the missing shards of a partition from its chunks."""
+    partition = chunks[0].partition
+    missing = [i for i, shard in enumerate(partition.shards) if shard is None]
+    shards = list(partition.shards)
     for n, i in enumerate(missing):
-        made = [piece.made[n] for piece in pieces if piece.rows]
-        nothing = np.zeros((0, way.channels[i].dimension), np.float32)
-        rows = [row for part, _ in made for row in part]
-        shards[i] = stores[i].put(rows, np.concatenate([nothing, *(vectors for _, vectors in made)]))
+        results = [chunk.results[n] for chunk in chunks if chunk.indices]
+        empty = np.zeros((0, preprocessor.channels[i].dimension), np.float32)
+        rows = [row for part, _ in results for row in part]
+        shards[i] = stores[i].put(rows, np.concatenate([empty, *(vectors for _, vectors in results)]))
     complete = [shard for shard in shards if shard is not None]
-    of_image = [dict(zip(read.digests, shard.rows, strict=True)) for shard in complete]
-    return Partition(
-        tuple(shard.key for shard in complete),
-        tuple(
-            tuple(read.unread[i] if i in read.unread else rows[i] for i in range(len(read.records)))
-            for rows in of_image
+    by_record = [dict(zip(partition.digests, shard.rows, strict=True)) for shard in complete]
+    return EmbeddedPartition(
+        recipes=tuple(store.recipe for store in stores),
+        keys=tuple(shard.key for shard in complete),
+        rows=tuple(
+            tuple(
+                partition.unreadable[i] if i in partition.unreadable else rows[i] for i in range(len(partition.records))
+            )
+            for rows in by_record
         ),
-        not missing,
+        reused=not missing,
     )
 
 
-class _Line:
-    """One channel's rows and vectors of a piece."""
+class _ChannelBatch:
+    """The rows of one channel for some images, and the crops to embed."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._rows: list[ShardRow] = []
-        self._waiting: list[int] = []
+        self._pending: list[int] = []  # rows whose crops are to be embedded
         self._crops: list[ImageArray] = []
 
     def reject(self, digest: str, error: ImageError) -> None:
         self._rows.append(ShardRow(digest, error.stage, error.reason, error.detail))
 
-    def take(self, digest: str, shot: FaceImage, quality: tuple[float, ...]) -> None:
+    def add(self, digest: str, image: FaceImage, quality: tuple[float, ...]) -> None:
         try:
-            crop = self._channel.crop(shot)
+            crop = self._channel.crop(image)
         except ImageError as error:
             self.reject(digest, error)
             return
         self._crops.append(crop)
-        self._waiting.append(len(self._rows))
-        self._rows.append(ShardRow(digest, quality=quality, n_faces=shot.n_faces))
+        self._pending.append(len(self._rows))
+        self._rows.append(ShardRow(digest, quality=quality, n_faces=image.n_faces))
 
-    def done(self) -> tuple[list[ShardRow], Vectors]:
+    def embed(self) -> tuple[list[ShardRow], Vectors]:
+        """The rows, and the vectors of the embedded images. Images without a vector become rejects."""
         if not self._crops:
             return self._rows, np.zeros((0, self._channel.dimension), np.float32)
-        block = self._channel.embed(np.stack(self._crops))
-        good = np.asarray(block.any(axis=1), np.bool_)
-        for i, ok in zip(self._waiting, good, strict=True):
+        vectors = self._channel.embed(np.stack(self._crops))
+        valid = np.asarray(vectors.any(axis=1), np.bool_)
+        for i, ok in zip(self._pending, valid, strict=True):
             if not ok:
-                digest = self._rows[i].digest
-                self._rows[i] = ShardRow(
-                    digest,
-                    "embed",
-                    "no select_common vector",
-                    f"the {self._channel.name} channel gave zero or non-finite",
-                )
-        return self._rows, block[good]
+                detail = f"the {self._channel.name} channel gave a zero or non-finite vector"
+                self._rows[i] = ShardRow(self._rows[i].digest, "embed", "no usable vector", detail)
+        return self._rows, vectors[valid]
 
 
-def _keep_decoding(stop: threading.Event) -> None:
+def _raise_if_stopped(stop: threading.Event) -> None:
     if stop.is_set():
         raise CancelledError
 
@@ -312,7 +350,7 @@ def _read_again(source: Source, record: ImageRecord, digest: str) -> bytes:
     try:
         data = source.read(record)
     except ImageError as error:
-        raise SourceError(f"{record.id} could be read once but not again ({error.reason}); run again") from None
+        raise SourceError(f"{record.id} was readable once but not again ({error.reason}); run again") from None
     if hashlib.sha256(data).hexdigest() != digest:
-        raise SourceError(f"{record.id} changed while it was being read; run again when the files are at rest")
+        raise SourceError(f"{record.id} changed while it was being read; run again when the files no longer change")
     return data

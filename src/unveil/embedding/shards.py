@@ -1,9 +1,9 @@
 """Immutable shards of embeddings.
 
-A shard holds what became of one partition of a source: the vectors of the pictures that were embedded, and a row for
-each picture, embedded or rejected. Its key is a hash of the picture bytes and of everything that decides a vector, so
-the same pictures give the same shard for whoever asks, and a shard is never changed. It names no file and no person.
-Vectors are written first, the rows last: a shard without its rows does not exist.
+A shard stores the result of one partition of a source: a row for each image, embedded or rejected, and the vectors of
+the embedded images. Its key is a hash of the image bytes and of the recipe, which names everything else that decides a
+vector. So equal images give the same shard to everyone, and a shard never changes. It contains no file name and no
+person. The vectors are written first and the rows last: a shard without rows does not exist.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from unveil.types import Vectors
 FORMAT = 4
 
 README = """\
-Embeddings made by unveil, kept so that the next audit of the same pictures is quick.
-They are biometric templates: treat them like the pictures themselves. Delete this folder whenever you like; audits
-that are finished do not need it.
+Embeddings made by unveil. They are stored so that the next audit of the same images is fast.
+They are biometric templates: protect them like the images. You can delete this folder at any time; finished audits do
+not need it.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRow:
-    """What became of one picture: rejected at a stage, or embedded (``stage`` empty) with the traits of its quality and
-    the number of faces that were seen."""
+    """The result of one image: rejected at a stage, or embedded (``stage`` None).
+
+    An embedded image has its quality features and the number of detected faces.
+    """
 
     digest: str
     stage: Stage | None = None
@@ -46,7 +48,7 @@ class ShardRow:
 
 @dataclass(frozen=True)
 class Shard:
-    """One partition: ``rows`` in source order, ``vectors`` (n embedded, D) in the same order."""
+    """One partition: ``rows`` in source order, and ``vectors`` (n embedded, D) float32 in the same order."""
 
     key: str
     rows: tuple[ShardRow, ...]
@@ -54,7 +56,7 @@ class Shard:
 
 
 class ShardStore:
-    """The shards of one recipe (model and alignment) in a storage. Writers may be many; the last one wins."""
+    """The shards of one recipe in a storage. Several processes may write; the last writer of a shard wins."""
 
     def __init__(self, storage: Storage, recipe: str) -> None:
         self._storage, self._folder = storage, recipe[:24]
@@ -65,7 +67,7 @@ class ShardStore:
             storage.write("README.txt", README.encode())
 
     def key(self, digests: Iterable[str]) -> str:
-        """The key of the partition whose pictures have these sha256 digests, in order."""
+        """The key of the partition whose images have these sha256 digests, in order."""
         return hashlib.sha256("\n".join([f"unveil shard {FORMAT}", self.recipe, *digests]).encode()).hexdigest()
 
     def _names(self, key: str) -> tuple[str, str]:
@@ -73,33 +75,35 @@ class ShardStore:
         return f"{stem}.npy", f"{stem}.json"
 
     def get(self, key: str) -> Shard | None:
-        """A finished shard, or None when there is none or its bytes are not what was written."""
+        """A complete shard; None if there is none or if its bytes are damaged."""
         vectors_name, rows_name = self._names(key)
-        told = self._storage.read(rows_name)
-        raw = None if told is None else self._storage.read(vectors_name)
-        if told is None or raw is None:
+        rows = self._storage.read(rows_name)
+        raw = None if rows is None else self._storage.read(vectors_name)
+        if rows is None or raw is None:
             return None
         try:
-            document = json.loads(told)
+            document = json.loads(rows)
             if hashlib.sha256(raw).hexdigest() != document["vectors_sha256"]:
                 return None
             vectors = np.load(io.BytesIO(raw), allow_pickle=False)
-            return Shard(key, tuple(_row(*row) for row in document["rows"]), vectors)
+            return Shard(key, tuple(_parse_row(*row) for row in document["rows"]), vectors)
         except (ValueError, KeyError, TypeError):
             return None
 
     def require(self, key: str) -> Shard:
-        """A finished shard; StoreError when it is gone or damaged."""
+        """A complete shard. Raises StoreError if it is missing or damaged."""
         shard = self.get(key)
         if shard is None:
-            raise StoreError(f"shard {key[:16]} in {self._storage.where} is gone or damaged; run again to make it anew")
+            raise StoreError(
+                f"shard {key[:16]} in {self._storage.where} is missing or damaged; run again to compute it again"
+            )
         return shard
 
     def put(self, rows: Sequence[ShardRow], vectors: Vectors) -> Shard:
-        """Writes a shard; returns it."""
+        """Writes a shard and returns it. Raises StoreError if the rows do not match the vectors."""
         embedded = sum(row.stage is None for row in rows)
         if embedded != len(vectors):
-            raise StoreError(f"{embedded} pictures marked as embedded, {len(vectors)} vectors")
+            raise StoreError(f"{embedded} images are marked as embedded, but there are {len(vectors)} vectors")
         shard = Shard(self.key(row.digest for row in rows), tuple(rows), vectors)
         vectors_name, rows_name = self._names(shard.key)
         buffer = io.BytesIO()
@@ -113,23 +117,28 @@ class ShardStore:
         return shard
 
 
-def _row(digest: str, stage: Stage | None, reason: str, detail: str, quality: list[float], n_faces: int) -> ShardRow:
+def _parse_row(
+    digest: str, stage: Stage | None, reason: str, detail: str, quality: list[float], n_faces: int
+) -> ShardRow:
     return ShardRow(digest, stage, reason, detail, tuple(float(v) for v in quality), int(n_faces))
 
 
-def assemble(shards: Iterable[Vectors], n: int, dimension: int, path: Path) -> Vectors:
-    """All vectors of a role, (n, dimension) float32 in one memory-mapped ``.npy`` file, written at once."""
+def write_vectors(blocks: Iterable[Vectors], n: int, dimension: int, path: Path) -> Vectors:
+    """Writes blocks of vectors to one ``.npy`` file, atomically; returns it memory-mapped, (n, dimension) float32.
+
+    Raises StoreError if the blocks do not have ``n`` rows in all.
+    """
     header = io.BytesIO()
     shape: dict[str, object] = {"descr": "<f4", "fortran_order": False, "shape": (n, dimension)}
     np.lib.format.write_array_header_1_0(header, shape)
     written = 0
     with replacing(path) as file:
         file.write(header.getvalue())
-        for vectors in shards:
+        for vectors in blocks:
             file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
             written += len(vectors)
         if written != n:
-            raise StoreError(f"{path}: {n} vectors were expected, {written} came")
+            raise StoreError(f"{path}: {n} vectors were expected, got {written}")
     if n == 0:
         return np.zeros((0, dimension), np.float32)
     mapped: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)

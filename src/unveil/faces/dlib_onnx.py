@@ -1,8 +1,8 @@
 """dlib's face recognition ResNet as an ONNX graph.
 
-The weights ship in the PyPI package ``face_recognition_models`` (public domain). dlib's own forward pass is slow on
-CPUs; the same network under ONNX Runtime gives the same descriptors (4e-7) many times faster. The package is never
-imported (its ``__init__`` needs ``pkg_resources``): its files are found through ``importlib.metadata``.
+The weights come with the PyPI package ``face_recognition_models`` (public domain). dlib's own forward pass is slow on
+CPUs. The same model under ONNX Runtime gives the same descriptors (difference at most 4e-7) many times faster. The
+package is never imported, because its ``__init__`` needs ``pkg_resources``; ``importlib.metadata`` finds its files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
 INPUT_SIZE = 150
 DIMENSION = 128
 
-# (channels, stride) of the residual blocks from the input upwards; a stride of 2 halves the picture.
+# (channels, stride) of the residual blocks from the input upwards. A stride of 2 halves the image.
 # Source: `anet_type` in dlib's dnn_face_recognition_ex.cpp.
 BLOCKS = (
     *[(32, 1)] * 3,
@@ -36,7 +36,7 @@ Array = npt.NDArray[np.float32]
 
 
 def package_file(name: str) -> Path:
-    """Path of a weight file inside the installed ``face_recognition_models`` distribution."""
+    """The path of a weight file in the installed package ``face_recognition_models``; ModelError if it is missing."""
     try:
         files = metadata.files("face_recognition_models") or []
     except metadata.PackageNotFoundError:
@@ -51,26 +51,28 @@ def package_file(name: str) -> Path:
 
 
 class _TensorReader:
-    """Reads the parameter tensors of a dlib network in file order, from the input layer upwards."""
+    """Reads the parameter tensors of a dlib model in file order, from the input layer upwards."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 0
+        self._offset = 0
 
     @staticmethod
     def _varint(value: int) -> bytes:
         raw = value.to_bytes((value.bit_length() + 7) // 8, "little")
         return bytes([len(raw)]) + raw
 
-    def take(self, rows: int, columns: int = 1) -> Array:
+    def next_tensor(self, rows: int, columns: int = 1) -> Array:
         """The next tensor of ``rows`` x ``columns`` float32: version 2, four sizes, then the values."""
         header = b"\x01\x02" + b"".join(self._varint(n) for n in (rows, columns, 1, 1))
-        start = self._data.find(header, self._at)
+        start = self._data.find(header, self._offset)
         begin = start + len(header)
         end = begin + 4 * rows * columns
         if start < 0 or end > len(self._data):
-            raise ModelError(f"dlib weights: no {rows} x {columns} tensor after byte {self._at}; the file is damaged")
-        self._at = end
+            raise ModelError(
+                f"dlib weights: no {rows} x {columns} tensor after byte {self._offset}; the file is damaged"
+            )
+        self._offset = end
         return np.frombuffer(self._data[begin:end], "<f4").reshape(rows, columns)
 
 
@@ -86,25 +88,25 @@ class _Graph:
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         name = f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
         return name
 
 
 def convert(weights: bytes) -> bytes:
-    """dlib's ``dlib_face_recognition_resnet_model_v1.dat`` as serialised ONNX.
+    """Converts dlib's ``dlib_face_recognition_resnet_model_v1.dat`` to serialised ONNX.
 
-    The graph takes ``input`` (N, 3, 150, 150) float32 RGB, already normalised, and gives ``descriptor`` (N, 128).
-    Raises ModelError when the file does not hold the expected tensors.
+    The graph takes ``input`` (N, 3, 150, 150) float32 RGB, normalised, and gives ``descriptor`` (N, 128) float32.
+    Raises ModelError if the file does not hold the expected tensors.
     """
     reader, graph = _TensorReader(weights), _Graph()
 
     def conv_affine(x: str, channels_in: int, channels: int, kernel: int, stride: int) -> str:
         """Convolution followed by dlib's `affine` (a frozen batch norm), folded into one convolution."""
         n = channels * channels_in * kernel * kernel
-        parameters = reader.take(n + channels)[:, 0].astype(np.float64)
-        gamma, beta = reader.take(2 * channels)[:, 0].astype(np.float64).reshape(2, channels)
+        parameters = reader.next_tensor(n + channels)[:, 0].astype(np.float64)
+        gamma, beta = reader.next_tensor(2 * channels)[:, 0].astype(np.float64).reshape(2, channels)
         filters = parameters[:n].reshape(channels, channels_in, kernel, kernel) * gamma[:, None, None, None]
         bias = parameters[n:] * gamma + beta
         # dlib pads only where the stride is 1.
@@ -142,7 +144,7 @@ def convert(weights: bytes) -> bytes:
         x = graph.node("Relu", graph.node("Add", inner, x))
         channels, side = out
     x = graph.node("Flatten", graph.node("GlobalAveragePool", x))
-    x = graph.node("MatMul", x, graph.constant(reader.take(channels, DIMENSION)))
+    x = graph.node("MatMul", x, graph.constant(reader.next_tensor(channels, DIMENSION)))
     graph.nodes.append(helper.make_node("Identity", [x], ["descriptor"]))
 
     image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, INPUT_SIZE, INPUT_SIZE])

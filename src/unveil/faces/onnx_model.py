@@ -1,4 +1,4 @@
-"""A network in ONNX form on a device. The only file that imports ONNX Runtime; torch stands behind the same calls."""
+"""A model in ONNX form on a device. The only module that imports ONNX Runtime or runs a graph in PyTorch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import importlib.metadata
 import importlib.util
 import io
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, cast
 
 import numpy as np
@@ -23,13 +25,13 @@ from unveil.errors import ModelError
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Tensor = npt.NDArray[np.float32]
-# As one sees it in an error: the first line that ONNX Runtime says, which is long enough.
-_LONGEST_WORD = 300
-# How large a batch may be where the graph leaves it open: measured for processors (docs/decisions/0014), tried out on
-# everything else up to the last of these.
+# Characters of a runtime's error that are shown: its first line says enough.
+MAX_ERROR_CHARS = 300
+# Batch sizes where the graph leaves the batch open: 4 was measured for processors (docs/decisions/0014). On every other
+# device the larger sizes are measured until one does not fit.
 CPU_BATCH = 4
 BATCHES = (8, 16, 32, 64, 128, 256)
-_TRIED_SECONDS = 0.3
+SECONDS_PER_BATCH = 0.3
 
 _PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     # TF32 would round products to ten bits. The exhaustive search, ONNX Runtime's default, times algorithms anew for
@@ -42,67 +44,82 @@ _PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a graph; an axis that is open is not a number."""
+    """An input or output of a graph. An open axis of ``shape`` is not a number."""
 
     name: str
     shape: tuple[Any, ...]
 
 
 class OnnxModel:
-    """A graph that runs on the device asked for, or on the next best one; ``told`` says so when it is another.
+    """A graph on the requested device, or on the processor if that device is not available.
 
-    Raises ModelError for bytes that are no graph, or one that keeps its weights elsewhere. Its calls may come from
-    several threads.
+    ``runs_on`` is the device in use. ``fallback`` says why it is not the requested one, and is empty otherwise.
+    ``runtime`` names the library, its version and the execution provider: together they decide the last bits of a
+    result. Calls may come from several threads.
+
+    Raises ModelError for bytes that are not a graph, and for a graph whose weights are in other files.
     """
 
-    def __init__(self, weights: bytes, where: str, *, device: Device = "cpu", threads: int = 1) -> None:
+    def __init__(
+        self,
+        weights: bytes,
+        where: str,
+        *,
+        device: Device = "cpu",
+        threads: int = 1,
+        seconds_per_batch: float = SECONDS_PER_BATCH,
+    ) -> None:
         reject_external_weights(weights, where)
         self.where = where
-        self.told = ""
-        self.runs_on, session, reason = _open(weights, where, device, threads)
+        self.fallback = ""
+        self.runs_on, session, error = _open_session(weights, where, device, threads)
         if device not in ("auto", self.runs_on):
-            self.told = f"{where} runs on {self.runs_on}: {_why_not(device, reason)}"
+            self.fallback = f"{where} runs on {self.runs_on}: {_why_unavailable(device, error)}"
         self.inputs = tuple(Port(i.name, tuple(i.shape)) for i in session.get_inputs())
         self.outputs = tuple(Port(o.name, tuple(o.shape)) for o in session.get_outputs())
-        self._run: Callable[[Tensor], list[Tensor]] = lambda x: session.run(None, {self.inputs[0].name: x})
+        self._seconds_per_batch = seconds_per_batch
+        self._run: Callable[[Tensor], list[Tensor]]
         if self.runs_on == "torch":
-            self._run = _in_torch(weights, where)
+            self._run, self.runtime = _convert_to_torch(weights, where)
+        else:
+            self._run = lambda x: session.run(None, {self.inputs[0].name: x})
+            self.runtime = _onnxruntime_version(session)
 
     def run(self, tensor: Tensor) -> list[Tensor]:
-        """All outputs for one input tensor, float32; ModelError when the graph does not take it."""
+        """All outputs for one input tensor, float32. Raises ModelError if the graph does not accept it."""
         try:
             return self._run(tensor)
-        except Exception as error:  # runtimes raise their own kinds
+        except Exception as error:  # runtimes raise exceptions of their own
             raise ModelError(f"{self.where} does not run on {tensor.shape}: {_first_line(error)}") from None
 
     def best_batch(self, shape: tuple[int, int, int]) -> int:
-        """How many inputs (C, H, W) a call should have: 1 if the graph says so, else as measured for this device."""
+        """The number of inputs (C, H, W) for a call: as the graph declares, else as measured for this device."""
         batch = self.inputs[0].shape[0]
         if isinstance(batch, int):
             return batch
         if self.runs_on == "cpu":
             return CPU_BATCH
-        best, most = CPU_BATCH, 0.0
+        best, highest_rate = CPU_BATCH, 0.0
         for n in BATCHES:
             tensor = np.zeros((n, *shape), np.float32)
             try:
                 self._run(tensor)  # the first call prepares
-                calls, begun = 0, time.perf_counter()
-                while not calls or time.perf_counter() - begun < _TRIED_SECONDS:
+                calls, start = 0, time.perf_counter()
+                while not calls or time.perf_counter() - start < self._seconds_per_batch:
                     self._run(tensor)
                     calls += 1
-            except Exception:  # out of the device's memory: smaller ones did run
+            except Exception:  # the device is out of memory: smaller batches did run
                 break
-            rate = n * calls / (time.perf_counter() - begun)
-            if rate > 1.05 * most:
-                best, most = n, rate
+            rate = n * calls / (time.perf_counter() - start)
+            if rate > 1.05 * highest_rate:
+                best, highest_rate = n, rate
         return best
 
 
-def _open(weights: bytes, where: str, device: Device, threads: int) -> tuple[str, Any, str]:
-    """The device that a graph runs on, its session, and the error of a GPU provider that did not start.
+def _open_session(weights: bytes, where: str, device: Device, threads: int) -> tuple[str, Any, str]:
+    """The device in use, a session, and the error of a GPU provider that did not start.
 
-    For torch, the session only describes inputs and outputs.
+    For torch the session only describes inputs and outputs.
     """
     import onnxruntime as ort
 
@@ -114,7 +131,7 @@ def _open(weights: bytes, where: str, device: Device, threads: int) -> tuple[str
     def session(name: str) -> Any:
         provider, settings = _PROVIDERS[name]
         providers = [(provider, settings)] if name == "cpu" else [(provider, settings), _PROVIDERS["cpu"]]
-        # From bytes, so that a graph cannot pull in files from beside or outside its own.
+        # From bytes, so that a graph cannot load other files.
         return ort.InferenceSession(weights, options, providers=providers, enable_fallback=0)
 
     reason = ""
@@ -125,22 +142,22 @@ def _open(weights: bytes, where: str, device: Device, threads: int) -> tuple[str
             _load_cuda_libraries()
             # A provider that does not start raises an error, or ONNX Runtime silently uses the next one.
             try:
-                found = session(name)
+                opened = session(name)
             except Exception as error:
                 reason = _first_line(error)
             else:
-                if found.get_providers()[0] == _PROVIDERS[name][0]:
-                    return name, found, reason
+                if opened.get_providers()[0] == _PROVIDERS[name][0]:
+                    return name, opened, reason
         return "cpu", session("cpu"), reason
     except Exception as error:
-        raise ModelError(f"{where} cannot be loaded as an ONNX network: {_first_line(error)}") from None
+        raise ModelError(f"{where} cannot be loaded as an ONNX model: {_first_line(error)}") from None
 
 
 @functools.cache
 def _load_cuda_libraries() -> None:
     """Loads CUDA and cuDNN from NVIDIA's Python packages. ONNX Runtime's providers do not search there.
 
-    ONNX Runtime's own messages are silenced: the reason why a provider does not start is reported in ``told``.
+    ONNX Runtime's own messages are silenced: `OnnxModel.fallback` reports why a provider does not start.
     """
     import onnxruntime as ort
 
@@ -151,50 +168,56 @@ def _load_cuda_libraries() -> None:
             load()
 
 
+def _onnxruntime_version(session: Any) -> str:
+    import onnxruntime as ort
+
+    return f"onnxruntime {ort.__version__} {session.get_providers()[0]}"
+
+
 def devices(device: Device) -> tuple[str, ...]:
-    """What is tried for a device, best first. ``auto`` takes a graphics card if there is one that can be used."""
+    """The devices to try for a request, best first. ``auto`` uses a GPU if one is available."""
     import onnxruntime as ort
 
     available = ort.get_available_providers()
     if device == "auto":
-        with_card = ["cuda"] if _PROVIDERS["cuda"][0] in available else ["torch"] if _torch_card() else []
-        return (*with_card, "cpu")
+        gpu = ["cuda"] if _PROVIDERS["cuda"][0] in available else ["torch"] if _torch_has_gpu() else []
+        return (*gpu, "cpu")
     if device == "torch":
-        return ("torch",) if _torch_missing() is None else ("cpu",)
+        return ("torch",) if _missing_for_torch() is None else ("cpu",)
     return (device,) if _PROVIDERS[device][0] in available else ("cpu",)
 
 
 def describe_devices() -> list[tuple[Device, str]]:
-    """Each device and whether networks can run on it here."""
+    """Each device, and whether models can run on it here."""
     import onnxruntime as ort
 
     available = ort.get_available_providers()
-    told: list[tuple[Device, str]] = [("auto", f"takes {devices('auto')[0]}"), ("cpu", "ONNX Runtime")]
+    described: list[tuple[Device, str]] = [("auto", f"uses {devices('auto')[0]}"), ("cpu", "ONNX Runtime")]
     for name in ("cuda", "tensorrt"):
         provider = _PROVIDERS[name][0]
-        told.append((name, f"ONNX Runtime's {provider}" if provider in available else f"no {provider} here"))
-    missing = _torch_missing()
-    card = "on a graphics card" if _torch_card() else "without a graphics card"
-    told.append(("torch", f"PyTorch {card}" if missing is None else f"needs {missing}: pip install 'unveil[gpu]'"))
-    return told
+        described.append((name, f"ONNX Runtime's {provider}" if provider in available else f"no {provider} here"))
+    missing = _missing_for_torch()
+    gpu = "on a GPU" if _torch_has_gpu() else "without a GPU"
+    described.append(("torch", f"PyTorch {gpu}" if missing is None else f"needs {missing}: pip install 'unveil[gpu]'"))
+    return described
 
 
-def _why_not(device: Device, reason: str = "") -> str:
+def _why_unavailable(device: Device, error: str = "") -> str:
     if device == "torch":
-        return f"the torch path needs {_torch_missing()}; pip install 'unveil[gpu]'"
-    if reason:
+        return f"the torch device needs {_missing_for_torch()}; pip install 'unveil[gpu]'"
+    if error:
         return (
-            f"{_PROVIDERS[device][0]} of ONNX Runtime did not start ({reason}). Install the libraries that it names, "
+            f"{_PROVIDERS[device][0]} of ONNX Runtime did not start ({error}). Install the libraries that it names, "
             "or use --device torch, which needs only PyTorch"
         )
     return (
-        f"ONNX Runtime here has no {_PROVIDERS[device][0]} that starts; it comes with pip install onnxruntime-gpu in "
-        "place of onnxruntime, and needs the card's driver. --device torch needs only PyTorch"
+        f"ONNX Runtime here has no {_PROVIDERS[device][0]} that starts. Install onnxruntime-gpu in place of "
+        "onnxruntime, and the GPU's driver; or use --device torch, which needs only PyTorch"
     )
 
 
-def _torch_missing() -> str | None:
-    """Which package keeps graphs from running under torch, and why if it is there."""
+def _missing_for_torch() -> str | None:
+    """The package that the torch device lacks, and why if it is installed; None if nothing is missing."""
     for module in ("torch", "onnx2torch"):
         try:
             with warnings.catch_warnings():
@@ -202,13 +225,13 @@ def _torch_missing() -> str | None:
                 importlib.import_module(module)
         except ModuleNotFoundError as error:
             return error.name or module
-        except Exception as error:  # a torchvision that was built for another torch raises RuntimeError
+        except Exception as error:  # a torchvision built for another torch raises RuntimeError
             return f"{module}, which does not start ({_first_line(error)})"
     return None
 
 
-def _torch_card() -> bool:
-    # Importing torch takes two seconds: not where its build knows no card, nor where no graph could run in it.
+def _torch_has_gpu() -> bool:
+    # Importing torch takes two seconds: skip it if its build has no GPU support or if no graph could be converted.
     if any(importlib.util.find_spec(module) is None for module in ("torch", "onnx2torch")):
         return False
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -216,36 +239,69 @@ def _torch_card() -> bool:
             return False
     import torch
 
-    return bool(torch.cuda.is_available()) and _torch_missing() is None
+    return bool(torch.cuda.is_available()) and _missing_for_torch() is None
 
 
-def _in_torch(weights: bytes, where: str) -> Callable[[Tensor], list[Tensor]]:
-    """The same graph as a torch module, on a graphics card if there is one."""
+class _FullPrecision:
+    """Turns TF32 off in torch for the whole process while a model runs, and restores it after the last call.
+
+    The settings of torch are global, and several threads run models: the first caller saves them, the last restores.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_running = 0
+        self._saved = (True, False)
+
+    def __enter__(self) -> None:
+        from torch.backends import cuda, cudnn
+
+        with self._lock:
+            if self._n_running == 0:
+                self._saved = (cudnn.allow_tf32, cuda.matmul.allow_tf32)
+                cudnn.allow_tf32 = cuda.matmul.allow_tf32 = False
+            self._n_running += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        from torch.backends import cuda, cudnn
+
+        with self._lock:
+            self._n_running -= 1
+            if self._n_running == 0:
+                cudnn.allow_tf32, cuda.matmul.allow_tf32 = self._saved
+
+
+_full_precision = _FullPrecision()
+
+
+def _convert_to_torch(weights: bytes, where: str) -> tuple[Callable[[Tensor], list[Tensor]], str]:
+    """The same graph as a torch module, on a GPU if there is one; and its runtime."""
     import onnx
     import onnx2torch
     import torch
 
-    torch.backends.cudnn.allow_tf32 = False
-    card = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            module = onnx2torch.convert(onnx.load_from_string(weights)).eval().to(card)
+            module = onnx2torch.convert(onnx.load_from_string(weights)).eval().to(device)
     except Exception as error:
         raise ModelError(f"{where} cannot be run by torch: {_first_line(error)}; try --device cpu") from None
 
     def run(tensor: Tensor) -> list[Tensor]:
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            outputs = module(torch.from_numpy(tensor).to(card))
-        several = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        return [cast("Tensor", output.float().cpu().numpy()) for output in several]
+        with torch.inference_mode(), _full_precision:
+            outputs = module(torch.from_numpy(tensor).to(device))
+            outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+            return [cast("Tensor", output.float().cpu().numpy()) for output in outputs]
 
-    return run
+    converter = importlib.metadata.version("onnx2torch")
+    return run, f"torch {torch.__version__} {device.type} onnx2torch {converter}"
 
 
 def reject_external_weights(weights: bytes, where: str) -> None:
-    """ModelError when a graph keeps its weights in other files, wherever they are."""
+    """Raises ModelError if a graph keeps its weights in other files, wherever they are."""
     # The key of such an entry, as it is written in every file that has one.
     if b"\x0a\x08location\x12" not in weights:
         return
@@ -253,17 +309,17 @@ def reject_external_weights(weights: bytes, where: str) -> None:
 
     try:
         graph = onnx.load_from_string(weights).graph
-    except Exception:  # no graph at all: its loading says so
+    except Exception:  # not a graph: loading it raises
         return
     for tensor in graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":
                 raise ModelError(
-                    f"{where} keeps its weights in another file ({entry.value[:100]!r}), which is not opened: a "
-                    "network is one file here. Its owner can put them inside: onnx.save(onnx.load(FILE), NEW_FILE)"
+                    f"{where} keeps its weights in another file ({entry.value[:100]!r}), which is not opened: a model "
+                    "must be one file. Its owner can merge them: onnx.save(onnx.load(FILE), NEW_FILE)"
                 )
 
 
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
-    return lines[0][:_LONGEST_WORD] if lines else type(error).__name__
+    return lines[0][:MAX_ERROR_CHARS] if lines else type(error).__name__

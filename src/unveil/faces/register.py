@@ -1,4 +1,4 @@
-"""Making a user's own network known: described, tried out, and put into the library."""
+"""Adds a user's own model to the library: describes it, runs it once and copies it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unveil.errors import ModelError
 from unveil.faces.detectors import GridDetector
 from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.models import DetectorSpec, Spec
-from unveil.faces.models.library import install, library_folder, read, safe_name
+from unveil.faces.models.library import install_model, library_folder, read_model, safe_name
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import families
 from unveil.faces.onnx_model import OnnxModel
@@ -27,31 +27,32 @@ def register_model(
     licence: str = "unknown",
     trained_on: str = "unknown",
 ) -> tuple[Spec, Path]:
-    """Copies a network into the library, under its name; gives what it expects and where it lies.
+    """Copies a model into the library under its name. Returns its description and its path.
 
-    What it expects is what the table says of its bytes, or a description beside it, or else ``family`` with the
-    dimension that the graph gives. Raises ModelError when nothing says it, or when the network does not run so.
+    The description comes from the model table, from a file beside the model, or from ``family`` with the dimension of
+    the graph. Raises ModelError if there is no description, or if the model does not run as described.
     """
     if family is None:
-        spec, raw = read(path)
+        spec, raw = read_model(path)
     else:
-        spec, raw = _of_family(path, family, {"licence": licence, "trained_on": trained_on, "name": name or path.stem})
-    before = (library_folder() / safe_name(spec.name)).exists()
-    kept = install(spec, raw, path.name)
+        facts = {"licence": licence, "trained_on": trained_on, "name": name or path.stem}
+        spec, raw = _describe_by_family(path, family, facts)
+    was_installed = (library_folder() / safe_name(spec.name)).exists()
+    installed = install_model(spec, raw, path.name)
     try:
-        _try(spec, kept)
+        _run_once(spec, installed)
     except ModelError:
-        if not before:
-            shutil.rmtree(kept.parent)
+        if not was_installed:
+            shutil.rmtree(installed.parent)
         raise
-    return spec, kept
+    return spec, installed
 
 
-def _of_family(path: Path, family: str, facts: dict[str, Any]) -> tuple[Spec, bytes]:
+def _describe_by_family(path: Path, family: str, facts: dict[str, Any]) -> tuple[Spec, bytes]:
     if family not in families():
-        raise ModelError(f"networks are of one of these kinds: {', '.join(families())}; got {family}")
+        raise ModelError(f"the family of a model should be one of {', '.join(families())}; got {family}")
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; a network in ONNX form was expected")
+        raise ModelError(f"{path}: no such file; a model in ONNX form was expected")
     raw = path.read_bytes()
     facts = {**families()[family], **facts}
     if "detector" not in facts:
@@ -59,15 +60,15 @@ def _of_family(path: Path, family: str, facts: dict[str, Any]) -> tuple[Spec, by
         outputs = OnnxModel(raw, str(path)).run(np.zeros((1, 3, size, size), np.float32))
         if len(outputs) != 1 or outputs[0].ndim != 2:
             raise ModelError(
-                f"{path}: a {family} network gives one vector a picture; this one gives arrays of "
+                f"{path}: a model of family {family} gives one vector for each image; this one gives arrays of "
                 f"{', '.join(str(output.shape) for output in outputs)}"
             )
         facts["dimension"] = int(outputs[0].shape[1])
     return spec_from_facts(facts, hashlib.sha256(raw).hexdigest(), f"{path} as {family}"), raw
 
 
-def _try(spec: Spec, path: Path) -> None:
-    """Runs a network once as an audit would; ModelError when that does not work."""
+def _run_once(spec: Spec, path: Path) -> None:
+    """Runs a model as an audit would. Raises ModelError if that fails."""
     if isinstance(spec, DetectorSpec):
         GridDetector(path).detect(np.zeros((64, 64, 3), np.uint8))
     else:

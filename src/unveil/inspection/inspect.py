@@ -13,11 +13,11 @@ import numpy as np
 
 from unveil.channels import open_detector, quality_features
 from unveil.channels.alignment import ImageAlignment
-from unveil.channels.base import ImageArray
-from unveil.embedding.embed import decide_alignment, evenly
+from unveil.embedding.embed import decide_alignment, sample_evenly
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
+from unveil.faces.align import ImageArray
 from unveil.images import EmbeddingSource, LabelRule, Source, decode_rgb, open_source
 from unveil.images.readers.grid import is_sheet, plausible_grids
 from unveil.images.sniff import candidates
@@ -105,12 +105,12 @@ def inspect(text: str, *, labels: str = "auto", sample: int = SAMPLE, follow_lin
     if isinstance(source, EmbeddingSource):
         return found
     better = _better_rule(source, rule)
-    images, rejects = _examine(source, evenly(source.records, sample))
+    images, rejects = _examine(source, sample_evenly(source.records, sample))
     sizes = Counter((p.shape[1], p.shape[0]) for p in images)
     grid = _grid(images)
     if grid is None and images:
         alignment = decide_alignment(source, (preset.aligned if preset is not None else None) or "auto")
-        rejects += _faces(source, evenly(source.records, sample), alignment, {r.id for r in rejects})
+        rejects += _faces(source, sample_evenly(source.records, sample), alignment, {r.id for r in rejects})
         found = replace(found, alignment=alignment)
     order = {record.id: i for i, record in enumerate(source.records)}
     return replace(
@@ -180,12 +180,12 @@ def contact_sheet(source: Source) -> list[tuple[str, list[ImageArray]]]:
     for record in source.records:
         of_person.setdefault(record.person, []).append(record)
     if set(of_person) == {None}:
-        records = evenly(source.records, SHEET_PEOPLE * SHEET_EACH)
+        records = sample_evenly(source.records, SHEET_PEOPLE * SHEET_EACH)
         groups = [("", records[i : i + SHEET_EACH]) for i in range(0, len(records), SHEET_EACH)]
     else:
         names = [name for name in of_person if name is not None]
         places = np.linspace(0, len(names) - 1, min(SHEET_PEOPLE, len(names))).astype(int)
-        groups = [(names[i], evenly(of_person[names[i]], SHEET_EACH)) for i in places]
+        groups = [(names[i], sample_evenly(of_person[names[i]], SHEET_EACH)) for i in places]
     sheet = []
     for name, records in groups:
         images = []

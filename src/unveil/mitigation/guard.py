@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from unveil.channels import open_detector
 from unveil.channels.alignment import ImageAlignment
+from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import SettingError, StoreError, VectorError
 from unveil.io.atomic import replacing, write_bytes
 from unveil.mitigation.inputs import ImageArray, face_images
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
-from unveil.progress import Progress, Silent
+from unveil.progress import Progress
 from unveil.results import AuditResult
 from unveil.runs.finished import ChannelState, FinishedRun
 from unveil.stats.intervals import share
@@ -182,7 +183,7 @@ class Guard:
             raise StoreError(
                 f"{folder}: no guard, or a damaged one ({error}); make it with unveil guard build RUN -o {folder}"
             ) from None
-        channels = AuditEmbedder(settings_from(values), {}, progress or Silent())
+        channels = AuditEmbedder(channel_config(settings_from(values)), {}, progress=progress)
         channels.restore(models, whitening)
         return cls(channels, by_channel, galleries, line, alignment, detector, ids)
 

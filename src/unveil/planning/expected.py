@@ -24,4 +24,4 @@ def whole_run(settings: Settings, sources: Mapping[Role, Source], channels: Audi
     given = sum(len(source.records) for source in sources.values() if isinstance(source, EmbeddingSource))
     work = workload_of(settings, sources, channels)
     told = sum(c.pairs for c in work.comparisons if c.comparison.shows_progress)
-    return {"pictures": work.n_images - given, "pairs": told}
+    return {"images": work.n_images - given, "pairs": told}

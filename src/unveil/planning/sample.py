@@ -10,18 +10,18 @@ from typing import Any
 from PIL import Image
 
 from unveil.channels.alignment import ImageAlignment
-from unveil.channels.base import ImageArray
+from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
 from unveil.config.settings import Settings
 from unveil.embedding.embed import decide_alignment
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import SettingError
+from unveil.faces.align import ImageArray
 from unveil.images import Source, open_source
 from unveil.planning.expected import workload_of
 from unveil.planning.rates import SAMPLE, WARM
 from unveil.planning.workload import Workload
-from unveil.progress import Silent
 from unveil.types import ROLES, Role
 
 Sample = tuple[Source, ImageAlignment, ImagePreprocessor, str, str]
@@ -49,7 +49,7 @@ def from_sources(settings: Settings) -> tuple[Workload, Sample]:
         for role in ROLES
         if (place := settings.source(role)) is not None
     }
-    channels = AuditEmbedder(settings, sources, Silent())
+    channels = AuditEmbedder(channel_config(settings), sources)
     role, source = max(sources.items(), key=lambda item: len(item[1].records))
     sample = _sample(settings, role, source, channels, f"{role} pictures")
     return workload_of(settings, sources, channels), sample
@@ -68,7 +68,7 @@ def from_counts(
     settings = settings_from({**values, **places, "aligned": values["aligned"] or dict.fromkeys(ROLES, "yes")})
     people = counts.get("control", counts["training"])
     source = open_source(images)
-    channels = AuditEmbedder(settings, {"training": source}, Silent())
+    channels = AuditEmbedder(channel_config(settings), {"training": source})
     workload = Workload(dict(counts), people, channels.dimensions, settings.top_k, settings.cohort_share)
     return workload, _sample(settings, "training", source, channels, "drawn faces, 112 pixels, aligned")
 

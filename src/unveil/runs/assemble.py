@@ -134,7 +134,7 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
                 else {"exclude": hashlib.sha256(settings.exclude.read_bytes()).hexdigest()}
             ),
             **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
-            **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.spec.sha256}),
+            **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.model.spec.sha256}),
         },
         "detector": embedder.detector,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},

@@ -16,6 +16,7 @@ import pyarrow as pa
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair
 from unveil.channels.alignment import ImageAlignment
 from unveil.compare import compare_all
+from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
 from unveil.config.settings import Settings
 from unveil.embedding.embedder import AuditEmbedder
@@ -279,6 +280,6 @@ class FinishedRun:
                 f"the audit in {self.path} used precomputed embeddings, so no model can embed a new image; audit the "
                 "images instead"
             )
-        channels = AuditEmbedder(self.settings, {}, progress)
+        channels = AuditEmbedder(channel_config(self.settings), {}, progress=progress)
         channels.restore(self.result.models, self.ground.whitening)
         return channels

@@ -1,4 +1,4 @@
-"""Finding faces and their five landmarks, by the detector that is asked for and by one rule for all."""
+"""Face detection with five landmarks: several detectors, and one rule that chooses the face of an image."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ __all__ = [
 
 
 def open_detector(name: str | Path | None) -> Detector:
-    """dlib's detector for None or "dlib", else the network of this name or file; ModelError if it cannot be used."""
+    """dlib's detector for None or "dlib", else the model of this name or file. Raises ModelError if there is none."""
     return DlibDetector() if name is None or str(name) == "dlib" else GridDetector(name)

@@ -1,4 +1,4 @@
-"""What a detector sees, and the seam behind which each stands."""
+"""What a detector returns, and the interface of every detector."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 @dataclass(frozen=True)
 class DetectedFace:
-    """A face that a detector saw: its box and, where the detector finds them with it, its landmarks (5, 2)."""
+    """A detected face: its box, and its landmarks (5, 2) if the detector finds them together."""
 
     box: Box
     landmarks: Points | None = None
 
-    def moved(self, scale_x: float, scale_y: float, shift: float = 0.0) -> DetectedFace:
-        """The same in a picture of another size, less a border of ``shift`` pixels."""
+    def rescaled(self, scale_x: float, scale_y: float, border: float = 0.0) -> DetectedFace:
+        """The same face in an image of another size, after a border of ``border`` pixels is removed."""
         left, top, right, bottom = self.box
-        box = (left * scale_x - shift, top * scale_y - shift, right * scale_x - shift, bottom * scale_y - shift)
+        box = (left * scale_x - border, top * scale_y - border, right * scale_x - border, bottom * scale_y - border)
         points = self.landmarks
-        return DetectedFace(box, None if points is None else points * [scale_x, scale_y] - shift)
+        return DetectedFace(box, None if points is None else points * [scale_x, scale_y] - border)
 
 
 @dataclass(frozen=True)
 class Face:
-    """One face in a picture: landmarks (5, 2) in pixels, and where they belong in the 112-pixel template."""
+    """The landmarks of one face (5, 2) in pixels of the image, and their positions in the 112-pixel template."""
 
     landmarks: Points
     template: Points
 
     @property
-    def onto_template(self) -> Points:
-        """The 2 x 3 similarity that brings the picture onto the template."""
+    def to_template(self) -> Points:
+        """The 2 x 3 similarity transform from the image to the template."""
         return similarity(self.landmarks, self.template)
 
     @property
     def size(self) -> float:
-        """Pixels of the picture that lie along a side of the aligned crop."""
-        matrix = self.onto_template
+        """The length in image pixels of a side of the aligned crop."""
+        matrix = self.to_template
         return float(TEMPLATE_SIZE / max(1e-9, (matrix[0, 0] ** 2 + matrix[0, 1] ** 2) ** 0.5))
 
 
 class Detector(Protocol):
-    """Finds faces. Its calls may come from several threads."""
+    """Finds faces. Its methods may be called from several threads.
+
+    To add a detector, write a class with these members in a file of its own and return it from `open_detector`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -55,23 +58,28 @@ class Detector(Protocol):
 
     @property
     def key(self) -> str:
-        """Everything that decides what is found."""
+        """Everything that decides what is detected; part of the recipe of a store."""
+        ...
+
+    @property
+    def runtime(self) -> str:
+        """The library that runs the detector, with its version; empty for dlib, whose version every recipe names."""
         ...
 
     @property
     def min_side(self) -> int:
-        """A picture whose longer side is shorter is enlarged before it is looked at."""
+        """An image whose longer side is shorter is enlarged before detection."""
         ...
 
     @property
     def max_side(self) -> int:
-        """A picture whose longer side is longer is reduced before it is looked at."""
+        """An image whose longer side is longer is reduced before detection."""
         ...
 
     def detect(self, image: ImageArray) -> list[DetectedFace]:
-        """The faces in a picture (H, W, 3), at its size."""
+        """The faces in an image (H, W, 3) uint8 RGB, in its pixels."""
         ...
 
-    def face(self, image: ImageArray, seen: DetectedFace) -> Face:
-        """The landmarks of a face that was seen, in the whole picture."""
+    def face(self, image: ImageArray, detected: DetectedFace) -> Face:
+        """The landmarks of a detected face in the whole image."""
         ...

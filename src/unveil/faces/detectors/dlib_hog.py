@@ -1,4 +1,4 @@
-"""dlib's detector and 5-point predictor, both public domain: they need no download."""
+"""dlib's face detector and 5-point landmark predictor. Both come with the installation."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ _local = threading.local()
 
 
 class DlibDetector:
-    """A histogram-of-gradients detector for upright faces of 80 pixels and more, with landmarks by regression trees."""
+    """A histogram-of-gradients detector for upright faces of at least 80 pixels, with landmarks by regression trees."""
 
     name = "dlib"
     licence = "Boost Software License (detector), public domain (landmarks)"
     key = "dlib"
+    runtime = ""
     min_side, max_side = 240, 960
 
     def detect(self, image: ImageArray) -> list[DetectedFace]:
         return [DetectedFace((r.left(), r.top(), r.right(), r.bottom())) for r in _detector()(image, 0)]
 
-    def face(self, image: ImageArray, seen: DetectedFace) -> Face:
-        return fit(image, seen.box)
+    def face(self, image: ImageArray, detected: DetectedFace) -> Face:
+        return fit_landmarks(image, detected.box)
 
 
-def fit(image: ImageArray, box: Box) -> Face:
-    """dlib's landmarks of the face in a box as dlib's detector would draw it."""
+def fit_landmarks(image: ImageArray, box: Box) -> Face:
+    """dlib's landmarks of the face in a box like those of dlib's detector."""
     import dlib
 
     shape = _predictor()(image, dlib.rectangle(*(round(v) for v in box)))
@@ -41,34 +42,34 @@ def fit(image: ImageArray, box: Box) -> Face:
 
 
 def face_in_crop(crop: ImageArray) -> Face:
-    """Landmarks of an aligned crop (S, S, 3): re-found inside the box that the template implies, without detection."""
+    """The landmarks of an aligned crop (S, S, 3), located in the box of the template without detection."""
     left, top, right, bottom = (v * crop.shape[0] / TEMPLATE_SIZE for v in DLIB_BOX_IN_TEMPLATE)
-    return fit(crop, (left, top, right, bottom))
+    return fit_landmarks(crop, (left, top, right, bottom))
 
 
-def chip(image: ImageArray, face: Face, size: int) -> ImageArray:
-    """The crop that dlib's recogniser was trained on, (size, size, 3), of a face found by any detector."""
+def dlib_crop(image: ImageArray, face: Face, size: int) -> ImageArray:
+    """The crop (size, size, 3) that dlib's recognition model expects, of a face found by any detector."""
     import dlib
 
     if face.template is not DLIB_IN_TEMPLATE:
-        face = _landmarks_in_crop(image, face)
+        face = _dlib_landmarks(image, face)
     points = [dlib.point(round(x), round(y)) for x, y in face.landmarks]
     shape = dlib.full_object_detection(dlib.rectangle(), points)
     return np.asarray(dlib.get_face_chip(image, shape, size=size, padding=0.25), np.uint8)
 
 
-def _landmarks_in_crop(image: ImageArray, face: Face) -> Face:
-    """dlib's landmarks of a face whose others are known, in the box that dlib would draw around it."""
-    matrix = face.onto_template
+def _dlib_landmarks(image: ImageArray, face: Face) -> Face:
+    """dlib's landmarks of a face with other landmarks, located in the box that dlib's detector would return."""
+    matrix = face.to_template
     left, top, right, bottom = DLIB_BOX_IN_TEMPLATE
-    middle = np.array([(left + right) / 2, (top + bottom) / 2])
-    x, y = np.linalg.solve(matrix[:, :2], middle - matrix[:, 2])
+    centre = np.array([(left + right) / 2, (top + bottom) / 2])
+    x, y = np.linalg.solve(matrix[:, :2], centre - matrix[:, 2])
     half = (right - left + bottom - top) / 4 * face.size / TEMPLATE_SIZE
-    return fit(image, (x - half, y - half, x + half, y + half))
+    return fit_landmarks(image, (x - half, y - half, x + half, y + half))
 
 
 def _detector() -> Any:
-    """dlib's detector keeps a scratch image pyramid, so each thread has its own."""
+    """dlib's detector of this thread: it holds a scratch image pyramid and cannot be shared."""
     import dlib
 
     if not hasattr(_local, "detector"):

@@ -1,4 +1,4 @@
-"""Which face a picture is of. One rule, whatever the detector; docs/how-to/prepare-data.md states it."""
+"""Chooses the face of an image: one rule for every detector, stated in docs/how-to/prepare-data.md."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from unveil.faces.detectors.base import DetectedFace, Detector, Face
 
 @dataclass(frozen=True)
 class FaceChoice:
-    """The face that a picture is of, and how many were seen."""
+    """The chosen face of an image, and the number of detected faces."""
 
     face: Face
     n_faces: int
 
 
 def find_face(image: ImageArray, detector: Detector) -> FaceChoice | None:
-    """The face that a picture (H, W, 3) is of, or None.
+    """The face of an image (H, W, 3) uint8 RGB, or None if no face is detected.
 
-    Among several, the one with the largest area less twice the squared distance of its centre from the picture's
-    centre (InsightFace's rule). A picture without a find is looked at again with a border around it, and then at twice
-    the size.
+    If several faces are detected, the one with the largest area minus twice the squared distance of its centre from
+    the image centre (InsightFace's rule). If none is detected, detection is retried with a border and at twice the
+    size.
     """
-    seen = _detect(image, detector, 1)
-    if not seen:
+    detected = _detect(image, detector, 1)
+    if not detected:
         border = max(image.shape[:2]) // 4
-        seen = [one.moved(1, 1, border) for one in _detect(with_border(image, border), detector, 1)]
-    if not seen and max(image.shape[:2]) * 2 <= detector.max_side:
-        seen = _detect(image, detector, 2)
-    if not seen:
+        detected = [face.rescaled(1, 1, border) for face in _detect(with_border(image, border), detector, 1)]
+    if not detected and max(image.shape[:2]) * 2 <= detector.max_side:
+        detected = _detect(image, detector, 2)
+    if not detected:
         return None
     height, width = image.shape[:2]
 
-    def weight(one: DetectedFace) -> float:
-        left, top, right, bottom = one.box
-        off = ((left + right - width) / 2) ** 2 + ((top + bottom - height) / 2) ** 2
-        return float((right - left) * (bottom - top) - 2 * off)
+    def weight(face: DetectedFace) -> float:
+        left, top, right, bottom = face.box
+        distance = ((left + right - width) / 2) ** 2 + ((top + bottom - height) / 2) ** 2
+        return float((right - left) * (bottom - top) - 2 * distance)
 
-    return FaceChoice(detector.face(image, max(seen, key=weight)), len(seen))
+    return FaceChoice(detector.face(image, max(detected, key=weight)), len(detected))
 
 
 def with_border(image: ImageArray, width: int) -> ImageArray:
-    """The picture with its edge pixels repeated outwards: detectors miss faces that fill a picture."""
+    """The image with its edge pixels repeated outwards: detectors miss faces that fill an image."""
     return np.pad(image, ((width, width), (width, width), (0, 0)), mode="edge")
 
 
-def _detect(image: ImageArray, detector: Detector, times: int) -> list[DetectedFace]:
-    """What is seen when the picture is brought to a size that suits the detector, and then ``times`` that."""
+def _detect(image: ImageArray, detector: Detector, enlargement: int) -> list[DetectedFace]:
+    """The faces in an image that is resized to suit the detector, and then enlarged by ``enlargement``."""
     height, width = image.shape[:2]
-    longest = max(height, width)
+    longer = max(height, width)
     smallest, largest = detector.min_side, detector.max_side
-    scale = times * (smallest / longest if longest < smallest else min(1.0, largest / longest))
+    scale = enlargement * (smallest / longer if longer < smallest else min(1.0, largest / longer))
     if scale == 1:
         return detector.detect(image)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # Reducing by much with two neighbours would leave most pixels unseen.
-    how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    resized = np.asarray(cv2.resize(image, size, interpolation=how), np.uint8)
-    return [one.moved(width / size[0], height / size[1]) for one in detector.detect(resized)]
+    # A strong reduction by bilinear interpolation would ignore most pixels.
+    interpolation = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+    resized = np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
+    return [face.rescaled(width / size[0], height / size[1]) for face in detector.detect(resized)]

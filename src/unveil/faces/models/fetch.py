@@ -1,4 +1,4 @@
-"""Getting weights that a person asked for: resumed, checked by sha256, from their address or a mirror of one's own."""
+"""Fetches models from their address or from a mirror, resumes an interrupted fetch, and checks the sha256."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import IO
 
 from unveil.errors import ModelError
-from unveil.faces.models.library import install, library_folder
+from unveil.faces.models.library import install_model, library_folder
 from unveil.faces.models.spec import Spec
-from unveil.faces.models.table import Download, table
+from unveil.faces.models.table import Download, model_table
 from unveil.io.atomic import replacing
 
 CHUNK = 2**18
-# No pack is larger; whoever sends more is not the one who was asked.
+# No pack is larger, so a larger answer is not the file that was requested.
 MAX_BYTES = 2**30
-# A server that is silent for so long, or ends early, is asked again for the rest.
+# After a timeout or an early end of the connection, the rest is requested again. Times in seconds.
 TIMEOUT, TRIES, WAIT = 30.0, 5, 1.0
-# Told of the bytes that came and, where the server says so, of how many there will be.
+# Called with the number of received bytes and, if the server states it, the total number.
 Advance = Callable[[int, int | None], None]
 
 
@@ -38,35 +38,35 @@ def fetch(
     timeout: float = TIMEOUT,
     wait: float = WAIT,
 ) -> list[tuple[Spec, Path]]:
-    """Fetches what is known in a download into the library; gives each network with its path.
+    """Fetches a download and installs its known models. Returns the description and the path of each.
 
-    ``mirror`` is a folder or an address that has the same file. What came of an interrupted fetch is kept and gone on
-    with. Proxies are those of the environment (HTTPS_PROXY, NO_PROXY). Raises ModelError when the bytes cannot be
-    had or are not those of the table.
+    ``mirror`` is a folder or an address with the same file. The bytes of an interrupted fetch are stored, and the next
+    fetch continues after them. Proxies are those of the environment (HTTPS_PROXY, NO_PROXY). Raises ModelError if the
+    file is not available or its sha256 is not that of the table.
     """
     part = library_folder() / ".parts" / f"{download.sha256}.part"
     part.parent.mkdir(parents=True, exist_ok=True)
-    where = _where(download, mirror)
+    where = _location(download, mirror)
     if isinstance(where, Path):
         _copy(where, part)
     else:
-        _get(where, part, advance or (lambda done, total: None), timeout, wait)
+        _download(where, part, advance or (lambda done, total: None), timeout, wait)
     sha256 = _sha256(part)
     if sha256 != download.sha256:
         part.unlink()
         raise ModelError(
-            f"{where}: sha256 {sha256} came, {download.sha256} was expected; what came was thrown away. A proxy or a "
-            "captive portal may have answered instead, or the file has changed: nothing of it was opened"
+            f"{where}: sha256 {download.sha256} was expected, got {sha256}; the received file was deleted unopened. "
+            "A proxy or a captive portal may have answered, or the file has changed"
         )
-    found = _unpack(part, download)
+    models = _unpack(part, download)
     part.unlink()
     with contextlib.suppress(OSError):
         part.parent.rmdir()
-    return found
+    return models
 
 
-def _where(download: Download, mirror: str | None) -> Path | str:
-    """The file in a mirror folder, or the address to ask."""
+def _location(download: Download, mirror: str | None) -> Path | str:
+    """The file in a mirror folder, or the address to request."""
     file = urllib.parse.urlsplit(download.address).path.rsplit("/", 1)[-1]
     if mirror is None:
         return download.address
@@ -74,20 +74,20 @@ def _where(download: Download, mirror: str | None) -> Path | str:
         return f"{mirror.rstrip('/')}/{file}"
     path = Path(mirror).expanduser() / file
     if not path.is_file():
-        raise ModelError(f"{path}: no such file; the mirror should hold {file} as it is at {download.address}")
+        raise ModelError(f"{path}: no such file; the mirror should contain {file} from {download.address}")
     return path
 
 
 def _copy(source: Path, part: Path) -> None:
     if source.stat().st_size > MAX_BYTES:
-        raise ModelError(f"{source} has {source.stat().st_size:,} bytes, at most {MAX_BYTES:,} were expected")
+        raise ModelError(f"{source}: at most {MAX_BYTES:,} bytes were expected, got {source.stat().st_size:,}")
     with source.open("rb") as file, replacing(part) as out:
         while chunk := file.read(CHUNK):
             out.write(chunk)
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but never from an encrypted address to an open one, nor out of HTTP."""
+    """Follows redirects within HTTP, and never from an encrypted address to an unencrypted one."""
 
     def redirect_request(
         self,
@@ -105,59 +105,62 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _get(address: str, part: Path, advance: Advance, timeout: float, wait: float) -> None:
-    """The bytes at an address, into a file that may hold the first of them already."""
+def _download(address: str, part: Path, advance: Advance, timeout: float, wait: float) -> None:
+    """Writes the bytes at an address to a file that may contain the first of them already."""
     opener = urllib.request.build_opener(_SafeRedirects)
     for attempt in range(1, TRIES + 1):
-        have = part.stat().st_size if part.exists() else 0
+        received = part.stat().st_size if part.exists() else 0
         try:
-            _get_rest(opener, address, part, have, advance, timeout)
+            _download_rest(opener, address, part, received, advance, timeout)
             return
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416 and have:
-                return  # nothing is left to send: the sha256 says whether it is all
+            if error.code == 416 and received:
+                return  # the server has nothing left to send; the sha256 shows whether the file is complete
             if error.code < 500:
                 raise ModelError(
-                    f"{address}: the server says {error.code} {error.reason}; is the address still right?"
+                    f"{address}: the server answered {error.code} {error.reason}; check the address"
                 ) from None
             problem: Exception = error
         except (OSError, http.client.HTTPException) as error:
             problem = error
-        grew = part.exists() and part.stat().st_size > have
+        grew = part.exists() and part.stat().st_size > received
         if attempt < TRIES:
             time.sleep(0 if grew else wait * attempt)
-    kept = part.stat().st_size if part.exists() else 0
+    received = part.stat().st_size if part.exists() else 0
     raise ModelError(
-        f"{address}: {problem}; tried {TRIES} times, {kept:,} bytes came and are kept. Run the same command again to "
-        "go on; behind a proxy set HTTPS_PROXY; without a network copy the file to a folder and use --from FOLDER"
+        f"{address}: {problem}; tried {TRIES} times, {received:,} bytes were received and stored. Run the same command "
+        "again to continue; behind a proxy set HTTPS_PROXY; without a network connection copy the file to a folder and "
+        "use --from FOLDER"
     )
 
 
-def _get_rest(
-    opener: urllib.request.OpenerDirector, address: str, part: Path, have: int, advance: Advance, timeout: float
+def _download_rest(
+    opener: urllib.request.OpenerDirector, address: str, part: Path, received: int, advance: Advance, timeout: float
 ) -> None:
-    """Asks for what is missing once; raises OSError when the connection ends before the server's own length."""
+    """Requests the missing bytes once. Raises OSError if the connection ends before the stated length."""
     request = urllib.request.Request(address, headers={"User-Agent": "unveil"})  # noqa: S310 (schemes are checked)
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+    if received:
+        request.add_header("Range", f"bytes={received}-")
     with opener.open(request, timeout=timeout) as answer:
-        goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        have = have if goes_on else 0
+        continues = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {received}-")
+        received = received if continues else 0
         length = answer.headers.get("Content-Length", "")
-        total = have + int(length) if length.isdecimal() else None
+        total = received + int(length) if length.isdecimal() else None
         if total is not None and total > MAX_BYTES:
-            raise ModelError(f"{address} announces {total:,} bytes, at most {MAX_BYTES:,} were expected")
-        with part.open("ab" if goes_on else "wb", buffering=0) as out:
-            # What there is, at once: what a slow server sent already must not be lost when it stops.
+            raise ModelError(f"{address}: at most {MAX_BYTES:,} bytes were expected, the server announces {total:,}")
+        with part.open("ab" if continues else "wb", buffering=0) as out:
+            # Written as it arrives: bytes of a slow server must not be lost if it stops.
             while chunk := answer.read1(CHUNK):
-                have += len(chunk)
-                if have > MAX_BYTES:
-                    raise ModelError(f"{address} sent more than {MAX_BYTES:,} bytes; nothing of it was opened")
+                received += len(chunk)
+                if received > MAX_BYTES:
+                    raise ModelError(
+                        f"{address}: at most {MAX_BYTES:,} bytes were expected, more were sent; nothing was opened"
+                    )
                 out.write(chunk)
-                advance(have, total)
-        if total is not None and have < total:
-            raise ConnectionError(f"the connection ended after {have:,} of {total:,} bytes")
+                advance(received, total)
+        if total is not None and received < total:
+            raise ConnectionError(f"the connection ended after {received:,} of {total:,} bytes")
 
 
 def _sha256(path: Path) -> str:
@@ -166,25 +169,25 @@ def _sha256(path: Path) -> str:
 
 
 def _unpack(part: Path, download: Download) -> list[tuple[Spec, Path]]:
-    """The known files of a checked download, each checked by itself, into the library. No name in a zip is a path."""
+    """Installs the known files of a verified download, each verified again. No name in a zip is used as a path."""
     if not download.zipped:
         raw = part.read_bytes()
-        return [_existing(raw, file, sha) for file, sha in download.files.items()]
-    found = []
+        return [_install_file(raw, file, sha) for file, sha in download.files.items()]
+    models = []
     with zipfile.ZipFile(io.BytesIO(part.read_bytes())) as archive:
         members = {info.filename.rsplit("/", 1)[-1]: info for info in archive.infolist() if not info.is_dir()}
         for file, sha256 in download.files.items():
             if file not in members or members[file].file_size > MAX_BYTES:
                 raise ModelError(
-                    f"{download.name} holds no {file} of a plausible size; it is not the pack of the table"
+                    f"{download.name} contains no {file} of a plausible size; it is not the pack of the table"
                 )
-            found.append(_existing(archive.read(members[file]), file, sha256))
-    return found
+            models.append(_install_file(archive.read(members[file]), file, sha256))
+    return models
 
 
-def _existing(raw: bytes, file: str, sha256: str) -> tuple[Spec, Path]:
-    came = hashlib.sha256(raw).hexdigest()
-    if came != sha256:
-        raise ModelError(f"{file}: sha256 {came} came, {sha256} was expected; nothing was kept")
-    spec = table()[sha256]
-    return spec, install(spec, raw, file)
+def _install_file(raw: bytes, file: str, sha256: str) -> tuple[Spec, Path]:
+    received = hashlib.sha256(raw).hexdigest()
+    if received != sha256:
+        raise ModelError(f"{file}: sha256 {sha256} was expected, got {received}; nothing was installed")
+    spec = model_table()[sha256]
+    return spec, install_model(spec, raw, file)

@@ -1,4 +1,4 @@
-"""What a network file expects, checked, and what describes it: our TOML, or InsightFace's manifest."""
+"""Descriptions of model files: a TOML file beside the model, or InsightFace's manifest."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, Literal, get_args
 
 from unveil.errors import ModelError
 
-# "whole" is no face alignment: the whole picture, for copy-detection networks of any input size.
+# "whole" means the whole image without face alignment, for copy-detection models of any input size.
 ModelAlignment = Literal["arcface112", "dlib150", "whole"]
 ALIGNMENT_SIZE: dict[str, int] = {"arcface112": 112, "dlib150": 150}
 DetectorFamily = Literal["yunet", "scrfd"]
 
-# Raised whenever detection, landmarks or warping change, so that stored embeddings are made anew.
+# Incremented whenever detection, landmarks or warping change, so that stored embeddings are computed again.
 ALIGNMENT_VERSION = 2
 
-DESCRIPTOR_EXAMPLE = """\
-name = "my_network"
-input_size = 112               # pixels a side
+DESCRIPTION_EXAMPLE = """\
+name = "my_model"
+input_size = 112               # pixels of each side
 channels = "RGB"               # or "BGR"
 mean = [127.5, 127.5, 127.5]   # normalised = (pixel - mean) / std, pixel in 0..255
 std = [127.5, 127.5, 127.5]
-alignment = "arcface112"       # or "dlib150"; "whole" for a copy-detection network
+alignment = "arcface112"       # or "dlib150"; "whole" for a copy-detection model
 dimension = 512
 trained_on = "unknown"
 licence = "unknown"
@@ -34,7 +34,7 @@ licence = "unknown"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a recognition network expects and what is known about it."""
+    """What an embedding model expects and what is known about it."""
 
     name: str
     input_size: int
@@ -49,10 +49,10 @@ class ModelSpec:
 
     @property
     def model_id(self) -> str:
-        """A hash of everything that decides an embedding: weights, preprocessing, alignment."""
+        """A hash of the weights, the preprocessing and the alignment."""
         facts = asdict(self)
-        for words in ("name", "trained_on", "licence"):
-            del facts[words]
+        for text in ("name", "trained_on", "licence"):
+            del facts[text]
         facts["alignment_version"] = ALIGNMENT_VERSION
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
@@ -75,34 +75,34 @@ Spec = ModelSpec | DetectorSpec
 
 
 def spec_from_facts(facts: dict[str, Any], sha256: str, where: str) -> Spec:
-    """A checked description from parsed TOML, of a detector where it names a ``detector`` family.
+    """A checked description from parsed TOML; of a detector if it names a ``detector`` family.
 
-    ModelError names the key that is missing or wrong, or the sha256 that is not the file's.
+    Raises ModelError with the key that is missing or wrong, or if ``sha256`` is not that of the file.
     """
-    told = facts.get("sha256", sha256)
-    if told != sha256:
+    declared = facts.get("sha256", sha256)
+    if declared != sha256:
         raise ModelError(
-            f"{where} describes a file with sha256 {told}, this one has {sha256}: it is damaged or another; "
-            "get the file again, or correct the description if the file is right"
+            f"{where} describes a file with sha256 {declared}, this one has {sha256}: it is damaged or another. "
+            "Get the file again, or correct the description if the file is right"
         )
-    words = {key: _text(facts, key, where) for key in ("name", "trained_on", "licence")}
+    texts = {key: _text(facts, key, where) for key in ("name", "trained_on", "licence")}
     channels = _one_of(facts, "channels", ("RGB", "BGR"), where)
-    mean, std = _three(facts, "mean", where), _three(facts, "std", where)
+    mean, std = _three_numbers(facts, "mean", where), _three_numbers(facts, "std", where)
     if 0 in std:
-        raise _wrong(facts, "std", "three numbers other than 0", where)
+        raise _wrong_value(facts, "std", "three numbers other than 0", where)
     if "detector" in facts:
         family = _one_of(facts, "detector", get_args(DetectorFamily), where)
-        return DetectorSpec(**words, family=family, channels=channels, mean=mean, std=std, sha256=sha256)
+        return DetectorSpec(**texts, family=family, channels=channels, mean=mean, std=std, sha256=sha256)
     for key in ("input_size", "dimension"):
         value = facts.get(key)
         if type(value) is not int or not 1 <= value <= 4096:
-            raise _wrong(facts, key, "a whole number between 1 and 4096", where)
+            raise _wrong_value(facts, key, "a whole number between 1 and 4096", where)
     alignment = _one_of(facts, "alignment", get_args(ModelAlignment), where)
     size = ALIGNMENT_SIZE.get(alignment)
     if size is not None and facts["input_size"] != size:
-        raise _wrong(facts, "input_size", f"{size} for alignment {alignment}", where)
+        raise _wrong_value(facts, "input_size", f"{size} for alignment {alignment}", where)
     return ModelSpec(
-        **words,
+        **texts,
         input_size=facts["input_size"],
         channels=channels,
         mean=mean,
@@ -113,44 +113,44 @@ def spec_from_facts(facts: dict[str, Any], sha256: str, where: str) -> Spec:
     )
 
 
-def _wrong(facts: dict[str, Any], key: str, expected: str, where: str) -> ModelError:
+def _wrong_value(facts: dict[str, Any], key: str, expected: str, where: str) -> ModelError:
     return ModelError(f"{where}: `{key}` should be {expected}, got {facts.get(key)!r}")
 
 
 def _text(facts: dict[str, Any], key: str, where: str) -> str:
     value = facts.get(key, "unknown")
     if not isinstance(value, str):
-        raise _wrong(facts, key, "text", where)
+        raise _wrong_value(facts, key, "text", where)
     return value
 
 
 def _one_of(facts: dict[str, Any], key: str, known: tuple[str, ...], where: str) -> Any:
     if facts.get(key) not in known:
-        raise _wrong(facts, key, " or ".join(f'"{one}"' for one in known), where)
+        raise _wrong_value(facts, key, " or ".join(f'"{one}"' for one in known), where)
     return facts[key]
 
 
-def _three(facts: dict[str, Any], key: str, where: str) -> tuple[float, float, float]:
+def _three_numbers(facts: dict[str, Any], key: str, where: str) -> tuple[float, float, float]:
     value = facts.get(key)
     if not isinstance(value, list) or len(value) != 3 or not all(type(v) in (int, float) for v in value):
-        raise _wrong(facts, key, "three numbers, one for each channel", where)
+        raise _wrong_value(facts, key, "three numbers, one for each channel", where)
     first, second, third = (float(v) for v in value)
     return first, second, third
 
 
-def descriptor(weights: Path) -> Path:
-    """Where our description of a network file lies: beside it."""
+def description_path(weights: Path) -> Path:
+    """The TOML file that describes a model file: beside it, with the same name."""
     return weights.with_suffix(".toml")
 
 
-def described(weights: Path, sha256: str) -> Spec | None:
-    """What stands beside a file: our TOML, or InsightFace's ``manifest.json`` if it names the file.
+def read_description(weights: Path, sha256: str) -> Spec | None:
+    """The description beside a model file: its TOML file, or InsightFace's ``manifest.json`` if it names the file.
 
-    None when nothing does. Raises ModelError for a description that is damaged or of another file.
+    None if there is neither. Raises ModelError for a description that is damaged or of another file.
     """
-    ours = descriptor(weights)
-    if ours.is_file():
-        return spec_from_facts(_read_toml(ours), sha256, str(ours))
+    description = description_path(weights)
+    if description.is_file():
+        return spec_from_facts(_read_toml(description), sha256, str(description))
     manifest = weights.parent / "manifest.json"
     if manifest.is_file():
         facts = _facts_of_manifest(manifest, weights.name)
@@ -166,8 +166,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path} is not valid TOML: {error}") from None
 
 
-# What InsightFace 2's loader takes where a manifest is silent.
-_SILENT = {"detection": {"mean": 127.5, "std": 128.0}, "recognition": {"mean": 127.5, "std": 127.5}}
+# What InsightFace 2's loader assumes if a manifest has no preprocessing.
+_DEFAULT_PREPROCESSING = {"detection": {"mean": 127.5, "std": 128.0}, "recognition": {"mean": 127.5, "std": 127.5}}
 
 
 def _facts_of_manifest(path: Path, file: str) -> dict[str, Any] | None:
@@ -176,7 +176,7 @@ def _facts_of_manifest(path: Path, file: str) -> dict[str, Any] | None:
         document = json.loads(path.read_text("utf-8"))
         version = document.get("manifest_version")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path} is no InsightFace manifest: {error}") from None
+        raise ModelError(f"{path} is not an InsightFace manifest: {error}") from None
     tasks = document.get("tasks")
     if version == 1 and isinstance(document.get("files"), dict):
         files = document["files"]
@@ -188,32 +188,32 @@ def _facts_of_manifest(path: Path, file: str) -> dict[str, Any] | None:
     if version not in (1, 2) or not isinstance(tasks, dict):
         raise ModelError(
             f"{path}: an InsightFace manifest of version 1 or 2 was expected, got version {version!r}; describe the "
-            "network in a TOML file beside it instead"
+            "model in a TOML file beside it instead"
         )
-    for task, silent in _SILENT.items():
+    for task, default in _DEFAULT_PREPROCESSING.items():
         known = tasks.get(task)
         if isinstance(known, dict) and known.get("file") == file:
-            return _facts_of_task(task, known, document, silent, path)
+            return _facts_of_task(task, known, document, default, path)
     return None
 
 
 def _facts_of_task(
-    task: str, known: dict[str, Any], document: dict[str, Any], silent: dict[str, float], path: Path
+    task: str, known: dict[str, Any], document: dict[str, Any], default: dict[str, float], path: Path
 ) -> dict[str, Any]:
-    how = known.get("preprocessing", silent)
-    if how == "embedded":  # the graph normalises pixels of 0..255 itself
-        how = {"mean": 0.0, "std": 1.0}
-    if how == "arcface-v1":
-        how = silent
-    if not isinstance(how, dict) or not all(type(how.get(key)) in (int, float) for key in ("mean", "std")):
+    scaling = known.get("preprocessing", default)
+    if scaling == "embedded":  # the graph normalises pixels of 0..255 itself
+        scaling = {"mean": 0.0, "std": 1.0}
+    if scaling == "arcface-v1":
+        scaling = default
+    if not isinstance(scaling, dict) or not all(type(scaling.get(key)) in (int, float) for key in ("mean", "std")):
         raise ModelError(
-            f'{path}: `tasks.{task}.preprocessing` should be "embedded" or an object of mean and std, got {how!r}'
+            f'{path}: `tasks.{task}.preprocessing` should be "embedded" or an object of mean and std, got {scaling!r}'
         )
     facts: dict[str, Any] = {
         "name": document.get("model_id", "unknown"),
         "channels": "RGB",
-        "mean": [how["mean"]] * 3,
-        "std": [how["std"]] * 3,
+        "mean": [scaling["mean"]] * 3,
+        "std": [scaling["std"]] * 3,
         "licence": "as in the MODEL.LICENSE of its package",
     }
     if "sha256" in known:
