@@ -11,7 +11,7 @@ from unveil.analysis.scores import RealSide
 from unveil.results import Calibration, CandidateThreshold, Exposures, IdentityFinding, PersonFinding
 from unveil.stats.checks import Check
 from unveil.stats.person_tests import PersonTests
-from unveil.stats.verdict import Evidence, Verdict
+from unveil.stats.verdict import AuditVerdict, Evidence
 from unveil.types import Embedded, Exposure
 
 
@@ -30,7 +30,7 @@ class Findings:
     With a control set there is a ``calibration``, without one a ``candidate_threshold`` where it could be set.
     """
 
-    verdict: Verdict
+    verdict: AuditVerdict
     evidence: tuple[Evidence, ...]
     checks: tuple[Check, ...]
     people: tuple[PersonFinding, ...]

@@ -20,7 +20,7 @@ from unveil.results import (
 from unveil.stats.checks import Check
 from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.power import FOUND
-from unveil.stats.verdict import Evidence, Verdict
+from unveil.stats.verdict import AuditVerdict, Evidence
 from unveil.types import Role
 
 # A kind of planted leak in a sentence: with its strength, and without.
@@ -53,7 +53,7 @@ EVIDENCE_MEANINGS: dict[Evidence, str] = {
 
 
 def headline(
-    verdict: Verdict,
+    verdict: AuditVerdict,
     evidence: Sequence[Evidence],
     *,
     checks: Sequence[Check],

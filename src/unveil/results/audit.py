@@ -23,7 +23,7 @@ from unveil.stats.checks import Check
 from unveil.stats.enrichment import GlobalTest
 from unveil.stats.false_matches import FalseMatches
 from unveil.stats.leak_kinds import CopyThresholds
-from unveil.stats.verdict import Evidence, Verdict
+from unveil.stats.verdict import AuditVerdict, Evidence
 from unveil.types import ChannelName, Estimate, Reject, Role
 
 SCHEMA_VERSION = 2
@@ -149,7 +149,7 @@ class AuditResult:
 
     schema_version: int = SCHEMA_VERSION
     """Version of this format."""
-    verdict: Verdict
+    verdict: AuditVerdict
     """The verdict. `leak found`: training people are closer to the synthetic set than control people are. `none
     detected`: they are not. `candidates`: close pairs without a control set to calibrate them. `inconclusive`: an input
     check failed, or nothing calibrates the scores."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 from unveil.stats.checks import Check
 
-Verdict = Literal["leak found", "none detected", "candidates", "inconclusive"]
+AuditVerdict = Literal["leak found", "none detected", "candidates", "inconclusive"]
 Evidence = Literal["global test", "conformal", "GPD tail", "identities", "open-set threshold"]
 
 
@@ -18,7 +18,7 @@ def calibrated_verdict(
     n_conformal: int,
     n_gpd: int,
     n_identities: int,
-) -> tuple[Verdict, tuple[Evidence, ...]]:
+) -> tuple[AuditVerdict, tuple[Evidence, ...]]:
     """The verdict with a control set. Any evidence suffices; a failed check makes it inconclusive."""
     evidence: list[Evidence] = []
     if global_p <= global_level:
@@ -34,7 +34,9 @@ def calibrated_verdict(
     return ("leak found", tuple(evidence)) if evidence else ("none detected", ())
 
 
-def uncalibrated_verdict(checks: Sequence[Check], n_candidates: int | None) -> tuple[Verdict, tuple[Evidence, ...]]:
+def uncalibrated_verdict(
+    checks: Sequence[Check], n_candidates: int | None
+) -> tuple[AuditVerdict, tuple[Evidence, ...]]:
     """The verdict without a control set: at most candidates; inconclusive without labels (``n_candidates`` None)."""
     if n_candidates is None or any(check.status == "fail" for check in checks):
         return "inconclusive", ()
