@@ -35,7 +35,7 @@ def unit_rows(rng: np.random.Generator, n: int, d: int) -> npt.NDArray[np.float3
 
 
 def encoded(image: npt.NDArray[np.uint8], form: str = "PNG", **options: object) -> bytes:
-    """A picture as the bytes of a file."""
+    """An image as the bytes of a file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, form, **options)
     return buffer.getvalue()

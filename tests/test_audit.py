@@ -16,7 +16,7 @@ import pytest
 
 import unveil
 from tests.builders import audit, drawn_faces, encoded, write
-from tests.channels.test_similarity import tiny_network
+from tests.channels.test_similarity import tiny_model
 from unveil.demo.world import World, make_world
 from unveil.results import schema
 from unveil.types import ROLES
@@ -204,7 +204,7 @@ def test_kinds_are_told_apart(world: World, store: Path, tmp_path: Path) -> None
 
 def test_a_copy_network_has_its_say(audited: Audited, world: World, store: Path, tmp_path: Path) -> None:
     plain, _ = audited
-    network = tiny_network(tmp_path / "copies.onnx")
+    network = tiny_model(tmp_path / "copies.onnx")
     sources = (world.synthetic, world.training, world.control)
     result = audit(*sources, out=tmp_path / "run", store=store, planted_leaks="off", copy_model=network)
     told = document(tmp_path / "run")
@@ -218,7 +218,7 @@ def test_a_copy_network_has_its_say(audited: Audited, world: World, store: Path,
 
 def test_a_copy_network_is_a_channel_like_the_others(world: World, store: Path, tmp_path: Path) -> None:
     """Planted through all three, listed by their common score, and each told by itself; also without a control set."""
-    network = tiny_network(tmp_path / "tiny.onnx")
+    network = tiny_model(tmp_path / "tiny.onnx")
     out = tmp_path / "run"
     channels = ("face", "appearance", "copy")
     result = audit(

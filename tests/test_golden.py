@@ -19,7 +19,7 @@ import pytest
 
 import unveil
 from tests.builders import audit, encoded, unit_rows, write
-from tests.channels.test_similarity import tiny_network
+from tests.channels.test_similarity import tiny_model
 from unveil.demo.world import World
 from unveil.results import Membership, PairFinding, PairKind, Power
 from unveil.stats.leak_kinds import CopyThresholds
@@ -313,7 +313,7 @@ def of_world_without_control(world: World, store: Path, tmp_path: Path) -> unvei
 
 
 def of_two_models(world: World, store: Path, tmp_path: Path) -> unveil.AuditResult:
-    models = ["dlib_resnet_v1", tiny_network(tmp_path / "tiny.onnx", "arcface112", 112)]
+    models = ["dlib_resnet_v1", tiny_model(tmp_path / "tiny.onnx", "arcface112", 112)]
     sources = (world.synthetic, world.training, world.control)
     return audit(*sources, out=tmp_path / "run", store=store, planted_leaks="off", model=models)
 

@@ -1,4 +1,4 @@
-"""The appearance channel: the look of a face as a vector."""
+"""The appearance channel: light, pose and hair of a face as a vector."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.builders import drawn_faces
-from unveil.channels import AppearanceChannel, FaceChannel, FaceImage
-from unveil.channels import face_image as shot_module
+from unveil.channels import AppearanceChannel, FaceChannel, FaceImage, face_image
 from unveil.errors import ImageError
 from unveil.faces.detectors import Detector, FaceChoice
 
@@ -20,7 +19,7 @@ def embedded(*images: np.ndarray) -> np.ndarray:
     return channel.embed(np.stack([channel.crop(FaceImage(image, aligned=True)) for image in images]))
 
 
-def test_light_and_size_of_an_image_do_not_change_it_and_another_face_does() -> None:
+def test_brightness_and_size_do_not_change_a_vector_and_another_face_does() -> None:
     face = FACES[0]
     darker = np.asarray(face * 0.6 + 20, np.uint8)
     smaller = np.array(Image.fromarray(face).resize((48, 48), Image.Resampling.BOX))
@@ -39,20 +38,20 @@ def test_a_cosine_is_the_normalised_correlation_of_the_coarse_images() -> None:
     assert np.prod(embedded(a, b), axis=0).sum() == pytest.approx(expected, abs=0.01)
 
 
-def test_an_image_of_one_colour_shows_nothing() -> None:
+def test_an_image_of_one_colour_has_no_vector() -> None:
     assert not embedded(np.full((112, 112, 3), 90, np.uint8)).any()
 
 
-def test_a_face_is_looked_for_once_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[int] = []
+def test_all_channels_share_one_detection(monkeypatch: pytest.MonkeyPatch) -> None:
+    detections: list[int] = []
 
     def find(image: np.ndarray, detector: Detector) -> FaceChoice | None:
-        looked.append(1)
+        detections.append(1)
         return None
 
-    monkeypatch.setattr(shot_module, "find_face", find)
-    nobody = FaceImage(np.zeros((200, 200, 3), np.uint8), aligned=False)
+    monkeypatch.setattr(face_image, "find_face", find)
+    no_face = FaceImage(np.zeros((200, 200, 3), np.uint8), aligned=False)
     for channel in (FaceChannel(), AppearanceChannel(), AppearanceChannel()):
         with pytest.raises(ImageError, match="no face found"):
-            channel.crop(nobody)
-    assert looked == [1]
+            channel.crop(no_face)
+    assert detections == [1]

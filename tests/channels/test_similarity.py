@@ -1,4 +1,4 @@
-"""How alike pictures look: copies, mirrored and shifted ones, against slow references; traits; a copy network."""
+"""Similarity of images: copies, mirrored and shifted ones, against slow references; quality; copy-detection models."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from unveil.errors import ModelError
 FACES = [np.array(Image.fromarray(f).resize((112, 112))) for f in drawn_faces(8, 5)]
 
 
-def seen(image: np.ndarray) -> ImageDescriptor:
+def describe(image: np.ndarray) -> ImageDescriptor:
     return describe_image(image, [image])
 
 
-def test_an_image_is_like_itself_mirrored_and_shifted() -> None:
+def test_an_image_is_similar_to_itself_mirrored_and_shifted() -> None:
     face = FACES[0]
-    own = seen(face)
-    mirrored = seen(np.ascontiguousarray(face[:, ::-1]))
+    own = describe(face)
+    mirrored = describe(np.ascontiguousarray(face[:, ::-1]))
     assert (
         correlation(own, own) == pytest.approx(1)
         and detail_correlation(own, own) == pytest.approx(1)
         and hash_distance(own, own) == 0
     )
     assert correlation(own, mirrored) == pytest.approx(1, abs=1e-5) and hash_distance(own, mirrored) == 0
-    shifted = seen(np.roll(face, (2, -3), (0, 1)))
+    shifted = describe(np.roll(face, (2, -3), (0, 1)))
     assert correlation(own, shifted) > 0.99 and detail_correlation(own, shifted) > 0.9
-    others = [correlation(own, seen(f)) for f in FACES[1:]]
-    assert max(others) < 0.95 and min(hash_distance(own, seen(f)) for f in FACES[1:]) > 40
+    others = [correlation(own, describe(f)) for f in FACES[1:]]
+    assert max(others) < 0.95 and min(hash_distance(own, describe(f)) for f in FACES[1:]) > 40
 
 
 def test_correlation_equals_a_slow_reference() -> None:
-    a, b = seen(FACES[1]), seen(FACES[2])
+    a, b = describe(FACES[1]), describe(FACES[2])
     (first,), (second,) = a.faces, b.faces
     slow = -1.0
     for other in (second.coarse, second.coarse[:, ::-1]):
@@ -50,31 +50,31 @@ def test_correlation_equals_a_slow_reference() -> None:
     assert correlation(a, b) == pytest.approx(slow, abs=1e-4)
 
 
-def test_images_without_structure_are_like_nothing() -> None:
-    flat = seen(np.full((112, 112, 3), 90, np.uint8))
-    assert correlation(flat, seen(FACES[0])) == 0 == detail_correlation(flat, flat)
+def test_images_without_structure_are_similar_to_none() -> None:
+    flat = describe(np.full((112, 112, 3), 90, np.uint8))
+    assert correlation(flat, describe(FACES[0])) == 0 == detail_correlation(flat, flat)
 
 
-def test_the_most_alike_of_several_faces_counts() -> None:
+def test_the_most_similar_of_several_alignments_counts() -> None:
     a, b = describe_image(FACES[0], [FACES[1], FACES[2]]), describe_image(FACES[3], [FACES[4], FACES[2]])
     assert correlation(a, b) == pytest.approx(1) and hash_distance(a, b) == 0
 
 
-def test_a_turned_crop_is_brought_back() -> None:
+def test_realignment_undoes_a_rotation() -> None:
     face = FACES[0]
-    turned = np.array(Image.fromarray(face).rotate(15, Image.Resampling.BILINEAR))
-    before = correlation(seen(face), seen(turned))
-    after = correlation(seen(realigned_face(face)), seen(realigned_face(turned)))
+    rotated = np.array(Image.fromarray(face).rotate(15, Image.Resampling.BILINEAR))
+    before = correlation(describe(face), describe(rotated))
+    after = correlation(describe(realigned_face(face)), describe(realigned_face(rotated)))
     assert after > 0.9 and after > before + 0.05
 
 
-def test_whole_images_are_compared_where_faces_lie_elsewhere() -> None:
-    """The same picture whose face was found in another place is still the same picture."""
+def test_whole_images_are_compared_if_faces_were_detected_elsewhere() -> None:
+    """An image is a copy of itself, whichever of its faces was detected."""
     photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
     assert hash_distance(describe_image(photograph, [FACES[3]]), describe_image(photograph, [FACES[4]])) == 0
 
 
-def test_traits_by_hand() -> None:
+def test_quality_features_by_hand() -> None:
     grey = np.full((50, 50, 3), 100, np.uint8)
     sharpness, brightness, contrast, colour, size = quality_features(FaceImage(grey, aligned=True))
     assert (sharpness, brightness, contrast, colour) == pytest.approx((0, 100, 0, 0), abs=1e-4)
@@ -88,16 +88,16 @@ def test_traits_by_hand() -> None:
     assert quality_features(FaceImage(red, aligned=True))[3] > 50
 
 
-def tiny_network(path: Path, alignment: str = "whole", size: int = 32) -> Path:
-    """A copy network that keeps 8 x 8 means of a picture: the right inputs and outputs, no weights to download."""
+def tiny_model(path: Path, alignment: str = "whole", size: int = 32) -> Path:
+    """A model whose vector is the 8 x 8 means of an image. It needs no download."""
     nodes = [
-        helper.make_node("AveragePool", ["picture"], ["small"], kernel_shape=[size // 8] * 2, strides=[size // 8] * 2),
+        helper.make_node("AveragePool", ["image"], ["small"], kernel_shape=[size // 8] * 2, strides=[size // 8] * 2),
         helper.make_node("Flatten", ["small"], ["vector"]),
     ]
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["n", 3, size, size])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, size, size])],
         [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["n", 192])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -110,16 +110,16 @@ def tiny_network(path: Path, alignment: str = "whole", size: int = 32) -> Path:
     return path
 
 
-def test_a_copy_network_sees_whole_images(tmp_path: Path) -> None:
-    network = CopyChannel(tiny_network(tmp_path / "sscd.onnx"))
+def test_a_copy_detection_model_embeds_whole_images(tmp_path: Path) -> None:
+    channel = CopyChannel(tiny_model(tmp_path / "sscd.onnx"))
     photograph = np.concatenate([FACES[3], FACES[4]], axis=1)
     images = [photograph, FACES[0], np.array(Image.fromarray(photograph).resize((150, 90)))]
-    vectors = network.embed(np.stack([network.crop(FaceImage(image, aligned=False)) for image in images]))
+    vectors = channel.embed(np.stack([channel.crop(FaceImage(image, aligned=False)) for image in images]))
     assert vectors.shape == (3, 192) and vectors[0] @ vectors[2] > 0.99 > vectors[0] @ vectors[1]
 
 
-def test_networks_are_not_mistaken_for_each_other(tmp_path: Path) -> None:
+def test_face_and_copy_detection_models_are_not_interchangeable(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"see --copy-model"):
-        FaceChannel(tiny_network(tmp_path / "copy.onnx"))
+        FaceChannel(tiny_model(tmp_path / "copy.onnx"))
     with pytest.raises(ModelError, match=r'alignment = "whole"'):
-        CopyChannel(tiny_network(tmp_path / "face.onnx", "arcface112", 112))
+        CopyChannel(tiny_model(tmp_path / "face.onnx", "arcface112", 112))

@@ -21,6 +21,7 @@ from unveil.embedding.shards import ShardStore
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, ModelError, SourceError
 from unveil.faces.detectors import DlibDetector, with_border
+from unveil.faces.versions import library_versions
 from unveil.images import Source, decode_rgb, decode_scaled, open_source
 from unveil.io.storage import LocalStorage
 from unveil.types import ImageRecord, Vectors
@@ -314,9 +315,9 @@ def test_a_recipe_names_the_model_the_alignment_the_detector_the_device_and_the_
     for module in ("cv2", "PIL"):
         with monkeypatch.context() as patch:
             patch.setattr(f"{module}.__version__", "0.0")
-            pipeline.library_versions.cache_clear()
+            library_versions.cache_clear()
             assert preprocessor().recipe(Brightness()) != recipes["as it is"], module
-    pipeline.library_versions.cache_clear()
+    library_versions.cache_clear()
     assert preprocessor().recipe(Brightness()) == recipes["as it is"]
 
 

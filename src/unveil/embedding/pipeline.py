@@ -13,11 +13,9 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 
-import cv2
 import numpy as np
-import PIL
 
 from unveil.channels import Channel, Detector, FaceImage, quality_features
 from unveil.channels.alignment import ImageAlignment
@@ -25,6 +23,7 @@ from unveil.channels.base import ImageArray
 from unveil.embedding.shards import Shard, ShardRow, ShardStore
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
+from unveil.faces.versions import library_versions
 from unveil.images import Source, decode_rgb, decode_scaled
 from unveil.types import ImageRecord, Vectors
 
@@ -84,14 +83,6 @@ class ImagePreprocessor:
             decode_full=partial(decode_rgb, data) if reduced else None,
             size=size,
         )
-
-
-@cache
-def library_versions() -> str:
-    """The versions of the libraries that decode, align and resize images."""
-    import dlib
-
-    return f"opencv {cv2.__version__} pillow {PIL.__version__} dlib {dlib.__version__}"
 
 
 @dataclass(frozen=True)
