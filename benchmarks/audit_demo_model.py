@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import unveil
-from unveil.demo.faces import face_model, people_behind
+from unveil.demo.faces import face_model, people_in_face_model
 from unveil.images import open_source
 
 DRAWN = 2000
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
     args = parser.parse_args()
     source = open_source(args.data / "lfw/lfw_aligned112.zip")
-    behind = people_behind(record.person or record.id for record in source.records)
+    behind = people_in_face_model(record.person or record.id for record in source.records)
     print("# Auditing the demo model\n")
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
@@ -45,7 +45,7 @@ def main() -> None:
             file.write_bytes(source.read(record))
         model, rng = face_model(), np.random.default_rng(2026)
         (folder / "drawn").mkdir()
-        for i, image in enumerate(model.draw(model.images(DRAWN, rng))):
+        for i, image in enumerate(model.render(model.sample(DRAWN, rng))):
             Image.fromarray(image).save(folder / "drawn" / f"{i:05d}.png")
         for name in args.networks:
             weights = NETWORKS[name]

@@ -233,7 +233,7 @@ def draw(folder: Path, n: int) -> None:
 
     model, rng = face_model(), np.random.default_rng(0)
     folder.mkdir()
-    for i, face in enumerate(model.draw(model.images(n, rng))):
+    for i, face in enumerate(model.render(model.sample(n, rng))):
         Image.fromarray(face).save(folder / f"{i:05d}.jpg", quality=92)
 
 

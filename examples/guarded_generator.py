@@ -20,12 +20,12 @@ def generator(rng: np.random.Generator) -> np.ndarray:
     """A batch (N, S, S, 3) uint8 RGB of a generator that has memorised: every fourth picture is one of the demo's
     training pictures, hardly changed."""
     model = face_model()
-    memorised = model.images(TRAINING_PEOPLE, np.random.default_rng(0))
-    weights = model.images(BATCH, rng)
+    memorised = model.sample(TRAINING_PEOPLE, np.random.default_rng(0))
+    weights = model.sample(BATCH, rng)
     copies = rng.random(BATCH) < 0.25
     of = rng.integers(TRAINING_PEOPLE, size=BATCH)
-    weights[copies] = model.redraw(memorised[of], 0.1, rng)[copies]
-    return model.draw(weights)
+    weights[copies] = model.perturb(memorised[of], 0.1, rng)[copies]
+    return model.render(weights)
 
 
 def main(folder: str) -> None:

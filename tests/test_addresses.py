@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import encoded, write
+from tests.cli.runner import unveil as command_line
 from unveil.config.parsing import settings_from
 from unveil.demo.world import World
 from unveil.errors import SettingError, SourceError, StoreError
@@ -134,7 +135,7 @@ def test_an_audit_at_addresses_is_the_audit_here(
     places = [f"--{role}={s3}/{role}" for role in ("synthetic", "training", "control")]
     done = unveil("audit", *places, "-o", f"{s3}/runs/one", "--planted-leaks", "quick", "--log", tmp_path / "log")
     assert done.returncode == 0, done.stderr
-    assert f"At its address: {s3}/runs/one" in done.stdout
+    assert f"Copied to {s3}/runs/one" in done.stdout
     here = audited[1]
     there = Path(tmp_path / "fetched")
     files.get(f"{s3}/runs/one/", str(there), recursive=True)
@@ -175,7 +176,7 @@ def test_a_run_with_other_settings_is_not_written_over(s3: str, world: World, st
     write(published.folder / "manifest.json", json.dumps(document))
     published.push()
     where = [f"--synthetic={world.synthetic}", f"--training={world.training}", f"--store={store}"]
-    other = unveil("audit", *where, "-o", f"{s3}/run")
+    other = command_line("audit", *where, "-o", f"{s3}/run")
     assert other.returncode == 2 and "holds an audit with other settings (top_k)" in other.stderr
 
 

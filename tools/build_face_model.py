@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unveil.demo.faces import people_behind
+from unveil.demo.faces import people_in_face_model
 from unveil.images import decode_rgb, open_source
 
 SIZE = 96  # pixels a side
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("faces", type=Path, help="aligned faces, one folder a person")
     source = open_source(parser.parse_args().faces)
-    taken = people_behind(record.person or record.id for record in source.records)
+    taken = people_in_face_model(record.person or record.id for record in source.records)
     records = [record for record in source.records if (record.person or record.id) in taken]
     pixels = np.stack(
         [

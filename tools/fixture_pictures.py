@@ -16,9 +16,9 @@ PEOPLE, EACH = 4, 3
 
 def main() -> None:
     model, rng = face_model(), np.random.default_rng(6)
-    people = model.images(PEOPLE, rng)
+    people = model.sample(PEOPLE, rng)
     for each in range(EACH):
-        for person, face in enumerate(model.draw(model.redraw(people, 0.2, rng))):
+        for person, face in enumerate(model.render(model.perturb(people, 0.2, rng))):
             buffer = io.BytesIO()
             Image.fromarray(face).save(buffer, "JPEG", quality=80)
             file = FOLDER / f"{person}/{person * EACH + each}.jpg"

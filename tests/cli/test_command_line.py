@@ -161,7 +161,7 @@ def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path
         (["audit", "--settings", "gone.toml"], "gone.toml: expected a readable TOML file"),
         (["audit", "--colour"], "No such option"),
         (["nothing"], "No such command"),
-        (["demo", "-o", "full"], "is not empty and holds no demo"),
+        (["demo", "-o", "full"], "expected a new folder or one of a demo, found other files in full"),
     ],
 )
 def test_bad_input_ends_with_two_and_says_what_to_do(tmp_path: Path, arguments: list[str], told: str) -> None:

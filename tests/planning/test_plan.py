@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.builders import audit
+from tests.cli.runner import Done, unveil
 from unveil.demo.world import World
 from unveil.errors import SettingError
 from unveil.planning import Machines, known_machines, parse_machine
@@ -17,10 +16,8 @@ from unveil.planning.workload import Workload
 from unveil.progress import Silent
 
 
-def plan(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "unveil", "plan", *map(str, arguments)], capture_output=True, text=True, timeout=120
-    )
+def plan(*arguments: str | Path) -> Done:
+    return unveil("plan", *arguments)
 
 
 class Pairs(Silent):

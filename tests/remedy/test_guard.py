@@ -14,6 +14,7 @@ from PIL import Image
 
 import unveil
 from tests.builders import drawn_faces, encoded, unit_rows, write
+from tests.cli.runner import unveil as command_line
 from unveil.demo.world import World
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.mitigation import Guard, lookup
@@ -29,12 +30,6 @@ def guard(audited: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guards") / "guard"
     Guard.build(FinishedRun(audited[1]), folder, names=True)
     return folder
-
-
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "unveil", *map(str, words)], capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 def test_decisions_are_those_of_the_audit(guard: Path, audited: Audited, world: World) -> None:
@@ -112,7 +107,7 @@ def test_a_damaged_guard_says_so(guard: Path, tmp_path: Path, audited: Audited) 
 
 
 def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Path) -> None:
-    built = command("guard", "build", audited[1], "-o", tmp_path / "guard")
+    built = command_line("guard", "build", audited[1], "-o", tmp_path / "guard")
     assert built.returncode == 0 and "150 training pictures" in built.stdout and "of a million" in built.stdout.lower()
     # Without --names no id of a training picture is in it.
     assert b"person-0" not in b"".join(f.read_bytes() for f in (tmp_path / "guard").iterdir())
@@ -120,7 +115,7 @@ def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Pat
     for i, face in enumerate(drawn_faces(5, 77)):
         write(tmp_path / f"new/{i}.png", encoded(face))
     write(tmp_path / "new/leak.png", min(world.training.rglob("*.png")).read_bytes())
-    done = command("guard", "check", tmp_path / "guard", tmp_path / "new", "-o", tmp_path / "decisions.csv")
+    done = command_line("guard", "check", tmp_path / "guard", tmp_path / "new", "-o", tmp_path / "decisions.csv")
     assert done.returncode == 1 and "1 could not be checked" in done.stdout and "leak.png" in done.stdout
     with (tmp_path / "decisions.csv").open() as file:
         rows = {row["id"]: row["decision"] for row in csv.DictReader(file)}

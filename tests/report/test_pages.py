@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +15,7 @@ from playwright.sync_api import Browser
 
 import unveil
 from tests.browser import PHONE, Watched, chromium, needs_browser
+from tests.cli.runner import unveil as command_line
 from unveil.review import VerdictStore
 from unveil.runs.finished import FinishedRun
 
@@ -43,22 +42,17 @@ def reviewed(audited: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path
             verdict = "same person" if (pair.role == "training") != wrong else "different"
             store.say(who, (pair.synthetic_id, pair.real_id, pair.role), verdict, blind=True)
     store.close()
-    done = subprocess.run(
-        [sys.executable, "-m", "unveil", "report", str(run), "--redact"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "60 verdicts of anna <b>, ben on 30 pairs." in done.stdout
-    assert "100.0% of 19 findings decided are leaks (82.4% to 100.0%, 95% interval)." in done.stdout
+    done = command_line("report", run, "--redact")
+    assert done.returncode == 0
+    assert "60 verdicts by anna <b>, ben on 30 pairs." in done.stdout
+    assert "100.0% of 19 reviewed findings are leaks (82.4% to 100.0%, 95% interval)." in done.stdout
     return run
 
 
 def test_an_untouched_report_is_written_anew_to_the_byte(audited: Audited, tmp_path: Path) -> None:
     run = Path(shutil.copytree(audited[1], tmp_path / "run"))
     before = {f.relative_to(run): f.read_bytes() for f in run.rglob("*") if f.is_file()}
-    subprocess.run([sys.executable, "-m", "unveil", "report", str(run), "--redact"], check=True, capture_output=True)
+    assert command_line("report", run, "--redact").returncode == 0
     assert {f.relative_to(run): f.read_bytes() for f in run.rglob("*") if f.is_file()} == before
 
 

@@ -6,8 +6,6 @@ import http.client
 import json
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
@@ -16,6 +14,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from tests.cli.runner import Done
+from tests.cli.runner import unveil as command_line
 from tests.review.conftest import Served
 from unveil.errors import StoreError
 from unveil.review import VerdictStore
@@ -146,14 +146,8 @@ def test_files_that_hold_no_verdicts(tmp_path: Path, what: str) -> None:
 
 
 def test_command_line_says_what_is_wrong(run: Path, tmp_path: Path) -> None:
-    def review(*words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "unveil", "review", *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def review(*words: object) -> Done:
+        return command_line("review", *words)
 
     nothing = review(tmp_path / "nothing")
     assert nothing.returncode == 2 and "holds no audit" in nothing.stderr

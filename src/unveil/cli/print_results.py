@@ -113,7 +113,7 @@ def print_demo(outcome: DemoOutcome) -> None:
     for kind, (found, planted) in outcome.found.items():
         table.add_row(kind, str(planted), str(found))
     people = outcome.result.counts["training"].people
-    table.add_row("nothing", str(people - len(outcome.world.planted)), f"{outcome.falsely_listed} falsely")
+    table.add_row("nothing", str(people - len(outcome.world.planted)), f"{outcome.false_findings} falsely")
     allowed = outcome.result.manifest["settings"]["fdr"] * len(outcome.result.significant_people)
     console.print(table)
     console.print()

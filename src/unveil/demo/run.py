@@ -1,4 +1,4 @@
-"""The demo: plants a leak among people who do not exist, audits it, and checks the answer."""
+"""The demo: plants a leak among people who do not exist, audits it, and compares the findings with the truth."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ MARK = "planted.json"
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """What was planted, what the audit made of it, and what it listed that was not planted."""
+    """The planted leaks, the result of the audit, and the people found by mistake."""
 
     world: World
     result: AuditResult
-    found: dict[str, tuple[int, int]]  # kind -> listed, planted
-    falsely_listed: int
+    found: dict[str, tuple[int, int]]  # by kind: significant people, planted people
+    false_findings: int
     run: Path
 
 
 def run_demo(
     folder: Path, *, model: str | Path | None = None, seed: int = 0, progress: Progress | None = None
 ) -> DemoOutcome:
-    """Makes a world in ``folder`` and audits it; SettingError when the folder holds something else."""
+    """Draws the images in ``folder`` and audits them. Raises SettingError if the folder holds something else."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
-        raise SettingError(f"{folder} is not empty and holds no demo; name another folder with -o")
+        raise SettingError(
+            f"-o: expected a new folder or one of a demo, found other files in {folder}. Name another folder"
+        )
     world = make_world(folder, seed)
     run = folder / "-".join(["run", *([Path(model).stem] if model else []), *([f"seed{seed}"] if seed else [])])
     result = audit(
