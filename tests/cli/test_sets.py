@@ -36,13 +36,19 @@ class TestInspect:
         sheet = tmp_path / "contact.png"
         told = unveil("inspect", FIXTURES / "insightface", "-o", sheet)
         assert told.returncode == 0, told.stderr
-        for part in ("RecordIO", "12", "4, by stored labels", "96 x 96 (100%)", "0 of 12 looked at"):
+        for part in (
+            "RecordIO",
+            "12",
+            "4, by stored labels",
+            "96 x 96 (100%)",
+            "0 of 12 sampled images would be rejected",
+        ):
             assert part in told.stdout
         assert f"--synthetic {FIXTURES / 'insightface'} --aligned synthetic=yes" in told.stdout
         assert f"--training {FIXTURES / 'insightface'} --aligned training=yes" in told.stdout
         with Image.open(sheet) as image:
             assert image.format == "PNG" and image.width > 300 and image.height > 400
-        assert "treat it like the pictures" in told.stdout
+        assert "protect it like the images" in told.stdout
 
     def test_without_being_asked_it_writes_nothing(self, tmp_path: Path) -> None:
         assert unveil("inspect", FIXTURES / "webdataset", cwd=tmp_path).returncode == 0
@@ -60,7 +66,7 @@ class TestInspect:
     def test_sheets_and_names_that_hold_the_person(self, items: list[Item], tmp_path: Path) -> None:
         c.grid(tmp_path, items)
         told = unveil("inspect", tmp_path / "sheets").stdout
-        assert f"--synthetic grid,cell=96:{tmp_path / 'sheets'}" in told and "several pictures" in told
+        assert f"--synthetic grid,cell=96:{tmp_path / 'sheets'}" in told and "several images" in told
         for item in items:
             write(tmp_path / f"flat/{item.person}_{item.number}.png", item.data)
         told = unveil("inspect", tmp_path / "flat").stdout
@@ -73,7 +79,7 @@ class TestInspect:
         write(tmp_path / "b/readme.txt", "hello")
         write(tmp_path / "b/cut.png", items[0].data[:2000])
         told = unveil("inspect", f"folder:{tmp_path}").stdout
-        assert "2 of 8 looked at would be rejected" in told
+        assert "2 of 8 sampled images would be rejected" in told
         assert "not an image, as b/hello.png" in told and "truncated, as b/cut.png" in told
         assert "1 files that are no images are ignored: b/readme.txt" in told
 
@@ -89,7 +95,7 @@ class TestPresets:
         assert told.returncode == 0
         for name in presets():
             assert name in told.stdout
-        assert told.stdout.count("not established") >= 4
+        assert told.stdout.count("not documented") >= 4
 
     def test_facts_name_sets_that_are_there(self) -> None:
         for preset in presets().values():
@@ -281,11 +287,11 @@ TWICE = "".join(f"[[set]]\nname='{name}'\nsynthetic='s'\ntraining='t'\n" for nam
         ("[[sets]]\nname='a'", "unknown sets"),
         ("[[set]]\nsynthetic='a'", "needs a name"),
         ("[[set]]\nname='a'\nsynthetic='s'", "needs synthetic and training"),
-        ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nfdr=7", "fdr should be"),
+        ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nfdr=7", "fdr: expected a number above 0"),
         ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nout='x'", "which the study decides"),
         (TWICE, "one name"),
         ("[settings]\ncolour=1\n[[set]]\nname='a'\nsynthetic='s'\ntraining='t'", "unknown setting colour"),
-        ("not toml", "not a readable TOML"),
+        ("not toml", "expected a readable TOML file"),
     ],
 )
 def test_every_mistake_in_a_study_is_told_before_the_work(text: str, told: str, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_planned_for_images_that_are_here(world: World) -> None:
     done = plan("--synthetic", world.synthetic, "--training", world.training, "--control", world.control)
     assert done.returncode == 0, done.stderr
     n = len(list(world.synthetic.rglob("*.*")))
-    assert f"synthetic  {n:>14,} pictures" in done.stdout and "hub-corrected" in done.stdout
+    assert f"synthetic  {n:>14,} images" in done.stdout and "hub-corrected" in done.stdout
     assert all(name in done.stdout for name in ("this machine", *known_machines())) and "$" in done.stdout
     assert not (Path.cwd() / "unveil-store").exists()
 
@@ -64,7 +64,7 @@ def test_planned_for_images_that_are_here(world: World) -> None:
 def test_planned_for_numbers() -> None:
     done = plan("--counts", "10M,42M,1M", "--machine", "20xc7a.48xlarge", "--machine", "ours=64@2")
     assert done.returncode == 0, done.stderr
-    assert "10,000,000 pictures" in done.stdout and "4.2e+14 synthetic with training" in done.stdout
+    assert "10,000,000 images" in done.stdout and "4.2e+14 synthetic with training" in done.stdout
     assert "20 x c7a.48xlarge" in done.stdout and "3,840" in done.stdout and "days" in done.stdout
     for wrong in (["--counts", "5"], ["--counts", "0,5"], ["--counts", "a,b"], [], ["--synthetic", "x"]):
         told = plan(*wrong)

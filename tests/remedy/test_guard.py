@@ -108,7 +108,7 @@ def test_a_damaged_guard_says_so(guard: Path, tmp_path: Path, audited: Audited) 
 
 def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Path) -> None:
     built = command_line("guard", "build", audited[1], "-o", tmp_path / "guard")
-    assert built.returncode == 0 and "150 training pictures" in built.stdout and "of a million" in built.stdout.lower()
+    assert built.returncode == 0 and "150 training images" in built.stdout and "Of one million" in built.stdout
     # Without --names no id of a training picture is in it.
     assert b"person-0" not in b"".join(f.read_bytes() for f in (tmp_path / "guard").iterdir())
     write(tmp_path / "new/broken.png", "not an image")

@@ -34,7 +34,7 @@ class World:
 def make_world(
     folder: Path, seed: int = 0, *, training: int = 400, control: int = 400, fresh: int = 400, planted: int = 24
 ) -> World:
-    """Draws the images into ``folder``. Leaks ``planted`` training people for each strength, and as many as new images."""
+    """Draws the images into ``folder``. Leaks ``planted`` people for each strength, and as many with new images."""
     model, rng = face_model(), np.random.default_rng(seed)
     people = model.sample(training, rng)
     names = [f"person-{i:04d}" for i in range(training)]
