@@ -103,7 +103,7 @@ class TestPresets:
             assert preset.title and preset.note and preset.licence
             if not preset.established:
                 assert preset.form is None and preset.labels is None and preset.aligned is None
-        with pytest.raises(SettingError, match="no preset nothing; there are"):
+        with pytest.raises(SettingError, match="no preset nothing; use one of"):
             find_preset("nothing")
 
     def test_a_preset_reads_the_set_as_it_was_published(self) -> None:

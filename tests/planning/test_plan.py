@@ -1,4 +1,4 @@
-"""What `unveil plan` says, and that an audit then does what was said."""
+"""What `unveil plan` prints, and that an audit then makes the planned comparisons."""
 
 from __future__ import annotations
 
@@ -21,54 +21,55 @@ def plan(*arguments: str | Path) -> Done:
 
 
 class Pairs(Silent):
-    """Adds up the pairs of each comparison that is told."""
+    """Records the pairs of each comparison that an audit starts."""
 
     def __init__(self) -> None:
         self.pairs: dict[str, int] = {}
 
-    def start(self, what: str, total: int, unit: str) -> None:
-        if what.startswith("comparing "):
-            self.pairs[what.removeprefix("comparing ")] = total
+    def start(self, stage: str, total: int, unit: str) -> None:
+        if stage.startswith("comparing "):
+            self.pairs[stage.removeprefix("comparing ")] = total
 
 
 def test_an_audit_compares_what_was_planned(world: World, store: Path, tmp_path: Path) -> None:
-    told = Pairs()
+    started = Pairs()
     result = audit(
         world.synthetic,
         world.training,
         world.control,
         out=tmp_path / "run",
         store=store,
-        progress=told,
+        progress=started,
         planted_leaks="off",
     )
     images = {role: n.embedded for role, n in result.counts.items()}
     workload = Workload(images, result.counts["control"].people, {"face": 128, "appearance": 768}, 10, 0.2)
     by_name = {planned.comparison.name: planned.pairs for planned in workload.comparisons}
-    for name, pairs in told.pairs.items():
-        # The control set loses its cohort before it is compared; a plan does not count on it.
+    for name, pairs in started.pairs.items():
+        # The cohort leaves the control set before the comparison; a plan ignores this.
         assert 0.7 * by_name[name] <= pairs <= by_name[name], name
-    assert set(told.pairs) == {c.comparison.name for c in workload.comparisons if c.comparison.shows_progress}
+    assert set(started.pairs) == {c.comparison.name for c in workload.comparisons if c.comparison.shows_progress}
     assert workload.store_bytes == sum(images.values()) * (128 + 768) * 4
 
 
-def test_planned_for_images_that_are_here(world: World) -> None:
+def test_a_plan_for_existing_images(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     done = plan("--synthetic", world.synthetic, "--training", world.training, "--control", world.control)
     assert done.returncode == 0, done.stderr
     n = len(list(world.synthetic.rglob("*.*")))
     assert f"synthetic  {n:>14,} images" in done.stdout and "hub-corrected" in done.stdout
     assert all(name in done.stdout for name in ("this machine", *known_machines())) and "$" in done.stdout
-    assert not (Path.cwd() / "unveil-store").exists()
+    assert not list(tmp_path.iterdir()), "a plan writes nothing"
 
 
-def test_planned_for_numbers() -> None:
+def test_a_plan_for_numbers_of_images() -> None:
     done = plan("--counts", "10M,42M,1M", "--machine", "20xc7a.48xlarge", "--machine", "ours=64@2")
     assert done.returncode == 0, done.stderr
     assert "10,000,000 images" in done.stdout and "4.2e+14 synthetic with training" in done.stdout
     assert "20 x c7a.48xlarge" in done.stdout and "3,840" in done.stdout and "days" in done.stdout
     for wrong in (["--counts", "5"], ["--counts", "0,5"], ["--counts", "a,b"], [], ["--synthetic", "x"]):
-        told = plan(*wrong)
-        assert told.returncode == 2 and "Traceback" not in told.stderr and "--counts" in told.stderr
+        refused = plan(*wrong)
+        assert refused.returncode == 2 and "Traceback" not in refused.stderr and "--counts" in refused.stderr
 
 
 def test_machines() -> None:

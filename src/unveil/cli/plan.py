@@ -64,5 +64,5 @@ def plan(
         else:
             workload, sample = from_sources(settings_from(values))
         echo("Measuring this machine for some seconds ...", error=True)
-        rates = measure(*sample)
+        rates = measure(sample)
     print_plan(workload, rates, machines)

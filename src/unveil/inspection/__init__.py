@@ -1,1 +1,1 @@
-"""What a path holds and how an audit would read it."""
+"""What a location holds, and how an audit would read it."""

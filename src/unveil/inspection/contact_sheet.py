@@ -1,4 +1,4 @@
-"""A contact sheet: some pictures of some people on one page, as a picture."""
+"""A contact sheet: some images of some people in one PNG."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from PIL import Image, ImageDraw, ImageFont
 
 from unveil.io.atomic import write_bytes
 
-CELL, GAP, LINE = 112, 6, 20
-LONGEST_NAME = 60
-PAPER, INK = (255, 255, 255), (92, 100, 112)
+# Pixels of a cell, of the gap between cells and of a line of text.
+CELL, GAP, TEXT_HEIGHT = 112, 6, 20
+MAX_NAME = 60
+BACKGROUND, TEXT = (255, 255, 255), (92, 100, 112)
 
 
 def contact_png(rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]]]], path: Path) -> None:
-    """Writes rows of pictures (H, W, 3) with a name over each; pictures keep their shape within a square."""
+    """Writes rows of images (H, W, 3) uint8 with a name above each row; images keep their aspect ratio."""
     across = max((len(images) for _, images in rows), default=1) or 1
     names = any(name for name, _ in rows)
-    height = CELL + GAP + (LINE if names else 0)
-    sheet = Image.new("RGB", (GAP + across * (CELL + GAP), GAP + max(1, len(rows)) * height), PAPER)
+    height = CELL + GAP + (TEXT_HEIGHT if names else 0)
+    sheet = Image.new("RGB", (GAP + across * (CELL + GAP), GAP + max(1, len(rows)) * height), BACKGROUND)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for i, (name, images) in enumerate(rows):
         top = GAP + i * height
         if names:
-            shown = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-            pen.text((GAP, top + 2), shown, INK, font)
-            top += LINE
+            shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+            pen.text((GAP, top + 2), shown, TEXT, font)
+            top += TEXT_HEIGHT
         for k, pixels in enumerate(images):
             image = Image.fromarray(pixels)
             image.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)

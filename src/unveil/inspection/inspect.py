@@ -1,4 +1,4 @@
-"""What a path holds, before it is audited: pictures, people, sizes, alignment, rejects, and the flags to use."""
+"""What a location holds before an audit: images, people, sizes, alignment, rejects, and the flags to use."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ from unveil.presets import Preset, resolve
 from unveil.types import ImageRecord, Reject, Role
 
 SAMPLE = 200
-# People of a contact sheet, and pictures of each.
-SHEET_PEOPLE, SHEET_EACH = 8, 6
-# In a set of people, at least so many pictures a person; below, a prefix is no person.
+# People of a contact sheet, and images of each.
+SHEET_PEOPLE, IMAGES_PER_ROW = 8, 6
+# Prefixes of file names are people only when each has this many images on average.
 MIN_IMAGES_PER_PERSON = 1.5
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found. ``sizes`` are (width, height) -> pictures of the ``sampled``, ``rejects`` those of them that an
-    audit would not take; ``grid`` is (cell, gap) when they are sheets of several pictures."""
+    """What a location holds.
+
+    ``sizes`` counts the images of the sample by (width, height). ``rejects`` are those that an audit would reject.
+    ``grid`` is (cell, gap) in pixels when the images are sheets of several. ``better_rule`` is the label rule to use
+    instead of ``auto``, if any.
+    """
 
     source: Source
     preset: Preset | None
@@ -52,10 +56,11 @@ class Inspection:
 
     @property
     def n_images(self) -> int:
+        """The number of images."""
         return len(self.source.records)
 
     def flags(self, role: Role) -> str:
-        """The flags of ``unveil audit`` that read the path as it was found."""
+        """The flags of ``unveil audit`` that read the location in this way."""
         where = self.where
         if self.grid is not None:
             cell, gap = self.grid
@@ -68,7 +73,7 @@ class Inspection:
         return " ".join(words)
 
     def _aligned(self, role: Role) -> list[str]:
-        """The flag for crops of one kind; pictures of both kinds are told apart by their size, without a flag."""
+        """The flag for a set of one kind. In a mixed set the size of an image decides, without a flag."""
         sides = None if self.alignment is None else self.alignment.sides
         if sides is None or all(w == h and w in sides for w, h in self.sizes):
             return [f"--aligned {role}=yes"]
@@ -76,29 +81,26 @@ class Inspection:
 
 
 def candidate_locations(text: str) -> list[str]:
-    """How a place can be written so that it is read in one way; several when it is in doubt.
-
-    Raises SourceError when there is nothing there.
-    """
-    place, _ = resolve(text)
-    if place.form is not None or place.remote or not place.path.exists():
+    """Every way to write a location so that its form is clear: one as a rule, several when the form is in doubt."""
+    location, _ = resolve(text)
+    if location.form is not None or location.remote or not location.path.exists():
         return [text]
-    found = candidates(place.path)
+    found = candidates(location.path)
     if len(found) < 2:
         return [text]
-    return [f"{one.form}:{one.file if one.file is not None else place.path}" for one in found]
+    return [f"{one.form}:{one.file if one.file is not None else location.path}" for one in found]
 
 
 def inspect(text: str, *, labels: str = "auto", sample: int = SAMPLE, follow_links: bool = False) -> Inspection:
-    """Looks at a place as an audit would: all its records, and a sample of its pictures.
+    """Reads a location as an audit would: all its records, and a sample of its images.
 
     Raises SourceError or SettingError when it cannot be read.
     """
-    place, preset = resolve(text)
+    location, preset = resolve(text)
     rule = LabelRule.parse(labels)
     if rule.kind == "auto" and preset is not None and preset.established and preset.labels is not None:
         rule = LabelRule.parse(preset.labels)
-    source = open_source(place, rule, follow_links=follow_links)
+    source = open_source(location, rule, follow_links=follow_links)
     people = Counter(record.person for record in source.records)
     unlabelled = people.pop(None, 0)
     found = Inspection(source, preset, len(people), unlabelled, 0, {}, None, (), None, None, text)
@@ -134,24 +136,24 @@ def _examine(source: Source, records: Sequence[ImageRecord]) -> tuple[list[Image
 
 
 def _faces(
-    source: Source, records: Sequence[ImageRecord], alignment: ImageAlignment, without: set[str]
+    source: Source, records: Sequence[ImageRecord], alignment: ImageAlignment, rejected: set[str]
 ) -> list[Reject]:
-    """The pictures in which an audit would find no face."""
-    way = ImagePreprocessor([], alignment, open_detector(None))
+    """The images in which an audit would detect no face."""
+    preprocessor = ImagePreprocessor([], alignment, open_detector(None))
 
-    def look(record: ImageRecord) -> Reject | None:
+    def reject_of(record: ImageRecord) -> Reject | None:
         try:
-            quality_features(way.decode(source.read(record)))
+            quality_features(preprocessor.decode(source.read(record)))
         except ImageError as error:
             return Reject(record.id, error.stage, error.reason, error.detail)
         return None
 
-    tried = map_ordered(look, [r for r in records if r.id not in without], cores())
-    return [reject for reject in tried if reject is not None]
+    results = map_ordered(reject_of, [r for r in records if r.id not in rejected], cores())
+    return [reject for reject in results if reject is not None]
 
 
 def _grid(images: Sequence[ImageArray]) -> tuple[int, int] | None:
-    """(cell, gap) when most pictures are sheets of several."""
+    """(cell, gap) in pixels when most images are sheets of several; None otherwise."""
     if not images:
         return None
     some = images[:: max(1, len(images) // 20)]
@@ -162,7 +164,7 @@ def _grid(images: Sequence[ImageArray]) -> tuple[int, int] | None:
 
 
 def _better_rule(source: Source, rule: LabelRule) -> str | None:
-    """What stands for ``auto``, or a rule by the file names where ``auto`` finds no people."""
+    """The rule that the user gave, or one by file names where ``auto`` finds no people; None when ``auto`` is right."""
     if rule.kind != "auto" or source.rule.kind != "none":
         return str(rule) if rule.kind != "auto" else None
     for separator in ("_", "-"):
@@ -175,17 +177,17 @@ def _better_rule(source: Source, rule: LabelRule) -> str | None:
 
 
 def contact_sheet(source: Source) -> list[tuple[str, list[ImageArray]]]:
-    """Some people with some pictures of each, evenly over the set; pictures that cannot be read are left out."""
+    """Some people with some images of each, evenly over the set; images that cannot be read are left out."""
     of_person: dict[str | None, list[ImageRecord]] = {}
     for record in source.records:
         of_person.setdefault(record.person, []).append(record)
     if set(of_person) == {None}:
-        records = sample_evenly(source.records, SHEET_PEOPLE * SHEET_EACH)
-        groups = [("", records[i : i + SHEET_EACH]) for i in range(0, len(records), SHEET_EACH)]
+        records = sample_evenly(source.records, SHEET_PEOPLE * IMAGES_PER_ROW)
+        groups = [("", records[i : i + IMAGES_PER_ROW]) for i in range(0, len(records), IMAGES_PER_ROW)]
     else:
         names = [name for name in of_person if name is not None]
-        places = np.linspace(0, len(names) - 1, min(SHEET_PEOPLE, len(names))).astype(int)
-        groups = [(names[i], sample_evenly(of_person[names[i]], SHEET_EACH)) for i in places]
+        rows = np.linspace(0, len(names) - 1, min(SHEET_PEOPLE, len(names))).astype(int)
+        groups = [(names[i], sample_evenly(of_person[names[i]], IMAGES_PER_ROW)) for i in rows]
     sheet = []
     for name, records in groups:
         images = []
@@ -197,7 +199,7 @@ def contact_sheet(source: Source) -> list[tuple[str, list[ImageArray]]]:
 
 
 def write_contact_sheet(source: Source, path: Path) -> None:
-    """The contact sheet as one PNG; SourceError for embeddings, which show nothing."""
+    """Writes the contact sheet as a PNG; SourceError for embeddings, which have no images."""
     if isinstance(source, EmbeddingSource):
-        raise SourceError(f"{source.where}: embeddings show no faces")
+        raise SourceError(f"{source.where}: a contact sheet needs images, but the source holds embeddings alone")
     contact_png(contact_sheet(source), path)

@@ -18,7 +18,7 @@ HEAD = ("id", "decision", "score", "channel", "training row", "training id", "wh
 def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str, Decision]]:
     """The decision on every picture of a place, by id; SourceError when it cannot be read."""
     source = open_source(resolve(place)[0], LabelRule("none"))
-    progress.start("checking pictures", len(source.records), "pictures")
+    progress.start("checking pictures", len(source.records), "images")
     decisions: list[tuple[str, Decision]] = []
     for start in range(0, len(source.records), BATCH):
         records = source.records[start : start + BATCH]

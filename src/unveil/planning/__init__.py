@@ -1,4 +1,4 @@
-"""What an audit will take, before anything runs."""
+"""The cost of an audit before it runs: images, pairs, storage, hours and price."""
 
 from unveil.planning.expected import whole_run, workload_of
 from unveil.planning.machines import Machines, known_machines, parse_machine

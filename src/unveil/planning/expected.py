@@ -1,4 +1,4 @@
-"""From the sources of an audit to what it will do."""
+"""The workload of an audit, from its sources."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from unveil.types import Role
 
 
 def workload_of(settings: Settings, sources: Mapping[Role, Source], channels: AuditEmbedder) -> Workload:
-    """What an audit of these sources does."""
-    last = sources.get("control", sources["training"])
-    people = len({record.id if record.person is None else record.person for record in last.records})
+    """The workload of an audit of these sources."""
+    cohort = sources.get("control", sources["training"])
+    people = len({record.id if record.person is None else record.person for record in cohort.records})
     images = {role: len(source.records) for role, source in sources.items()}
     return Workload(images, people, channels.dimensions, settings.top_k, settings.cohort_share)
 
 
 def whole_run(settings: Settings, sources: Mapping[Role, Source], channels: AuditEmbedder) -> dict[str, int]:
-    """Pictures to embed and pairs to compare, about, for `unveil.progress.Progress.expect`."""
-    given = sum(len(source.records) for source in sources.values() if isinstance(source, EmbeddingSource))
+    """The approximate numbers of images to embed and pairs to compare, for `unveil.progress.Progress.expect`."""
+    precomputed = sum(len(source.records) for source in sources.values() if isinstance(source, EmbeddingSource))
     work = workload_of(settings, sources, channels)
-    told = sum(c.pairs for c in work.comparisons if c.comparison.shows_progress)
-    return {"images": work.n_images - given, "pairs": told}
+    pairs = sum(planned.pairs for planned in work.comparisons if planned.comparison.shows_progress)
+    return {"images": work.n_images - precomputed, "pairs": pairs}

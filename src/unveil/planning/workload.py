@@ -1,4 +1,4 @@
-"""What an audit of so many pictures does: pictures to embed, pairs to compare, bytes to keep."""
+"""The work of an audit: images to embed, pairs to compare, bytes to store."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from unveil.analysis.comparisons import Comparison, comparisons_of_audit
 from unveil.types import Role
 
 FLOAT = 4  # bytes
-# Of a picture's record, and of a row for each channel that says what became of it; measured in CPython 3.11.
+# Bytes of an image's record, and of its row in each channel; measured in CPython 3.11.
 RECORD, ROW = 300, 425
-# Of a process with its networks and libraries, measured.
+# Bytes of a process with its models and libraries; measured.
 BASE = 400_000_000
-# Kept of a match: a row and a score; of a gallery row: its best query and score.
+# Bytes of a match, a row and a score; and of the best query and score of a gallery row.
 STORED_MATCH = 16
 
 
@@ -33,8 +33,10 @@ class PlannedComparison:
 
 @dataclass(frozen=True)
 class Workload:
-    """An audit of ``pictures`` by role, ``control_people`` among the control pictures, through channels of some
-    dimensions, with ``top_k`` matches kept of each picture."""
+    """An audit of ``images`` by role, by channels of these ``dimensions``, that stores ``top_k`` matches an image.
+
+    The cohort is a ``cohort_share`` of the people.
+    """
 
     images: Mapping[Role, int]
     people: int  # of the control set, or without one of the training set
@@ -44,7 +46,7 @@ class Workload:
 
     @property
     def n_images(self) -> int:
-        """Pictures to embed."""
+        """Images to embed."""
         return sum(self.images.values())
 
     @property
@@ -65,18 +67,20 @@ class Workload:
 
     @property
     def store_bytes(self) -> int:
-        """Shards of embeddings, kept for the next audit."""
+        """Bytes of the embeddings in the store, which the next audit uses again."""
         return self.n_images * sum(self.dimensions.values()) * FLOAT
 
     @property
     def run_bytes(self) -> int:
-        """The run: vectors of every role once more, and every picture's closest."""
+        """Bytes of the run: a copy of the vectors, and the closest matches of every synthetic image."""
         return self.store_bytes + self.images.get("synthetic", 0) * self.top_k * STORED_MATCH
 
     @property
     def driver_bytes(self) -> int:
-        """Memory that the process which starts the audit needs beside the vectors it maps: matches and best queries of
-        one comparison, and a name and a row for each picture."""
+        """Bytes of memory of the process that starts the audit, without the vectors that it maps.
+
+        They hold the matches and best queries of one comparison, and a name and a row for each image.
+        """
         largest = max(self.comparisons, key=lambda c: c.queries * self.top_k + c.gallery)
         names = self.n_images * (RECORD + ROW * len(self.dimensions))
         return (largest.queries * self.top_k + largest.gallery) * STORED_MATCH * 2 + names + BASE

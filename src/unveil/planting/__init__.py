@@ -1,4 +1,4 @@
-"""Leaks that an audit plants itself: changed copies of control people's pictures, to see which would be found."""
+"""Planted leaks (canaries): changed copies of images of control people, which measure what an audit detects."""
 
 from unveil.planting.perturbations import PERTURBATIONS, QUICK, Perturbation, perturb
 from unveil.planting.source import FRAME_MARGIN, PlantedImage, PlantedSource

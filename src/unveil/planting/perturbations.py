@@ -1,4 +1,4 @@
-"""Changes of a face picture, by kind and strength. Sizes are in pixels of a 112-pixel aligned face."""
+"""Perturbations of a face image, by kind and strength. Sizes are in pixels of a 112-pixel aligned face."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ QUICK: tuple[Perturbation, ...] = tuple(c for c in PERTURBATIONS if (c.kind, c.a
 def perturb(
     image: ImageArray, how: Perturbation, face: slice, partner: ImageArray, rng: np.random.Generator
 ) -> ImageArray:
-    """A changed copy of ``picture`` (S, S, 3), whose aligned face fills rows and columns ``face``.
+    """A changed copy of ``image`` (S, S, 3) uint8 RGB, whose aligned face fills the rows and columns ``face``.
 
-    ``partner`` (112, 112, 3) is the aligned face of another picture, which blends mix in; ``rng`` places what occludes.
+    ``partner`` (112, 112, 3) is the aligned face that a blend mixes in. ``rng`` places the square that occludes.
     """
     side = face.stop - face.start
     unit = side / 112
@@ -71,19 +71,19 @@ def perturb(
 def _re_encoded(image: ImageArray, quality: int) -> ImageArray:
     good, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not good:
-        raise ValueError(f"a picture {image.shape} could not be encoded")
+        raise ValueError(f"an image of shape {image.shape} could not be encoded")
     return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
 
 
 def _recoloured(image: ImageArray, amount: float) -> ImageArray:
-    """Towards a picture without colour, with half its contrast and three fifths of its brightness."""
+    """A mixture with a grey image of half the contrast and three fifths of the brightness."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
     dull = 0.6 * (0.5 * grey + 0.5 * grey.mean())
     return np.asarray(np.clip(np.round((1 - amount) * image + amount * dull), 0, 255), np.uint8)
 
 
 def _occluded(image: ImageArray, part: float, face: slice, rng: np.random.Generator) -> ImageArray:
-    """A grey square over ``part`` of the face, anywhere on it."""
+    """A grey square over a share ``part`` of the face, at a random position."""
     hidden = image.copy()
     side = face.stop - face.start
     edge = max(1, round(side * np.sqrt(part)))

@@ -1,4 +1,4 @@
-"""Planted pictures as a source like any other, so that they go the way of every picture."""
+"""Planted images as a source, so that they are read, aligned and embedded like all others."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from unveil.images import LabelRule, Source
 from unveil.planting.perturbations import ImageArray, Perturbation, perturb
 from unveil.types import ImageRecord
 
-# Photographs are cut to their face and this much around it, in template pixels, so that the face is found again.
+# A photograph is cut to its face and this margin, in template pixels, so that the face can be detected again.
 FRAME_MARGIN = 56
 
 
 @dataclass(frozen=True)
 class PlantedImage:
-    """A person's picture to plant, cut to the face with a ``margin`` (S, S, 3), and an aligned face to blend in."""
+    """An image (S, S, 3) of a person, cut to the face with a ``margin``, and an aligned face to blend in."""
 
     person: str
     image: ImageArray
@@ -34,31 +34,33 @@ class PlantedImage:
 
 
 class PlantedSource(Source):
-    """Every plant, changed in every way. Pictures are made when they are read, the same at each reading."""
+    """Every planted image under every perturbation. An image is made when it is read, the same each time."""
 
     kind = "planted set"
 
-    def __init__(self, plants: Sequence[PlantedImage], changes: Sequence[Perturbation], seed: Sequence[int]) -> None:
+    def __init__(
+        self, images: Sequence[PlantedImage], perturbations: Sequence[Perturbation], seed: Sequence[int]
+    ) -> None:
         super().__init__(Path("planted"), LabelRule("none"))
-        self._plants, self._changes, self._seed = plants, changes, tuple(seed)
+        self._images, self._perturbations, self._seed = images, perturbations, tuple(seed)
         self.records = [
-            ImageRecord(f"{i:06d}/{k:03d}", plant.person, f"{i} {k}")
-            for i, plant in enumerate(plants)
-            for k in range(len(changes))
+            ImageRecord(f"{i:06d}/{k:03d}", image.person, f"{i} {k}")
+            for i, image in enumerate(images)
+            for k in range(len(perturbations))
         ]
 
     @staticmethod
     def indices(record_id: str) -> tuple[int, int]:
-        """The plant and the change that a record is of."""
-        plant, how = record_id.split("/")
-        return int(plant), int(how)
+        """The indices of the image and of the perturbation behind a record."""
+        image, perturbation = record_id.split("/")
+        return int(image), int(perturbation)
 
     def read(self, record: ImageRecord) -> bytes:
         i, k = (int(v) for v in record.key.split())
-        plant = self._plants[i]
+        planted = self._images[i]
         rng = np.random.default_rng([*self._seed, i, k])
-        image = perturb(plant.image, self._changes[k], plant.face, plant.partner, rng)
+        image = perturb(planted.image, self._perturbations[k], planted.face, planted.partner, rng)
         good, data = cv2.imencode(".png", image[..., ::-1])
         if not good:
-            raise ImageError("read", "planted picture", f"{image.shape} could not be encoded")
+            raise ImageError("read", "planted image", f"{image.shape} could not be encoded")
         return data.tobytes()

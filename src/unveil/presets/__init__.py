@@ -1,4 +1,4 @@
-"""Facts about published sets: where their pictures and people lie, and what their generators were trained on."""
+"""Facts about published sets: how to read their images and people, and what their generators were trained on."""
 
 from unveil.presets.table import Preset, find_preset, presets, resolve
 

@@ -17,10 +17,10 @@ PresetKind = Literal["synthetic", "real", "rendered"]
 
 @dataclass(frozen=True)
 class Preset:
-    """What is known of one set. What is not ``established`` is not used: its content decides, as without a preset.
+    """The facts about one set. Where the container is not ``established``, its content decides, as without a preset.
 
-    ``form`` and ``labels`` are those of `unveil.images`; ``trained_on`` are the real sets behind a generator, by the
-    names of their presets where there are any.
+    ``form`` is a form and ``labels`` a label rule of `unveil.images`. ``trained_on`` names the real sets behind a
+    generator, by their presets where there are any, and ``trained_on_note`` describes them.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Preset:
 
     def __post_init__(self) -> None:
         if self.form is not None and self.form not in FORMS:
-            raise SettingError(f"preset {self.name}: no form {self.form}")
+            raise SettingError(f"preset {self.name}: there is no form {self.form}")
         if self.labels is not None:
             LabelRule.parse(self.labels)
 
@@ -65,22 +65,22 @@ def _preset(name: str, facts: dict[str, Any]) -> Preset:
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of this name; SettingError with the names there are."""
+    """The preset of this name; SettingError with all names when there is none."""
     if name not in presets():
-        raise SettingError(f"no preset {name}; there are {', '.join(presets())}")
+        raise SettingError(f"there is no preset {name}; use one of {', '.join(presets())}")
     return presets()[name]
 
 
 def resolve(text: str) -> tuple[Location, Preset | None]:
-    """The place that ``PRESET[,option=value...]:PATH`` or ``[FORM...:]PATH`` names, and the preset, if one is.
+    """The location and the preset, if any, in ``PRESET[,option=value...]:PATH`` or ``[FORM...:]PATH``.
 
-    Raises SettingError for options that its form does not understand.
+    Raises SettingError for an option that the form does not have.
     """
     name, options, target = split_prefix(text)
     if name is None or name not in presets():
         return Location.parse(text), None
     preset = presets()[name]
-    # A folder may also be had packed, as a zip or a tar.
+    # A set published as a folder may also lie there as a zip or tar.
     form = preset.form if preset.established and preset.form != "folder" else None
     known = (*(FORMS[form] if form else ()), *COMMON)
     if set(options) - set(known):
