@@ -44,7 +44,7 @@ from PIL import Image
 from benchmarks.compare import OURS, vectors
 from benchmarks.embed import MODELS
 from unveil import compare_all, embed
-from unveil.channels import FaceChannel
+from unveil.faces.embedding_model import EmbeddingModel
 from unveil.io.host import cores, processor
 
 DIMS = 512
@@ -332,17 +332,17 @@ def batches(crops: npt.NDArray[np.uint8], size: int) -> Iterator[npt.NDArray[np.
         yield crops[start : start + size]
 
 
-def model_rate(channel: FaceChannel, crops: npt.NDArray[np.uint8], callers: int) -> float:
+def model_rate(loaded: EmbeddingModel, crops: npt.NDArray[np.uint8], callers: int) -> float:
     """Crops/s of a model alone, in its own batches."""
-    parts = list(batches(crops, channel.batch))
+    parts = list(batches(crops, loaded.batch))
     parts *= -(-4 * callers // len(parts))
     with ThreadPoolExecutor(callers) as pool:
-        list(pool.map(channel.embed, parts[: 2 * callers]))
+        list(pool.map(loaded.embed, parts[: 2 * callers]))
         rates = []
         for _ in range(3):
             start = time.perf_counter()
-            list(pool.map(channel.embed, parts))
-            rates.append(len(parts) * channel.batch / (time.perf_counter() - start))
+            list(pool.map(loaded.embed, parts))
+            rates.append(len(parts) * loaded.batch / (time.perf_counter() - start))
     return statistics.median(rates)
 
 
@@ -361,7 +361,7 @@ def embedding(args: argparse.Namespace) -> list[dict[str, Any]]:
         for name in args.models:
             file = MODELS[name]
             model = None if file is None else args.data / "models" / file
-            reference = FaceChannel(model, "cpu")
+            reference = EmbeddingModel(model, "cpu")
             crops = crops_of(archive, reference.spec.input_size, args.crops)
             crops = crops[: len(crops) // 8 * 8]
             exact = np.concatenate(list(ThreadPoolExecutor(cores()).map(reference.embed, batches(crops, 8)))).astype(
@@ -369,23 +369,23 @@ def embedding(args: argparse.Namespace) -> list[dict[str, Any]]:
             )
             for where in args.devices:
                 start = time.perf_counter()
-                channel = FaceChannel(model, where)
+                loaded = EmbeddingModel(model, where)
                 started = time.perf_counter() - start
-                if channel.runs_on != where:
-                    print(f"| {name} | {where} | {channel.told or 'runs on ' + channel.runs_on} | | | | | | |")
+                if loaded.runs_on != where:
+                    print(f"| {name} | {where} | {loaded.fallback} | | | | | | |")
                     continue
                 # Fewer crops for the slower CPU.
                 one, several = (
-                    model_rate(channel, crops[: 16 * callers] if where == "cpu" else crops, callers)
+                    model_rate(loaded, crops[: 16 * callers] if where == "cpu" else crops, callers)
                     for callers in (1, CALLERS)
                 )
-                got = channel.embed(crops).astype(np.float64)
+                got = loaded.embed(crops).astype(np.float64)
                 pairs = float(np.abs(got @ got.T - exact @ exact.T).max())
                 own = float(1 - (got * exact).sum(1).min())
-                batch = channel.batch
-                del channel
+                batch = loaded.batch
+                del loaded
                 start = time.perf_counter()
-                FaceChannel(model, where)
+                EmbeddingModel(model, where)
                 again = time.perf_counter() - start
                 images, files = (args.images // 4, small) if where == "cpu" else (args.images, large)
                 start = time.perf_counter()
