@@ -119,7 +119,7 @@ class Kill:""",
         ("comparing synthetic with training by face, hub-corrected", 2),
         ("comparing synthetic with training by appearance, hub-corrected", 3),
         ("comparing synthetic with control by appearance, hub-corrected", 5),
-        ("looking at the closest pairs", 30),
+        ("classifying the closest pairs", 30),
         ("embedding planted", 3),
     ],
 )
