@@ -361,7 +361,7 @@ def embedding(args: argparse.Namespace) -> list[dict[str, Any]]:
         for name in args.models:
             file = MODELS[name]
             model = None if file is None else args.data / "models" / file
-            reference = EmbeddingModel(model, "cpu")
+            reference = EmbeddingModel(model, device="cpu")
             crops = crops_of(archive, reference.spec.input_size, args.crops)
             crops = crops[: len(crops) // 8 * 8]
             exact = np.concatenate(list(ThreadPoolExecutor(cores()).map(reference.embed, batches(crops, 8)))).astype(
@@ -369,7 +369,7 @@ def embedding(args: argparse.Namespace) -> list[dict[str, Any]]:
             )
             for where in args.devices:
                 start = time.perf_counter()
-                loaded = EmbeddingModel(model, where)
+                loaded = EmbeddingModel(model, device=where)
                 started = time.perf_counter() - start
                 if loaded.runs_on != where:
                     print(f"| {name} | {where} | {loaded.fallback} | | | | | | |")
@@ -385,7 +385,7 @@ def embedding(args: argparse.Namespace) -> list[dict[str, Any]]:
                 batch = loaded.batch
                 del loaded
                 start = time.perf_counter()
-                EmbeddingModel(model, where)
+                EmbeddingModel(model, device=where)
                 again = time.perf_counter() - start
                 images, files = (args.images // 4, small) if where == "cpu" else (args.images, large)
                 start = time.perf_counter()
