@@ -67,6 +67,7 @@ class ChannelVectors:
     channel: str
     vectors: Vectors = field(repr=False)
     model_id: str
+    recipe: str = ""  # of the stored shards: also the alignment, the device and the versions of libraries
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Embedded:
     parts: tuple[ModelPart, ...] = ()  # the models that the vectors are fused from, when there are several
     views: tuple[ChannelVectors, ...] = ()
     channel: str = "face"
+    recipe: str = ""  # as in ChannelVectors
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2:
@@ -114,7 +116,14 @@ class Embedded:
             return replace(self, views=())
         (view,) = (view for view in self.views if view.channel == channel)
         return replace(
-            self, vectors=view.vectors, model_id=view.model_id, parts=(), views=(), channel=channel, quality=None
+            self,
+            vectors=view.vectors,
+            model_id=view.model_id,
+            parts=(),
+            views=(),
+            channel=channel,
+            quality=None,
+            recipe=view.recipe,
         )
 
     @cached_property
@@ -125,7 +134,7 @@ class Embedded:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the images and of everything that determines their vectors."""
-        return hashlib.sha256("\n".join([self.model_id, *self.digests]).encode()).hexdigest()
+        return hashlib.sha256("\n".join([self.model_id, self.recipe, *self.digests]).encode()).hexdigest()
 
     @property
     def distinct(self) -> Embedded:

@@ -42,7 +42,7 @@ def print_inspection(found: Inspection, *, ambiguous: bool) -> None:
         rows.append(("images", f"{found.n_images:,}"))
     rows.append(("people", people))
     if isinstance(source, EmbeddingSource):
-        rows.append(("vectors", f"{source.vectors.shape[1]} dimensions, of {source.network or 'an unknown model'}"))
+        rows.append(("vectors", f"{source.vectors.shape[1]} dimensions, of {source.model_name or 'an unknown model'}"))
     if found.sampled:
         rows.append(("sizes", _sizes(found)))
     if found.alignment is not None:

@@ -136,6 +136,7 @@ def embed_source(
                 path,
             ),
             channel.model_id,
+            " ".join(sorted({partition.recipes[i] for partition in done})),
         )
         for i, (channel, path) in enumerate(zip(channels, vectors_paths, strict=True))
     ]
@@ -180,6 +181,7 @@ def collect(
         digests=tuple(row.digest for _, row in good),
         vectors=views[0].vectors,
         model_id=views[0].model_id,
+        recipe=views[0].recipe,
         quality=np.array([row.quality for _, row in good]) if good[0][1].quality else None,
         views=tuple(views[1:]),
     )

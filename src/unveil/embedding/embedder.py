@@ -255,7 +255,10 @@ class AuditEmbedder:
     def _split(self, embedded: Embedded) -> tuple[list[Embedded], tuple[ChannelVectors, ...]]:
         """The vectors of each face model, and those of the other channels."""
         n = max(0, len(self._faces) - 1)
-        others = [replace(embedded, vectors=v.vectors, model_id=v.model_id, views=()) for v in embedded.views[:n]]
+        others = [
+            replace(embedded, vectors=v.vectors, model_id=v.model_id, recipe=v.recipe, views=())
+            for v in embedded.views[:n]
+        ]
         return [replace(embedded, views=()), *others], embedded.views[n:]
 
     def _fit(self, synthetic: Embedded, rng: np.random.Generator) -> None:
@@ -288,7 +291,8 @@ def _whiten(view: ChannelVectors, path: Path, whitening: Whitening) -> ChannelVe
     n, dimension = view.vectors.shape
     blocks = (whitening.apply(view.vectors[i : i + CHUNK]) for i in range(0, n, CHUNK))
     model_id = hashlib.sha256(view.model_id.encode() + whitening.centre.tobytes() + whitening.rows.tobytes())
-    return ChannelVectors(view.channel, write_vectors(blocks, n, dimension, path), model_id.hexdigest())
+    vectors = write_vectors(blocks, n, dimension, path)
+    return ChannelVectors(view.channel, vectors, model_id.hexdigest(), view.recipe)
 
 
 def _path(run: RunDirectory, label: str, name: str, in_run: bool) -> Path:

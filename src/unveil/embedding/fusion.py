@@ -54,7 +54,8 @@ def fuse(models: Sequence[Embedded], names: Sequence[str], weights: Sequence[flo
     vectors = write_vectors(blocks(), n, int(ends[-1]), path)
     facts = [f"{model.model_id} {w:.12g}" for model, w in zip(models, weights, strict=True)]
     model_id = hashlib.sha256(" + ".join(facts).encode()).hexdigest()
-    return replace(models[0], vectors=vectors, model_id=model_id, parts=parts)
+    recipe = " ".join(model.recipe for model in models)
+    return replace(models[0], vectors=vectors, model_id=model_id, parts=parts, recipe=recipe)
 
 
 def concatenate_weighted(vectors: Sequence[Vectors], weights: Sequence[float]) -> Vectors:

@@ -87,7 +87,7 @@ def check_one_model(precomputed: Iterable[EmbeddingSource], model: ModelSpec | N
             f"embeddings of one model were expected, got {' and '.join(sorted(model_ids))}; embed all sets with the "
             "same model"
         )
-    return next((source.network for source in sources if source.network), UNKNOWN_MODEL)
+    return next((source.model_name for source in sources if source.model_name), UNKNOWN_MODEL)
 
 
 def write_embeddings_file(source: EmbeddedSource, path: Path) -> None:
@@ -100,5 +100,5 @@ def write_embeddings_file(source: EmbeddedSource, path: Path) -> None:
             ids=np.array(embedded.ids),
             people=np.array([person or "" for person in embedded.people]),
             model_id=np.array(embedded.model_id),
-            network=np.array(source.model_name),
+            model_name=np.array(source.model_name),
         )

@@ -37,12 +37,12 @@ class _Loaded:
     labels: Sequence[object] | None = None
     ids: Sequence[object] | None = None
     model: str | None = None
-    network: str | None = None
+    model_name: str | None = None
 
 
 class EmbeddingSource(Source):
     """Vectors (N, D) instead of images. ``model`` identifies the model that made them, where that is known, and
-    ``network`` is its name."""
+    ``model_name`` is its name."""
 
     kind = "embeddings"
 
@@ -65,7 +65,7 @@ class EmbeddingSource(Source):
                 raise SourceError(f"{blob.where}: {len(vectors)} vectors, {len(column)} {name}")
         self.vectors: Vectors = vectors
         self.model = options.get("model", found.model)
-        self.network = options.get("model", found.network or found.model)
+        self.model_name = options.get("model", found.model_name or found.model)
         names = numbered_ids(range(len(vectors))) if found.ids is None else [printable(str(id)) for id in found.ids]
         labels = [None] * len(names) if found.labels is None else [label_of(label) for label in found.labels]
         self._set_records(
@@ -126,7 +126,7 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
             None if label is None else array(label).tolist(),
             None if ids is None or ids == label else array(ids).tolist(),
             text(model),
-            text("network" if "network" in others else None),
+            text("model_name" if "model_name" in others else None),
         )
 
 

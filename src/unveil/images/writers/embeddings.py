@@ -21,5 +21,5 @@ def write_embeddings(source: EmbeddingSource, out: Path, removed: Collection[str
         "people": np.array([record.person or "" for record in records]),
     }
     arrays |= {"model_id": np.array(source.model)} if source.model else {}
-    arrays |= {"network": np.array(source.network)} if source.network else {}
+    arrays |= {"model_name": np.array(source.model_name)} if source.model_name else {}
     np.savez(out / "embeddings.npz", allow_pickle=False, **arrays)
