@@ -190,6 +190,13 @@ def test_documented_variables_exist() -> None:
             assert name in code, f"{page.relative_to(ROOT)}: {name}"
 
 
+def test_the_channel_of_the_guide_is_the_tested_one() -> None:
+    (shown,) = re.findall(
+        r"```python\n(class MeanColour.*?)```", (DOCS / "how-to" / "extend.md").read_text("utf-8"), re.S
+    )
+    assert shown in (ROOT / "tests" / "channels" / "test_adding.py").read_text("utf-8")
+
+
 def test_links_resolve(generated: dict[str, str]) -> None:
     anchors = {path: headings(text) for path, text in generated.items()}
     anchors |= {str(page.relative_to(DOCS)): headings(page.read_text("utf-8")) for page in DOCS.rglob("*.md")}

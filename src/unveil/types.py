@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 
+from unveil.choices import CHANNELS
 from unveil.choices import ROLES as ROLES
 from unveil.choices import Role as Role
 from unveil.errors import Stage
@@ -18,7 +19,7 @@ from unveil.io.atomic import gather_rows
 
 # Bounds and choices that the schema of `audit.json` states.
 Probability = Annotated[float, "0 to 1"]
-ChannelName = Annotated[str, ("face", "appearance", "copy")]
+ChannelName = Annotated[str, tuple(CHANNELS)]
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
