@@ -74,7 +74,9 @@ def test_fields_of_the_document_are_documented(generated: dict[str, str]) -> Non
     fields = [path for path, _ in reference.schema_fields(schema)]
     assert {"verdict", "people[].person", "pairs_compared"} <= set(fields)
     for path in fields:
-        assert f"`{path}`" in page, path
+        assert re.search(
+            rf"^## `{re.escape(path)}`\n\n[A-Z]|^\| `{re.escape(path)}` \|.*\| [^|]{{5,}}\|$", page, re.M
+        ), path
     for name, node in schema["$defs"].items():
         section = page.partition(f"### `{name}`\n")[2].partition("\n### ")[0]
         for path, _ in reference.schema_fields(node):
@@ -152,6 +154,19 @@ def test_documented_fields_exist() -> None:
                 assert path in fields or path in last, f"{page.relative_to(ROOT)}: {code}"
                 seen += 1
     assert seen > 8
+
+
+def test_new_names_of_the_changelog_exist() -> None:
+    """The table of fields in the changelog gives the present name of each former one."""
+    fields = {path for path, _ in reference.schema_fields(reference.schema())}
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    (table,) = re.findall(r"^\| field of version 1 \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.M)
+    names = [(old, new) for old, new in (row.strip("| ").split(" | ") for row in table.splitlines())]
+    assert len(names) > 20
+    for old, new in names:
+        for field in re.findall(r"`([^`]+)`", new):
+            assert field in fields, field
+        assert not set(re.findall(r"`([^`]+)`", old)) & fields - {"rejects"}, old
 
 
 def test_documented_names_and_files_exist() -> None:
