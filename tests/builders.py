@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -19,6 +21,17 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_real_data = pytest.mark.skipif(
     not SHARED.is_dir(), reason="real faces and networks (../shared/data) are not here; the drawn ones are tested"
 )
+
+
+# How many examples a property test tries: few in CI and on a developer's machine, many at night.
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+MAX_CI_EXAMPLES, NIGHTLY_FACTOR = 25, 20
+
+
+def examples(n: int) -> hypothesis.settings:
+    """Settings of a property test that tries about ``n`` examples; fewer in CI, more at night."""
+    count = min(n, MAX_CI_EXAMPLES) if PROFILE == "ci" else n * NIGHTLY_FACTOR
+    return hypothesis.settings(max_examples=count, deadline=None)
 
 
 def audit(*sources: Path, **settings: Any) -> unveil.AuditResult:

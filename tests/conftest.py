@@ -6,13 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import hypothesis
 import pytest
 from filelock import FileLock
 
 import unveil
-from tests.builders import audit
+from tests.builders import MAX_CI_EXAMPLES, NIGHTLY_FACTOR, PROFILE, audit
 from unveil.demo.world import World, make_world
 from unveil.native import library
+
+for name in ("ci", "nightly"):
+    hypothesis.settings.register_profile(
+        name, max_examples=MAX_CI_EXAMPLES * (1 if name == "ci" else NIGHTLY_FACTOR), deadline=None
+    )
+hypothesis.settings.load_profile(PROFILE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,10 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import unit_rows
+from tests.builders import examples, unit_rows
 from tests.compare.builders import check
 from unveil.choices import BACKENDS
 from unveil.compare import compare_all, describe, exact_cosine, open_backend
@@ -121,7 +121,7 @@ def test_threads_score_many_pairs_in_order() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(1, 5))
-@settings(max_examples=100, deadline=None)
+@examples(100)
 def test_the_fast_order_is_that_of_lexsort(seed: int, n: int, levels: int) -> None:
     rng = np.random.default_rng(seed)
     place, g = rng.integers(4, size=n), rng.permutation(n)

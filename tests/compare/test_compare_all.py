@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import unit_rows
+from tests.builders import examples, unit_rows
 from tests.compare.builders import BACKENDS, all_scores, check, for_every_backend, kernels, worlds
 from unveil.compare import Checkpoint, compare_all
 from unveil.compare.backend_native import NativeBackend
@@ -23,7 +23,7 @@ from unveil.errors import SettingError, VectorError
 
 @for_every_backend
 @given(worlds(), st.integers(1, 50), st.integers(1, 70))
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_equals_brute_force_for_any_split(name: str, world: tuple[Any, ...], panel: int, block: int) -> None:
     q, g, qo, go, k, n_top = world
     matches = compare_all(
@@ -42,7 +42,7 @@ def test_equals_brute_force_for_any_split(name: str, world: tuple[Any, ...], pan
 
 @for_every_backend
 @given(worlds(), st.sampled_from(["rows", "columns", "top", "pairs", "tail"]))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_each_result_alone_is_the_same_as_with_the_others(name: str, world: tuple[Any, ...], what: str) -> None:
     q, g, qo, go, _, _ = world
     asked: dict[str, dict[str, Any]] = {
@@ -70,7 +70,7 @@ def test_each_result_alone_is_the_same_as_with_the_others(name: str, world: tupl
 
 @pytest.mark.parametrize("name", kernels())
 @given(worlds(), st.data())
-@settings(max_examples=80, deadline=None)
+@examples(80)
 def test_any_order_of_dimensions_changes_nothing(name: str, world: tuple[Any, ...], data: st.DataObject) -> None:
     q, g, qo, go, k, n_top = world
     d, rng = q.shape[1], np.random.default_rng(0)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import unit_rows
+from tests.builders import examples, unit_rows
 from tests.compare.builders import all_scores
 from unveil.compare import best_among, best_of_others, compare_all
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 80), st.integers(1, 6))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_best_of_others_and_best_among(seed: int, nq: int, ng: int, n_people: int) -> None:
     rng = np.random.default_rng(seed)
     q, g = unit_rows(rng, nq, 6), unit_rows(rng, ng, 6)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
-from tests.builders import SHARED, drawn_faces, needs_real_data, write
+from tests.builders import SHARED, drawn_faces, examples, needs_real_data, write
 from tests.models import DETECTOR, HALF, described_model, small_model, spot_detector
 from unveil.channels import FaceChannel, FaceImage
 from unveil.errors import ImageError, ModelError
@@ -22,7 +22,6 @@ YUNET = SHARED / "models/yunet/face_detection_yunet_2023mar.onnx"
 SCRFD = SHARED / "models/scrfd/det_500m.onnx"
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_alignment_is_the_least_squares_similarity(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -68,7 +67,7 @@ def test_colours_are_in_the_order_of_the_description(tmp_path: Path) -> None:
     assert not GridDetector(spot_detector(tmp_path / "rgb", channels="RGB")).detect(blue)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     st.sampled_from(["cls", "obj", "bbox", "kps"]),
     st.sampled_from([np.nan, np.inf, -np.inf, 1e30, -1e30, 88.0]),

@@ -9,7 +9,7 @@ import dlib
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
@@ -45,7 +45,6 @@ def test_conversion_gives_the_same_bytes_every_time_and_damage_is_an_error() -> 
         dlib_onnx.convert(raw[:1_000_000])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32))
 def test_similarity_is_the_least_squares_solution(seed: int) -> None:
     rng = np.random.default_rng(seed)

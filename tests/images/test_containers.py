@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import unveil
 from tests import containers as c
-from tests.builders import encoded, write
+from tests.builders import encoded, examples, write
 from tests.containers import WRITERS, Item, number_in
 from tests.fuzz.corpus import SEEDS, small_items
 from tests.fuzz.targets import SEPARATOR, TARGETS
@@ -147,7 +147,7 @@ class TestRecordIO:
     @given(
         st.lists(st.lists(st.sampled_from([MAGIC_BYTES, b"abcd", b"x", b"\0" * 5]), max_size=5), min_size=1, max_size=6)
     )
-    @settings(max_examples=60, deadline=None)
+    @examples(60)
     def test_any_payload_comes_back(
         self, tmp_path_factory: pytest.TempPathFactory, payloads: list[list[bytes]]
     ) -> None:
@@ -345,7 +345,7 @@ class TestTar:
 
 
 @given(st.dictionaries(st.binary(min_size=1, max_size=60), st.binary(max_size=6000), min_size=1, max_size=60))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_lmdb_pages_hold_what_the_library_wrote(
     tmp_path_factory: pytest.TempPathFactory, entries: dict[bytes, bytes]
 ) -> None:
@@ -557,7 +557,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
 
 @pytest.mark.parametrize("target", TARGETS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_damaged_containers_give_rejects_or_say_so(
     target: str, seeds: dict[str, list[bytes]], data: st.DataObject
 ) -> None:

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.builders import drawn_faces, encoded
+from tests.builders import drawn_faces, encoded, examples
 from unveil.errors import ImageError
 from unveil.images import decode_rgb, image_size
 
@@ -145,7 +145,7 @@ SEEDS = [encoded(FACE, form) for form in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "
     st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), max_size=12),
     st.integers(0, 2**14),
 )
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_damaged_bytes_give_pixels_or_a_reason(seed: bytes, edits: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(seed)
     for at, value in edits:

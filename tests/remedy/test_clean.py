@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import unveil
-from tests.builders import SHARED, audit, encoded, needs_real_data, write
+from tests.builders import SHARED, audit, encoded, examples, needs_real_data, write
 from tests.cli.runner import unveil as command_line
 from unveil.demo.world import World
 from unveil.errors import SettingError
@@ -34,7 +34,7 @@ MOBILEFACENET = SHARED / "models/mobilefacenet/mobilefacenet_foamliu.onnx"
     line=st.integers(0, 5),
     whole=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_no_smaller_set_would_do(pairs: list[list[int]], identities: list[str], line: int, whole: bool) -> None:
     """Against every subset of pictures, or of identities, by hand."""
     scores = np.array(pairs, float)  # (pictures, training people)

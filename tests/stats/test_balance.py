@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
+from tests.builders import examples
 from unveil.stats.balance import classifier_auc, fit_prognostic_score, match_people, prognostic_shift
 from unveil.stats.enrichment import global_test
 from unveil.stats.membership import auc
@@ -76,7 +77,7 @@ def test_classifier_auc_equals_a_logistic_classifier(shift: float) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 400), st.integers(1, 400), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_matched_cells_hold_equal_parts(seed: int, n_t: int, n_c: int, n_strata: int) -> None:
     rng = np.random.default_rng(seed)
     score_t, score_c = rng.normal(0.3, 1, n_t), rng.normal(size=n_c)

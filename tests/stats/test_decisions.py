@@ -7,10 +7,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.builders import examples
 from unveil.stats.conformal import conformal_p, min_significant
 from unveil.stats.enrichment import global_test
 from unveil.stats.person_tests import benjamini_hochberg
@@ -194,7 +195,7 @@ def test_gpd_tail_keeps_its_rate_where_nothing_leaks(shape: str) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=25, deadline=None)
+@examples(25)
 def test_conformal_q_keep_their_rate(seed: int) -> None:
     """A bound that holds in every run: nobody is significant when nobody exceeds all controls."""
     rng = np.random.default_rng(seed)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from tests.builders import examples
 from unveil.stats.checks import Check, spread
 from unveil.stats.exposure import exposures, matched_counts, subsample_images
 from unveil.stats.hubness import closeness, count_hubness, person_codes
@@ -155,7 +156,7 @@ def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:
     assert spread(y) == pytest.approx(1 - 1 / 3)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.floats(0, 1), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.booleans())
 def test_verdict_needs_evidence_and_good_inputs(
     p: float, n_conformal: int, n_gpd: int, identities: int, bad: bool

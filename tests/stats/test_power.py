@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.builders import examples
 from unveil.stats.conformal import conformal_p
 from unveil.stats.enrichment import global_test, min_exposed
 from unveil.stats.false_matches import false_matches
@@ -25,7 +26,7 @@ from unveil.stats.power import (
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([0.01, 0.05, 0.2]), st.integers(0, 40))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_detection_threshold_is_that_of_new_tests(seed: int, additional: int, q: float, leaks: int) -> None:
     """Against adding people with the score to the training set and testing again."""
     rng = np.random.default_rng(seed)
@@ -84,7 +85,7 @@ def test_strongest_found_stops_at_the_first_that_fails() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 40), st.integers(0, 20))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_fewest_exposed_is_the_first_removal_that_passes(seed: int, n_t: int, n_c: int, leaks: int) -> None:
     rng = np.random.default_rng(seed)
     training, control = rng.integers(6, size=n_t).astype(np.float64), rng.integers(6, size=n_c).astype(np.float64)

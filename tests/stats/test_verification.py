@@ -6,10 +6,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.builders import unit_rows
+from tests.builders import examples, unit_rows
 from unveil.analysis.verification import choose_images
 from unveil.stats import verification
 from unveil.stats.verification import verification_performance
@@ -36,7 +36,7 @@ def by_hand(vectors: np.ndarray, codes: np.ndarray, fmr: float) -> tuple[float, 
     return threshold, float(np.mean([m > threshold for m in mated]))
 
 
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(st.integers(0, 2**32), st.floats(0.3, 1.5))
 def test_every_pair_counts(seed: int, spread: float) -> None:
     rng = np.random.default_rng(seed)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builders import examples
 from unveil.stats.conformal import conformal_p
 from unveil.stats.score_scale import ScoreScale, fit_score_scale
 from unveil.stats.whitening import MIN_IMAGES, RIDGE, fit_whitening
@@ -60,7 +61,7 @@ def test_the_scale_puts_the_middle_at_0_and_a_tenth_beyond_1() -> None:
     assert np.isfinite(fit_score_scale(np.full(50, 0.3)).of(exposure)).all(), "people who are all equal"
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(0, 2**32))
 def test_one_channel_keeps_its_ranks(seed: int) -> None:
     rng = np.random.default_rng(seed)
