@@ -148,7 +148,7 @@ def print_study(rows: Sequence[SetRow], out: Path) -> None:
     console.print()
     for row in rows:
         if row.state != "audited":
-            console.print(f"{row.title}: {row.told}", markup=False)
+            console.print(f"{row.title}: {row.headline}", markup=False)
     console.print(f"Page: {out / 'study.html'}", markup=False)
     console.print(f"Table: {out / 'study.csv'}", markup=False)
 

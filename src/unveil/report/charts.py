@@ -50,8 +50,7 @@ def exposure_chart(exposures: Exposures, significant: Floats) -> Markup:
         h = np.log10(1 + n) / tallest * reach
         if h <= reach:
             parts += [_text(LEFT - 6, middle + s * h + 4, str(n), "end") for s in (-1, 1)]
-    digits = 3 if edges[-1] - edges[0] < 0.2 else 2
-    ticks = [(x(v), f"{v:.{digits}f}") for v in np.linspace(edges[0], edges[-1], 7)]
+    ticks = [(x(value), label) for value, label in round_ticks(float(edges[0]), float(edges[-1]))]
     parts += _x_axis(ticks, "score of the best pair (0: median of the cohort, 1: exceeded by 10% of it)")
     return _svg(
         parts,
@@ -90,6 +89,15 @@ def roc_chart(exposures: Exposures, auc: float) -> Markup:
         "control people above the threshold (false positive rate, log scale)",
     )
     return _svg(parts, f"ROC curve of training against control people, AUC {auc:.3f}. The dashed line is chance.")
+
+
+def round_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Four to nine round values between two others, with their labels."""
+    power = 10.0 ** np.floor(np.log10((high - low) / 4))
+    step = power * max(factor for factor in (1, 2, 5) if factor * power <= (high - low) / 4)
+    digits = max(0, -int(np.floor(np.log10(step))))
+    first, last = int(np.ceil(low / step)), int(np.floor(high / step))
+    return [(i * step, f"{i * step:.{digits}f}") for i in range(first, last + 1)]
 
 
 def thinned(fpr: Floats, tpr: Floats) -> tuple[Floats, Floats]:

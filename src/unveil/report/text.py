@@ -46,7 +46,7 @@ KIND_MEANINGS = {
 EVIDENCE_MEANINGS: dict[Evidence, str] = {
     "global test": "training people as a group are closer to the synthetic set than control people",
     "conformal": "single training people are closer than almost all control people",
-    "GPD tail": "single training people are closer than the fitted tail of control people allows",
+    "GPD tail": "single training people are closer than a model fitted to the closest control people allows",
     "identities": "synthetic identities match training people more often than control people",
     "open-set threshold": "synthetic images exceed the similarity that real people rarely reach with others",
 }
@@ -98,9 +98,9 @@ def headline(
     parts = []
     if "conformal" in evidence or "GPD tail" in evidence:
         parts.append(
-            f"{significant} of {test.n_training} training people are significantly closer to the synthetic set than "
-            f"chance explains, at a false discovery rate of {percent(fdr)}. At least "
-            f"{calibration.exposed_people.low:.0f} are exposed, with 95% confidence."
+            f"{significant} of {test.n_training} training people are closer to the synthetic set than chance explains. "
+            f"About {percent(fdr)} of these findings are expected to be false. At least "
+            f"{calibration.exposed_people.low:.0f} people are exposed, with 95% confidence."
         )
     if "global test" in evidence:
         group = "As a group, training people" if parts else "Training people as a group"
@@ -210,7 +210,7 @@ def limitations(
     found = [
         "No verdict proves a set safe or anonymous. An audit finds only what its model and its control people can "
         "show.",
-        f"The audit compares {_compared(channels)} (face model: {names}).",
+        f"The audit compares {_compared(channels, names)}.",
     ]
     precomputed = [role for role, facts in inputs.items() if facts["kind"] == "embeddings"]
     if precomputed:
@@ -243,7 +243,7 @@ def limitations(
         )
     if copy_thresholds is not None and not copy_thresholds.calibrated:
         found.append(
-            f"The kinds of leak use thresholds from other data: only {copy_thresholds.n_mated} pairs of different "
+            f"The kinds of leak use thresholds from other data: {copy_thresholds.n_mated or 'no'} pairs of different "
             "images of one training person were available for calibration."
         )
     rejected = sum(c.rejected for c in counts.values())
@@ -252,12 +252,13 @@ def limitations(
     return tuple(found)
 
 
-def _compared(channels: Sequence[str]) -> str:
+def _compared(channels: Sequence[str], models: str) -> str:
+    identity = f"identity (face model {models})"
     if "copy" in channels:
-        return "identity, appearance of the face and copies of the whole image"
+        return f"{identity}, appearance of the face, and copies of the whole image"
     if "appearance" in channels:
-        return "identity and appearance of the face. It does not find a copied background or an edited face"
-    return "identity only. It does not find a copied background, pose or light, or an edited face"
+        return f"{identity} and appearance of the face. It does not find a copied background or an edited face"
+    return f"{identity} only. It does not find a copied background, pose or light, or an edited face"
 
 
 def _of_calibration(calibration: Calibration, n_training_images: int, n_tested: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Many audits side by side: a table of figures, and the closest pairs of each set as people see them."""
+"""The report of a study: a table of its audits, and the closest pairs of each set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ State = Literal["audited", "absent", "failed"]
 
 @dataclass(frozen=True)
 class StudyPair:
-    """A pair of the published ranking, with the kind it would be."""
+    """A pair of the published attack's ranking, with its kind of leak if it shows one person."""
 
     synthetic_id: str
     training_id: str
@@ -32,12 +32,12 @@ class StudyPair:
 
 @dataclass(frozen=True)
 class SetRow:
-    """One synthetic set of a study. What is None was not measured: the set is absent, or has no control set."""
+    """One synthetic set of a study. None stands for what was not measured: the set is absent or has no control set."""
 
     name: str
     title: str
     state: State
-    told: str  # the headline, or why there is none
+    headline: str  # of the audit, or the reason why there is none
     notes: tuple[str, ...] = ()
     verdict: str | None = None
     n_synthetic: int | None = None
@@ -69,7 +69,7 @@ def row_of(name: str, title: str, audit: dict[str, Any], report: str, notes: Seq
         name=name,
         title=title,
         state="audited",
-        told=audit["headline"],
+        headline=audit["headline"],
         notes=tuple(notes),
         verdict=audit["verdict"],
         n_synthetic=audit["counts"]["synthetic"]["embedded"],
@@ -79,7 +79,9 @@ def row_of(name: str, title: str, audit: dict[str, Any], report: str, notes: Seq
         tpr_at_1_percent=_estimate(tpr.get("0.01")),
         tpr_at_1_permille=_estimate(tpr.get("0.001")),
         pairs=tuple(pairs),
-        hub_share=Estimate(share, share, share, 1.0, len(top), "counted: top pairs whose training picture is a hub"),
+        hub_share=Estimate(
+            share, share, share, 1.0, len(top), "counted in full: top pairs whose training image is a hub image"
+        ),
         kinds=tuple((kind, counts[kind]) for kind in LEAK_KINDS if counts[kind]),
         report=report,
     )
@@ -92,7 +94,7 @@ def _estimate(plain: dict[str, Any] | None) -> Estimate | None:
 def write_comparison(
     title: str, rows: Sequence[SetRow], images: dict[str, Thumbnail], out: Path, *, redact: bool
 ) -> None:
-    """`study.html`, `study.csv` and `study.json`, and with ``redact`` a page without faces and names of files."""
+    """Writes `study.html`, `study.csv` and `study.json`; with ``redact``, also a page without faces and file names."""
     study = {"title": title, "sets": [asdict(row) for row in rows]}
     write_bytes(out / "study.csv", _csv(rows).encode())
     write_bytes(out / "study.html", _page(title, rows, images, redacted=False).encode("utf-8", "backslashreplace"))
@@ -105,12 +107,12 @@ def write_comparison(
 
 
 def _csv(rows: Sequence[SetRow]) -> str:
-    """One line a set; every estimate with its interval."""
+    """One line per set. Every estimate has its interval."""
     figures = ("exposed", "auc", "tpr_at_1_percent", "tpr_at_1_permille")
     head: list[object] = [
-        *("name", "state", "verdict", "synthetic pictures", "training people"),
+        *("name", "state", "verdict", "synthetic images", "training people"),
         *(f"{figure}{end}" for figure in figures for end in ("", " low", " high")),
-        *("top cosine", "share of top pairs in hubs", *LEAK_KINDS, "told"),
+        *("top cosine", "share of top pairs with a hub image", *LEAK_KINDS, "headline"),
     ]
     lines: list[list[object]] = [head]
     for row in rows:
@@ -123,7 +125,7 @@ def _csv(rows: Sequence[SetRow]) -> str:
                 f"{row.pairs[0].cosine:.6g}" if row.pairs else None,
                 None if row.hub_share is None else f"{row.hub_share.value:.6g}",
                 *(kinds.get(kind, 0) if row.state == "audited" else None for kind in LEAK_KINDS),
-                row.told,
+                row.headline,
             ]
         )
     return csv_text(lines)

@@ -1,4 +1,4 @@
-"""Runs a study: one resumable audit a set, one store for all, one page at the end."""
+"""Runs a study: one audit per set, one store for all, one page at the end."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SHOWN: tuple[Role, Role] = ("synthetic", "training")
 
 
 def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact: bool = False) -> list[SetRow]:
-    """Audits every set whose pictures are there and writes the comparison to ``out``; a row for each set, in order.
+    """Audits every set whose images are available and writes the comparison to ``out``. Returns a row for each set.
 
     A finished audit of the same settings and version is not run again. A set that is absent, or that cannot be audited,
-    becomes a row that says so.
+    becomes a row with the reason.
     """
     progress = progress or Silent()
     rows: list[SetRow] = []
@@ -38,8 +38,8 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
         logger.info(f"{planned.name} ({i} of {len(plan.sets)})")
         row = _row(plan, planned, out, progress)
         rows.append(row)
-        if row.state == "audited" and (shelf := _shelf(plan.settings_of(planned, out), row)) is not None:
-            images[row.name] = shelf.thumbnail
+        if row.state == "audited" and (thumbnails := _thumbnails(plan.settings_of(planned, out), row)) is not None:
+            images[row.name] = thumbnails.thumbnail
     write_comparison(plan.title, rows, images, out, redact=redact)
     return rows
 
@@ -65,7 +65,7 @@ def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress) -> SetR
 
 
 def _finished(settings: Settings) -> dict[str, Any] | None:
-    """The document of a finished audit of these settings by this version; None when there is none."""
+    """The `audit.json` of a finished audit with these settings and this version, or None."""
     try:
         manifest = json.loads((settings.out / "manifest.json").read_bytes())
         audit: dict[str, Any] = json.loads((settings.out / "audit.json").read_bytes())
@@ -76,7 +76,7 @@ def _finished(settings: Settings) -> dict[str, Any] | None:
 
 
 def _notes(planned: PlannedSet) -> tuple[str, ...]:
-    """What the presets know that a reader of the row should."""
+    """The notes of the presets on the set."""
     _, synthetic = resolve(planned.places["synthetic"])
     if synthetic is None:
         return ()
@@ -85,14 +85,14 @@ def _notes(planned: PlannedSet) -> tuple[str, ...]:
         notes.append(f"its generator was trained on {synthetic.trained_on_note}")
     _, training = resolve(planned.places["training"])
     if training is not None and synthetic.trained_on and training.name not in synthetic.trained_on:
-        notes.append(f"but it is compared with {training.title}, on which nothing says that it was trained")
+        notes.append(f"it is compared with {training.title}, but no source says that it was trained on it")
     if not synthetic.established:
-        notes.append("its container is not established: it is read by its content")
+        notes.append("the layout of its container is not established, so it is detected from the content")
     return tuple(notes)
 
 
-def _shelf(settings: Settings, row: SetRow) -> Thumbnails | None:
-    """The pictures of the closest pairs, while they are there."""
+def _thumbnails(settings: Settings, row: SetRow) -> Thumbnails | None:
+    """The thumbnails of the closest pairs, or None if the images are no longer there."""
     try:
         sources: dict[Role, Source] = {
             role: open_source(place, settings.labels.get(role), follow_links=settings.follow_links)
