@@ -24,7 +24,7 @@ def test_rates_stand_beside_the_licence(audited: tuple[unveil.AuditResult, Path]
     assert measured is not None and len(measured.operating) == {40: 0, 400: 2}[people]
     performance = VerificationPerformance(**vars(measured), role="control")
     page = render(replace(audited[0], verification=(performance,)), None)
-    assert "dlib_resnet_v1, trained on about 3 million pictures" in page and "Licence: public domain" in page
+    assert "dlib_resnet_v1, trained on about 3 million images" in page and "Licence: public domain" in page
     assert f"{people} control people" in page
     assert ("1 in 10,000" in page) is (people == 400) and ("too few pairs" in page) is (people == 40)
     found = to_document(replace(audited[0], verification=(performance,)))["verification"][0]
