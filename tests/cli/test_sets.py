@@ -171,7 +171,7 @@ def test_embeddings_take_the_place_of_images(world: World, store: Path, tmp_path
     # The same pairs and cosines to the last bit; without pictures there are no kinds.
     assert one["top_pairs"] == [{**pair, "kind": None} for pair in other["top_pairs"]]
     assert one["hubness"] == other["hubness"]
-    assert any("Embeddings were given" in limit for limit in one["limitations"])
+    assert any("Precomputed embeddings were audited" in limit for limit in one["limitations"])
     assert one["models"][0]["name"] == "dlib_resnet_v1" and one["models"][0]["licence"] == "not known"
     page = (tmp_path / "given/report.html").read_text()
     assert "data:image" not in page and "an embedding, no image" in page

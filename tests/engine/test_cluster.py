@@ -21,37 +21,30 @@ from unveil.engine import WorkerFailure, check_engine, open_engine
 from unveil.errors import EngineError, SettingError
 from unveil.progress import Silent
 
-POISON = b"this picture ends the decoder"
-# Sent to the workers as it stands: there, decoding a poisoned picture is a crash that no except can catch.
-POISONED = f"""
-import os, signal
-import unveil.embedding.pipeline
-from unveil.embedding import distributed as spread
+CRASH = b"this image crashes the decoder"
+# Sent to the workers as it is: there, decoding this image is a crash that no ``except`` can catch.
+CRASHING = f"""
+from unveil.embedding import distributed
 
-def deadly(job):
-    class Deadly(type(job)):
-        pass
-    def call(self, say):
-        import unveil.embedding.pipeline
-        if not hasattr(unveil.embedding.pipeline, "harmless"):
-            unveil.embedding.pipeline.harmless = unveil.embedding.pipeline.decode_scaled
-            def decode(data, keeps):
-                if data.endswith({POISON!r}):
+class CrashingTask:
+    def __init__(self, task):
+        self.task = task
+
+    def __call__(self):
+        import os, signal
+        from unveil.embedding import pipeline
+        if not hasattr(pipeline, "harmless"):
+            pipeline.harmless = pipeline.decode_scaled
+            def decode(data, min_side):
+                if data.endswith({CRASH!r}):
                     os.kill(os.getpid(), signal.SIGKILL)
-                return unveil.embedding.pipeline.harmless(data, keeps)
-            unveil.embedding.pipeline.decode_scaled = decode
-        return job(say)
-    return call
+                return pipeline.harmless(data, min_side)
+            pipeline.decode_scaled = decode
+        return self.task()
 
-class DeadlyJob:
-    def __init__(self, job):
-        self.job = job
-    def __call__(self, say):
-        return deadly(self.job)(self, say)
-
-embed, look = spread.EmbedRanges, spread.ProbeRanges
-spread.EmbedRanges = lambda *given: DeadlyJob(embed(*given))
-spread.ProbeRanges = lambda *given: DeadlyJob(look(*given))
+embed, probe = distributed.EmbedRanges, distributed.ProbeRanges
+distributed.EmbedRanges = lambda *values: CrashingTask(embed(*values))
+distributed.ProbeRanges = lambda *values: CrashingTask(probe(*values))
 """
 
 
@@ -216,12 +209,12 @@ def test_whatever_ends_the_result_is_the_same(
     assert not differences(local, tmp_path / "run")
 
 
-def test_an_image_that_ends_the_decoder_is_a_reject(cluster: Machines, sources: list[Path], tmp_path: Path) -> None:
+def test_an_image_that_crashes_the_decoder_is_a_reject(cluster: Machines, sources: list[Path], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(sources[0], tmp_path / "synthetic"))
-    poisoned = folder / "077.png"
-    poisoned.write_bytes(poisoned.read_bytes() + POISON)
+    crashing = folder / "077.png"
+    crashing.write_bytes(crashing.read_bytes() + CRASH)
     places = [folder, sources[1], sources[2]]
-    driver = Driver(places, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", POISONED)
+    driver = Driver(places, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", CRASHING)
     assert driver.wait() == 0, driver.told
     assert "`077.png` ends every process that decodes it and is rejected" in driver.told
     import pyarrow.parquet as pq
@@ -229,29 +222,30 @@ def test_an_image_that_ends_the_decoder_is_a_reject(cluster: Machines, sources: 
     rejects = {row["id"]: row for row in pq.read_table(tmp_path / "run/rejects.parquet").to_pylist()}
     assert set(rejects) == {"077.png", "broken.png"}
     assert (rejects["077.png"]["stage"], rejects["077.png"]["reason"]) == ("decode", "crashes the decoder")
-    # What is known stays known: the shard says it, and nobody looks again.
+    # The shard stores the reject, so the image is not decoded again.
     again = Driver(places, tmp_path / "again", tmp_path / "store", "local")
     assert again.wait() == 0, again.told
     assert not differences(tmp_path / "run", tmp_path / "again")
 
 
-def test_workers_that_do_not_see_the_images_are_a_message(cluster: Machines, tmp_path: Path) -> None:
-    blind = (
-        "from unveil.steps import spread\n"
-        "class Blind:\n"
-        "    def __init__(self, job): self.job = job\n"
-        "    def __call__(self, say):\n"
-        "        import dataclasses\n"
-        "        from unveil.images.location import Location\n"
-        "        source = dataclasses.replace(self.job.input.source, location=Location('/not/there'))\n"
-        "        given = dataclasses.replace(self.job.input, source=source)\n"
-        "        return dataclasses.replace(self.job, input=given)(say)\n"
-        "embed = spread.EmbedRanges\n"
-        "spread.EmbedRanges = lambda *given: Blind(embed(*given))\n"
-    )
+ELSEWHERE = """
+from dataclasses import replace
+from unveil.embedding import distributed
+from unveil.images.location import Location
+
+embed = distributed.EmbedRanges
+
+def elsewhere(input, *values):
+    return embed(replace(input, source=replace(input.source, location=Location("/not/there"))), *values)
+
+distributed.EmbedRanges = elsewhere
+"""
+
+
+def test_workers_without_the_images_are_an_error(cluster: Machines, tmp_path: Path) -> None:
     write(tmp_path / "synthetic/1.png", encoded(drawn_faces(1)[0]))
-    where = [tmp_path / "synthetic", tmp_path / "synthetic", None]
-    driver = Driver(where, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", blind)
+    places = [tmp_path / "synthetic", tmp_path / "synthetic", None]
+    driver = Driver(places, tmp_path / "run", tmp_path / "store", f"ray:{cluster.address}", ELSEWHERE)
     assert driver.wait() != 0
     assert "every machine of the cluster must have the images at this place" in driver.told
 
