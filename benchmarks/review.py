@@ -1,6 +1,6 @@
 """How long the review page takes from a key to the next pair, for few pairs and for many; prints a table.
 
-Milliseconds in Chromium, from the press of a verdict's key until the next pair is in the page with both its pictures.
+Milliseconds in Chromium, from the press of a verdict's key until the next pair is in the page with both its images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A generator in a loop with a guard: pictures that show somebody of its training set are drawn again.
+"""A generator in a loop with a guard: images that show somebody of its training set are drawn again.
 
 Run `unveil demo` and `unveil guard build unveil-demo/run -o guard` first, then
 `python examples/guarded_generator.py guard`.
@@ -17,8 +17,8 @@ WANTED, BATCH, TRAINING_PEOPLE = 64, 32, 400
 
 
 def generator(rng: np.random.Generator) -> np.ndarray:
-    """A batch (N, S, S, 3) uint8 RGB of a generator that has memorised: every fourth picture is one of the demo's
-    training pictures, hardly changed."""
+    """A batch (N, S, S, 3) uint8 RGB of a generator that has memorised: every fourth image is one of the demo's
+    training images, hardly changed."""
     model = face_model()
     memorised = model.sample(TRAINING_PEOPLE, np.random.default_rng(0))
     weights = model.sample(BATCH, rng)
@@ -29,7 +29,7 @@ def generator(rng: np.random.Generator) -> np.ndarray:
 
 
 def main(folder: str) -> None:
-    """Draws until enough pictures pass."""
+    """Draws until enough images pass."""
     guard, rng = unveil.Guard.open(folder), np.random.default_rng(1)
     kept: list[np.ndarray] = []
     refused = 0
@@ -37,8 +37,8 @@ def main(folder: str) -> None:
         batch = generator(rng)
         decisions = guard.check(list(batch))
         kept += [image for image, decision in zip(batch, decisions, strict=True) if decision.passes]
-        refused += sum(decision.word == "refuse" for decision in decisions)
-    print(f"{len(kept[:WANTED])} pictures kept, {refused} refused at a score of {guard.line.score:.2f}")
+        refused += sum(decision.answer == "refuse" for decision in decisions)
+    print(f"{len(kept[:WANTED])} images kept, {refused} refused at a score of {guard.threshold.score:.2f}")
 
 
 if __name__ == "__main__":

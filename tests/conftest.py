@@ -40,7 +40,7 @@ LONGEST = (
     "tests/test_addresses",
     "tests/test_resume",
     "tests/test_real",
-    "tests/remedy",
+    "tests/mitigation",
     "tests/review",
 )
 

@@ -36,7 +36,7 @@ def begin(watched: Watched, address: str, name: str = "anna") -> Page:
 
 
 def at(page: Page, place: int) -> None:
-    """Waits until a pair is on the page with both its pictures."""
+    """Waits until a pair is on the page with both its images."""
     expect(page.locator(f'#pair[data-place="{place}"]')).to_be_attached()
     wait(page, "[...document.querySelectorAll('#pair img')].every(i => i.complete && i.naturalWidth > 0)")
 
@@ -294,7 +294,7 @@ def test_images_that_were_moved(tmp_path: Path, served: Serve, browser: Browser)
     watched = Watched(browser)
     server = served(run)
     page = begin(watched, server.address)
-    expect(page.locator("#status")).to_contain_text("training pictures are not where they were")
+    expect(page.locator("#status")).to_contain_text("training images are not where they were")
     expect(page.locator("#right .frame")).to_have_class(re.compile("gone"))
     server.stop()
     page = begin(Watched(browser), served(run, "--training", str(tmp_path / "elsewhere")).address)

@@ -55,8 +55,8 @@ def test_only_this_machine_with_the_token_is_answered(run: Path, served: Serve) 
         assert ask(root, path)[0] == 404, path
     assert ask(address, "", Host="evil.example")[0] == 421
     assert ask(address, "", Host=f"evil.example:{parts.port}")[0] == 421
-    assert ask(address, "picture/99999999")[0] == 404 and ask(address, "picture/-1")[0] == 404
-    assert ask(address, "picture/..%2f..%2faudit.json")[0] == 404 and ask(address, "audit.json")[0] == 404
+    assert ask(address, "image/99999999")[0] == 404 and ask(address, "image/-1")[0] == 404
+    assert ask(address, "image/..%2f..%2faudit.json")[0] == 404 and ask(address, "audit.json")[0] == 404
     with socket.socket() as other:
         other.settimeout(2)
         with pytest.raises(OSError):
@@ -93,7 +93,7 @@ def test_no_verdict_is_lost_to_kill_9(run: Path, served: Serve) -> None:
             if n == stop:
                 # At no known moment of the next ones.
                 Timer(float(rng.random()) * 0.05, server.process.kill).start()
-            place, verdict = int(rng.integers(40)), str(rng.choice(["same picture", "same person", "different"]))
+            place, verdict = int(rng.integers(40)), str(rng.choice(["same image", "same person", "different"]))
             try:
                 if say(server.address, place, verdict) == 200:
                     kept.append((place, verdict))

@@ -19,8 +19,8 @@ Threshold = Annotated[
     str,
     typer.Option(
         "--threshold",
-        help="The score from which an image is removed: listed (the lowest score of a significant person), control "
-        "(above the closest control person), fpr:0.01 (reached by 1% of the control people), or a score.",
+        help="The score from which an image is removed: significant (the lowest score of a significant person), "
+        "control (above the closest control person), fpr:0.01 (reached by 1% of the control people), or a score.",
     ),
 ]
 
@@ -39,7 +39,7 @@ def clean(
             "--out", "-o", metavar="FOLDER", help="Folder of the lists and the new audit. (default: RUN/clean)"
         ),
     ] = None,
-    threshold: Threshold = "listed",
+    threshold: Threshold = "significant",
     whole_identities: Annotated[
         bool,
         typer.Option(
@@ -59,8 +59,8 @@ def clean(
 ) -> None:
     """Find the smallest part of the synthetic dataset that must be removed, and audit the rest.
 
-    Writes removed.txt and kept.txt with one id per line. With the threshold `listed` this is repeated until the audit
-    of the rest finds nobody significant. The dataset itself is not changed.
+    Writes removed.txt and remaining.txt with one id per line. With the threshold `significant` this is repeated
+    until the audit of the rest finds nobody significant. The dataset itself is not changed.
     """
     from unveil.cli.print_results import print_cleaning
     from unveil.cli.progress import TerminalProgress
@@ -71,7 +71,9 @@ def clean(
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training, "control": control})
     folder = out or run / "clean"
     with TerminalProgress("Run the same command again to resume.") as progress:
-        cleaned = clean_dataset(finished, folder, line=threshold, whole_identities=whole_identities, progress=progress)
+        cleaned = clean_dataset(
+            finished, folder, threshold=threshold, whole_identities=whole_identities, progress=progress
+        )
     copied = None
     if copy is not None:
         copied = write_without(finished.source("synthetic"), copy, frozenset(cleaned.removed), as_folder=as_folder)
@@ -99,7 +101,7 @@ def build(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run)
-    chosen = Guard.build(finished, out, line=threshold, names=names)
+    chosen = Guard.build(finished, out, threshold=threshold, names=names)
     size = sum(file.stat().st_size for file in out.iterdir())
     n = finished.result.counts["training"].embedded
     echo(f"{out}: {n:,} training images in {size / 2**20:,.1f} MiB (biometric data; protect them like the images).")
@@ -132,12 +134,12 @@ def check(
     with TerminalProgress("Run the same command again to start over.") as progress:
         opened = Guard.open(folder, device=parse(values).get("device", "auto"), progress=progress)
         decisions = check_output(opened, place, progress)
-    n = {word: sum(d.word == word for _, d in decisions) for word in ("pass", "refuse", "no face")}
+    n = {word: sum(d.answer == word for _, d in decisions) for word in ("pass", "refuse", "no face")}
     echo(
-        f"{n['pass']:,} pass, {n['refuse']:,} refused at a score of {opened.line.score:.3f}, "
+        f"{n['pass']:,} pass, {n['refuse']:,} refused at a score of {opened.threshold.score:.3f}, "
         f"{n['no face']:,} could not be checked."
     )
-    refused = [(id, d) for id, d in decisions if d.word == "refuse"]
+    refused = [(id, d) for id, d in decisions if d.answer == "refuse"]
     for id, d in sorted(refused, key=lambda item: -(item[1].score or 0))[:SHOWN_REFUSALS]:
         near = d.id if d.id is not None else f"training image no. {d.row}"
         echo(f"  {id}: score {d.score:.2f}, {d.channel} of {near}")

@@ -183,7 +183,10 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
         "This set is minimal: each of these images reaches the threshold by itself, and no other does.", markup=False
     )
     for i, one in enumerate(done.rounds, 1):
-        console.print(f"Round {i}: {one.n_at_line:,} at or above {one.line.score:.3f}: {one.line.why}.", markup=False)
+        console.print(
+            f"Round {i}: {one.n_at_threshold:,} at or above {one.threshold.score:.3f}: {one.threshold.why}.",
+            markup=False,
+        )
     console.print()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", "verdict", "significant people", "significant identities", "global p"):
@@ -198,10 +201,10 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
     console.print(table)
     console.print()
     console.print("Limitations", style="dim")
-    for limitation in done.promises:
+    for limitation in done.limitations:
         console.print(f"- {limitation}", markup=False)
     console.print()
-    console.print(f"Removed: {folder / 'removed.txt'}; remaining: {folder / 'kept.txt'}", markup=False)
+    console.print(f"Removed: {folder / 'removed.txt'}; remaining: {folder / 'remaining.txt'}", markup=False)
     console.print(f"Report of the rest: {done.rounds[-1].run / 'report.html'}", markup=False)
     if copied is not None:
         console.print(f"Dataset without them: {copied} (verified byte for byte against the original)", markup=False)
@@ -220,7 +223,7 @@ def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text
             else f"p {number(search.p)} against {search.n_people:,} people"
         )
         console.print()
-        console.print(f"{search.role} set: {search.word} ({p})", markup=False)
+        console.print(f"{search.role} set: {search.answer} ({p})", markup=False)
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("photograph", "image", "person", "cosine", "score", ""):
             table.add_column(name, justify="right" if name in ("cosine", "score") else "left")

@@ -1,4 +1,4 @@
-"""A guard over a whole container of pictures."""
+"""The guard for a whole container of images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ HEAD = ("id", "decision", "score", "channel", "training row", "training id", "wh
 
 
 def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str, Decision]]:
-    """The decision on every picture of a place, by id; SourceError when it cannot be read."""
+    """The decision on every image of a source, by id. Raises SourceError if the source cannot be read."""
     source = open_source(resolve(place)[0], LabelRule("none"))
-    progress.start("checking pictures", len(source.records), "images")
+    progress.start("checking images", len(source.records), "images")
     decisions: list[tuple[str, Decision]] = []
     for start in range(0, len(source.records), BATCH):
         records = source.records[start : start + BATCH]
@@ -36,8 +36,9 @@ def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str
 
 
 def write_decisions(path: Path, decisions: list[tuple[str, Decision]]) -> None:
-    """One line a picture."""
+    """Writes one CSV row per image."""
     lines = (
-        (id, d.word, "" if d.score is None else f"{d.score:.6g}", d.channel, d.row, d.id, d.why) for id, d in decisions
+        (id, d.answer, "" if d.score is None else f"{d.score:.6g}", d.channel, d.row, d.id, d.why)
+        for id, d in decisions
     )
     write_bytes(path, csv_text([HEAD, *lines]).encode("utf-8", "backslashreplace"))

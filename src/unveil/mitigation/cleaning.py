@@ -1,4 +1,4 @@
-"""The smallest part of a synthetic set whose removal leaves nothing at or above a line, and the audit of the rest."""
+"""The smallest part of a synthetic set whose removal leaves no image at or above a threshold, and a re-audit."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ from unveil.results import AuditResult, plain
 from unveil.runs.finished import FinishedRun
 from unveil.types import Embedded
 
-# A re-audit whose findings are chance lists somebody in one of twenty cases; so many in a row are none.
+# A re-audit of a clean set still finds somebody in 5% of cases; six such cases in a row are not chance.
 MAX_ROUNDS = 6
-REMOVED, REMAINING, SUMMARY = "removed.txt", "kept.txt", "clean.json"
+REMOVED, REMAINING, SUMMARY = "removed.txt", "remaining.txt", "clean.json"
 
 
 @dataclass(frozen=True)
 class Round:
-    """One removal: the line, how many pictures were at or above it, and what the audit of the rest says."""
+    """One removal: the threshold, the number of images at or above it, and the audit of the remaining images."""
 
-    line: MitigationThreshold
-    n_at_line: int
+    threshold: MitigationThreshold
+    n_at_threshold: int
     after: AuditResult
     run: Path
 
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What was removed (ids in the order of the set), of how many pictures, how many identities lost a picture and how
-    many all of theirs, and the rounds, the last of which says what is left."""
+    """The removed ids in the order of the set, the images and identities affected, and the rounds of removal."""
 
     before: AuditResult
     removed: tuple[str, ...]
@@ -51,43 +50,42 @@ class Cleaning:
 
     @property
     def after(self) -> AuditResult:
-        """The audit of what is left."""
+        """The audit of the remaining images."""
         return self.rounds[-1].after
 
     @property
-    def promises(self) -> tuple[str, ...]:
-        """What removing cannot do, in words."""
+    def limitations(self) -> tuple[str, ...]:
+        """What removing images cannot do, as sentences."""
         rejected = self.before.counts["synthetic"].rejected
-        said = [
-            "What the audit would have missed is still in the set.",
-            "What was published before stays published, and the generator still knows its training people.",
-            "Removing changes what is left: people of the kind that was removed become fewer.",
+        sentences = [
+            "Leaks that the audit would have missed are still in the set.",
+            "Earlier copies of the set stay published, and the generator still knows its training people.",
+            "Removal changes the set: people who look like the removed ones become rarer.",
         ]
         if rejected:
-            said.append(f"{rejected} synthetic files gave no face and were not compared; they were kept.")
+            sentences.append(f"{rejected} synthetic files gave no face, were not compared, and stay in the set.")
         if self.after.verdict == "leak found":
-            said.append(
-                "The audit of the rest still finds a leak: "
+            sentences.append(
+                "The audit of the remaining images still finds a leak: "
                 + (
-                    "in the ranks as a whole, not of people it could name"
-                    if not _lists(self.after)
+                    "the global test is significant, but no single person is"
+                    if not _has_findings(self.after)
                     else "see its report"
                 )
-                + ". A lower line (--line fpr:0.01) removes more."
+                + ". A lower threshold (--threshold fpr:0.01) removes more."
             )
-        return tuple(said)
+        return tuple(sentences)
 
 
 def at_or_above(
-    scores: npt.NDArray[np.float64], identities: Sequence[str], line: float, *, whole: bool
+    scores: npt.NDArray[np.float64], identities: Sequence[str], threshold: float, *, whole: bool
 ) -> npt.NDArray[np.bool_]:
-    """Which pictures (N,) have to go so that none is left that scores ``line`` or more: those that do, or the ``whole``
-    identities that hold one.
+    """Which images (N,) must be removed so that none with a score of at least ``threshold`` is left.
 
-    It is the smallest such set: each of them has to go by itself, and no other has to. Pictures are taken out of the
-    synthetic side alone, so removing one never lowers another's score.
+    With ``whole``, every image of an identity goes when one of its images reaches the threshold. The set is the
+    smallest possible: scores of synthetic images do not depend on each other, so no other image must go.
     """
-    over = np.asarray(scores >= line, np.bool_)
+    over = np.asarray(scores >= threshold, np.bool_)
     if not whole:
         return over
     gone = {identity for identity, high in zip(identities, over, strict=True) if high}
@@ -98,16 +96,16 @@ def clean(
     run: FinishedRun,
     out: Path,
     *,
-    line: str = "listed",
+    threshold: str = "significant",
     whole_identities: bool = False,
     progress: Progress | None = None,
 ) -> Cleaning:
-    """Finds what has to go, writes the lists to ``out`` and audits the rest there.
+    """Finds the images to remove, writes the lists to ``out`` and audits the remaining images there.
 
-    With the line ``listed`` this is done again while the audit of the rest lists anybody, at most MOST_ROUNDS times.
-    Raises SettingError where there is nothing to remove or nothing would be left.
+    With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times. Raises
+    SettingError if there is nothing to remove or nothing would be left.
     """
-    first = mitigation_threshold(run.result, line)
+    first = mitigation_threshold(run.result, threshold)
     if out.exists() and any(out.iterdir()) and not (out / REMOVED).exists():
         raise SettingError(f"{out} is not empty and holds no earlier cleaning; name another folder with -o")
     everything = run.embedded("synthetic")
@@ -119,20 +117,20 @@ def clean(
         gone = _must_be_removed(now, everything, removed, at.score, whole_identities)
         if not gone and not rounds:
             raise SettingError(
-                f"no synthetic picture reaches the line of {at.score:.3f} ({at.why}); there is nothing to remove"
+                f"no synthetic image reaches the threshold of {at.score:.3f} ({at.why}); there is nothing to remove"
             )
         if not gone:
             break
         removed |= gone
         if len(removed) == len(everything):
             raise SettingError(
-                f"every synthetic picture reaches the line of {at.score:.3f} ({at.why}); nothing would be left"
+                f"every synthetic image reaches the threshold of {at.score:.3f} ({at.why}); nothing would be left"
             )
         after, where = _audit_rest(
             run, out, len(rounds) + 1, [id for id in order if id in removed], progress or Silent()
         )
         rounds.append(Round(at, len(gone), after, where))
-        if line != "listed" or not _lists(after) or len(rounds) == MAX_ROUNDS:
+        if threshold != "significant" or not _has_findings(after) or len(rounds) == MAX_ROUNDS:
             break
         now, at = FinishedRun(where), mitigation_threshold(after)
     done = _cleaning(run, everything, [id for id in order if id in removed], rounds)
@@ -142,23 +140,25 @@ def clean(
     return done
 
 
-def _lists(result: AuditResult) -> bool:
+def _has_findings(result: AuditResult) -> bool:
     return bool(result.significant_people) or any(i.significant for i in result.synthetic_identities)
 
 
-def _must_be_removed(now: FinishedRun, everything: Embedded, removed: set[str], line: float, whole: bool) -> set[str]:
-    """Ids at or above the line, with those that are byte for byte the same."""
+def _must_be_removed(
+    now: FinishedRun, everything: Embedded, removed: set[str], threshold: float, whole: bool
+) -> set[str]:
+    """Ids at or above the threshold, with those of identical files."""
     digest_of = dict(zip(everything.ids, everything.digests, strict=True))
     score_of = {digest_of[p.id]: p.score for p in now.images}
     scores = np.array([score_of.get(digest, -np.inf) for digest in everything.digests])
-    over = at_or_above(scores, everything.people_or_ids, line, whole=whole)
+    over = at_or_above(scores, everything.people_or_ids, threshold, whole=whole)
     return {id for id, high in zip(everything.ids, over, strict=True) if high} - removed
 
 
 def _audit_rest(
     run: FinishedRun, out: Path, n: int, removed: Sequence[str], progress: Progress
 ) -> tuple[AuditResult, Path]:
-    """The audit of what is left, in a run of its own; embeddings are those that were made before."""
+    """Audits the remaining images in a run of their own, with the embeddings of the first audit."""
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     list_file, where = out / f"removed-{n}.txt", out / f"after-{n}"
     _write_list(list_file, removed)
@@ -203,10 +203,15 @@ def _summary(done: Cleaning) -> dict[str, object]:
             "identities_gone": done.identities_gone,
             "before": _statement(done.before),
             "rounds": [
-                {**asdict(r.line), "n_at_line": r.n_at_line, "run": r.run.name, "after": _statement(r.after)}
+                {
+                    **asdict(r.threshold),
+                    "n_at_threshold": r.n_at_threshold,
+                    "run": r.run.name,
+                    "after": _statement(r.after),
+                }
                 for r in done.rounds
             ],
-            "cannot_promise": list(done.promises),
+            "limitations": list(done.limitations),
         }
     )
     return summary

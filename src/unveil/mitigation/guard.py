@@ -1,4 +1,4 @@
-"""A check during generation: does this picture show somebody of the training set?"""
+"""A check during generation: does this image show a training person?"""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from unveil.types import Estimate, Floats, Ints, Vectors
 
 MARK, FORMAT = "unveil guard", 1
 ABOUT = "guard.json"
-# Rows of the training set compared at a time; half precision is widened so many at a time.
+# Rows of the training set per block: half precision is widened to single precision block by block.
 BLOCK = 16_384
-# Indexes of at most so many bytes are unpacked when a guard is opened: one picture is then fourteen times as quick.
+# Indexes up to this size are widened when a guard is opened, which makes the check of one image 14 times faster.
 READY_BYTES = 2 * 2**30
 
 GuardAnswer = Literal["pass", "refuse", "no face"]
@@ -42,10 +42,13 @@ GuardAnswer = Literal["pass", "refuse", "no face"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one picture. ``score`` is that of its closest training picture, ``row`` its place in the training
-    set and ``id`` its name where the guard holds names; None where no face was found, ``why`` says so."""
+    """The decision on one image, with the score and row of its closest training image.
 
-    word: GuardAnswer
+    ``id`` is the name of that training image if the guard holds names. Without a detected face score, row and id are
+    None and ``why`` gives the reason.
+    """
+
+    answer: GuardAnswer
     score: float | None
     row: int | None
     channel: str | None
@@ -54,45 +57,52 @@ class Decision:
 
     @property
     def passes(self) -> bool:
-        """Whether the picture may be used. One without a face was not checked and may not."""
-        return self.word == "pass"
+        """Whether the image may be used. An image without a detected face was not checked and may not."""
+        return self.answer == "pass"
 
 
 def audit_threshold(result: AuditResult) -> MitigationThreshold:
-    """The score at which an audit would list one more exposed person; where no score would do, that of nobody in the
-    control set."""
+    """The score at which the audit would find one more significant person.
+
+    If no score would suffice, the threshold lies above every control person.
+    """
     if result.exposures is None:
-        return mitigation_threshold(result, "listed")
+        return mitigation_threshold(result, "significant")
     control = result.exposures.control.score
     tests = person_tests(result.exposures.training.score, control)
     lowest = lowest_significant(control, tests, detection_threshold(tests, 1, result.manifest["settings"]["fdr"]))
     if lowest is None:
         return mitigation_threshold(result, "control")
-    return MitigationThreshold(lowest, "from here on the audit lists one more exposed person")
+    return MitigationThreshold(lowest, "from this score on the audit finds one more significant person")
 
 
-def false_refusals(result: AuditResult, line: float) -> Estimate | None:
-    """How many of a million harmless pictures would be refused; None without a control set.
+def false_refusals(result: AuditResult, threshold: float) -> Estimate | None:
+    """Expected refusals among a million harmless images; None without a control set.
 
-    From the control people whom any synthetic picture of the audit comes as close to: each would have been a refusal.
-    Takes harmless pictures to be like those of the audit, and training people to be met by accident as often as control
-    people. Clopper-Pearson over control people.
+    Estimated from the control people whose best synthetic image reaches the threshold. Assumes that harmless images
+    are like those of the audit, and that they match training people by chance as often as control people. The interval
+    is Clopper-Pearson over control people.
     """
     if result.exposures is None:
         return None
     control, n_images = result.exposures.control.score, result.counts["synthetic"].embedded
-    part = share(int((control >= line).sum()), len(control))
+    part = share(int((control >= threshold).sum()), len(control))
     scale = 1e6 * result.counts["training"].people / n_images
     low, value, high = (min(1e6, scale * v) for v in (part.low, part.value, part.high))
     return Estimate(
-        value, low, high, part.level, len(control), "control people at the line, a synthetic picture; Clopper-Pearson"
+        value,
+        low,
+        high,
+        part.level,
+        len(control),
+        "control people at or above the threshold per synthetic image; Clopper-Pearson",
     )
 
 
 class Guard:
-    """The training set of an audit as an index, and the line that no generated picture may reach.
+    """The training set of an audit as an index, and the threshold that no generated image may reach.
 
-    The index holds embeddings, which are biometric: treat it like the pictures. `check` may be called from one thread.
+    The index holds embeddings, which are biometric data: protect it like the images. `check` is not thread-safe.
     """
 
     def __init__(
@@ -100,33 +110,33 @@ class Guard:
         channels: AuditEmbedder,
         by_channel: dict[str, ChannelState],
         galleries: dict[str, npt.NDArray[np.floating]],
-        line: MitigationThreshold,
+        threshold: MitigationThreshold,
         alignment: ImageAlignment,
         detector: str,
         ids: tuple[str, ...] | None,
     ) -> None:
-        self._channels, self._sights, self._galleries = channels, by_channel, galleries
+        self._channels, self._by_channel, self._galleries = channels, by_channel, galleries
         self._alignment, self._detector, self._ids = alignment, open_detector(detector), ids
-        self.line = line
+        self.threshold = threshold
 
     def __len__(self) -> int:
         return len(next(iter(self._galleries.values())))
 
     @staticmethod
-    def build(run: FinishedRun, out: Path, *, line: str = "audit", names: bool = False) -> MitigationThreshold:
-        """Writes the guard of a finished audit to a folder; with ``names`` it can say whom a picture shows.
+    def build(run: FinishedRun, out: Path, *, threshold: str = "audit", names: bool = False) -> MitigationThreshold:
+        """Writes the guard of a finished audit to a folder; with ``names`` it holds the ids of training images.
 
-        Raises SettingError for a line the audit has not, and for a folder that holds something else.
+        Raises SettingError for a threshold that the audit does not have, and for a folder with other content.
         """
         if out.exists() and any(out.iterdir()) and not (out / ABOUT).exists():
             raise SettingError(f"{out} is not empty and holds no guard; name another folder with -o")
-        chosen = audit_threshold(run.result) if line == "audit" else mitigation_threshold(run.result, line)
+        chosen = audit_threshold(run.result) if threshold == "audit" else mitigation_threshold(run.result, threshold)
         training, ground = run.embedded("training"), run.ground
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for channel, sight in ground.by_channel.items():
+        for channel, state in ground.by_channel.items():
             _save(out / f"{channel}.npy", np.asarray(training.through(channel).vectors, np.float16))
-            _save(out / f"{channel}.cohort.npy", np.asarray(sight.cohort, np.float32))
-            _save(out / f"{channel}.correction.npy", sight.on_training.astype(np.float32))
+            _save(out / f"{channel}.cohort.npy", np.asarray(state.cohort, np.float32))
+            _save(out / f"{channel}.correction.npy", state.on_training.astype(np.float32))
         if ground.whitening is not None:
             _save(out / "whitening.npy", np.vstack([ground.whitening.centre, ground.whitening.rows]))
         facts = run.result.manifest["inputs"]["synthetic"]
@@ -136,8 +146,8 @@ class Guard:
             "settings": {**run.settings.facts(), "synthetic": "", "training": "", "control": None},
             "models": list(run.result.models),
             "aligned": facts["aligned"],
-            "line": asdict(chosen),
-            "standards": {channel: asdict(sight.standard) for channel, sight in ground.by_channel.items()},
+            "threshold": asdict(chosen),
+            "standards": {channel: asdict(state.standard) for channel, state in ground.by_channel.items()},
             "ids": list(training.ids) if names else None,
         }
         write_bytes(out / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
@@ -145,9 +155,10 @@ class Guard:
 
     @classmethod
     def open(cls, folder: str | Path, *, device: str = "auto", progress: Progress | None = None) -> Guard:
-        """A guard that was written to a folder.
+        """Opens a guard that `build` wrote to a folder.
 
-        Raises StoreError when it is damaged or none, and ModelError when a network is not the one it was made with.
+        Raises StoreError if the folder holds no guard or a damaged one, and ModelError if a model differs from that of
+        the audit.
         """
         folder = Path(folder)
         try:
@@ -167,7 +178,7 @@ class Guard:
                 )
                 for channel, standard in standards.items()
             }
-            line = MitigationThreshold(float(about["line"]["score"]), str(about["line"]["why"]))
+            threshold = MitigationThreshold(float(about["threshold"]["score"]), str(about["threshold"]["why"]))
             ids = None if about["ids"] is None else tuple(str(id) for id in about["ids"])
             n = {len(gallery) for gallery in galleries.values()} | {len(s.on_training) for s in by_channel.values()}
             if len(n) != 1 or (ids is not None and {len(ids)} != n):
@@ -181,30 +192,30 @@ class Guard:
             models, detector = about["models"], str(about["settings"]["detector"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{folder}: no guard, or a damaged one ({error}); make it with unveil guard build RUN -o {folder}"
+                f"{folder} holds no guard, or a damaged one ({error}); make it with unveil guard build RUN -o {folder}"
             ) from None
         channels = AuditEmbedder(channel_config(settings_from(values)), {}, progress=progress)
         channels.restore(models, whitening)
-        return cls(channels, by_channel, galleries, line, alignment, detector, ids)
+        return cls(channels, by_channel, galleries, threshold, alignment, detector, ids)
 
     def check(self, images: Sequence[ImageArray]) -> list[Decision]:
-        """A decision on each picture: pixels (H, W, 3) uint8 RGB, the bytes of a picture file, or its path.
+        """Decides on each image: pixels (H, W, 3) uint8 RGB, the bytes of an image file, or its path.
 
-        A batch of some dozens costs least a picture. Raises InputError for pixels of another shape or type.
+        Batches of some dozen images are fastest. Raises InputError for pixels of another shape or type.
         """
-        seen, rows = self._channels.embed_images(face_images(images, self._alignment, self._detector))
-        row, score, channel = self.closest(seen)
-        names, decisions, at = list(self._sights), [], 0
-        for became in rows:
-            if became.stage is not None:
-                why = f"{became.reason} ({became.detail})" if became.detail else became.reason
+        embedded, rows = self._channels.embed_images(face_images(images, self._alignment, self._detector))
+        row, score, channel = self.closest(embedded)
+        names, decisions, at = list(self._by_channel), [], 0
+        for row_result in rows:
+            if row_result.stage is not None:
+                why = f"{row_result.reason} ({row_result.detail})" if row_result.detail else row_result.reason
                 decisions.append(Decision("no face", None, None, None, None, why))
                 continue
             high = float(score[at])
             place = int(row[at])
             decisions.append(
                 Decision(
-                    "refuse" if high >= self.line.score else "pass",
+                    "refuse" if high >= self.threshold.score else "pass",
                     *(high, place, names[channel[at]]),
                     None if self._ids is None else self._ids[place],
                 )
@@ -212,29 +223,33 @@ class Guard:
             at += 1
         return decisions
 
-    def closest(self, seen: dict[str, Vectors]) -> tuple[Ints, Floats, Ints]:
-        """Of pictures that every channel has embedded, unit vectors (N, D) by channel: the row of the closest training
-        picture (N,), its score (N,) and the channel (N,) that sees it. Raises VectorError for other dimensions."""
+    def closest(self, embedded: dict[str, Vectors]) -> tuple[Ints, Floats, Ints]:
+        """The row (N,) of the closest training image, its score (N,) and its channel (N,).
+
+        ``embedded`` holds unit vectors (N, D) by channel. Raises VectorError for other dimensions.
+        """
         found = []
-        for name, sight in self._sights.items():
-            vectors, gallery = seen[name], self._galleries[name]
+        for name, state in self._by_channel.items():
+            vectors, gallery = embedded[name], self._galleries[name]
             if vectors.ndim != 2 or vectors.shape[1] != gallery.shape[1]:
-                raise VectorError(f"{name}: vectors (N, {gallery.shape[1]}) were expected, got {vectors.shape}")
-            best, score = best_rows(np.asarray(vectors, np.float32), gallery, sight.on_training.astype(np.float32))
-            own = sight.correction(vectors) if len(vectors) else np.zeros(0)
-            found.append((best, sight.standard.of(score + own)))
+                raise VectorError(f"{name}: expected vectors of shape (N, {gallery.shape[1]}), got {vectors.shape}")
+            best, score = best_rows(np.asarray(vectors, np.float32), gallery, state.on_training.astype(np.float32))
+            own = state.correction(vectors) if len(vectors) else np.zeros(0)
+            found.append((best, state.standard.of(score + own)))
         channel, score = max_over_channels([score for _, score in found])
         return np.asarray(np.choose(channel, [best for best, _ in found]), np.int64), score, channel
 
 
 def ready(gallery: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """The rows of an index as they are quickest to compare: in single precision, if memory may be spent on it."""
+    """The rows of an index in single precision if that fits into READY_BYTES, else as they are."""
     return np.asarray(gallery, np.float32) if 2 * gallery.nbytes <= READY_BYTES else gallery
 
 
 def best_rows(vectors: Vectors, gallery: npt.NDArray[np.floating], offset: Vectors) -> tuple[Ints, Floats]:
-    """The best row of a gallery (G, D) for each vector (N, D), and its cosine plus the row's offset; ties go to the
-    lower row. In single precision: a guard compares with a line, not to the last bit."""
+    """The best row (N,) of a gallery (G, D) for each vector (N, D), and its cosine plus the row's offset (N,).
+
+    Ties go to the lower row. Single precision suffices for a comparison with a threshold.
+    """
     best, score = np.zeros(len(vectors), np.int64), np.full(len(vectors), -np.inf)
     for start in range(0, len(gallery), BLOCK):
         block = np.asarray(gallery[start : start + BLOCK], np.float32)

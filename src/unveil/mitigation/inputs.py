@@ -1,4 +1,4 @@
-"""Pictures that come one by one, seen as an audit saw its own."""
+"""Single images from a user, prepared as the audit prepared its own."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from unveil.errors import InputError
 from unveil.images import decode_rgb
 from unveil.images.source import MAX_FILE_BYTES, read_image
 
-# A picture: pixels (H, W, 3) uint8 RGB, the bytes of a picture file, or its path.
+# What a user may pass as an image: pixels (H, W, 3) uint8 RGB, the bytes of an image file, or its path.
 ImageArray = npt.NDArray[np.uint8] | bytes | str | Path
 
 
 def face_images(
     images: Sequence[ImageArray], alignment: ImageAlignment | None, detector: Detector
 ) -> list[Callable[[], FaceImage]]:
-    """How each picture is looked at when its turn comes; without an ``alignment`` each tells whether it is an aligned
-    crop. InputError for pixels of another shape or type."""
+    """A function per image that decodes it and finds its face.
+
+    Without an ``alignment`` each image is tested for being an aligned crop. Raises InputError for pixels of another
+    shape or type.
+    """
     for image in images:
         if isinstance(image, np.ndarray) and not _is_image(image):
-            raise InputError(f"pixels should be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+            raise InputError(f"expected pixels of shape (H, W, 3), uint8, RGB, got {image.shape} {image.dtype}")
     return [partial(_face_image, image, alignment, detector) for image in images]
 
 
@@ -40,7 +43,8 @@ def _face_image(image: ImageArray, alignment: ImageAlignment | None, detector: D
         image = read_image(image, MAX_FILE_BYTES)
     if isinstance(image, bytes) and alignment is not None:
         return ImagePreprocessor([], alignment, detector).decode(image)
-    pixels = decode_rgb(image) if isinstance(image, bytes) else image
+    # Detectors need contiguous memory, and views such as `bgr[..., ::-1]` are not contiguous.
+    pixels = decode_rgb(image) if isinstance(image, bytes) else np.ascontiguousarray(image)
     height, width = pixels.shape[:2]
     if alignment is None:
         return FaceImage(pixels, height == width and detect_aligned_crops([pixels])[0], detector)

@@ -18,9 +18,9 @@ from unveil.stats.conformal import conformal_p
 from unveil.stats.hubness import person_codes
 from unveil.types import Embedded, Floats, Ints, Role, Vectors
 
-# Control people who stand for everybody else; more would resolve a smaller p and take longer.
+# Control people who represent people in neither set; more would resolve a smaller p and take longer.
 MAX_PEOPLE = 2000
-# With so many control people who bring as many pictures, several photographs count together.
+# At least this many control people must have as many images as there are photographs to be tested together.
 MIN_PEOPLE = 100
 BEST_PAIRS = 5
 SURE, HINT = 0.01, 0.05
@@ -31,7 +31,7 @@ LookupAnswer = Literal["found", "perhaps", "not found", "not known"]
 
 @dataclass(frozen=True)
 class LookupMatch:
-    """A picture of the set that is close to one of the photographs (counted from 0)."""
+    """An image of the set that is close to one of the photographs (counted from 0)."""
 
     photo: int
     id: str
@@ -42,8 +42,7 @@ class LookupMatch:
 
 @dataclass(frozen=True)
 class Search:
-    """A search through one set: its closest pictures, and how often strangers come as close (None without a control
-    set)."""
+    """The search of one set: its closest images, and the p-value against control people (None without them)."""
 
     role: Role
     matches: tuple[LookupMatch, ...]
@@ -52,8 +51,8 @@ class Search:
     n_searched: int
 
     @property
-    def word(self) -> LookupAnswer:
-        """The answer in a word."""
+    def answer(self) -> LookupAnswer:
+        """The answer as one word."""
         if self.p is None:
             return "not known"
         return "found" if self.p <= SURE else "perhaps" if self.p <= HINT else "not found"
@@ -61,8 +60,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Answer:
-    """What can be told a person: a search through each set, the photographs that were used, and those that were not,
-    each with why."""
+    """The answer for one person: a search of each set, and the photographs that were not usable, with reasons."""
 
     n_photos: int
     unusable: tuple[tuple[int, str], ...]
@@ -71,10 +69,11 @@ class Answer:
 
 
 def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress | None = None) -> Answer:
-    """Searches the sets of an audit for the person on some photographs; nothing is written.
+    """Searches the sets of an audit for one person, given photographs; nothing is written.
 
-    By the face channel alone. p is the share of control people who come as close (conformal, doi:10.1007/b106715),
-    taken to be exchangeable with somebody who is in neither set. Raises InputError when no photograph gives a face.
+    Uses the face channel alone. The conformal p-value (doi:10.1007/b106715) compares the person with control people
+    and assumes that they are exchangeable with somebody who is in neither set. Raises InputError if no photograph has a
+    detectable face.
     """
     if not photos:
         raise InputError("a lookup needs at least one photograph of the person")
@@ -86,9 +85,9 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
     used = np.array([i for i, row in enumerate(rows) if row.stage is None], np.int64)
     if not len(used):
         raise InputError(f"none of the {len(photos)} photographs can be used: " + "; ".join(why for _, why in unusable))
-    ground, sight = run.ground, run.ground.by_channel[FACE]
+    ground, state = run.ground, run.ground.by_channel[FACE]
     vectors = seen[FACE]
-    own = sight.correction(vectors)
+    own = state.correction(vectors)
     rng = run.settings.random("lookup")
     control = run.embedded("control").through(FACE).take(ground.control_rows) if len(ground.control_rows) else None
     null = None if control is None else _Null(control, len(used), rng)
@@ -100,7 +99,7 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
         found = compare_all(
             *(vectors, images.vectors), top_k=BEST_PAIRS, query_offset=own, gallery_offset=offset, moments=False
         )
-        score = sight.standard.of(found.score)
+        score = state.standard.of(found.score)
         order = np.lexsort((found.rows.ravel(), -score.ravel()))[:BEST_PAIRS]
         people = images.people_or_ids
         matches = tuple(
@@ -115,20 +114,20 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
         p = None if null is None or of_control is None else null.p(score[:, 0], of_control)
         return Search(role, matches, p, 0 if null is None else null.n_people, len(images))
 
-    with_training = None if null is None else null.scores(control, training.vectors, sight)
+    with_training = None if null is None else null.scores(control, training.vectors, state)
     return Answer(
         n_photos=len(used),
         unusable=unusable,
-        synthetic=search("synthetic", synthetic, sight.on_synthetic, None if null is None else sight.control_score),
-        training=search("training", training, sight.on_training, with_training),
+        synthetic=search("synthetic", synthetic, state.on_synthetic, None if null is None else state.control_score),
+        training=search("training", training, state.on_training, with_training),
     )
 
 
 class _Null:
-    """Control people with as many pictures each as count together, who stand for strangers.
+    """The null distribution: control people with as many images each as the photographs tested together.
 
-    Where too few bring that many, photographs are judged in groups of as many as enough people bring, and the smallest
-    p of a group is multiplied by the number of groups (Bonferroni).
+    If too few control people have that many images, photographs are tested in smaller groups, and the smallest p is
+    multiplied by the number of groups (Bonferroni).
     """
 
     def __init__(self, control: Embedded, n_photos: int, rng: np.random.Generator) -> None:
@@ -141,8 +140,8 @@ class _Null:
         self._rows: Ints = order[starts[:, None] + np.arange(self._group)]
         self.n_people = len(people)
 
-    def scores(self, control: Embedded | None, gallery: Vectors, sight: ChannelState) -> Floats:
-        """The best score of each control picture with a gallery of training pictures; -inf for those that stand for
+    def scores(self, control: Embedded | None, gallery: Vectors, state: ChannelState) -> Floats:
+        """The best score of each control image with a gallery of training images; -inf for those that stand for
         nobody."""
         if control is None:
             return np.zeros(0)
@@ -151,16 +150,16 @@ class _Null:
             *(control.vectors[rows], gallery),
             top_k=1,
             best_queries=False,
-            query_offset=sight.on_control[rows],
-            gallery_offset=sight.on_training,
+            query_offset=state.on_control[rows],
+            gallery_offset=state.on_training,
             moments=False,
         )
         best = np.full(len(control), -np.inf)
-        best[rows] = sight.standard.of(found.score[:, 0])
+        best[rows] = state.standard.of(found.score[:, 0])
         return best
 
     def p(self, photos: Floats, of_control: Floats) -> float:
-        """p of photographs' best scores (n,), against those of all control pictures."""
+        """p of photographs' best scores (n,), against those of all control images."""
         strangers = of_control[self._rows].max(axis=1)
         groups = [photos[i : i + self._group].max() for i in range(0, len(photos), self._group)]
         return float(min(1.0, len(groups) * conformal_p(np.array(groups), strangers).min()))

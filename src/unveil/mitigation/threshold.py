@@ -1,4 +1,4 @@
-"""The line that nothing may reach."""
+"""The score that no synthetic image may reach, for cleaning and for the guard."""
 
 from __future__ import annotations
 
@@ -15,57 +15,64 @@ _FPR = re.compile(r"fpr:(0?\.\d+|\d+e-\d+)")
 
 @dataclass(frozen=True)
 class MitigationThreshold:
-    """A score on the scale of an audit, and why it is the line. What scores as much is at it."""
+    """A score on the scale of an audit, and the reason for it. Images that reach the score are affected."""
 
     score: float
     why: str
 
 
-def mitigation_threshold(result: AuditResult, told: str = "listed") -> MitigationThreshold:
-    """The line that ``told`` names: ``listed``, ``control``, ``fpr:SHARE`` or a score.
+def mitigation_threshold(result: AuditResult, rule: str = "significant") -> MitigationThreshold:
+    """The threshold that ``rule`` names: ``significant``, ``control``, ``fpr:SHARE`` or a score.
 
-    Raises SettingError where the audit has no such line.
+    Raises SettingError if the audit has no such threshold.
     """
-    if told == "listed":
+    if rule == "significant":
         return _significant(result)
-    if told == "control" or _FPR.fullmatch(told):
+    if rule == "control" or _FPR.fullmatch(rule):
         if result.exposures is None:
-            raise SettingError(f"--line {told}: the audit had no control set; use listed, or a score")
+            raise SettingError(
+                f"--threshold {rule} needs a control set, and the audit had none; use significant or a score"
+            )
         descending = np.sort(result.exposures.control.score)[::-1]
         n = len(descending)
-        if told == "control":
-            return MitigationThreshold(_above(float(descending[0])), f"above the closest of {n} control people")
-        k = int(float(told.removeprefix("fpr:")) * n)
+        if rule == "control":
+            return MitigationThreshold(_above(float(descending[0])), f"above the highest score of {n} control people")
+        k = int(float(rule.removeprefix("fpr:")) * n)
         if k < 1:
-            raise SettingError(f"--line {told}: of {n} control people this is less than one; use control")
-        return MitigationThreshold(float(descending[k - 1]), f"reached by {k} of {n} control people")
+            raise SettingError(
+                f"--threshold {rule} needs at least one control person, and of {n} this is less than one; use control"
+            )
+        return MitigationThreshold(float(descending[k - 1]), f"{k} of {n} control people reach it")
     try:
-        score = float(told)
+        score = float(rule)
     except ValueError:
         score = float("nan")
     if not np.isfinite(score):
-        raise SettingError(f"--line should be listed, control, fpr:SHARE (as in fpr:0.01) or a score, got {told!r}")
-    return MitigationThreshold(score, "as told")
+        raise SettingError(
+            f"--threshold should be significant, control, fpr:SHARE (as in fpr:0.01) or a score, got {rule!r}"
+        )
+    return MitigationThreshold(score, "as set by the user")
 
 
 def _significant(result: AuditResult) -> MitigationThreshold:
-    """The lowest score of what is listed."""
+    """The lowest score of a significant person or identity."""
     if result.candidate_threshold is not None:
         line = result.candidate_threshold
         return MitigationThreshold(
-            _above(line.score), f"above what {line.fpir:.1%} of real people reach against other people"
+            _above(line.score), f"{line.fpir:.1%} of real people score higher against other people"
         )
     people = [p.score for p in result.significant_people]
     scores = [*people, *(i.score for i in result.synthetic_identities if i.significant)]
     if scores:
-        return MitigationThreshold(min(scores), "the lowest score of a listed person or identity")
+        return MitigationThreshold(min(scores), "the lowest score of a significant person or identity")
     if result.verdict == "leak found":
         raise SettingError(
-            "the audit finds a leak in the ranks as a whole and lists nobody, so it has no line of its own; choose "
-            "--line control or --line fpr:0.01"
+            "the audit finds a leak by the global test but no significant person, so it has no threshold of its own; "
+            "choose --threshold control or --threshold fpr:0.01"
         )
     raise SettingError(
-        "the audit lists nobody, so there is nothing to remove; a stricter line can be given with --line"
+        "the audit finds no significant person or identity, so there is nothing to remove; set a stricter score with "
+        "--threshold"
     )
 
 

@@ -68,7 +68,7 @@ class Guarded:
 
 
 class ReviewPage:
-    """What the page can ask, over a deck of pairs, their pictures and the store of verdicts."""
+    """What the page can ask, over a deck of pairs, their images and the store of verdicts."""
 
     def __init__(self, deck: ReviewQueue, shown: ReviewImages, store: VerdictStore) -> None:
         self._deck, self._shown, self._store = deck, shown, store
@@ -80,7 +80,7 @@ class ReviewPage:
             Route("/deck", self._threaded(self.deck)),
             Route("/pair/{place:int}", self._threaded(self.pair)),
             Route("/neighbours/{place:int}", self._threaded(self.neighbours)),
-            Route("/picture/{number:int}", self._threaded(self.image)),
+            Route("/image/{number:int}", self._threaded(self.image)),
             Route("/verdict", self.verdict, methods=["POST"]),
             Route("/agreement", self._threaded(self.agreement)),
             Route("/verdicts.csv", self._threaded(self.export)),
@@ -120,7 +120,7 @@ class ReviewPage:
         )
 
     def pair(self, request: Request) -> Response:
-        """A pair: the numbers of its pictures, and unless blind what is known of it."""
+        """A pair: the numbers of its images, and unless blind what is known of it."""
         pair = self._pair(request)
         told = {} if self._deck.blind else asdict(pair)
         return _json(
@@ -132,15 +132,15 @@ class ReviewPage:
         )
 
     def neighbours(self, request: Request) -> Response:
-        """Other pictures to compare with; blind, only those of the same person and of the same synthetic identity."""
+        """Other images to compare with; blind, only those of the same person and of the same synthetic identity."""
         groups = self._shown.neighbours(self._pair(request), self._deck.blind)
         return _json([asdict(group) for group in groups if group.images])
 
     def image(self, request: Request) -> Response:
-        """A picture by its number."""
+        """An image by its number."""
         found = self._shown.data(request.path_params["number"], face=request.query_params.get("view") == "face")
         if found is None:
-            return Response("no such picture, or it cannot be read any more", 404, HEADERS)
+            return Response("no such image, or it cannot be read any more", 404, HEADERS)
         return Response(found[0], 200, HEADERS, found[1])
 
     async def verdict(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Pictures as the page shows them: under numbers that tell nothing, from decoded pixels alone."""
+"""Images as the page shows them: under numbers that tell nothing, from decoded pixels alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unveil.images import decode_rgb
 from unveil.runs.finished import FinishedRun
 from unveil.types import Role
 
-# Along the longer side; larger pictures are made smaller.
+# Along the longer side; larger images are made smaller.
 LARGEST = 1600
 # Up to this size pixels are shown as they are.
 LOSSLESS = 512
@@ -34,7 +34,7 @@ MAX_NEIGHBOURS = 6
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A picture by its number, and what is told of it."""
+    """An image by its number, and what is told of it."""
 
     number: int
     told: str
@@ -42,14 +42,14 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures to compare a pair with."""
+    """Images to compare a pair with."""
 
     title: str
     images: list[Neighbour]
 
 
 class ReviewImages:
-    """The pictures of a run that was opened for review; may be asked from several threads."""
+    """The images of a run that was opened for review; may be asked from several threads."""
 
     def __init__(self, run: FinishedRun) -> None:
         self._run = run
@@ -64,19 +64,19 @@ class ReviewImages:
 
     @property
     def missing(self) -> tuple[Role, ...]:
-        """Roles whose pictures are not where they were."""
+        """Roles whose images are not where they were."""
         return tuple(role for role in self._run.roles if role not in self._images)
 
     @property
     def all_aligned(self) -> bool:
-        """Whether every picture is an aligned crop, so that all are at one scale as they are."""
+        """Whether every image is an aligned crop, so that all are at one scale as they are."""
         return all(
             images.preprocessor.alignment.sides is None or images.preprocessor.alignment.sides
             for images in self._images.values()
         )
 
     def number(self, role: Role, id: str) -> int:
-        """The number of a picture: given in the order of asking, so that it tells neither name nor role."""
+        """The number of an image: given in the order of asking, so that it tells neither name nor role."""
         with self._lock:
             if (role, id) not in self._numbers:
                 self._numbers[role, id] = len(self._named)
@@ -84,7 +84,7 @@ class ReviewImages:
             return self._numbers[role, id]
 
     def data(self, number: int, *, face: bool) -> tuple[bytes, str] | None:
-        """A picture and its media type: whole, or its face at the scale of all faces. None when there is none."""
+        """An image and its media type: whole, or its face at the scale of all faces. None when there is none."""
         if not 0 <= number < len(self._named):
             return None
         role, id = self._named[number]
@@ -106,7 +106,7 @@ class ReviewImages:
         return buffer.getvalue(), "image/jpeg"
 
     def neighbours(self, pair: ReviewPair, blind: bool) -> list[Group]:
-        """Other pictures to compare a pair with: of the same people, and unless ``blind`` the closest of the other
+        """Other images to compare a pair with: of the same people, and unless ``blind`` the closest of the other
         side, by raw cosine."""
         synthetic, real = pair.synthetic_id, pair.real_id
 
@@ -114,14 +114,14 @@ class ReviewImages:
             return Group(title, [Neighbour(self.number(role, id), "" if blind else told) for id, told in found])
 
         groups = [
-            group("Other pictures of the synthetic identity", "synthetic", self._others_of("synthetic", synthetic)),
-            group("Other pictures of the real person", pair.role, self._others_of(pair.role, real)),
+            group("Other images of the synthetic identity", "synthetic", self._others_of("synthetic", synthetic)),
+            group("Other images of the real person", pair.role, self._others_of(pair.role, real)),
         ]
         if not blind:
             to_synthetic = self._nearest("synthetic_id", synthetic, "training_id", real)
             to_real = self._nearest("training_id", real, "synthetic_id", synthetic)
-            groups.append(group("Training pictures closest to the synthetic one", "training", to_synthetic))
-            groups.append(group("Synthetic pictures closest to the real one", "synthetic", to_real))
+            groups.append(group("Training images closest to the synthetic one", "training", to_synthetic))
+            groups.append(group("Synthetic images closest to the real one", "synthetic", to_real))
         return groups
 
     def _nearest(self, of: str, id: str, other: str, but: str) -> list[tuple[str, str]]:

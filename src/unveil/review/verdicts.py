@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from unveil.errors import SettingError, StoreError
 from unveil.types import ROLES, Role
 
-ReviewVerdict = Literal["same picture", "same person", "different", "cannot tell"]
+ReviewVerdict = Literal["same image", "same person", "different", "cannot tell"]
 REVIEW_VERDICTS: tuple[ReviewVerdict, ...] = get_args(ReviewVerdict)
 # Takes back the reviewer's verdict on the pair; it stays in the file, as everything does.
 UNDONE = "undone"
@@ -40,7 +40,7 @@ PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {VERSION};
 """
 
-PairKey = tuple[str, str, Role]  # synthetic id, real id, role of the real picture
+PairKey = tuple[str, str, Role]  # synthetic id, real id, role of the real image
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class VerdictStore:
         if verdict not in (*REVIEW_VERDICTS, UNDONE):
             raise SettingError(f"a verdict should be one of {', '.join(REVIEW_VERDICTS)}, got {verdict!r}")
         if pair[2] not in ROLES[1:]:
-            raise SettingError(f"a real picture is of training or control, got {pair[2]!r}")
+            raise SettingError(f"a real image is of training or control, got {pair[2]!r}")
         row = (named(reviewer), pair[2], pair[0], pair[1], verdict, int(blind), datetime.now(UTC).isoformat())
         with self._lock:
             self._db.execute(

@@ -1,8 +1,8 @@
 // The review page. Names and ids come from strangers: they are set as text, never as markup.
 
 const FLICKER_MS = 450;
-const AHEAD = 3; // pairs whose pictures are fetched before they are asked for
-const MOST_KEPT = 48; // pictures kept in memory
+const AHEAD = 3; // pairs whose images are fetched before they are asked for
+const MAX_CACHED = 48; // images kept in memory
 const at = (id) => document.getElementById(id);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -14,7 +14,7 @@ let faces = false;
 let zoom = 1;
 let centre = [50, 50];
 let flicker = null;
-let onTop = false; // while flickering: whether the real picture is on top
+let onTop = false; // while flickering: whether the real image is on top
 let said = []; // places judged in this sitting, for undo
 let sending = Promise.resolve();
 let unsent = 0;
@@ -30,7 +30,7 @@ async function ask(path) {
 
 const of = (what, i) => `${what}/${i}?reviewer=${encodeURIComponent(reviewer)}`;
 const pairs = new Map();
-const pictures = new Map(); // address -> promise of a blob address, the oldest first
+const images = new Map(); // address -> promise of a blob address, the oldest first
 
 function pair(i) {
   if (!pairs.has(i)) {
@@ -41,16 +41,16 @@ function pair(i) {
   return pairs.get(i);
 }
 
-function picture(number, face) {
-  const address = `picture/${number}${face ? "?view=face" : ""}`;
-  let found = pictures.get(address);
-  if (found) pictures.delete(address);
+function loadImage(number, face) {
+  const address = `image/${number}${face ? "?view=face" : ""}`;
+  let found = images.get(address);
+  if (found) images.delete(address);
   else found = fetch(address).then(async (a) => (a.ok ? URL.createObjectURL(await a.blob()) : null));
-  found.catch(() => pictures.delete(address));
-  pictures.set(address, found);
-  while (pictures.size > MOST_KEPT) {
-    const [oldest, gone] = pictures.entries().next().value;
-    pictures.delete(oldest);
+  found.catch(() => images.delete(address));
+  images.set(address, found);
+  while (images.size > MAX_CACHED) {
+    const [oldest, gone] = images.entries().next().value;
+    images.delete(oldest);
     gone.then((blob) => blob && URL.revokeObjectURL(blob)).catch(() => {});
   }
   return found;
@@ -59,7 +59,7 @@ function picture(number, face) {
 function fetchAhead() {
   for (let i = place + 1; i <= Math.min(place + AHEAD, verdicts.length - 1); i += 1) {
     pair(i)
-      .then((p) => Promise.all([picture(p.synthetic, faces), picture(p.real, faces)]))
+      .then((p) => Promise.all([loadImage(p.synthetic, faces), loadImage(p.real, faces)]))
       .catch(() => {});
   }
 }
@@ -117,13 +117,13 @@ async function show() {
     tell(error.message, true);
     return;
   }
-  const [left, right] = await Promise.all([picture(p.synthetic, faces), picture(p.real, faces)].map((f) => f.catch(() => null)));
+  const [left, right] = await Promise.all([loadImage(p.synthetic, faces), loadImage(p.real, faces)].map((f) => f.catch(() => null)));
   if (here !== place) return;
   put(at("left-image"), left);
   put(at("right-image"), right);
   const t = p.told;
-  at("left-image").alt = blind ? "Synthetic picture" : `Synthetic picture ${t.synthetic_id}`;
-  at("right-image").alt = blind ? "Real picture" : `Real picture ${t.real_id}`;
+  at("left-image").alt = blind ? "Synthetic image" : `Synthetic image ${t.synthetic_id}`;
+  at("right-image").alt = blind ? "Real image" : `Real image ${t.real_id}`;
   at("left-told").textContent = blind ? "" : t.synthetic_id;
   at("right-told").textContent = blind ? "" : t.real_id;
   at("told").textContent = blind
@@ -220,13 +220,13 @@ async function toggleNeighbours() {
       caption.textContent = one.told;
       figure.append(frame, caption);
       row.append(figure);
-      picture(one.number, faces).then((address) => put(image, address)).catch(() => put(image, null));
+      loadImage(one.number, faces).then((address) => put(image, address)).catch(() => put(image, null));
     }
     return [title, row];
   });
   if (!rows.length) {
     const none = document.createElement("p");
-    none.textContent = "There are no other pictures to show with this pair.";
+    none.textContent = "There are no other images to show with this pair.";
     rows.push(none);
   }
   at("neighbours").replaceChildren(...rows);
@@ -352,7 +352,7 @@ async function begin(name) {
   button("faces").setAttribute("aria-pressed", String(faces));
   sessionStorage.setItem("reviewer", reviewer); // of this tab alone: a reload goes on, another tab may be another reviewer
   at("who").hidden = true;
-  if (deck.missing.length) tell(`The ${deck.missing.join(" and ")} pictures are not where they were.`, true);
+  if (deck.missing.length) tell(`The ${deck.missing.join(" and ")} images are not where they were.`, true);
   if (firstLeft() < 0) await finish();
   else go(firstLeft());
 }

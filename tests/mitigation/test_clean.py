@@ -1,4 +1,4 @@
-"""Cleaning: no more than has to go, and nothing left at or above the line."""
+"""Cleaning: no more than has to go, and nothing left at or above the threshold."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ MOBILEFACENET = SHARED / "models/mobilefacenet/mobilefacenet_foamliu.onnx"
 @given(
     pairs=st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=1, max_size=8),
     identities=st.lists(st.sampled_from("abc"), min_size=8, max_size=8),
-    line=st.integers(0, 5),
+    threshold=st.integers(0, 5),
     whole=st.booleans(),
 )
 @examples(150)
-def test_no_smaller_set_would_do(pairs: list[list[int]], identities: list[str], line: int, whole: bool) -> None:
-    """Against every subset of pictures, or of identities, by hand."""
-    scores = np.array(pairs, float)  # (pictures, training people)
+def test_no_smaller_set_would_do(pairs: list[list[int]], identities: list[str], threshold: int, whole: bool) -> None:
+    """Against every subset of images, or of identities, by hand."""
+    scores = np.array(pairs, float)  # (images, training people)
     n, of = len(scores), identities[: len(scores)]
-    gone = at_or_above(scores.max(1), of, line, whole=whole)
+    gone = at_or_above(scores.max(1), of, threshold, whole=whole)
     units = sorted(set(of)) if whole else list(range(n))
     enough = []
     for size in range(len(units) + 1):
         for some in itertools.combinations(units, size):
             removed = np.array([(of[i] if whole else i) in some for i in range(n)])
-            if not (scores[~removed] >= line).any():
+            if not (scores[~removed] >= threshold).any():
                 enough.append(removed)
     fewest = min(removed.sum() for removed in enough)
     assert gone.sum() == fewest and any((gone == removed).all() for removed in enough)
 
 
-def test_line_of_an_audit(audited: Audited) -> None:
+def test_threshold_of_an_audit(audited: Audited) -> None:
     result, _ = audited
     significant = mitigation_threshold(result)
     assert significant.score == min(
@@ -63,7 +63,7 @@ def test_line_of_an_audit(audited: Audited) -> None:
     assert (control >= mitigation_threshold(result, "fpr:0.05").score).sum() == int(0.05 * len(control))
     assert mitigation_threshold(result, "2.5").score == 2.5
     for wrong in ("nan", "high", "fpr:2", "fpr:0.00001"):
-        with pytest.raises(SettingError, match="--line"):
+        with pytest.raises(SettingError, match="--threshold"):
             mitigation_threshold(result, wrong)
     nobody = replace(
         result,
@@ -71,9 +71,9 @@ def test_line_of_an_audit(audited: Audited) -> None:
         synthetic_identities=(),
         verdict="none detected",
     )
-    with pytest.raises(SettingError, match="lists nobody"):
+    with pytest.raises(SettingError, match="no significant person or identity"):
         mitigation_threshold(nobody)
-    with pytest.raises(SettingError, match="in the ranks as a whole"):
+    with pytest.raises(SettingError, match="by the global test"):
         mitigation_threshold(replace(nobody, verdict="leak found"))
 
 
@@ -83,14 +83,14 @@ def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world:
     assert done.returncode == 0
     told = json.loads((tmp_path / "clean/clean.json").read_text())
     removed = (tmp_path / "clean/removed.txt").read_text().splitlines()
-    kept = (tmp_path / "clean/kept.txt").read_text().splitlines()
+    kept = (tmp_path / "clean/remaining.txt").read_text().splitlines()
     names = sorted(f.name for f in world.synthetic.iterdir())
     assert sorted(removed + kept) == names and told["n_removed"] == len(removed)
     assert f"{len(removed):,} of {len(names):,} synthetic images must be removed" in done.stdout
     assert "Limitations" in done.stdout and "leak found" in done.stdout
-    # Everything listed has lost its picture, and only pictures at the line are gone.
-    line = mitigation_threshold(result).score
-    over = {p.id for p in FinishedRun(run).images if p.score >= line}
+    # Every significant finding has lost its image, and only images at or above the threshold are gone.
+    threshold = mitigation_threshold(result).score
+    over = {p.id for p in FinishedRun(run).images if p.score >= threshold}
     assert {p.synthetic_id for p in result.significant_people} <= over <= set(removed)
     if len(told["rounds"]) == 1:
         assert over == set(removed)
@@ -125,8 +125,8 @@ def test_lists_that_name_strangers_are_refused(world: World, store: Path, tmp_pa
 @needs_real_data
 @pytest.mark.real
 def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:
-    """60 people of LFW are planted, in part as another picture, among 300 others' pictures; afterwards nobody is listed
-    and of what was not planted hardly anything was removed."""
+    """60 people of LFW are planted, in part as another image, among 300 others' images; afterwards nobody is
+    significant, and almost nothing was removed that was not planted."""
     source = open_source(LFW)
     by_person: dict[str, list[str]] = {}
     for record in source.records:
@@ -161,6 +161,6 @@ def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:
     assert not done.after.significant_people and not any(i.significant for i in done.after.synthetic_identities)
     gone = {id for id in done.removed if id.startswith("planted")}
     assert len(gone) >= 45 and len(done.removed) - len(gone) <= 6
-    line = mitigation_threshold(before).score
-    over = {p.id for p in run.images if p.score >= line}
+    threshold = mitigation_threshold(before).score
+    over = {p.id for p in run.images if p.score >= threshold}
     assert over <= set(done.removed) and (len(done.rounds) > 1 or over == set(done.removed))

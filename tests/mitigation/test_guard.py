@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.builders import drawn_faces, encoded, unit_rows, write
 from tests.cli.runner import unveil as command_line
 from unveil.demo.world import World
 from unveil.errors import InputError, SettingError, StoreError
+from unveil.images import decode_rgb
 from unveil.mitigation import Guard, lookup
 from unveil.mitigation.guard import audit_threshold, best_rows, false_refusals
 from unveil.mitigation.subject_letter import letter
@@ -33,7 +35,7 @@ def guard(audited: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_decisions_are_those_of_the_audit(guard: Path, audited: Audited, world: World) -> None:
-    """On the audit's own synthetic pictures: the same closest picture and the same score, to half precision."""
+    """On the audit's own synthetic images: the same closest image and the same score, to half precision."""
     run = FinishedRun(audited[1])
     opened = Guard.open(guard, device="cpu")
     known = {p.id: p for p in run.images}
@@ -43,8 +45,8 @@ def test_decisions_are_those_of_the_audit(guard: Path, audited: Audited, world: 
     apart = [abs(d.score - known[f.name].score) for f, d in zip(files, decisions, strict=True) if d.score is not None]
     assert len(apart) == len(files) and max(apart) < 0.05
     for file, decision in zip(files, decisions, strict=True):
-        if abs(known[file.name].score - opened.line.score) > 0.05:
-            assert decision.passes == (known[file.name].score < opened.line.score)
+        if abs(known[file.name].score - opened.threshold.score) > 0.05:
+            assert decision.passes == (known[file.name].score < opened.threshold.score)
     refused = [(f.name, d) for f, d in zip(files, decisions, strict=True) if not d.passes]
     named = sum(d.id == known[name].training_id for name, d in refused)
     assert len(refused) >= 30 and named == len(refused)
@@ -57,14 +59,14 @@ def test_images_of_every_form(guard: Path, world: World) -> None:
     by_path, by_bytes, by_pixels, nothing = opened.check(
         [file, file.read_bytes(), pixels, np.zeros((96, 64, 3), np.uint8)]
     )
-    assert by_path == by_bytes == by_pixels and by_path.word == "refuse" and by_path.score is not None
-    assert nothing.word == "no face" and not nothing.passes and nothing.why
+    assert by_path == by_bytes == by_pixels and by_path.answer == "refuse" and by_path.score is not None
+    assert nothing.answer == "no face" and not nothing.passes and nothing.why
     assert opened.check([]) == []
     for wrong in (np.zeros((3, 96, 96), np.uint8), np.zeros((96, 96, 3), np.float32)):
-        with pytest.raises(InputError, match="uint8 RGB"):
+        with pytest.raises(InputError, match="uint8, RGB"):
             opened.check([wrong])  # type: ignore[list-item]
     (damaged,) = opened.check([b"no image"])
-    assert damaged.word == "no face"
+    assert damaged.answer == "no face"
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -81,11 +83,40 @@ def test_best_against_all_pairs(seed: int) -> None:
     assert np.allclose(all_pairs[np.arange(len(vectors)), row], all_pairs.max(1), atol=1e-5)
 
 
-def test_line_and_what_it_refuses_wrongly(audited: Audited) -> None:
+def test_views_are_images_like_others(guard: Path, world: World) -> None:
+    """BGR put right and permuted CHW tensors are views of other memory."""
+    file = sorted(world.synthetic.rglob("*.png"))[0]
+    pixels = decode_rgb(file.read_bytes())
+    opened = Guard.open(guard)
+    views = [
+        pixels,
+        pixels[..., ::-1].copy()[..., ::-1],
+        np.ascontiguousarray(pixels.transpose(2, 0, 1)).transpose(1, 2, 0),
+    ]
+    decisions = opened.check(views)
+    assert len({d.row for d in decisions}) == 1 and len({d.score for d in decisions}) == 1
+
+
+def test_documented_commands_from_a_users_folder(
+    audited: Audited, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guard below the current folder, by relative paths, and the same guard from elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(audited[1], "run")
+    shutil.copytree(world.synthetic, "syn")
+    Guard.build(FinishedRun(Path("run")), Path("guard"))
+    names = sorted(file.relative_to("syn") for file in Path("syn").rglob("*.png"))[:5]
+    here = Guard.open("guard").check(["syn" / name for name in names])
+    monkeypatch.chdir("/usr")
+    there = Guard.open(tmp_path / "guard").check([tmp_path / "syn" / name for name in names])
+    assert here == there
+
+
+def test_threshold_and_false_refusals(audited: Audited) -> None:
     result, _ = audited
-    line = audit_threshold(result)
-    assert result.power is not None and result.power.lowest_score == pytest.approx(line.score)
-    wrong = false_refusals(result, line.score)
+    threshold = audit_threshold(result)
+    assert result.power is not None and result.power.lowest_score == pytest.approx(threshold.score)
+    wrong = false_refusals(result, threshold.score)
     assert wrong is not None and wrong.low <= wrong.value <= wrong.high and wrong.high > 0
     everything = false_refusals(result, -1e9)
     assert everything is not None and everything.value == 1e6
@@ -109,7 +140,7 @@ def test_a_damaged_guard_says_so(guard: Path, tmp_path: Path, audited: Audited) 
 def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Path) -> None:
     built = command_line("guard", "build", audited[1], "-o", tmp_path / "guard")
     assert built.returncode == 0 and "150 training images" in built.stdout and "Of one million" in built.stdout
-    # Without --names no id of a training picture is in it.
+    # Without --names no id of a training image is in it.
     assert b"person-0" not in b"".join(f.read_bytes() for f in (tmp_path / "guard").iterdir())
     write(tmp_path / "new/broken.png", "not an image")
     for i, face in enumerate(drawn_faces(5, 77)):
@@ -127,10 +158,16 @@ def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
     run = FinishedRun(path)
     exposed = result.significant_people[0]
     answer = lookup(run, [world.training / exposed.training_id])
-    assert answer.training.word == answer.synthetic.word == "found"
+    assert answer.training.answer == answer.synthetic.answer == "found"
     assert answer.training.matches[0].id == exposed.training_id
     text = letter(answer, result)
-    assert "very probably among the people" in text and "person-" not in text and ".png" not in text
+    assert (
+        "closer to you than is usual" in text
+        and "not proof" in text
+        and "probably" not in text
+        and "person-" not in text
+        and ".png" not in text
+    )
 
 
 def test_strangers_are_rarely_told_that_they_are_there(audited: Audited) -> None:
@@ -151,7 +188,7 @@ def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> Non
     photos: list[Path | bytes] = [world.training / exposed.training_id, encoded(drawn_faces(1, 5)[0]), b"no image"]
     answer = lookup(run, photos)
     assert answer.n_photos == 2 and [i for i, _ in answer.unusable] == [2]
-    # Control people have one picture each, so two photographs are two searches.
+    # Control people have one image each, so two photographs are two searches.
     alone = lookup(run, photos[:1])
     assert alone.training.p is not None and answer.training.p == pytest.approx(2 * alone.training.p)
     assert answer.training.matches[0].photo == 0
@@ -186,5 +223,5 @@ def test_lookup_leaves_nothing_behind(audited: Audited, world: World, tmp_path: 
 def test_without_a_control_set_nothing_is_promised(world: World, store: Path, tmp_path: Path) -> None:
     result = unveil.audit(world.synthetic, world.training, out=tmp_path / "run", store=store, planted_leaks="off")
     answer = lookup(FinishedRun(tmp_path / "run"), [min(world.training.rglob("*.png"))])
-    assert answer.training.p is None and answer.synthetic.word == "not known"
-    assert "was not made" in letter(answer, result)
+    assert answer.training.p is None and answer.synthetic.answer == "not known"
+    assert "had no such people" in letter(answer, result)
