@@ -1,4 +1,4 @@
-"""One set of pictures in every container, written by the libraries that users write them with where there is one."""
+"""One set of images in every container, written by the libraries that users write them with where there is one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unveil.images.readers.tfrecord import masked_crc
 
 @dataclass(frozen=True)
 class Item:
-    """A picture: its number, person and file."""
+    """An image: its number, person and file."""
 
     number: int
     person: int
@@ -35,7 +35,7 @@ class Item:
 
 
 def drawn_items(n: int, each: int = 3, seed: int = 0) -> list[Item]:
-    """Pictures of people who do not exist, ``each`` a person."""
+    """Images of people who do not exist, ``each`` for every person."""
     faces = drawn_faces(n, seed)
     return [Item(i, i // each, encoded(face), face) for i, face in enumerate(faces)]
 
@@ -214,7 +214,7 @@ def write_lmdb(path: Path, entries: dict[bytes, bytes], *, subdir: bool = True) 
 
 
 def lmdb_packed(to: Path, items: Sequence[Item]) -> Path:
-    """As SOTA-FR and HSFace write it: decimal keys, msgpack of picture and label."""
+    """As SOTA-FR and HSFace write it: decimal keys, msgpack of image and label."""
     import msgpack
 
     entries = {str(k).encode(): msgpack.dumps((item.data, item.person)) for k, item in enumerate(items)}
@@ -319,6 +319,6 @@ WRITERS: dict[str, Writer] = {
 
 
 def number_in(id: str, container: str) -> int:
-    """The picture's number that an id of a container stands for."""
+    """The number of the image that an id of a container stands for."""
     digits = "".join(c for c in id.rpartition("/")[2].removeprefix("256-") if c.isdecimal())
     return int(digits) - (container == "InsightFace")

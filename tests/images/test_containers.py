@@ -1,4 +1,4 @@
-"""The same pictures through every container, files by the writers that users have, and what hostile ones do."""
+"""The same images through every container, files by the writers that users have, and what hostile ones do."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_container_gives_the_same_images_and_people(name: str, items: list
     if name in NO_PEOPLE:
         assert set(people.values()) == {None}
     elif name == "verification set":
-        # Three pictures a person, in pairs: who is in the pairs of two people is not told.
+        # Three images a person, in pairs: a pair of two people does not say who they are.
         assert partition(people) >= {frozenset({0, 1}), frozenset({4, 5}), frozenset({2}), frozenset({3})}
     else:
         assert partition(people) == {frozenset(range(k, k + 3)) for k in range(0, 24, 3)}
@@ -74,7 +74,7 @@ def vectors_by_number(path: Path, name: str) -> dict[int, bytes]:
 
 @pytest.mark.parametrize("name", [name for name in WRITERS if name != "folder"])
 def test_every_container_gives_the_same_embeddings(name: str, truth: dict[int, bytes], written: Written) -> None:
-    """To the last bit; benchmarks/containers.py does the same for 2,000 pictures."""
+    """To the last bit; benchmarks/containers.py does the same for 2,000 images."""
     assert vectors_by_number(written(name), name) == truth and len(truth) == 24
 
 

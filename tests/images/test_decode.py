@@ -120,7 +120,7 @@ def png_header(width: int, height: int) -> bytes:
     ("data", "reason"),
     [
         (b"", "empty file"),
-        (b"not a picture at all", "not an image"),
+        (b"no image at all", "not an image"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
         (png_header(100_000, 100_000), "too many pixels"),
         (png_header(60_000, 2_000), "too many pixels"),

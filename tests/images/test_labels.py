@@ -239,7 +239,7 @@ class TestAutomaticRule:
             (
                 {**TWO, "dataset.json": json.dumps({"labels": [[n, 3] for n in TWO]}).encode()},
                 "labels",
-                "stores labels",
+                "labels are stored",
             ),
             (TWO, "folder", "2 folders"),
         ],

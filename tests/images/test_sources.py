@@ -1,4 +1,4 @@
-"""Every file of a source is a picture or a counted reject; nothing crashes, nothing escapes."""
+"""Every file of a source is an image or a counted reject; nothing crashes, nothing escapes."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_list_lines(text: str, rows: list[tuple[str, str | None]]) -> None:
     assert [(row.path, row.label) for row in parse_list(text.encode(), "list").rows] == rows
 
 
-def test_links_do_not_leave_the_folder_unless_told(tmp_path: Path) -> None:
+def test_links_do_not_leave_the_folder_unless_asked(tmp_path: Path) -> None:
     write(tmp_path / "secret/s.png", PICTURE)
     folder = tree(tmp_path / "in")
     (folder / "link.png").symlink_to(tmp_path / "secret/s.png")
@@ -213,7 +213,7 @@ def test_two_members_of_one_name_are_two_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "no such file"),
         (b"\0\x01\x02binary", "none of the containers"),
@@ -221,11 +221,11 @@ def test_two_members_of_one_name_are_two_images(tmp_path: Path) -> None:
         (b"", "empty"),
     ],
 )
-def test_what_is_no_source_is_said(tmp_path: Path, content: bytes | None, told: str) -> None:
+def test_what_is_no_source_is_said(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "thing"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=message):
         open_source(path)
 
 

@@ -123,7 +123,7 @@ class Source(ABC):
         if self.rule.kind != "auto":
             return
         if has_labels:
-            self.rule, self.reason = LabelRule("labels"), f"the {self.kind} stores labels"
+            self.rule, self.reason = LabelRule("labels"), f"labels are stored in the {self.kind}"
         elif states_labels:
             self.rule, self.reason = LabelRule("none"), f"the labels of the {self.kind} name no people"
         else:
