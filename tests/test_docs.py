@@ -212,6 +212,20 @@ def test_the_channel_of_the_guide_is_the_tested_one() -> None:
     assert shown in (ROOT / "tests" / "channels" / "test_adding.py").read_text("utf-8")
 
 
+def test_files_of_a_run_are_documented() -> None:
+    """Every file that the program writes to a run is named in the documentation."""
+    source = "".join(
+        f.read_text("utf-8")
+        for name in ("runs", "report", "mitigation")
+        for f in (ROOT / "src/unveil" / name).rglob("*.py")
+    )
+    written = set(re.findall(r'"(?:stores/)?([a-z.]+\.(?:parquet|json|html|npz|sqlite|md|xml|txt))"', source))
+    assert {"audit.json", "people.parquet", "report.redacted.html"} <= written
+    text = "".join(page.read_text("utf-8") for page in PROSE)
+    for name in written:
+        assert name in text, name
+
+
 def test_links_resolve(generated: dict[str, str]) -> None:
     anchors = {path: headings(text) for path, text in generated.items()}
     anchors |= {str(page.relative_to(DOCS)): headings(page.read_text("utf-8")) for page in DOCS.rglob("*.md")}
