@@ -14,7 +14,7 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,14 @@ from unveil.errors import ModelError
 from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.models import DetectorSpec, ModelSpec, library, load_detector, load_model
 from unveil.faces.models import fetch as fetching
-from unveil.faces.models.fetch import fetch
+from unveil.faces.models.fetch import FetchLimits, fetch
 from unveil.faces.models.library import find_model, installed_models, verify_installed
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import Download
 from unveil.faces.register import register_model
 
 MODEL = small_model()
+AT_ONCE = FetchLimits(wait=0)
 SHA = hashlib.sha256(MODEL).hexdigest()
 FACTS = {
     **{"name": "tiny", "input_size": 112, "channels": "RGB", "mean": [127.5] * 3, "std": [127.5] * 3},
@@ -292,43 +293,43 @@ def test_a_model_is_fetched_with_progress(server: Server, known: ModelSpec, tmp_
 
 def test_an_interrupted_fetch_is_resumed(server: Server, known: ModelSpec) -> None:
     server.behaviour.cuts = [100, 50]
-    assert fetch(download(server), wait=0)[0][0] == known
+    assert fetch(download(server), limits=AT_ONCE)[0][0] == known
     assert server.behaviour.asked == [None, "bytes=100-", "bytes=150-"]
 
 
 def test_a_server_without_ranges_is_asked_for_the_whole_file(server: Server, known: ModelSpec) -> None:
     server.behaviour.cuts, server.behaviour.ranges = [100], False
-    assert fetch(download(server), wait=0)[0][0] == known
+    assert fetch(download(server), limits=AT_ONCE)[0][0] == known
 
 
 def test_a_slow_server_is_asked_again(server: Server, known: ModelSpec) -> None:
     server.behaviour.cuts, server.behaviour.pause = [100], 1.0
-    assert fetch(download(server), wait=0, timeout=0.2)[0][0] == known
+    assert fetch(download(server), limits=FetchLimits(timeout=0.2, wait=0))[0][0] == known
     assert server.behaviour.asked == [None, "bytes=100-"]
 
 
 def test_received_bytes_are_stored_when_a_server_gives_up(server: Server, known: ModelSpec) -> None:
     server.behaviour.cuts = [10] * 5
     with pytest.raises(ModelError, match=r"tried 5 times, 50 bytes were received and stored.*--from FOLDER"):
-        fetch(download(server), wait=0)
-    assert fetch(download(server), wait=0)[0][0] == known and server.behaviour.asked[-1] == "bytes=50-"
+        fetch(download(server), limits=AT_ONCE)
+    assert fetch(download(server), limits=AT_ONCE)[0][0] == known and server.behaviour.asked[-1] == "bytes=50-"
     server.behaviour.status = [503, 500]
-    assert fetch(download(server), wait=0)[0][0] == known
+    assert fetch(download(server), limits=AT_ONCE)[0][0] == known
 
 
 def test_wrong_content_is_deleted_unopened(server: Server, known: ModelSpec, tmp_path: Path) -> None:
     server.behaviour.body = b"<html>Please log in</html>" * 9
     with pytest.raises(ModelError, match=r"sha256 [0-9a-f]{64} was expected, got [0-9a-f]{64}; the received file"):
-        fetch(download(server), wait=0)
+        fetch(download(server), limits=AT_ONCE)
     assert not list((tmp_path / "library").rglob("*.part")) and not list((tmp_path / "library").rglob("*.onnx"))
     # The stored half of a wrong file does not block the right file for ever.
     server.behaviour.cuts = [10] * 5
     with pytest.raises(ModelError, match="tried 5 times"):
-        fetch(download(server), wait=0)
+        fetch(download(server), limits=AT_ONCE)
     server.behaviour.body = MODEL
     with pytest.raises(ModelError, match="was deleted unopened"):
-        fetch(download(server), wait=0)
-    assert fetch(download(server), wait=0)[0][0] == known
+        fetch(download(server), limits=AT_ONCE)
+    assert fetch(download(server), limits=AT_ONCE)[0][0] == known
 
 
 def test_redirects_are_followed_within_http_only(server: Server, known: ModelSpec, tmp_path: Path) -> None:
@@ -337,33 +338,35 @@ def test_redirects_are_followed_within_http_only(server: Server, known: ModelSpe
     secret = write(tmp_path / "secret.onnx", MODEL)
     server.behaviour.redirect = secret.as_uri()
     with pytest.raises(ModelError):
-        fetch(download(server), wait=0)
+        fetch(download(server), limits=AT_ONCE)
     handler = fetching._SafeRedirects()
     request = urllib.request.Request("https://example.org/a")
     with pytest.raises(ModelError, match="not encrypted; nothing was fetched"):
         handler.redirect_request(request, io.BytesIO(), 302, "", None, "http://example.org/a")  # type: ignore[arg-type]
 
 
-def test_the_size_of_an_answer_is_limited(server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "MAX_BYTES", 1000)
+def test_the_size_of_an_answer_is_limited(server: Server, known: ModelSpec, tmp_path: Path) -> None:
+    limited = FetchLimits(wait=0, max_bytes=1000)
     server.behaviour.body = bytes(5000)
     with pytest.raises(ModelError, match="at most 1,000 bytes were expected, the server announces 5,000"):
-        fetch(download(server), wait=0)
+        fetch(download(server), limits=limited)
     server.behaviour.announced = 500
     with pytest.raises(ModelError, match="was deleted unopened"):
-        fetch(download(server), wait=0)
-    monkeypatch.setattr(fetching, "MAX_BYTES", 10)
-    with pytest.raises(ModelError, match="at most 10"):
-        fetch(download(server), wait=0)
+        fetch(download(server), limits=limited)
+    with pytest.raises(ModelError, match="at most 10 bytes"):
+        fetch(download(server), limits=replace(limited, max_bytes=10))
+    write(tmp_path / "mirror/tiny.onnx", bytes(5000))
+    with pytest.raises(ModelError, match="at most 1,000 bytes were expected, got 5,000"):
+        fetch(download(server), mirror=str(tmp_path / "mirror"), limits=limited)
 
 
 def test_the_error_of_a_wrong_address_says_what_to_do(server: Server, known: ModelSpec) -> None:
     server.behaviour.status = [404]
     with pytest.raises(ModelError, match="the server answered 404 Not Found; check the address"):
-        fetch(download(server), wait=0)
+        fetch(download(server), limits=AT_ONCE)
     nobody = Download("tiny", "http://127.0.0.1:9/tiny.onnx", SHA, "none", {"tiny.onnx": SHA})
     with pytest.raises(ModelError, match=r"Connection refused.*HTTPS_PROXY"):
-        fetch(nobody, wait=0)
+        fetch(nobody, limits=AT_ONCE)
 
 
 def pack(**files: bytes) -> bytes:
@@ -405,9 +408,9 @@ def test_a_mirror_may_be_an_address_and_a_proxy_is_used(
     elsewhere = Download("tiny", "http://models.invalid/moved/tiny.onnx", SHA, "none", {"tiny.onnx": SHA})
     assert fetch(elsewhere, mirror=f"{server.address}/")[0][0] == known
     with pytest.raises(ModelError, match="tried 5 times"):
-        fetch(elsewhere, wait=0)
+        fetch(elsewhere, limits=AT_ONCE)
     monkeypatch.setenv("http_proxy", server.address)
-    assert fetch(elsewhere, wait=0)[0][0] == known
+    assert fetch(elsewhere, limits=AT_ONCE)[0][0] == known
 
 
 SCRIPT = """
@@ -415,7 +418,8 @@ import sys
 from unveil.faces.models import fetch, library
 from unveil.faces.models.table import Download
 address, sha = sys.argv[1:]
-fetch.fetch(Download("tiny", address + "/tiny.onnx", sha, "none", {"tiny.onnx": sha}), timeout=60)
+download = Download("tiny", address + "/tiny.onnx", sha, "none", {"tiny.onnx": sha})
+fetch.fetch(download, limits=fetch.FetchLimits(timeout=60))
 """
 
 
@@ -429,7 +433,7 @@ def test_a_killed_fetch_is_resumed(server: Server, known: ModelSpec, tmp_path: P
     running.send_signal(signal.SIGKILL)
     running.wait()
     server.behaviour.pause = 0
-    assert fetch(download(server), wait=0)[0][0] == known
+    assert fetch(download(server), limits=AT_ONCE)[0][0] == known
     assert server.behaviour.asked == [None, "bytes=100-"]
 
 

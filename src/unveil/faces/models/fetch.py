@@ -12,6 +12,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -22,12 +23,19 @@ from unveil.faces.models.table import Download, model_table
 from unveil.io.atomic import replacing
 
 CHUNK = 2**18
-# No pack is larger, so a larger answer is not the file that was requested.
-MAX_BYTES = 2**30
-# After a timeout or an early end of the connection, the rest is requested again. Times in seconds.
-TIMEOUT, TRIES, WAIT = 30.0, 5, 1.0
+# How often the rest is requested after a timeout or an early end of the connection.
+TRIES = 5
 # Called with the number of received bytes and, if the server states it, the total number.
 Advance = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """Limits of a fetch: times in seconds, sizes in bytes."""
+
+    timeout: float = 30.0  # of a server that sends nothing
+    wait: float = 1.0  # before a request is repeated without any progress; grows with the number of tries
+    max_bytes: int = 2**30  # no pack is larger, so a larger answer is not the file that was requested
 
 
 def fetch(
@@ -35,8 +43,7 @@ def fetch(
     *,
     mirror: str | None = None,
     advance: Advance | None = None,
-    timeout: float = TIMEOUT,
-    wait: float = WAIT,
+    limits: FetchLimits | None = None,
 ) -> list[tuple[Spec, Path]]:
     """Fetches a download and installs its known models. Returns the description and the path of each.
 
@@ -44,13 +51,14 @@ def fetch(
     fetch continues after them. Proxies are those of the environment (HTTPS_PROXY, NO_PROXY). Raises ModelError if the
     file is not available or its sha256 is not that of the table.
     """
+    limits = limits or FetchLimits()
     part = library_folder() / ".parts" / f"{download.sha256}.part"
     part.parent.mkdir(parents=True, exist_ok=True)
     where = _location(download, mirror)
     if isinstance(where, Path):
-        _copy(where, part)
+        _copy(where, part, limits.max_bytes)
     else:
-        _download(where, part, advance or (lambda done, total: None), timeout, wait)
+        _download(where, part, advance or (lambda done, total: None), limits)
     sha256 = _sha256(part)
     if sha256 != download.sha256:
         part.unlink()
@@ -58,7 +66,7 @@ def fetch(
             f"{where}: sha256 {download.sha256} was expected, got {sha256}; the received file was deleted unopened. "
             "A proxy or a captive portal may have answered, or the file has changed"
         )
-    models = _unpack(part, download)
+    models = _unpack(part, download, limits.max_bytes)
     part.unlink()
     with contextlib.suppress(OSError):
         part.parent.rmdir()
@@ -78,9 +86,9 @@ def _location(download: Download, mirror: str | None) -> Path | str:
     return path
 
 
-def _copy(source: Path, part: Path) -> None:
-    if source.stat().st_size > MAX_BYTES:
-        raise ModelError(f"{source}: at most {MAX_BYTES:,} bytes were expected, got {source.stat().st_size:,}")
+def _copy(source: Path, part: Path, max_bytes: int) -> None:
+    if source.stat().st_size > max_bytes:
+        raise ModelError(f"{source}: at most {max_bytes:,} bytes were expected, got {source.stat().st_size:,}")
     with source.open("rb") as file, replacing(part) as out:
         while chunk := file.read(CHUNK):
             out.write(chunk)
@@ -105,13 +113,13 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _download(address: str, part: Path, advance: Advance, timeout: float, wait: float) -> None:
+def _download(address: str, part: Path, advance: Advance, limits: FetchLimits) -> None:
     """Writes the bytes at an address to a file that may contain the first of them already."""
     opener = urllib.request.build_opener(_SafeRedirects)
     for attempt in range(1, TRIES + 1):
         received = part.stat().st_size if part.exists() else 0
         try:
-            _download_rest(opener, address, part, received, advance, timeout)
+            _download_rest(opener, address, part, received, advance, limits)
             return
         except urllib.error.HTTPError as error:
             error.close()
@@ -126,7 +134,7 @@ def _download(address: str, part: Path, advance: Advance, timeout: float, wait: 
             problem = error
         grew = part.exists() and part.stat().st_size > received
         if attempt < TRIES:
-            time.sleep(0 if grew else wait * attempt)
+            time.sleep(0 if grew else limits.wait * attempt)
     received = part.stat().st_size if part.exists() else 0
     raise ModelError(
         f"{address}: {problem}; tried {TRIES} times, {received:,} bytes were received and stored. Run the same command "
@@ -136,26 +144,33 @@ def _download(address: str, part: Path, advance: Advance, timeout: float, wait: 
 
 
 def _download_rest(
-    opener: urllib.request.OpenerDirector, address: str, part: Path, received: int, advance: Advance, timeout: float
+    opener: urllib.request.OpenerDirector,
+    address: str,
+    part: Path,
+    received: int,
+    advance: Advance,
+    limits: FetchLimits,
 ) -> None:
     """Requests the missing bytes once. Raises OSError if the connection ends before the stated length."""
     request = urllib.request.Request(address, headers={"User-Agent": "unveil"})  # noqa: S310 (schemes are checked)
     if received:
         request.add_header("Range", f"bytes={received}-")
-    with opener.open(request, timeout=timeout) as answer:
+    with opener.open(request, timeout=limits.timeout) as answer:
         continues = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {received}-")
         received = received if continues else 0
         length = answer.headers.get("Content-Length", "")
         total = received + int(length) if length.isdecimal() else None
-        if total is not None and total > MAX_BYTES:
-            raise ModelError(f"{address}: at most {MAX_BYTES:,} bytes were expected, the server announces {total:,}")
+        if total is not None and total > limits.max_bytes:
+            raise ModelError(
+                f"{address}: at most {limits.max_bytes:,} bytes were expected, the server announces {total:,}"
+            )
         with part.open("ab" if continues else "wb", buffering=0) as out:
             # Written as it arrives: bytes of a slow server must not be lost if it stops.
             while chunk := answer.read1(CHUNK):
                 received += len(chunk)
-                if received > MAX_BYTES:
+                if received > limits.max_bytes:
                     raise ModelError(
-                        f"{address}: at most {MAX_BYTES:,} bytes were expected, more were sent; nothing was opened"
+                        f"{address}: at most {limits.max_bytes:,} bytes were expected, got more; nothing was opened"
                     )
                 out.write(chunk)
                 advance(received, total)
@@ -168,7 +183,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unpack(part: Path, download: Download) -> list[tuple[Spec, Path]]:
+def _unpack(part: Path, download: Download, max_bytes: int) -> list[tuple[Spec, Path]]:
     """Installs the known files of a verified download, each verified again. No name in a zip is used as a path."""
     if not download.zipped:
         raw = part.read_bytes()
@@ -177,7 +192,7 @@ def _unpack(part: Path, download: Download) -> list[tuple[Spec, Path]]:
     with zipfile.ZipFile(io.BytesIO(part.read_bytes())) as archive:
         members = {info.filename.rsplit("/", 1)[-1]: info for info in archive.infolist() if not info.is_dir()}
         for file, sha256 in download.files.items():
-            if file not in members or members[file].file_size > MAX_BYTES:
+            if file not in members or members[file].file_size > max_bytes:
                 raise ModelError(
                     f"{download.name} contains no {file} of a plausible size; it is not the pack of the table"
                 )
