@@ -86,7 +86,7 @@ COUNTED = {
         "ratio",
         "n_leaks",
         "n_mated",
-        "lost",
+        "not_detected",
         "resamples",
         "people_significant",
         "identities_significant",
