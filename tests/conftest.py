@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # What takes longest begins first, so that no process is left alone with it at the end.
 LONGEST = (
     "tests/engine",
-    "tests/test_addresses",
+    "tests/io",
     "tests/test_resume",
     "tests/test_real",
     "tests/mitigation",

@@ -1,0 +1,124 @@
+"""A run at an address: its local copy, and what is uploaded when."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from tests.builders import write
+from unveil.errors import StoreError
+from unveil.io.remote_run import INDEX, RemoteRun, open_remote_run
+from unveil.io.run_directory import MANIFEST, MARK
+
+FINISHED = json.dumps({"format": MARK, "status": "finished", "settings": {}})
+RUNNING = json.dumps({"format": MARK, "status": "running", "settings": {}})
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A finished run in fsspec's memory, of which there is a local copy."""
+    monkeypatch.setenv("UNVEIL_CACHE", str(tmp_path / "cache"))
+    address = f"memory://{tmp_path.name}/run"
+    run = RemoteRun(address)
+    run.pull()
+    write(run.folder / "a/b.txt", "1")
+    write(run.folder / MANIFEST, FINISHED)
+    write(run.folder / "work/private", "2")
+    assert run.push() == 2 and run.push() == 0
+    return address
+
+
+def remote(address: str, name: str) -> bytes:
+    return bytes(fsspec.filesystem("memory").cat_file(f"{address.removeprefix('memory:/')}/{name}"))
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """From here on, the local copies are those of another machine."""
+    monkeypatch.setenv("UNVEIL_CACHE", str(folder))
+
+
+def test_another_machine_gets_the_same_files(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = RemoteRun(address).folder
+    elsewhere(monkeypatch, tmp_path / "elsewhere")
+    second = RemoteRun(address)
+    second.pull()
+    assert second.folder != first and (second.folder / "a/b.txt").read_text() == "1"
+    assert not (second.folder / "work").exists(), "checkpoints are of one machine alone"
+
+
+def test_a_run_that_somebody_else_changed_is_not_overwritten(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = RemoteRun(address)
+    elsewhere(monkeypatch, tmp_path / "elsewhere")
+    second = RemoteRun(address)
+    second.pull()
+    write(second.folder / "a/b.txt", "changed")
+    assert second.push() == 1
+    write(first.folder / "a/b.txt", "changed otherwise")
+    with pytest.raises(StoreError, match="somebody else has changed the run"):
+        first.push()
+    assert remote(address, "a/b.txt") == b"changed"
+
+
+def test_a_command_that_succeeds_uploads_its_changes(address: str) -> None:
+    with open_remote_run(address) as folder:
+        write(folder / "report.html", "new")
+    assert remote(address, "report.html") == b"new"
+    with pytest.raises(SystemExit), open_remote_run(address) as folder:
+        write(folder / "report.html", "newer")
+        raise SystemExit(0)
+    assert remote(address, "report.html") == b"newer"
+
+
+@pytest.mark.parametrize("failure", [StoreError("no"), KeyboardInterrupt(), SystemExit(2), SystemExit("message")])
+def test_a_command_that_fails_uploads_nothing(address: str, failure: BaseException) -> None:
+    with pytest.raises(type(failure)), open_remote_run(address) as folder:
+        write(folder / "a/b.txt", "half done")
+        raise failure
+    assert remote(address, "a/b.txt") == b"1"
+    # The work is not lost: the next command finds it, and uploads it when it succeeds.
+    with open_remote_run(address) as folder:
+        assert (folder / "a/b.txt").read_text() == "half done"
+    assert remote(address, "a/b.txt") == b"half done"
+
+
+def test_a_file_changed_on_both_sides_is_a_message(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = RemoteRun(address).folder
+    write(here / "a/b.txt", "mine")
+    elsewhere(monkeypatch, tmp_path / "elsewhere")
+    with open_remote_run(address) as folder:
+        write(folder / "a/b.txt", "theirs")
+    elsewhere(monkeypatch, tmp_path / "cache")
+    with pytest.raises(StoreError, match="changed here"), open_remote_run(address):
+        raise AssertionError("the run should not open")
+    assert (here / "a/b.txt").read_text() == "mine"
+    (here / "a/b.txt").rename(tmp_path / "mine.txt")
+    with open_remote_run(address) as folder:
+        assert (folder / "a/b.txt").read_text() == "theirs"
+
+
+def test_an_interrupted_audit_does_not_hide_the_finished_run(address: str) -> None:
+    folder = RemoteRun(address).folder
+    write(folder / MANIFEST, RUNNING)
+    write(folder / "a/b.txt", "unfinished")
+    with open_remote_run(address) as opened:
+        assert (opened / MANIFEST).read_text() == FINISHED and (opened / "a/b.txt").read_text() == "1"
+    assert remote(address, MANIFEST) == FINISHED.encode()
+
+
+def test_a_forged_or_damaged_index_is_a_message(address: str, tmp_path: Path) -> None:
+    files, path = fsspec.filesystem("memory"), f"{address.removeprefix('memory:/')}/{INDEX}"
+    index = json.loads(files.cat_file(path))
+    files.pipe_file(path, json.dumps({**index, "../../escaped": "0" * 64}).encode())
+    with pytest.raises(StoreError, match="outside the run"):
+        RemoteRun(address).pull()
+    assert not list(tmp_path.rglob("escaped"))
+    files.pipe_file(path, b"[]")
+    with pytest.raises(StoreError, match="damaged"):
+        RemoteRun(address)

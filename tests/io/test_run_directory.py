@@ -1,0 +1,52 @@
+"""The run directory: what may be opened, and what opening changes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.builders import write
+from unveil.errors import SettingError
+from unveil.io.run_directory import MANIFEST, RunDirectory, is_finished
+
+FACTS = {"seed": 1, "top_k": 10}
+
+
+def test_a_run_from_begin_to_finish(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run", FACTS)
+    assert not run.path.exists(), "opening should change nothing"
+    run.begin()
+    write(run.scratch("x"), "1")
+    assert not is_finished(run.path) and run.path.stat().st_mode & 0o777 == 0o700
+    run.finish({"settings": FACTS})
+    assert is_finished(run.path) and not run.scratch("x").parent.exists()
+
+
+def test_opening_a_finished_run_leaves_it_finished(tmp_path: Path) -> None:
+    first = RunDirectory(tmp_path / "run", FACTS)
+    first.begin()
+    first.finish({"settings": FACTS})
+    again = RunDirectory(tmp_path / "run", FACTS)
+    assert is_finished(tmp_path / "run") and again.seal == first.seal
+    with pytest.raises(SettingError, match=r"other settings \(top_k\)"):
+        RunDirectory(tmp_path / "run", {**FACTS, "top_k": 3})
+    assert is_finished(tmp_path / "run")
+
+
+def test_a_killed_run_resumes_without_its_leftovers(tmp_path: Path) -> None:
+    RunDirectory(tmp_path / "run", FACTS).begin()
+    for leftover in (".file.tmp", ".folder.tmp/file"):
+        write(tmp_path / "run/stores" / leftover, "1")
+    RunDirectory(tmp_path / "run", FACTS).begin()
+    assert {file.name for file in (tmp_path / "run").rglob("*")} == {"stores", MANIFEST}
+
+
+def test_other_folders_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "file", "1")
+    write(tmp_path / "full/photo.jpg", "1")
+    write(tmp_path / "foreign" / MANIFEST, json.dumps({"format": "other"}))
+    for name, message in (("file", "is a file"), ("full", "holds other files"), ("foreign", "not the manifest")):
+        with pytest.raises(SettingError, match=message):
+            RunDirectory(tmp_path / name, FACTS)

@@ -1,0 +1,73 @@
+"""Storage in a folder and at addresses, and the cache of what lies at addresses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from unveil.errors import SettingError, StoreError
+from unveil.io.storage import Cache, LocalStorage, open_storage
+
+
+def test_a_folder_and_an_address_store_alike(s3: str, tmp_path: Path) -> None:
+    for storage in (open_storage(tmp_path / "here"), open_storage(f"{s3}/there"), open_storage("memory://u/v")):
+        assert storage.read("x/y") is None and storage.names("x") == set()
+        storage.write("x/y", b"1")
+        storage.write("x/z/w", b"22")
+        assert storage.read("x/y") == b"1" and storage.names("x") == {"x/y", "x/z/w"}
+        storage.write("x/y", b"3")
+        assert storage.read("x/y") == b"3"
+        storage.remove("x")
+        assert storage.read("x/y") is None and storage.names("x") == set()
+    assert isinstance(open_storage(tmp_path), LocalStorage)
+    with pytest.raises(StoreError, match="read-only"):
+        open_storage("https://host/x")
+    with pytest.raises(StoreError, match="Protocol not known"):
+        open_storage("nonsense://x")
+
+
+def test_a_missing_bucket_is_a_message(s3: str) -> None:
+    with pytest.raises(StoreError, match="no such bucket"):
+        open_storage("s3://nobody-made-this-bucket/x").write("a", b"1")
+
+
+def test_leftovers_of_the_day_stay_and_older_ones_go(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    for name, age in ((".new.tmp", 3600), (".old.tmp", 2 * 86400)):
+        (tmp_path / "shards" / name).mkdir(parents=True)
+        (tmp_path / "shards" / name / "file").write_bytes(b"1")
+        then = (tmp_path / "shards" / name).stat().st_mtime - age
+        os.utime(tmp_path / "shards" / name, (then, then))
+    storage.remove_stale_temp("shards")
+    assert [f.name for f in (tmp_path / "shards").iterdir()] == [".new.tmp"]
+
+
+def test_the_cache_stays_below_its_limit_and_checks_what_it_reads(tmp_path: Path) -> None:
+    cache = Cache("s3://a", 10_000, tmp_path)
+    for i in range(100):
+        cache.write(f"{i:03d}", bytes([i]) * 400)
+        os.utime(next(tmp_path.rglob(f"{i:03d}")), (i, i))
+        cache.read("000")
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 10_000
+    assert cache.read("099") == b"c" * 400 and cache.read("001") is None
+    assert cache.read("000") == b"\0" * 400, "the most recently used file should stay"
+    cache.write("large", b"x" * 9_000)
+    assert cache.read("large") is None
+    file = next(tmp_path.rglob("099"))
+    for damaged in (b"", file.read_bytes()[:-1], file.read_bytes()[:-1] + b"z"):
+        file.write_bytes(damaged)
+        assert cache.read("099") is None
+    assert Cache("s3://b", 10_000, tmp_path).read("000") is None
+
+
+def test_the_limit_of_the_cache_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UNVEIL_CACHE_GB", "0")
+    cache = Cache("s3://a", root=tmp_path)
+    cache.write("a", b"1")
+    assert cache.read("a") is None
+    monkeypatch.setenv("UNVEIL_CACHE_GB", "much")
+    with pytest.raises(SettingError, match="UNVEIL_CACHE_GB should be a number"):
+        Cache("s3://a", root=tmp_path)
