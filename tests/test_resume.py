@@ -21,17 +21,11 @@ PROGRAM = """
 import logging, os, signal, sys
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 logging.getLogger("unveil").setLevel(logging.INFO)
-from functools import partial
-from unveil import auditor
+from unveil.auditor import WorkSizes, run_audit
+from unveil.compare import BackendSizes
+from unveil.config.parsing import settings_from
 from unveil.embedding.pipeline import PipelineSizes
-from unveil.io import checkpoint
-from unveil.compare import blockwise as grouped
-from unveil.compare import backend_native as native
-auditor.AuditEmbedder = partial(auditor.AuditEmbedder, sizes=PipelineSizes(images_per_shard=40))
-checkpoint.Checkpoint.__init__.__defaults__ = ("", 0.0)
-native.NativeBackend.__init__.__defaults__ = (24, 1 << 16, None)
-grouped.BlockwiseBackend.__init__.__defaults__ = (24, 64, *grouped.BlockwiseBackend.__init__.__defaults__[2:])
-import unveil
+sizes = WorkSizes(PipelineSizes(images_per_shard=40), BackendSizes(24, 64, 1 << 16), checkpoint_seconds=0)
 synthetic, training, control, out, stage, tick = sys.argv[1:]
 
 class Kill:
@@ -49,7 +43,8 @@ class Kill:
     def expect(self, units):
         pass
 
-unveil.audit(synthetic, training, control, out=out, progress=Kill(), planted_leaks="quick")
+values = {"synthetic": synthetic, "training": training, "control": control, "out": out, "planted_leaks": "quick"}
+run_audit(settings_from(values), Kill(), sizes=sizes)
 """
 
 

@@ -6,6 +6,7 @@ Read `_run` from top to bottom: each stage is one call.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from unveil.analysis.rankings import top_pairs, top_pairs_corrected
 from unveil.analysis.review_pairs import review_pairs
 from unveil.analysis.uncalibrated import analyse_without_control
 from unveil.analysis.verification import measure_verification
+from unveil.compare import BackendSizes, TileSizes
 from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
 from unveil.config.paths import check_paths
@@ -34,8 +36,10 @@ from unveil.config.settings import Settings
 from unveil.embedding.distributed import SourceSpec
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
+from unveil.embedding.pipeline import PipelineSizes
 from unveil.engine import Engine, open_engine
 from unveil.images import read_labels
+from unveil.io.checkpoint import CHECKPOINT_SECONDS
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
 from unveil.planning import whole_run
@@ -69,14 +73,26 @@ def audit(
     return run_audit(settings_from(values), progress or Silent(), redact=redact)
 
 
-def run_audit(settings: Settings, progress: Progress, *, redact: bool = False) -> AuditResult:
+@dataclass(frozen=True)
+class WorkSizes:
+    """How an audit divides its work. No result depends on it; tests use small sizes to reach every moment."""
+
+    pipeline: PipelineSizes = field(default_factory=PipelineSizes)
+    backend: BackendSizes = field(default_factory=BackendSizes)
+    tiles: TileSizes = field(default_factory=TileSizes)
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+
+
+def run_audit(
+    settings: Settings, progress: Progress, *, redact: bool = False, sizes: WorkSizes | None = None
+) -> AuditResult:
     """Runs an audit with checked settings; see `audit`."""
     check_paths(settings)
     with open_engine(settings.engine, progress) as engine:
-        return _run(settings, progress, engine, redact)
+        return _run(settings, progress, engine, redact, sizes or WorkSizes())
 
 
-def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: bool) -> AuditResult:
+def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: bool, sizes: WorkSizes) -> AuditResult:
     """The stages of an audit, in order."""
     started = datetime.now(UTC)
     remote = _fetch_manifest(settings)
@@ -89,10 +105,13 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
         workers=settings.workers,
         progress=progress,
         engine=engine,
+        sizes=sizes.pipeline,
     )
-    run = RunDirectory(settings.out, settings.facts())
+    run = RunDirectory(settings.out, settings.facts(), sizes.checkpoint_seconds)
     run.begin()
-    backend = open_audit_backend(settings.backend, settings.workers, engine, settings.store_place, run)
+    backend = open_audit_backend(
+        *(settings.backend, settings.workers, engine, settings.store_place, run, sizes.backend, sizes.tiles)
+    )
     compare = Comparisons(run, backend, progress, settings.top_k, settings.top_pairs)
     progress.expect(whole_run(settings, sources, embedder))
 

@@ -1,4 +1,4 @@
-"""A real Ray cluster of several machines on this one, and what can happen to it."""
+"""A Ray cluster of several machines on this one, and the failures that tests cause."""
 
 from __future__ import annotations
 
@@ -14,46 +14,44 @@ from pathlib import Path
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# A machine that is gone is missed within seconds, so that tests need not wait for a minute.
+# The head notices a lost machine within seconds instead of a minute.
 os.environ |= {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "5",
-    # Ray's workers have a niceness of 15: beside other tests they would hardly be given a core.
+    # Ray's workers have a niceness of 15: beside other tests they would hardly get a core.
     "RAY_worker_niceness": "0",
 }
 
 from ray.cluster_utils import Cluster
 
-# An audit in which everything is small, so that every kind of moment is reached; what workers run is the real thing.
+# An audit in which every part is small, so that every kind of moment is reached.
 PROGRAM = """
 import logging, sys
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 logging.getLogger("unveil").setLevel(logging.INFO)
-from functools import partial
-from unveil import auditor
+from unveil.auditor import WorkSizes, run_audit
+from unveil.compare import TileSizes
+from unveil.config.parsing import settings_from
 from unveil.embedding.pipeline import PipelineSizes
-from unveil.compare import distributed as tiles
-auditor.AuditEmbedder = partial(auditor.AuditEmbedder, sizes=PipelineSizes(images_per_shard=24))
-tiles.MIN_PAIRS, tiles.FEWEST_ROWS, tiles.BLOCK_ROWS, tiles.BLOCKS, tiles.FAN_IN = 0, 16, 48, 2, 3
-import unveil
+from unveil.progress import Silent
 {before}
 if __name__ == "__main__":
-    class Told:
-        def start(self, what, total, unit): print("STAGE", what, flush=True)
-        def advance(self, n): pass
-        def expect(self, units): pass
-        def workers(self, n, retries): pass
+    class Stages(Silent):
+        def start(self, stage, total, unit): print("STAGE", stage, flush=True)
     synthetic, training, control, out, store, engine = sys.argv[1:]
-    unveil.audit(synthetic, training, control or None, out=out, store=store, engine=engine, planted_leaks="off",
-                 progress=Told(), resamples=3)
+    values = {"synthetic": synthetic, "training": training, "control": control or None, "out": out, "store": store,
+              "engine": engine, "planted_leaks": "off", "resamples": 3}
+    sizes = WorkSizes(PipelineSizes(images_per_shard=24),
+                      tiles=TileSizes(panel=16, block=48, blocks=2, fan_in=3, min_pairs=0))
+    run_audit(settings_from(values), Stages(), sizes=sizes)
 """
 SAME = ("audit.json", "people.parquet", "matches.parquet", "pairs.parquet", "rejects.parquet", "report.html")
 
 
 class Machines:
-    """A head without cores and some machines that work."""
+    """A head without cores, and some machines with one core each."""
 
     def __init__(self, n: int = 2) -> None:
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -64,7 +62,7 @@ class Machines:
         return str(self._cluster.address)
 
     def workers(self) -> list[int]:
-        """Processes that have a task of ours."""
+        """The processes of workers."""
         raylets = {node.all_processes["raylet"][0].process.pid for node in self._nodes}
         found = []
         for process in Path("/proc").iterdir():
@@ -77,14 +75,14 @@ class Machines:
         return found
 
     def kill_worker(self, which: int = 0) -> bool:
-        """kill -9 of a worker; whether there was one."""
+        """Kills a worker; returns whether there was one."""
         pids = self.workers()
         if pids:
             os.kill(pids[which % len(pids)], signal.SIGKILL)
         return bool(pids)
 
     def kill_machine(self, which: int = 0) -> None:
-        """A machine is gone, with all its processes and without a word; another comes."""
+        """Ends all processes of a machine at once, and adds another machine."""
         node = self._nodes.pop(which % len(self._nodes))
         self._cluster.remove_node(node, allow_graceful=False)
         self._nodes.append(self._cluster.add_node(num_cpus=1))
@@ -126,24 +124,25 @@ class Driver:
         return self._process.poll() is None
 
     @property
-    def told(self) -> str:
+    def output(self) -> str:
+        """Everything that the audit has printed."""
         return self._log.read_text()
 
     def wait(self, seconds: float = 300) -> int:
-        """Its exit status; one that does not end in time is ended, and what it said is shown."""
+        """The exit status; raises AssertionError with the output if the audit takes too long."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(self.told) from None
+            raise AssertionError(self.output) from None
 
     def until(self, text: str, seconds: float = 200) -> None:
-        """Waits until the audit says something."""
+        """Waits until the audit prints a text."""
         deadline = time.monotonic() + seconds
-        while text not in self.told:
+        while text not in self.output:
             if not self.running or time.monotonic() > deadline:
                 self.kill()
-                raise AssertionError(self.told)
+                raise AssertionError(self.output)
             time.sleep(0.02)
 
     def kill(self) -> None:
@@ -152,6 +151,6 @@ class Driver:
 
 
 def differences(a: Path, b: Path) -> list[str]:
-    """Files of two runs that are not the same bytes."""
+    """The files of two runs whose bytes differ."""
     vectors = [f"stores/{role}.npy" for role in ("synthetic", "training")]
     return [name for name in (*SAME, *vectors) if (a / name).read_bytes() != (b / name).read_bytes()]

@@ -20,7 +20,7 @@ DEATHS, SECONDS = 3, 14.0
 
 
 def images(folder: Path) -> list[Path]:
-    """150 synthetic pictures, 20 of training people, of 90; 80 control people."""
+    """150 synthetic images, 20 of them of the 90 training people; 80 control people."""
     faces = drawn_faces(320, 5)
     for i in range(150):
         write(folder / f"synthetic/{i:03d}.png", encoded(faces[i if i < 20 else 170 + i]))
@@ -41,7 +41,7 @@ def disturbed(start: Callable[[], Driver], cluster: Machines, seed: int) -> tupl
         if not driver.running:
             break
         event = rng.choice(EVENTS)
-        stage = driver.told.rpartition("STAGE ")[2].splitlines()[0] if "STAGE" in driver.told else "starting"
+        stage = driver.output.rpartition("STAGE ")[2].splitlines()[0] if "STAGE" in driver.output else "starting"
         if event == "worker" and not cluster.kill_worker(rng.randrange(8)):
             continue
         if event == "machine":
@@ -64,10 +64,10 @@ def main() -> None:
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, machines() as cluster:
         folder = Path(name)
-        sources = images(folder / "pictures")
+        sources = images(folder / "images")
         whole = Driver(sources, folder / "whole", folder / "whole-store", "local")
         if whole.wait():
-            raise SystemExit(whole.told)
+            raise SystemExit(whole.output)
         for seed in range(options.seeds):
             run, store = folder / f"run{seed}", folder / f"store{seed}"
             begun = time.monotonic()
@@ -75,11 +75,11 @@ def main() -> None:
             code = driver.wait(300)
             wrong = [f"exit code {code}"] if code else differences(folder / "whole", run)
             failed += bool(wrong)
-            seconds, retries = time.monotonic() - begun, driver.told.count("given to another")
-            told = "the same bytes" if not wrong else ", ".join(wrong)
-            print(f"| {seed} | {'; '.join(died)} | {retries} | {seconds:.0f} | {told} |", flush=True)
+            seconds, retries = time.monotonic() - begun, driver.output.count("its item is retried")
+            outcome = "the same bytes" if not wrong else ", ".join(wrong)
+            print(f"| {seed} | {'; '.join(died)} | {retries} | {seconds:.0f} | {outcome} |", flush=True)
             if wrong:
-                print(driver.told, file=sys.stderr)
+                print(driver.output, file=sys.stderr)
     if failed:
         raise SystemExit(f"{failed} of {options.seeds} differ")
 

@@ -52,11 +52,11 @@ class Hosts:
         self._run(*self.on(i), RAY, "start", f"--node-ip-address={self.address(i)}", "--disable-usage-stats", *flags)
 
     def on(self, i: int) -> list[str]:
-        """What stands before a command to run it on a host."""
+        """The command that runs another command on a host."""
         return ["ip", "netns", "exec", self.names[i]]
 
     def unplug(self, i: int) -> None:
-        """The host goes on, and nobody hears of it any more."""
+        """Cuts the network of a host, whose processes go on."""
         self._run("ip", "-n", self._name, "link", "set", f"p{i}", "down")
 
     def close(self) -> None:
@@ -69,11 +69,11 @@ class Hosts:
 
 @pytest.fixture
 def hosts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
-    # Whoever is on the network cannot join without it.
+    # Without the token, another machine of the network cannot join.
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(16))
     if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("hosts of our own need iproute2, and to be root")
+        pytest.skip("network namespaces need iproute2 and root")
     made = Hosts(3)
     yield made
     made.close()
@@ -87,17 +87,17 @@ def test_an_audit_over_hosts_of_which_one_is_unplugged(hosts: Hosts, tmp_path: P
         write(tmp_path / f"training/t{i:03d}/1.png", encoded(faces[i], "JPEG", quality=90))
     sources = [tmp_path / "synthetic", tmp_path / "training", None]
     local = Driver(sources, tmp_path / "local", tmp_path / "store", "local")
-    assert local.wait() == 0, local.told
+    assert local.wait() == 0, local.output
 
     engine = f"ray:{hosts.address(0)}:6379"
     driver = Driver(sources, tmp_path / "run", tmp_path / "store2", engine, on=hosts.on(0))
     driver.until("STAGE embedding synthetic")
-    # Both hosts have begun when the first shard is there.
+    # Both hosts have begun when the first shard exists.
     deadline = time.monotonic() + 60
     while not list((tmp_path / "store2").rglob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     hosts.unplug(2)
-    assert driver.wait() == 0, driver.told
-    assert os.environ["RAY_AUTH_TOKEN"] not in driver.told
-    assert "3 machines, 2 cores" in driver.told
+    assert driver.wait() == 0, driver.output
+    assert os.environ["RAY_AUTH_TOKEN"] not in driver.output
+    assert "3 machines, 2 cores" in driver.output
     assert not differences(tmp_path / "local", tmp_path / "run")

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from unveil.compare import Backend, DistributedBackend, compare_all, open_backend
+from unveil.compare import Backend, BackendSizes, DistributedBackend, TileSizes, compare_all, open_backend
 from unveil.engine import Engine
 from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
@@ -142,15 +142,23 @@ class Comparisons:
         )
 
 
-def open_audit_backend(name: str, workers: int, engine: Engine | None, store: str, directory: RunDirectory) -> Backend:
+def open_audit_backend(
+    name: str,
+    workers: int,
+    engine: Engine | None,
+    store: str,
+    directory: RunDirectory,
+    sizes: BackendSizes,
+    tiles: TileSizes,
+) -> Backend:
     """The backend of an audit: threads of this process, or the workers of an engine with tiles in ``store``.
 
     Raises SettingError for a backend that is unknown or not available.
     """
-    local = open_backend(name, workers)
-    return (
-        local if engine is None else DistributedBackend(engine, name, local, absolute_place(store), _tiles(directory))
-    )
+    local = open_backend(name, workers, sizes)
+    if engine is None:
+        return local
+    return DistributedBackend(engine, name, local, absolute_place(store), _tiles(directory), tiles)
 
 
 def remove_tiles(engine: Engine | None, store: str, directory: RunDirectory) -> None:

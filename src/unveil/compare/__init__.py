@@ -5,10 +5,12 @@ from unveil.compare.backends import Backend, describe, open_backend
 from unveil.compare.distributed import DistributedBackend, TileSizes
 from unveil.compare.exact import exact_cosine
 from unveil.compare.filtered import best_among, best_of_others
+from unveil.compare.sizes import BackendSizes
 from unveil.io.checkpoint import Checkpoint
 
 __all__ = [
     "Backend",
+    "BackendSizes",
     "Checkpoint",
     "DistributedBackend",
     "TileSizes",

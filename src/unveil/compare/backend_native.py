@@ -18,22 +18,25 @@ from unveil.compare.error_bounds import rounded_down
 from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
 from unveil.compare.pruning import DimensionOrder, choose_dimension_order
 from unveil.compare.scoring import ParallelScorer
+from unveil.compare.sizes import BackendSizes
 from unveil.compare.topk import QuerySpec, TopMatches
 from unveil.errors import SettingError
 from unveil.io.checkpoint import Checkpoint
 from unveil.native import FLOAT16, FLOAT32, STATUS, Kernel, Library, NativeJob, NativePacked, NativeVectors
 from unveil.types import Floats, Ints
 
+PANEL_ROWS, SLAB_BYTES = 4096, 1 << 30
 CHUNK_ROWS = 4096  # quantised at once
 POLL_SECONDS = 0.1
 
 
-def open_native(threads: int) -> NativeBackend:
+def open_native(threads: int, sizes: BackendSizes) -> NativeBackend:
     """The backend of the fastest kernel. Raises SettingError when the library is not compiled or does not run here."""
     library, reason = native.load()
     if library is None:
         raise SettingError(f"backend native needs the compiled kernel: {reason}; use --backend auto")
-    return NativeBackend(library, library.best, threads)
+    panel_rows, slab_bytes = sizes.panel_rows or PANEL_ROWS, sizes.slab_bytes or SLAB_BYTES
+    return NativeBackend(library, library.best, threads, panel_rows, slab_bytes)
 
 
 def describe_native() -> str:
@@ -61,8 +64,8 @@ class NativeBackend:
     library: Library
     kernel: Kernel
     threads: int
-    panel_rows: int = 4096
-    slab_bytes: int = 1 << 30  # of quantised gallery rows
+    panel_rows: int = PANEL_ROWS
+    slab_bytes: int = SLAB_BYTES  # of quantised gallery rows
     order: DimensionOrder | None = None  # None: chosen by a sample
 
     def run(

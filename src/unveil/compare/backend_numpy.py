@@ -16,17 +16,20 @@ import numpy.typing as npt
 
 from unveil.compare.error_bounds import UNIT_ROUNDOFF, gamma, rounded_down
 from unveil.compare.exact import Float32s, UnitRows, exact_cosine
+from unveil.compare.sizes import BackendSizes
 from unveil.compare.topk import QuerySpec, TopMatches
 from unveil.io.checkpoint import Checkpoint
 from unveil.types import Floats, Ints
+
+PANEL_ROWS, BLOCK_ROWS = 1024, 8192
 
 
 @dataclass(frozen=True)
 class NumpyBackend:
     """Compares panels of queries with blocks of the gallery, both in rows."""
 
-    panel_rows: int = 1024
-    block_rows: int = 8192
+    panel_rows: int = PANEL_ROWS
+    block_rows: int = BLOCK_ROWS
 
     def run(
         self,
@@ -50,9 +53,9 @@ class NumpyBackend:
         return exact_cosine(queries, gallery, q, g)
 
 
-def open_numpy(threads: int) -> NumpyBackend:
+def open_numpy(threads: int, sizes: BackendSizes) -> NumpyBackend:
     """The backend; BLAS chooses the number of threads."""
-    return NumpyBackend()
+    return NumpyBackend(sizes.panel_rows or PANEL_ROWS, sizes.block_rows or BLOCK_ROWS)
 
 
 def describe_numpy() -> str:

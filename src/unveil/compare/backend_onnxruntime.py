@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from unveil.compare.blockwise import BlockwiseBackend, OffsetBounds
+from unveil.compare.blockwise import BLOCK_ROWS, PANEL_ROWS, BlockwiseBackend, OffsetBounds
 from unveil.compare.error_bounds import QuantisedRows
 from unveil.compare.exact import Float32s, UnitRows
+from unveil.compare.sizes import BackendSizes
 from unveil.types import Floats, Ints
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ CACHE_BYTES = 2 << 30  # of stored rows; int8 copies take a quarter of float32 r
 SessionFactory = Callable[[npt.NDArray[np.int8], Float32s | None], Any]
 
 
-def open_onnxruntime(threads: int) -> BlockwiseBackend[IntegerRows]:
+def open_onnxruntime(threads: int, sizes: BackendSizes) -> BlockwiseBackend[IntegerRows]:
     """The backend on some threads."""
-    return BlockwiseBackend(IntegerProduct(), threads)
+    rows = sizes.panel_rows or PANEL_ROWS, sizes.block_rows or BLOCK_ROWS
+    return BlockwiseBackend(IntegerProduct(), threads, *rows)
 
 
 def describe_onnxruntime() -> str:

@@ -17,6 +17,7 @@ from unveil.compare.backend_native import exact_scorer
 from unveil.compare.blockwise import BlockwiseBackend, OffsetBounds, Survey
 from unveil.compare.error_bounds import gamma
 from unveil.compare.exact import Float32s, UnitRows
+from unveil.compare.sizes import BackendSizes
 from unveil.errors import SettingError
 from unveil.types import Floats, Ints
 
@@ -30,7 +31,7 @@ CPU_CACHE_BYTES = 1 << 30
 GPU_ROWS, CPU_ROWS = 16384, 2048
 
 
-def open_torch(threads: int) -> BlockwiseBackend[TorchRows]:
+def open_torch(threads: int, sizes: BackendSizes) -> BlockwiseBackend[TorchRows]:
     """The backend on the first GPU, or on the CPU when there is none; ``threads`` compute exact scores.
 
     Raises SettingError when PyTorch is not installed.
@@ -42,7 +43,7 @@ def open_torch(threads: int) -> BlockwiseBackend[TorchRows]:
             "backend torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
         ) from None
     rows = CPU_ROWS if product.device.type == "cpu" else GPU_ROWS
-    return BlockwiseBackend(product, 1, rows, rows, exact_scorer(threads))
+    return BlockwiseBackend(product, 1, sizes.panel_rows or rows, sizes.block_rows or rows, exact_scorer(threads))
 
 
 def describe_torch() -> str:

@@ -11,6 +11,7 @@ from unveil.compare.backend_numpy import describe_numpy, open_numpy
 from unveil.compare.backend_onnxruntime import describe_onnxruntime, open_onnxruntime
 from unveil.compare.backend_torch import describe_torch, open_torch
 from unveil.compare.exact import UnitRows
+from unveil.compare.sizes import BackendSizes
 from unveil.compare.topk import QuerySpec, TopMatches
 from unveil.errors import SettingError
 from unveil.io.checkpoint import Checkpoint
@@ -26,8 +27,8 @@ class Backend(Protocol):
     1. Write a class with these three methods in ``compare/backend_NAME.py``. A backend that uses the matrix product of
        another library needs only a `unveil.compare.blockwise.Multiplier`: `unveil.compare.blockwise.BlockwiseBackend`
        does the rest.
-    2. Add two functions to the same module. ``open_NAME(threads)`` returns the backend, or raises SettingError if it
-       cannot run here. ``describe_NAME()`` returns one line for ``unveil info``.
+    2. Add two functions to the same module. ``open_NAME(threads, sizes)`` returns the backend, or raises SettingError
+       if it cannot run here. ``describe_NAME()`` returns one line for ``unveil info``.
     3. Add an entry to `REGISTRY`, and the name to ``BACKENDS`` in ``unveil/choices.py``.
     4. Add the backend to ``BACKENDS`` in ``tests/compare/builders.py``: every test of the comparison then covers it.
 
@@ -57,9 +58,9 @@ class Backend(Protocol):
 
 
 class Entry(NamedTuple):
-    """How to open a backend on some threads, and how to describe it in one line."""
+    """How to open a backend on some threads with some sizes, and how to describe it in one line."""
 
-    open: Callable[[int], Backend]
+    open: Callable[[int, BackendSizes], Backend]
     describe: Callable[[], str]
 
 
@@ -70,16 +71,17 @@ REGISTRY: dict[str, Entry] = {
     "numpy": Entry(open_numpy, describe_numpy),
 }
 AUTO = "auto"
+DEFAULT_SIZES = BackendSizes()
 
 
-def open_backend(name: str, threads: int) -> Backend:
+def open_backend(name: str, threads: int, sizes: BackendSizes = DEFAULT_SIZES) -> Backend:
     """The backend of that name, or the fastest on CPUs for ``auto``; ``threads`` 0 means one per core.
 
     Raises SettingError for an unknown backend and for one that cannot run here.
     """
     if name not in BACKENDS:
         raise SettingError(f"backend should be one of {', '.join(BACKENDS)}, got {name!r}")
-    return REGISTRY[_automatic() if name == AUTO else name].open(threads or cores())
+    return REGISTRY[_automatic() if name == AUTO else name].open(threads or cores(), sizes)
 
 
 def describe() -> list[tuple[str, str]]:

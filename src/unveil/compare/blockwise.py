@@ -23,6 +23,7 @@ from unveil.types import Floats, Ints
 
 Rows = TypeVar("Rows")
 RowsIn = TypeVar("RowsIn", contravariant=True)
+PANEL_ROWS, BLOCK_ROWS = 16384, 512
 MAX_WAITING_PAIRS = 1 << 20
 
 
@@ -103,8 +104,8 @@ class BlockwiseBackend(Generic[Rows]):
 
     multiplier: Multiplier[Rows]
     threads: int
-    panel_rows: int = 16384
-    block_rows: int = 512
+    panel_rows: int = PANEL_ROWS
+    block_rows: int = BLOCK_ROWS
     score: PairScorer = exact_cosine
 
     def run(

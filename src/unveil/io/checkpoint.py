@@ -16,6 +16,7 @@ from unveil.io.atomic import replacing
 State = dict[str, npt.NDArray[np.generic]]
 # A state may hold gigabytes of pairs: saving takes at most this share of the time.
 MAX_TIME_SHARE = 0.05
+CHECKPOINT_SECONDS = 20.0
 
 
 class Checkpoint:
@@ -25,7 +26,7 @@ class Checkpoint:
     ``every_seconds`` (0: always), and when the comparison is done.
     """
 
-    def __init__(self, path: Path | None, key: str = "", every_seconds: float = 20.0) -> None:
+    def __init__(self, path: Path | None, key: str = "", every_seconds: float = CHECKPOINT_SECONDS) -> None:
         self._path = path
         self._key = hashlib.sha256(key.encode()).hexdigest()
         self._every = every_seconds

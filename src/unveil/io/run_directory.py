@@ -10,7 +10,7 @@ from typing import Any
 
 from unveil.errors import SettingError
 from unveil.io.atomic import remove_stale_temp, write_bytes
-from unveil.io.checkpoint import Checkpoint
+from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 
 FORMAT = 2
 MARK = "unveil run"
@@ -41,8 +41,8 @@ class RunDirectory:
     audit with other settings, so that two audits never mix.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
-        self.path, self._facts = path, facts
+    def __init__(self, path: Path, facts: dict[str, Any], checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
+        self.path, self._facts, self._checkpoint_seconds = path, facts, checkpoint_seconds
         # The same for the same audit in the same folder.
         identity = json.dumps([str(path.absolute()), facts], sort_keys=True)
         self.seal = hashlib.sha256(identity.encode()).hexdigest()[:24]
@@ -84,7 +84,8 @@ class RunDirectory:
 
     def checkpoint(self, name: str, key: str) -> Checkpoint:
         """The checkpoint of a comparison that ``key`` identifies."""
-        return Checkpoint(self.scratch(f"{name}.npz"), hashlib.sha256(key.encode()).hexdigest())
+        seal = hashlib.sha256(key.encode()).hexdigest()
+        return Checkpoint(self.scratch(f"{name}.npz"), seal, self._checkpoint_seconds)
 
     def write_json(self, name: str, document: object) -> None:
         """Writes a JSON file into the run."""
