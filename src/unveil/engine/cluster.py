@@ -221,8 +221,8 @@ class RayEngine:
                 ray.kill(worker.actor)
 
     def _results(self, run: _Run, finished: Callable[[Any], None]) -> Iterator[Any]:
-        size_read = last_worker = time.monotonic() - SIZE_SECONDS
-        capacity = 0
+        last_worker = time.monotonic()
+        size_read, capacity = last_worker - SIZE_SECONDS, 0
         while run.unfinished:
             now = time.monotonic()
             if now - size_read >= SIZE_SECONDS:
