@@ -12,12 +12,14 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
-from tests.builders import write
+from tests.builders import drawn_faces, encoded, write
+from tests.cli.runner import unveil as command_line
 from tests.io.s3 import KEY, SECRET
 from unveil.config.parsing import settings_from
-from unveil.demo.world import World
 from unveil.io.remote_run import RemoteRun, local_copy
 from unveil.io.run_directory import MARK
+
+ROLES = ("synthetic", "training", "control")
 
 
 def unveil(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -26,76 +28,98 @@ def unveil(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_audit_at_addresses_equals_a_local_one(
-    s3: str, world: World, audited: tuple[object, Path], tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 synthetic images, 10 of them of the 40 training people; 40 control people."""
+    folder = tmp_path_factory.mktemp("images")
+    faces = drawn_faces(130, 3)
+    for i in range(60):
+        write(folder / f"synthetic/{i:02d}.png", encoded(faces[i if i < 10 else 70 + i]))
+    for i in range(40):
+        write(folder / f"training/t{i:02d}/1.png", encoded(faces[i]))
+        write(folder / f"control/c{i:02d}/1.png", encoded(faces[40 + i]))
+    return folder
+
+
+def places(root: Path | str) -> list[str]:
+    return [*(f"--{role}={root}/{role}" for role in ROLES), "--planted-leaks=off"]
+
+
+def test_an_audit_at_addresses_equals_a_local_one(s3: str, images: Path, tmp_path: Path) -> None:
+    printed: list[str] = []
+
+    def run(*arguments: str | Path) -> int:
+        done = command_line(*arguments)
+        printed.extend([done.stdout, done.stderr])
+        return done.returncode
+
     files = fsspec.filesystem("s3")
-    for role in ("synthetic", "training", "control"):
-        files.put(str(getattr(world, role)), f"{s3}/{role}", recursive=True)
-    places = [f"--{role}={s3}/{role}" for role in ("synthetic", "training", "control")]
-    done = unveil("audit", *places, "-o", f"{s3}/runs/one", "--planted-leaks", "quick", "--log", tmp_path / "log")
-    assert done.returncode == 0, done.stderr
-    assert f"{s3}/runs/one" in done.stdout
-    here = audited[1]
-    there = Path(tmp_path / "fetched")
-    files.get(f"{s3}/runs/one/", str(there), recursive=True)
+    files.put(f"{images}/", f"{s3}/", recursive=True)
+    here, there, run_at = tmp_path / "here", tmp_path / "there", f"{s3}/runs/one"
+    assert run("audit", *places(images), "-o", here, "--store", tmp_path / "store") == 0
+    assert run("audit", *places(s3), "-o", run_at, "--log", tmp_path / "log") == 0
+    files.invalidate_cache()
+    files.get(f"{run_at}/", str(there), recursive=True)
     for name in ("people.parquet", "matches.parquet", "stores/synthetic.npy"):
         assert (there / name).read_bytes() == (here / name).read_bytes(), name
     # This file also holds the key of its audit, which depends on the place of the images.
     assert pq.read_table(there / "pairs.parquet").equals(pq.read_table(here / "pairs.parquet"))
     assert json.loads((there / "manifest.json").read_text())["status"] == "finished"
-    # Embeddings went to the store beside the run.
-    assert files.find(f"{s3}/runs/unveil-store")
-    # Workers of a cluster reach the same addresses.
-    ray = ["--planted-leaks=off", "--engine=ray", f"--store={s3}/other"]
-    by_ray = unveil("audit", *places, *ray, "-o", tmp_path / "by-ray")
-    assert by_ray.returncode == 0 and files.find(f"{s3}/other"), by_ray.stderr
-    for name in ("people.parquet", "stores/training.npy", "stores/control.npy"):
-        assert (tmp_path / "by-ray" / name).read_bytes() == (there / name).read_bytes(), name
+    assert files.find(f"{s3}/runs/unveil-store"), "embeddings should be stored beside the run"
 
     # The run can be used from its address where there is no local copy yet.
-    os.rename(local_copy(f"{s3}/runs/one"), tmp_path / "moved")  # noqa: PTH104
-    report = unveil("report", f"{s3}/runs/one", "--redact")
-    assert report.returncode == 0, report.stderr
+    os.rename(local_copy(run_at), tmp_path / "moved")  # noqa: PTH104
+    assert run("report", run_at, "--redact") == 0
     files.invalidate_cache()
-    assert files.exists(f"{s3}/runs/one/report.redacted.html")
+    assert files.exists(f"{run_at}/report.redacted.html")
     # A command that fails uploads nothing.
-    write(local_copy(f"{s3}/runs/one") / "report.html", "half done")
-    failed = unveil("guard", "build", f"{s3}/runs/one", "-o", tmp_path / "moved/report.html")
-    assert failed.returncode == 2 and files.cat_file(f"{s3}/runs/one/report.html") != b"half done", failed.stderr
+    write(local_copy(run_at) / "report.html", "half done")
+    assert run("guard", "build", run_at, "-o", images / "synthetic/00.png") == 2
+    assert files.cat_file(f"{run_at}/report.html") != b"half done"
 
     # Credentials are nowhere but in the environment.
-    printed = [done.stdout, done.stderr, by_ray.stdout, by_ray.stderr, report.stdout, failed.stderr]
     written = [file for file in tmp_path.rglob("*") if file.is_file()]
-    assert len(written) > 40
+    assert any(run_at in text for text in printed) and len(written) > 40
     for secret in (SECRET, KEY):
         assert not any(secret in text for text in printed)
         assert not [file for file in written if secret.encode() in file.read_bytes()]
 
 
-def test_a_remote_run_with_other_settings_is_not_overwritten(s3: str, world: World, store: Path) -> None:
-    settings = settings_from({"synthetic": world.synthetic, "training": world.training, "out": f"{s3}/run"})
+def test_workers_of_a_cluster_reach_the_same_addresses(s3: str, images: Path, tmp_path: Path) -> None:
+    files = fsspec.filesystem("s3")
+    files.put(f"{images}/", f"{s3}/", recursive=True)
+    by_ray = unveil("audit", *places(s3), "--engine=ray", f"--store={s3}/store", "-o", tmp_path / "by-ray")
+    assert by_ray.returncode == 0 and files.find(f"{s3}/store"), by_ray.stderr
+    local = unveil("audit", *places(images), f"--store={tmp_path / 'store'}", "-o", tmp_path / "here")
+    assert local.returncode == 0, local.stderr
+    for name in ("people.parquet", "stores/training.npy", "stores/control.npy"):
+        assert (tmp_path / "by-ray" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
+    for secret in (SECRET, KEY):
+        assert secret not in by_ray.stdout + by_ray.stderr
+
+
+def test_a_remote_run_with_other_settings_is_not_overwritten(s3: str, images: Path) -> None:
+    settings = settings_from({"synthetic": images / "synthetic", "training": images / "training", "out": f"{s3}/run"})
     run = RemoteRun(f"{s3}/run")
     document = {"format": MARK, "status": "finished", "settings": {**settings.facts(), "top_k": 7}}
     write(run.folder / "manifest.json", json.dumps(document))
     run.push()
-    where = [f"--synthetic={world.synthetic}", f"--training={world.training}", f"--store={store}"]
-    other = unveil("audit", *where, "-o", f"{s3}/run")
+    where = [f"--{role}={images / role}" for role in ("synthetic", "training")]
+    other = command_line("audit", *where, "-o", f"{s3}/run")
     assert other.returncode == 2 and "holds an audit with other settings (top_k)" in other.stderr
 
 
-def test_a_full_disk_is_a_message_and_the_audit_resumes(world: World, tmp_path: Path) -> None:
+def test_a_full_disk_is_a_message_and_the_audit_resumes(images: Path, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(small)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60k", "none", str(small)], capture_output=True)
     if mounted.returncode:
         pytest.skip("only root can mount a small disk")
-    places = [f"--synthetic={world.synthetic}", f"--training={world.training}", "--planted-leaks", "off"]
     try:
-        full = unveil("audit", *places, "-o", tmp_path / "run", "--store", small)
+        full = command_line("audit", *places(images), "-o", tmp_path / "run", "--store", small)
         assert full.returncode == 2 and "the disk is full" in full.stderr and "Traceback" not in full.stderr
         subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
-        again = unveil("audit", *places, "-o", tmp_path / "run", "--store", small)
+        again = command_line("audit", *places(images), "-o", tmp_path / "run", "--store", small)
         assert again.returncode == 0, again.stderr
     finally:
         subprocess.run(["umount", str(small)], check=True)
