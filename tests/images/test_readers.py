@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import pickle
 import struct
 import tarfile
@@ -15,12 +17,16 @@ from typing import Any
 import h5py
 import lmdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests import containers as c
 from tests.builders import drawn_faces, encoded, write
 from unveil.errors import ImageError, SourceError
 from unveil.images import Source, decode_rgb, open_source
+from unveil.images.blob import LocalBlob
+from unveil.images.readers.arrow import ArrowTable
 from unveil.images.readers.tf_example import parse_example
 
 FACES = np.stack(list(drawn_faces(8, 6)))
@@ -235,3 +241,49 @@ def test_one_image_that_a_pickle_names_often_is_hashed_once(tmp_path: Path) -> N
     assert time.monotonic() - start < 30
     assert len(source.records) == n and len(set(people(source))) == 1
     assert pickle.loads(path.read_bytes())[1] == [False] * (n // 2)
+
+
+class TestSmallFilesThatUnpackToLargeOnes:
+    def test_a_dictionary_that_repeats_one_value(self, tmp_path: Path) -> None:
+        n = 4000
+        values = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array([b"\0" * 2**20], pa.binary()))
+        path = tmp_path / "x.parquet"
+        with pq.ParquetWriter(
+            path, pa.schema([("image", values.type)]), compression="zstd", store_schema=False
+        ) as writer:
+            writer.add_key_value_metadata({"padding": os.urandom(n).hex()})  # a row has at least a byte of the file
+            writer.write_table(pa.table({"image": values}))
+        assert path.stat().st_size < 20_000 and pq.ParquetFile(path).metadata.row_group(0).total_byte_size < 2**21
+        source = open_source(path)
+        with pytest.raises(ImageError, match="row group too large: more than 1073741824 bytes"):
+            source.read(source.records[0])
+
+    @pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+    def test_compressed_batches(self, new: Any, tmp_path: Path) -> None:
+        schema = pa.schema([("image", pa.binary())])
+        for codec in ("zstd", None):
+            options = pa.ipc.IpcWriteOptions(compression=codec)
+            with new(str(tmp_path / f"{codec}.arrow"), schema, options=options) as writer:
+                for _ in range(6):
+                    writer.write_batch(pa.record_batch([pa.array([b"\0" * 2**20])], schema=schema))
+        assert (tmp_path / "zstd.arrow").stat().st_size < 20_000
+        with pytest.raises(SourceError, match="take more than 3145728 bytes unpacked"):
+            ArrowTable(LocalBlob(tmp_path / "zstd.arrow"), max_unpacked=3 * 2**20)
+        assert len(ArrowTable(LocalBlob(tmp_path / "zstd.arrow"), max_unpacked=7 * 2**20).groups) == 6
+        # Without compression nothing is allocated: the batches stay mapped.
+        assert len(ArrowTable(LocalBlob(tmp_path / "None.arrow"), max_unpacked=2**16).groups) == 6
+
+
+def test_a_path_too_long_for_the_system_is_a_reject(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", DATA[0])
+    part = "d" * 200
+    with contextlib.chdir(tmp_path):
+        for _ in range(25):
+            Path(part).mkdir()
+            os.chdir(part)
+        Path("x.png").write_bytes(DATA[1])
+    source = open_source(tmp_path)
+    assert source.records[0].id == "a.png" and source.read(source.records[0]) == DATA[0]
+    assert len(source.records) == 2 and source.records[1].id.startswith(f"{part}/{part}")
+    with pytest.raises(ImageError, match=r"unreadable file: .*too long"):
+        source.read(source.records[1])

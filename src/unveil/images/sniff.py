@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Iterator
@@ -122,5 +123,6 @@ def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             file = Path(root) / name
-            if file.is_file() and (follow_links or not file.is_symlink()):
-                yield file
+            with contextlib.suppress(OSError):  # the name is too long for the system
+                if file.is_file() and (follow_links or not file.is_symlink()):
+                    yield file

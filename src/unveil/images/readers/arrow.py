@@ -6,23 +6,37 @@ from typing import Any
 
 import pyarrow as pa
 
+from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.readers.table import Table, TableSource
 
 FILE_MAGIC = b"ARROW1"
+# Bytes of all batches together, where they do not stay mapped.
+MAX_UNPACKED = 2**32
 
 
 class ArrowTable(Table):
     """Arrow's file format, or the stream that ``save_to_disk`` writes."""
 
-    def __init__(self, blob: Blob) -> None:
+    def __init__(self, blob: Blob, *, max_unpacked: int = MAX_UNPACKED) -> None:
         source = pa.memory_map(str(blob.path)) if isinstance(blob, LocalBlob) else pa.PythonFile(blob.open(), "r")
+        # Compressed batches are unpacked as they are read; others stay mapped and allocate nothing. A pool of memory
+        # for this file alone would be exact, but must outlive every array that it holds.
+        before = pa.total_allocated_bytes()
         if blob.read(0, len(FILE_MAGIC)) == FILE_MAGIC:
             reader = pa.ipc.open_file(source)
-            batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+            stored = (reader.get_batch(i) for i in range(reader.num_record_batches))
         else:
             reader = pa.ipc.open_stream(source)
-            batches = list(reader)
+            stored = iter(reader)
+        batches = []
+        for batch in stored:
+            batches.append(batch)
+            if pa.total_allocated_bytes() - before > max_unpacked:
+                raise SourceError(
+                    f"{blob.where}: its batches take more than {max_unpacked} bytes unpacked; write the file again "
+                    "without compression, on a disk of this machine"
+                )
         self.schema = reader.schema
         self._batches = batches
         self.groups = [len(batch) for batch in batches]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +40,12 @@ class FolderSource(Source):
         )
 
     def _walk(self) -> Iterator[str]:
+        too_long: list[str] = []
+
         def stop(error: OSError) -> None:
+            if error.errno == errno.ENAMETOOLONG:
+                too_long.append(os.path.relpath(error.filename, self.path))
+                return
             raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
 
         visited: set[str] = set()
@@ -52,9 +58,13 @@ class FolderSource(Source):
                     continue
                 visited.add(real)
             base = Path(folder).relative_to(self.path)
-            links = [] if self._follow_links else [name for name in folders if (Path(folder) / name).is_symlink()]
+            # Path raises an error for a name that is too long.
+            linked = [name for name in folders if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114
+            links = [] if self._follow_links else linked
             for name in [*names, *links]:
                 yield (base / name).as_posix()
+        # These folders become rejects: the system cannot open what lies in them.
+        yield from too_long
 
     def read(self, record: ImageRecord) -> bytes:
         return self._read(record.key, self._max_bytes)

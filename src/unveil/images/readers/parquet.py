@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from unveil.errors import ImageError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.readers.table import Table, TableSource, holds_images, holds_vectors
+from unveil.images.readers.table import MAX_GROUP, Table, TableSource, holds_images, holds_vectors
+from unveil.images.source import MAX_FILE_BYTES
 
 
 class ParquetTable(Table):
@@ -27,8 +29,18 @@ class ParquetTable(Table):
 
     def _column(self, group: int, name: str, field: str | None) -> Any:
         column = name if field is None else f"{name}.{field}"
-        table = self._file.read_row_group(group, columns=[column])
-        chunks = table.column(name).chunks
+        # A dictionary can repeat one large value in every row, so that the stated size says nothing.
+        rows = max(1, MAX_GROUP // max(self.sizes[group], MAX_FILE_BYTES))
+        chunks, total = [], 0
+        for batch in self._file.iter_batches(batch_size=rows, row_groups=[group], columns=[column]):
+            chunks.append(batch.column(name))
+            total += chunks[-1].nbytes
+            if total > MAX_GROUP:
+                raise ImageError(
+                    "read",
+                    "row group too large",
+                    f"more than {MAX_GROUP} bytes; write the file again with row_group_size=1000",
+                )
         return pa.concat_arrays(chunks) if chunks else pa.array([], self.schema.field(name).type)
 
 
