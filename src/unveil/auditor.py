@@ -42,7 +42,7 @@ from unveil.images import read_labels
 from unveil.io.checkpoint import CHECKPOINT_SECONDS
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
-from unveil.planning import whole_run
+from unveil.planning import expected_units, workload_of
 from unveil.progress import Progress, Silent
 from unveil.report import write_reports
 from unveil.results import AuditResult
@@ -113,7 +113,8 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
         *(settings.backend, settings.workers, engine, settings.store_place, run, sizes.backend, sizes.tiles)
     )
     compare = Comparisons(run, backend, progress, settings.top_k, settings.top_pairs)
-    progress.expect(whole_run(settings, sources, embedder))
+    work = workload_of(sources, embedder.dimensions, top_k=settings.top_k, cohort_share=settings.cohort_share)
+    progress.expect(expected_units(work, sources))
 
     # Images to vectors. Synthetic images that repeat another byte for byte count once.
     sets = embedder.embed_roles(

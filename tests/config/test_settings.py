@@ -17,7 +17,7 @@ import unveil
 from tests.cli.runner import unveil as command_line
 from unveil import choices
 from unveil.cli.app import app
-from unveil.config.parsing import merge, parse, read_toml, settings_from
+from unveil.config.parsing import merge, parse, read_toml, settings_from, with_defaults
 from unveil.config.paths import check_paths
 from unveil.config.record import command_of, without_names
 from unveil.config.settings import SETTINGS, Settings
@@ -187,6 +187,7 @@ def test_all_forms_of_a_value() -> None:
     }
     assert parse({"labels": "folder"})["labels"] == dict.fromkeys(choices.ROLES, LabelRule("folder"))
     assert parse({"synthetic": Path("s"), "seed": None}) == {"synthetic": Location("s")}
+    assert with_defaults(parse({"seed": 3})) == {**{n: s.default for n, s in SETTINGS.items()}, "seed": 3}
     settings = settings_from({**LEAST, "fdr": 0.25})
     with pytest.raises(unveil.SettingError, match="fdr: expected"):
         dataclasses.replace(settings, fdr=0.9)

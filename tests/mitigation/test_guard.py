@@ -16,6 +16,7 @@ from PIL import Image
 import unveil
 from tests.builders import drawn_faces, encoded, unit_rows, write
 from tests.cli.runner import unveil as command_line
+from unveil.config.settings import Settings
 from unveil.demo.world import World
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.images import decode_rgb
@@ -151,6 +152,26 @@ def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Pat
     with (tmp_path / "decisions.csv").open() as file:
         rows = {row["id"]: row["decision"] for row in csv.DictReader(file)}
     assert rows["leak.png"] == "refuse" and rows["broken.png"] == "no face" and len(rows) == 7
+
+
+def test_a_guard_below_the_current_folder(
+    guard: Path, audited: Audited, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guard and a finished run are opened by relative paths; neither builds the settings of an audit."""
+    shutil.copytree(guard, tmp_path / "guard")
+    write(tmp_path / "new/leak.png", min(world.training.rglob("*.png")).read_bytes())
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(self: Settings) -> None:
+        raise AssertionError("settings were built")
+
+    monkeypatch.setattr(Settings, "__post_init__", refuse)
+    assert [d.word for d in Guard.open("guard").check([Path("new/leak.png")])] == ["refuse"]
+    done = command_line("guard", "check", "guard", "new")
+    assert done.returncode == 1 and "1 refused" in done.stdout, done.stderr
+    assert FinishedRun(Path(os.path.relpath(audited[1]))).source("training").records
+    wrong = command_line("guard", "check", "guard", "new", "--device", "gpu")
+    assert wrong.returncode == 2 and "device: expected one of auto, cpu" in wrong.stderr
 
 
 def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:

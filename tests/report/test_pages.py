@@ -124,7 +124,7 @@ def test_printing_shows_what_is_folded(reviewed: Path, browser: Browser, tmp_pat
 def test_what_is_published_names_nobody(reviewed: Path) -> None:
     finished = FinishedRun(reviewed)
     names = {p.person for p in finished.result.people} | {p.synthetic_id for p in finished.pairs}
-    names |= {str(place) for place in finished.settings.facts().values() if isinstance(place, str) and "/" in place}
+    names |= {str(place) for place in finished.values.values() if isinstance(place, str) and "/" in place}
     texts = {f.name: f.read_text() for f in (reviewed / "publish").iterdir()}
     assert set(texts) == {"report.md", "junit.xml", "croissant.json", "datasheet.md"}
     for name, text in texts.items():

@@ -45,10 +45,11 @@ def plan(
     import tempfile
 
     from unveil.cli.print_plan import print_plan
-    from unveil.config.parsing import settings_from
+    from unveil.config.parsing import parse, with_defaults
     from unveil.demo.faces import drawn_faces
     from unveil.errors import SettingError
     from unveil.planning import known_machines, measure, parse_machine
+    from unveil.planning.rates import MEASURED
     from unveil.planning.sample import from_counts, from_sources, parse_counts
 
     if (counts is None) == (not {"synthetic", "training"} <= set(values)):
@@ -56,13 +57,12 @@ def plan(
             "a plan needs either --synthetic and --training, or --counts SYN,REAL[,CONTROL]. Give one of the two"
         )
     machines = [parse_machine(text) for text in machine or []] or list(known_machines().values())
+    settings = with_defaults(parse(values))
     with tempfile.TemporaryDirectory() as folder:
-        values = {"synthetic": folder, "training": folder, **values}
-        values |= {"out": Path(folder) / "run", "store": str(Path(folder) / "store")}
         if counts is not None:
-            workload, sample = from_counts(parse_counts(counts), drawn_faces, Path(folder), {"aligned": None, **values})
+            workload, sample = from_counts(parse_counts(counts), drawn_faces(MEASURED), Path(folder), settings)
         else:
-            workload, sample = from_sources(settings_from(values))
+            workload, sample = from_sources(settings)
         echo("Measuring this machine for some seconds ...", error=True)
         rates = measure(sample)
     print_plan(workload, rates, machines)

@@ -92,6 +92,11 @@ def parse(values: Mapping[str, Any]) -> dict[str, Any]:
     return parsed
 
 
+def with_defaults(parsed: Mapping[str, Any]) -> dict[str, Any]:
+    """Parsed settings with the defaults of those that are not set."""
+    return {**{name: setting.default for name, setting in SETTINGS.items()}, **parsed}
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, unchecked; SettingError if it cannot be read."""
     try:

@@ -259,9 +259,9 @@ class Settings:
 
     def random(self, purpose: str) -> np.random.Generator:
         """A random generator for one purpose. A further purpose leaves the random numbers of the others unchanged."""
-        import numpy as np
+        from unveil.stats.generators import generator
 
-        return np.random.default_rng([self.seed, *purpose.encode()])
+        return generator(self.seed, purpose)
 
     def facts(self) -> dict[str, Any]:
         """The settings that can change the result, as plain values for the manifest."""

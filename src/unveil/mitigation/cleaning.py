@@ -164,7 +164,7 @@ def _audit_rest(
     _write_list(list_file, removed)
     settings = settings_from(
         {
-            **run.settings.facts(),
+            **run.values,
             **{role: run.place(role) for role in run.roles},
             "out": where,
             "store": run.store if is_address(run.store) or Path(run.store).is_dir() else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from unveil.channels import open_detector
 from unveil.channels.alignment import ImageAlignment
-from unveil.config.channels import channel_config
-from unveil.config.parsing import settings_from
+from unveil.channels.base import ChannelConfig
+from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import SettingError, StoreError, VectorError
 from unveil.io.atomic import replacing, write_bytes
@@ -30,7 +30,7 @@ from unveil.stats.score_scale import ScoreScale, max_over_channels
 from unveil.stats.whitening import Whitening
 from unveil.types import Estimate, Floats, Ints, Vectors
 
-MARK, FORMAT = "unveil guard", 1
+MARK, FORMAT = "unveil guard", 2
 ABOUT = "guard.json"
 # Rows of the training set per block: half precision is widened to single precision block by block.
 BLOCK = 16_384
@@ -112,7 +112,7 @@ class Guard:
         galleries: dict[str, npt.NDArray[np.floating]],
         threshold: MitigationThreshold,
         alignment: ImageAlignment,
-        detector: str,
+        detector: str | None,
         ids: tuple[str, ...] | None,
     ) -> None:
         self._channels, self._by_channel, self._galleries = channels, by_channel, galleries
@@ -143,7 +143,7 @@ class Guard:
         about = {
             "format": MARK,
             "version": FORMAT,
-            "settings": {**run.settings.facts(), "synthetic": "", "training": "", "control": None},
+            "channels": asdict(run.channel_config.absolute),
             "models": list(run.result.models),
             "aligned": facts["aligned"],
             "threshold": asdict(chosen),
@@ -187,16 +187,17 @@ class Guard:
             if (folder / "whitening.npy").exists():
                 rows = _load(folder / "whitening.npy", np.float64, 2)
                 whitening = Whitening(rows[0], rows[1:])
-            values = {**about["settings"], "synthetic": ".", "training": ".", "out": folder / "none", "device": device}
+            config = ChannelConfig(**{name: _hashable(value) for name, value in about["channels"].items()})
             alignment = ImageAlignment.from_key(str(about["aligned"]), "as in the audit")
-            models, detector = about["models"], str(about["settings"]["detector"])
+            models = about["models"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{folder} holds no guard, or a damaged one ({error}); make it with unveil guard build RUN -o {folder}"
             ) from None
-        channels = AuditEmbedder(channel_config(settings_from(values)), {}, progress=progress)
+        config = replace(config, device=parse({"device": device})["device"])
+        channels = AuditEmbedder(config, {}, progress=progress)
         channels.restore(models, whitening)
-        return cls(channels, by_channel, galleries, threshold, alignment, detector, ids)
+        return cls(channels, by_channel, galleries, threshold, alignment, config.detector, ids)
 
     def check(self, images: Sequence[ImageArray]) -> list[Decision]:
         """Decides on each image: pixels (H, W, 3) uint8 RGB, the bytes of an image file, or its path.
@@ -259,6 +260,11 @@ def best_rows(vectors: Vectors, gallery: npt.NDArray[np.floating], offset: Vecto
         better = high > score
         best[better], score[better] = at[better] + start, high[better]
     return best, score
+
+
+def _hashable(value: Any) -> Any:
+    """A value of JSON as the configuration of channels holds it."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _save(path: Path, array: np.ndarray[Any, Any]) -> None:

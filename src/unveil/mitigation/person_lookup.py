@@ -15,6 +15,7 @@ from unveil.mitigation.inputs import ImageArray, face_images
 from unveil.progress import Progress, Silent
 from unveil.runs.finished import ChannelState, FinishedRun
 from unveil.stats.conformal import conformal_p
+from unveil.stats.generators import generator
 from unveil.stats.hubness import person_codes
 from unveil.types import Embedded, Floats, Ints, Role, Vectors
 
@@ -78,7 +79,7 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
     if not photos:
         raise InputError("a lookup needs at least one photograph of the person")
     channels = run.channels(progress or Silent())
-    seen, rows = channels.embed_images(face_images(photos, None, open_detector(run.settings.detector)), face_only=True)
+    seen, rows = channels.embed_images(face_images(photos, None, open_detector(run.detector)), face_only=True)
     unusable = tuple(
         (i, f"{row.reason} ({row.detail})" if row.detail else row.reason) for i, row in enumerate(rows) if row.stage
     )
@@ -88,7 +89,7 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
     ground, state = run.ground, run.ground.by_channel[FACE]
     vectors = seen[FACE]
     own = state.correction(vectors)
-    rng = run.settings.random("lookup")
+    rng = generator(run.seed, "lookup")
     control = run.embedded("control").through(FACE).take(ground.control_rows) if len(ground.control_rows) else None
     null = None if control is None else _Null(control, len(used), rng)
 

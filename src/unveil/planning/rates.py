@@ -23,6 +23,7 @@ from unveil.types import ImageRecord
 
 # Images that are embedded for the measurement, after some that only warm up; the sets that are compared.
 SAMPLE, WARM = 192, 32
+MEASURED = SAMPLE + WARM
 QUERIES, GALLERY = 8_192, 32_768
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from unveil.config.channels import channel_config
-from unveil.config.parsing import settings_from
-from unveil.config.settings import Settings
+from unveil.config.channels import channels_of
 from unveil.embedding.embed import decide_alignment
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import SettingError
 from unveil.faces.align import ImageArray
-from unveil.images import Source, open_source
+from unveil.images import open_source
 from unveil.planning.expected import workload_of
-from unveil.planning.rates import SAMPLE, WARM, Sample
+from unveil.planning.rates import Sample
 from unveil.planning.workload import Workload
 from unveil.types import ROLES, Role
 
@@ -39,37 +37,36 @@ def parse_counts(text: str) -> dict[Role, int]:
     return dict(zip(ROLES, numbers, strict=False))
 
 
-def from_sources(settings: Settings) -> tuple[Workload, Sample]:
-    """The workload of the sources in the settings; the sample is from the largest."""
+def from_sources(settings: Mapping[str, Any]) -> tuple[Workload, Sample]:
+    """The workload of the sources in these parsed settings; the sample is from the largest."""
     sources = {
-        role: open_source(place, settings.labels.get(role), follow_links=settings.follow_links)
+        role: open_source(settings[role], settings["labels"].get(role), follow_links=settings["follow_links"])
         for role in ROLES
-        if (place := settings.source(role)) is not None
+        if settings.get(role) is not None
     }
-    channels = AuditEmbedder(channel_config(settings), sources)
+    embedder = AuditEmbedder(channels_of(settings), sources)
     role, source = max(sources.items(), key=lambda item: len(item[1].records))
-    sample = _sample(settings, role, source, channels, f"{role} images")
-    return workload_of(settings, sources, channels), sample
+    alignment = decide_alignment(source, settings["aligned"].get(role, "auto"))
+    sample = Sample(source, embedder.preprocessor(alignment), settings["backend"], f"{role} images")
+    sizes = {"top_k": settings["top_k"], "cohort_share": settings["cohort_share"]}
+    return workload_of(sources, embedder.dimensions, **sizes), sample
 
 
 def from_counts(
-    counts: Mapping[Role, int], draw: Callable[[int], Iterable[ImageArray]], folder: Path, values: dict[str, Any]
+    counts: Mapping[Role, int], faces: Iterable[ImageArray], folder: Path, settings: Mapping[str, Any]
 ) -> tuple[Workload, Sample]:
-    """The workload of so many images, with one image a control person; the sample is of drawn faces."""
+    """The workload of so many images, with one image a control person; the sample is of drawn faces.
+
+    ``faces`` are written to ``folder``. They count as aligned crops unless the parsed settings say otherwise.
+    """
     images = folder / "drawn"
     images.mkdir()
-    for i, face in enumerate(draw(SAMPLE + WARM)):
+    for i, face in enumerate(faces):
         # Published aligned crops have this size and quality.
         Image.fromarray(face).resize((112, 112), Image.Resampling.BICUBIC).save(images / f"{i:04d}.jpg", quality=95)
-    sources = {"synthetic": str(images), "training": str(images)}
-    settings = settings_from({**values, **sources, "aligned": values["aligned"] or dict.fromkeys(ROLES, "yes")})
-    people = counts.get("control", counts["training"])
     source = open_source(images)
-    channels = AuditEmbedder(channel_config(settings), {"training": source})
-    workload = Workload(dict(counts), people, channels.dimensions, settings.top_k, settings.cohort_share)
-    return workload, _sample(settings, "training", source, channels, "drawn faces, 112 pixels, aligned")
-
-
-def _sample(settings: Settings, role: Role, source: Source, channels: AuditEmbedder, description: str) -> Sample:
-    alignment = decide_alignment(source, settings.aligned.get(role, "auto"))
-    return Sample(source, channels.preprocessor(alignment), settings.backend, description)
+    embedder = AuditEmbedder(channels_of(settings), {"training": source})
+    alignment = decide_alignment(source, settings["aligned"].get("training", "yes"))
+    sample = Sample(source, embedder.preprocessor(alignment), settings["backend"], "drawn faces, 112 pixels, aligned")
+    people = counts.get("control", counts["training"])
+    return Workload(dict(counts), people, embedder.dimensions, settings["top_k"], settings["cohort_share"]), sample

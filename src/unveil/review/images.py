@@ -56,7 +56,7 @@ class ReviewImages:
         self._lock = threading.Lock()
         self._numbers: dict[tuple[Role, str], int] = {}
         self._named: list[tuple[Role, str]] = []
-        detector = open_detector(run.settings.detector)
+        detector = open_detector(run.detector)
         self._images = {
             role: ImageReader(source, run.embedded(role), ImagePreprocessor([], run.alignment(role), detector))
             for role, source in run.sources().items()

@@ -32,7 +32,7 @@ def serve(
 
     Raises SettingError when the port is taken, and InputError when the run has no pair to look at.
     """
-    deck = ReviewQueue(run.pairs, blind=blind, findings_only=findings_only, seed=run.settings.seed)
+    deck = ReviewQueue(run.pairs, blind=blind, findings_only=findings_only, seed=run.seed)
     if not deck.pairs:
         raise InputError(f"{run.path}: the audit lists nobody and kept no pairs, so there is nothing to review")
     shown, store = ReviewImages(run), VerdictStore(run.path)

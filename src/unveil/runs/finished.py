@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair
 from unveil.channels.alignment import ImageAlignment
+from unveil.channels.base import ChannelConfig
 from unveil.compare import compare_all
-from unveil.config.channels import channel_config
-from unveil.config.parsing import settings_from
-from unveil.config.settings import Settings
+from unveil.config.channels import channels_of
+from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import SettingError, SourceError, StoreError
 from unveil.images import Source, open_source
@@ -113,8 +113,11 @@ class FinishedRun:
         self.store = str(absolute.pop("store", ""))
         moved = {role: place for role, place in (places or {}).items() if place}
         self._places: dict[str, str] = {**{role: absolute[role] for role in ROLES if role in absolute}, **moved}
-        values = {**result.manifest["settings"], **absolute, "out": path}
-        self.settings: Settings = settings_from(values)
+        # The settings of the audit as plain values; paths are absolute.
+        self.values: dict[str, Any] = {**result.manifest["settings"], **absolute}
+        self._settings = parse(self.values)
+        self.detector: str = self._settings["detector"]
+        self.seed: int = self._settings["seed"]
 
     def _document(self) -> dict[str, Any]:
         try:
@@ -191,7 +194,7 @@ class FinishedRun:
     def _open(self, role: Role) -> Source:
         if role not in self._places:
             raise SourceError(f"the audit in {self.path} had no {role} images")
-        rule, follow_links = self.settings.labels.get(role), self.settings.follow_links
+        rule, follow_links = self._settings["labels"][role], self._settings["follow_links"]
         try:
             return open_source(resolve(self._places[role])[0], rule, follow_links=follow_links)
         except SourceError as error:
@@ -270,6 +273,11 @@ class FinishedRun:
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
             raise self._damaged(STATE) from None
 
+    @property
+    def channel_config(self) -> ChannelConfig:
+        """The models, the detector and the channels of the audit."""
+        return channels_of(self._settings)
+
     def channels(self, progress: Progress) -> AuditEmbedder:
         """The channels of the audit, with the weights and the whitening that it learned.
 
@@ -280,6 +288,6 @@ class FinishedRun:
                 f"the audit in {self.path} used precomputed embeddings, so no model can embed a new image; audit the "
                 "images instead"
             )
-        channels = AuditEmbedder(channel_config(self.settings), {}, progress=progress)
+        channels = AuditEmbedder(self.channel_config, {}, progress=progress)
         channels.restore(self.result.models, self.ground.whitening)
         return channels
