@@ -166,7 +166,7 @@ def test_a_guard_below_the_current_folder(
         raise AssertionError("settings were built")
 
     monkeypatch.setattr(Settings, "__post_init__", refuse)
-    assert [d.word for d in Guard.open("guard").check([Path("new/leak.png")])] == ["refuse"]
+    assert [d.answer for d in Guard.open("guard").check([Path("new/leak.png")])] == ["refuse"]
     done = command_line("guard", "check", "guard", "new")
     assert done.returncode == 1 and "1 refused" in done.stdout, done.stderr
     assert FinishedRun(Path(os.path.relpath(audited[1]))).source("training").records
