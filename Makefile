@@ -112,7 +112,7 @@ bench-compare: .venv-bench/.ready
 	.venv-bench/bin/python -m pip install --quiet --editable . faiss-cpu usearch
 	touch $@
 
-# Every container beside a folder of the same pictures and the library that would read it, and whether all give the same
+# Every container beside a folder of the same images and the library that would read it, and whether all give the same
 # embeddings: ten minutes. MXNET names a Python with mxnet 1.9.1 and numpy 1.23.5, for RecordIO's peer.
 bench-read: $(READY)
 	$(BIN)/python benchmarks/read.py $(if $(MXNET),--mxnet $(MXNET))
@@ -120,7 +120,7 @@ bench-read: $(READY)
 
 # Hostile files for every reader, ten minutes each; see docs/explanation/fuzzing.md.
 SECONDS_EACH ?= 600
-TARGETS := recordio bin tfrecord lmdb tar zip parquet arrow hdf5 embeddings grid list picture recognised
+TARGETS := recordio bin tfrecord lmdb tar zip parquet arrow hdf5 embeddings grid list image recognised
 fuzz: .venv-fuzz/.ready
 	mkdir -p build && rm -rf build/corpus && .venv-fuzz/bin/python -m tests.fuzz.corpus build/corpus
 	for target in $(TARGETS); do mkdir -p build/found/$$target && \

@@ -47,7 +47,7 @@ def make(to: Path) -> None:
                 data = first.read_bytes() + (SEPARATOR + beside[0].read_bytes() if beside else b"")
                 (to / target / name.replace(" ", "_").replace(",", "")).write_bytes(data)
     with tempfile.TemporaryDirectory() as folder:
-        for target in ("embeddings", "grid", "list", "picture", "recognised"):
+        for target in ("embeddings", "grid", "list", "image", "recognised"):
             (to / target).mkdir(parents=True, exist_ok=True)
         np.savez(to / "embeddings/a", vectors=np.eye(4, dtype=np.float32), ids=["a", "b", "c", "d"], model_id="m")
         np.save(to / "embeddings/b", np.eye(4, dtype=np.float32))
@@ -56,7 +56,7 @@ def make(to: Path) -> None:
     (to / "list/lines").write_text("a/1.png 1\nb/2.png 2\n")
     (to / "list/json").write_text('{"labels": [["00000/img00000000.png", 6], ["b.png", [0, 1]]]}')
     for form in ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF"):
-        (to / f"picture/{form}").write_bytes(encoded(items[0].pixels, form))
+        (to / f"image/{form}").write_bytes(encoded(items[0].pixels, form))
     for target in SEEDS:
         for seed in (to / target).iterdir():
             (to / "recognised" / seed.name).write_bytes(seed.read_bytes())

@@ -82,6 +82,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "embeddings": of_form("embeddings", "x.npz"),
     "grid": sheets,
     "list": listed,
-    "picture": image,
+    "image": image,
     "recognised": recognised,
 }
