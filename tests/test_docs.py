@@ -195,7 +195,7 @@ def test_targets_are_documented_and_exist() -> None:
     targets = set(re.findall(r"^([\w-]+):", makefile, re.M))
     (phony,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.M)
     contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    assert [name for name in phony.split() if not re.search(rf"make {name}\\b", contributing)] == []
+    assert [name for name in phony.split() if not re.search(rf"make {name}\b", contributing)] == []
     for page in PROSE:
         for code in code_of(page.read_text("utf-8")):
             if match := re.match(r"make ([a-z][\w-]*)", code):
