@@ -11,6 +11,7 @@ import numpy as np
 from tests.builders import encoded
 from tests.containers import WRITERS, Item, drawn_items, grid
 from tests.fuzz.targets import SEPARATOR
+from unveil.images.decode import FORMATS
 
 # Which target each container is a seed of; a second file goes behind the first.
 SEEDS = {
@@ -55,7 +56,7 @@ def make(to: Path) -> None:
         (to / "grid/sheet").write_bytes(next(iter(sorted(sheets.iterdir()))).read_bytes())
     (to / "list/lines").write_text("a/1.png 1\nb/2.png 2\n")
     (to / "list/json").write_text('{"labels": [["00000/img00000000.png", 6], ["b.png", [0, 1]]]}')
-    for form in ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF"):
+    for form in ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF", *(["AVIF"] if "AVIF" in FORMATS else [])):
         (to / f"image/{form}").write_bytes(encoded(items[0].pixels, form))
     for target in SEEDS:
         for seed in (to / target).iterdir():

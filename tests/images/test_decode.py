@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.builders import drawn_faces, encoded, examples
+from tests.builders import drawn_faces, encoded, examples, write
 from unveil.errors import ImageError
-from unveil.images import decode_rgb, image_size
+from unveil.images import decode_rgb, image_size, open_source
+from unveil.images.decode import BASIC_FORMATS, FORMATS
 
 FACE = drawn_faces(1)[0][:80, :64]
 
@@ -31,6 +33,50 @@ def test_formats(form: str) -> None:
     assert pixels.shape == (80, 64, 3) and pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - FACE).mean() < (12 if form == "GIF" else 4)
     assert image_size(data) == (64, 80)
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow has no AVIF")
+def test_avif(tmp_path: Path) -> None:
+    data = encoded(FACE, "AVIF", quality=95)
+    assert np.abs(decode_rgb(data).astype(int) - FACE).mean() < 4 and image_size(data) == (64, 80)
+    write(tmp_path / "p/a.avif", data)
+    assert open_source(tmp_path).kind == "folder"
+
+
+def test_heic() -> None:
+    import pillow_heif
+
+    image = pillow_heif.from_pillow(Image.fromarray(FACE))
+    buffer = io.BytesIO()
+    image.save(buffer, quality=95)
+    assert np.abs(decode_rgb(buffer.getvalue()).astype(int) - FACE).mean() < 4
+
+
+AVIF, HEIC = b"\0\0\0\x20ftypavif" + b"\0" * 40, b"\0\0\0\x20ftypheic" + b"\0" * 40
+
+
+@pytest.mark.parametrize(
+    ("formats", "data", "reason", "detail"),
+    [
+        (BASIC_FORMATS, AVIF, "format not read", "pillow>=11.3"),
+        (BASIC_FORMATS, HEIC, "format not read", "heif"),
+        ((*BASIC_FORMATS, "AVIF", "HEIF"), AVIF, "damaged image", "header"),
+        ((*BASIC_FORMATS, "AVIF", "HEIF"), HEIC, "damaged image", "header"),
+        (BASIC_FORMATS, b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 40, "format not read", "JPEG 2000"),
+        (BASIC_FORMATS, b"\xff\x4f\xff\x51" + b"\0" * 40, "format not read", "JPEG 2000"),
+        (BASIC_FORMATS, b"\0\0\0\x0cJXL " + b"\0" * 40, "format not read", "JPEG XL"),
+        (BASIC_FORMATS, b"\xff\xd8\xff" + b"\0" * 40, "damaged image", ""),
+        (BASIC_FORMATS, b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "damaged image", ""),
+        (BASIC_FORMATS, b"RIFF\0\0\0\0WEBP" + b"\0" * 40, "damaged image", ""),
+    ],
+)
+def test_the_reason_of_a_reject_is_true(
+    formats: tuple[str, ...], data: bytes, reason: str, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unveil.images.decode.FORMATS", formats)
+    with pytest.raises(ImageError) as caught:
+        decode_rgb(data)
+    assert caught.value.reason == reason and detail in caught.value.detail
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

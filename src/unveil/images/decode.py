@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from unveil.errors import ImageError
 
 # Only formats that face datasets use: every further decoder is a way in for hostile files.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
+BASIC_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
+# Brands of the ISO container of AVIF and HEIC, in bytes 8 to 12.
+AVIF_BRANDS = (b"avif", b"avis")
+HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
 MAX_PIXELS = 80_000_000
 MIN_SIDE = 16
 
@@ -35,6 +38,22 @@ _ORIENTATION = 0x0112
 # TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
+
+
+def _formats() -> tuple[str, ...]:
+    """The formats that this installation reads: AVIF needs a Pillow with it, HEIC the extra ``heif``."""
+    formats: tuple[str, ...] = BASIC_FORMATS
+    if features.check("avif"):
+        formats += ("AVIF",)
+    try:
+        import pillow_heif
+    except ImportError:
+        return formats
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return (*formats, "HEIF")
+
+
+FORMATS = _formats()
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -137,9 +156,7 @@ def _open(data: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("decode", "too many pixels", str(error)) from None
     except UnidentifiedImageError:
-        raise ImageError(
-            "decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}"
-        ) from None
+        raise _unidentified(data) from None
     except Exception as error:  # as above
         raise ImageError("decode", "damaged image", f"{type(error).__name__}: {error}") from None
     width, height = image.size
@@ -148,6 +165,22 @@ def _open(data: bytes) -> Image.Image:
     if min(width, height) < MIN_SIDE:
         raise ImageError("decode", "too small", f"{width} x {height}, at least {MIN_SIDE} a side")
     return image
+
+
+def _unidentified(data: bytes) -> ImageError:
+    """The true reason why no decoder takes these bytes."""
+    brand = data[8:12] if data[4:8] == b"ftyp" else b""
+    if brand in AVIF_BRANDS and "AVIF" not in FORMATS:
+        return ImageError("decode", "format not read", "AVIF; pip install 'pillow>=11.3'")
+    if brand in HEIC_BRANDS and "HEIF" not in FORMATS:
+        return ImageError("decode", "format not read", "HEIC; pip install 'unveil[heif]'")
+    if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
+        return ImageError("decode", "format not read", "JPEG 2000; convert the images to PNG")
+    if data.startswith((b"\0\0\0\x0cJXL ", b"\xff\x0a")):
+        return ImageError("decode", "format not read", "JPEG XL; convert the images to PNG")
+    if brand in (*AVIF_BRANDS, *HEIC_BRANDS) or data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8")):
+        return ImageError("decode", "damaged image", "its header cannot be read; get the file again")
+    return ImageError("decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

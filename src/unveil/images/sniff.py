@@ -12,6 +12,7 @@ from pathlib import Path
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob
+from unveil.images.decode import AVIF_BRANDS, HEIC_BRANDS
 from unveil.images.readers.arrow import FILE_MAGIC as ARROW
 from unveil.images.readers.embeddings import is_npz
 from unveil.images.readers.hdf5 import SIGNATURE as HDF5
@@ -73,7 +74,8 @@ def _is_image(head: bytes) -> bool:
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
     netpbm = head[:2] in (b"P5", b"P6") and head[2:3].isspace() and head[3:4].isdigit()
-    return head.startswith(IMAGE_SIGNATURES) or webp or bitmap or netpbm
+    iso = head[4:8] == b"ftyp" and head[8:12] in (*AVIF_BRANDS, *HEIC_BRANDS)
+    return head.startswith(IMAGE_SIGNATURES) or webp or bitmap or netpbm or iso
 
 
 def _is_zip(blob: Blob) -> bool:
