@@ -62,7 +62,7 @@ def test_settings_are_documented(generated: dict[str, str]) -> None:
     assert len(SETTINGS) > 20
     options = reference.option_names(reference.commands()["unveil audit"])
     for name, setting in SETTINGS.items():
-        cells = rf"^\| `{name}`( \*)? \| `(.+?)` \| .{{3,}}? \| .*? \| .{{5,}} \|$"
+        cells = rf"^\| `{name}`( \*)?<br>`(.+?)` \| .{{3,}}? \| .*? \| .{{5,}} \|$"
         row = re.search(cells, generated["reference/settings.md"], re.M)
         assert row, name
         assert row[2] == setting.option

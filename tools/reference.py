@@ -182,14 +182,14 @@ def settings_page() -> str:
     ]
     for panel in dict.fromkeys(setting.panel for setting in SETTINGS.values()):
         rows = [
-            f"| `{setting.name}`{'' if setting.changes_result else ' *'} | `{setting.option}` | "
+            f"| `{setting.name}`{'' if setting.changes_result else ' *'}<br>`{setting.option}` | "
             f"{_cell(setting.values)} | {_cell(setting.default_text)} | {_sentence(_cell(setting.help))} |"
             for setting in SETTINGS.values()
             if setting.panel == panel
         ]
         parts += [
             f"## {panel}",
-            "\n".join(["| setting | option | value | default | meaning |", "|---|---|---|---|---|", *rows]),
+            "\n".join(["| setting and option | value | default | meaning |", "|---|---|---|---|", *rows]),
         ]
     return "\n\n".join(parts) + "\n"
 
