@@ -35,10 +35,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     native.load.cache_clear()
 
 
-def test_without_a_kernel_the_portable_comparator_is_taken_and_says_why(elsewhere: Path) -> None:
+def test_without_a_kernel_auto_uses_onnxruntime_and_says_why(elsewhere: Path) -> None:
     assert isinstance(open_backend("auto", 1), BlockwiseBackend)
-    told = dict(describe())
-    assert "onnxruntime" in told["auto"] and "no C compiler" in told["native"]
+    described = dict(describe())
+    assert "onnxruntime" in described["auto"] and "no C compiler" in described["native"]
     with pytest.raises(SettingError, match="not compiled"):
         open_backend("native", 1)
 
