@@ -38,7 +38,7 @@ lint: $(READY)
 docs: $(READY)
 	$(BIN)/python tools/draw_architecture.py
 	$(BIN)/python -m tools.reference write build/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	$(BIN)/python -m tools.reference check build/site
 
 check: lint docs test

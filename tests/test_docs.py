@@ -18,7 +18,7 @@ from unveil.config.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-FRONT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+FRONT = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"]
 WRITTEN = [*FRONT, *sorted(DOCS.rglob("*.md"))]
 # Tables that programs write, and the names of former versions: not prose about this one.
 NOT_PROSE = {DOCS / "figures"}

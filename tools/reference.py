@@ -155,9 +155,20 @@ def _default(parameter: Any) -> str:
     return f" Default: `{_cell(str(default.value if isinstance(default, Enum) else default))}`."
 
 
-def _from_root(name: str) -> str:
-    """A Markdown file of the repository's root as a page of the site: its links into ``docs/`` become relative."""
-    return (ROOT / name).read_text("utf-8").replace("](docs/", "](")
+# Markdown files outside docs/ that are pages of the site.
+OUTSIDE = {
+    "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "benchmarks.md": "benchmarks/README.md",
+}
+
+
+def outside_page(path: str) -> str:
+    """A page of the site that is stored outside ``docs/``, with its links to other pages."""
+    text = (ROOT / OUTSIDE[path]).read_text("utf-8").replace("](../docs/", "](").replace("](docs/", "](")
+    for page, file in OUTSIDE.items():
+        text = text.replace(f"]({file})", f"]({page})")
+    return text
 
 
 def _cell(text: str) -> str:
@@ -325,8 +336,7 @@ def python_pages() -> dict[str, str]:
 def pages() -> dict[str, str]:
     """Every generated page by its path in the documentation."""
     return {
-        "changelog.md": _from_root("CHANGELOG.md"),
-        "contributing.md": _from_root("CONTRIBUTING.md"),
+        **{path: outside_page(path) for path in OUTSIDE},
         "reference/commands.md": commands_page(),
         "reference/settings.md": settings_page(),
         "reference/audit-json.md": audit_json_page(),
