@@ -27,6 +27,8 @@ ENCODED = ("image/encoded", "image_raw", "image", "encoded", "img", "jpg", "png"
 LABELS = ("label", "image/class/label", "class", "identity", "id")
 # A record holds an image and a few numbers.
 MAX_RECORD = MAX_FILE_BYTES + 2**16
+# Examples that may come before the first one with a label.
+MAX_UNLABELLED = 1000
 # Bytes of the file of labels; a million images with a thousand one-hot labels take 4 GB.
 MAX_LABELS = 2**33
 
@@ -56,18 +58,21 @@ class TFRecordSource(Source):
         )
 
     def _own_labels(self, spans: list[tuple[int, int]]) -> list[str | None]:
-        """The labels in the examples themselves; none are looked for when the first readable example has none."""
+        """The labels in the examples themselves.
+
+        Labels are looked for in the first `MAX_UNLABELLED` examples; only when there is one, all examples are read.
+        """
         labels: list[str | None] = [None] * len(spans)
-        first = True
+        found = False
         for n, (at, length) in enumerate(spans):
+            if n == MAX_UNLABELLED and not found:
+                break
             try:
                 example = parse_example(self.blob.read_exactly(at, length, MAX_RECORD))
             except ImageError:
                 continue
             value = next((example[name] for name in LABELS if name in example), None)
-            if value is None and first:
-                break
-            first = False
+            found = found or value is not None
             labels[n] = label_of(value)
         return labels
 
