@@ -157,7 +157,7 @@ def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path
             ["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--planted-leaks", "much"],
             "planted_leaks: expected one of full, quick, off, found 'much'",
         ),
-        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--training-labels", "x"], "identity rule 'x'"),
+        (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--training-labels", "x"], "'x'"),
         (["audit", "--settings", "gone.toml"], "gone.toml: expected a readable TOML file"),
         (["audit", "--colour"], "No such option"),
         (["nothing"], "No such command"),

@@ -39,12 +39,12 @@ def list_models() -> None:
     here = {one.spec.sha256 for one in installed_models() if one.spec is not None}
     specs = {**specs_by_name(), **{one.name: one.spec for one in installed_models() if one.spec is not None}}
     console = open_console(wrap=False)
-    for title, wanted in (("Recognition, for --model", True), ("Detection, for --detector", False)):
-        table = _table(title, ["name", "", "dimension", "licence"] if wanted else ["name", "", "licence"])
-        if not wanted:
+    for title, recognition in (("Recognition, for --model", True), ("Detection, for --detector", False)):
+        table = _table(title, ["name", "", "dimension", "licence"] if recognition else ["name", "", "licence"])
+        if not recognition:
             table.add_row("dlib", "here", DlibDetector.licence)
         for name, spec in specs.items():
-            if isinstance(spec, ModelSpec) is not wanted:
+            if isinstance(spec, ModelSpec) is not recognition:
                 continue
             download = find_download(name)
             state = (
