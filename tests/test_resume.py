@@ -3,145 +3,134 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import json
+import logging
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from unveil.demo.world import World
+from tests.conftest import made_once
+from tests.interruptible import IMAGES_PER_SHARD, TILE, run
+from unveil.demo.world import make_world
 
-# Runs an audit that kills itself at the n-th tick of a stage; small shards, panels, slabs and checkpoint intervals
-# make every kind of moment reachable.
-PROGRAM = """
-import logging, os, signal, sys
-logging.basicConfig(format="%(message)s", stream=sys.stdout)
-logging.getLogger("unveil").setLevel(logging.INFO)
-from unveil.auditor import WorkSizes, run_audit
-from unveil.compare import BackendSizes
-from unveil.config.parsing import settings_from
-from unveil.embedding.pipeline import PipelineSizes
-sizes = WorkSizes(PipelineSizes(images_per_shard=40), BackendSizes(24, 64, 1 << 16), checkpoint_seconds=0)
-synthetic, training, control, out, stage, tick = sys.argv[1:]
-
-class Kill:
-    ticks = 0
-    stage = ""
-    def start(self, what, total, unit):
-        self.stage = what
-    def advance(self, n):
-        if self.stage == stage:
-            self.ticks += 1
-            if self.ticks == int(tick):
-                os.kill(os.getpid(), signal.SIGKILL)
-    def workers(self, n, retries):
-        pass
-    def expect(self, units):
-        pass
-
-values = {"synthetic": synthetic, "training": training, "control": control, "out": out, "planted_leaks": "quick"}
-run_audit(settings_from(values), Kill(), sizes=sizes)
-"""
+# At which part of which stage the process ends. The first moments come before the images are embedded.
+WHILE_EMBEDDING = (
+    ("embedding synthetic", 0.6),
+    ("embedding training", 0.6),
+    ("embedding control", 0.3),
+    ("embedding planted", 0.6),
+)
+AFTERWARDS = (
+    ("comparing synthetic with training", 0.6),
+    ("comparing synthetic with training by face, hub-corrected", 0.8),
+    ("comparing synthetic with training by appearance, hub-corrected", 0.5),
+    ("comparing synthetic with control by appearance, hub-corrected", 0.7),
+    ("classifying the closest pairs", 0.3),
+)
 
 
-def run(world: World, out: Path, stage: str = "none", tick: int = 0) -> subprocess.CompletedProcess[str]:
-    paths = [world.synthetic, world.training, world.control, out]
+class Uninterrupted(NamedTuple):
+    """The sources and the store of an audit, its run, and the CPU seconds it took."""
+
+    sources: list[str]
+    store: Path
+    out: Path
+    cpu_seconds: float
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(shared_folder: Path) -> Uninterrupted:
+    folder = shared_folder / "resume"
+
+    def make() -> Uninterrupted:
+        world = make_world(folder / "world", 7, training=60, control=80, fresh=40, planted=4)
+        sources = [str(world.synthetic), str(world.training), str(world.control)]
+        start = time.process_time()
+        run(sources, str(folder / "run"), str(folder / "store"))
+        return Uninterrupted(sources, folder / "store", folder / "run", time.process_time() - start)
+
+    return made_once(shared_folder, "resume", make)
+
+
+def start(sources: list[str], out: Path, store: Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Runs the audit in a process of its own."""
+    given = {"sources": sources, "out": str(out), "store": str(store), **arguments}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, *map(str, paths), stage, str(tick)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
+        [sys.executable, "-m", "tests.interruptible", json.dumps(given)],
+        **{"capture_output": True, "text": True, "timeout": 240, "check": False},
+        cwd=Path(__file__).parents[1],
     )
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "run"
-    done = run(world, out)
-    assert done.returncode == 0, done.stderr
-    return out
 
 
 def same(a: Path, b: Path) -> None:
-    names = [
-        "audit.json",
-        "people.parquet",
-        "matches.parquet",
-        *(f"stores/{r}.npy" for r in ("synthetic", "training", "training.appearance.whitened")),
-    ]
-    for name in names:
-        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+    """Both runs have the same files with the same bytes, but for times in the manifest."""
+    files = [sorted(str(f.relative_to(run)) for f in run.rglob("*") if f.is_file()) for run in (a, b)]
+    assert files[0] == files[1] and len(files[0]) > 10
+    for name in files[0]:
+        assert name == "manifest.json" or (a / name).read_bytes() == (b / name).read_bytes(), name
 
 
-def test_an_image_that_ends_the_process_is_named_by_the_next_run(world: World, tmp_path: Path) -> None:
-    """As a decoder's crash would: no except catches it."""
-    deadly = PROGRAM.replace(
-        "class Kill:",
-        """
-import hashlib
-harmless = unveil.embedding.pipeline.decode_scaled
-def decode(data, keeps):
-    if hashlib.sha256(data).hexdigest() == os.environ.get("POISON"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return harmless(data, keeps)
-unveil.embedding.pipeline.decode_scaled = decode
-
-class Kill:""",
-    )
-    image = sorted(file for file in world.synthetic.rglob("*") if file.is_file())[50]
-    places = [str(p) for p in (world.synthetic, world.training, world.control, tmp_path / "run")]
-    command = [sys.executable, "-c", deadly, *places, "none", "0"]
-    poison = {**os.environ, "POISON": hashlib.sha256(image.read_bytes()).hexdigest()}
-    for turn in range(2):
-        killed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=poison)
-        assert killed.returncode == -signal.SIGKILL
-        assert ("the last run ended while it decoded" in killed.stdout) == (turn == 1)
-    assert f"`{image.relative_to(world.synthetic)}`" in killed.stdout and "--engine ray" in killed.stdout
+def resumed(messages: str, stage: str, share: float) -> bool:
+    """Whether a run began a stage with what the killed one had finished."""
+    if stage == "classifying the closest pairs":
+        return True  # It is done again as a whole.
+    if stage.startswith("embedding"):
+        found = re.search(rf"{stage.split()[1]}: (\d+) of (\d+) shards were found", messages)
+        return found is not None and int(found[1]) >= max(1, int(share * int(found[2])) - 1)
+    began = re.search(rf"{re.escape(stage)}: begins with (\d+) of (\d+)", messages)
+    # The tile in progress is lost, no other; a comparison that begins again begins with one tile.
+    return began is not None and int(began[1]) >= share * int(began[2]) - TILE > TILE
 
 
-@pytest.mark.parametrize(
-    ("stage", "tick"),
-    [
-        ("embedding synthetic", 1),
-        ("embedding training", 5),
-        ("embedding control", 9),
-        ("comparing synthetic with training", 3),
-        ("comparing synthetic with training by face, hub-corrected", 2),
-        ("comparing synthetic with training by appearance, hub-corrected", 3),
-        ("comparing synthetic with control by appearance, hub-corrected", 5),
-        ("classifying the closest pairs", 30),
-        ("embedding planted", 3),
-    ],
-)
-def test_killed_at_a_chosen_moment(world: World, uninterrupted: Path, tmp_path: Path, stage: str, tick: int) -> None:
-    killed = run(world, tmp_path / "run", stage, tick)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "run/audit.json").exists()
-    resumed = run(world, tmp_path / "run")
-    assert resumed.returncode == 0, resumed.stderr
-    if (stage, tick) != ("embedding synthetic", 1):
-        assert "shards were in" in resumed.stdout, "finished shards should not be made again"
-    same(tmp_path / "run", uninterrupted)
+@pytest.mark.parametrize("moments", [WHILE_EMBEDDING, AFTERWARDS], ids=["while embedding", "afterwards"])
+def test_killed_at_chosen_moments(
+    moments: tuple[tuple[str, float], ...],
+    uninterrupted: Uninterrupted,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each run resumes what the one before it left, until the next moment."""
+    sources, store, whole, _ = uninterrupted
+    if moments is WHILE_EMBEDDING:
+        store = tmp_path / "store"
+    before = None
+    for stage, share in moments:
+        killed = start(sources, tmp_path / "run", store, kill_in=stage, share=share)
+        assert killed.returncode == -signal.SIGKILL, (stage, killed.stderr)
+        assert not (tmp_path / "run/audit.json").exists()
+        assert before is None or resumed(killed.stdout, *before), (before, killed.stdout)
+        before = (stage, share)
+    caplog.set_level(logging.INFO, "unveil")
+    run(sources, str(tmp_path / "run"), str(store))
+    assert before is not None and resumed(caplog.text, *before), caplog.text
+    same(tmp_path / "run", whole)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_at_random_moments(world: World, uninterrupted: Path, tmp_path: Path, seed: int) -> None:
+def test_killed_at_random_moments(uninterrupted: Uninterrupted, tmp_path: Path, seed: int) -> None:
+    sources, _, whole, seconds = uninterrupted
     rng = np.random.default_rng(seed)
-    paths = [world.synthetic, world.training, world.control, tmp_path / "run"]
-    for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *map(str, paths), "none", "0"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(float(rng.uniform(1.0, 5.0)))
-        process.kill()
-        process.wait()
-    resumed = run(world, tmp_path / "run")
-    assert resumed.returncode == 0, resumed.stderr
-    same(tmp_path / "run", uninterrupted)
+    first, second = rng.uniform(0.1, 0.7) * seconds, rng.uniform(0.1, 0.4) * seconds
+    for moment in (first, second):
+        ended = start(sources, tmp_path / "run", tmp_path / "store", cpu_seconds=moment)
+        assert ended.returncode == -signal.SIGPROF, ended.stderr
+    run(sources, str(tmp_path / "run"), str(tmp_path / "store"))
+    same(tmp_path / "run", whole)
+
+
+def test_an_image_that_ends_the_process_is_named_by_the_next_run(uninterrupted: Uninterrupted, tmp_path: Path) -> None:
+    synthetic = Path(uninterrupted.sources[0])
+    image = sorted(file for file in synthetic.rglob("*") if file.is_file())[2 * IMAGES_PER_SHARD + 3]
+    crash = {"crashes_at": hashlib.sha256(image.read_bytes()).hexdigest()}
+    for turn in range(2):
+        killed = start(uninterrupted.sources, tmp_path / "run", tmp_path / "store", **crash)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert ("the last run ended while it decoded" in killed.stdout) == (turn == 1)
+    assert f"`{image.relative_to(synthetic)}`" in killed.stdout and "--engine ray" in killed.stdout
