@@ -180,6 +180,17 @@ def test_documented_names_and_files_exist() -> None:
                 assert resolves(code), where
 
 
+def test_functions_are_where_the_documents_say() -> None:
+    seen = 0
+    for page in PROSE:
+        for name, file in re.findall(r"`(\w+)` (?:in|of) `(src/[\w/]+\.py)`", page.read_text("utf-8")):
+            source = (ROOT / file).read_text("utf-8")
+            where = f"{page.relative_to(ROOT)}: {name} in {file}"
+            assert re.search(rf"^(?:def|class) {name}\b|^{name}\b.*=", source, re.M), where
+            seen += 1
+    assert seen > 5
+
+
 def resolves(dotted: str) -> bool:
     """Whether a dotted name is a module, or a name in one."""
     try:
