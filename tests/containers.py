@@ -8,7 +8,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,7 +154,7 @@ def verification(to: Path, items: Sequence[Item]) -> Path:
     return to / "lfw.bin"
 
 
-def example(fields: dict[str, bytes | list[int]]) -> bytes:
+def example(fields: Mapping[str, bytes | list[int]]) -> bytes:
     """A `tf.train.Example`."""
     entries = b""
     for name, value in fields.items():
