@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ from PIL import Image
 
 from tests.builders import drawn_faces, encoded, examples, write
 from unveil.errors import ImageError
-from unveil.images import decode_rgb, image_size, open_source
-from unveil.images.decode import BASIC_FORMATS, FORMATS
+from unveil.images import decode, decode_rgb, image_size, open_source
+from unveil.images.decode import BASIC_FORMATS, FORMATS, unidentified
 
 FACE = drawn_faces(1)[0][:80, :64]
 
@@ -70,13 +72,11 @@ AVIF, HEIC = b"\0\0\0\x20ftypavif" + b"\0" * 40, b"\0\0\0\x20ftypheic" + b"\0" *
         (BASIC_FORMATS, b"RIFF\0\0\0\0WEBP" + b"\0" * 40, "damaged image", ""),
     ],
 )
-def test_the_reason_of_a_reject_is_true(
-    formats: tuple[str, ...], data: bytes, reason: str, detail: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("unveil.images.decode.FORMATS", formats)
-    with pytest.raises(ImageError) as caught:
+def test_the_reason_of_a_reject_is_true(formats: tuple[str, ...], data: bytes, reason: str, detail: str) -> None:
+    error = unidentified(data, formats)
+    assert (error.stage, error.reason) == ("decode", reason) and detail in error.detail
+    with pytest.raises(ImageError):
         decode_rgb(data)
-    assert caught.value.reason == reason and detail in caught.value.detail
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -203,3 +203,12 @@ def test_damaged_bytes_give_pixels_or_a_reason(seed: bytes, edits: list[tuple[in
         assert error.stage == "decode" and error.reason
     else:
         assert pixels.ndim == 3 and pixels.shape[2] == 3
+
+
+def test_a_large_image_changes_no_warning_filter() -> None:
+    before = list(warnings.filters)
+    with warnings.catch_warnings(record=True), pytest.raises(ImageError, match="too many pixels"):
+        warnings.simplefilter("always")
+        decode_rgb(png_header(10_000, 9_000))
+    importlib.reload(decode)
+    assert warnings.filters == before

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,6 @@ AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
 MAX_PIXELS = 80_000_000
 MIN_SIDE = 16
-
-# Our own limit is lower than Pillow's, whose warning would only repeat it.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 # The transposition that undoes each EXIF orientation other than 1.
 _TURNS = {
@@ -156,7 +152,7 @@ def _open(data: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError("decode", "too many pixels", str(error)) from None
     except UnidentifiedImageError:
-        raise _unidentified(data) from None
+        raise unidentified(data, FORMATS) from None
     except Exception as error:  # as above
         raise ImageError("decode", "damaged image", f"{type(error).__name__}: {error}") from None
     width, height = image.size
@@ -167,12 +163,12 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
-def _unidentified(data: bytes) -> ImageError:
-    """The true reason why no decoder takes these bytes."""
+def unidentified(data: bytes, formats: Sequence[str]) -> ImageError:
+    """The true reason why no decoder of these formats takes an image file."""
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
-    if brand in AVIF_BRANDS and "AVIF" not in FORMATS:
+    if brand in AVIF_BRANDS and "AVIF" not in formats:
         return ImageError("decode", "format not read", "AVIF; pip install 'pillow>=11.3'")
-    if brand in HEIC_BRANDS and "HEIF" not in FORMATS:
+    if brand in HEIC_BRANDS and "HEIF" not in formats:
         return ImageError("decode", "format not read", "HEIC; pip install 'unveil[heif]'")
     if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
         return ImageError("decode", "format not read", "JPEG 2000; convert the images to PNG")
@@ -180,7 +176,7 @@ def _unidentified(data: bytes) -> ImageError:
         return ImageError("decode", "format not read", "JPEG XL; convert the images to PNG")
     if brand in (*AVIF_BRANDS, *HEIC_BRANDS) or data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8")):
         return ImageError("decode", "damaged image", "its header cannot be read; get the file again")
-    return ImageError("decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(FORMATS)}")
+    return ImageError("decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(formats)}")
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
