@@ -16,6 +16,7 @@ from typing import Any
 
 import h5py
 import lmdb
+import msgpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +29,7 @@ from unveil.images import Source, decode_rgb, open_source
 from unveil.images.blob import LocalBlob
 from unveil.images.readers.arrow import ArrowTable
 from unveil.images.readers.tf_example import parse_example
+from unveil.presets import resolve
 
 FACES = np.stack(list(drawn_faces(8, 6)))
 DATA = [encoded(face) for face in FACES]
@@ -204,6 +206,41 @@ class TestLMDB:
 
     def test_one_named_database_is_read(self, tmp_path: Path) -> None:
         check(open_source(self.write(tmp_path / "a.mdb", [b"images"], False)), None)
+
+    @pytest.mark.parametrize("mask", [[0, 0, 1, 1, 0, 1, 0, 0], [5, 2, 3, 3]])
+    def test_a_mask_selects_images(self, mask: list[int], tmp_path: Path) -> None:
+        packed = [msgpack.dumps((data, label)) for data, label in zip(DATA, LABELS, strict=True)]
+        c.write_lmdb(tmp_path / "x.lmdb", {str(k).encode(): value for k, value in enumerate(packed)}, subdir=False)
+        np.save(tmp_path / "mask.npy", np.array(mask, bool if len(mask) == 8 else int))
+        for name in ("lmdb", "hsface"):
+            location, _ = resolve(f"{name},mask=mask.npy:{tmp_path / 'x.lmdb'}")
+            source = open_source(location)
+            assert [(r.id, r.person) for r in source.records] == [("2", "1"), ("3", "1"), ("5", "2")]
+            assert [source.read(r) for r in source.records] == [DATA[k] for k in (2, 3, 5)]
+            assert "of 8 images, the mask mask.npy selects 3" in source.notes
+
+    @pytest.mark.parametrize(
+        ("mask", "message"),
+        [
+            (np.ones(7, bool), "one truth value for each of the 8 images"),
+            (np.array([8]), "got shape"),
+            (np.array([-1]), "got shape"),
+            (np.zeros(8, bool), "selects no image"),
+            (np.ones((8, 1), bool), "got shape"),
+            (np.ones(8, np.float32), "got shape"),
+        ],
+    )
+    def test_a_mask_that_does_not_fit_is_refused(self, mask: np.ndarray, message: str, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "a.mdb", [b"images"], False)
+        np.save(tmp_path / "m.npy", mask)
+        with pytest.raises(SourceError, match=message):
+            open_source(f"lmdb,mask=m.npy:{path}")
+        for other in ("none.npy", "../m.npy"):
+            with pytest.raises(SourceError, match="no file"):
+                open_source(f"lmdb,mask={other}:{path}")
+        write(tmp_path / "m.npy", b"no array")
+        with pytest.raises(SourceError, match="a NumPy array was expected"):
+            open_source(f"lmdb,mask=m.npy:{path}")
 
     @pytest.mark.parametrize(("names", "plain"), [([b"images", b"masks"], False), ([b"images"], True)])
     def test_several_databases_are_named(self, names: list[bytes], plain: bool, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ FORMS: dict[str, tuple[str, ...]] = {
     "recordio": (),
     "bin": (),
     "tfrecord": (),
-    "lmdb": (),
+    "lmdb": ("mask",),
     "parquet": ("image", "label"),
     "arrow": ("image", "label"),
     "hdf5": ("image", "label"),

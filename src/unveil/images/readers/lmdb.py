@@ -15,6 +15,7 @@ from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.readers.lmdb_pages import Value, entries
+from unveil.images.readers.npy import parse_npy
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.types import ImageRecord
 
@@ -25,12 +26,15 @@ _RESOLUTION = re.compile(rb"(\d+)-(\d+)")
 # Byte strings of msgpack: the first byte, and how many bytes hold the length.
 _BYTE_STRINGS = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
 MAX_LABEL = 4096
+# Bytes of a mask: 100 million numbers of 8 bytes.
+MAX_MASK = 800 * 2**20
 
 
 class LMDBSource(Source):
     """Every image of an LMDB: plain values are image files, others msgpack of (image, ..., label).
 
-    Of a set in several resolutions only the highest is read, and a note says so.
+    Of a set in several resolutions only the highest is read, and a note says so. The option ``mask`` names a `.npy`
+    file beside the database that selects images: a truth value for each, or their numbers, in the order of the keys.
     """
 
     kind = "LMDB"
@@ -45,6 +49,8 @@ class LMDBSource(Source):
         if all(key.isdigit() for key, _ in found):
             # LMDB sorts b"10" before b"2".
             found.sort(key=lambda item: (len(item[0].lstrip(b"0")), item[0].lstrip(b"0"), item[0]))
+        if "mask" in (options or {}):
+            found = self._masked(found, (options or {})["mask"])
         self._packed = self._is_packed(found)
         uses_labels = self._packed and rule.may_use_labels
         self._set_records(
@@ -80,6 +86,29 @@ class LMDBSource(Source):
                 f"of {len(found)} images in several resolutions, the {len(chosen)} of {highest} pixels are read"
             )
         return chosen
+
+    def _masked(self, found: list[tuple[bytes, Value]], name: str) -> list[tuple[bytes, Value]]:
+        """The entries that a mask beside the file selects; SourceError when it is missing or does not fit."""
+        file = self._blob.sibling(name) if "/" not in name and "\\" not in name else None
+        if file is None:
+            raise SourceError(f"{self.where}: there is no file {name} beside it, which mask= names")
+        try:
+            mask = parse_npy(file.read_all(MAX_MASK))
+        except ValueError as error:
+            raise SourceError(f"{file.where}: a NumPy array was expected, got {error}") from None
+        if mask.ndim == 1 and mask.dtype == np.bool_ and len(mask) == len(found):
+            rows = np.flatnonzero(mask)
+        elif mask.ndim == 1 and mask.dtype.kind in "iu" and mask.min() >= 0 and mask.max() < len(found):
+            rows = np.unique(mask)
+        else:
+            raise SourceError(
+                f"{file.where}: one truth value for each of the {len(found)} images, or their numbers, were expected, "
+                f"got shape {mask.shape} of {mask.dtype}"
+            )
+        if not len(rows):
+            raise SourceError(f"{file.where}: the mask selects no image")
+        self.notes.append(f"of {len(found)} images, the mask {name} selects {len(rows)}")
+        return [found[row] for row in rows.tolist()]
 
     def _is_packed(self, found: Sequence[tuple[bytes, Value]]) -> bool:
         """Whether the first value is msgpack rather than an image file."""
