@@ -346,7 +346,14 @@ class TestAutomaticRule:
         ("name", "ignored"),
         [
             *(("a/README", True), ("LICENSE.md", True), ("x/Thumbs.db", True), ("labels.csv", True)),
-            *(("a.png", False), ("a", False), ("txt", False), ("a.b/c.JPG", False), ("__MACOSX.png", False)),
+            *(
+                ("a.png", False),
+                ("a", False),
+                ("txt", False),
+                ("readme.png", False),
+                ("a.b/c.JPG", False),
+                ("__MACOSX.png", False),
+            ),
         ],
     )
     def test_files_that_are_no_images(self, name: str, ignored: bool) -> None:

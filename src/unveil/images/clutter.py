@@ -5,7 +5,7 @@ from __future__ import annotations
 # What operating systems and editors leave in folders and archives.
 SYSTEM_FOLDERS = ("__MACOSX", ".ipynb_checkpoints", "@eaDir", ".git", "__pycache__")
 SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".gitattributes", ".gitignore", ".gitkeep"})
-# Documents, without or with a suffix.
+# Documents without a suffix.
 DOCUMENTS = frozenset({"readme", "license", "licence", "copying", "notice", "changelog", "makefile", "checksums"})
 # Suffixes of texts, tables, programs, arrays and archives. No image is published under these.
 SUFFIXES = frozenset(
@@ -21,9 +21,9 @@ SUFFIXES = frozenset(
 def is_clutter(name: str) -> bool:
     """Whether a path names a file that is no image, such as ``README.txt``, ``.DS_Store`` or ``__MACOSX/._a.png``."""
     base = name.rpartition("/")[2]
-    stem, dot, suffix = base.rpartition(".")
+    _, dot, suffix = base.rpartition(".")
     if dot and suffix.lower() in SUFFIXES:
         return True
-    if base[:2] == "._" or base.lower() in SYSTEM_FILES or (base if not dot else stem).lower() in DOCUMENTS:
+    if base[:2] == "._" or base.lower() in SYSTEM_FILES or base.lower() in DOCUMENTS:
         return True
     return any(folder in name for folder in SYSTEM_FOLDERS) and any(f in name.split("/")[:-1] for f in SYSTEM_FOLDERS)
