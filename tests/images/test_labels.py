@@ -342,6 +342,11 @@ class TestAutomaticRule:
         assert len(source.records) == 8 and len(source.ignored) == 9
         assert any("9 files that are no images are ignored: README.txt" in note for note in source.notes)
 
+    def test_only_other_files_are_an_error_that_names_one(self, tmp_path: Path) -> None:
+        write(tmp_path / "a/notes.txt", "hello")
+        with pytest.raises(SourceError, match=r"its 1 files are none, for example `a/notes\.txt`"):
+            open_source(tmp_path)
+
     @pytest.mark.parametrize(
         ("name", "ignored"),
         [

@@ -98,6 +98,11 @@ class Source(ABC):
             self.ignored = [entry for entry in ordered if is_clutter(entry.name)]
             if self.ignored:
                 ordered = [entry for entry in ordered if not is_clutter(entry.name)]
+        if not ordered and self.ignored:
+            raise SourceError(
+                f"{self.where}: images were expected, but its {len(self.ignored)} files are none, for example "
+                f"`{self.ignored[0].name}`"
+            )
         if not ordered:
             raise SourceError(f"{self.where}: images were expected, but there are no files in it")
         names = [entry.name for entry in ordered]
