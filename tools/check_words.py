@@ -44,7 +44,7 @@ NAMES = {
 CLASSES = {
     *("Shot", "Way", "Look", "FaceLook", "Lens", "Equipment", "Opened", "Wanted", "Draw", "Judge", "ByScore", "Wins"),
     *("Standard", "Plant", "Change", "Cut", "Stretch", "Lost", "Watch", "Say", "Kept", "Sight", "Ground", "Side"),
-    *("Given", "Job", "Verdict", "Kind", "Picture", "Vectors", "Word"),
+    *("Given", "Job", "Verdict", "Kind", "Picture", "Word"),
 }
 # Words of a sentence, with what to write.
 PHRASES = {
