@@ -20,6 +20,7 @@ from unveil.analysis.comparisons import (
     open_audit_backend,
     remove_tiles,
 )
+from unveil.analysis.facts import exact_copies
 from unveil.analysis.findings import Findings
 from unveil.analysis.input_checks import check_sets
 from unveil.analysis.leak_kinds import classify_pairs
@@ -133,9 +134,9 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     # Vectors to findings. The raw matches are the published attack: every pair, ranked by cosine.
     raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
     control = sets["control"].embedded if "control" in sets else None
-    found = analyse(settings, synthetic, training, control, raw, checks, compare, strata)
-    if found.verdict == "inconclusive":
-        found = found.without_findings()
+    found = analyse(settings, synthetic, training, control, raw, checks, compare, strata).reliable()
+    readable = not any(s.kind == "embeddings" for s in sets.values())
+    found = found.with_copies(exact_copies(synthetic, training, raw, images if readable else None, settings.workers))
     top = top_pairs(raw, synthetic, training, settings.top_pairs)
     corrected = top_pairs_corrected(found.training, synthetic, settings.top_pairs)
 

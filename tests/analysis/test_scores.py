@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tests.analysis.worlds import contexts, images, matches, side
@@ -11,6 +13,10 @@ from unveil.analysis.rankings import hubness_ranking, top_pairs, top_pairs_corre
 from unveil.analysis.review_pairs import closest_images, review_pairs
 from unveil.analysis.scores import COSINE
 from unveil.analysis.uncalibrated import candidate_threshold, rank_candidates
+from unveil.results import ExactCopy
+from unveil.stats.checks import Check
+from unveil.stats.intervals import exact_count
+from unveil.stats.statements import ALL_BUT_FACTS, Statement
 
 # Two synthetic images against three images of two people, by two channels.
 FACE = [[1.0, 2.0, 3.0], [4.0, 0.0, 1.0]]
@@ -80,10 +86,25 @@ def findings(control: ControlState | None = None) -> Findings:
     return Findings("candidates", (), (), people, identities, TRAINING, contexts(SYNTHETIC), control=control)
 
 
-def test_without_a_verdict_nobody_is_significant() -> None:
-    found = findings().without_findings()
+def failed(*invalidates: Statement) -> Check:
+    return Check("x", "fail", exact_count(0, 1, "x"), "why", invalidates)
+
+
+def test_findings_that_a_failed_check_makes_unreliable_are_dropped() -> None:
+    found = replace(findings(), checks=(failed("open-set threshold"),)).reliable()
     assert not found.significant_people and not any(i.significant for i in found.identities)
     assert [p.score for p in found.people] == [7, 4], "scores stay"
+    kept = replace(findings(), checks=(failed("conformal", "none detected"),)).reliable()
+    assert kept.significant_people == findings().significant_people
+
+
+def test_a_copy_is_a_leak_whatever_fails() -> None:
+    copy = ExactCopy("s1", "t0", "a", "bytes")
+    nothing = replace(findings(), verdict="inconclusive", checks=(failed(*ALL_BUT_FACTS),)).reliable()
+    found = nothing.with_copies((copy,))
+    assert (found.verdict, found.evidence, found.exact_copies) == ("leak found", ("exact copy",), (copy,))
+    assert [(p.person, p.significant_by) for p in found.significant_people] == [("a", ("exact copy",))]
+    assert nothing.with_copies(()) is nothing
 
 
 def test_review_pairs_are_findings_then_closest_pairs_then_control_pairs_each_once() -> None:

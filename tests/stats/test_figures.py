@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,8 @@ from unveil.stats.hubness import closeness, count_hubness, person_codes
 from unveil.stats.intervals import exact_count, share
 from unveil.stats.membership import auc, auc_estimate, roc, tpr_at_fpr
 from unveil.stats.open_set import fpir_threshold, same_person_threshold
-from unveil.stats.verdict import calibrated_verdict, uncalibrated_verdict
+from unveil.stats.statements import ALL_BUT_FACTS, Statement
+from unveil.stats.verdict import calibrated_evidence, calibrated_verdict, uncalibrated_verdict
 from unveil.types import Estimate
 
 
@@ -156,22 +159,29 @@ def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:
     assert spread(y) == pytest.approx(1 - 1 / 3)
 
 
-@examples(30)
-@given(st.floats(0, 1), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.booleans())
-def test_verdict_needs_evidence_and_good_inputs(
-    p: float, n_conformal: int, n_gpd: int, identities: int, bad: bool
+STATEMENTS = st.sets(st.sampled_from(get_args(Statement)))
+
+
+@examples(60)
+@given(st.floats(0, 1), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), STATEMENTS, st.booleans())
+def test_a_failed_check_blocks_what_it_invalidates_and_nothing_else(
+    p: float, n_conformal: int, n_gpd: int, identities: int, invalidates: set[Statement], fails: bool
 ) -> None:
-    checks = [Check("x", "fail" if bad else "warn", figure(0), "why")]
-    verdict, evidence = calibrated_verdict(checks, p, 0.01, n_conformal, n_gpd, identities)
-    if bad:
-        assert (verdict, evidence) == ("inconclusive", ())
+    checks = [Check("x", "fail" if fails else "warn", figure(0), "why", tuple(invalidates))]
+    found = calibrated_evidence(p, 0.01, n_conformal, n_gpd, identities)
+    assert ("global test" in found, "conformal" in found) == (p <= 0.01, n_conformal > 0)
+    verdict, evidence = calibrated_verdict(checks, found)
+    assert set(evidence) == set(found) - (invalidates if fails else set())
+    if evidence:
+        assert verdict == "leak found"
     else:
-        assert verdict == ("leak found" if p <= 0.01 or n_conformal or n_gpd or identities else "none detected")
-        assert ("conformal" in evidence) == (n_conformal > 0)
+        assert verdict == ("inconclusive" if fails and "none detected" in invalidates else "none detected")
 
 
 def test_verdict_without_control_is_never_more_than_candidates() -> None:
     assert uncalibrated_verdict([], 3)[0] == "candidates"
     assert uncalibrated_verdict([], 0)[0] == "none detected"
     assert uncalibrated_verdict([], None)[0] == "inconclusive"
-    assert uncalibrated_verdict([Check("x", "fail", figure(0), "why")], 3)[0] == "inconclusive"
+    assert uncalibrated_verdict([Check("x", "fail", figure(0), "why", ("identities",))], 3)[0] == "candidates"
+    assert uncalibrated_verdict([Check("x", "fail", figure(0), "why", ALL_BUT_FACTS)], 3)[0] == "inconclusive"
+    assert uncalibrated_verdict([Check("x", "fail", figure(0), "why", ("none detected",))], 0)[0] == "inconclusive"

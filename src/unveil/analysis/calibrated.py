@@ -36,7 +36,7 @@ from unveil.stats.membership import FPRS, auc_estimate, tpr_at_fpr
 from unveil.stats.person_tests import exposed
 from unveil.stats.tail import Tail
 from unveil.stats.target_decoy import Competition
-from unveil.stats.verdict import calibrated_verdict
+from unveil.stats.verdict import calibrated_evidence, calibrated_verdict
 from unveil.types import Embedded, Generators, Matches
 
 # Where a subsample is tested, the best tested match of a synthetic image is among its stored matches this often.
@@ -90,14 +90,14 @@ def analyse_with_control(
     people = inference.people(tests.all_channels, tests.by_channel, tests.cosine)
     competition, matches = inference.compete(subsample)
     identities = inference.identities(competition, matches)
-    verdict, evidence = calibrated_verdict(
-        checks,
+    found = calibrated_evidence(
         tests.all_channels.decision.global_test.p_value,
         global_level,
         sum("conformal" in p.significant_by for p in people),
         sum("GPD tail" in p.significant_by for p in people),
         sum(i.significant for i in identities),
     )
+    verdict, evidence = calibrated_verdict(checks, found)
     stability, times_significant = inference.repeat(
         *(matching, subsample, tests.all_channels, competition), generators, global_level, resamples
     )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.matching import Subsample
 from unveil.analysis.scores import RealSide
-from unveil.results import Calibration, CandidateThreshold, Exposures, IdentityFinding, PersonFinding
+from unveil.results import Calibration, CandidateThreshold, ExactCopy, Exposures, IdentityFinding, PersonFinding
 from unveil.stats.checks import Check
 from unveil.stats.person_tests import PersonTests
-from unveil.stats.verdict import AuditVerdict, Evidence
+from unveil.stats.statements import Evidence
+from unveil.stats.verdict import AuditVerdict, blocked
 from unveil.types import Embedded, Exposure
 
 
@@ -43,18 +44,49 @@ class Findings:
     control: ControlState | None = None
     exposures: Exposures | None = None  # of the tested people
     tests: PersonTests | None = None  # of these exposures
+    exact_copies: tuple[ExactCopy, ...] = ()
 
     @property
     def significant_people(self) -> tuple[PersonFinding, ...]:
         """Training people who are significant by any evidence, most exposed first."""
         return tuple(p for p in self.people if p.significant_by)
 
-    def without_findings(self) -> Findings:
-        """The same with nobody significant, for a run without a verdict."""
+    def reliable(self) -> Findings:
+        """The same without findings that a failed input check makes unreliable."""
+        unreliable = blocked(self.checks)
+        if not unreliable:
+            return self
+        people = tuple(
+            replace(p, significant_by=tuple(name for name in p.significant_by if name not in unreliable))
+            for p in self.people
+        )
+        identities = self.identities
+        if "identities" in unreliable or (self.calibration is None and "open-set threshold" in unreliable):
+            identities = tuple(replace(identity, significant=False) for identity in identities)
+        return replace(self, people=people, identities=identities)
+
+    def with_copies(self, copies: Sequence[ExactCopy]) -> Findings:
+        """The same with exact copies: facts, so the verdict is a leak whatever the tests and input checks say."""
+        if not copies:
+            return self
+        copied = {copy.person for copy in copies}
+        people = tuple(
+            replace(p, significant_by=("exact copy", *p.significant_by)) if p.person in copied else p
+            for p in self.people
+        )
+        calibration = self.calibration
+        if calibration is not None:
+            exposed = calibration.exposed_people
+            low = max(exposed.low, float(len(copied)))
+            value = max(exposed.value, low, float(sum(bool(p.significant_by) for p in people)))
+            calibration = replace(calibration, exposed_people=replace(exposed, low=low, value=value))
         return replace(
             self,
-            people=tuple(replace(person, significant_by=()) for person in self.people),
-            identities=tuple(replace(identity, significant=False) for identity in self.identities),
+            verdict="leak found",
+            evidence=("exact copy", *self.evidence),
+            people=people,
+            calibration=calibration,
+            exact_copies=tuple(copies),
         )
 
 

@@ -12,11 +12,11 @@ from unveil import __version__
 from unveil.cli import audit, embed, exit_codes, inspect, mitigation, models, plan, review, study
 from unveil.cli.remote import AT_THE_END
 from unveil.cli.terminal import echo, messages_on_terminal
-from unveil.errors import UnveilError
+from unveil.errors import EngineError, UnveilError
 
 
 class Commands(TyperGroup):
-    """Runs a command. Known errors become a message and exit code 2."""
+    """Runs a command. Known errors become a message and an exit code: 2 for bad input, 4 for a machine that failed."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -24,13 +24,16 @@ class Commands(TyperGroup):
                 return super().invoke(ctx)
         except UnveilError as error:
             echo(f"unveil: {error}", error=True)
+            raise typer.Exit(
+                exit_codes.MACHINE_FAILED if isinstance(error, EngineError) else exit_codes.BAD_INPUT
+            ) from None
         except OSError as error:
             echo(
                 f"unveil: {error.strerror or error}: {error.filename or ''}. Check that the disk is not full and that "
                 "the folder can be written to",
                 error=True,
             )
-        raise typer.Exit(exit_codes.BAD_INPUT)
+        raise typer.Exit(exit_codes.MACHINE_FAILED)
 
 
 app = typer.Typer(

@@ -23,7 +23,10 @@ def audit(
     redact: Redact = False,
     fail_on: Annotated[
         FailOn | None,
-        typer.Option("--fail-on", help="Exit with code 1 for this verdict and for more serious ones."),
+        typer.Option(
+            "--fail-on",
+            help="Exit with code 1 for this verdict and for more serious ones, with 3 if the audit is inconclusive.",
+        ),
     ] = None,
 ) -> None:
     """Audit a synthetic dataset for people of its training set.
@@ -37,8 +40,8 @@ def audit(
 
     unveil audit --synthetic syn/ --synthetic-labels prefix:_ --training list.txt -o run --fail-on leak
 
-    An interrupted audit resumes with the same command. Exit codes: 0 done, 1 with --fail-on, 2 bad input, 130
-    interrupted.
+    An interrupted audit resumes with the same command. Exit codes: 0 done, 1 --fail-on is met, 2 bad input, 3 --fail-on
+    was given and the audit is inconclusive, 4 the machine failed, 130 interrupted.
     """
     from unveil.auditor import run_audit
     from unveil.cli.log import JsonLog
@@ -57,6 +60,8 @@ def audit(
         echo(f"Copied to {settings.remote_run}")
     if fail_on is not None and fail_on.includes(result.verdict):
         raise typer.Exit(exit_codes.NEGATIVE)
+    if fail_on is not None and result.verdict == "inconclusive":
+        raise typer.Exit(exit_codes.NO_STATEMENT)
 
 
 def demo(

@@ -8,6 +8,10 @@ OK = 0
 # --fail-on, a refused image, a damaged model.
 NEGATIVE = 1
 BAD_INPUT = 2
+# With --fail-on, an inconclusive audit: the statement that was asked for is not possible, so it is never a success.
+NO_STATEMENT = 3
+# A full disk, a lost cluster, a storage service that does not answer.
+MACHINE_FAILED = 4
 INTERRUPTED = 130
 
 

@@ -25,6 +25,7 @@ MAX_TOP_PAIRS = 12
 MAX_CORRECTED = 6
 MAX_SIGNIFICANT_ROWS = 200
 MAX_IDENTITY_ROWS = 15
+MAX_COPY_ROWS = 50
 MAX_REJECT_ROWS = 50
 
 
@@ -104,6 +105,7 @@ def _reviewed(result: AuditResult) -> Callable[[PersonFinding | PairFinding], st
 def _contents(result: AuditResult) -> list[tuple[str, str]]:
     """The sections of the page: anchor and name."""
     sections: list[tuple[str, str, object]] = [
+        ("copies", "Exact copies", result.exact_copies),
         ("people", "Exposed people", True),
         ("closest", "Closest pairs", True),
         ("review", "Review", result.review),
@@ -144,6 +146,7 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             corrected=corrected,
             significant=result.significant_people,
             max_rows=MAX_SIGNIFICANT_ROWS,
+            max_copies=MAX_COPY_ROWS,
             identities=[i for i in result.synthetic_identities if i.significant],
             max_identities=MAX_IDENTITY_ROWS,
             contents=_contents(result),

@@ -8,8 +8,8 @@ from unveil.results import AuditResult
 
 
 def junit(result: AuditResult) -> str:
-    """JUnit XML from a redacted result. A leak and a failed input check are failures."""
-    leak = result.verdict if result.verdict in ("leak found", "candidates") else None
+    """JUnit XML from a redacted result. Every verdict but `none detected` and each failed input check is a failure."""
+    leak = result.verdict if result.verdict != "none detected" else None
     cases: list[tuple[str, str, str | None, str]] = [
         ("verdict", "no training person is significant", leak, result.headline),
         *(
@@ -23,14 +23,12 @@ def junit(result: AuditResult) -> str:
         tests=str(len(cases)),
         failures=str(sum(failure is not None for _, _, failure, _ in cases)),
         errors="0",
-        skipped=str(int(result.verdict == "inconclusive")),
+        skipped="0",
     )
     for group, name, failure, message in cases:
         case = ElementTree.SubElement(suite, "testcase", classname=f"unveil.{group}", name=name)
         if failure is not None:
             ElementTree.SubElement(case, "failure", message=_xml(failure)).text = _xml(message)
-        elif group == "verdict" and result.verdict == "inconclusive":
-            ElementTree.SubElement(case, "skipped", message=_xml(message))
         else:
             ElementTree.SubElement(case, "system-out").text = _xml(message)
     suites = ElementTree.Element("testsuites")

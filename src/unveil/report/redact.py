@@ -80,6 +80,7 @@ def redact(result: AuditResult) -> AuditResult:
     people = tuple(of_channels(one) for one in pairs(result.people))
     return replace(
         result,
+        exact_copies=pairs(result.exact_copies),
         people=people,
         synthetic_identities=tuple(
             replace(

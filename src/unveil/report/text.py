@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from unveil.results import (
     Calibration,
     CandidateThreshold,
+    ExactCopy,
     GPDFit,
     IdentityFinding,
     InputFacts,
@@ -20,7 +21,8 @@ from unveil.results import (
 from unveil.stats.checks import Check
 from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.power import FOUND
-from unveil.stats.verdict import AuditVerdict, Evidence
+from unveil.stats.statements import Evidence
+from unveil.stats.verdict import AuditVerdict
 from unveil.types import Role
 
 # A kind of planted leak in a sentence: with its strength, and without.
@@ -44,6 +46,7 @@ KIND_MEANINGS = {
 }
 # What each test of the evidence says, in a sentence for readers who know no statistics.
 EVIDENCE_MEANINGS: dict[Evidence, str] = {
+    "exact copy": "synthetic images are training images, identical byte by byte or pixel by pixel",
     "global test": "training people as a group are closer to the synthetic set than control people",
     "conformal": "single training people are closer than almost all control people",
     "GPD tail": "single training people are closer than a model fitted to the closest control people allows",
@@ -59,6 +62,7 @@ def headline(
     checks: Sequence[Check],
     calibration: Calibration | None,
     threshold: CandidateThreshold | None,
+    copies: Sequence[ExactCopy],
     people: Sequence[PersonFinding],
     identities: Sequence[IdentityFinding],
     synthetic_labelled: bool,
@@ -67,11 +71,13 @@ def headline(
     fpir: float,
 ) -> str:
     """The verdict in a few sentences."""
-    significant = sum(bool(p.significant_by) for p in people)
+    if copies and calibration is None:
+        return _copied(copies)
+    significant = sum(any(name != "exact copy" for name in p.significant_by) for p in people)
     if verdict == "inconclusive":
         failed = [check.message for check in checks if check.status == "fail"]
         if failed:
-            return "No verdict is possible: " + "; ".join(failed) + "."
+            return "No statement is possible: " + "; ".join(failed) + "."
         return (
             "No verdict is possible without a control set and with fewer than 125 labelled training people: nothing "
             "shows how close chance comes. Add people whom the generator never saw (--control), or the labels of the "
@@ -95,7 +101,7 @@ def headline(
             f"The {test.n_training} training people are no closer to the synthetic set than the {test.n_control} "
             f"control people. {would_be_found(power)}"
         )
-    parts = []
+    parts = [_copied(copies)] if copies else []
     if "conformal" in evidence or "GPD tail" in evidence:
         parts.append(
             f"{significant} of {test.n_training} training people are closer to the synthetic set than chance explains. "
@@ -112,6 +118,14 @@ def headline(
         what = "identities" if synthetic_labelled else "images"
         parts.append(f"{matching} of {len(identities)} synthetic {what} match a training person.")
     return " ".join(parts)
+
+
+def _copied(copies: Sequence[ExactCopy]) -> str:
+    """How many synthetic images are training images, and of how many people."""
+    n_images, n_people = len({c.synthetic_id for c in copies}), len({c.person for c in copies})
+    images = "1 synthetic image is an exact copy" if n_images == 1 else f"{n_images} synthetic images are exact copies"
+    people = "1 person" if n_people == 1 else f"{n_people} people"
+    return f"{images} of training images of {people}. This is a fact and needs no test."
 
 
 def would_be_found(power: Power | None) -> str:
@@ -203,6 +217,7 @@ def limitations(
     channels: Sequence[str],
     models: Sequence[ModelFacts],
     inputs: Mapping[Role, InputFacts],
+    checks: Sequence[Check],
     n_training_images_tested: int,
 ) -> tuple[str, ...]:
     """What the audit cannot show, in numbers where there are any."""
@@ -211,6 +226,12 @@ def limitations(
         "No verdict proves a set safe or anonymous. An audit finds only what its model and its control people can "
         "show.",
         f"The audit compares {_compared(channels, names)}.",
+    ]
+    found += [
+        f"The check `{c.name}` failed, so this audit makes no statement of these kinds: {', '.join(c.invalidates)}. "
+        f"The reason: {c.message}."
+        for c in checks
+        if c.status == "fail" and c.invalidates
     ]
     precomputed = [role for role, facts in inputs.items() if facts["kind"] == "embeddings"]
     if precomputed:

@@ -30,6 +30,7 @@ from unveil.results.calibration import (
 from unveil.results.findings import (
     CandidateThreshold,
     ChannelScore,
+    ExactCopy,
     HubnessFinding,
     IdentityFinding,
     ModelScore,
@@ -49,6 +50,7 @@ __all__ = [
     "CandidateThreshold",
     "ChannelScore",
     "DetectionLimit",
+    "ExactCopy",
     "Exposures",
     "GPDFit",
     "HubnessFinding",

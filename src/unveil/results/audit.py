@@ -17,13 +17,21 @@ from unveil.results.calibration import (
     Stratum,
     VerificationPerformance,
 )
-from unveil.results.findings import CandidateThreshold, HubnessFinding, IdentityFinding, PairFinding, PersonFinding
+from unveil.results.findings import (
+    CandidateThreshold,
+    ExactCopy,
+    HubnessFinding,
+    IdentityFinding,
+    PairFinding,
+    PersonFinding,
+)
 from unveil.results.review import Review
 from unveil.stats.checks import Check
 from unveil.stats.enrichment import GlobalTest
 from unveil.stats.false_matches import FalseMatches
 from unveil.stats.leak_kinds import CopyThresholds
-from unveil.stats.verdict import AuditVerdict, Evidence
+from unveil.stats.statements import Evidence
+from unveil.stats.verdict import AuditVerdict
 from unveil.types import ChannelName, Estimate, Reject, Role
 
 SCHEMA_VERSION = 2
@@ -151,12 +159,13 @@ class AuditResult:
     """Version of this format."""
     verdict: AuditVerdict
     """The verdict. `leak found`: training people are closer to the synthetic set than control people are. `none
-    detected`: they are not. `candidates`: close pairs without a control set to calibrate them. `inconclusive`: an input
-    check failed, or nothing calibrates the scores."""
+    detected`: they are not. `candidates`: close pairs without a control set to calibrate them. `inconclusive`: failed
+    input checks block every statement, or nothing calibrates the scores."""
     headline: str
     """The verdict in one or two sentences."""
     evidence: tuple[Evidence, ...]
-    """The tests that support the verdict. `global test`: training people as a group rank closer than control people.
+    """What supports the verdict. `exact copy`: synthetic images are training images. `global test`: training people as
+    a group rank closer than control people.
     `conformal` and `GPD tail`: single people are significant by these p-values. `identities`: synthetic identities
     match training people. `open-set threshold`: without a control set, synthetic images exceed the threshold that real
     people rarely reach against others."""
@@ -177,6 +186,8 @@ class AuditResult:
     membership: tuple[Membership, ...] | None = None
     """How well scores separate training from control people. First the score that decides, then each channel alone if
     there are several, then the uncorrected cosine of the published attack. Null without a control set."""
+    exact_copies: tuple[ExactCopy, ...] = ()
+    """Synthetic images that are training images, with each training image that they are."""
     people: tuple[PersonFinding, ...]
     """One record for each training person, the most exposed first."""
     n_synthetic_identities: int
@@ -210,7 +221,7 @@ class AuditResult:
     review: Review | None = None
     """What reviewers decided about the pairs (`unveil review`). Null if there are no verdicts."""
     input_checks: tuple[Check, ...]
-    """Checks of the inputs, made before the verdict. One that fails makes the audit inconclusive."""
+    """Checks of the inputs. One that fails blocks the statements that it makes unreliable, and no others."""
     rejects: dict[Role, tuple[Reject, ...]]
     """The files that were not embedded, by role."""
     limitations: tuple[str, ...]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from unveil.stats.leak_kinds import ImageSimilarity, LeakKind
-from unveil.stats.verdict import Evidence
+from unveil.stats.statements import Evidence
 from unveil.types import ChannelName, Estimate, Probability
 
 
@@ -17,6 +18,20 @@ class PairKind:
     """The kind of leak."""
     similarity: ImageSimilarity
     """How similar the two images are; the kind follows from it."""
+
+
+@dataclass(frozen=True)
+class ExactCopy:
+    """A synthetic image that is a training image: a fact, not a test."""
+
+    synthetic_id: str
+    """The synthetic image."""
+    training_id: str
+    """The training image."""
+    person: str
+    """Label of the training person."""
+    identical: Literal["bytes", "pixels"]
+    """`bytes`: the files are equal. `pixels`: the decoded images are equal, after their EXIF orientation."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +94,7 @@ class PersonFinding:
     q_gpd: Probability | None = None
     """The GPD p-values adjusted by Benjamini and Hochberg."""
     significant_by: tuple[Evidence, ...] = ()
-    """The tests by which the person is significant. Empty if the person is not."""
+    """What makes the person significant: tests, or an exact copy of an image. Empty if the person is not."""
     p_cosine: Probability | None = None
     """Conformal p-value of the uncorrected cosine, the score of the published attack. It decides nothing."""
     q_cosine: Probability | None = None

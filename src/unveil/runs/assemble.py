@@ -65,6 +65,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
             checks=found.checks,
             calibration=found.calibration,
             threshold=found.candidate_threshold,
+            copies=found.exact_copies,
             people=people,
             identities=found.identities,
             synthetic_labelled=not counts["synthetic"].unlabelled,
@@ -77,6 +78,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
         pairs_compared=parts.raw.n_compared,
         control_pairs_compared=found.control_pairs,
         candidate_threshold=found.candidate_threshold,
+        exact_copies=found.exact_copies,
         people=people,
         n_synthetic_identities=len(found.identities),
         synthetic_identities=foremost(found.identities),
@@ -91,6 +93,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
         input_checks=found.checks,
         rejects={role: s.rejects for role, s in sets.items()},
         limitations=limitations(
+            checks=found.checks,
             calibration=found.calibration,
             threshold=found.candidate_threshold,
             power=parts.power,

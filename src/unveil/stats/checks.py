@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from unveil.stats.intervals import LEVEL, NORMAL
+from unveil.stats.statements import Statement
 from unveil.types import Estimate, Floats, Vectors
 
 Status = Literal["pass", "warn", "fail"]
@@ -23,11 +24,13 @@ class Check:
     name: str
     """Name of the check."""
     status: Status
-    """`warn` weakens the verdict. `fail` makes the audit inconclusive."""
+    """`warn` weakens the verdict. `fail` blocks the statements of `invalidates`."""
     figure: Estimate
     """The number that was checked."""
     message: str
     """What was found and, unless the check passed, what to do."""
+    invalidates: tuple[Statement, ...] = ()
+    """The statements that are unreliable if the check fails."""
 
 
 def grade(value: float, warn: float, fail: float) -> Status:

@@ -1,43 +1,61 @@
-"""The verdict, and the evidence for it."""
+"""The verdict, and the evidence for it.
+
+Each statement needs certain inputs. An input check that fails blocks only the statements that it makes unreliable:
+`docs/explanation/verdict.md` has the table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from unveil.stats.checks import Check
+from unveil.stats.statements import NONE_DETECTED, Evidence, Statement
 
 AuditVerdict = Literal["leak found", "none detected", "candidates", "inconclusive"]
-Evidence = Literal["global test", "conformal", "GPD tail", "identities", "open-set threshold"]
+
+# In the order of their strength.
+EVIDENCE: tuple[Evidence, ...] = (
+    *("exact copy", "global test", "conformal", "GPD tail", "identities", "open-set threshold"),
+)
+
+
+def blocked(checks: Iterable[Check]) -> frozenset[Statement]:
+    """The statements that failed checks make unreliable."""
+    return frozenset(statement for check in checks if check.status == "fail" for statement in check.invalidates)
+
+
+def calibrated_evidence(
+    global_p: float, global_level: float, n_conformal: int, n_gpd: int, n_identities: int
+) -> tuple[Evidence, ...]:
+    """The evidence that tests against control people give, before failed checks are applied."""
+    found: dict[Evidence, bool] = {
+        "global test": global_p <= global_level,
+        "conformal": n_conformal > 0,
+        "GPD tail": n_gpd > 0,
+        "identities": n_identities > 0,
+    }
+    return tuple(name for name, holds in found.items() if holds)
 
 
 def calibrated_verdict(
-    checks: Sequence[Check],
-    global_p: float,
-    global_level: float,
-    n_conformal: int,
-    n_gpd: int,
-    n_identities: int,
+    checks: Sequence[Check], found: Collection[Evidence]
 ) -> tuple[AuditVerdict, tuple[Evidence, ...]]:
-    """The verdict with a control set. Any evidence suffices; a failed check makes it inconclusive."""
-    evidence: list[Evidence] = []
-    if global_p <= global_level:
-        evidence.append("global test")
-    if n_conformal:
-        evidence.append("conformal")
-    if n_gpd:
-        evidence.append("GPD tail")
-    if n_identities:
-        evidence.append("identities")
-    if any(check.status == "fail" for check in checks):
-        return "inconclusive", ()
-    return ("leak found", tuple(evidence)) if evidence else ("none detected", ())
+    """The verdict with a control set, and the evidence that no failed check blocks."""
+    unreliable = blocked(checks)
+    evidence = tuple(name for name in found if name not in unreliable)
+    if evidence:
+        return "leak found", evidence
+    return ("inconclusive" if NONE_DETECTED in unreliable else "none detected"), ()
 
 
 def uncalibrated_verdict(
     checks: Sequence[Check], n_candidates: int | None
 ) -> tuple[AuditVerdict, tuple[Evidence, ...]]:
     """The verdict without a control set: at most candidates; inconclusive without labels (``n_candidates`` None)."""
-    if n_candidates is None or any(check.status == "fail" for check in checks):
+    unreliable = blocked(checks)
+    if n_candidates is None or "open-set threshold" in unreliable:
         return "inconclusive", ()
-    return ("candidates" if n_candidates else "none detected"), ("open-set threshold",)
+    if n_candidates:
+        return "candidates", ("open-set threshold",)
+    return ("inconclusive", ()) if NONE_DETECTED in unreliable else ("none detected", ("open-set threshold",))

@@ -56,7 +56,8 @@ class InputCheck(ABC, Generic[Inputs]):
     ``InputCheck[ControlPeople]`` (training against control people). Put its thresholds into the file, with the reason
     for them. Then add an instance to ``SET_CHECKS`` or ``CONTROL_CHECKS`` in ``__init__.py``, in the order of the
     report. Each `Check` needs a name, a status, a figure with its interval, and a message: the finding first, then what
-    to do.
+    to do. A check that can fail names the statements that it makes unreliable (`unveil.stats.statements`). For each
+    statement ask: can it be false because this check fails? A check blocks nothing else.
     """
 
     @abstractmethod

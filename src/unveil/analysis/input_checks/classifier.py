@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from unveil.analysis.input_checks.base import SAME_SOURCE, ControlPeople, InputCheck
 from unveil.stats.checks import Check, grade
+from unveil.stats.statements import AGAINST_CONTROL
 from unveil.types import Estimate
 
 # The lower limit of the AUC. At 0.9 almost nobody of one side has comparable people on the other.
@@ -31,4 +32,4 @@ class Classifier(InputCheck[ControlPeople]):
         if status != "pass":
             name, largest = max(quality.items(), key=lambda item: abs(item[1].value))
             message += f"; they differ most in {name} ({abs(largest.value):.1f} standard deviations); {SAME_SOURCE}"
-        return Check("classifier without the synthetic set", status, figure, message)
+        return Check("classifier without the synthetic set", status, figure, message, AGAINST_CONTROL)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from unveil.analysis.input_checks.base import SAME_SOURCE, ControlPeople, InputCheck
 from unveil.analysis.matching import CLOSENESS
 from unveil.stats.checks import Check, grade
+from unveil.stats.statements import AGAINST_CONTROL
 from unveil.types import Estimate
 
 # Cohen's d; random halves of one set measured below 0.1.
@@ -30,4 +31,4 @@ class Closeness(InputCheck[ControlPeople]):
         )
         if status != "pass":
             message += "; " + SAME_SOURCE
-        return Check("closeness to other people", status, figure, message)
+        return Check("closeness to other people", status, figure, message, AGAINST_CONTROL)

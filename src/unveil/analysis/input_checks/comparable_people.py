@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from unveil.analysis.input_checks.base import SAME_SOURCE, ControlPeople, InputCheck
 from unveil.stats.checks import Check, grade
 from unveil.stats.intervals import share
+from unveil.stats.statements import AGAINST_CONTROL
 
 WARN, FAIL = 0.1, 0.9
 
@@ -29,4 +30,4 @@ class ComparablePeople(InputCheck[ControlPeople]):
         )
         if status != "pass":
             message += "; " + SAME_SOURCE
-        return Check("comparable control people", status, figure, message)
+        return Check("comparable control people", status, figure, message, AGAINST_CONTROL)

@@ -8,6 +8,7 @@ from unveil.analysis.input_checks.base import ControlPeople, InputCheck
 from unveil.stats.balance import MIN_CONTROL_PEOPLE
 from unveil.stats.checks import Check, Status
 from unveil.stats.intervals import exact_count
+from unveil.stats.statements import AGAINST_CONTROL
 
 WARN = 500
 
@@ -25,4 +26,6 @@ class ControlSize(InputCheck[ControlPeople]):
         message = f"{n_people} control people calibrate the scores"
         if status != "pass":
             message += f"; at least {MIN_CONTROL_PEOPLE} are required, and more lower the detection limit"
-        return Check("size of control", status, exact_count(n_people, n_people, "control people"), message)
+        return Check(
+            "size of control", status, exact_count(n_people, n_people, "control people"), message, AGAINST_CONTROL
+        )

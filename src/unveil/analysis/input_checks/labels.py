@@ -11,6 +11,7 @@ from unveil.analysis.input_checks.base import SAMPLE, EmbeddedSets, InputCheck
 from unveil.compare import exact_cosine
 from unveil.stats.checks import Check, Status, label_closeness
 from unveil.stats.hubness import person_codes
+from unveil.stats.statements import ALL_BUT_FACTS, Statement
 from unveil.types import Embedded, Floats, Role
 
 # One half is what random labels give.
@@ -36,7 +37,9 @@ class Labels(InputCheck[EmbeddedSets]):
         message = f"in {figure.value:.0%} of cases two images of one {role} label are closer than images of two labels"
         if status != "pass":
             message += f"; the labels may not be people: see --{role}-labels"
-        return Check(f"labels of {role}", status, figure, message)
+        # Tests of training people do not use synthetic labels.
+        blocks: tuple[Statement, ...] = ("identities",) if role == "synthetic" else ALL_BUT_FACTS
+        return Check(f"labels of {role}", status, figure, message, blocks)
 
 
 def _mated_and_non_mated(embedded: Embedded, rng: np.random.Generator) -> tuple[Floats, Floats]:

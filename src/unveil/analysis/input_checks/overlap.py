@@ -8,6 +8,7 @@ from unveil.analysis.cohort import Overlap
 from unveil.analysis.input_checks.base import ControlPeople, InputCheck
 from unveil.stats.checks import Check, grade
 from unveil.stats.intervals import exact_count
+from unveil.stats.statements import AGAINST_CONTROL
 
 WARN, FAIL = 0.05, 0.5
 
@@ -30,4 +31,10 @@ class TrainingOverlap(InputCheck[ControlPeople]):
             "were removed"
         )
         figure = exact_count(n, total, "control people also in the training set")
-        return Check("overlap of training and control", grade(n / total if total else 0.0, WARN, FAIL), figure, message)
+        return Check(
+            "overlap of training and control",
+            grade(n / total if total else 0.0, WARN, FAIL),
+            figure,
+            message,
+            AGAINST_CONTROL,
+        )

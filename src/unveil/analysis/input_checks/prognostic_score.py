@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from unveil.analysis.input_checks.base import SAME_SOURCE, ControlPeople, InputCheck
 from unveil.stats.balance import SHIFT_WARN
 from unveil.stats.checks import Check, grade
+from unveil.stats.statements import AGAINST_CONTROL
 from unveil.types import Estimate
 
 # In standard deviations. A shift of 0.25 nearly doubles the people above a threshold that 1% exceed.
@@ -42,4 +43,4 @@ class PrognosticScore(InputCheck[ControlPeople]):
             )
         if status != "pass":
             message += "; " + SAME_SOURCE
-        return Check("prognostic score", status, figure, message)
+        return Check("prognostic score", status, figure, message, AGAINST_CONTROL)

@@ -1,0 +1,16 @@
+"""The statements that an audit can make, and groups of them that an input check can make unreliable."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Evidence = Literal["exact copy", "global test", "conformal", "GPD tail", "identities", "open-set threshold"]
+Statement = Literal[
+    "exact copy", "global test", "conformal", "GPD tail", "identities", "open-set threshold", "none detected"
+]
+
+NONE_DETECTED: Statement = "none detected"
+# The tests of training people against control people, and what their absence would mean.
+AGAINST_CONTROL: tuple[Statement, ...] = ("global test", "conformal", "GPD tail", "identities", NONE_DETECTED)
+# Everything but facts, which no check can make false.
+ALL_BUT_FACTS: tuple[Statement, ...] = tuple(s for s in get_args(Statement) if s != "exact copy")
