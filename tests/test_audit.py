@@ -465,10 +465,9 @@ def test_a_control_set_the_generator_knew_is_no_control(world: World, store: Pat
     shutil.copytree(world.synthetic, synthetic)
     shutil.copy(world.control / "control-0001/1.png", synthetic / "copied.png")
     result = audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store)
-    assert result.verdict == "inconclusive" and "unknown to the generator" in result.headline
-    assert not result.significant_people and not any(i.significant for i in result.synthetic_identities), (
-        "no verdict, no findings"
-    )
+    (check,) = [c for c in result.input_checks if c.name == "control images in synthetic"]
+    assert check.status == "fail" and "unknown to the generator" in check.message
+    assert result.verdict == "leak found", "a control person who scores high hides leaks and makes none"
 
 
 def test_too_small_a_control_set_is_inconclusive(world: World, store: Path, tmp_path: Path) -> None:

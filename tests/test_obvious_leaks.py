@@ -1,0 +1,76 @@
+"""Obvious leaks, as they come: none of them may end as inconclusive, as candidates or as none detected."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from tests.builders import audit, drawn_faces, encoded, write
+from tests.cli.runner import unveil as command_line
+from unveil.demo.faces import face_model
+from unveil.demo.world import World
+
+
+def test_training_files_among_the_synthetic_ones_without_a_control_set(
+    world: World, store: Path, tmp_path: Path
+) -> None:
+    """Three files, byte by byte: a fact, and exit code 1."""
+    for i, face in enumerate(drawn_faces(20, seed=3)):
+        write(tmp_path / f"synthetic/{i}.png", encoded(face))
+    people = [f"person-{i:04d}" for i in (5, 50, 140)]
+    for person in people:
+        shutil.copy(world.training / person / "1.png", tmp_path / f"synthetic/{person}.png")
+    done = command_line(
+        *("audit", "--synthetic", tmp_path / "synthetic", "--training", world.training, "-o", tmp_path / "run"),
+        *("--store", store, "--channels", "face", "--fail-on", "leak"),
+    )
+    assert done.returncode == 1 and "3 synthetic images are exact copies" in done.stdout
+    page = (tmp_path / "run/report.html").read_text()
+    assert "Exact copies" in page and all(f"{person}/1.png" in page for person in people)
+
+
+def test_one_training_image_shipped_many_times(world: World, store: Path, tmp_path: Path) -> None:
+    """The synthetic set has no spread at all, and shows one person."""
+    for i in range(80):
+        write(tmp_path / f"synthetic/{i}.png", (world.training / "person-0003/1.png").read_bytes())
+    sources = (tmp_path / "synthetic", world.training, world.control)
+    result = audit(*sources, out=tmp_path / "run", store=store, channels="face", planted_leaks="off", resamples=1)
+    assert result.verdict == "leak found" and result.evidence[0] == "exact copy"
+    assert {c.person for c in result.exact_copies} == {"person-0003"}
+    assert "person-0003" in {p.person for p in result.significant_people}
+
+
+def test_a_generator_that_knows_few_people_has_low_diversity_and_leaks(
+    world: World, store: Path, tmp_path: Path
+) -> None:
+    """Twelve training people drawn again and again: what a memorising generator looks like."""
+    model, rng = face_model(), np.random.default_rng(7)
+    people = model.sample(150, rng)[:12]
+    for i in range(10):
+        for person, face in enumerate(model.render(model.perturb(people, 0.15, rng))):
+            write(tmp_path / f"synthetic/{person}-{i}.png", encoded(face))
+    sources = (tmp_path / "synthetic", world.training, world.control)
+    result = audit(*sources, out=tmp_path / "run", store=store, planted_leaks="off", resamples=1)
+    assert result.verdict == "leak found"
+    known = {f"person-{i:04d}" for i in range(12)}
+    found = {p.person for p in result.significant_people}
+    assert len(found & known) >= 10 and len(found - known) <= 2
+
+
+def test_batch_folders_are_no_reason_to_doubt_findings_about_people(
+    audited: tuple[object, Path], world: World, store: Path, tmp_path: Path
+) -> None:
+    """Folders of a generator's batches are no people: the labels are wrong, so only the identity test is blocked."""
+    for i, file in enumerate(sorted(world.synthetic.rglob("*.png"))):
+        write(tmp_path / f"synthetic/{i // 3:05d}/{file.name}", file.read_bytes())
+    sources = (tmp_path / "synthetic", world.training, world.control)
+    result = audit(
+        *sources, out=tmp_path / "run", store=store, planted_leaks="off", resamples=1, labels={"synthetic": "folder"}
+    )
+    failed = [c.name for c in result.input_checks if c.status == "fail"]
+    assert failed == ["labels of synthetic"]
+    assert result.verdict == "leak found" and "identities" not in result.evidence
+    assert result.significant_people and not any(i.significant for i in result.synthetic_identities)
+    assert any("labels of synthetic" in line for line in result.limitations)
