@@ -1,4 +1,4 @@
-"""Whether the same pictures through every container give the same map from pictures to embeddings, to the last bit.
+"""Whether the same images through every container give the same map from images to embeddings, to the last bit.
 
     python benchmarks/containers.py [--images 2000] > docs/figures/containers.md
 
@@ -24,7 +24,7 @@ GRID = "grid sheets"
 
 
 def by_number(found: EmbeddedSource, container: str) -> dict[int, bytes]:
-    """The vector of each picture; of a sheet of ten, the cells are counted."""
+    """The vector of each image; of a sheet of ten, the cells are counted."""
     vectors = np.asarray(found.embedded.vectors)
     numbers = [
         int(id[:3]) * 10 + int(id[-2:]) if container == GRID else number_in(id, container) for id in found.embedded.ids
@@ -50,7 +50,7 @@ def main() -> None:
             truth = truth or vectors
             same = sum(vectors.get(number) == vector for number, vector in truth.items())
             people = len({person for person in found.embedded.people if person is not None})
-            # Where ten pictures do not fill the last row of a sheet, the rest is rejected as empty.
+            # Where ten images do not fill the last row of a sheet, the rest is rejected as empty.
             n = found.n_images - sum(r.reason == "empty cell" for r in found.rejects)
             print(f"| {name} | {n:,} | {people:,} | {len(found.embedded):,} | {same:,} |", flush=True)
 

@@ -1,8 +1,8 @@
-"""Reading every container, beside a folder of the same pictures and the library that would otherwise read it.
+"""Reading every container, beside a folder of the same images and the library that would otherwise read it.
 
-    python benchmarks/read.py [--pictures 10000] [--mxnet PYTHON]
+    python benchmarks/read.py [--images 10000] [--mxnet PYTHON]
 
-Prints pictures a second, medians of repetitions taken in turn: opened and every picture read by its key, and the same
+Prints images a second, medians of repetitions taken in turn: opened and every image read by its key, and the same
 until its pixels are there. RecordIO's peer is mxnet 1.9.1, which needs a Python of its own (numpy 1.23): --mxnet.
 """
 
@@ -28,7 +28,7 @@ from tests.containers import WRITERS, Item
 from unveil.images import decode_rgb, open_source
 from unveil.io.host import cores, processor
 
-DIFFERENT = 1000  # pictures that are drawn; the set repeats them
+DIFFERENT = 1000  # images that are drawn; the set repeats them
 QUALITY = 90
 
 MXNET = """
@@ -149,12 +149,12 @@ def written(n: int, folder: Path) -> dict[str, Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--mxnet", metavar="PYTHON", help="a Python with mxnet 1.9.1")
     parser.add_argument("--json", type=Path, help="also write the medians there")
     args = parser.parse_args()
-    print(f"{processor()}, {cores()} cores; {args.images} JPEG pictures of 96 pixels, quality {QUALITY}; one thread,")
+    print(f"{processor()}, {cores()} cores; {args.images} JPEG images of 96 pixels, quality {QUALITY}; one thread,")
     print(f"files in the page cache; medians of {args.repetitions}, taken in turn\n")
     with tempfile.TemporaryDirectory() as folder:
         paths = written(args.images, Path(folder))

@@ -179,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dimension", type=int, default=512)
-    parser.add_argument("--pictures", type=int, default=2_048)
+    parser.add_argument("--images", type=int, default=2_048)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--only", choices=("embedding", "comparing"))
     parser.add_argument("--store", default="", help="where tiles are written: a folder or an address")

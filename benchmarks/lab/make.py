@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="*", default=list(FAMILIES))
     parser.add_argument("--people", type=int, nargs="*", help="instead of those of each family")
     parser.add_argument("--longer", type=float, default=1.0, help="multiplies every length")
-    parser.add_argument("--pictures", type=int, default=2000, help="faces a set")
+    parser.add_argument("--images", type=int, default=2000, help="faces a set")
     parser.add_argument("--side", type=int, default=Setup.side)
     parser.add_argument("--width", type=int, default=Setup.width)
     parser.add_argument("--device", default=Setup.device)
