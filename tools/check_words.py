@@ -118,9 +118,9 @@ def found() -> Iterator[str]:
             yield from in_text(f"{where}:{line}", text)
     for pattern in TEXTS:
         for file in sorted(ROOT.glob(pattern)):
-            where = str(file.relative_to(ROOT))
-            if not EXEMPT.search(where):
-                yield from in_text(f"{where}:1", file.read_text("utf-8"))
+            name = str(file.relative_to(ROOT))
+            if not EXEMPT.search(name):
+                yield from in_text(f"{name}:1", file.read_text("utf-8"))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ def texts(result: unveil.AuditResult, **changed: object) -> str:
         "checks": (),
         "calibration": None,
         "threshold": None,
+        "copies": (),
         "people": result.people,
         "identities": result.synthetic_identities,
         "synthetic_labelled": False,

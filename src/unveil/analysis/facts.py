@@ -92,11 +92,11 @@ def _same_pixels(
             *(len(queries) + len(gallery), MAX_DECODED),
         )
         queries, gallery = queries[: MAX_DECODED // 2], gallery[: MAX_DECODED // 2]
-    wanted = [
+    to_decode = [
         *(_Image(synthetic[0], synthetic[1][q]) for q in queries),
         *(_Image(training[0], training[1][g]) for g in gallery),
     ]
-    digests = list(map_ordered(_pixel_digest, wanted, workers or cores()))
+    digests = list(map_ordered(_pixel_digest, to_decode, workers or cores()))
     of_query = dict(zip(queries, digests[: len(queries)], strict=True))
     of_gallery = dict(zip(gallery, digests[len(queries) :], strict=True))
     return [(q, g) for q, g in pairs if of_query.get(q) is not None and of_query[q] == of_gallery.get(g)]
