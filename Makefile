@@ -49,7 +49,7 @@ test-lowest: .venv-lowest/.ready
 
 .venv-lowest/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	$(PYTHON) tools/lowest.py remote s3 hdf5 > .venv-lowest/constraints.txt
+	$(PYTHON) tools/lowest.py docs remote s3 hdf5 > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet --editable '.[dev]' --constraint .venv-lowest/constraints.txt
 	touch $@
 
