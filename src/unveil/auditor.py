@@ -49,6 +49,7 @@ from unveil.report import write_reports
 from unveil.results import AuditResult
 from unveil.review import review_summary
 from unveil.runs.assemble import AuditParts, assemble, times_since
+from unveil.runs.inputs import STAMPS, input_stamps
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
 from unveil.types import ROLES, Embedded, Matches, Role
@@ -99,6 +100,7 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     remote = _fetch_manifest(settings)
     specs = _source_specs(settings)
     sources = {role: spec.open() for role, spec in specs.items()}
+    stamps = input_stamps(settings, sources)
     strata = {} if settings.strata is None else read_labels(settings.strata)
     embedder = AuditEmbedder(
         *(channel_config(settings), sources),
@@ -164,7 +166,7 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     write_run(run.path, result, pairs, sets, synthetic, found, embedder)
     write_reports(result, found.identities, run.path, raw, synthetic, training, sources, redact=redact)
     remove_tiles(engine, settings.store_place, run)
-    run.finish({**result.manifest, **times_since(started), "places": absolute_places(settings)})
+    run.finish({**result.manifest, **times_since(started), "places": absolute_places(settings), STAMPS: stamps})
     if remote is not None:
         remote.push()
     return result

@@ -40,7 +40,7 @@ def reviewed(audited: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path
         for i, pair in enumerate([*findings[:20], *control[:10]]):
             wrong = who == "ben" and i in (3, 25)
             verdict = "same person" if (pair.role == "training") != wrong else "different"
-            store.say(who, (pair.synthetic_id, pair.real_id, pair.role), verdict, blind=True)
+            store.add(who, (pair.synthetic_id, pair.real_id, pair.role), verdict, blind=True)
     store.close()
     done = command_line("report", run, "--redact")
     assert done.returncode == 0

@@ -22,31 +22,31 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def run(audited: tuple[unveil.AuditResult, Path], tmp_path: Path) -> Path:
-    """A finished run of one's own."""
+    """A copy of the finished run, which the test may change."""
     return Path(shutil.copytree(audited[1], tmp_path / "run"))
 
 
 class Served:
-    """`unveil review` in a process of its own."""
+    """`unveil review` in a process."""
 
     def __init__(self, run: Path, *flags: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "unveil", "review", str(run), *flags], stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout is not None
-        self.told = line = ""
+        self.output = line = ""
         while not line.strip().startswith("http://"):
             line = self.process.stdout.readline()
-            assert line, f"unveil review ended: {self.told}"
-            self.told += line
+            assert line, f"unveil review ended: {self.output}"
+            self.output += line
         self.address = line.strip()
 
     def stop(self) -> int:
-        """Ctrl-C; the exit code."""
+        """Interrupts the process as Ctrl-C does, and returns its exit code."""
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(60)
         assert self.process.stdout is not None
-        self.told += self.process.stdout.read()
+        self.output += self.process.stdout.read()
         self.process.stdout.close()
         return code
 
@@ -59,7 +59,7 @@ class Served:
 
 @pytest.fixture
 def served() -> Iterator[Callable[..., Served]]:
-    """Starts pages, and stops what is still running."""
+    """Starts servers, and stops those that still run."""
     started: list[Served] = []
 
     def start(run: Path, *flags: str) -> Served:

@@ -26,7 +26,7 @@ MARKUP = "<img src=x onerror=window.hacked=1>&quot;'--><script>window.hacked=1</
 
 
 def begin(watched: Watched, address: str, name: str = "anna") -> Page:
-    """Opens the page and begins, by keyboard."""
+    """Opens the page and starts a review, by keyboard."""
     page = watched.page
     page.goto(address)
     page.keyboard.type(name)
@@ -35,27 +35,27 @@ def begin(watched: Watched, address: str, name: str = "anna") -> Page:
     return page
 
 
-def at(page: Page, place: int) -> None:
-    """Waits until a pair is on the page with both its images."""
-    expect(page.locator(f'#pair[data-place="{place}"]')).to_be_attached()
+def wait_for_pair(page: Page, index: int) -> None:
+    """Waits until a pair is shown with both images."""
+    expect(page.locator(f'#pair[data-index="{index}"]')).to_be_attached()
     wait(page, "[...document.querySelectorAll('#pair img')].every(i => i.complete && i.naturalWidth > 0)")
 
 
 def wait(page: Page, expression: str) -> None:
-    """Playwright's own waiting evaluates strings in the page, which its policy forbids."""
+    """Waits for an expression. Playwright's own wait evaluates strings in the page, which the page's policy forbids."""
     deadline = time.monotonic() + 60
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(10)
 
 
-def kept(page: Page) -> None:
-    """Waits until all that was said is on disk; left any sooner, the page would ask whether to drop it."""
+def wait_until_stored(page: Page) -> None:
+    """Waits until every verdict is on disk. Before that, the page asks before it is closed."""
     expect(page.locator("#progress")).to_have_attribute("aria-busy", "false")
 
 
 def with_pairs(run: Path, n: int) -> None:
-    """Lets a run have ``n`` pairs to look at."""
+    """Gives a run ``n`` pairs to review."""
     old = pq.read_table(run / "pairs.parquet")
     (first,) = old.slice(0, 1).to_pylist()
     finished = FinishedRun(run)
@@ -74,28 +74,28 @@ def test_fifty_pairs_by_keyboard_with_a_reload(run: Path, served: Serve, browser
     page = begin(watched, server.address)
     keys = [str(1 + i % 4) for i in range(50)]
     for i, key in enumerate(keys):
-        at(page, i)
+        wait_for_pair(page, i)
         if i == 20:
-            kept(page)
+            wait_until_stored(page)
             page.reload()
-            at(page, 20)  # goes on under the same name, without asking
-            assert "20 judged" in page.inner_text("#progress")
+            wait_for_pair(page, 20)  # continues under the same name without asking
+            assert "20 reviewed" in page.inner_text("#progress")
         if i == 30:
             page.keyboard.press("u")
-            at(page, 29)
+            wait_for_pair(page, 29)
             page.keyboard.press(keys[29])
-            at(page, 30)
+            wait_for_pair(page, 30)
         if i == 40:
             page.keyboard.press("ArrowLeft")
-            at(page, 39)
+            wait_for_pair(page, 39)
             assert page.get_attribute(f'[data-verdict="{REVIEW_VERDICTS[39 % 4]}"]', "aria-pressed") == "true"
             page.keyboard.press("j")
-            at(page, 40)
+            wait_for_pair(page, 40)
         page.keyboard.press(key)
     expect(page.locator("#done")).to_be_visible()
     store = VerdictStore(run)
     pairs = FinishedRun(run).pairs
-    own = store.standing()["anna"]
+    own = store.current()["anna"]
     assert [own[(p.synthetic_id, p.real_id, p.role)].verdict for p in pairs] == [
         REVIEW_VERDICTS[i % 4] for i in range(50)
     ]
@@ -104,17 +104,17 @@ def test_fifty_pairs_by_keyboard_with_a_reload(run: Path, served: Serve, browser
     host = re.match(r"http://[^/]+/", server.address)
     assert host is not None and all(url.startswith((host[0], "blob:" + host[0], "data:")) for url in watched.asked)
     assert not watched.wrong
-    assert server.stop() == 0 and "unveil report" in server.told
+    assert server.stop() == 0 and "unveil report" in server.output
 
 
-def test_leaving_before_a_verdict_is_kept_is_asked_about(run: Path, served: Serve, browser: Browser) -> None:
+def test_the_page_asks_before_an_unsaved_verdict_is_lost(run: Path, served: Serve, browser: Browser) -> None:
     with_pairs(run, 2)
     watched = Watched(browser)
     page = begin(watched, served(run).address)
-    at(page, 0)
-    page.route("**/verdict", lambda route: None)  # a server that takes its time
+    wait_for_pair(page, 0)
+    page.route("**/verdict", lambda route: None)  # a server that never answers
     page.keyboard.press("1")
-    at(page, 1)
+    wait_for_pair(page, 1)
     with page.expect_event("dialog"):
         page.close(run_before_unload=True)
     assert watched.wrong == ["dialog "] and not page.is_closed()
@@ -126,7 +126,7 @@ def test_two_reviewers_at_once(run: Path, served: Serve, browser: Browser) -> No
     pages = [begin(Watched(browser), address, name) for name in ("anna", "ben")]
     for i in range(12):
         for k, page in enumerate(pages):
-            at(page, i)
+            wait_for_pair(page, i)
             page.keyboard.press("3" if i % 2 or (k and i == 0) else "1")
     for page in pages:
         expect(page.locator("#done")).to_be_visible()
@@ -135,7 +135,7 @@ def test_two_reviewers_at_once(run: Path, served: Serve, browser: Browser) -> No
     with pages[1].expect_download() as download:
         pages[1].click("#done a")
     lines = Path(str(download.value.path())).read_text().splitlines()
-    assert lines[0] == "at,reviewer,synthetic,real,role,verdict,blind" and len(lines) == 25
+    assert lines[0] == "time,reviewer,synthetic,real,role,verdict,blind" and len(lines) == 25
 
 
 def test_names_that_are_markup_stay_text(tmp_path: Path, served: Serve, browser: Browser) -> None:
@@ -148,12 +148,12 @@ def test_names_that_are_markup_stay_text(tmp_path: Path, served: Serve, browser:
     watched = Watched(browser)
     server = served(tmp_path / "run")
     page = begin(watched, server.address, MARKUP[:60])
-    at(page, 0)
-    assert "<img src=x" in page.inner_text("#left-told") and "<img src=x" in page.inner_text("#told")
+    wait_for_pair(page, 0)
+    assert "<img src=x" in page.inner_text("#left-caption") and "<img src=x" in page.inner_text("#details")
     page.keyboard.press("n")
     expect(page.locator("#neighbours figcaption").first).to_contain_text("<img src=x")
     page.keyboard.press("1")
-    at(page, 1)
+    wait_for_pair(page, 1)
     assert page.evaluate("window.hacked") is None and not watched.wrong
     csv = page.evaluate("fetch('verdicts.csv').then(a => a.text())")
     assert "\n=" not in csv and ",=" not in csv and "'=p" in csv
@@ -163,23 +163,23 @@ def test_ten_thousand_pairs(run: Path, served: Serve, browser: Browser) -> None:
     with_pairs(run, 10_000)
     watched = Watched(browser)
     page = begin(watched, served(run).address)
-    at(page, 0)
+    wait_for_pair(page, 0)
     for i in range(30):
         page.keyboard.press("3")
-        expect(page.locator(f'#pair[data-place="{i + 1}"]')).to_be_attached()
+        expect(page.locator(f'#pair[data-index="{i + 1}"]')).to_be_attached()
     for _ in range(200):
         page.keyboard.press("ArrowRight")
-    at(page, 230)
-    assert "pair 231 of 10,000, 30 judged" in page.inner_text("#progress")
+    wait_for_pair(page, 230)
+    assert "pair 231 of 10,000, 30 reviewed" in page.inner_text("#progress")
     assert page.evaluate("document.querySelectorAll('*').length") < 150
-    kept(page)
+    wait_until_stored(page)
     page.reload()
-    at(page, 30)
+    wait_for_pair(page, 30)
     assert not watched.wrong
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_stands_in_the_way_of_anybody(run: Path, served: Serve, browser: Browser, scheme: str) -> None:
+def test_the_page_is_accessible(run: Path, served: Serve, browser: Browser, scheme: str) -> None:
     with_pairs(run, 3)
     watched = Watched(browser, scheme=scheme)
     page = watched.page
@@ -187,7 +187,7 @@ def test_nothing_stands_in_the_way_of_anybody(run: Path, served: Serve, browser:
     assert not watched.violations()
     page.keyboard.type("anna")
     page.keyboard.press("Enter")
-    at(page, 0)
+    wait_for_pair(page, 0)
     page.keyboard.press("n")
     expect(page.locator("#neighbours figure").first).to_be_visible()
     assert not watched.violations()
@@ -199,7 +199,7 @@ def test_nothing_stands_in_the_way_of_anybody(run: Path, served: Serve, browser:
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_be_hidden()
     for i, key in enumerate("123"):
-        at(page, i)
+        wait_for_pair(page, i)
         page.keyboard.press(key)
     expect(page.locator("#done")).to_be_visible()
     assert not watched.violations()
@@ -211,13 +211,13 @@ def test_a_phone(run: Path, served: Serve, browser: Browser) -> None:
     page.goto(served(run).address)
     assert watched.no_sideways()
     page.fill("#name", "anna")
-    page.tap("#who button")
-    at(page, 0)
+    page.tap("#start button")
+    wait_for_pair(page, 0)
     assert watched.no_sideways()
     boxes = [b.bounding_box() for b in page.locator("#verdicts button").all()]
     assert len(boxes) == 4 and all(b and b["height"] >= 44 and b["y"] + b["height"] <= 844 for b in boxes)
     page.tap('[data-verdict="same person"]')
-    at(page, 1)
+    wait_for_pair(page, 1)
     page.tap('[data-tool="neighbours"]')
     expect(page.locator("#neighbours figure").first).to_be_visible()
     assert watched.no_sideways() and not watched.wrong
@@ -226,11 +226,11 @@ def test_a_phone(run: Path, served: Serve, browser: Browser) -> None:
 def test_zoom_flicker_and_faces(run: Path, served: Serve, browser: Browser) -> None:
     watched = Watched(browser)
     page = begin(watched, served(run).address)
-    at(page, 0)
+    wait_for_pair(page, 0)
     page.keyboard.press("z")
     page.keyboard.press("z")
     page.keyboard.press("Shift+ArrowRight")
-    for side in ("left", "right"):  # both at one scale, at one place
+    for side in ("left", "right"):  # the same scale and the same centre on both sides
         style = page.evaluate(
             f"(({{style}}) => [style.transform, style.transformOrigin])(document.getElementById('{side}-image'))"
         )
@@ -238,11 +238,11 @@ def test_zoom_flicker_and_faces(run: Path, served: Serve, browser: Browser) -> N
     page.keyboard.press("z")
     page.keyboard.press("f")
     hidden = "[...document.querySelectorAll('#pair figure')].map(f => getComputedStyle(f).visibility === 'hidden')"
-    seen = set()
+    states = set()
     for _ in range(12):
-        seen.add(tuple(page.evaluate(hidden)))
+        states.add(tuple(page.evaluate(hidden)))
         page.wait_for_timeout(150)
-    assert seen == {(True, False), (False, True)}
+    assert states == {(True, False), (False, True)}
     page.keyboard.press("f")
     assert page.evaluate(hidden) == [False, False]
     before = page.evaluate("document.getElementById('left-image').naturalWidth")
@@ -251,9 +251,9 @@ def test_zoom_flicker_and_faces(run: Path, served: Serve, browser: Browser) -> N
     assert page.get_attribute('[data-tool="faces"]', "aria-pressed") == "true" and not watched.wrong
 
 
-def test_less_motion_turns_by_hand(run: Path, served: Serve, browser: Browser) -> None:
+def test_with_reduced_motion_each_press_swaps_the_images(run: Path, served: Serve, browser: Browser) -> None:
     page = begin(Watched(browser, reduced_motion="reduce"), served(run).address)
-    at(page, 0)
+    wait_for_pair(page, 0)
     hidden = "[...document.querySelectorAll('#pair figure')].map(f => f.classList.contains('under'))"
     page.keyboard.press("f")
     first = page.evaluate(hidden)
@@ -263,22 +263,22 @@ def test_less_motion_turns_by_hand(run: Path, served: Serve, browser: Browser) -
     assert page.evaluate(hidden) == first[::-1]
 
 
-def test_blind_tells_nothing(run: Path, served: Serve, browser: Browser) -> None:
+def test_a_blind_review_reveals_nothing(run: Path, served: Serve, browser: Browser) -> None:
     finished = FinishedRun(run)
     names = {p.person for p in finished.pairs} | {p.synthetic_id for p in finished.pairs}
     watched = Watched(browser)
     page = begin(watched, served(run, "--blind").address)
-    heard: list[str] = []
-    page.on("response", lambda r: heard.append(r.text()) if "/pair/" in r.url or "/neighbours/" in r.url else None)
+    responses: list[str] = []
+    page.on("response", lambda r: responses.append(r.text()) if "/pair/" in r.url or "/neighbours/" in r.url else None)
     for i in range(6):
-        at(page, i)
+        wait_for_pair(page, i)
         page.keyboard.press("n")
         page.wait_for_timeout(200)
         page.keyboard.press("3")
-    at(page, 6)
-    shown = page.content() + "".join(heard)
-    assert heard and not [name for name in names if name in shown] and "cosine" not in shown
-    assert not re.search(r'"role"|training|"control"', "".join(heard))
+    wait_for_pair(page, 6)
+    shown = page.content() + "".join(responses)
+    assert responses and not [name for name in names if name in shown] and "cosine" not in shown
+    assert not re.search(r'"role"|training|"control"', "".join(responses))
     with sqlite3.connect(run / "review.sqlite") as db:
         assert db.execute("SELECT count(*), min(blind) FROM verdicts").fetchone() == (6, 1)
 
@@ -294,8 +294,8 @@ def test_images_that_were_moved(tmp_path: Path, served: Serve, browser: Browser)
     watched = Watched(browser)
     server = served(run)
     page = begin(watched, server.address)
-    expect(page.locator("#status")).to_contain_text("training images are not where they were")
-    expect(page.locator("#right .frame")).to_have_class(re.compile("gone"))
+    expect(page.locator("#status")).to_contain_text("training images were moved or removed")
+    expect(page.locator("#right .frame")).to_have_class(re.compile("missing"))
     server.stop()
     page = begin(Watched(browser), served(run, "--training", str(tmp_path / "elsewhere")).address)
-    at(page, 0)
+    wait_for_pair(page, 0)

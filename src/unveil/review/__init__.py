@@ -1,4 +1,4 @@
-"""People look at pairs: a page on this machine, verdicts in SQLite, and what follows from them."""
+"""Human review: a local page that shows pairs, verdicts in SQLite, and their summary."""
 
 from unveil.review.summary import review_summary
 from unveil.review.verdicts import REVIEW_VERDICTS, ReviewVerdict, VerdictStore

@@ -1,4 +1,4 @@
-"""The review page's server side: a few addresses below a secret, for this machine alone."""
+"""The server side of the review page: a few addresses below a secret token, for this machine only."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from unveil.errors import SettingError
 from unveil.io.atomic import csv_text
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
-from unveil.review.summary import combined
-from unveil.review.verdicts import UNDONE, PairKey, VerdictStore, named
+from unveil.review.summary import summarise
+from unveil.review.verdicts import UNDONE, PairKey, VerdictStore, checked_name
 
 STATIC = {
     "": ("page.html", "text/html"),
@@ -30,7 +30,7 @@ STATIC = {
     "page.css": ("page.css", "text/css"),
 }
 MAX_BODY_BYTES = 4096
-# Nothing but this page's own files runs, is shown or is asked; nothing is kept by the browser or told to others.
+# The page loads only its own files. The browser stores nothing and sends the address to no other site.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -43,8 +43,8 @@ HEADERS = {
 }
 
 
-class Guarded:
-    """Lets through only what names this machine as host and has the token at the head of its path."""
+class AccessControl:
+    """Passes on only requests that name this machine as host and start their path with the token."""
 
     def __init__(self, app: ASGIApp, token: str, hosts: frozenset[str]) -> None:
         self._app, self._token, self._hosts = app, token, hosts
@@ -56,36 +56,36 @@ class Guarded:
         if scope["type"] != "http":
             return
         request = Request(scope)
-        # Another site's page may point a name of its own at this machine; it cannot make the browser say ours.
+        # DNS rebinding: another site can point its name at this machine, but the browser still sends that name.
         if request.headers.get("host", "") not in self._hosts:
-            await Response("this address is for this machine alone", 421, HEADERS)(scope, receive, send)
+            await Response("This address works on its own machine only.", 421, HEADERS)(scope, receive, send)
             return
         token, _, rest = request.url.path.removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self._token.encode()):
-            await Response("open the address that unveil review printed", 404, HEADERS)(scope, receive, send)
+            await Response("Open the address that unveil review printed.", 404, HEADERS)(scope, receive, send)
             return
         await self._app({**scope, "path": f"/{rest}", "raw_path": f"/{rest}".encode()}, receive, send)
 
 
-class ReviewPage:
-    """What the page can ask, over a deck of pairs, their images and the store of verdicts."""
+class ReviewApp:
+    """The requests of the page, answered from a queue of pairs, their images and the verdict store."""
 
-    def __init__(self, deck: ReviewQueue, shown: ReviewImages, store: VerdictStore) -> None:
-        self._deck, self._shown, self._store = deck, shown, store
+    def __init__(self, queue: ReviewQueue, images: ReviewImages, store: VerdictStore) -> None:
+        self._queue, self._images, self._store = queue, images, store
 
-    def app(self, token: str, hosts: frozenset[str]) -> ASGIApp:
-        """The application, guarded."""
+    def asgi(self, token: str, hosts: frozenset[str]) -> ASGIApp:
+        """The ASGI application behind its access control."""
         routes = [
             *(Route(f"/{name}", self._static(*file)) for name, file in STATIC.items()),
-            Route("/deck", self._threaded(self.deck)),
-            Route("/pair/{place:int}", self._threaded(self.pair)),
-            Route("/neighbours/{place:int}", self._threaded(self.neighbours)),
-            Route("/image/{number:int}", self._threaded(self.image)),
+            Route("/queue", self._in_thread(self.queue)),
+            Route("/pair/{index:int}", self._in_thread(self.pair)),
+            Route("/neighbours/{index:int}", self._in_thread(self.neighbours)),
+            Route("/image/{number:int}", self._in_thread(self.image)),
             Route("/verdict", self.verdict, methods=["POST"]),
-            Route("/agreement", self._threaded(self.agreement)),
-            Route("/verdicts.csv", self._threaded(self.export)),
+            Route("/agreement", self._in_thread(self.agreement)),
+            Route("/verdicts.csv", self._in_thread(self.export)),
         ]
-        return Guarded(Starlette(routes=routes), token, hosts)
+        return AccessControl(Starlette(routes=routes), token, hosts)
 
     @staticmethod
     def _static(name: str, media_type: str) -> Callable[[Request], Response]:
@@ -93,8 +93,8 @@ class ReviewPage:
         return lambda _: Response(data, 200, HEADERS, media_type)
 
     @staticmethod
-    def _threaded(answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """An answer from a thread, with what the page may not ask told instead of shown as a crash."""
+    def _in_thread(answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint that answers in a thread. A SettingError becomes status 400 with its message."""
 
         async def respond(request: Request) -> Response:
             try:
@@ -104,71 +104,70 @@ class ReviewPage:
 
         return respond
 
-    def deck(self, request: Request) -> Response:
-        """How many pairs there are, and what this reviewer said of each so far."""
-        reviewer = named(request.query_params.get("reviewer", ""))
-        own = self._store.standing().get(reviewer, {})
-        said = [own.get(_key(self._deck.pairs[i])) for i in self._deck.order(reviewer)]
+    def queue(self, request: Request) -> Response:
+        """The verdicts of a reviewer so far, in the reviewer's order of the pairs."""
+        reviewer = checked_name(request.query_params.get("reviewer", ""))
+        own = self._store.current().get(reviewer, {})
+        recorded = [own.get(_key(self._queue.pairs[i])) for i in self._queue.order(reviewer)]
         return _json(
             {
                 "reviewer": reviewer,
-                "blind": self._deck.blind,
-                "verdicts": [None if s is None else s.verdict for s in said],
-                "aligned": self._shown.all_aligned,
-                "missing": list(self._shown.missing),
+                "blind": self._queue.blind,
+                "verdicts": [None if r is None else r.verdict for r in recorded],
+                "aligned": self._images.all_aligned,
+                "missing": list(self._images.missing),
             }
         )
 
     def pair(self, request: Request) -> Response:
-        """A pair: the numbers of its images, and unless blind what is known of it."""
+        """A pair: the numbers of its images, and the details of the pair unless the review is blind."""
         pair = self._pair(request)
-        told = {} if self._deck.blind else asdict(pair)
         return _json(
             {
-                "synthetic": self._shown.number("synthetic", pair.synthetic_id),
-                "real": self._shown.number(pair.role, pair.real_id),
-                "told": told,
+                "synthetic": self._images.number("synthetic", pair.synthetic_id),
+                "real": self._images.number(pair.role, pair.real_id),
+                "details": {} if self._queue.blind else asdict(pair),
             }
         )
 
     def neighbours(self, request: Request) -> Response:
-        """Other images to compare with; blind, only those of the same person and of the same synthetic identity."""
-        groups = self._shown.neighbours(self._pair(request), self._deck.blind)
+        """Other images of both people. An open review also gets the closest images of the other set."""
+        groups = self._images.neighbours(self._pair(request), self._queue.blind)
         return _json([asdict(group) for group in groups if group.images])
 
     def image(self, request: Request) -> Response:
         """An image by its number."""
-        found = self._shown.data(request.path_params["number"], face=request.query_params.get("view") == "face")
+        found = self._images.data(request.path_params["number"], face=request.query_params.get("view") == "face")
         if found is None:
-            return Response("no such image, or it cannot be read any more", 404, HEADERS)
+            return Response("There is no such image, or it is not readable.", 404, HEADERS)
         return Response(found[0], 200, HEADERS, found[1])
 
     async def verdict(self, request: Request) -> Response:
-        """Takes a verdict; answered when it is on disk."""
+        """Records a verdict. The answer is sent when it is on disk."""
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-            return _json({"error": "a verdict is JSON"}, 415)
+            return _json({"error": "expected a verdict as JSON"}, 415)
         body = b""
         async for part in request.stream():
             body += part
             if len(body) > MAX_BODY_BYTES:
-                return _json({"error": "a verdict is short"}, 413)
-        return await self._threaded(lambda _: self._say(body))(request)
+                return _json({"error": f"expected at most {MAX_BODY_BYTES} bytes"}, 413)
+        return await self._in_thread(lambda _: self._record(body))(request)
 
-    def _say(self, body: bytes) -> Response:
-        said = _parse(body)
-        reviewer = named(said["reviewer"])
-        pair = self._at(reviewer, said["place"])
-        verdict = UNDONE if said["verdict"] is None else said["verdict"]
-        self._store.say(reviewer, _key(pair), verdict, blind=self._deck.blind)
-        return _json({"said": said["verdict"]})
+    def _record(self, body: bytes) -> Response:
+        fields = _parse(body)
+        reviewer = checked_name(fields["reviewer"])
+        pair = self._pair_at(reviewer, fields["index"])
+        verdict = UNDONE if fields["verdict"] is None else fields["verdict"]
+        self._store.add(reviewer, _key(pair), verdict, blind=self._queue.blind)
+        return _json({"recorded": fields["verdict"]})
 
     def agreement(self, request: Request) -> Response:
-        """How far all reviewers are, and whether they agree; no verdict of another on any pair."""
-        standing = self._store.standing()
-        review = combined(standing, self._deck.pairs)
+        """The progress and the agreement of all reviewers. It contains no verdict on a single pair."""
+        verdicts = self._store.current()
+        review = summarise(verdicts, self._queue.pairs)
         return _json(
             {
-                "reviewers": [{"name": name, "n": len(own)} for name, own in sorted(standing.items())],
+                "reviewers": [{"name": name, "n": len(own)} for name, own in sorted(verdicts.items())],
                 "alpha": None if review is None or review.krippendorff is None else asdict(review.krippendorff),
                 "kappas": []
                 if review is None
@@ -177,39 +176,40 @@ class ReviewPage:
         )
 
     def export(self, request: Request) -> Response:
-        """Everything that was ever said, as CSV."""
+        """The history of verdicts as CSV."""
         return Response(
-            as_csv(self._store),
+            verdicts_csv(self._store),
             200,
             {**HEADERS, "Content-Disposition": 'attachment; filename="verdicts.csv"'},
             "text/csv",
         )
 
     def _pair(self, request: Request) -> ReviewPair:
-        return self._at(named(request.query_params.get("reviewer", "")), request.path_params["place"])
+        return self._pair_at(checked_name(request.query_params.get("reviewer", "")), request.path_params["index"])
 
-    def _at(self, reviewer: str, place: int) -> ReviewPair:
-        if not 0 <= place < len(self._deck.pairs):
-            raise SettingError(f"there are {len(self._deck.pairs)} pairs, number {place + 1} is not among them")
-        return self._deck.pairs[self._deck.order(reviewer)[place]]
+    def _pair_at(self, reviewer: str, index: int) -> ReviewPair:
+        n = len(self._queue.pairs)
+        if not 0 <= index < n:
+            raise SettingError(f"index: expected 0 to {n - 1}, found {index}")
+        return self._queue.pairs[self._queue.order(reviewer)[index]]
 
 
-def as_csv(store: VerdictStore) -> str:
-    """The history of verdicts, a line each; no cell is a formula to a spreadsheet."""
-    head = ("at", "reviewer", "synthetic", "real", "role", "verdict", "blind")
-    lines = ((s.at, s.reviewer, *s.pair, s.verdict, str(s.blind).lower()) for s in store.history())
-    return csv_text([head, *lines])
+def verdicts_csv(store: VerdictStore) -> str:
+    """The history of verdicts, one row each. No cell is a formula to a spreadsheet."""
+    head = ("time", "reviewer", "synthetic", "real", "role", "verdict", "blind")
+    rows = ((v.time, v.reviewer, *v.pair, v.verdict, str(v.blind).lower()) for v in store.history())
+    return csv_text([head, *rows])
 
 
 def _parse(body: bytes) -> dict[str, Any]:
+    types: dict[str, type | tuple[type, ...]] = {"reviewer": str, "index": int, "verdict": (str, type(None))}
     try:
-        said = json.loads(body)
-        known: dict[str, type | tuple[type, ...]] = {"reviewer": str, "place": int, "verdict": (str, type(None))}
-        if isinstance(said, dict) and all(isinstance(said.get(name), kind) for name, kind in known.items()):
-            return said
+        fields = json.loads(body)
+        if isinstance(fields, dict) and all(isinstance(fields.get(name), kind) for name, kind in types.items()):
+            return fields
     except (ValueError, RecursionError):
         pass
-    raise SettingError("a verdict names its reviewer, its place and what was said")
+    raise SettingError("expected a JSON object with reviewer (text), index (number) and verdict (text or null)")
 
 
 def _key(pair: ReviewPair) -> PairKey:

@@ -10,23 +10,23 @@ from unveil.analysis.review_pairs import ReviewPair
 
 
 class ReviewQueue:
-    """The pairs of a run as reviewers go through them.
+    """The pairs of a run in the order of review.
 
-    Openly: findings first, surest first, without control pairs. Blind: everything with the control pairs mixed in, in
-    an order of each reviewer's own that stays the same whenever they come back.
+    An open review shows findings first, the most certain first, and no control pairs. A blind review mixes control
+    pairs in. Each reviewer then gets an order of their own, which stays the same when they return.
     """
 
     def __init__(
         self, pairs: Sequence[ReviewPair], *, blind: bool = False, findings_only: bool = False, seed: int = 0
     ) -> None:
-        real = [p for p in pairs if p.role == "training" and (p.significant or not findings_only)]
+        training = [p for p in pairs if p.role == "training" and (p.significant or not findings_only)]
         control = [p for p in pairs if p.role == "control"] if blind else []
-        self.pairs: list[ReviewPair] = [*real, *control[: max(1, len(real))]]
+        self.pairs: list[ReviewPair] = [*training, *control[: max(1, len(training))]]
         self.blind = blind
         self._seed = seed
 
     def order(self, reviewer: str) -> list[int]:
-        """Places in ``pairs``, in the order in which this reviewer sees them."""
+        """Indices into ``pairs``, in the order in which this reviewer sees them."""
         if not self.blind:
             return list(range(len(self.pairs)))
         shuffled: list[int] = (

@@ -1,4 +1,4 @@
-"""Serving the page on this machine until the reviewer is done."""
+"""Serves the review page on this machine until the reviewer stops it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import uvicorn
 
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.io.atomic import write_bytes
-from unveil.review.app import ReviewPage, as_csv
+from unveil.review.app import ReviewApp, verdicts_csv
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
 from unveil.review.verdicts import FILE, VerdictStore
@@ -28,14 +28,16 @@ def serve(
     port: int = 0,
     ready: Callable[[str, ReviewQueue], None],
 ) -> None:
-    """Serves the review page of a run on the loopback address until interrupted; ``ready`` is called with its address.
+    """Serves the review page of a run on the loopback address until it is interrupted.
 
-    Raises SettingError when the port is taken, and InputError when the run has no pair to look at.
+    Calls ``ready`` with the address of the page. Raises SettingError if the port is in use, and InputError if the run
+    has no pair to review.
     """
-    deck = ReviewQueue(run.pairs, blind=blind, findings_only=findings_only, seed=run.seed)
-    if not deck.pairs:
-        raise InputError(f"{run.path}: the audit lists nobody and kept no pairs, so there is nothing to review")
-    shown, store = ReviewImages(run), VerdictStore(run.path)
+    queue = ReviewQueue(run.pairs, blind=blind, findings_only=findings_only, seed=run.seed)
+    if not queue.pairs:
+        what = "findings" if findings_only else "pairs"
+        raise InputError(f"expected {what} to review, found none in {run.path}. No review is needed")
+    images, store = ReviewImages(run), VerdictStore(run.path)
     token = secrets.token_urlsafe(18)
     with socket.socket() as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,16 +45,17 @@ def serve(
             listening.bind((LOOPBACK, port))
         except OSError as error:
             raise SettingError(
-                f"--port {port}: {error.strerror}; choose another, or none for any that is free"
+                f"--port: expected a free port, found {port} ({error.strerror}). Name another port, or leave --port "
+                "out to use any free one"
             ) from None
-        # Whoever follows the address at once waits instead of being refused.
+        # From here on a browser that opens the address waits instead of being refused.
         listening.listen()
         port = listening.getsockname()[1]
         hosts = frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
-        app = ReviewPage(deck, shown, store).app(token, hosts)
-        # No log: addresses hold the token, and what is asked is nobody's business.
+        app = ReviewApp(queue, images, store).asgi(token, hosts)
+        # No access log: addresses contain the token.
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
-        ready(f"http://{LOOPBACK}:{port}/{token}/", deck)
+        ready(f"http://{LOOPBACK}:{port}/{token}/", queue)
         try:
             uvicorn.Server(config).run(sockets=[listening])
         except KeyboardInterrupt:
@@ -62,12 +65,12 @@ def serve(
 
 
 def write_verdicts(run: Path, out: Path) -> int:
-    """Writes every verdict ever given in a run as CSV and returns their number; StoreError when there are none."""
+    """Writes all verdicts of a run as CSV and returns their number. Raises StoreError if there are none."""
     if not (run / FILE).exists():
-        raise StoreError(f"{run}: nobody has given a verdict yet; unveil review {run}")
+        raise StoreError(f"expected verdicts in {run}, found none. Start a review: unveil review {run}")
     store = VerdictStore(run)
     try:
-        write_bytes(out, as_csv(store).encode("utf-8"))
+        write_bytes(out, verdicts_csv(store).encode("utf-8"))
         return len(store.history())
     finally:
         store.close()

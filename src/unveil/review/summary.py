@@ -1,4 +1,4 @@
-"""From single verdicts to what they say together."""
+"""Summary of the verdicts: reviewer precision, reviewer false positive rate, and agreement."""
 
 from __future__ import annotations
 
@@ -16,64 +16,68 @@ from unveil.stats.agreement import MISSING, cohen_kappa, krippendorff_alpha
 from unveil.stats.intervals import share
 from unveil.types import Estimate
 
-# Who cannot tell neither agrees nor disagrees.
+# `cannot tell` is no category: it neither agrees nor disagrees.
 CATEGORIES: dict[str, int] = {verdict: i for i, verdict in enumerate(REVIEW_VERDICTS) if verdict != "cannot tell"}
 
 
 def review_summary(run: Path, pairs: Sequence[ReviewPair]) -> Review | None:
-    """What reviewers said of the pairs of a run; None when nobody said anything. StoreError for a damaged file."""
+    """The summary of the verdicts in a run, or None without any verdict. Raises StoreError for a damaged file."""
     if not (run / FILE).exists():
         return None
     store = VerdictStore(run)
     try:
-        return combined(store.standing(), pairs)
+        return summarise(store.current(), pairs)
     finally:
         store.close()
 
 
-def combined(standing: dict[str, dict[PairKey, RecordedVerdict]], pairs: Sequence[ReviewPair]) -> Review | None:
-    """The verdicts that count, pair by pair, with the figures that follow."""
+def summarise(by_reviewer: dict[str, dict[PairKey, RecordedVerdict]], pairs: Sequence[ReviewPair]) -> Review | None:
+    """The summary of the current verdicts of each reviewer. Verdicts on other pairs than ``pairs`` do not count."""
     known: dict[PairKey, ReviewPair] = {(p.synthetic_id, p.real_id, p.role): p for p in pairs}
-    said = {name: {pair: s for pair, s in own.items() if pair in known} for name, own in standing.items()}
-    said = {name: own for name, own in sorted(said.items()) if own}
-    if not said:
+    counted = {name: {key: v for key, v in own.items() if key in known} for name, own in by_reviewer.items()}
+    counted = {name: own for name, own in sorted(counted.items()) if own}
+    if not counted:
         return None
-    judged = [_verdicts(pair, [own[key].verdict for own in said.values() if key in own]) for key, pair in known.items()]
-    judged = [v for v in judged if v.decided + v.cannot_tell]
-    decided = [v for v in judged if v.significant and v.outcome != "undecided"]
-    null = [v for v in judged if v.role == "control" and v.outcome != "undecided"]
-    # The same verdicts give the same intervals.
-    rng = np.random.default_rng(0)
-    table = np.array([[_category(own.get(key)) for own in said.values()] for key in known], np.int64)
-    kappas = [
-        (pair, cohen_kappa(table[:, i], table[:, j], rng))
-        for (i, j), pair in zip(combinations(range(len(said)), 2), combinations(said, 2), strict=True)
+    reviewed = [
+        _count(pair, [own[key].verdict for own in counted.values() if key in own]) for key, pair in known.items()
     ]
-    every = [s for own in said.values() for s in own.values()]
+    reviewed = [v for v in reviewed if v.decided + v.cannot_tell]
+    findings = [v for v in reviewed if v.significant and v.outcome != "undecided"]
+    controls = [v for v in reviewed if v.role == "control" and v.outcome != "undecided"]
+    # A fixed seed: the same verdicts give the same intervals.
+    rng = np.random.default_rng(0)
+    table = np.array([[_category(own.get(key)) for own in counted.values()] for key in known], np.int64)
+    kappas = [
+        (names, cohen_kappa(table[:, i], table[:, j], rng))
+        for (i, j), names in zip(combinations(range(len(counted)), 2), combinations(counted, 2), strict=True)
+    ]
+    verdicts = [v for own in counted.values() for v in own.values()]
     return Review(
-        reviewers=tuple(said),
-        n_verdicts=len(every),
-        n_blind=sum(s.blind for s in every),
+        reviewers=tuple(counted),
+        n_verdicts=len(verdicts),
+        n_blind=sum(v.blind for v in verdicts),
         n_findings=sum(p.significant for p in pairs),
-        pairs=tuple(judged),
-        reviewer_precision=_share(
-            decided, "share of findings that are leaks by the majority of reviewers who could tell"
+        pairs=tuple(reviewed),
+        reviewer_precision=_share_of_leaks(
+            findings, "share of findings that are leaks by the majority of reviewers who could tell"
         ),
-        reviewer_false_positive_rate=_share(null, "share of control pairs taken for one person by the majority"),
-        cohen=tuple(Agreement(pair, kappa) for pair, kappa in kappas if kappa is not None),
+        reviewer_false_positive_rate=_share_of_leaks(
+            controls, "share of control pairs taken for one person by the majority"
+        ),
+        cohen=tuple(Agreement(names, kappa) for names, kappa in kappas if kappa is not None),
         krippendorff=krippendorff_alpha(table, rng),
     )
 
 
-def _share(judged: Sequence[PairVerdicts], what: str) -> Estimate | None:
-    return share(sum(v.outcome == "leak" for v in judged), len(judged), what) if judged else None
+def _share_of_leaks(decided: Sequence[PairVerdicts], method: str) -> Estimate | None:
+    return share(sum(v.outcome == "leak" for v in decided), len(decided), method) if decided else None
 
 
-def _category(said: RecordedVerdict | None) -> int:
-    return MISSING if said is None else CATEGORIES.get(said.verdict, MISSING)
+def _category(recorded: RecordedVerdict | None) -> int:
+    return MISSING if recorded is None else CATEGORIES.get(recorded.verdict, MISSING)
 
 
-def _verdicts(pair: ReviewPair, verdicts: Sequence[str]) -> PairVerdicts:
+def _count(pair: ReviewPair, verdicts: Sequence[str]) -> PairVerdicts:
     n = Counter(verdicts)
     return PairVerdicts(
         *(pair.synthetic_id, pair.real_id, pair.role, pair.person, pair.significant),

@@ -1,4 +1,4 @@
-"""Verdicts on disk: append-only rows in SQLite. What was said and acknowledged is never lost and never changed."""
+"""The verdicts of a run in SQLite. Rows are only added: no acknowledged verdict is lost or changed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from unveil.types import ROLES, Role
 
 ReviewVerdict = Literal["same image", "same person", "different", "cannot tell"]
 REVIEW_VERDICTS: tuple[ReviewVerdict, ...] = get_args(ReviewVerdict)
-# Takes back the reviewer's verdict on the pair; it stays in the file, as everything does.
+# A row that withdraws the reviewer's verdict on the pair. The withdrawn row stays in the file.
 UNDONE = "undone"
 FILE = "review.sqlite"
-# "unvl", so that another program's file is never taken for ours.
-APPLICATION, VERSION = 0x756E766C, 1
+# "unvl" marks our files, so that another program's database is refused.
+APPLICATION, VERSION = 0x756E766C, 2
 MAX_NAME = 60
 
 SCHEMA = f"""
@@ -31,7 +31,7 @@ CREATE TABLE verdicts (
   real_id TEXT NOT NULL,
   verdict TEXT NOT NULL CHECK (verdict IN ({", ".join(f"'{v}'" for v in (*REVIEW_VERDICTS, UNDONE))})),
   blind INTEGER NOT NULL,
-  at TEXT NOT NULL
+  time TEXT NOT NULL
 );
 CREATE INDEX of_reviewer ON verdicts (reviewer, id);
 CREATE TRIGGER never_changed BEFORE UPDATE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are only added'); END;
@@ -45,24 +45,23 @@ PairKey = tuple[str, str, Role]  # synthetic id, real id, role of the real image
 
 @dataclass(frozen=True)
 class RecordedVerdict:
-    """One row: who said what of which pair, when, and whether scores were hidden."""
+    """One row: the verdict of a reviewer on a pair, whether the review was blind, and the time (ISO 8601, UTC)."""
 
     reviewer: str
     pair: PairKey
     verdict: str
     blind: bool
-    at: str
+    time: str
 
 
 class VerdictStore:
-    """The verdicts of a run; may be used from several threads. StoreError for a file that is none of ours."""
+    """The verdicts of a run. Several threads may use it. Raises StoreError for a file that it did not write."""
 
     def __init__(self, run: Path) -> None:
         self.path = run / FILE
         self._lock = threading.Lock()
-        new = not self.path.exists()
-        if new:
-            # Verdicts name people: nobody else on this machine reads them.
+        if not self.path.exists():
+            # Verdicts name people, so only the owner may read the file.
             self.path.touch(mode=0o600)
         try:
             self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
@@ -73,7 +72,10 @@ class VerdictStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: not a file of verdicts ({error}); move it away") from None
+            raise self._refusal(f"a damaged file ({error})") from None
+
+    def _refusal(self, found: str) -> StoreError:
+        return StoreError(f"{self.path}: expected verdicts of this version, found {found}. Move the file away")
 
     def _create(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
@@ -82,9 +84,9 @@ class VerdictStore:
             return
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if application or version or tables:
-            raise StoreError(f"{self.path}: a file of another program or version; move it away")
+            raise self._refusal("a file of another program or version")
         try:
-            # All of it or nothing, should this be the moment of a kill or should two begin at once.
+            # One transaction, because the process may be killed and because two processes may start at once.
             self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
         except sqlite3.OperationalError:
             if self._db.in_transaction:
@@ -97,48 +99,48 @@ class VerdictStore:
         with self._lock:
             self._db.close()
 
-    def say(self, reviewer: str, pair: PairKey, verdict: str, *, blind: bool) -> None:
-        """Adds a verdict, or takes one back with UNDONE; it is on disk when this returns.
+    def add(self, reviewer: str, pair: PairKey, verdict: str, *, blind: bool) -> None:
+        """Adds a verdict, or withdraws one with UNDONE. It is on disk when this returns.
 
-        SettingError for a verdict or a name that cannot be.
+        Raises SettingError for an unknown verdict or role, and for a name that cannot be used.
         """
         if verdict not in (*REVIEW_VERDICTS, UNDONE):
-            raise SettingError(f"a verdict should be one of {', '.join(REVIEW_VERDICTS)}, got {verdict!r}")
+            raise SettingError(f"verdict: expected one of {', '.join(REVIEW_VERDICTS)}, found {verdict!r}")
         if pair[2] not in ROLES[1:]:
-            raise SettingError(f"a real image is of training or control, got {pair[2]!r}")
-        row = (named(reviewer), pair[2], pair[0], pair[1], verdict, int(blind), datetime.now(UTC).isoformat())
+            raise SettingError(f"role of the real image: expected {' or '.join(ROLES[1:])}, found {pair[2]!r}")
+        row = (checked_name(reviewer), pair[2], pair[0], pair[1], verdict, int(blind), datetime.now(UTC).isoformat())
         with self._lock:
             self._db.execute(
-                "INSERT INTO verdicts (reviewer, role, synthetic_id, real_id, verdict, blind, at) "
+                "INSERT INTO verdicts (reviewer, role, synthetic_id, real_id, verdict, blind, time) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
 
     def history(self) -> list[RecordedVerdict]:
-        """Everything that was ever said, in order."""
+        """All rows, in the order in which they were added."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT reviewer, synthetic_id, real_id, role, verdict, blind, at FROM verdicts ORDER BY id"
+                "SELECT reviewer, synthetic_id, real_id, role, verdict, blind, time FROM verdicts ORDER BY id"
             ).fetchall()
-        return [RecordedVerdict(r, (s, t, role), v, bool(blind), at) for r, s, t, role, v, blind, at in rows]
+        return [RecordedVerdict(r, (s, t, role), v, bool(blind), time) for r, s, t, role, v, blind, time in rows]
 
-    def standing(self) -> dict[str, dict[PairKey, RecordedVerdict]]:
-        """Of each reviewer the last verdict on each pair, without those taken back."""
-        return standing(self.history())
+    def current(self) -> dict[str, dict[PairKey, RecordedVerdict]]:
+        """The last verdict of each reviewer on each pair, without withdrawn ones."""
+        return current_verdicts(self.history())
 
 
-def standing(history: Iterable[RecordedVerdict]) -> dict[str, dict[PairKey, RecordedVerdict]]:
-    """The verdicts of a history that count, by reviewer and pair."""
+def current_verdicts(history: Iterable[RecordedVerdict]) -> dict[str, dict[PairKey, RecordedVerdict]]:
+    """The last verdict of each reviewer on each pair in a history, without withdrawn ones."""
     last: dict[str, dict[PairKey, RecordedVerdict]] = {}
-    for said in history:
-        last.setdefault(said.reviewer, {})[said.pair] = said
-    kept = {name: {p: s for p, s in pairs.items() if s.verdict != UNDONE} for name, pairs in last.items()}
-    return {name: pairs for name, pairs in kept.items() if pairs}
+    for row in history:
+        last.setdefault(row.reviewer, {})[row.pair] = row
+    valid = {name: {pair: v for pair, v in own.items() if v.verdict != UNDONE} for name, own in last.items()}
+    return {name: own for name, own in valid.items() if own}
 
 
-def named(reviewer: str) -> str:
-    """A reviewer's name, tidied; SettingError when it cannot be one."""
+def checked_name(reviewer: str) -> str:
+    """The name of a reviewer with single spaces. Raises SettingError if it is empty, too long or not printable."""
     name = " ".join(reviewer.split())
     if not name or len(name) > MAX_NAME or not name.isprintable():
-        raise SettingError(f"a reviewer's name should be 1 to {MAX_NAME} printable characters, got {reviewer!r}")
+        raise SettingError(f"name: expected 1 to {MAX_NAME} printable characters, found {reviewer!r}")
     return name

@@ -1,4 +1,4 @@
-"""Many synthetic sets against their own training sets, side by side."""
+"""Audits of many synthetic datasets, each against its own training set, in one comparison."""
 
 from unveil.study.plan import Plan, PlannedSet, read_plan
 from unveil.study.run import run_study

@@ -1,4 +1,4 @@
-"""A study as it is written down: sets, where they lie, and how they are audited."""
+"""The plan of a study: its datasets, their paths and the settings of each audit, read from a TOML file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from unveil.io.remote import is_address
 from unveil.presets import resolve
 from unveil.types import ROLES
 
-OF_A_SET = {"name", "title", *ROLES}
-# Decided by the study, not by a set.
-NOT_SETTINGS = {"out", "store"}
+# Keys of a [[set]] that are no settings.
+SET_KEYS = {"name", "title", *ROLES}
+# The study chooses these settings itself.
+RESERVED = {"out", "store"}
 
 
 @dataclass(frozen=True)
 class PlannedSet:
-    """One synthetic set: ``places`` by role as they are written, ``settings`` that differ from the study's."""
+    """One synthetic dataset: ``places`` by role as the file states them, and the settings of this audit only."""
 
     name: str
     title: str
@@ -31,13 +32,13 @@ class PlannedSet:
 
     @property
     def slug(self) -> str:
-        """The name as a folder's name."""
+        """The name of the folder of its run."""
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip(".-") or "set"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole study; paths in it are relative to ``data``."""
+    """A study. Paths in it are relative to ``data``, which is absolute."""
 
     title: str
     data: Path
@@ -45,11 +46,11 @@ class Plan:
     sets: tuple[PlannedSet, ...]
 
     def places(self, planned: PlannedSet) -> dict[str, str]:
-        """The places of a set, relative ones below ``data``."""
+        """The path or address of each role. Relative paths are below ``data``."""
         return {role: _below(self.data, text) for role, text in planned.places.items()}
 
     def settings_of(self, planned: PlannedSet, out: Path) -> Settings:
-        """The settings of one set's audit, which shares its store with the others; SettingError when they are wrong."""
+        """The settings of the audit of one dataset. All audits share a store. Raises SettingError for wrong values."""
         return settings_from(
             {
                 **self.settings,
@@ -61,7 +62,7 @@ class Plan:
         )
 
     def absent(self, planned: PlannedSet) -> list[str]:
-        """The places of a set that are not there."""
+        """The roles and paths of a dataset that do not exist."""
         missing = []
         for role, text in self.places(planned).items():
             place, _ = resolve(text)
@@ -77,42 +78,55 @@ def _below(data: Path, text: str) -> str:
 
 
 def read_plan(path: Path, data: Path | None = None) -> Plan:
-    """A study from its TOML file; SettingError says what is wrong with it.
+    """Reads a study from a TOML file.
 
-    ``data`` is the folder that holds the sets, by default the folder of the file.
+    ``data`` is the folder of the datasets (default: the folder of the file). Raises SettingError for a file that is no
+    study.
     """
     document = read_toml(path)
     unknown = set(document) - {"title", "settings", "set"}
     if unknown:
-        raise SettingError(f"{path}: unknown {', '.join(sorted(unknown))}; a study has title, [settings] and [[set]]")
+        raise SettingError(
+            f"{path}: expected title, [settings] and [[set]], found {', '.join(sorted(unknown))}. Move settings below "
+            "[settings]"
+        )
     shared = document.get("settings", {})
     tables = document.get("set", [])
     if not isinstance(shared, dict) or not isinstance(tables, list) or not tables:
-        raise SettingError(f"{path}: one or more [[set]] were expected, with name, synthetic, training and control")
+        raise SettingError(
+            f"{path}: expected one or more [[set]], found none. Add one with name, synthetic and training"
+        )
     sets = tuple(_planned(path, table) for table in tables)
     slugs = [planned.slug for planned in sets]
     if len(set(slugs)) < len(slugs):
-        raise SettingError(f"{path}: two sets of one name: {', '.join(sorted(s for s in slugs if slugs.count(s) > 1))}")
-    _refuse(path, "[settings]", shared)
-    plan = Plan(str(document.get("title", path.stem)), data or path.parent, shared, sets)
+        repeated = ", ".join(sorted({slug for slug in slugs if slugs.count(slug) > 1}))
+        raise SettingError(f"{path}: expected different names, found {repeated} more than once. Rename a [[set]]")
+    _check_reserved(path, "[settings]", shared)
+    plan = Plan(str(document.get("title", path.stem)), (data or path.parent).absolute(), shared, sets)
     for planned in sets:
-        plan.settings_of(planned, Path("unveil-study"))  # every mistake is told before hours of work
+        plan.settings_of(planned, Path("unveil-study"))  # mistakes are reported before hours of work
     return plan
 
 
 def _planned(path: Path, table: object) -> PlannedSet:
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
-        raise SettingError(f"{path}: each [[set]] needs a name")
+        raise SettingError(f'{path}: expected a name in each [[set]], found one without. Add name = "..."')
     name = table["name"]
     places: dict[str, str] = {role: table[role] for role in ROLES if role in table}
     if not {"synthetic", "training"} <= set(places) or not all(isinstance(p, str) for p in places.values()):
-        raise SettingError(f"{path}: the set {name} needs synthetic and training, as paths or PRESET:PATH")
-    settings = {k: v for k, v in table.items() if k not in OF_A_SET}
-    _refuse(path, name, settings)
+        raise SettingError(
+            f"{path}: expected synthetic and training in the set {name}, found {', '.join(places) or 'neither'}. Give "
+            "each a path or PRESET:PATH"
+        )
+    settings = {k: v for k, v in table.items() if k not in SET_KEYS}
+    _check_reserved(path, f"the set {name}", settings)
     return PlannedSet(name, str(table.get("title", name)), places, settings)
 
 
-def _refuse(path: Path, where: str, settings: dict[str, Any]) -> None:
-    wrong = NOT_SETTINGS & set(settings)
-    if wrong:
-        raise SettingError(f"{path}: {where} sets {', '.join(sorted(wrong))}, which the study decides itself")
+def _check_reserved(path: Path, where: str, settings: dict[str, Any]) -> None:
+    found = RESERVED & set(settings)
+    if found:
+        raise SettingError(
+            f"{path}: expected settings of an audit in {where}, found {', '.join(sorted(found))}. Remove them: the "
+            "study chooses these folders itself"
+        )

@@ -1,9 +1,10 @@
-"""Runs a study: one audit per set, one store for all, one page at the end."""
+"""Runs a study: one audit per dataset, one store for all audits, one page at the end."""
 
 from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from unveil.images import Source, open_source
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
 from unveil.report.thumbnails import Thumbnails
+from unveil.runs.inputs import same_inputs
 from unveil.study.plan import Plan, PlannedSet
 from unveil.study.report import SetRow, Thumbnail, row_of, write_comparison
 from unveil.types import Role
@@ -22,14 +24,14 @@ from unveil.types import Role
 logger = logging.getLogger(__name__)
 
 REPORT = "report.html"
-SHOWN: tuple[Role, Role] = ("synthetic", "training")
+THUMBNAIL_ROLES: tuple[Role, Role] = ("synthetic", "training")
 
 
 def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact: bool = False) -> list[SetRow]:
-    """Audits every set whose images are available and writes the comparison to ``out``. Returns a row for each set.
+    """Audits every dataset that is available, writes the comparison to ``out``, and returns a row for each dataset.
 
-    A finished audit of the same settings and version is not run again. A set that is absent, or that cannot be audited,
-    becomes a row with the reason.
+    A finished audit is reused if settings, version and inputs are the same. A dataset that is absent or that cannot be
+    audited becomes a row with the reason.
     """
     progress = progress or Silent()
     rows: list[SetRow] = []
@@ -46,37 +48,51 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
 
 def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress) -> SetRow:
     missing = plan.absent(planned)
-    settings = plan.settings_of(planned, out)
-    audit = _finished(settings)
-    if audit is None and missing:
-        return SetRow(planned.name, planned.title, "absent", f"not here: {'; '.join(missing)}", _notes(planned))
-    if audit is None:
+    settings, notes = plan.settings_of(planned, out), _notes(planned)
+    finished = _finished(settings)
+    if missing:
+        absent = f"not here: {'; '.join(missing)}"
+        if finished is None:
+            return SetRow(planned.name, planned.title, "absent", absent, notes)
+        logger.info(f"{planned.name}: audited before, see {settings.out}; {absent}")
+        notes = (*notes, f"the result is of an earlier audit; its inputs are no longer available ({absent})")
+    elif finished is not None and same_inputs(settings, finished.manifest):
+        logger.info(f"{planned.name}: audited before, see {settings.out}")
+    else:
+        if finished is not None:
+            logger.info(f"{planned.name}: the inputs have changed since the audit in {settings.out}; auditing again")
         try:
             run_audit(settings, progress)
         except InputError as error:
-            return SetRow(planned.name, planned.title, "failed", str(error), _notes(planned))
-        audit = _finished(settings)
-    else:
-        logger.info(f"{planned.name}: audited before, see {settings.out}")
-    if audit is None:
+            return SetRow(planned.name, planned.title, "failed", str(error), notes)
+        finished = _finished(settings)
+    if finished is None:
         return SetRow(planned.name, planned.title, "failed", f"{settings.out} was changed while the study ran")
     report = (settings.out / REPORT).relative_to(out).as_posix()
-    return row_of(planned.name, planned.title, audit, report, _notes(planned))
+    return row_of(planned.name, planned.title, finished.audit, report, notes)
 
 
-def _finished(settings: Settings) -> dict[str, Any] | None:
-    """The `audit.json` of a finished audit with these settings and this version, or None."""
+@dataclass(frozen=True)
+class _FinishedAudit:
+    """The `manifest.json` and the `audit.json` of a finished run."""
+
+    manifest: dict[str, Any]
+    audit: dict[str, Any]
+
+
+def _finished(settings: Settings) -> _FinishedAudit | None:
+    """The finished audit with these settings and this version, or None."""
     try:
         manifest = json.loads((settings.out / "manifest.json").read_bytes())
         audit: dict[str, Any] = json.loads((settings.out / "audit.json").read_bytes())
         same = manifest["settings"] == settings.facts() and manifest["versions"]["unveil"] == __version__
-        return audit if same and manifest["status"] == "finished" else None
+        return _FinishedAudit(manifest, audit) if same and manifest["status"] == "finished" else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _notes(planned: PlannedSet) -> tuple[str, ...]:
-    """The notes of the presets on the set."""
+    """The notes of the presets on the dataset."""
     _, synthetic = resolve(planned.places["synthetic"])
     if synthetic is None:
         return ()
@@ -96,7 +112,7 @@ def _thumbnails(settings: Settings, row: SetRow) -> Thumbnails | None:
     try:
         sources: dict[Role, Source] = {
             role: open_source(place, settings.labels.get(role), follow_links=settings.follow_links)
-            for role in SHOWN
+            for role in THUMBNAIL_ROLES
             if (place := settings.source(role)) is not None
         }
     except InputError:

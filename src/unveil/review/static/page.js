@@ -1,40 +1,46 @@
-// The review page. Names and ids come from strangers: they are set as text, never as markup.
+// The review page. Names and ids are untrusted: they are set as text, never as markup.
 
 const FLICKER_MS = 450;
-const AHEAD = 3; // pairs whose images are fetched before they are asked for
-const MAX_CACHED = 48; // images kept in memory
-const at = (id) => document.getElementById(id);
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const PREFETCHED_PAIRS = 3;
+const MAX_CACHED_IMAGES = 48;
+const REASONS = {
+  "exposed person": (person) => `Finding: exposed person ${person}.`,
+  "synthetic identity": (person) => `Finding: synthetic identity that shows ${person}.`,
+  "closest pair": (person) => `Not a finding: one of the closest pairs, with ${person}.`,
+};
+const count = (n) => n.toLocaleString("en");
+const byId = (id) => document.getElementById(id);
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 let reviewer = "";
-let verdicts = []; // by place: what this reviewer said, or null
+let verdicts = []; // the verdict of this reviewer on each pair, or null
 let blind = false;
-let place = 0;
+let current = 0; // index of the pair that is shown
 let faces = false;
 let zoom = 1;
-let centre = [50, 50];
+let centre = [50, 50]; // of the zoom, in percent
 let flicker = null;
-let onTop = false; // while flickering: whether the real image is on top
-let said = []; // places judged in this sitting, for undo
+let realOnTop = false; // while flickering
+let undoable = []; // indices of the pairs with a verdict in this session
 let sending = Promise.resolve();
-let unsent = 0;
+let unsaved = 0;
 
-// ---- what is asked of the server
+// ---- requests
 
-async function ask(path) {
+async function request(path) {
   const answer = await fetch(path);
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.error ?? answer.statusText);
   return content;
 }
 
-const of = (what, i) => `${what}/${i}?reviewer=${encodeURIComponent(reviewer)}`;
+const addressOf = (name, i) => `${name}/${i}?reviewer=${encodeURIComponent(reviewer)}`;
 const pairs = new Map();
-const images = new Map(); // address -> promise of a blob address, the oldest first
+const images = new Map(); // from address to a promise of a blob address, oldest first
 
 function pair(i) {
   if (!pairs.has(i)) {
-    const found = ask(of("pair", i));
+    const found = request(addressOf("pair", i));
     found.catch(() => pairs.delete(i));
     pairs.set(i, found);
   }
@@ -48,164 +54,164 @@ function loadImage(number, face) {
   else found = fetch(address).then(async (a) => (a.ok ? URL.createObjectURL(await a.blob()) : null));
   found.catch(() => images.delete(address));
   images.set(address, found);
-  while (images.size > MAX_CACHED) {
-    const [oldest, gone] = images.entries().next().value;
+  while (images.size > MAX_CACHED_IMAGES) {
+    const [oldest, removed] = images.entries().next().value;
     images.delete(oldest);
-    gone.then((blob) => blob && URL.revokeObjectURL(blob)).catch(() => {});
+    removed.then((blob) => blob && URL.revokeObjectURL(blob)).catch(() => {});
   }
   return found;
 }
 
-function fetchAhead() {
-  for (let i = place + 1; i <= Math.min(place + AHEAD, verdicts.length - 1); i += 1) {
+function prefetch() {
+  for (let i = current + 1; i <= Math.min(current + PREFETCHED_PAIRS, verdicts.length - 1); i += 1) {
     pair(i)
       .then((p) => Promise.all([loadImage(p.synthetic, faces), loadImage(p.real, faces)]))
       .catch(() => {});
   }
 }
 
-// What is not on disk yet shows on the progress line, and keeps the page from being left.
-function owe(more) {
-  unsent += more;
-  at("progress").setAttribute("aria-busy", String(unsent > 0));
+// While a verdict is not on disk, the page is marked as busy and asks before it is closed.
+function countUnsaved(change) {
+  unsaved += change;
+  byId("progress").setAttribute("aria-busy", String(unsaved > 0));
 }
 
-// Verdicts go one after the other, in the order in which they were given.
+// Verdicts are sent one after the other, in order.
 function send(i, verdict) {
-  owe(1);
+  countUnsaved(1);
   sending = sending.then(async () => {
-    const body = JSON.stringify({ reviewer, place: i, verdict });
+    const body = JSON.stringify({ reviewer, index: i, verdict });
     const answer = await fetch("verdict", { method: "POST", headers: { "Content-Type": "application/json" }, body });
     if (!answer.ok) throw new Error((await answer.json()).error ?? answer.statusText);
-    owe(-1);
+    countUnsaved(-1);
   });
   sending = sending.catch((error) => {
-    owe(-1);
+    countUnsaved(-1);
     verdicts[i] = null;
-    place = i;
+    current = i;
     show();
-    tell(`Not kept: ${error.message}. Is unveil review still running? Say it again when it is.`, true);
+    announce(`The verdict was not stored (${error.message}). Check that unveil review is running, then give it again.`, true);
   });
 }
 
-// ---- what is shown
+// ---- display
 
-function tell(text, wrong = false) {
-  at("status").textContent = text;
-  at("status").classList.toggle("wrong", wrong);
+function announce(text, isError = false) {
+  byId("status").textContent = text;
+  byId("status").classList.toggle("error", isError);
 }
 
-function put(image, address) {
-  image.classList.toggle("gone", !address);
-  image.parentElement.classList.toggle("gone", !address);
+function setImage(image, address) {
+  image.classList.toggle("missing", !address);
+  image.parentElement.classList.toggle("missing", !address);
   if (address) image.src = address;
   else image.removeAttribute("src");
 }
 
 async function show() {
-  const here = place;
+  const here = current;
   stopFlicker();
   closeNeighbours();
-  at("done").hidden = true;
-  at("work").hidden = false;
+  byId("done").hidden = true;
+  byId("work").hidden = false;
   setZoom(1);
-  marks();
+  showProgress();
   let p;
   try {
     p = await pair(here);
   } catch (error) {
-    tell(error.message, true);
+    announce(error.message, true);
     return;
   }
   const [left, right] = await Promise.all([loadImage(p.synthetic, faces), loadImage(p.real, faces)].map((f) => f.catch(() => null)));
-  if (here !== place) return;
-  put(at("left-image"), left);
-  put(at("right-image"), right);
-  const t = p.told;
-  at("left-image").alt = blind ? "Synthetic image" : `Synthetic image ${t.synthetic_id}`;
-  at("right-image").alt = blind ? "Real image" : `Real image ${t.real_id}`;
-  at("left-told").textContent = blind ? "" : t.synthetic_id;
-  at("right-told").textContent = blind ? "" : t.real_id;
-  at("told").textContent = blind
-    ? "Scores are hidden, the order is your own, and pairs that cannot be leaks are among them."
-    : `${t.why}: ${t.person}; cosine ${t.cosine.toFixed(3)}, score ${t.score.toFixed(2)}`;
-  at("pair").dataset.place = String(here);
-  fetchAhead();
+  if (here !== current) return;
+  setImage(byId("left-image"), left);
+  setImage(byId("right-image"), right);
+  const d = p.details;
+  byId("left-image").alt = blind ? "Synthetic image" : `Synthetic image ${d.synthetic_id}`;
+  byId("right-image").alt = blind ? "Real image" : `Real image ${d.real_id}`;
+  byId("left-caption").textContent = blind ? "" : d.synthetic_id;
+  byId("right-caption").textContent = blind ? "" : d.real_id;
+  byId("details").textContent = blind
+    ? "Blind review: scores and names are hidden, the order is random, and some pairs are controls that cannot be leaks."
+    : `${REASONS[d.why](d.person)} Cosine ${d.cosine.toFixed(3)}, score ${d.score.toFixed(2)}.`;
+  byId("pair").dataset.index = String(here);
+  prefetch();
 }
 
-function marks() {
+function showProgress() {
   const n = verdicts.filter((v) => v !== null).length;
-  at("progress").textContent = `${reviewer}: pair ${(place + 1).toLocaleString("en")} of ${verdicts.length.toLocaleString("en")}, ${n.toLocaleString("en")} judged`;
-  at("bar").max = verdicts.length;
-  at("bar").value = n;
-  for (const button of at("verdicts").children) {
-    button.setAttribute("aria-pressed", String(button.dataset.verdict === verdicts[place]));
+  byId("progress").textContent = `${reviewer}: pair ${count(current + 1)} of ${count(verdicts.length)}, ${count(n)} reviewed`;
+  byId("bar").max = verdicts.length;
+  byId("bar").value = n;
+  for (const button of byId("verdicts").children) {
+    button.setAttribute("aria-pressed", String(button.dataset.verdict === verdicts[current]));
   }
 }
 
 function setZoom(to) {
   zoom = to;
   if (to === 1) centre = [50, 50];
-  for (const image of [at("left-image"), at("right-image")]) {
+  for (const image of [byId("left-image"), byId("right-image")]) {
     image.style.transformOrigin = `${centre[0]}% ${centre[1]}%`;
     image.style.transform = to === 1 ? "" : `scale(${to})`;
   }
 }
 
-function look(x, y) {
+function moveCentre(x, y) {
   centre = [Math.min(100, Math.max(0, x)), Math.min(100, Math.max(0, y))];
   setZoom(zoom);
 }
 
-function turn() {
-  onTop = !onTop;
-  at("left").classList.toggle("under", onTop);
-  at("right").classList.toggle("under", !onTop);
+function swapImages() {
+  realOnTop = !realOnTop;
+  byId("left").classList.toggle("under", realOnTop);
+  byId("right").classList.toggle("under", !realOnTop);
 }
 
 function toggleFlicker() {
-  if (flicker !== null && !calm.matches) {
+  if (flicker !== null && !reducedMotion.matches) {
     stopFlicker();
     return;
   }
   if (flicker === null) {
-    at("pair").classList.add("flicker");
+    byId("pair").classList.add("flicker");
     button("flicker").setAttribute("aria-pressed", "true");
-    onTop = true;
+    realOnTop = true;
   }
-  turn();
-  // Who asked for less motion turns by hand: each press shows the other.
-  if (flicker === null) flicker = calm.matches ? 0 : setInterval(turn, FLICKER_MS);
+  swapImages();
+  // With reduced motion nothing moves by itself: each press shows the other image.
+  if (flicker === null) flicker = reducedMotion.matches ? 0 : setInterval(swapImages, FLICKER_MS);
 }
 
 function stopFlicker() {
   if (flicker === null) return;
   clearInterval(flicker);
   flicker = null;
-  at("pair").classList.remove("flicker");
-  at("left").classList.remove("under");
-  at("right").classList.remove("under");
+  byId("pair").classList.remove("flicker");
+  byId("left").classList.remove("under");
+  byId("right").classList.remove("under");
   button("flicker").setAttribute("aria-pressed", "false");
 }
 
 const button = (tool) => document.querySelector(`[data-tool="${tool}"]`);
 
 function closeNeighbours() {
-  at("neighbours").hidden = true;
-  at("neighbours").replaceChildren();
+  byId("neighbours").hidden = true;
+  byId("neighbours").replaceChildren();
   button("neighbours").setAttribute("aria-expanded", "false");
 }
 
 async function toggleNeighbours() {
-  if (!at("neighbours").hidden) {
+  if (!byId("neighbours").hidden) {
     closeNeighbours();
     return;
   }
-  const here = place;
-  const groups = await ask(of("neighbours", here));
-  if (here !== place) return;
+  const here = current;
+  const groups = await request(addressOf("neighbours", here));
+  if (here !== current) return;
   const rows = groups.flatMap((group) => {
-    const title = document.createElement("h2");
+    const title = document.createElement("h3");
     title.textContent = group.title;
     const row = document.createElement("div");
     row.className = "row";
@@ -214,39 +220,39 @@ async function toggleNeighbours() {
       const frame = document.createElement("div");
       frame.className = "frame";
       const image = document.createElement("img");
-      image.alt = one.told || group.title;
+      image.alt = one.caption || group.title;
       frame.append(image);
       const caption = document.createElement("figcaption");
-      caption.textContent = one.told;
+      caption.textContent = one.caption;
       figure.append(frame, caption);
       row.append(figure);
-      loadImage(one.number, faces).then((address) => put(image, address)).catch(() => put(image, null));
+      loadImage(one.number, faces).then((address) => setImage(image, address)).catch(() => setImage(image, null));
     }
     return [title, row];
   });
   if (!rows.length) {
     const none = document.createElement("p");
-    none.textContent = "There are no other images to show with this pair.";
+    none.textContent = "There are no further images for this pair.";
     rows.push(none);
   }
-  at("neighbours").replaceChildren(...rows);
-  at("neighbours").hidden = false;
+  byId("neighbours").replaceChildren(...rows);
+  byId("neighbours").hidden = false;
   button("neighbours").setAttribute("aria-expanded", "true");
 }
 
 async function finish() {
   stopFlicker();
-  at("work").hidden = true;
-  at("done").hidden = false;
-  at("progress").textContent = `${reviewer}: all ${verdicts.length.toLocaleString("en")} pairs judged`;
-  tell("All pairs are judged.");
+  byId("work").hidden = true;
+  byId("done").hidden = false;
+  byId("progress").textContent = `${reviewer}: all ${count(verdicts.length)} pairs reviewed`;
+  announce("All pairs are reviewed.");
   await sending;
-  const found = await ask("agreement");
-  const lines = found.reviewers.map((r) => `${r.name}: ${r.n.toLocaleString("en")} verdicts`);
+  const found = await request("agreement");
+  const lines = found.reviewers.map((r) => `${r.name}: ${count(r.n)} verdicts`);
   const interval = (e) => `${e.value.toFixed(2)} (${e.low.toFixed(2)} to ${e.high.toFixed(2)}, 95% interval, ${e.n} pairs)`;
-  if (found.alpha) lines.push(`Agreement of all, Krippendorff's alpha: ${interval(found.alpha)}`);
-  for (const k of found.kappas) lines.push(`${k.reviewers.join(" and ")}, Cohen's kappa: ${interval(k)}`);
-  at("agreement").replaceChildren(
+  if (found.alpha) lines.push(`Agreement of all reviewers, Krippendorff's alpha: ${interval(found.alpha)}`);
+  for (const k of found.kappas) lines.push(`Agreement of ${k.reviewers.join(" and ")}, Cohen's kappa: ${interval(k)}`);
+  byId("agreement").replaceChildren(
     ...lines.map((line) => {
       const p = document.createElement("p");
       p.textContent = line;
@@ -255,14 +261,14 @@ async function finish() {
   );
 }
 
-// ---- what the reviewer does
+// ---- actions
 
 function go(to) {
-  place = Math.min(verdicts.length - 1, Math.max(0, to));
+  current = Math.min(verdicts.length - 1, Math.max(0, to));
   show();
 }
 
-function firstLeft(from = 0) {
+function firstWithoutVerdict(from = 0) {
   const n = verdicts.length;
   for (let k = 0; k < n; k += 1) {
     if (verdicts[(from + k) % n] === null) return (from + k) % n;
@@ -270,36 +276,36 @@ function firstLeft(from = 0) {
   return -1;
 }
 
-function judge(verdict) {
-  verdicts[place] = verdict;
-  said.push(place);
-  send(place, verdict);
-  tell(`Pair ${place + 1}: ${verdict}.`);
-  const next = place + 1 < verdicts.length && verdicts[place + 1] === null ? place + 1 : firstLeft(place + 1);
+function giveVerdict(verdict) {
+  verdicts[current] = verdict;
+  undoable.push(current);
+  send(current, verdict);
+  announce(`Pair ${count(current + 1)}: ${verdict}.`);
+  const next = current + 1 < verdicts.length && verdicts[current + 1] === null ? current + 1 : firstWithoutVerdict(current + 1);
   if (next < 0) finish();
   else go(next);
 }
 
 function undo() {
-  const last = said.pop() ?? (verdicts[place] === null ? -1 : place);
+  const last = undoable.pop() ?? (verdicts[current] === null ? -1 : current);
   if (last < 0) {
-    tell("There is no verdict to take back.");
+    announce("There is no verdict to undo.");
     return;
   }
   verdicts[last] = null;
   send(last, null);
-  tell(`Taken back: pair ${last + 1}.`);
+  announce(`The verdict on pair ${count(last + 1)} is withdrawn.`);
   go(last);
 }
 
 const tools = {
-  back: () => go(place - 1),
-  next: () => go(place + 1),
-  jump: () => (firstLeft() < 0 ? finish() : go(firstLeft())),
+  back: () => go(current - 1),
+  next: () => go(current + 1),
+  jump: () => (firstWithoutVerdict() < 0 ? finish() : go(firstWithoutVerdict())),
   undo,
   zoom: () => {
     setZoom(zoom === 4 ? 1 : zoom * 2);
-    tell(`Zoom ${zoom} times.`);
+    announce(`Zoom ${zoom} times.`);
   },
   flicker: toggleFlicker,
   faces: () => {
@@ -307,63 +313,63 @@ const tools = {
     button("faces").setAttribute("aria-pressed", String(faces));
     show();
   },
-  neighbours: () => toggleNeighbours().catch((error) => tell(error.message, true)),
-  look: () => go(0),
+  neighbours: () => toggleNeighbours().catch((error) => announce(error.message, true)),
+  restart: () => go(0),
   help: () => {
-    at("keys").showModal();
-    at("help").setAttribute("aria-expanded", "true");
+    byId("help").showModal();
+    byId("help-button").setAttribute("aria-expanded", "true");
   },
 };
 const keys = { ArrowLeft: "back", ArrowRight: "next", j: "jump", u: "undo", z: "zoom", f: "flicker", a: "faces", n: "neighbours", "?": "help" };
 const moves = { ArrowLeft: [-10, 0], ArrowRight: [10, 0], ArrowUp: [0, -10], ArrowDown: [0, 10] };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || at("keys").open || at("work").hidden) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open || byId("work").hidden) return;
   if (event.target instanceof HTMLInputElement) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const choice = at("verdicts").children[Number(key) - 1];
-  if (event.shiftKey && zoom > 1 && moves[key]) look(centre[0] + moves[key][0], centre[1] + moves[key][1]);
+  const choice = byId("verdicts").children[Number(key) - 1];
+  if (event.shiftKey && zoom > 1 && moves[key]) moveCentre(centre[0] + moves[key][0], centre[1] + moves[key][1]);
   else if (/^[1-4]$/.test(key) && choice) {
-    if (event.repeat) return; // a key held down judges one pair, not the rest
-    judge(choice.dataset.verdict);
+    if (event.repeat) return; // a key that is held down gives one verdict
+    giveVerdict(choice.dataset.verdict);
   } else if (keys[key]) tools[keys[key]]();
   else return;
   event.preventDefault();
 });
-for (const choice of at("verdicts").children) choice.addEventListener("click", () => judge(choice.dataset.verdict));
+for (const choice of byId("verdicts").children) choice.addEventListener("click", () => giveVerdict(choice.dataset.verdict));
 for (const tool of document.querySelectorAll("[data-tool]")) tool.addEventListener("click", () => tools[tool.dataset.tool]());
-at("help").addEventListener("click", tools.help);
-at("keys").addEventListener("close", () => at("help").setAttribute("aria-expanded", "false"));
+byId("help-button").addEventListener("click", tools.help);
+byId("help").addEventListener("close", () => byId("help-button").setAttribute("aria-expanded", "false"));
 for (const frame of document.querySelectorAll("#pair .frame")) {
   frame.addEventListener("pointermove", (event) => {
     if (zoom === 1) return;
     const box = frame.getBoundingClientRect();
-    look((100 * (event.clientX - box.left)) / box.width, (100 * (event.clientY - box.top)) / box.height);
+    moveCentre((100 * (event.clientX - box.left)) / box.width, (100 * (event.clientY - box.top)) / box.height);
   });
 }
 addEventListener("beforeunload", (event) => {
-  if (unsent > 0) event.preventDefault();
+  if (unsaved > 0) event.preventDefault();
 });
 
-async function begin(name) {
-  const deck = await ask(`deck?reviewer=${encodeURIComponent(name)}`);
-  ({ reviewer, verdicts, blind } = deck);
-  faces = !deck.aligned;
+async function start(name) {
+  const queue = await request(`queue?reviewer=${encodeURIComponent(name)}`);
+  ({ reviewer, verdicts, blind } = queue);
+  faces = !queue.aligned;
   button("faces").setAttribute("aria-pressed", String(faces));
-  sessionStorage.setItem("reviewer", reviewer); // of this tab alone: a reload goes on, another tab may be another reviewer
-  at("who").hidden = true;
-  if (deck.missing.length) tell(`The ${deck.missing.join(" and ")} images are not where they were.`, true);
-  if (firstLeft() < 0) await finish();
-  else go(firstLeft());
+  sessionStorage.setItem("reviewer", reviewer); // for this tab only, so that two reviewers can use two tabs
+  byId("start").hidden = true;
+  if (queue.missing.length) announce(`The ${queue.missing.join(" and ")} images were moved or removed.`, true);
+  if (firstWithoutVerdict() < 0) await finish();
+  else go(firstWithoutVerdict());
 }
 
-at("who").addEventListener("submit", (event) => {
+byId("start").addEventListener("submit", (event) => {
   event.preventDefault();
-  begin(at("name").value).catch((error) => tell(error.message, true));
+  start(byId("name").value).catch((error) => announce(error.message, true));
 });
 const before = sessionStorage.getItem("reviewer");
-if (before) begin(before).catch((error) => tell(error.message, true));
+if (before) start(before).catch((error) => announce(error.message, true));
 else {
-  at("who").hidden = false;
-  at("name").focus();
+  byId("start").hidden = false;
+  byId("name").focus();
 }
