@@ -1,4 +1,4 @@
-"""Cleaning: no more than has to go, and nothing left at or above the threshold."""
+"""Cleaning removes the smallest set that leaves no image at or above the threshold."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_threshold_of_an_audit(audited: Audited) -> None:
         synthetic_identities=(),
         verdict="none detected",
     )
-    with pytest.raises(SettingError, match="no significant person or identity"):
+    with pytest.raises(SettingError, match="found none, so there is nothing"):
         mitigation_threshold(nobody)
-    with pytest.raises(SettingError, match="by the global test"):
+    with pytest.raises(SettingError, match="by the global test only"):
         mitigation_threshold(replace(nobody, verdict="leak found"))
 
 
@@ -81,31 +81,33 @@ def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world:
     result, run = audited
     done = command_line("clean", run, "-o", tmp_path / "clean", "--copy", tmp_path / "copy")
     assert done.returncode == 0
-    told = json.loads((tmp_path / "clean/clean.json").read_text())
+    summary = json.loads((tmp_path / "clean/clean.json").read_text())
     removed = (tmp_path / "clean/removed.txt").read_text().splitlines()
-    kept = (tmp_path / "clean/remaining.txt").read_text().splitlines()
+    remaining = (tmp_path / "clean/remaining.txt").read_text().splitlines()
     names = sorted(f.name for f in world.synthetic.iterdir())
-    assert sorted(removed + kept) == names and told["n_removed"] == len(removed)
+    assert sorted(removed + remaining) == names and summary["n_removed"] == len(removed)
     assert f"{len(removed):,} of {len(names):,} synthetic images must be removed" in done.stdout
     assert "Limitations" in done.stdout and "leak found" in done.stdout
-    # Every significant finding has lost its image, and only images at or above the threshold are gone.
+    # The image of every significant finding is removed, and only images at or above the threshold are.
     threshold = mitigation_threshold(result).score
     over = {p.id for p in FinishedRun(run).images if p.score >= threshold}
     assert {p.synthetic_id for p in result.significant_people} <= over <= set(removed)
-    if len(told["rounds"]) == 1:
+    if len(summary["rounds"]) == 1:
         assert over == set(removed)
     assert (
-        told["rounds"][-1]["after"]["people_significant"] == told["rounds"][-1]["after"]["identities_significant"] == 0
+        summary["rounds"][-1]["after"]["people_significant"]
+        == summary["rounds"][-1]["after"]["identities_significant"]
+        == 0
     )
-    # The copy, audited from scratch, says what the audit without them says.
-    assert sorted(f.name for f in (tmp_path / "copy").iterdir()) == sorted(kept)
+    # An audit of the copy gives the result of the audit without the removed images.
+    assert sorted(f.name for f in (tmp_path / "copy").iterdir()) == sorted(remaining)
     again = audit(tmp_path / "copy", world.training, world.control, out=tmp_path / "again")
-    after = FinishedRun(tmp_path / "clean" / told["rounds"][-1]["run"]).result
+    after = FinishedRun(tmp_path / "clean" / summary["rounds"][-1]["run"]).result
     assert again.people == after.people and again.synthetic_identities == after.synthetic_identities
     assert again.manifest["inputs"]["synthetic"]["sha256"] == after.manifest["inputs"]["synthetic"]["sha256"]
 
 
-def test_repeats_go_with_what_they_repeat(world: World, store: Path, tmp_path: Path, audited: Audited) -> None:
+def test_duplicates_are_removed_together(world: World, store: Path, tmp_path: Path, audited: Audited) -> None:
     synthetic = tmp_path / "synthetic"
     worst = audited[0].significant_people[0].synthetic_id
     for file in world.synthetic.iterdir():
@@ -116,10 +118,10 @@ def test_repeats_go_with_what_they_repeat(world: World, store: Path, tmp_path: P
     assert {worst, "again.png"} <= set(done.removed) and done.after.verdict != "inconclusive"
 
 
-def test_lists_that_name_strangers_are_refused(world: World, store: Path, tmp_path: Path) -> None:
-    strange = write(tmp_path / "list.txt", "nobody.png\n")
+def test_lists_with_unknown_ids_are_refused(world: World, store: Path, tmp_path: Path) -> None:
+    unknown = write(tmp_path / "list.txt", "nobody.png\n")
     with pytest.raises(unveil.SourceError, match="1 of its 1 lines are not images"):
-        audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, exclude=strange)
+        audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, exclude=unknown)
 
 
 @needs_real_data

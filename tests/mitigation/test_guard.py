@@ -1,4 +1,4 @@
-"""The guard decides as the audit does, and a person who asks gets a true answer."""
+"""The guard decides as the audit does, and a lookup answers a person correctly."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import unveil
-from tests.builders import drawn_faces, encoded, unit_rows, write
+from tests.builders import drawn_faces, encoded, examples, unit_rows, write
 from tests.cli.runner import unveil as command_line
 from unveil.config.settings import Settings
 from unveil.demo.world import World
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.images import decode_rgb
 from unveil.mitigation import Guard, lookup
-from unveil.mitigation.guard import audit_threshold, best_rows, false_refusals
+from unveil.mitigation.guard import GuardIndex, audit_threshold, best_rows, false_refusals, training_refused
 from unveil.mitigation.subject_letter import letter
 from unveil.runs.finished import FinishedRun
 
@@ -60,7 +63,9 @@ def test_images_of_every_form(guard: Path, world: World) -> None:
     by_path, by_bytes, by_pixels, nothing = opened.check(
         [file, file.read_bytes(), pixels, np.zeros((96, 64, 3), np.uint8)]
     )
-    assert by_path == by_bytes == by_pixels and by_path.answer == "refuse" and by_path.score is not None
+    assert by_path == by_bytes and by_path.answer == "refuse" and by_path.why == "identical to training image"
+    # Pixels have no file, so the score decides.
+    assert by_pixels == replace(by_path, why="") and by_pixels.score is not None
     assert nothing.answer == "no face" and not nothing.passes and nothing.why
     assert opened.check([]) == []
     for wrong in (np.zeros((3, 96, 96), np.uint8), np.zeros((96, 96, 3), np.float32)):
@@ -68,6 +73,64 @@ def test_images_of_every_form(guard: Path, world: World) -> None:
             opened.check([wrong])  # type: ignore[list-item]
     (damaged,) = opened.check([b"no image"])
     assert damaged.answer == "no face"
+
+
+def test_training_files_never_pass(audited: Audited, world: World, tmp_path: Path) -> None:
+    """However high the threshold, and also if they are renamed; the share refused by score alone is reported."""
+    run = FinishedRun(audited[1])
+    built = Guard.build(run, tmp_path / "guard", threshold="1e6", names=True)
+    assert built.threshold.score == 1e6
+    assert (built.training_refused.value, built.training_refused.n, built.training_refused.level) == (0, 150, 1)
+    training = run.embedded("training")
+    files = [world.training / id for id in training.ids]
+    opened = Guard.open(tmp_path / "guard", device="cpu")
+    decisions = opened.check([*files[:-1], files[-1].read_bytes()])
+    assert {(d.answer, d.why) for d in decisions} == {("refuse", "identical to training image")}
+    assert [d.row for d in decisions] == list(range(150)) and [d.id for d in decisions] == list(training.ids)
+    # One more byte makes another file, on which the score decides.
+    assert [d.answer for d in opened.check([files[0].read_bytes() + b" "])] == ["pass"]
+
+
+def test_share_of_training_images_refused(audited: Audited, world: World, tmp_path: Path) -> None:
+    """The reported share is what `check` gives for the pixels of the training images."""
+    run = FinishedRun(audited[1])
+    built = Guard.build(run, tmp_path / "guard")
+    opened = Guard.open(tmp_path / "guard", device="cpu")
+    pixels = [decode_rgb((world.training / id).read_bytes()) for id in run.embedded("training").ids]
+    decisions = opened.check(pixels)
+    certain = [d for d in decisions if d.score is not None and abs(d.score - opened.threshold.score) > 0.05]
+    refused = sum(d.answer == "refuse" for d in certain)
+    assert len(certain) >= 140
+    assert refused <= round(built.training_refused.value * 150) <= refused + len(decisions) - len(certain)
+
+
+def test_a_sample_of_many_training_images_is_measured(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = FinishedRun(audited[1])
+    training = run.embedded("training")
+    state = run.state
+    galleries = {name: np.asarray(training.through(name).vectors) for name in state.by_channel}
+    index = GuardIndex(state.by_channel, galleries, np.zeros((150, 32), np.uint8), None)
+    _, scores, _ = index.closest({name: training.through(name).vectors for name in state.by_channel})
+    middle = float(np.median(scores))
+    whole = training_refused(index, training, middle, np.random.default_rng(0))
+    assert whole.value == (scores >= middle).mean() and whole.low == whole.high
+    monkeypatch.setattr("unveil.mitigation.guard.MAX_MEASURED", 60)
+    sample = training_refused(index, training, middle, np.random.default_rng(0))
+    assert sample.n == 60 and sample.low < whole.value < sample.high and sample.level == 0.95
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 60))
+@examples(60)
+def test_digests_are_found(seed: int, n: int) -> None:
+    """Also those that share their first 8 bytes with others."""
+    rng = np.random.default_rng(seed)
+    digests = rng.integers(0, 2, (n, 32), dtype=np.uint8)
+    digests[:, :8] = rng.integers(0, 3, (n, 1), dtype=np.uint8)
+    digests[:, :31] *= rng.integers(0, 2, (n, 1), dtype=np.uint8)
+    index = GuardIndex({}, {}, digests, None)
+    rows = [row.tobytes() for row in digests]
+    for digest in [*rows, bytes(32), bytes([9]) * 32]:
+        assert index.identical(digest) == (rows.index(digest) if digest in rows else None)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -124,7 +187,7 @@ def test_threshold_and_false_refusals(audited: Audited) -> None:
 
 
 def test_a_damaged_guard_says_so(guard: Path, tmp_path: Path, audited: Audited) -> None:
-    with pytest.raises(StoreError, match="no guard, or a damaged one"):
+    with pytest.raises(StoreError, match="expected a guard"):
         Guard.open(tmp_path)
     copy = tmp_path / "guard"
     copy.mkdir()
@@ -134,13 +197,14 @@ def test_a_damaged_guard_says_so(guard: Path, tmp_path: Path, audited: Audited) 
     with pytest.raises(StoreError, match="damaged"):
         Guard.open(copy)
     write(tmp_path / "full/file", "x")
-    with pytest.raises(SettingError, match="holds no guard"):
+    with pytest.raises(SettingError, match="a new folder or a guard"):
         Guard.build(FinishedRun(audited[1]), tmp_path / "full")
 
 
 def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Path) -> None:
     built = command_line("guard", "build", audited[1], "-o", tmp_path / "guard")
     assert built.returncode == 0 and "150 training images" in built.stdout and "Of one million" in built.stdout
+    assert "of 150 training images by their score" in built.stdout
     # Without --names no id of a training image is in it.
     assert b"person-0" not in b"".join(f.read_bytes() for f in (tmp_path / "guard").iterdir())
     write(tmp_path / "new/broken.png", "not an image")
@@ -191,7 +255,7 @@ def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
     )
 
 
-def test_strangers_are_rarely_told_that_they_are_there(audited: Audited) -> None:
+def test_people_in_no_set_rarely_get_a_small_p(audited: Audited) -> None:
     """p of people who are in no set is spread evenly: at most .01 in one of a hundred."""
     run = FinishedRun(audited[1])
     faces = [encoded(face) for face in drawn_faces(60, 123)]
@@ -213,7 +277,7 @@ def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> Non
     alone = lookup(run, photos[:1])
     assert alone.training.p is not None and answer.training.p == pytest.approx(2 * alone.training.p)
     assert answer.training.matches[0].photo == 0
-    with pytest.raises(InputError, match="none of the 1 photographs"):
+    with pytest.raises(InputError, match="found none in 1"):
         lookup(run, [b"no image"])
     with pytest.raises(InputError, match="at least one"):
         lookup(run, [])

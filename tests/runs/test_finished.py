@@ -94,7 +94,7 @@ def test_opening_changes_nothing(audited: Audited) -> None:
     _, path = audited
     before = {f: (f.stat().st_mtime_ns, f.stat().st_size) for f in path.rglob("*")}
     run = FinishedRun(path)
-    assert run.pairs and run.images and run.ground and all(len(run.embedded(role)) for role in run.roles)
+    assert run.pairs and run.images and run.state and all(len(run.embedded(role)) for role in run.roles)
     assert {f: (f.stat().st_mtime_ns, f.stat().st_size) for f in path.rglob("*")} == before
 
 
@@ -103,7 +103,7 @@ PARTS = {
     "exposures.parquet": lambda run: run.result,
     "pairs.parquet": lambda run: run.pairs,
     "images.parquet": lambda run: run.images,
-    "stores/state.npz": lambda run: run.ground,
+    "stores/state.npz": lambda run: run.state,
     "stores/training.parquet": lambda run: run.embedded("training"),
     "stores/training.npy": lambda run: run.embedded("training"),
 }

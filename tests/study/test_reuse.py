@@ -101,7 +101,7 @@ def recorded(study: Path) -> Callable[..., tuple[Any, dict[str, Any]]]:
         sources = {
             role: open_source(location)
             for role in ("synthetic", "training")
-            if (location := settings.source(role)) is not None  # type: ignore[arg-type]
+            if (location := settings.source(role)) is not None
         }
         inputs = {role: {"sha256": "0" * 64} for role in sources}
         return settings, {STAMPS: input_stamps(settings, sources), "inputs": inputs}  # type: ignore[arg-type]

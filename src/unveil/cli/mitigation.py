@@ -101,12 +101,18 @@ def build(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run)
-    chosen = Guard.build(finished, out, threshold=threshold, names=names)
+    built = Guard.build(finished, out, threshold=threshold, names=names)
     size = sum(file.stat().st_size for file in out.iterdir())
     n = finished.result.counts["training"].embedded
     echo(f"{out}: {n:,} training images in {size / 2**20:,.1f} MiB (biometric data; protect them like the images).")
-    echo(f"The threshold is a score of {chosen.score:.3f}: {chosen.why}.")
-    expected = false_refusals(finished.result, chosen.score)
+    echo(f"The threshold is a score of {built.threshold.score:.3f}: {built.threshold.why}.")
+    refused = built.training_refused
+    interval = f" ({refused.low:.1%} to {refused.high:.1%}, {refused.level:.0%} interval)" if refused.level < 1 else ""
+    echo(
+        f"It refuses {refused.value:.1%}{interval} of {refused.n:,} training images by their score. Copies of training "
+        "files are always refused."
+    )
+    expected = false_refusals(finished.result, built.threshold.score)
     if expected is not None:
         echo(
             f"Of one million harmless images, about {expected.value:,.0f} would be refused ({expected.low:,.0f} to "
@@ -142,7 +148,11 @@ def check(
     refused = [(id, d) for id, d in decisions if d.answer == "refuse"]
     for id, d in sorted(refused, key=lambda item: -(item[1].score or 0))[:SHOWN_REFUSALS]:
         near = d.id if d.id is not None else f"training image no. {d.row}"
-        echo(f"  {id}: score {d.score:.2f}, {d.channel} of {near}")
+        echo(
+            f"  {id}: {d.why}, {near}"
+            if d.score is None or d.why
+            else f"  {id}: score {d.score:.2f}, {d.channel} of {near}"
+        )
     if len(refused) > SHOWN_REFUSALS:
         echo(f"  and {len(refused) - SHOWN_REFUSALS:,} more" + ("" if out else "; all with -o FILE.csv"))
     if out is not None:

@@ -1,4 +1,4 @@
-"""What to do about a leak: clean the set, guard the generator, answer a person."""
+"""Mitigation of a leak: clean the dataset, guard the generator, answer a person."""
 
 from unveil.mitigation.cleaning import Cleaning, clean
 from unveil.mitigation.guard import Decision, Guard

@@ -1,4 +1,4 @@
-"""The guard for a whole container of images."""
+"""Decisions of a guard on all images of a folder or container."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str
     decisions: list[tuple[str, Decision]] = []
     for start in range(0, len(source.records), BATCH):
         records = source.records[start : start + BATCH]
-        unread: dict[str, Decision] = {}
+        unreadable: dict[str, Decision] = {}
         data: list[bytes] = []
         for record in records:
             try:
                 data.append(source.read(record))
             except ImageError as error:
-                unread[record.id] = Decision("no face", None, None, None, None, str(error))
-        checked = iter(guard.check(data))
-        decisions += [(r.id, unread[r.id] if r.id in unread else next(checked)) for r in records]
+                unreadable[record.id] = Decision("no face", None, None, None, None, str(error))
+        decided = iter(guard.check(data))
+        decisions += [(r.id, unreadable[r.id] if r.id in unreadable else next(decided)) for r in records]
         progress.advance(len(records))
     return decisions
 
 
 def write_decisions(path: Path, decisions: list[tuple[str, Decision]]) -> None:
     """Writes one CSV row per image."""
-    lines = (
+    rows = (
         (id, d.answer, "" if d.score is None else f"{d.score:.6g}", d.channel, d.row, d.id, d.why)
         for id, d in decisions
     )
-    write_bytes(path, csv_text([HEAD, *lines]).encode("utf-8", "backslashreplace"))
+    write_bytes(path, csv_text([HEAD, *rows]).encode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""The smallest part of a synthetic set whose removal leaves no image at or above a threshold, and a re-audit."""
+"""Removes the fewest synthetic images that leave none at or above a threshold, and audits the rest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from unveil.results import AuditResult, plain
 from unveil.runs.finished import FinishedRun
 from unveil.types import Embedded
 
-# A re-audit of a clean set still finds somebody in 5% of cases; six such cases in a row are not chance.
+# At FDR 5% the audit of a clean set has a finding in 5% of cases. Six such findings in a row are not chance.
 MAX_ROUNDS = 6
 REMOVED, REMAINING, SUMMARY = "removed.txt", "remaining.txt", "clean.json"
 
@@ -59,11 +59,13 @@ class Cleaning:
         rejected = self.before.counts["synthetic"].rejected
         sentences = [
             "Leaks that the audit would have missed are still in the set.",
-            "Earlier copies of the set stay published, and the generator still knows its training people.",
+            "Published copies of the set and the generator itself are not changed.",
             "Removal changes the set: people who look like the removed ones become rarer.",
         ]
         if rejected:
-            sentences.append(f"{rejected} synthetic files gave no face, were not compared, and stay in the set.")
+            sentences.append(
+                f"{rejected} synthetic files were rejected, so they were not compared and stay in the set."
+            )
         if self.after.verdict == "leak found":
             sentences.append(
                 "The audit of the remaining images still finds a leak: "
@@ -107,32 +109,36 @@ def clean(
     """
     first = mitigation_threshold(run.result, threshold)
     if out.exists() and any(out.iterdir()) and not (out / REMOVED).exists():
-        raise SettingError(f"{out} is not empty and holds no earlier cleaning; name another folder with -o")
+        raise SettingError(
+            f"-o: expected a new folder or an earlier cleaning, found other files in {out}. Name another"
+        )
     everything = run.embedded("synthetic")
     order = [record.id for record in run.source("synthetic").records]
     removed: set[str] = set()
     rounds: list[Round] = []
-    now, at = run, first
+    audited, current = run, first
     while True:
-        gone = _must_be_removed(now, everything, removed, at.score, whole_identities)
+        gone = _must_be_removed(audited, everything, removed, current.score, whole_identities)
         if not gone and not rounds:
             raise SettingError(
-                f"no synthetic image reaches the threshold of {at.score:.3f} ({at.why}); there is nothing to remove"
+                f"--threshold: expected images at or above {current.score:.3f} ({current.why}), found none. There is "
+                "nothing to remove"
             )
         if not gone:
             break
         removed |= gone
         if len(removed) == len(everything):
             raise SettingError(
-                f"every synthetic image reaches the threshold of {at.score:.3f} ({at.why}); nothing would be left"
+                f"--threshold: expected images below {current.score:.3f} ({current.why}), found none, so nothing would "
+                "be left. Use a higher threshold"
             )
         after, where = _audit_rest(
             run, out, len(rounds) + 1, [id for id in order if id in removed], progress or Silent()
         )
-        rounds.append(Round(at, len(gone), after, where))
+        rounds.append(Round(current, len(gone), after, where))
         if threshold != "significant" or not _has_findings(after) or len(rounds) == MAX_ROUNDS:
             break
-        now, at = FinishedRun(where), mitigation_threshold(after)
+        audited, current = FinishedRun(where), mitigation_threshold(after)
     done = _cleaning(run, everything, [id for id in order if id in removed], rounds)
     _write_list(out / REMAINING, (id for id in order if id not in removed))
     _write_list(out / REMOVED, done.removed)
@@ -145,11 +151,11 @@ def _has_findings(result: AuditResult) -> bool:
 
 
 def _must_be_removed(
-    now: FinishedRun, everything: Embedded, removed: set[str], threshold: float, whole: bool
+    audited: FinishedRun, everything: Embedded, removed: set[str], threshold: float, whole: bool
 ) -> set[str]:
-    """Ids at or above the threshold, with those of identical files."""
+    """The ids at or above the threshold, with duplicates of the same file."""
     digest_of = dict(zip(everything.ids, everything.digests, strict=True))
-    score_of = {digest_of[p.id]: p.score for p in now.images}
+    score_of = {digest_of[p.id]: p.score for p in audited.images}
     scores = np.array([score_of.get(digest, -np.inf) for digest in everything.digests])
     over = at_or_above(scores, everything.people_or_ids, threshold, whole=whole)
     return {id for id, high in zip(everything.ids, over, strict=True) if high} - removed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,24 +18,29 @@ from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import SettingError, StoreError, VectorError
 from unveil.io.atomic import replacing, write_bytes
-from unveil.mitigation.inputs import ImageArray, face_images
+from unveil.mitigation.inputs import ImageArray, face_images, file_digest
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress
 from unveil.results import AuditResult
 from unveil.runs.finished import ChannelState, FinishedRun
+from unveil.stats.generators import generator
 from unveil.stats.intervals import share
 from unveil.stats.person_tests import person_tests
 from unveil.stats.power import detection_threshold, lowest_significant
 from unveil.stats.score_scale import ScoreScale, max_over_channels
 from unveil.stats.whitening import Whitening
-from unveil.types import Estimate, Floats, Ints, Vectors
+from unveil.types import Embedded, Estimate, Floats, Ints, Vectors
 
-MARK, FORMAT = "unveil guard", 2
-ABOUT = "guard.json"
-# Rows of the training set per block: half precision is widened to single precision block by block.
+MARK, FORMAT = "unveil guard", 3
+ABOUT, DIGESTS = "guard.json", "digests.npy"
+DIGEST_BYTES = 32
+# Rows of the training set per block: half precision is converted to single precision block by block.
 BLOCK = 16_384
-# Indexes up to this size are widened when a guard is opened, which makes the check of one image 14 times faster.
+# Indexes up to this size are converted when a guard is opened, which makes the check of one image 14 times faster.
 READY_BYTES = 2 * 2**30
+# Training images that `Guard.build` compares with the whole index, and how many at a time.
+MAX_MEASURED, MEASURED_BATCH = 5000, 256
+IDENTICAL = "identical to training image"
 
 GuardAnswer = Literal["pass", "refuse", "no face"]
 
@@ -44,8 +49,9 @@ GuardAnswer = Literal["pass", "refuse", "no face"]
 class Decision:
     """The decision on one image, with the score and row of its closest training image.
 
-    ``id`` is the name of that training image if the guard holds names. Without a detected face score, row and id are
-    None and ``why`` gives the reason.
+    ``id`` is the name of that training image if the guard holds names. If the image is identical to a training image,
+    row and id are of that image and ``why`` says so. Without a detected face, score and channel are None, and ``why``
+    gives the reason.
     """
 
     answer: GuardAnswer
@@ -99,6 +105,70 @@ def false_refusals(result: AuditResult, threshold: float) -> Estimate | None:
     )
 
 
+@dataclass(frozen=True)
+class BuiltGuard:
+    """What `Guard.build` wrote: the threshold, and the share of the training images that reach it.
+
+    ``training_refused`` ignores that identical files are always refused. It is the share of training images that the
+    guard still refuses when a generator writes them to new files.
+    """
+
+    threshold: MitigationThreshold
+    training_refused: Estimate
+
+
+class GuardIndex:
+    """The training set of an audit as an index: embeddings and hub corrections by channel, digests and names.
+
+    ``digests`` (N, 32) uint8 are the SHA-256 of the image files. ``galleries`` (N, D) are unit rows by channel.
+    """
+
+    def __init__(
+        self,
+        by_channel: Mapping[str, ChannelState],
+        galleries: Mapping[str, npt.NDArray[np.floating]],
+        digests: npt.NDArray[np.uint8],
+        ids: tuple[str, ...] | None,
+    ) -> None:
+        self._by_channel, self._galleries = by_channel, galleries
+        self._digests, self.ids = digests, ids
+        # Sorted by their first 8 bytes, which almost always decide.
+        prefixes = _prefixes(digests)
+        self._order = np.argsort(prefixes, kind="stable")
+        self._sorted_prefixes = prefixes[self._order]
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels."""
+        return tuple(self._by_channel)
+
+    def identical(self, digest: bytes) -> int | None:
+        """The first row of the training image whose file has this SHA-256 digest, or None."""
+        wanted = np.frombuffer(digest, np.uint8)
+        (prefix,) = _prefixes(wanted[None])
+        start, end = (np.searchsorted(self._sorted_prefixes, prefix, side) for side in ("left", "right"))
+        return next((int(row) for row in self._order[start:end] if (self._digests[row] == wanted).all()), None)
+
+    def closest(self, embedded: Mapping[str, Vectors]) -> tuple[Ints, Floats, Ints]:
+        """The row (N,) of the closest training image, its score (N,) and its channel (N,).
+
+        ``embedded`` holds unit vectors (N, D) by channel. Raises VectorError for other dimensions.
+        """
+        found = []
+        for name, state in self._by_channel.items():
+            vectors, gallery = embedded[name], self._galleries[name]
+            if vectors.ndim != 2 or vectors.shape[1] != gallery.shape[1]:
+                raise VectorError(f"{name}: expected vectors of shape (N, {gallery.shape[1]}), got {vectors.shape}")
+            best, score = best_rows(np.asarray(vectors, np.float32), gallery, state.on_training.astype(np.float32))
+            own = state.correction(vectors) if len(vectors) else np.zeros(0)
+            found.append((best, state.scale.of(score + own)))
+        channel, score = max_over_channels([score for _, score in found])
+        return np.asarray(np.choose(channel, [best for best, _ in found]), np.int64), score, channel
+
+
 class Guard:
     """The training set of an audit as an index, and the threshold that no generated image may reach.
 
@@ -107,51 +177,52 @@ class Guard:
 
     def __init__(
         self,
-        channels: AuditEmbedder,
-        by_channel: dict[str, ChannelState],
-        galleries: dict[str, npt.NDArray[np.floating]],
+        embedder: AuditEmbedder,
+        index: GuardIndex,
         threshold: MitigationThreshold,
         alignment: ImageAlignment,
         detector: str | None,
-        ids: tuple[str, ...] | None,
     ) -> None:
-        self._channels, self._by_channel, self._galleries = channels, by_channel, galleries
-        self._alignment, self._detector, self._ids = alignment, open_detector(detector), ids
+        self._embedder, self._index = embedder, index
+        self._alignment, self._detector = alignment, open_detector(detector)
         self.threshold = threshold
 
     def __len__(self) -> int:
-        return len(next(iter(self._galleries.values())))
+        return len(self._index)
 
     @staticmethod
-    def build(run: FinishedRun, out: Path, *, threshold: str = "audit", names: bool = False) -> MitigationThreshold:
-        """Writes the guard of a finished audit to a folder; with ``names`` it holds the ids of training images.
+    def build(run: FinishedRun, out: Path, *, threshold: str = "audit", names: bool = False) -> BuiltGuard:
+        """Writes the guard of a finished audit to a folder. With ``names`` it holds the ids of training images.
 
         Raises SettingError for a threshold that the audit does not have, and for a folder with other content.
         """
         if out.exists() and any(out.iterdir()) and not (out / ABOUT).exists():
-            raise SettingError(f"{out} is not empty and holds no guard; name another folder with -o")
+            raise SettingError(f"-o: expected a new folder or a guard, found other files in {out}. Name another folder")
         chosen = audit_threshold(run.result) if threshold == "audit" else mitigation_threshold(run.result, threshold)
-        training, ground = run.embedded("training"), run.ground
+        training, state = run.embedded("training"), run.state
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for channel, state in ground.by_channel.items():
+        for channel, of_channel in state.by_channel.items():
             _save(out / f"{channel}.npy", np.asarray(training.through(channel).vectors, np.float16))
-            _save(out / f"{channel}.cohort.npy", np.asarray(state.cohort, np.float32))
-            _save(out / f"{channel}.correction.npy", state.on_training.astype(np.float32))
-        if ground.whitening is not None:
-            _save(out / "whitening.npy", np.vstack([ground.whitening.centre, ground.whitening.rows]))
-        facts = run.result.manifest["inputs"]["synthetic"]
+            _save(out / f"{channel}.cohort.npy", np.asarray(of_channel.cohort, np.float32))
+            _save(out / f"{channel}.correction.npy", of_channel.on_training.astype(np.float32))
+        if state.whitening is not None:
+            _save(out / "whitening.npy", np.vstack([state.whitening.centre, state.whitening.rows]))
+        digests = np.frombuffer(bytes.fromhex("".join(training.digests)), np.uint8).reshape(len(training), DIGEST_BYTES)
+        _save(out / DIGESTS, digests)
         about = {
             "format": MARK,
             "version": FORMAT,
             "channels": asdict(run.channel_config.absolute),
             "models": list(run.result.models),
-            "aligned": facts["aligned"],
+            "aligned": run.result.manifest["inputs"]["synthetic"]["aligned"],
             "threshold": asdict(chosen),
-            "standards": {channel: asdict(state.standard) for channel, state in ground.by_channel.items()},
+            "scales": {channel: asdict(of_channel.scale) for channel, of_channel in state.by_channel.items()},
             "ids": list(training.ids) if names else None,
         }
         write_bytes(out / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
-        return chosen
+        return BuiltGuard(
+            chosen, training_refused(_read_index(out, about), training, chosen.score, generator(run.seed, "guard"))
+        )
 
     @classmethod
     def open(cls, folder: str | Path, *, device: str = "auto", progress: Progress | None = None) -> Guard:
@@ -164,25 +235,9 @@ class Guard:
         try:
             about: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
             if about["format"] != MARK or about["version"] != FORMAT:
-                raise ValueError("another format")
-            standards = {channel: ScoreScale(**values) for channel, values in about["standards"].items()}
-            galleries = {channel: ready(_load(folder / f"{channel}.npy", np.float16, 2)) for channel in standards}
-            by_channel = {
-                channel: ChannelState(
-                    cohort=_load(folder / f"{channel}.cohort.npy", np.float32, 2),
-                    standard=standard,
-                    on_synthetic=np.zeros(0),
-                    on_training=_load(folder / f"{channel}.correction.npy", np.float32, 1).astype(np.float64),
-                    on_control=np.zeros(0),
-                    control_score=np.zeros(0),
-                )
-                for channel, standard in standards.items()
-            }
+                raise ValueError("another version of unveil wrote it")
+            index = _read_index(folder, about)
             threshold = MitigationThreshold(float(about["threshold"]["score"]), str(about["threshold"]["why"]))
-            ids = None if about["ids"] is None else tuple(str(id) for id in about["ids"])
-            n = {len(gallery) for gallery in galleries.values()} | {len(s.on_training) for s in by_channel.values()}
-            if len(n) != 1 or (ids is not None and {len(ids)} != n):
-                raise ValueError(f"parts of different lengths: {sorted(n)}")
             whitening = None
             if (folder / "whitening.npy").exists():
                 rows = _load(folder / "whitening.npy", np.float64, 2)
@@ -192,53 +247,98 @@ class Guard:
             models = about["models"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
-                f"{folder} holds no guard, or a damaged one ({error}); make it with unveil guard build RUN -o {folder}"
+                f"{folder}: expected a guard, found none or a damaged one ({error}). Make one with unveil guard build "
+                f"RUN -o {folder}"
             ) from None
         config = replace(config, device=parse({"device": device})["device"])
-        channels = AuditEmbedder(config, {}, progress=progress)
-        channels.restore(models, whitening)
-        return cls(channels, by_channel, galleries, threshold, alignment, config.detector, ids)
+        embedder = AuditEmbedder(config, {}, progress=progress)
+        embedder.restore(models, whitening)
+        return cls(embedder, index, threshold, alignment, config.detector)
 
     def check(self, images: Sequence[ImageArray]) -> list[Decision]:
         """Decides on each image: pixels (H, W, 3) uint8 RGB, the bytes of an image file, or its path.
 
-        Batches of some dozen images are fastest. Raises InputError for pixels of another shape or type.
+        A file that is identical to a training file never passes. Pixels have no file, so the score alone decides on
+        them. Batches of some dozen images are fastest. Raises InputError for pixels of another shape or type.
         """
-        embedded, rows = self._channels.embed_images(face_images(images, self._alignment, self._detector))
-        row, score, channel = self.closest(embedded)
-        names, decisions, at = list(self._by_channel), [], 0
-        for row_result in rows:
-            if row_result.stage is not None:
-                why = f"{row_result.reason} ({row_result.detail})" if row_result.detail else row_result.reason
-                decisions.append(Decision("no face", None, None, None, None, why))
-                continue
-            high = float(score[at])
-            place = int(row[at])
-            decisions.append(
-                Decision(
-                    "refuse" if high >= self.threshold.score else "pass",
-                    *(high, place, names[channel[at]]),
-                    None if self._ids is None else self._ids[place],
-                )
-            )
-            at += 1
+        embedded, rows = self._embedder.embed_images(face_images(images, self._alignment, self._detector))
+        scored = iter(zip(*self._index.closest(embedded), strict=True))
+        decisions = []
+        for image, row in zip(images, rows, strict=True):
+            if row.stage is not None:
+                why = f"{row.reason} ({row.detail})" if row.detail else row.reason
+                decision = Decision("no face", None, None, None, None, why)
+            else:
+                closest, score, channel = next(scored)
+                answer: GuardAnswer = "refuse" if score >= self.threshold.score else "pass"
+                name = self._index.channels[channel]
+                decision = Decision(answer, float(score), int(closest), name, self._id(int(closest)))
+            digest = file_digest(image)
+            identical = None if digest is None else self._index.identical(digest)
+            if identical is not None:
+                decision = replace(decision, answer="refuse", row=identical, id=self._id(identical), why=IDENTICAL)
+            decisions.append(decision)
         return decisions
 
-    def closest(self, embedded: dict[str, Vectors]) -> tuple[Ints, Floats, Ints]:
+    def closest(self, embedded: Mapping[str, Vectors]) -> tuple[Ints, Floats, Ints]:
         """The row (N,) of the closest training image, its score (N,) and its channel (N,).
 
         ``embedded`` holds unit vectors (N, D) by channel. Raises VectorError for other dimensions.
         """
-        found = []
-        for name, state in self._by_channel.items():
-            vectors, gallery = embedded[name], self._galleries[name]
-            if vectors.ndim != 2 or vectors.shape[1] != gallery.shape[1]:
-                raise VectorError(f"{name}: expected vectors of shape (N, {gallery.shape[1]}), got {vectors.shape}")
-            best, score = best_rows(np.asarray(vectors, np.float32), gallery, state.on_training.astype(np.float32))
-            own = state.correction(vectors) if len(vectors) else np.zeros(0)
-            found.append((best, state.standard.of(score + own)))
-        channel, score = max_over_channels([score for _, score in found])
-        return np.asarray(np.choose(channel, [best for best, _ in found]), np.int64), score, channel
+        return self._index.closest(embedded)
+
+    def _id(self, row: int) -> str | None:
+        return None if self._index.ids is None else self._index.ids[row]
+
+
+def training_refused(index: GuardIndex, training: Embedded, threshold: float, rng: np.random.Generator) -> Estimate:
+    """The share of the training images whose own score reaches the threshold.
+
+    Measured on all of them, or on a random sample of MAX_MEASURED with a Clopper-Pearson interval.
+    """
+    n = len(training)
+    rows = np.sort(rng.permutation(n)[:MAX_MEASURED])
+    reached = 0
+    for start in range(0, len(rows), MEASURED_BATCH):
+        batch = training.take(rows[start : start + MEASURED_BATCH])
+        _, score, _ = index.closest({channel: batch.through(channel).vectors for channel in index.channels})
+        reached += int((score >= threshold).sum())
+    if len(rows) < n:
+        return share(reached, len(rows), "share of a random sample of training images that reach the threshold")
+    value = reached / n
+    return Estimate(value, value, value, 1.0, n, "share of all training images that reach the threshold")
+
+
+def _read_index(folder: Path, about: Mapping[str, Any]) -> GuardIndex:
+    """The index in a folder. Raises ValueError, OSError, KeyError or TypeError if it is damaged."""
+    scales = {channel: ScoreScale(**values) for channel, values in about["scales"].items()}
+    galleries = {channel: ready(_load(folder / f"{channel}.npy", np.float16, 2)) for channel in scales}
+    by_channel = {
+        channel: ChannelState(
+            cohort=_load(folder / f"{channel}.cohort.npy", np.float32, 2),
+            scale=scale,
+            on_synthetic=np.zeros(0),
+            on_training=_load(folder / f"{channel}.correction.npy", np.float32, 1).astype(np.float64),
+            on_control=np.zeros(0),
+            control_score=np.zeros(0),
+        )
+        for channel, scale in scales.items()
+    }
+    digests = _load(folder / DIGESTS, np.uint8, 2)
+    if digests.shape[1] != DIGEST_BYTES:
+        raise ValueError(f"{DIGESTS} holds rows of {digests.shape[1]} bytes")
+    ids = None if about["ids"] is None else tuple(str(id) for id in about["ids"])
+    lengths = {len(digests), *(len(gallery) for gallery in galleries.values())}
+    lengths |= {len(state.on_training) for state in by_channel.values()}
+    lengths |= set() if ids is None else {len(ids)}
+    if len(lengths) != 1:
+        raise ValueError(f"parts of different lengths: {sorted(lengths)}")
+    return GuardIndex(by_channel, galleries, digests, ids)
+
+
+def _prefixes(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """The first 8 bytes of each digest (N, 32) as a number (N,)."""
+    return np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()
 
 
 def ready(gallery: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -255,10 +355,10 @@ def best_rows(vectors: Vectors, gallery: npt.NDArray[np.floating], offset: Vecto
     for start in range(0, len(gallery), BLOCK):
         block = np.asarray(gallery[start : start + BLOCK], np.float32)
         scores = vectors @ block.T + offset[start : start + BLOCK]
-        at = scores.argmax(axis=1)
-        high = scores[np.arange(len(scores)), at]
+        row = scores.argmax(axis=1)
+        high = scores[np.arange(len(scores)), row]
         better = high > score
-        best[better], score[better] = at[better] + start, high[better]
+        best[better], score[better] = row[better] + start, high[better]
     return best, score
 
 

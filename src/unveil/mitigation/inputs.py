@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from unveil.channels import Detector, FaceImage
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
 from unveil.embedding.pipeline import ImagePreprocessor
-from unveil.errors import InputError
+from unveil.errors import ImageError, InputError
 from unveil.images import decode_rgb
 from unveil.images.source import MAX_FILE_BYTES, read_image
 
@@ -32,6 +33,17 @@ def face_images(
         if isinstance(image, np.ndarray) and not _is_image(image):
             raise InputError(f"expected pixels of shape (H, W, 3), uint8, RGB, got {image.shape} {image.dtype}")
     return [partial(_face_image, image, alignment, detector) for image in images]
+
+
+def file_digest(image: ImageArray) -> bytes | None:
+    """The SHA-256 of an image file. None for pixels, and for a file that is not readable."""
+    if isinstance(image, np.ndarray):
+        return None
+    try:
+        data = image if isinstance(image, bytes) else read_image(image, MAX_FILE_BYTES)
+    except ImageError:
+        return None
+    return hashlib.sha256(data).digest()
 
 
 def _is_image(pixels: npt.NDArray[np.uint8]) -> bool:

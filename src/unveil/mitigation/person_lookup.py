@@ -1,4 +1,4 @@
-"""Is this person in the synthetic set, or in the training set?"""
+"""Searches the synthetic and the training set for one person, given photographs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Search:
 
     @property
     def answer(self) -> LookupAnswer:
-        """The answer as one word."""
+        """The answer in one or two words."""
         if self.p is None:
             return "not known"
         return "found" if self.p <= SURE else "perhaps" if self.p <= HINT else "not found"
@@ -77,40 +77,41 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
     detectable face.
     """
     if not photos:
-        raise InputError("a lookup needs at least one photograph of the person")
+        raise InputError("expected at least one photograph of the person, found none. Name one or more files")
     channels = run.channels(progress or Silent())
-    seen, rows = channels.embed_images(face_images(photos, None, open_detector(run.detector)), face_only=True)
+    embedded, rows = channels.embed_images(face_images(photos, None, open_detector(run.detector)), face_only=True)
     unusable = tuple(
         (i, f"{row.reason} ({row.detail})" if row.detail else row.reason) for i, row in enumerate(rows) if row.stage
     )
     used = np.array([i for i, row in enumerate(rows) if row.stage is None], np.int64)
     if not len(used):
-        raise InputError(f"none of the {len(photos)} photographs can be used: " + "; ".join(why for _, why in unusable))
-    ground, state = run.ground, run.ground.by_channel[FACE]
-    vectors = seen[FACE]
+        reasons = "; ".join(why for _, why in unusable)
+        raise InputError(f"expected a photograph with a face, found none in {len(photos)} ({reasons}). Use others")
+    audit, state = run.state, run.state.by_channel[FACE]
+    vectors = embedded[FACE]
     own = state.correction(vectors)
     rng = generator(run.seed, "lookup")
-    control = run.embedded("control").through(FACE).take(ground.control_rows) if len(ground.control_rows) else None
+    control = run.embedded("control").through(FACE).take(audit.control_rows) if len(audit.control_rows) else None
     null = None if control is None else _Null(control, len(used), rng)
 
-    synthetic = run.embedded("synthetic").through(FACE).take(ground.synthetic_rows)
+    synthetic = run.embedded("synthetic").through(FACE).take(audit.synthetic_rows)
     training = run.embedded("training").through(FACE)
 
     def search(role: Role, images: Embedded, offset: Floats, of_control: Floats | None) -> Search:
         found = compare_all(
             *(vectors, images.vectors), top_k=BEST_PAIRS, query_offset=own, gallery_offset=offset, moments=False
         )
-        score = state.standard.of(found.score)
+        score = state.scale.of(found.score)
         order = np.lexsort((found.rows.ravel(), -score.ravel()))[:BEST_PAIRS]
         people = images.people_or_ids
         matches = tuple(
             LookupMatch(
-                int(used[at // score.shape[1]]),
+                int(used[i // score.shape[1]]),
                 *(images.ids[row], people[row]),
-                *(float(found.cosine.ravel()[at]), float(score.ravel()[at])),
+                *(float(found.cosine.ravel()[i]), float(score.ravel()[i])),
             )
-            for at in order
-            for row in (found.rows.ravel()[at],)
+            for i in order
+            for row in (found.rows.ravel()[i],)
         )
         p = None if null is None or of_control is None else null.p(score[:, 0], of_control)
         return Search(role, matches, p, 0 if null is None else null.n_people, len(images))
@@ -142,8 +143,7 @@ class _Null:
         self.n_people = len(people)
 
     def scores(self, control: Embedded | None, gallery: Vectors, state: ChannelState) -> Floats:
-        """The best score of each control image with a gallery of training images; -inf for those that stand for
-        nobody."""
+        """The best score (N,) of each control image with a gallery of training images; -inf for images not used."""
         if control is None:
             return np.zeros(0)
         rows = np.unique(self._rows)
@@ -156,11 +156,11 @@ class _Null:
             moments=False,
         )
         best = np.full(len(control), -np.inf)
-        best[rows] = state.standard.of(found.score[:, 0])
+        best[rows] = state.scale.of(found.score[:, 0])
         return best
 
     def p(self, photos: Floats, of_control: Floats) -> float:
-        """p of photographs' best scores (n,), against those of all control images."""
-        strangers = of_control[self._rows].max(axis=1)
+        """The p-value of the best scores of the photographs (n,), given the best scores of all control images (N,)."""
+        null = of_control[self._rows].max(axis=1)
         groups = [photos[i : i + self._group].max() for i in range(0, len(photos), self._group)]
-        return float(min(1.0, len(groups) * conformal_p(np.array(groups), strangers).min()))
+        return float(min(1.0, len(groups) * conformal_p(np.array(groups), null).min()))

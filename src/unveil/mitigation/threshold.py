@@ -31,7 +31,8 @@ def mitigation_threshold(result: AuditResult, rule: str = "significant") -> Miti
     if rule == "control" or _FPR.fullmatch(rule):
         if result.exposures is None:
             raise SettingError(
-                f"--threshold {rule} needs a control set, and the audit had none; use significant or a score"
+                f"--threshold {rule}: expected an audit with a control set, found one without. Use significant or a "
+                "score"
             )
         descending = np.sort(result.exposures.control.score)[::-1]
         n = len(descending)
@@ -40,7 +41,8 @@ def mitigation_threshold(result: AuditResult, rule: str = "significant") -> Miti
         k = int(float(rule.removeprefix("fpr:")) * n)
         if k < 1:
             raise SettingError(
-                f"--threshold {rule} needs at least one control person, and of {n} this is less than one; use control"
+                f"--threshold {rule}: expected a share of at least one control person, found less than one of {n}. Use "
+                "control"
             )
         return MitigationThreshold(float(descending[k - 1]), f"{k} of {n} control people reach it")
     try:
@@ -49,7 +51,7 @@ def mitigation_threshold(result: AuditResult, rule: str = "significant") -> Miti
         score = float("nan")
     if not np.isfinite(score):
         raise SettingError(
-            f"--threshold should be significant, control, fpr:SHARE (as in fpr:0.01) or a score, got {rule!r}"
+            f"--threshold: expected significant, control, fpr:SHARE (such as fpr:0.01) or a score, found {rule!r}"
         )
     return MitigationThreshold(score, "as set by the user")
 
@@ -57,9 +59,9 @@ def mitigation_threshold(result: AuditResult, rule: str = "significant") -> Miti
 def _significant(result: AuditResult) -> MitigationThreshold:
     """The lowest score of a significant person or identity."""
     if result.candidate_threshold is not None:
-        line = result.candidate_threshold
+        candidate = result.candidate_threshold
         return MitigationThreshold(
-            _above(line.score), f"{line.fpir:.1%} of real people score higher against other people"
+            _above(candidate.score), f"{candidate.fpir:.1%} of real people score higher against other people"
         )
     people = [p.score for p in result.significant_people]
     scores = [*people, *(i.score for i in result.synthetic_identities if i.significant)]
@@ -67,12 +69,12 @@ def _significant(result: AuditResult) -> MitigationThreshold:
         return MitigationThreshold(min(scores), "the lowest score of a significant person or identity")
     if result.verdict == "leak found":
         raise SettingError(
-            "the audit finds a leak by the global test but no significant person, so it has no threshold of its own; "
-            "choose --threshold control or --threshold fpr:0.01"
+            "--threshold significant: expected a significant person or identity, found a leak by the global test only. "
+            "Use --threshold control or --threshold fpr:0.01"
         )
     raise SettingError(
-        "the audit finds no significant person or identity, so there is nothing to remove; set a stricter score with "
-        "--threshold"
+        "--threshold: expected a significant person or identity, found none, so there is nothing to remove. "
+        "Use a stricter --threshold to remove images anyway"
     )
 
 

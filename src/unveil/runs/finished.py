@@ -57,7 +57,7 @@ class ChannelState:
     latter with the synthetic set (N,)."""
 
     cohort: Vectors
-    standard: ScoreScale
+    scale: ScoreScale
     on_synthetic: Floats
     on_training: Floats
     on_control: Floats
@@ -245,7 +245,7 @@ class FinishedRun:
         return tuple(ClosestImage(**row) for row in self._part(self.path / IMAGES).to_pylist())
 
     @cached_property
-    def ground(self) -> AuditState:
+    def state(self) -> AuditState:
         """What the audit computed on the way to its result."""
         try:
             with (self.path / STATE).open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -254,7 +254,7 @@ class FinishedRun:
             by_channel = {
                 channel: ChannelState(
                     cohort=arrays[f"{channel}.cohort"],
-                    standard=ScoreScale(*(float(v) for v in arrays[f"{channel}.standard"])),
+                    scale=ScoreScale(*(float(v) for v in arrays[f"{channel}.standard"])),
                     **{
                         name: arrays[f"{channel}.{name}"]
                         for name in ("on_synthetic", "on_training", "on_control", "control_score")
@@ -289,5 +289,5 @@ class FinishedRun:
                 "images instead"
             )
         channels = AuditEmbedder(self.channel_config, {}, progress=progress)
-        channels.restore(self.result.models, self.ground.whitening)
+        channels.restore(self.result.models, self.state.whitening)
         return channels
