@@ -25,7 +25,7 @@ test: $(READY)
 # Property tests with twenty times the examples.
 nightly: $(READY)
 	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 \
-	  tests/images tests/stats tests/compare tests/faces tests/remedy
+	  tests/images tests/stats tests/compare tests/faces tests/mitigation
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -105,7 +105,7 @@ def headline(
     if "conformal" in evidence or "GPD tail" in evidence:
         parts.append(
             f"{significant} of {test.n_training} training people are closer to the synthetic set than chance explains. "
-            f"About {percent(fdr)} of these findings are expected to be false. At least "
+            f"At most {percent(fdr)} of these findings are expected to be false. At least "
             f"{calibration.exposed_people.low:.0f} people are exposed, with 95% confidence."
         )
     if "global test" in evidence:

@@ -127,7 +127,7 @@ class MachineFacts(TypedDict):
     """Processor architecture."""
     cores: int
     """Number of cores available to the process."""
-    networks: str
+    device: str
     """The device on which models ran."""
 
 

@@ -145,7 +145,7 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
             "system": platform.platform(),
             "processor": platform.machine(),
             "cores": cores(),
-            "networks": embedder.runs_on,
+            "device": embedder.runs_on,
         },
     }
 
