@@ -107,15 +107,23 @@ def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world:
     assert again.manifest["inputs"]["synthetic"]["sha256"] == after.manifest["inputs"]["synthetic"]["sha256"]
 
 
-def test_duplicates_are_removed_together(world: World, store: Path, tmp_path: Path, audited: Audited) -> None:
+def test_duplicates_and_excluded_images(world: World, store: Path, tmp_path: Path, audited: Audited) -> None:
+    """Duplicates are removed together. What the audit had excluded stays out of the lists and of the new audit."""
     synthetic = tmp_path / "synthetic"
-    worst = audited[0].significant_people[0].synthetic_id
+    worst, next_worst = (p.synthetic_id for p in audited[0].significant_people[:2])
     for file in world.synthetic.iterdir():
         write(synthetic / file.name, file.read_bytes())
     write(synthetic / "again.png", (world.synthetic / worst).read_bytes())
-    audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, planted_leaks="off")
-    done = clean(FinishedRun(tmp_path / "run"), tmp_path / "clean")
+    n = len(list(synthetic.iterdir()))
+    excluded = write(tmp_path / "excluded.txt", f"{next_worst}\n")
+    run = tmp_path / "run"
+    audit(synthetic, world.training, world.control, out=run, store=store, planted_leaks="off", exclude=excluded)
+    done = clean(FinishedRun(run), tmp_path / "clean")
     assert {worst, "again.png"} <= set(done.removed) and done.after.verdict != "inconclusive"
+    assert done.excluded == (next_worst,) and next_worst not in done.removed
+    removed, remaining = ((tmp_path / f"clean/{name}.txt").read_text().split() for name in ("removed", "remaining"))
+    assert removed == [next_worst, *done.removed] and next_worst not in remaining and len(removed) + len(remaining) == n
+    assert done.after.counts["synthetic"].images == n - 1 - len(done.removed) == len(remaining)
 
 
 def test_lists_with_unknown_ids_are_refused(world: World, store: Path, tmp_path: Path) -> None:

@@ -76,7 +76,8 @@ def clean(
         )
     copied = None
     if copy is not None:
-        copied = write_without(finished.source("synthetic"), copy, frozenset(cleaned.removed), as_folder=as_folder)
+        left_out = frozenset((*cleaned.excluded, *cleaned.removed))
+        copied = write_without(finished.source("synthetic"), copy, left_out, as_folder=as_folder)
     print_cleaning(cleaned, folder, copied)
 
 

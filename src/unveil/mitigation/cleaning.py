@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,10 @@ class Round:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """The removed ids in the order of the set, the images and identities affected, and the rounds of removal."""
+    """The removed ids in the order of the set, the images and identities affected, and the rounds of removal.
+
+    ``excluded`` are the ids that the audit had left out already. They are left out of the copy and the new audit too.
+    """
 
     before: AuditResult
     removed: tuple[str, ...]
@@ -47,6 +50,7 @@ class Cleaning:
     identities_touched: int
     identities_gone: int
     rounds: tuple[Round, ...]
+    excluded: tuple[str, ...] = ()
 
     @property
     def after(self) -> AuditResult:
@@ -113,7 +117,10 @@ def clean(
             f"-o: expected a new folder or an earlier cleaning, found other files in {out}. Name another"
         )
     everything = run.embedded("synthetic")
-    order = [record.id for record in run.source("synthetic").records]
+    audited_ids = {*everything.ids, *(reject.id for reject in run.result.rejects["synthetic"])}
+    listed = [record.id for record in run.source("synthetic").records]
+    excluded = tuple(id for id in listed if id not in audited_ids)
+    order = [id for id in listed if id in audited_ids]
     removed: set[str] = set()
     rounds: list[Round] = []
     audited, current = run, first
@@ -133,15 +140,15 @@ def clean(
                 "be left. Use a higher threshold"
             )
         after, where = _audit_rest(
-            run, out, len(rounds) + 1, [id for id in order if id in removed], progress or Silent()
+            *(run, out, len(rounds) + 1, [*excluded, *(id for id in order if id in removed)], progress or Silent())
         )
         rounds.append(Round(current, len(gone), after, where))
         if threshold != "significant" or not _has_findings(after) or len(rounds) == MAX_ROUNDS:
             break
         audited, current = FinishedRun(where), mitigation_threshold(after)
-    done = _cleaning(run, everything, [id for id in order if id in removed], rounds)
+    done = replace(_cleaning(run, everything, [id for id in order if id in removed], rounds), excluded=excluded)
     _write_list(out / REMAINING, (id for id in order if id not in removed))
-    _write_list(out / REMOVED, done.removed)
+    _write_list(out / REMOVED, (*excluded, *done.removed))
     write_bytes(out / SUMMARY, (json.dumps(_summary(done), indent=1, ensure_ascii=False) + "\n").encode())
     return done
 

@@ -147,10 +147,10 @@ class GuardIndex:
 
     def identical(self, digest: bytes) -> int | None:
         """The first row of the training image whose file has this SHA-256 digest, or None."""
-        wanted = np.frombuffer(digest, np.uint8)
-        (prefix,) = _prefixes(wanted[None])
+        sought = np.frombuffer(digest, np.uint8)
+        (prefix,) = _prefixes(sought[None])
         start, end = (np.searchsorted(self._sorted_prefixes, prefix, side) for side in ("left", "right"))
-        return next((int(row) for row in self._order[start:end] if (self._digests[row] == wanted).all()), None)
+        return next((int(row) for row in self._order[start:end] if (self._digests[row] == sought).all()), None)
 
     def closest(self, embedded: Mapping[str, Vectors]) -> tuple[Ints, Floats, Ints]:
         """The row (N,) of the closest training image, its score (N,) and its channel (N,).
