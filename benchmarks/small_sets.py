@@ -1,0 +1,159 @@
+"""Small sets with known leaks: 250 training and 250 control people of LFW, 300 StyleGAN2 faces, 34 planted leaks.
+
+    python benchmarks/small_sets.py --data ../shared/data --splits 20 > docs/figures/small_sets.md
+
+Each split draws the people anew. Planted are 8 exact copies, 8 blurred, 6 mirrored and 6 rotated and faded copies, and
+another photograph of 6 people. A false finding is a training person who was not planted. With ``--without-leaks N`` the
+same sets are audited N times without planted leaks: the share of `leak found` is the share of false alarms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+import unveil
+from unveil.images import Source, open_source
+
+PEOPLE, SYNTHETIC, IMAGES_EACH = 250, 300, 3
+EXACT, BLURRED, MIRRORED, ROTATED, OTHER = 8, 8, 6, 6, 6
+PLANTED = EXACT + BLURRED + MIRRORED + ROTATED + OTHER
+# FFHQ framing to the 112-pixel template: the mean of 60 detections, as parts of width and height.
+FRAME = (0.116, 0.115, 0.886, 0.884)
+MODELS = {"default": None, "w600k_mbf": "models/w600k_mbf/w600k_mbf_dequant_fp32.onnx"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one audit found: its verdict, planted people who are significant, and others."""
+
+    verdict: str
+    found: int
+    false: int
+
+    @property
+    def false_share(self) -> float:
+        """The false discovery proportion; 0 without findings."""
+        return self.false / max(1, self.found + self.false)
+
+
+class Faces:
+    """LFW and StyleGAN2 images, by person and by name."""
+
+    def __init__(self, data: Path) -> None:
+        self.real = open_source(data / "lfw/lfw_aligned112.zip")
+        self.made = open_source(data / "stylegan2/hardfake_stylegan2_300px.zip")
+        self.by_person: dict[str, list[str]] = defaultdict(list)
+        self._records = {r.id: r for s in (self.real, self.made) for r in s.records}
+        for record in sorted(self.real.records, key=lambda r: r.id):
+            self.by_person[str(record.person)].append(record.id)
+
+    def data(self, source: Source, id: str) -> bytes:
+        """The bytes of an image."""
+        return source.read(self._records[id])
+
+    def picture(self, source: Source, id: str) -> Image.Image:
+        """A decoded image."""
+        return Image.open(io.BytesIO(self.data(source, id))).convert("RGB")
+
+
+def write_split(faces: Faces, split: int, folder: Path, *, leaks: bool) -> set[str]:
+    """Writes the three sets of a split; returns the planted people."""
+    rng = random.Random(split)  # noqa: S311
+    everyone = sorted(faces.by_person)
+    rng.shuffle(everyone)
+    training, control = everyone[:PEOPLE], everyone[PEOPLE : 2 * PEOPLE]
+    for role, people in (("training", training), ("control", control)):
+        for person in people:
+            for id in faces.by_person[person][:IMAGES_EACH]:
+                target = folder / role / id
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(faces.data(faces.real, id))
+    synthetic = folder / "synthetic"
+    synthetic.mkdir(parents=True)
+    for i, id in enumerate(rng.sample(sorted(r.id for r in faces.made.records), SYNTHETIC)):
+        image = faces.picture(faces.made, id)
+        left, top, right, bottom = FRAME
+        box = (left * image.width, top * image.height, right * image.width, bottom * image.height)
+        image.resize((112, 112), Image.Resampling.BICUBIC, box=box).save(synthetic / f"s{i:04d}.png")
+    if not leaks:
+        return set()
+    several = [p for p in training if len(faces.by_person[p]) > IMAGES_EACH]
+    rng.shuffle(several)
+    others = [p for p in training if p not in several[:OTHER]]
+    rng.shuffle(others)
+    for i, person in enumerate(others[: PLANTED - OTHER]):
+        first = faces.by_person[person][0]
+        if i < EXACT:
+            (synthetic / f"p{i:04d}.jpg").write_bytes(faces.data(faces.real, first))
+            continue
+        image = faces.picture(faces.real, first)
+        if i < EXACT + BLURRED:
+            image = image.filter(ImageFilter.GaussianBlur(1.5))
+        elif i < EXACT + BLURRED + MIRRORED:
+            image = ImageOps.mirror(image)
+        else:
+            image = ImageEnhance.Color(image.rotate(6, Image.Resampling.BICUBIC)).enhance(0.6)
+        image.save(synthetic / f"p{i:04d}.png")
+    for i, person in enumerate(several[:OTHER]):
+        faces.picture(faces.real, faces.by_person[person][IMAGES_EACH]).save(synthetic / f"q{i:04d}.png")
+    return {*others[: PLANTED - OTHER], *several[:OTHER]}
+
+
+def run(faces: Faces, split: int, model: str | None, store: Path, *, leaks: bool) -> Outcome:
+    """One audit of one split."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        planted = write_split(faces, split, folder, leaks=leaks)
+        settings: dict[str, Any] = {"store": store, "aligned": "yes", "planted_leaks": "off", "resamples": 1}
+        if model is not None:
+            settings["model"] = model
+        result = unveil.audit(
+            folder / "synthetic", folder / "training", folder / "control", out=folder / "run", **settings
+        )
+    significant = {p.person for p in result.significant_people}
+    return Outcome(result.verdict, len(significant & planted), len(significant - planted))
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--without-leaks", type=int, default=40, metavar="N")
+    args = parser.parse_args()
+    faces = Faces(args.data)
+    print(f"# Small sets\n\nVersion {unveil.__version__}. {PLANTED} planted leaks among {PEOPLE} training people.\n")
+    print(f"| model | splits | found of {PLANTED}, mean | least | most | false, mean | false discovery proportion |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        store = Path(name)
+        for model, path in MODELS.items():
+            file = None if path is None else str(args.data / path)
+            outcomes = [run(faces, split, file, store, leaks=True) for split in range(args.splits)]
+            found, shares = [o.found for o in outcomes], [o.false_share for o in outcomes]
+            error = np.std(shares, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else float("nan")
+            print(
+                f"| {model} | {args.splits} | {np.mean(found):.1f} | {min(found)} | {max(found)} | "
+                f"{np.mean([o.false for o in outcomes]):.2f} | {np.mean(shares):.3f} (standard error {error:.3f}) |",
+                flush=True,
+            )
+        if args.without_leaks:
+            quiet = [run(faces, 1000 + i, None, store, leaks=False).verdict for i in range(args.without_leaks)]
+            print(
+                f"\nWithout planted leaks (default model): `leak found` in {quiet.count('leak found')} of {len(quiet)} "
+                f"splits, `inconclusive` in {quiet.count('inconclusive')}."
+            )
+
+
+if __name__ == "__main__":
+    main()
