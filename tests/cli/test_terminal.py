@@ -25,7 +25,9 @@ def test_printable_text() -> None:
     assert printable("one\ntwo\x1b", keep="\n") == "one\ntwo\\x1b"
 
 
-def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Pytest would pass the message on to another process, which cannot encode it.
+    monkeypatch.setattr(logging.getLogger("unveil"), "propagate", False)
     echo(HOSTILE)
     echo(HOSTILE, error=True)
     console = open_console(wrap=False)
