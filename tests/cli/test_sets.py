@@ -212,7 +212,7 @@ control = "w/control"
 [[set]]
 name = "dcface"
 title = "=DCFace"
-synthetic = "dcface-0.5m:none"
+synthetic = "idnet:none"
 training = "ffhq:w/training"
 [[set]]
 name = "broken"
@@ -246,7 +246,7 @@ def test_a_study_is_a_row_a_set(study: Path, tmp_path: Path) -> None:
     assert page.count("data:image/jpeg") == 24 and "<script>" not in page and "<b>people" not in page
     assert 'href="runs/leaky/report.html"' in page and (out / "runs/leaky/report.html").exists()
     assert "its generator was trained on casia-webface" in page.lower()
-    assert "but it is compared with flickr-faces-hq" in page.lower()
+    assert "it is compared with flickr-faces-hq, but no source says" in page.lower()
     redacted = (out / "study.redacted.html").read_text()
     assert "data:image" not in redacted and str(study) not in redacted and "person-0" not in redacted
     document = json.loads((out / "study.json").read_text())
