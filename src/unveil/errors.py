@@ -9,6 +9,7 @@ UnveilError
 │   └── SettingError     an option or a settings file
 ├── EngineError          the cluster is missing, does not fit, or its workers end again and again
 └── StoreError           a file written by unveil is damaged, out of reach or belongs to another run
+    └── DiskFullError    there is no space left (exit code 4, as for EngineError)
 
 Every message states what was expected, what was found and what to do. Every error can be pickled, since workers of a
 cluster send them back.
@@ -67,3 +68,7 @@ class EngineError(UnveilError):
 
 class StoreError(UnveilError):
     """A file written by unveil is damaged, out of reach, or belongs to another run."""
+
+
+class DiskFullError(StoreError):
+    """There is no space left to write to."""

@@ -84,7 +84,7 @@ def test_errors_of_the_system_are_messages(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("unveil.study.read_plan", full)
     done = unveil("study", "s.toml", "-o", tmp_path / "out")
-    assert done.returncode == 2 and "No space left on device: x. Check that the disk is not full" in done.stderr
+    assert done.returncode == 4 and "No space left on device: x. Check that the disk is not full" in done.stderr
 
 
 def test_completion() -> None:

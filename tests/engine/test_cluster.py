@@ -112,7 +112,7 @@ def test_a_missing_cluster_is_a_message(tmp_path: Path) -> None:
     write(tmp_path / "images/1.png", encoded(drawn_faces(1)[0]))
     places = ["--synthetic", "images", "--training", "images", "-o", "run"]
     done = unveil("audit", *places, "--engine", "ray:127.0.0.1:1", cwd=tmp_path)
-    assert done.returncode == 2 and "no Ray cluster at 127.0.0.1:1" in done.stderr
+    assert done.returncode == 4 and "no Ray cluster at 127.0.0.1:1" in done.stderr
 
 
 def meet(folder: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_full_disk_is_a_message_and_the_audit_resumes(images: Path, tmp_path: 
         pytest.skip("only root can mount a small disk")
     try:
         full = command_line("audit", *places(images), "-o", tmp_path / "run", "--store", small)
-        assert full.returncode == 2 and "the disk is full" in full.stderr and "Traceback" not in full.stderr
+        assert full.returncode == 4 and "the disk is full" in full.stderr and "Traceback" not in full.stderr
         subprocess.run(["mount", "-o", "remount,size=50m", str(small)], check=True)
         again = command_line("audit", *places(images), "-o", tmp_path / "run", "--store", small)
         assert again.returncode == 0, again.stderr

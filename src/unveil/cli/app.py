@@ -12,7 +12,7 @@ from unveil import __version__
 from unveil.cli import audit, embed, exit_codes, inspect, mitigation, models, plan, review, study
 from unveil.cli.remote import AT_THE_END
 from unveil.cli.terminal import echo, messages_on_terminal
-from unveil.errors import EngineError, UnveilError
+from unveil.errors import DiskFullError, EngineError, UnveilError
 
 
 class Commands(TyperGroup):
@@ -24,9 +24,8 @@ class Commands(TyperGroup):
                 return super().invoke(ctx)
         except UnveilError as error:
             echo(f"unveil: {error}", error=True)
-            raise typer.Exit(
-                exit_codes.MACHINE_FAILED if isinstance(error, EngineError) else exit_codes.BAD_INPUT
-            ) from None
+            machine = isinstance(error, (EngineError, DiskFullError))
+            raise typer.Exit(exit_codes.MACHINE_FAILED if machine else exit_codes.BAD_INPUT) from None
         except OSError as error:
             echo(
                 f"unveil: {error.strerror or error}: {error.filename or ''}. Check that the disk is not full and that "

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from unveil.errors import StoreError
+from unveil.errors import DiskFullError
 
 Rows = npt.NDArray[np.float32]
 # Error numbers of a disk without space.
@@ -30,7 +30,7 @@ TEMPORARY = ".tmp"
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that replaces ``path`` when the block ends without an error.
 
-    It is written under a temporary name, synchronised to disk and then renamed. Raises StoreError when the disk is
+    It is written under a temporary name, synchronised to disk and then renamed. Raises DiskFullError when the disk is
     full.
     """
     with _explain_full_disk(path.parent), _replacing(path) as file:
@@ -44,7 +44,7 @@ def _explain_full_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        raise StoreError(
+        raise DiskFullError(
             f"{folder}: the disk is full. Free some space and run the same command again; finished work is stored"
         ) from None
 
@@ -86,7 +86,7 @@ def remove_stale_temp(folder: Path, older_than: float = 0.0) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replaces ``path`` by ``data`` atomically. Raises StoreError when the disk is full."""
+    """Replaces ``path`` by ``data`` atomically. Raises DiskFullError when the disk is full."""
     with replacing(path) as file:
         file.write(data)
 
@@ -97,7 +97,7 @@ def gather_rows(
     """``vectors[rows]`` of a matrix (N, D), in memory up to ``max_bytes`` and otherwise in a mapped temporary file.
 
     The temporary file has no name, is written ``block_rows`` rows at a time, and lies in the folder of the file that
-    ``vectors`` are mapped from. Raises StoreError when the disk is full.
+    ``vectors`` are mapped from. Raises DiskFullError when the disk is full.
     """
     size = len(rows) * vectors.shape[1] * vectors.itemsize
     if size <= max_bytes:
