@@ -34,19 +34,30 @@ def pytest_configure(config: pytest.Config) -> None:
         assert library.load()[0] is not None, library.load()[1]
 
 
-# What takes longest begins first, so that no process is left alone with it at the end.
+# What takes longest, a list for each of three processes: each begins with its list, so that none is left alone with it
+# at the end. Tests in one list share what they start, such as a cluster.
 LONGEST = (
-    "tests/engine",
-    "tests/io",
-    "tests/test_resume",
-    "tests/test_real",
-    "tests/mitigation",
-    "tests/review",
+    ("tests/engine", "tests/io", "tests/cli"),
+    ("tests/test_real", "tests/test_resume", "tests/test_lab"),
+    ("tests/test_golden", "tests/test_audit", "tests/mitigation", "tests/review"),
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first: list[list[pytest.Item]] = [[] for _ in range(processes)]
+    others = []
+    for item in items:
+        where = next((i for i, names in enumerate(LONGEST) if item.nodeid.startswith(names)), None)
+        (others if where is None else first[where % processes]).append(item)
+    ordered: list[pytest.Item] = []
+    for i, part in enumerate(first):
+        # pytest-xdist divides the tests into parts of equal size before processes take tests from each other.
+        size = (len(items) - len(ordered)) // (processes - i)
+        fill = max(0, size - len(part))
+        ordered += [*part, *others[:fill]]
+        del others[:fill]
+    items[:] = [*ordered, *others]
 
 
 T = TypeVar("T")
