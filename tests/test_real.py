@@ -140,8 +140,8 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
 
 
 def test_a_control_set_of_another_kind_gives_no_verdict(tmp_path: Path) -> None:
-    sources = [some_of(path, 100, tmp_path / path.stem) for path in (STYLEGAN2, FFHQ, PHOTOGRAPHS)]
+    sources = [some_of(path, 150, tmp_path / path.stem) for path in (STYLEGAN2, FFHQ, PHOTOGRAPHS)]
     result = audit(*sources, out=tmp_path / "run", planted_leaks="off", detector=YUNET, aligned="auto")
     assert result.verdict == "inconclusive" and "same source" in result.headline
     assert not result.significant_people
-    assert result.counts["training"].images == 100 == result.counts["training"].embedded
+    assert result.counts["training"].images == 150 == result.counts["training"].embedded
