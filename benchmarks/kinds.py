@@ -28,7 +28,7 @@ from unveil.results import PairFinding
 from unveil.types import Embedded, ImageRecord
 
 PEOPLE = 300
-KINDS = ("exact copy", "near-duplicate", "identity match")
+KINDS = ("re-encoded copy", "near-duplicate", "identity match")
 
 
 def embedded(records: list[ImageRecord]) -> Embedded:

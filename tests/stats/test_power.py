@@ -174,7 +174,7 @@ def test_kinds_by_hand() -> None:
     assert not thresholds.calibrated
     for pair, kind in (
         (similarity(0.1, 0.1, 120, identical=True), "exact copy"),
-        (similarity(0.995, 0.9, 4), "exact copy"),
+        (similarity(0.995, 0.9, 4), "re-encoded copy"),
         (similarity(0.995, 0.3, 40), "near-duplicate"),
         (similarity(0.95, 0.1, 120), "near-duplicate"),
         (similarity(0.2, 0.6, 120), "near-duplicate"),

@@ -69,7 +69,7 @@ class Settings:
     control: Location | None = setting(
         None,
         help="Control people: real people like the training people whom the generator never saw. Without them the "
-        "audit finds only candidates.",
+        "audit finds exact copies and candidates only.",
         panel=IMAGES,
         metavar="PATH",
         private=True,

@@ -39,7 +39,8 @@ PERTURBATION_NAMES = {
 }
 # What each kind of leak is.
 KIND_MEANINGS = {
-    "exact copy": "The training image itself, possibly re-encoded, resized or mirrored.",
+    "exact copy": "The training image itself, identical byte by byte or pixel by pixel.",
+    "re-encoded copy": "The training image, re-encoded, resized or mirrored.",
     "near-duplicate": "A modified copy of the training image.",
     "appearance match": "Shares pose, light and composition with a training image beyond chance.",
     "identity match": "Another image of a training person.",
@@ -77,7 +78,7 @@ def headline(
     if verdict == "inconclusive":
         failed = [check.message for check in checks if check.status == "fail"]
         if failed:
-            return "No statement is possible: " + "; ".join(failed) + "."
+            return "No verdict is possible: " + "; ".join(failed) + "."
         return (
             "No verdict is possible without a control set and with fewer than 125 labelled training people: nothing "
             "shows how close chance comes. Add people whom the generator never saw (--control), or the labels of the "
@@ -98,8 +99,8 @@ def headline(
     test = calibration.global_test
     if verdict == "none detected":
         return (
-            f"The {test.n_training} training people are no closer to the synthetic set than the {test.n_control} "
-            f"control people. {would_be_found(power)}"
+            f"No test finds any of the {test.n_training} training people closer to the synthetic set than chance "
+            f"explains, compared with {test.n_control} control people. {would_be_found(power)}"
         )
     parts = [_copied(copies)] if copies else []
     if "conformal" in evidence or "GPD tail" in evidence:

@@ -159,8 +159,8 @@ class AuditResult:
     """Version of this format."""
     verdict: AuditVerdict
     """The verdict. `leak found`: training people are closer to the synthetic set than control people are. `none
-    detected`: they are not. `candidates`: close pairs without a control set to calibrate them. `inconclusive`: failed
-    input checks block every statement, or nothing calibrates the scores."""
+    detected`: they are not. `candidates`: close pairs without a control set to calibrate them. `inconclusive`: no
+    reliable test is significant and a failed input check blocks "none detected", or nothing calibrates the scores."""
     headline: str
     """The verdict in one or two sentences."""
     evidence: tuple[Evidence, ...]

@@ -10,7 +10,7 @@ import numpy as np
 from unveil.stats.intervals import share
 from unveil.types import Estimate, Floats
 
-LeakKind = Literal["exact copy", "near-duplicate", "appearance match", "identity match"]
+LeakKind = Literal["exact copy", "re-encoded copy", "near-duplicate", "appearance match", "identity match"]
 
 # Two different images of one person exceed each threshold this often.
 EXCEEDED = 0.01
@@ -19,7 +19,7 @@ MIN_MATED = 50
 DEFAULT_THRESHOLDS = (0.90, 0.40, 70.0)
 # An image re-encoded (quality 15), halved in size and enlarged again or mirrored measured at least 0.988 and at most 16
 # of 256 bits. A quality of 5, a blur of 2 pixels or a blend of 80% is beyond this on most images.
-EXACT_CORRELATION, EXACT_BITS = 0.98, 20
+SAME_CORRELATION, SAME_BITS = 0.98, 20
 # Above this, 90% of pairs are copies according to the authors of SSCD (Pizzi et al. 2022, arXiv 2202.10261).
 SSCD_THRESHOLD = 0.75
 
@@ -61,8 +61,10 @@ class CopyThresholds:
 
     def kind(self, pair: ImageSimilarity, *, by_face: bool = True) -> LeakKind:
         """The kind of a pair, if it shows one person; ``by_face`` says that the face channel found it."""
-        if pair.identical or (pair.correlation >= EXACT_CORRELATION and pair.bits <= EXACT_BITS):
+        if pair.identical:
             return "exact copy"
+        if pair.correlation >= SAME_CORRELATION and pair.bits <= SAME_BITS:
+            return "re-encoded copy"
         if self._is_copy(pair):
             return "near-duplicate"
         return "identity match" if by_face else "appearance match"

@@ -15,7 +15,7 @@ from unveil.results import plain
 from unveil.types import Estimate, Role
 
 SHOWN_PAIRS = 6
-LEAK_KINDS = ("exact copy", "near-duplicate", "appearance match", "identity match")
+LEAK_KINDS = ("exact copy", "re-encoded copy", "near-duplicate", "appearance match", "identity match")
 Thumbnail = Callable[[Role, str], str | None]
 State = Literal["audited", "absent", "failed"]
 
