@@ -138,7 +138,12 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     control = sets["control"].embedded if "control" in sets else None
     found = analyse(settings, synthetic, training, control, raw, checks, compare, strata).reliable()
     readable = not any(s.kind == "embeddings" for s in sets.values())
-    found = found.with_copies(exact_copies(synthetic, training, raw, images if readable else None, settings.workers))
+    copies = exact_copies(
+        *(sets["synthetic"].embedded, training, raw, images if readable else None),
+        rejects={role: s.rejects for role, s in sets.items()},
+        workers=settings.workers,
+    )
+    found = found.with_copies(copies)
     top = top_pairs(raw, synthetic, training, settings.top_pairs)
     corrected = top_pairs_corrected(found.training, synthetic, settings.top_pairs)
 

@@ -20,14 +20,17 @@ from unveil.compare import compare_all
 from unveil.embedding.images import ImageReader
 from unveil.errors import ImageError
 from unveil.results import ExactCopy
-from unveil.types import Embedded, Role
+from unveil.types import Embedded, Reject, Role
 
 
 class Files:
     """Images by id, read as `ImageReader` reads them."""
 
     def __init__(self, images: Mapping[str, bytes]) -> None:
-        self.images = images
+        self.images = dict(images)
+
+    def person(self, id: str) -> str:
+        return f"person of {id}"
 
     def data(self, id: str) -> bytes:
         if id not in self.images:
@@ -68,13 +71,13 @@ def test_bytes_and_pixels_of_equal_images_are_found(workers: int) -> None:
     made, made_files = role("s", synthetic, axes[[0, 1, 2, 3, 7]])
     matches = compare_all(made.vectors, real.vectors, top_k=3)
     images: dict[Role, ImageReader] = {"synthetic": made_files, "training": real_files}
-    assert exact_copies(made, real, matches, images, workers) == (
+    assert exact_copies(made, real, matches, images, {}, workers) == (
         ExactCopy("s0", "t0", "t-person-0", "bytes"),
         ExactCopy("s1", "t1", "t-person-1", "pixels"),
         ExactCopy("s2", "t2", "t-person-2", "pixels"),
     )
     # Embeddings have no pixels, but equal digests.
-    assert [c.synthetic_id for c in exact_copies(made, real, matches, None)] == ["s0"]
+    assert [c.synthetic_id for c in exact_copies(made, real, matches, None, {})] == ["s0"]
 
 
 def test_every_copied_training_image_is_named() -> None:
@@ -84,9 +87,29 @@ def test_every_copied_training_image_is_named() -> None:
     real, real_files = role("t", [face] * 6, np.ones((6, 4)))
     made, made_files = role("s", [lossless], np.ones((1, 4)))
     matches = compare_all(made.vectors, real.vectors, top_k=2)
-    found = exact_copies(made, real, matches, {"synthetic": made_files, "training": real_files})
+    found = exact_copies(made, real, matches, {"synthetic": made_files, "training": real_files}, {})
     assert [c.training_id for c in found] == [f"t{i}" for i in range(6)]
     assert {c.identical for c in found} == {"pixels"}
+
+
+def test_repeated_and_rejected_copies_are_named() -> None:
+    """One training file shipped twice, and files without a detectable face on both sides."""
+    faces = [encoded(face) for face in drawn_faces(3)]
+    real, real_files = role("t", faces[:2], np.eye(4)[:2])
+    made, made_files = role("s", [faces[0], faces[0], encoded(drawn_faces(1, 9)[0])], np.eye(4)[[0, 0, 3]])
+    cast(Files, real_files).images["t-noface"] = faces[2]
+    cast(Files, made_files).images["s-noface"] = faces[2]
+    matches = compare_all(made.distinct.vectors, real.vectors, top_k=2)
+    rejects: dict[Role, list[Reject]] = {
+        "synthetic": [Reject("s-noface", "detect", "no face"), Reject("s-gone", "read", "unreadable")],
+        "training": [Reject("t-noface", "detect", "no face")],
+    }
+    found = exact_copies(made, real, matches, {"synthetic": made_files, "training": real_files}, rejects)
+    assert [(c.synthetic_id, c.training_id, c.person, c.identical) for c in found] == [
+        ("s-noface", "t-noface", "person of t-noface", "bytes"),
+        ("s0", "t0", "t-person-0", "bytes"),
+        ("s1", "t0", "t-person-0", "bytes"),
+    ]
 
 
 def test_images_that_are_gone_equal_nothing_and_a_collapsed_model_ends(
@@ -98,5 +121,5 @@ def test_images_that_are_gone_equal_nothing_and_a_collapsed_model_ends(
     made, _ = role("s", [encoded(face, "BMP") for face in faces], np.ones((12, 4)))
     matches = compare_all(made.vectors, real.vectors, top_k=5)
     gone = cast(ImageReader, Files({}))
-    assert exact_copies(made, real, matches, {"synthetic": gone, "training": real_files}) == ()
+    assert exact_copies(made, real, matches, {"synthetic": gone, "training": real_files}, {}) == ()
     assert "pixels of the 8 closest are compared" in caplog.text

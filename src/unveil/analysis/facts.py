@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from unveil.errors import ImageError
 from unveil.images import decode_rgb
 from unveil.io.host import cores
 from unveil.results import ExactCopy
-from unveil.types import Embedded, Ints, Matches, Role
+from unveil.types import Embedded, Ints, Matches, Reject, Role
 
 # Equal pixels have equal vectors, but for the rounding of a model and the reduced decoding of large photographs.
 MIN_COSINE = 0.995
@@ -31,32 +32,51 @@ def exact_copies(
     training: Embedded,
     matches: Matches,
     images: Mapping[Role, ImageReader] | None,
+    rejects: Mapping[Role, Sequence[Reject]],
     workers: int = 0,
 ) -> tuple[ExactCopy, ...]:
     """Every synthetic image that is a training image, with the training images that it is.
 
-    ``matches`` are the raw matches of the two. Files are compared by their SHA-256. Pixels are compared among the best
-    matches of each image, since equal pixels give equal vectors. Without ``images`` (embeddings were given) only the
-    digests are compared. ``workers`` 0 means one per core.
+    ``synthetic`` holds all embedded synthetic images; ``matches`` are the raw matches of its distinct ones. Files are
+    compared by their SHA-256, rejected files too. Pixels are compared among the best matches of each image, since equal
+    pixels give equal vectors. Without ``images`` (embeddings were given) only the digests of embedded images are
+    compared. ``workers`` 0 means one per core.
     """
-    by_bytes = dict.fromkeys(_same_digest(synthetic, training), True)
-    pairs = dict(by_bytes)
+    made, real = _by_digest(synthetic), _by_digest(training)
+    people = dict(zip(training.ids, training.people_or_ids, strict=True))
+    same_pixels: list[tuple[str, str]] = []
     if images is not None:
-        candidates = [pair for pair in _close_pairs(matches) if pair not in by_bytes]
-        ids = ((images["synthetic"], synthetic.ids), (images["training"], training.ids))
-        pairs |= dict.fromkeys(_same_pixels(candidates, *ids, workers), False)
-    people = training.people_or_ids
-    return tuple(
-        ExactCopy(synthetic.ids[q], training.ids[g], people[g], "bytes" if same_bytes else "pixels")
-        for (q, g), same_bytes in sorted(pairs.items())
-    )
+        distinct = synthetic.distinct
+        sides = ((images["synthetic"], distinct.ids), (images["training"], training.ids))
+        rows = _same_pixels(_close_pairs(matches), *sides, workers)
+        same_pixels = [(id, training.ids[g]) for q, g in rows for id in made[distinct.digests[q]]]
+        for role, known in (("synthetic", made), ("training", real)):
+            for id, digest in _digests_of_rejects(images[cast(Role, role)], rejects.get(cast(Role, role), ())):
+                known[digest].append(id)
+        people |= {r.id: images["training"].person(r.id) for r in rejects.get("training", ())}
+    same_bytes = [(a, b) for digest, ids in made.items() for a in ids for b in real.get(digest, ())]
+    kinds: dict[tuple[str, str], Literal["bytes", "pixels"]] = {
+        **dict.fromkeys(same_pixels, "pixels"),
+        **dict.fromkeys(same_bytes, "bytes"),
+    }
+    return tuple(ExactCopy(a, b, people[b], kind) for (a, b), kind in sorted(kinds.items()))
 
 
-def _same_digest(synthetic: Embedded, training: Embedded) -> Iterable[tuple[int, int]]:
-    rows = defaultdict(list)
-    for g, digest in enumerate(training.digests):
-        rows[digest].append(g)
-    return [(q, g) for q, digest in enumerate(synthetic.digests) for g in rows.get(digest, ())]
+def _by_digest(embedded: Embedded) -> dict[str, list[str]]:
+    """The ids of the images with each digest."""
+    ids = defaultdict(list)
+    for id, digest in zip(embedded.ids, embedded.digests, strict=True):
+        ids[digest].append(id)
+    return ids
+
+
+def _digests_of_rejects(images: ImageReader, rejects: Sequence[Reject]) -> Iterable[tuple[str, str]]:
+    """The SHA-256 of each rejected file that can be read."""
+    for reject in rejects:
+        try:
+            yield reject.id, hashlib.sha256(images.data(reject.id)).hexdigest()
+        except ImageError:
+            continue
 
 
 def _close_pairs(matches: Matches) -> list[tuple[int, int]]:

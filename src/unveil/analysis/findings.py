@@ -63,23 +63,25 @@ class Findings:
         identities = self.identities
         if "identities" in unreliable or (self.calibration is None and "open-set threshold" in unreliable):
             identities = tuple(replace(identity, significant=False) for identity in identities)
-        return replace(self, people=people, identities=identities)
+        calibration = self.calibration
+        if calibration is not None and "global test" in unreliable:
+            # The limit of the number of exposed people is an inversion of the global test.
+            calibration = replace(calibration, exposed_people=replace(calibration.exposed_people, low=0.0, value=0.0))
+        return replace(self, people=people, identities=identities, calibration=calibration)
 
     def with_copies(self, copies: Sequence[ExactCopy]) -> Findings:
         """The same with exact copies: facts, so the verdict is a leak whatever the tests and input checks say."""
         if not copies:
             return self
-        copied = {copy.person for copy in copies}
-        people = tuple(
-            replace(p, significant_by=("exact copy", *p.significant_by)) if p.person in copied else p
-            for p in self.people
-        )
+        copied = {copy.person: copy for copy in reversed(copies)}
+        people = tuple(_copied(p, copied[p.person]) if p.person in copied else p for p in self.people)
         calibration = self.calibration
         if calibration is not None:
             exposed = calibration.exposed_people
             low = max(exposed.low, float(len(copied)))
             value = max(exposed.value, low, float(sum(bool(p.significant_by) for p in people)))
-            calibration = replace(calibration, exposed_people=replace(exposed, low=low, value=value))
+            high = max(exposed.high, value)
+            calibration = replace(calibration, exposed_people=replace(exposed, low=low, value=value, high=high))
         return replace(
             self,
             verdict="leak found",
@@ -88,6 +90,16 @@ class Findings:
             calibration=calibration,
             exact_copies=tuple(copies),
         )
+
+
+def _copied(finding: PersonFinding, copy: ExactCopy) -> PersonFinding:
+    """The finding with its fact; where no test names the person, the pair shown is the copy."""
+    evidence: tuple[Evidence, ...] = ("exact copy", *finding.significant_by)
+    if finding.significant_by:
+        return replace(finding, significant_by=evidence)
+    return replace(
+        finding, significant_by=evidence, synthetic_id=copy.synthetic_id, training_id=copy.training_id, cosine=1.0
+    )
 
 
 def best_pair(exposed: Exposure, i: int, synthetic: Embedded, training: RealSide) -> PersonFinding:

@@ -21,6 +21,10 @@ class ImageReader:
     def _records(self) -> dict[str, ImageRecord]:
         return {record.id: record for record in self.source.records}
 
+    def person(self, id: str) -> str:
+        """The person of an image; an image without a label is a person of its own."""
+        return self._records[id].person or id
+
     def data(self, id: str) -> bytes:
         """The bytes of an image. Raises ImageError if it cannot be read any more."""
         record = self._records.get(id)

@@ -164,6 +164,9 @@ def _must_be_removed(
     digest_of = dict(zip(everything.ids, everything.digests, strict=True))
     score_of = {digest_of[p.id]: p.score for p in audited.images}
     scores = np.array([score_of.get(digest, -np.inf) for digest in everything.digests])
+    # An exact copy must go whatever its score is.
+    copied = {digest_of[copy.synthetic_id] for copy in audited.result.exact_copies if copy.synthetic_id in digest_of}
+    scores[np.array([digest in copied for digest in everything.digests], np.bool_)] = np.inf
     over = at_or_above(scores, everything.people_or_ids, threshold, whole=whole)
     return {id for id, high in zip(everything.ids, over, strict=True) if high} - removed
 

@@ -199,6 +199,11 @@ class Guard:
         if out.exists() and any(out.iterdir()) and not (out / ABOUT).exists():
             raise SettingError(f"-o: expected a new folder or a guard, found other files in {out}. Name another folder")
         chosen = audit_threshold(run.result) if threshold == "audit" else mitigation_threshold(run.result, threshold)
+        if not np.isfinite(chosen.score):
+            raise SettingError(
+                f"--threshold {threshold}: expected a finding by a test, found only exact copies. Use --threshold "
+                "control or a score"
+            )
         training, state = run.embedded("training"), run.state
         out.mkdir(parents=True, exist_ok=True, mode=0o700)
         for channel, of_channel in state.by_channel.items():
@@ -238,6 +243,8 @@ class Guard:
                 raise ValueError("another version of unveil wrote it")
             index = _read_index(folder, about)
             threshold = MitigationThreshold(float(about["threshold"]["score"]), str(about["threshold"]["why"]))
+            if not np.isfinite(threshold.score):
+                raise ValueError("the threshold is not a number")
             whitening = None
             if (folder / "whitening.npy").exists():
                 rows = _load(folder / "whitening.npy", np.float64, 2)
@@ -245,7 +252,7 @@ class Guard:
             config = ChannelConfig(**{name: _hashable(value) for name, value in about["channels"].items()})
             alignment = ImageAlignment.from_key(str(about["aligned"]), "as in the audit")
             models = about["models"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{folder}: expected a guard, found none or a damaged one ({error}). Make one with unveil guard build "
                 f"RUN -o {folder}"
@@ -376,4 +383,8 @@ def _load(path: Path, kind: type[Any], dimensions: int) -> np.ndarray[Any, Any]:
     array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.dtype != kind or array.ndim != dimensions:
         raise ValueError(f"{path.name} holds {array.ndim} dimensions of {array.dtype}")
+    if array.dtype.kind == "f" and not all(
+        np.isfinite(array[start : start + BLOCK]).all() for start in range(0, len(array), BLOCK)
+    ):
+        raise ValueError(f"{path.name} holds values that are not finite")
     return array

@@ -63,10 +63,12 @@ def _significant(result: AuditResult) -> MitigationThreshold:
         return MitigationThreshold(
             _above(candidate.score), f"{candidate.fpir:.1%} of real people score higher against other people"
         )
-    people = [p.score for p in result.significant_people]
+    people = [p.score for p in result.significant_people if p.significant_by != ("exact copy",)]
     scores = [*people, *(i.score for i in result.synthetic_identities if i.significant)]
     if scores:
         return MitigationThreshold(min(scores), "the lowest score of a significant person or identity")
+    if result.exact_copies:
+        return MitigationThreshold(float("inf"), "only exact copies are removed: no test finds a person significant")
     if result.verdict == "leak found":
         raise SettingError(
             "--threshold significant: expected a significant person or identity, found a leak by the global test only. "

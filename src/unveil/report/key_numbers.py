@@ -18,6 +18,8 @@ def key_numbers(result: AuditResult) -> list[tuple[str, Estimate]]:
         if threshold is None:
             return []
         return [("synthetic images above the open-set threshold expected by chance", threshold.expected_above)]
+    if not result.tests_are_reliable:
+        return [("training people exposed", result.exposed_people)]
     first = result.membership[0]
     found = [
         ("training people exposed", result.exposed_people),

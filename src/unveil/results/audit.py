@@ -31,7 +31,7 @@ from unveil.stats.enrichment import GlobalTest
 from unveil.stats.false_matches import FalseMatches
 from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.statements import Evidence
-from unveil.stats.verdict import AuditVerdict
+from unveil.stats.verdict import AuditVerdict, blocked
 from unveil.types import ChannelName, Estimate, Reject, Role
 
 SCHEMA_VERSION = 2
@@ -235,6 +235,11 @@ class AuditResult:
     manifest: Manifest
     """What is needed to repeat the audit."""
     exposures: Exposures | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def tests_are_reliable(self) -> bool:
+        """Whether no failed input check blocks the tests against control people."""
+        return self.global_test is not None and "global test" not in blocked(self.input_checks)
 
     @property
     def significant_people(self) -> tuple[PersonFinding, ...]:
