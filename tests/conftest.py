@@ -46,7 +46,7 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     first: list[list[pytest.Item]] = [[] for _ in range(processes)]
-    others = []
+    others: list[pytest.Item] = []
     for item in items:
         where = next((i for i, names in enumerate(LONGEST) if item.nodeid.startswith(names)), None)
         (others if where is None else first[where % processes]).append(item)

@@ -93,7 +93,7 @@ def main() -> None:
         from unveil.embedding import embedder
 
         CrashingPreprocessor.crashes_at = digest
-        embedder.ImagePreprocessor = CrashingPreprocessor
+        embedder.ImagePreprocessor = CrashingPreprocessor  # type: ignore[attr-defined]
     if (seconds := arguments.pop("cpu_seconds", None)) is not None:
         # Nothing handles SIGPROF: it ends the process at once, however busy the machine is.
         signal.setitimer(signal.ITIMER_PROF, seconds)

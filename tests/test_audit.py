@@ -520,7 +520,8 @@ def test_a_control_set_the_generator_knew_is_no_control(precomputed: Precomputed
 
 
 def test_too_small_a_control_set_is_inconclusive(precomputed: Precomputed, tmp_path: Path) -> None:
-    control = save_embeddings(tmp_path / "control.npz", *(part[:3] for part in load_embeddings(precomputed.control)))
+    vectors, ids, people = load_embeddings(precomputed.control)
+    control = save_embeddings(tmp_path / "control.npz", vectors[:3], ids[:3], people[:3])
     result = audit(precomputed.synthetic, precomputed.training, control, out=tmp_path / "run")
     assert result.verdict == "inconclusive" and "control people" in result.headline
     document(tmp_path / "run")

@@ -64,7 +64,10 @@ def start(sources: list[str], out: Path, store: Path, **arguments: Any) -> subpr
     given = {"sources": sources, "out": str(out), "store": str(store), **arguments}
     return subprocess.run(
         [sys.executable, "-m", "tests.interruptible", json.dumps(given)],
-        **{"capture_output": True, "text": True, "timeout": 240, "check": False},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
         cwd=Path(__file__).parents[1],
     )
 
