@@ -136,7 +136,7 @@ def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "leak").returncode == 0
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "candidates").returncode == 1
     unlabelled = [*candidates, "--labels", "folder", "--training-labels", "none"]
-    assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "candidates").returncode == 0
+    assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "candidates").returncode == 3
     assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "inconclusive").returncode == 1
 
 
