@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+from unveil import __version__
 from unveil.analysis.findings import Findings
 from unveil.analysis.leak_kinds import LeakKinds
 from unveil.analysis.rankings import count_images, hubness_ranking
@@ -31,8 +32,8 @@ from unveil.results import (
 )
 from unveil.types import Embedded, Matches, Role
 
-# Packages that can change a number of the result.
-VERSIONS = ("unveil", "numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin", "imagehash")
+# Libraries that can change a number of the result.
+LIBRARIES = ("numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin", "imagehash")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,11 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
             **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.model.spec.sha256}),
         },
         "detector": embedder.detector,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
+        "versions": {
+            "python": platform.python_version(),
+            "unveil": __version__,
+            **{name: version(name) for name in LIBRARIES},
+        },
         "machine": {
             "system": platform.platform(),
             "processor": platform.machine(),
