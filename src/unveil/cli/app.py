@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Annotated, Any
 
@@ -13,6 +14,9 @@ from unveil.cli import audit, embed, exit_codes, inspect, mitigation, models, pl
 from unveil.cli.remote import AT_THE_END
 from unveil.cli.terminal import echo, messages_on_terminal
 from unveil.errors import DiskFullError, EngineError, UnveilError
+
+# No space, no memory, a broken or read-only disk. Other errors of the system come from a path that the user gave.
+OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
 
 class Commands(TyperGroup):
@@ -32,7 +36,9 @@ class Commands(TyperGroup):
                 "the folder can be written to",
                 error=True,
             )
-        raise typer.Exit(exit_codes.MACHINE_FAILED)
+            raise typer.Exit(
+                exit_codes.MACHINE_FAILED if error.errno in OF_THE_MACHINE else exit_codes.BAD_INPUT
+            ) from None
 
 
 app = typer.Typer(
