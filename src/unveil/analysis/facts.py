@@ -48,7 +48,9 @@ def exact_copies(
     if images is not None:
         distinct = synthetic.distinct
         sides = ((images["synthetic"], distinct.ids), (images["training"], training.ids))
-        rows = _same_pixels(_close_pairs(matches), *sides, workers)
+        # Equal files have equal pixels, so only pairs of different files are decoded.
+        pairs = [(q, g) for q, g in _close_pairs(matches) if distinct.digests[q] != training.digests[g]]
+        rows = _same_pixels(pairs, *sides, workers)
         same_pixels = [(id, training.ids[g]) for q, g in rows for id in made[distinct.digests[q]]]
         for role, known in (("synthetic", made), ("training", real)):
             for id, digest in _digests_of_rejects(images[cast(Role, role)], rejects.get(cast(Role, role), ())):
