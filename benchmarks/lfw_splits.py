@@ -4,10 +4,13 @@
 
 By faces alone (--channels face). StyleGAN2 was trained on FFHQ, so its faces leak nobody in LFW. In each split changed
 copies of 5% of the training people are mixed in, every kind and strength that an audit plants itself
-(src/unveil/planted/changes.py) in turn, and once none and once three. Written are lfw_splits.csv, a line a split,
-network and number of planted people, and lfw_changes.csv, a line a network, kind and strength: how many of the planted
-people were listed, and how many the audits' own planted leaks said would be. Pictures are embedded once; the splits are
-made of vectors.
+(src/unveil/planting/perturbations.py) in turn, and once none and once three. It writes two tables:
+
+- lfw_splits.csv: a line for each split, model and number of planted people;
+- lfw_perturbations.csv: a line for each model, kind and strength, with the number of planted people who are
+  significant, and the number predicted by the audits' own planted leaks.
+
+Images are embedded once; the splits are made of vectors.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ from unveil.progress import Silent
 from unveil.stats.hubness import person_codes
 from unveil.types import Embedded, ImageRecord, Role
 
-NETWORKS: dict[str, list[str | None]] = {
+MODELS: dict[str, list[str | None]] = {
     "dlib_resnet_v1": [None],
     "w600k_mbf": ["models/w600k_mbf/w600k_mbf_dequant_fp32.onnx"],
     "mobilefacenet": ["models/mobilefacenet/mobilefacenet_foamliu.onnx"],
@@ -53,18 +56,18 @@ NETWORKS: dict[str, list[str | None]] = {
         "models/mobilefacenet/mobilefacenet_foamliu.onnx",
     ],
 }
-LISTS = ("counted", "modelled", "either", "identities")
+LISTS = ("conformal", "gpd", "significant", "identities")
 SPLIT_COLUMNS = [
-    *("split", "network", "planted", "verdict", "global_p", "exposed_at_least"),
+    *("split", "model", "planted", "verdict", "global_p", "exposed_at_least"),
     *(f"{name}_{side}" for name in LISTS for side in ("true", "false")),
     *("auc", "tpr_at_fpr_0.01", "cosine_auc", "cosine_tpr_at_fpr_0.01", "seconds"),
 ]
-NEW_PICTURE = ("identity match", "another photograph")
-CHANGE_COLUMNS = ["network", "kind", "strength", "planted", "listed", "foreseen", "foreseen_of"]
+NEW_IMAGE = ("identity match", "another photograph")
+PERTURBATION_COLUMNS = ["model", "kind", "strength", "planted", "significant", "predicted", "predicted_of"]
 
 
 class Memory(Source):
-    """Pictures as bytes in memory."""
+    """Images as bytes in memory."""
 
     kind = "memory"
 
@@ -106,36 +109,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
+    parser.add_argument("--models", nargs="*", default=list(MODELS))
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as work,
         (args.out / "lfw_splits.csv").open("w", newline="") as splits_file,
-        (args.out / "lfw_changes.csv").open("w", newline="") as changes_file,
+        (args.out / "lfw_perturbations.csv").open("w", newline="") as perturbations_file,
     ):
-        splits, changes = (csv.writer(f, lineterminator="\n") for f in (splits_file, changes_file))
+        splits, perturbations = (csv.writer(f, lineterminator="\n") for f in (splits_file, perturbations_file))
         splits.writerow(SPLIT_COLUMNS)
-        changes.writerow(CHANGE_COLUMNS)
-        for network in args.networks:
-            bench = Bench(args.data, network, Path(work))
+        perturbations.writerow(PERTURBATION_COLUMNS)
+        for model in args.models:
+            bench = Bench(args.data, model, Path(work))
             for split in range(args.splits):
                 for n_planted in (round(0.05 * bench.n_training), 0, 3):
-                    splits.writerow([split, network, *bench.run(split, n_planted)])
+                    splits.writerow([split, model, *bench.run(split, n_planted)])
                     splits_file.flush()
-            changes.writerows([network, *row] for row in bench.changes())
-            changes_file.flush()
+            perturbations.writerows([model, *row] for row in bench.perturbations())
+            perturbations_file.flush()
 
 
 class Bench:
-    """One network on LFW and the StyleGAN2 faces."""
+    """One model on LFW and the StyleGAN2 faces."""
 
-    def __init__(self, data: Path, network: str, work: Path) -> None:
+    def __init__(self, data: Path, model: str, work: Path) -> None:
         self.lfw = open_source(data / "lfw/lfw_aligned112.zip")
         self.faces = open_source(data / "stylegan2/hardfake_stylegan2_300px.zip")
-        folder = work / network.replace(" ", "")
-        paths = [None if path is None else data / path for path in NETWORKS[network]]
+        folder = work / model.replace(" ", "")
+        paths = [None if path is None else data / path for path in MODELS[model]]
         self.values: dict[str, Any] = {
             **{"synthetic": "synthetic", "training": "training", "control": "control", "out": folder},
             **{"store": work / "store", "model": [p for p in paths if p is not None], "channels": "face"},
@@ -143,10 +146,10 @@ class Bench:
         settings = settings_from(self.values)
         self.run_directory = RunDirectory(folder, settings.facts())
         sources: dict[Role, Source] = {"synthetic": self.faces, "training": self.lfw}
-        self.networks = AuditEmbedder(
+        self.embedder = AuditEmbedder(
             channel_config(settings), sources, store=settings.store_place, workers=settings.workers
         )
-        embedded = self.networks.embed_roles(
+        embedded = self.embedder.embed_roles(
             sources, self.run_directory, settings.random("networks"), aligned=settings.aligned
         )
         # The planted copies are crops of 112 pixels like those of LFW; the StyleGAN2 faces have 300.
@@ -156,7 +159,7 @@ class Bench:
         self.n_training = len(self.names) // 2
         self.planted: Counter[int] = Counter()
         self.significant: Counter[int] = Counter()
-        self.foreseen: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+        self.predicted: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
         self.partners = [
             FaceImage(decode_rgb(self.faces.read(r)), aligned=False).aligned_crop for r in self.faces.records[:100]
         ]
@@ -171,7 +174,7 @@ class Bench:
         training = self.real.take(np.flatnonzero(in_training[self.codes]))
         control = self.real.take(np.flatnonzero(~in_training[self.codes]))
         leaked = [int(p) for p in people[:n_planted]]
-        # Each split begins at another change, so that all come about equally often.
+        # Each split begins at another perturbation, so that all come about equally often.
         how = {person: (i + split * 7) % len(PERTURBATIONS) for i, person in enumerate(leaked)}
         source, synthetic = self._plant(split, how)
 
@@ -192,10 +195,10 @@ class Bench:
             self._tally(found, images, how, settings)
         names = {self.names[p] for p in leaked}
         significant = {
-            "counted": [p.person for p in found.people if "conformal" in p.significant_by],
-            "modelled": [p.person for p in found.people if "GPD tail" in p.significant_by],
-            "either": [p.person for p in found.significant_people],
-            # An identity is right when the picture it points to is of a planted person.
+            "conformal": [p.person for p in found.people if "conformal" in p.significant_by],
+            "gpd": [p.person for p in found.people if "GPD tail" in p.significant_by],
+            "significant": [p.person for p in found.significant_people],
+            # An identity is right when the image it points to is of a planted person.
             "identities": [str(i.training_id).split("/")[0] for i in found.identities if i.significant],
         }
         corrected, cosine = found.calibration.membership
@@ -216,7 +219,7 @@ class Bench:
         return row
 
     def _plant(self, split: int, how: dict[int, int]) -> tuple[Source, Embedded]:
-        """The StyleGAN2 faces with a changed copy of a random picture of each leaked person."""
+        """The StyleGAN2 faces with a changed copy of a random image of each leaked person."""
         if not how:
             return self.faces, self.synthetic
         rng = np.random.default_rng([split, 1])
@@ -229,35 +232,35 @@ class Bench:
             changed = perturb(image, PERTURBATIONS[k], plant.face, plant.partner, rng)
             files[f"planted/{person}.png"] = cv2.imencode(".png", changed[..., ::-1])[1].tobytes()
         memory = Memory(files)
-        embed = self.networks.temporary_embedder(self.run_directory)
+        embed = self.embedder.temporary_embedder(self.run_directory)
         planted = embed(memory, f"leaks{split}", ImageAlignment(None, "crops"))
         return Joined(self.faces, memory), joined(self.synthetic, planted.embedded)
 
     def _tally(self, found: Findings, images: dict[Role, ImageReader], how: dict[int, int], settings: Settings) -> None:
-        """What became of each planted change, and what the audit foresaw of it."""
+        """Counts the planted people who are significant, and what the audit predicts of each perturbation."""
         significant = {p.person for p in found.significant_people}
         for person, k in how.items():
             name = self.names[person]
             self.planted[k] += 1
             self.significant[k] += name in significant
         power = measure_power(
-            *(found, images, self.networks.temporary_embedder(self.run_directory), settings.random),
+            *(found, images, self.embedder.temporary_embedder(self.run_directory), settings.random),
             planted_leaks=settings.planted_leaks,
             fdr=settings.fdr,
             seed=settings.seed,
         )
         for recall in power.recalls if power is not None else ():
-            counts = self.foreseen[recall.kind, recall.strength]
+            counts = self.predicted[recall.kind, recall.strength]
             counts[0] += round(recall.one_leak.value * recall.one_leak.n)
             counts[1] += recall.one_leak.n
 
-    def changes(self) -> list[list[object]]:
-        """The lines of lfw_changes.csv."""
+    def perturbations(self) -> list[list[object]]:
+        """The lines of lfw_perturbations.csv."""
         rows: list[list[object]] = [
-            [one.kind, one.strength, self.planted[k], self.significant[k], *self.foreseen[one.kind, one.strength]]
+            [one.kind, one.strength, self.planted[k], self.significant[k], *self.predicted[one.kind, one.strength]]
             for k, one in enumerate(PERTURBATIONS)
         ]
-        rows.append([*NEW_PICTURE, 0, 0, *self.foreseen[NEW_PICTURE]])
+        rows.append([*NEW_IMAGE, 0, 0, *self.predicted[NEW_IMAGE]])
         return rows
 
 

@@ -11,21 +11,22 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-LISTS = {"counted": "conformal", "modelled": "GPD tail", "either": "either", "identities": "identities"}
+LISTS = {"conformal": "conformal", "gpd": "GPD tail", "significant": "either", "identities": "identities"}
 Line = dict[str, str]
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    splits, changes = (
-        list(csv.DictReader((folder / name).read_text().splitlines())) for name in ("lfw_splits.csv", "lfw_changes.csv")
+    splits, perturbations = (
+        list(csv.DictReader((folder / name).read_text().splitlines()))
+        for name in ("lfw_splits.csv", "lfw_perturbations.csv")
     )
     print(
-        "# LFW split in two, with known leaks\n\nMade by `make bench-lfw` from lfw_splits.csv and lfw_changes.csv, "
-        "with the face channel only (`--channels face`).\n"
+        "# LFW split in two, with known leaks\n\nMade by `make bench-lfw` from lfw_splits.csv and "
+        "lfw_perturbations.csv, with the face channel only (`--channels face`).\n"
     )
     summarise_splits(splits)
-    summarise_changes(changes)
+    summarise_perturbations(perturbations)
 
 
 def summarise_splits(rows: list[Line]) -> None:
@@ -36,27 +37,27 @@ def summarise_splits(rows: list[Line]) -> None:
     )
     print(
         "| model | planted | splits | `leak found` | median lower limit of exposed people | "
-        + " | ".join(f"{told}: found | false" for told in LISTS.values())
+        + " | ".join(f"{name}: found | false" for name in LISTS.values())
         + " |"
     )
     print("|---|---|---|---|---|" + "---|---|" * len(LISTS))
-    rows.sort(key=lambda r: (r["network"], -int(r["planted"])))
-    for (network, planted), group in groupby(rows, lambda r: (r["network"], r["planted"])):
+    rows.sort(key=lambda r: (r["model"], -int(r["planted"])))
+    for (model, planted), group in groupby(rows, lambda r: (r["model"], r["planted"])):
         lines = list(group)
         cells = [cell for name in LISTS for cell in (_span(lines, f"{name}_true"), _false(lines, name))]
         leaks = sum(r["verdict"] == "leak found" for r in lines)
         least = statistics.median(int(r["exposed_at_least"]) for r in lines)
-        print(f"| {network} | {planted} | {len(lines)} | {leaks} | {least:g} | " + " | ".join(cells) + " |")
+        print(f"| {model} | {planted} | {len(lines)} | {leaks} | {least:g} | " + " | ".join(cells) + " |")
     print(
         "\n| model | planted | AUC: hub-corrected, cosine | TPR at 1% FPR: hub-corrected, cosine |\n|---|---|---|---|"
     )
-    for (network, planted), group in groupby(rows, lambda r: (r["network"], r["planted"])):
+    for (model, planted), group in groupby(rows, lambda r: (r["model"], r["planted"])):
         lines = list(group)
         auc, tpr = (
             ", ".join(f"{statistics.mean(float(r[name]) for r in lines):.3f}" for name in names)
             for names in (("auc", "cosine_auc"), ("tpr_at_fpr_0.01", "cosine_tpr_at_fpr_0.01"))
         )
-        print(f"| {network} | {planted} | {auc} | {tpr} |")
+        print(f"| {model} | {planted} | {auc} | {tpr} |")
 
 
 def _span(rows: list[Line], name: str) -> str:
@@ -71,18 +72,20 @@ def _false(rows: list[Line], name: str) -> str:
     return f"{statistics.mean(parts):.3f} ({error:.3f})"
 
 
-def summarise_changes(rows: list[Line]) -> None:
+def summarise_perturbations(rows: list[Line]) -> None:
     """Each kind and strength: what was detected, and what planted leaks predicted."""
-    networks = list(dict.fromkeys(r["network"] for r in rows))
+    models = list(dict.fromkeys(r["model"] for r in rows))
     print("\n## By change: share of planted people detected, and share predicted by the planted leaks of the audits\n")
-    print("| change | " + " | ".join(f"{n}: detected | predicted" for n in networks) + " |")
-    print("|---|" + "---|---|" * len(networks))
+    print("| change | " + " | ".join(f"{n}: detected | predicted" for n in models) + " |")
+    print("|---|" + "---|---|" * len(models))
     by_change: dict[tuple[str, str], dict[str, Line]] = {}
     for r in rows:
-        by_change.setdefault((r["kind"], r["strength"]), {})[r["network"]] = r
+        by_change.setdefault((r["kind"], r["strength"]), {})[r["model"]] = r
     for (kind, strength), of in by_change.items():
         cells = [
-            c for n in networks for c in (_share(of[n], "listed", "planted"), _share(of[n], "foreseen", "foreseen_of"))
+            c
+            for n in models
+            for c in (_share(of[n], "significant", "planted"), _share(of[n], "predicted", "predicted_of"))
         ]
         print(f"| {kind}, {strength} | " + " | ".join(cells) + " |")
 

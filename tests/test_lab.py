@@ -95,7 +95,7 @@ def test_sets_are_made_once_measured_and_summarised(
     with (out / "audits.csv").open() as file:
         audits = {(row["steps"], row["audit"]): row for row in csv.DictReader(file)}
     assert audits["600", "others alone"]["verdict"] == "none detected"
-    assert audits["600", "people learnt"]["of_them_learnt"] == "40"
+    assert audits["600", "people learnt"]["training_members"] == "40"
 
     monkeypatch.setattr(summarise, "PEOPLE", {"components": (40,)})
     monkeypatch.setattr(summarise, "LENGTHS", {"components": (600,)})

@@ -3,10 +3,15 @@
     python -m benchmarks.lab.measure --faces ../shared/data/lfw/lfw_aligned112.zip --sets build/lab \
         --model ../shared/data/models/w600k_mbf/w600k_mbf_dequant_fp32.onnx --out docs/figures/lab
 
-Written are scores.csv (a line a set and score: how well it tells the people a generator learnt from all others),
-audits.csv (a line a set and audit: people found and falsely listed), nulls.csv (a line an audit of people whom the
-generator never saw) and measures.csv (a line a set, channel and whose pictures: what others measure). Three audits a
-set: of the people it learnt; of those and others, so that false findings can be told; and of other people alone.
+It writes four tables:
+
+- scores.csv: how well each score separates the people a generator learnt from all others, for each set;
+- audits.csv: people found and falsely found, for each set and audit;
+- nulls.csv: a line for each audit of people whom the generator never saw;
+- baselines.csv: the baselines, for each set, channel and training set.
+
+Each set has three audits: of the people it learnt; of those and others, so that false findings are known; and of other
+people alone.
 """
 
 from __future__ import annotations
@@ -42,18 +47,21 @@ SET = ("family", "people", "steps")
 SCORE_COLUMNS = [*SET, "score", "memorised", "auc", "auc_low", "auc_high"] + [
     f"tpr_at_fpr_{fpr:g}{end}" for fpr in FPRS for end in ("", "_low", "_high")
 ]
-AUDIT_COLUMNS = [*SET, "audit", "training_people", "of_them_learnt", "verdict", "global_p"] + [
-    f"{basis}_{which}" for basis in ("listed", "counted", "modelled", "identities") for which in ("true", "false")
+AUDIT_COLUMNS = [*SET, "audit", "training_people", "training_members", "verdict", "global_p"] + [
+    f"{basis}_{which}" for basis in ("significant", "conformal", "gpd", "identities") for which in ("true", "false")
 ]
-MEASURE_COLUMNS = [*SET, "training", "channel", "authentic", "c_t", "closer_share", "neighbour_ratio", "gan_leaks_auc"]
+BASELINE_COLUMNS = [
+    *(*SET, "training", "channel"),
+    *("authenticity", "data_copying", "closer_to_training", "neighbour_ratio", "gan_leaks_auc"),
+]
 NULL_COLUMNS = [*SET, "repeat", "verdict", "global_p", "people_significant", "identities_significant"]
 LEARNT, OTHERS = "people learnt", "others alone"
 NULLS = 8  # audits of other people a set
 # Others among the training people, and in the audit of people whom the generator never saw.
-MOST_OTHERS = 500
+MAX_OTHERS = 500
 
 
-TABLES = {"scores": SCORE_COLUMNS, "audits": AUDIT_COLUMNS, "measures": MEASURE_COLUMNS, "nulls": NULL_COLUMNS}
+TABLES = {"scores": SCORE_COLUMNS, "audits": AUDIT_COLUMNS, "baselines": BASELINE_COLUMNS, "nulls": NULL_COLUMNS}
 
 
 def main() -> None:
@@ -72,7 +80,7 @@ def main() -> None:
             if args.families and folder.parts[-3] not in args.families:
                 continue
             lab = Lab(folder, args.faces, args.model, Path(work), args.sets / "store")
-            makers = {"scores": lab.scores, "audits": lab.audits, "measures": lab.baselines, "nulls": lab.nulls}
+            makers = {"scores": lab.scores, "audits": lab.audits, "baselines": lab.baselines, "nulls": lab.nulls}
             # All are made before any is written: a set that was cut off is not in any table.
             rows = {name: list(makers[name]()) for name in args.tables}
             for name, found in rows.items():
@@ -121,24 +129,24 @@ class Lab:
         }
 
     def _others(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
-        """Pictures of random people whom the generator never saw, and those of all others it never saw."""
+        """Images of random people whom the generator never saw, and those of all others it never saw."""
         people = np.array([self.real.people_or_ids[i] for i in self.held_out])
         names = np.unique(people)
-        other = np.isin(people, rng.permutation(names)[: min(MOST_OTHERS, len(names) // 3)])
+        other = np.isin(people, rng.permutation(names)[: min(MAX_OTHERS, len(names) // 3)])
         return self.held_out[other], self.held_out[~other]
 
     @cached_property
     def found(self) -> dict[str, Findings]:
         """The three audits."""
-        return {name: self.judge(training, control) for name, (training, control) in self.wanted.items()}
+        return {name: self.analyse(training, control) for name, (training, control) in self.wanted.items()}
 
-    def judge(self, training: Ints, control: Ints) -> Findings:
+    def analyse(self, training: Ints, control: Ints) -> Findings:
         t, c = self.real.take(np.sort(training)), self.real.take(control)
         raw = self.compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), self.synthetic, t)
         return analyse(self.settings, self.synthetic, t, c, raw, [], self.compare, {})
 
     def scores(self) -> Iterator[list[object]]:
-        """Each score's power to tell people who were learnt from all others but the cohort."""
+        """How well each score separates people who were learnt from all others but the cohort."""
         found = self.found[LEARNT]
         if found.calibration is None or found.control is None:
             raise SystemExit(f"{self.key}: {[c.message for c in found.checks if c.status == 'fail']}")
@@ -162,7 +170,7 @@ class Lab:
         return score[own], score[null]
 
     def audits(self) -> Iterator[list[object]]:
-        """People found and falsely listed at q .05, and the verdict."""
+        """People found and falsely found at q .05, and the verdict."""
         for name, found in self.found.items():
             yield [name, *self._audited(found)]
 
@@ -185,14 +193,14 @@ class Lab:
     def nulls(self) -> Iterator[list[object]]:
         """Audits of other people alone, whom the generator never saw, drawn anew each time."""
         for repeat in range(NULLS):
-            found = self.judge(*self._others(np.random.default_rng([repeat, 7])))
+            found = self.analyse(*self._others(np.random.default_rng([repeat, 7])))
             if found.calibration is not None:
                 basis = [bool(found.significant_people), any(i.significant for i in found.identities)]
                 p = found.calibration.global_test.p_value
                 yield [repeat, found.verdict, f"{p:.3g}", *(int(b) for b in basis)]
 
     def baselines(self) -> Iterator[list[object]]:
-        """What others measure, with the people learnt and with others for a training set."""
+        """The baselines, with the people learnt and with others for a training set."""
         for name in (LEARNT, OTHERS):
             found = self.found[name]
             for m in measure_baselines(self.synthetic, found, self.settings.random, self.compare.backend):

@@ -42,7 +42,7 @@ Row = dict[str, str]
 def main() -> None:
     folder = Path(sys.argv[1])
     scores, audits, baselines, nulls = (
-        _read(folder / f"{name}.csv") for name in ("scores", "audits", "measures", "nulls")
+        _read(folder / f"{name}.csv") for name in ("scores", "audits", "baselines", "nulls")
     )
     order = [(family, str(n), str(length)) for family in PEOPLE for n in PEOPLE[family] for length in LENGTHS[family]]
     by_set = {key: [row for row in scores if _key(row) == key] for key in order}
@@ -53,7 +53,7 @@ def main() -> None:
     _sets(by_set)
     _audits([row for key in by_set for row in audits if _key(row) == key])
     _nulls([row for key in by_set for row in nulls if _key(row) == key])
-    _measures([row for key in by_set for row in baselines if _key(row) == key])
+    _baselines([row for key in by_set for row in baselines if _key(row) == key])
     (folder / "lab.svg").write_text(_plot(by_set))
 
 
@@ -159,17 +159,17 @@ def _audits(rows: list[Row]) -> None:
     for key in sets:
         own = {row["audit"]: row for row in rows if _key(row) == key}
         learnt, mixed, null = (own[name] for name in ("people learnt", "and others", "others alone"))
-        false, true = int(mixed["listed_false"]), int(mixed["listed_true"])
+        false, true = int(mixed["significant_false"]), int(mixed["significant_true"])
         proportions.append(false / max(1, false + true))
         nulls += 1
         wrong += null["verdict"] == "leak found"
         cells = [
             *key,
             learnt["verdict"],
-            f"{learnt['listed_true']} of {learnt['of_them_learnt']}",
+            f"{learnt['significant_true']} of {learnt['training_members']}",
             *(str(true), str(false)),
             f"{mixed['identities_true']}, {mixed['identities_false']}",
-            *(null["verdict"], null["listed_false"]),
+            *(null["verdict"], null["significant_false"]),
         ]
         print("| " + " | ".join(cells) + " |")
     mean = sum(proportions) / len(proportions)
@@ -199,13 +199,13 @@ def _nulls(rows: list[Row]) -> None:
         print(f"| {told} | {sum(wrong)} | {e.value:.4f} ({e.low:.4f} to {e.high:.4f}) | {promised} |")
 
 
-def _measures(rows: list[Row]) -> None:
+def _baselines(rows: list[Row]) -> None:
     print("\n## Baselines\n")
     print("Training set: the people learnt / other people, whom the generator never saw.\n")
     columns = {
-        "authentic": "authentic (AuthPct)",
-        "c_t": "C_T",
-        "closer_share": "closer to training",
+        "authenticity": "authentic (AuthPct)",
+        "data_copying": "C_T",
+        "closer_to_training": "closer to training",
         "neighbour_ratio": "distance ratio, 5%",
         "gan_leaks_auc": "GAN-Leaks AUC, images",
     }

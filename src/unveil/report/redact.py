@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from unveil.config.record import without_names
-from unveil.results import AuditResult, Exposures, PersonFinding
-from unveil.types import Exposure
+from unveil.results import (
+    AuditResult,
+    Exposures,
+    HubnessFinding,
+    IdentityFinding,
+    Manifest,
+    PairVerdicts,
+    PersonFinding,
+    Review,
+)
+from unveil.types import Exposure, Reject, Role
 
 REDACTED = "This copy is redacted: it shows no face, and numbers replace names, files and paths."
 
@@ -24,89 +32,98 @@ class _Names:
         return self._known.setdefault(name, f"{self._prefix} {len(self._known) + 1}")
 
 
+class _Redaction:
+    """Replaces each name by the same number in every part of one result."""
+
+    def __init__(self) -> None:
+        self._people = {"training": _Names("person"), "control": _Names("control person")}
+        self._images = {"synthetic": _Names("synthetic"), "training": _Names("training"), "control": _Names("control")}
+        self._identities, self._rejected, self._reviewers = _Names("identity"), _Names("file"), _Names("reviewer")
+
+    def pair(self, row: Any) -> Any:
+        """A finding about a synthetic and a training image, and the person of the latter."""
+        return replace(self.images(row), person=self._people["training"][row.person])
+
+    def images(self, row: Any) -> Any:
+        """A record of a synthetic and a training image."""
+        training = None if row.training_id is None else self._images["training"][row.training_id]
+        return replace(row, synthetic_id=self._images["synthetic"][row.synthetic_id], training_id=training)
+
+    def person(self, found: PersonFinding) -> PersonFinding:
+        redacted: PersonFinding = self.pair(found)
+        return replace(redacted, channels=tuple(self.images(view) for view in found.channels))
+
+    def identity(self, found: IdentityFinding) -> IdentityFinding:
+        redacted: IdentityFinding = self.images(found)
+        return replace(
+            redacted,
+            identity=self._identities[found.identity],
+            duplicate_of=None if found.duplicate_of is None else self._identities[found.duplicate_of],
+        )
+
+    def hub(self, hub: HubnessFinding) -> HubnessFinding:
+        return replace(
+            hub, training_id=self._images["training"][hub.training_id], person=self._people["training"][hub.person]
+        )
+
+    def reject(self, role: Role, reject: Reject) -> Reject:
+        return replace(reject, id=self._rejected[f"{role} {reject.id}"], detail="")
+
+    def review(self, review: Review) -> Review:
+        return replace(
+            review,
+            reviewers=tuple(self._reviewers[name] for name in review.reviewers),
+            pairs=tuple(self._reviewed(pair) for pair in review.pairs),
+            cohen=tuple(
+                replace(a, reviewers=(self._reviewers[a.reviewers[0]], self._reviewers[a.reviewers[1]]))
+                for a in review.cohen
+            ),
+        )
+
+    def _reviewed(self, pair: PairVerdicts) -> PairVerdicts:
+        return replace(
+            pair,
+            synthetic_id=self._images["synthetic"][pair.synthetic_id],
+            real_id=self._images[pair.role][pair.real_id],
+            person=self._people[pair.role][pair.person],
+        )
+
+
 def redact(result: AuditResult) -> AuditResult:
     """The result with every name replaced by a number. Hashes of whole sets stay; there are none of single images."""
-    person, identity = _Names("person"), _Names("identity")
-    synthetic, training, rejected = _Names("synthetic"), _Names("training"), _Names("file")
-    control, control_person = _Names("control"), _Names("control person")
-
-    def pairs(rows: Iterable[Any]) -> tuple[Any, ...]:
-        return tuple(
-            replace(
-                row,
-                synthetic_id=synthetic[row.synthetic_id],
-                training_id=training[row.training_id],
-                person=person[row.person],
-            )
-            for row in rows
-        )
-
-    def of_channels(one: PersonFinding) -> PersonFinding:
-        views = (
-            replace(v, synthetic_id=synthetic[v.synthetic_id], training_id=training[v.training_id])
-            for v in one.channels
-        )
-        return replace(one, channels=tuple(views))
-
-    review = result.review
-    if review is not None:
-        reviewer = _Names("reviewer")
-        names = tuple(reviewer[name] for name in review.reviewers)
-        review = replace(
-            review,
-            reviewers=names,
-            pairs=tuple(
-                replace(
-                    v,
-                    synthetic_id=synthetic[v.synthetic_id],
-                    real_id=(training if v.role == "training" else control)[v.real_id],
-                    person=(person if v.role == "training" else control_person)[v.person],
-                )
-                for v in review.pairs
-            ),
-            cohen=tuple(
-                replace(a, reviewers=(reviewer[a.reviewers[0]], reviewer[a.reviewers[1]])) for a in review.cohen
-            ),
-        )
-    manifest: Any = {
-        **result.manifest,
-        "settings": without_names(result.manifest["settings"]),
-        "inputs": {
-            role: {k: v for k, v in facts.items() if k not in ("path", "identity")}
-            for role, facts in result.manifest["inputs"].items()
-        },
-        "redacted": REDACTED,
-    }
-    people = tuple(of_channels(one) for one in pairs(result.people))
+    names = _Redaction()
+    # Numbers are given in order of first appearance: reviewers and their pairs come first.
+    review = None if result.review is None else names.review(result.review)
     return replace(
         result,
-        exact_copies=pairs(result.exact_copies),
-        people=people,
-        synthetic_identities=tuple(
-            replace(
-                i,
-                identity=identity[i.identity],
-                duplicate_of=None if i.duplicate_of is None else identity[i.duplicate_of],
-                synthetic_id=synthetic[i.synthetic_id],
-                training_id=None if i.training_id is None else training[i.training_id],
-            )
-            for i in result.synthetic_identities
-        ),
-        top_pairs=pairs(result.top_pairs),
-        top_pairs_corrected=pairs(result.top_pairs_corrected),
-        hubness=tuple(replace(h, training_id=training[h.training_id], person=person[h.person]) for h in result.hubness),
+        people=tuple(names.person(p) for p in result.people),
+        exact_copies=tuple(names.pair(c) for c in result.exact_copies),
+        synthetic_identities=tuple(names.identity(i) for i in result.synthetic_identities),
+        top_pairs=tuple(names.pair(p) for p in result.top_pairs),
+        top_pairs_corrected=tuple(names.pair(p) for p in result.top_pairs_corrected),
+        hubness=tuple(names.hub(h) for h in result.hubness),
         # Charts need the scores, not the names.
         exposures=None
         if result.exposures is None
         else Exposures(_nameless(result.exposures.training), _nameless(result.exposures.control)),
-        rejects={
-            role: tuple(replace(r, id=rejected[f"{role} {r.id}"], detail="") for r in rejects)
-            for role, rejects in result.rejects.items()
-        },
+        rejects={role: tuple(names.reject(role, r) for r in rejects) for role, rejects in result.rejects.items()},
         limitations=(REDACTED, *result.limitations),
         review=review,
-        manifest=manifest,
+        manifest=_manifest(result.manifest),
     )
+
+
+def _manifest(manifest: Manifest) -> Any:
+    """The manifest without names and paths in its settings and inputs."""
+    return {
+        **manifest,
+        "settings": without_names(manifest["settings"]),
+        "inputs": {
+            role: {k: v for k, v in facts.items() if k not in ("path", "identity")}
+            for role, facts in manifest["inputs"].items()
+        },
+        "redacted": REDACTED,
+    }
 
 
 def _nameless(exposure: Exposure) -> Exposure:
