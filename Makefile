@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: nightly faults test-lowest bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
+.PHONY: dist nightly faults test-lowest bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
 
 setup: $(READY)
 
@@ -33,6 +33,8 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_words.py
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet --strict-collection .github/workflows
 
 # The documentation with its generated reference, offline; any warning, missing name or request to another host fails.
 docs: $(READY)
@@ -42,6 +44,14 @@ docs: $(READY)
 	$(BIN)/python -m tools.reference check build/site
 
 check: lint docs test
+
+# What is published: a source distribution, the wheel made from it, and a demo from that wheel in an environment of its own.
+dist: $(READY)
+	rm -rf dist build/dist
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) -m venv build/dist
+	build/dist/bin/python -m pip install --quiet dist/*.whl
+	cd build/dist && bin/unveil demo
 
 # The suite with every dependency at the lower bound that pyproject.toml names.
 test-lowest: .venv-lowest/.ready
@@ -124,7 +134,7 @@ bench-read: $(READY)
 
 # Hostile files for every reader, ten minutes each; see docs/explanation/fuzzing.md.
 SECONDS_EACH ?= 600
-TARGETS := recordio bin tfrecord lmdb tar zip parquet arrow hdf5 embeddings grid list image recognised copied
+TARGETS := recordio bin tfrecord lmdb tar zip parquet arrow hdf5 embeddings grid list image recognised
 fuzz: .venv-fuzz/.ready
 	mkdir -p build && rm -rf build/corpus && .venv-fuzz/bin/python -m tests.fuzz.corpus build/corpus
 	for target in $(TARGETS); do mkdir -p build/found/$$target && \
