@@ -134,7 +134,7 @@ bench-read: $(READY)
 
 # Hostile files for every reader, ten minutes each; see docs/explanation/fuzzing.md.
 SECONDS_EACH ?= 600
-TARGETS := recordio bin tfrecord lmdb tar zip parquet arrow hdf5 embeddings grid list image recognised
+TARGETS := recordio bin tfrecord lmdb tar zip parquet arrow hdf5 embeddings grid list image recognised copied
 fuzz: .venv-fuzz/.ready
 	mkdir -p build && rm -rf build/corpus && .venv-fuzz/bin/python -m tests.fuzz.corpus build/corpus
 	for target in $(TARGETS); do mkdir -p build/found/$$target && \

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tests.builders import encoded
 from tests.containers import WRITERS, Item, drawn_items, grid
 from tests.fuzz.targets import SEPARATOR
 from unveil.images.decode import FORMATS
 
-# Which target each container is a seed of; a second file goes behind the first.
+# Which target each container is a seed of; the files beside it go behind it.
 SEEDS = {
     "zip": ("zip", "StyleGAN zip"),
     "tar": ("tar", "WebDataset"),
@@ -35,6 +38,13 @@ def small_items(n: int = 4) -> list[Item]:
     ]
 
 
+def npy(array: npt.NDArray[Any]) -> bytes:
+    """An array as the bytes of a `.npy` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
 def make(to: Path) -> None:
     items = small_items()
     for target, containers in SEEDS.items():
@@ -48,8 +58,17 @@ def make(to: Path) -> None:
                 data = first.read_bytes() + (SEPARATOR + beside[0].read_bytes() if beside else b"")
                 (to / target / name.replace(" ", "_").replace(",", "")).write_bytes(data)
     with tempfile.TemporaryDirectory() as folder:
-        for target in ("embeddings", "grid", "list", "image", "recognised"):
+        for target in ("embeddings", "grid", "list", "image", "recognised", "copied"):
             (to / target).mkdir(parents=True, exist_ok=True)
+        (to / "lmdb/masked").write_bytes(
+            SEPARATOR.join([(to / "lmdb/LMDB_msgpack").read_bytes(), npy(np.array([0, 2]))])
+        )
+        (to / "recordio/listed").write_bytes(
+            SEPARATOR.join([(to / "recordio/RecordIO").read_bytes(), b"0\ta/0.jpg\t7\n1\ta/1.jpg\t7\n2\tb/2.jpg\t8\n"])
+        )
+        (to / "embeddings/labelled").write_bytes(
+            SEPARATOR.join([npy(np.eye(3, dtype=np.float32)), npy(np.array(["a", "a", "b"]))])
+        )
         np.savez(to / "embeddings/a", vectors=np.eye(4, dtype=np.float32), ids=["a", "b", "c", "d"], model_id="m")
         np.save(to / "embeddings/b", np.eye(4, dtype=np.float32))
         sheets = grid(Path(folder), items)
@@ -60,7 +79,8 @@ def make(to: Path) -> None:
         (to / f"image/{form}").write_bytes(encoded(items[0].pixels, form))
     for target in SEEDS:
         for seed in (to / target).iterdir():
-            (to / "recognised" / seed.name).write_bytes(seed.read_bytes())
+            for target_of_all in ("recognised", "copied"):
+                (to / target_of_all / seed.name).write_bytes(seed.read_bytes())
 
 
 if __name__ == "__main__":

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from unveil.errors import ImageError, SettingError, SourceError
-from unveil.images import LabelRule, decode_rgb, open_source
+from unveil.images import LabelRule, decode_rgb, open_source, write_without
 from unveil.images.labels import stylegan_labels
 
 # In memory, where there is a place for that: every input is written.
 MEMORY = "/dev/shm"  # noqa: S108
 FOLDER = Path(tempfile.mkdtemp(dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
 MOST_READ = 8
-# Between the two files of targets that need two.
+# Between the files of targets that need several.
 SEPARATOR = b"\n--beside--\n"
 
 
@@ -33,13 +34,20 @@ def read_some(place: str, rule: str = "auto") -> None:
             source.read(record)
 
 
-def of_form(form: str, name: str, beside: str | None = None) -> Callable[[bytes], None]:
+def of_form(form: str, name: str, *beside: str, options: str = "") -> Callable[[bytes], None]:
+    """A target for a form whose reader also reads the files ``beside``; the ``options`` count when there are any."""
+    folder = FOLDER / form
+
     def target(data: bytes) -> None:
-        first, _, second = data.partition(SEPARATOR) if beside else (data, b"", b"")
-        (FOLDER / name).write_bytes(first)
-        if beside:
-            (FOLDER / beside).write_bytes(second)
-        read_some(f"{form}:{FOLDER / name}")
+        folder.mkdir(exist_ok=True)
+        parts = data.split(SEPARATOR, len(beside))
+        (folder / name).write_bytes(parts[0])
+        for k, other in enumerate(beside, 1):
+            if k < len(parts) and parts[k]:
+                (folder / other).write_bytes(parts[k])
+            else:
+                (folder / other).unlink(missing_ok=True)
+        read_some(f"{form}{options if len(parts) > 1 else ''}:{folder / name}")
 
     return target
 
@@ -48,6 +56,15 @@ def recognised(data: bytes) -> None:
     """Without a form: whatever the first bytes say."""
     (FOLDER / "thing").write_bytes(data)
     read_some(str(FOLDER / "thing"))
+
+
+def copied(data: bytes) -> None:
+    """A copy of the container without its first image."""
+    (FOLDER / "thing").write_bytes(data)
+    shutil.rmtree(FOLDER / "copy", ignore_errors=True)
+    with contextlib.suppress(SourceError, SettingError, ImageError):
+        source = open_source(FOLDER / "thing")
+        write_without(source, FOLDER / "copy", {source.records[0].id})
 
 
 def image(data: bytes) -> None:
@@ -70,18 +87,19 @@ def sheets(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    "recordio": of_form("recordio", "train.rec", "train.idx"),
+    "recordio": of_form("recordio", "train.rec", "train.idx", "train.tsv"),
     "bin": of_form("bin", "lfw.bin"),
     "tfrecord": of_form("tfrecord", "x-r06.tfrecords", "x-rxx.labels"),
-    "lmdb": of_form("lmdb", "data.mdb"),
+    "lmdb": of_form("lmdb", "data.mdb", "mask.npy", options=",mask=mask.npy"),
     "tar": of_form("tar", "x.tar"),
     "zip": of_form("zip", "x.zip"),
     "parquet": of_form("parquet", "x.parquet"),
     "arrow": of_form("arrow", "x.arrow"),
     "hdf5": of_form("hdf5", "x.h5"),
-    "embeddings": of_form("embeddings", "x.npz"),
+    "embeddings": of_form("embeddings", "x.npz", "x.labels.npy"),
     "grid": sheets,
     "list": listed,
     "image": image,
     "recognised": recognised,
+    "copied": copied,
 }

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
+import sys
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import lmdb
+import msgpack
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests import containers as c
 from tests.builders import encoded, write
 from tests.containers import WRITERS, drawn_items
 from tests.images.conftest import Written
-from unveil.errors import SettingError
+from unveil.errors import SettingError, SourceError
 from unveil.images import LabelRule, Source, open_source, write_without
 
 WRITTEN = (
@@ -28,6 +38,10 @@ WRITTEN = (
     "TFRecord",
     "Parquet",
     "Arrow",
+    "LMDB, msgpack",
+    "LMDB, plain",
+    "HDF5, raw",
+    "HDF5, encoded",
 )
 
 
@@ -91,7 +105,7 @@ def test_names_from_strangers_stay_inside(tmp_path: Path) -> None:
 
 
 def test_a_container_without_a_writer_is_refused(tmp_path: Path, written: Written) -> None:
-    source = open_source(written("HDF5, raw"))
+    source = open_source(written("verification set"))
     with pytest.raises(SettingError, match="read but not written; use --as-folder"):
         write_without(source, tmp_path / "out", set())
     (tmp_path / "there").mkdir()
@@ -151,3 +165,172 @@ class TestRepeatedNames:
         write(tmp_path / "in/README.txt", "read me")
         write_without(open_source(tmp_path / "in"), tmp_path / "out", set())
         assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["README.txt", "a.png"]
+
+
+PIXELS = np.stack([item.pixels for item in drawn_items(8, each=2)])
+DATA = [item.data for item in drawn_items(8, each=2)]
+REMOVED = {0, 5}
+STAY = [k for k in range(8) if k not in REMOVED]
+
+
+def copied(where: str | Path, out: Path) -> Path:
+    """The copy of a container without the rows 0 and 5."""
+    source = open_source(where)
+    return write_without(source, out, {source.records[k].id for k in REMOVED})
+
+
+class TestLMDB:
+    """The copy, read by the C library and as each dialect is read."""
+
+    def values(self, path: Path, name: bytes | None = None) -> dict[bytes, bytes]:
+        with lmdb.open(str(path), subdir=False, readonly=True, lock=False, max_dbs=1) as environment:
+            database = environment.open_db(name, create=False)
+            with environment.begin(db=database) as transaction:
+                return {bytes(key): bytes(value) for key, value in transaction.cursor()}
+
+    @pytest.mark.parametrize("keys", [list, lambda keys: [key.decode() for key in keys]], ids=["bytes", "text"])
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_keys_that_are_numbers_stay_consecutive(
+        self, keys: Callable[[list[bytes]], list[bytes]], first: int, tmp_path: Path
+    ) -> None:
+        packed = {f"{k + first}".encode(): msgpack.packb((data, k // 2)) for k, data in enumerate(DATA)}
+        metadata = {b"__keys__": msgpack.packb(keys(list(packed))), b"__len__": msgpack.packb(8)}
+        c.write_lmdb(tmp_path / "x.lmdb", packed | metadata | {b"__classnum__": msgpack.packb(4)}, subdir=False)
+        values = self.values(copied(tmp_path / "x.lmdb", tmp_path / "out") / "x.lmdb")
+        new = [f"{k + first}".encode() for k in range(6)]
+        assert msgpack.unpackb(values[b"__len__"]) == 6 and msgpack.unpackb(values[b"__classnum__"]) == 4
+        assert msgpack.unpackb(values[b"__keys__"]) == keys(new)
+        assert [tuple(msgpack.unpackb(values[key])) for key in new] == [(DATA[k], k // 2) for k in STAY]
+        assert len(values) == 9
+
+    def test_every_resolution_of_an_image_is_removed(self, tmp_path: Path) -> None:
+        entries = {
+            f"{size}-{k:05d}".encode(): data + bytes([size]) for size in (64, 128) for k, data in enumerate(DATA)
+        }
+        c.write_lmdb(tmp_path / "x", entries | {b"length": b"8"})
+        values = self.values(copied(tmp_path / "x", tmp_path / "out") / "data.mdb")
+        expected = {
+            f"{size}-{n:05d}".encode(): DATA[k] + bytes([size]) for size in (64, 128) for n, k in enumerate(STAY)
+        }
+        assert values == expected | {b"length": b"6"}
+
+    def test_other_keys_do_not_change(self, tmp_path: Path) -> None:
+        entries = {hashlib.sha1(data).hexdigest().encode(): data for data in DATA}  # noqa: S324 (as LSUN has them)
+        c.write_lmdb(tmp_path / "x", entries)
+        values = self.values(copied(tmp_path / "x", tmp_path / "out") / "data.mdb")
+        assert list(values.items()) == [item for k, item in enumerate(sorted(entries.items())) if k in STAY]
+
+    def test_a_named_database_and_a_mask(self, tmp_path: Path) -> None:
+        with lmdb.open(str(tmp_path / "x.mdb"), map_size=2**26, subdir=False, max_dbs=1) as environment:
+            database = environment.open_db(b"images")
+            with environment.begin(write=True, db=database) as transaction:
+                for k, data in enumerate(DATA):
+                    transaction.put(f"{k:03d}".encode(), data)
+        values = self.values(copied(tmp_path / "x.mdb", tmp_path / "out") / "x.mdb", b"images")
+        assert values == {f"{n:03d}".encode(): DATA[k] for n, k in enumerate(STAY)}
+        np.save(tmp_path / "mask.npy", np.arange(1, 8))
+        masked = copied(f"lmdb,mask=mask.npy:{tmp_path / 'x.mdb'}", tmp_path / "masked")
+        assert list(self.values(masked / "x.mdb", b"images").values()) == [DATA[k] for k in (2, 3, 4, 5, 7)]
+
+    @pytest.mark.parametrize("key", ["__keys__", "__len__"])
+    def test_metadata_in_another_form_are_refused(self, key: str, tmp_path: Path) -> None:
+        c.write_lmdb(tmp_path / "x", {b"0": DATA[0], b"1": DATA[1], key.encode(): b"\x80\x04]."})
+        source = open_source(tmp_path / "x")
+        with pytest.raises(SettingError, match=f"expected in {key}, got .*use --as-folder"):
+            write_without(source, tmp_path / "out", {"0"})
+        assert [f.name for f in tmp_path.iterdir()] == ["x"]
+
+    def test_values_that_overlap_are_not_repeated(self, tmp_path: Path) -> None:
+        """A small file whose keys all name one large value would be copied into a large one."""
+        c.write_lmdb(tmp_path / "x.mdb", {f"{k:04d}".encode(): b"x" * 100_000 for k in range(20)}, subdir=False)
+        raw = bytearray((tmp_path / "x.mdb").read_bytes())
+        source = open_source(tmp_path / "x.mdb")
+        first = int(source.records[0].key.split()[0]) // 4096
+        for record in source.records[1:]:
+            page = struct.pack("<Q", int(record.key.split()[0]) // 4096)
+            at = raw.index(record.id.encode() + page)
+            raw[at + 4 : at + 12] = struct.pack("<Q", first)
+        path = write(tmp_path / "y/y.mdb", bytes(raw[: (first + 30) * 4096]))
+        with pytest.raises(SourceError, match="its values overlap"):
+            write_without(open_source(path), tmp_path / "out", set())
+
+
+class TestHDF5:
+    """The copy, read by h5py."""
+
+    def test_rows_of_every_dataset_beside_the_images(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w", userblock_size=512) as file:
+            file.create_dataset("images", data=PIXELS, chunks=(3, 48, 96, 3), compression="gzip", shuffle=True)
+            file.create_dataset("label", data=np.arange(8) // 2, fletcher32=True)
+            file["pose"] = np.arange(16.0).reshape(8, 2)
+            file["smiles"] = np.arange(8) % 2 == 0
+            file.create_dataset("name", data=[f"é{k}" for k in range(8)], dtype=h5py.string_dtype())
+            file.create_dataset("code", data=[f"é{k}".encode() for k in range(8)], dtype=h5py.string_dtype("utf-8", 4))
+            file["pair"] = np.array([(k, k / 2) for k in range(8)], [("a", "<i4"), ("b", "<f8")])
+            file["classes"], file["mean"] = [b"anna", b"bo", b"cy"], 0.5
+            file["title"] = "drawn"
+            file["images"].attrs["order"] = "RGB"
+            file.attrs["version"] = [1, 2]
+            file.create_group("empty")
+        with (tmp_path / "x.h5").open("r+b") as raw:
+            raw.write(b"MATLAB 7.3")
+        path = copied(tmp_path / "x.h5", tmp_path / "out") / "x.h5"
+        assert path.read_bytes()[:12] == b"MATLAB 7.3\0\0"
+        with h5py.File(tmp_path / "x.h5") as old, h5py.File(path) as new:
+            assert sorted(new) == sorted(old)
+            for name, dataset in old.items():
+                if isinstance(dataset, h5py.Group):
+                    continue
+                whole = name in ("classes", "mean", "title")
+                expected = dataset[()] if whole else dataset[STAY]
+                assert np.array_equal(new[name][()], expected) and new[name].dtype == dataset.dtype, name
+                assert (new[name].compression, new[name].shuffle, new[name].fletcher32) == (
+                    *(dataset.compression, dataset.shuffle, dataset.fletcher32),
+                )
+            assert new["images"].chunks == (3, 48, 96, 3) and new["images"].attrs["order"] == "RGB"
+            assert list(new.attrs["version"]) == [1, 2]
+
+    def test_another_split_is_copied_whole(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            for split in ("train", "test"):
+                file[f"{split}/images"], file[f"{split}/labels"] = PIXELS, np.arange(8) // 2
+        out = copied(f"hdf5,image=train/images:{tmp_path / 'x.h5'}", tmp_path / "out")
+        with h5py.File(out / "x.h5") as new:
+            assert np.array_equal(new["train/images"], PIXELS[STAY]) and list(new["train/labels"]) == [0, 1, 1, 2, 3, 3]
+            assert np.array_equal(new["test/images"], PIXELS) and len(new["test/labels"]) == 8
+
+    def test_an_image_that_cannot_be_read_leaves_with_its_label(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            images = file.create_dataset("images", PIXELS.shape, np.uint8, chunks=(1, 96, 96, 3))
+            for k in (0, 1, 2, 4, 5, 6, 7):
+                images[k] = PIXELS[k]
+            file["labels"] = np.arange(8)
+        with h5py.File(copied(tmp_path / "x.h5", tmp_path / "out") / "x.h5") as new:
+            assert list(new["labels"]) == [1, 2, 4, 6, 7]
+
+    def test_what_h5py_would_have_to_point_to_is_refused(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["images"] = PIXELS
+            file["links"] = np.array([file["images"].ref] * 8, h5py.ref_dtype)
+        with pytest.raises(SettingError, match=r"the dataset links is not written \(values of type Reference\)"):
+            copied(tmp_path / "x.h5", tmp_path / "out")
+        with h5py.File(tmp_path / "y.h5", "w") as file:
+            file["images"] = PIXELS
+            file["again"] = file["images"]
+        with pytest.raises(SourceError, match="its datasets share bytes"):
+            copied(f"hdf5,image=images:{tmp_path / 'y.h5'}", tmp_path / "out")
+
+
+def test_a_writer_that_is_not_installed_is_named(
+    tmp_path: Path, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, module in (("LMDB, plain", "lmdb"), ("HDF5, raw", "h5py")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(SettingError, match=rf"through {module}; pip install 'unveil\[copy\]'"):
+            write_without(open_source(written(name)), tmp_path / "out", set())
+
+
+def test_columns_that_the_user_named_are_used_to_check_the_copy(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": DATA, "b": DATA[::-1], "label": list(range(8))}), tmp_path / "x.parquet")
+    out = copied(f"parquet,image=b:{tmp_path / 'x.parquet'}", tmp_path / "out")
+    assert pq.read_table(out / "x.parquet")["label"].to_pylist() == STAY

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images.label_rule import LabelRule
+from unveil.images.location import Location
 from unveil.images.readers.bgr import BgrSource
 from unveil.images.readers.embeddings import EmbeddingSource
 from unveil.images.readers.file_list import ListSource
@@ -71,7 +72,7 @@ def _compare(source: Source, removed: frozenset[str], out: Path) -> None:
             raise SourceError(f"{out}: {expected} embeddings should have been written")
         return
     # People do not matter for the bytes.
-    copy = open_source(out / source.path.name if isinstance(source, ListSource) else out, LabelRule("none"))
+    copy = open_source(_place(source, out), LabelRule("none"))
     before = _digests(source, removed)
     after = _digests(copy, frozenset())
     if before != after:
@@ -80,6 +81,15 @@ def _compare(source: Source, removed: frozenset[str], out: Path) -> None:
             f"{out}: {before.total()} images were to be copied, {missing} of them are missing and {extra} others are "
             "there; check that the disk is not full and the original did not change"
         )
+
+
+def _place(source: Source, out: Path) -> Location:
+    """Where the copy of a container lies, with the columns that its reader was told to use."""
+    if isinstance(source, ListSource):
+        return Location(str(out / source.path.name), "list")
+    first = source.parts[0] if isinstance(source, ShardedSource) else source
+    columns = {name: value for name, value in first.options.items() if name in ("image", "label")}
+    return Location(str(out), first.kind.lower() if columns else None, columns)
 
 
 def _digests(source: Source, removed: frozenset[str]) -> Counter[str]:

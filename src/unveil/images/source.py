@@ -46,7 +46,7 @@ class Source(ABC):
     ``records`` holds one record for each entry, readable or not, in an order that depends on the container alone. Ids
     are unique. ``rule`` is the label rule in use, with ``auto`` already decided for the ``reason``. ``states_labels``
     says that the container states who is in its images, even where that is nobody. ``notes`` tell the user how the
-    container was read. ``ignored`` holds the files in it that are no images.
+    container was read. ``ignored`` holds the files in it that are no images. ``options`` are those of its reader.
 
     To add a reader for another container:
 
@@ -71,6 +71,7 @@ class Source(ABC):
         self.ignored: list[Entry] = []
         self.reason = ""
         self.states_labels = False
+        self.options: dict[str, str] = {}
 
     @abstractmethod
     def read(self, record: ImageRecord) -> bytes:

@@ -47,14 +47,15 @@ class HDF5Source(Source):
 
     def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
-        options = options or {}
+        self.blob = blob
+        options = self.options = options or {}
         try:
-            tables = _tables(blob)
+            tables = tables_of(blob)
             images = {name: t for name, t in tables.items() if t.holds_images}
             name = choose_column(
                 images, options.get("image"), IMAGE_COLUMNS, f"{blob.where}: the dataset of images", "image"
             )
-            self._images = images[name]
+            self._images, self.image_name = images[name], name
             n = len(self._images)
             check_row_count(n, blob)
             others = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,)}
@@ -65,6 +66,7 @@ class HDF5Source(Source):
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
             self.notes += note_of_unused(own, columns)
+            self.label_name = label
             labels: list[str | None] = [None] * n
             if label is not None and rule.may_use_labels:
                 labels = columns[label].labels()
@@ -88,7 +90,7 @@ class HDF5Source(Source):
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where a dataset lies in the file: at one offset, or as chunks (offset, stored bytes, skipped filters) by their
     first index."""
 
@@ -98,17 +100,24 @@ class _Layout:
     filters: tuple[int, ...]
 
 
-class _Table:
+class Table:
     """One dataset, read row by row."""
 
     def __init__(self, blob: Blob, heaps: _Heaps, dataset: Any) -> None:
         self._blob, self._heaps = blob, heaps
         self.shape: tuple[int, ...] = tuple(int(n) for n in dataset.shape)
+        self.type = dataset.id.get_type()
+        kind = type(self.type).__name__
         # A sequence of bytes for each row: encoded images.
-        self.variable = type(dataset.id.get_type()).__name__ == "P5SequenceType"
-        self.text = type(dataset.id.get_type()).__name__ == "P5VlenStringType"
-        self.dtype = np.dtype(f"V{_VARIABLE.size}") if self.variable or self.text else np.dtype(dataset.dtype)
-        self._layout = _layout(dataset)
+        self.variable, self.text = kind == "P5SequenceType", kind == "P5VlenStringType"
+        if self.variable or self.text:
+            self.dtype = np.dtype(f"V{_VARIABLE.size}")
+        elif kind == "P5FixedStringType":
+            # UTF-8 takes as many bytes as ASCII does; pyfive reads it as four bytes a character.
+            self.dtype = np.dtype(f"S{self.type.fixed_size}")
+        else:
+            self.dtype = np.dtype(dataset.dtype)
+        self.layout = _layout(dataset)
         self._cache: LruCache[tuple[int, ...], bytes] = LruCache(CACHED_CHUNKS)
 
     def __len__(self) -> int:
@@ -128,6 +137,18 @@ class _Table:
     def holds_labels(self) -> bool:
         column = len(self.shape) == 1 or self.shape[1:] == (1,)
         return column and (self.text or self.dtype.kind in "iufS") and not self.variable
+
+    @property
+    def stored_bytes(self) -> int:
+        """The bytes that its rows take in the file, without values of variable length."""
+        if self.layout.chunk_shape is not None:
+            return sum(stored for _, stored, _ in self.layout.chunks.values())
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def stored(self, row: int) -> bytes:
+        """The bytes of a row, or its value of variable length."""
+        data = self._row(row)
+        return self._heaps.value(data) if self.variable or self.text else data
 
     def image(self, row: int) -> bytes:
         """The image in a row as the bytes of an image file."""
@@ -156,7 +177,7 @@ class _Table:
             raise ImageError(
                 "read", "unreadable file", f"row {row} holds {size} bytes; at most {MAX_FILE_BYTES} are read"
             )
-        layout = self._layout
+        layout = self.layout
         if layout.at is not None:
             return self._blob.read_exactly(layout.at + row * size, size, MAX_FILE_BYTES)
         if layout.chunk_shape is None:
@@ -182,14 +203,14 @@ class _Table:
         return out.tobytes()
 
     def _chunk(self, start: tuple[int, ...], chunk_shape: tuple[int, ...]) -> bytes:
-        if start not in self._layout.chunks:
+        if start not in self.layout.chunks:
             raise ImageError("read", "not written", f"the chunk at {start}")
         size = math.prod(chunk_shape) * self.dtype.itemsize
-        at, stored, skipped = self._layout.chunks[start]
+        at, stored, skipped = self.layout.chunks[start]
         if size > MAX_CHUNK or stored > MAX_CHUNK:
             raise ImageError("read", "unreadable file", f"a chunk of {size} bytes; at most {MAX_CHUNK} are read")
         data = self._blob.read_exactly(at, stored, MAX_CHUNK)
-        for i, kind in reversed(list(enumerate(self._layout.filters))):
+        for i, kind in reversed(list(enumerate(self.layout.filters))):
             if not skipped >> i & 1:
                 data = _unfilter(data, kind, size, self.dtype.itemsize)
         if len(data) != size:
@@ -244,18 +265,36 @@ class _Heaps:
             at += size + -size % 8
 
 
-def _tables(blob: Blob) -> dict[str, _Table]:
+def tables_of(blob: Blob) -> dict[str, Table]:
     """Every dataset of the file by its path."""
-    try:
-        import pyfive
-    except ImportError:
-        raise SourceError(f"{blob.where}: HDF5 is read through pyfive; pip install 'unveil[hdf5]'") from None
-    tables: dict[str, _Table] = {}
-    file = pyfive.File(blob.open(max_reads=MAX_READS))
+    tables: dict[str, Table] = {}
+    file = open_file(blob)
     if file.userblock_size:
         # Every address in the file counts from the end of this block.
         blob = BlobView(blob, int(file.userblock_size))
     heaps = _Heaps(blob)
+    for path, item in items_of(file, blob.where):
+        try:
+            if hasattr(item, "shape"):
+                tables[printable(path)] = Table(blob, heaps, item)
+        except _REFUSALS as error:
+            raise _not_supported(blob.where, path, error) from None
+    return tables
+
+
+def open_file(blob: Blob) -> Any:
+    """The file as pyfive reads it; SourceError when that is not installed."""
+    try:
+        import pyfive
+    except ImportError:
+        raise SourceError(f"{blob.where}: HDF5 is read through pyfive; pip install 'unveil[hdf5]'") from None
+    return pyfive.File(blob.open(max_reads=MAX_READS))
+
+
+def items_of(file: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Every dataset and group of the file with its path."""
+    import pyfive
+
     groups: list[tuple[str, Any]] = [("", file)]
     count = 0
     while groups:
@@ -263,30 +302,36 @@ def _tables(blob: Blob) -> dict[str, _Table]:
         for name in group:
             count += 1
             if count > MAX_DATASETS:
-                raise SourceError(f"{blob.where}: more than {MAX_DATASETS} datasets and groups")
+                raise SourceError(f"{where}: more than {MAX_DATASETS} datasets and groups")
             path = f"{prefix}{name}"
             try:
                 item = group[name]
-                if isinstance(item, pyfive.Dataset):
-                    tables[printable(path)] = _Table(blob, heaps, item)
-                elif isinstance(item, pyfive.Group):
-                    groups.append((path + "/", item))
-            except (RuntimeError, AssertionError, NotImplementedError) as error:
-                # These are pyfive's ways to refuse a version that it does not read.
-                raise SourceError(
-                    f"{blob.where}: {printable(path)} is stored in a way that is not supported "
-                    f"({error or 'a newer layout'}); write the file again without libver='latest'"
-                ) from None
-    return tables
+            except _REFUSALS as error:
+                raise _not_supported(where, path, error) from None
+            if isinstance(item, pyfive.Group):
+                groups.append((path + "/", item))
+            if isinstance(item, pyfive.Group | pyfive.Dataset):
+                yield path, item
 
 
-def _layout(dataset: Any) -> _Layout:
+# pyfive's ways to refuse a version that it does not read.
+_REFUSALS = (RuntimeError, AssertionError, NotImplementedError)
+
+
+def _not_supported(where: str, path: str, error: Exception) -> SourceError:
+    return SourceError(
+        f"{where}: {printable(path)} is stored in a way that is not supported ({error or 'a newer layout'}); write the "
+        "file again without libver='latest'"
+    )
+
+
+def _layout(dataset: Any) -> Layout:
     storage = dataset.id
     if storage.layout_class == 1:
         at = int(storage.data_offset)
-        return _Layout(None if at == 2**64 - 1 else at, None, {}, ())
+        return Layout(None if at == 2**64 - 1 else at, None, {}, ())
     if storage.layout_class != 2:
-        return _Layout(None, None, {}, ())
+        return Layout(None, None, {}, ())
     chunks = {}
     for i in range(storage.get_num_chunks()):
         info = storage.get_chunk_info(i)
@@ -296,7 +341,7 @@ def _layout(dataset: Any) -> _Layout:
             int(info.filter_mask),
         )
     filters = tuple(int(entry["filter_id"]) for entry in storage.filter_pipeline or ())
-    return _Layout(None, tuple(int(n) for n in storage.chunks), chunks, filters)
+    return Layout(None, tuple(int(n) for n in storage.chunks), chunks, filters)
 
 
 def is_hdf5(blob: Blob) -> bool:

@@ -41,16 +41,10 @@ class LMDBSource(Source):
 
     def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
-        self._blob = blob
-        found = [(key, value) for key, value in entries(blob) if key not in METADATA]
-        if not found:
-            raise SourceError(f"{blob.where}: an LMDB without images")
-        found = self._highest(found)
-        if all(key.isdigit() for key, _ in found):
-            # LMDB sorts b"10" before b"2".
-            found.sort(key=lambda item: (len(item[0].lstrip(b"0")), item[0].lstrip(b"0"), item[0]))
-        if "mask" in (options or {}):
-            found = self._masked(found, (options or {})["mask"])
+        self.blob = blob
+        self._mask = (options or {}).get("mask")
+        self.resolution: int | None = None
+        found = self.images()
         self._packed = self._is_packed(found)
         uses_labels = self._packed and rule.may_use_labels
         self._set_records(
@@ -66,9 +60,20 @@ class LMDBSource(Source):
             in_order=True,
         )
 
+    def images(self) -> list[tuple[bytes, Value]]:
+        """Key and value of each image, in the order of the records."""
+        found = [(key, value) for key, value in entries(self.blob) if key not in METADATA]
+        if not found:
+            raise SourceError(f"{self.where}: an LMDB without images")
+        found = self._highest(found)
+        if all(key.isdigit() for key, _ in found):
+            # LMDB sorts b"10" before b"2".
+            found.sort(key=lambda item: (len(item[0].lstrip(b"0")), item[0].lstrip(b"0"), item[0]))
+        return found if self._mask is None else self._masked(found, self._mask)
+
     def read(self, record: ImageRecord) -> bytes:
         at, length = (int(v) for v in record.key.split())
-        data = self._blob.read_exactly(at, length, MAX_FILE_BYTES + 2**20)
+        data = self.blob.read_exactly(at, length, MAX_FILE_BYTES + 2**20)
         if not self._packed:
             return data
         image = _unpack(data, at)[0]
@@ -79,17 +84,21 @@ class LMDBSource(Source):
         sizes = [_RESOLUTION.fullmatch(key) for key, _ in found]
         if not all(sizes):
             return found
-        highest = max(int(size[1]) for size in sizes if size)
-        chosen = [item for item, size in zip(found, sizes, strict=True) if size and int(size[1]) == highest]
+        self.resolution = max(int(size[1]) for size in sizes if size)
+        chosen = [item for item, size in zip(found, sizes, strict=True) if size and int(size[1]) == self.resolution]
         if len(chosen) < len(found):
-            self.notes.append(
-                f"of {len(found)} images in several resolutions, the {len(chosen)} of {highest} pixels are read"
+            self._note(
+                f"of {len(found)} images in several resolutions, the {len(chosen)} of {self.resolution} pixels are read"
             )
         return chosen
 
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
     def _masked(self, found: list[tuple[bytes, Value]], name: str) -> list[tuple[bytes, Value]]:
         """The entries that a mask beside the file selects; SourceError when it is missing or does not fit."""
-        file = self._blob.sibling(name) if "/" not in name and "\\" not in name else None
+        file = self.blob.sibling(name) if "/" not in name and "\\" not in name else None
         if file is None:
             raise SourceError(f"{self.where}: there is no file {name} beside it, which mask= names")
         try:
@@ -107,14 +116,14 @@ class LMDBSource(Source):
             )
         if not len(rows):
             raise SourceError(f"{file.where}: the mask selects no image")
-        self.notes.append(f"of {len(found)} images, the mask {name} selects {len(rows)}")
+        self._note(f"of {len(found)} images, the mask {name} selects {len(rows)}")
         return [found[row] for row in rows.tolist()]
 
     def _is_packed(self, found: Sequence[tuple[bytes, Value]]) -> bool:
         """Whether the first value is msgpack rather than an image file."""
         _, value = found[0]
         try:
-            _unpack(self._blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
+            _unpack(self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
         except ImageError:
             return False
         return True
@@ -128,18 +137,18 @@ class LMDBSource(Source):
 
     def _last(self, value: Value) -> object:
         """The last item of a value. Byte strings before it are skipped, so that labels cost no reading of images."""
-        head = self._blob.read(value.at, 6)
+        head = self.blob.read(value.at, 6)
         items, skipped, head = head[0] & 0x0F if head and head[0] >> 4 == 9 else 0, 1, head[1:]
         for _ in range(items - 1):
             size = _BYTE_STRINGS.get(head[:1], 0)
             if not size or len(head) < 1 + size:
                 break
             skipped += 1 + size + int.from_bytes(head[1 : 1 + size], "big")
-            head = self._blob.read(value.at + skipped, 5)
+            head = self.blob.read(value.at + skipped, 5)
         else:
             if items > 1 and 0 < value.length - skipped <= MAX_LABEL:
-                return _parse(self._blob.read_exactly(value.at + skipped, value.length - skipped, MAX_LABEL), value.at)
-        return _unpack(self._blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)[-1]
+                return _parse(self.blob.read_exactly(value.at + skipped, value.length - skipped, MAX_LABEL), value.at)
+        return _unpack(self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)[-1]
 
 
 def _unpack(data: bytes, at: int) -> list[Any]:

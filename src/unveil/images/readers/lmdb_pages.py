@@ -82,6 +82,13 @@ def entries(blob: Blob) -> Iterator[tuple[bytes, Value]]:
         raise _damaged(blob, 0, str(error)) from None
 
 
+def database_name(blob: Blob) -> bytes | None:
+    """The name of the database that `entries` reads; None for the unnamed one."""
+    page_size, tree = _newest(blob)
+    key, value = next(_entries_of(blob, page_size, tree), (b"", None))
+    return key if isinstance(value, _Tree) else None
+
+
 def _entries_of(blob: Blob, page_size: int, tree: _Tree) -> Iterator[tuple[bytes, Value | _Tree]]:
     if tree.root == NO_PAGE:
         return

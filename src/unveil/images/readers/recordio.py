@@ -13,7 +13,7 @@ from unveil.images.blob import Blob, Window
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_from, text_lines
-from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, Entry, Source, numbered_ids, printable
+from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, MAX_RECORDS, Entry, Source, numbered_ids, printable
 from unveil.types import ImageRecord, Ints
 
 MAGIC = 0xCED7230A
@@ -115,7 +115,7 @@ def first_range(stated: int, is_range: Callable[[int], bool]) -> int:
 
     The number is a float32. Beyond 2**24 it may be rounded, so that the keys near it decide.
     """
-    if stated < MAX_EXACT_LABEL:
+    if not MAX_EXACT_LABEL <= stated <= MAX_RECORDS:
         return stated
     step = int(np.spacing(np.float32(stated)))
     return next((key for key in range(stated - step, stated + step + 1) if is_range(key)), stated)

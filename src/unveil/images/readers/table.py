@@ -51,7 +51,7 @@ class TableSource(Source):
     ) -> None:
         super().__init__(blob.where, rule)
         self.blob, self._max_group = blob, max_group
-        options = options or {}
+        options = self.options = options or {}
         self._folder = blob.path.resolve().parent if isinstance(blob, LocalBlob) else None
         self._cache: LruCache[int, tuple[Any, Any]] = LruCache(CACHED_GROUPS)
         self._lock = threading.Lock()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from unveil.errors import ImageError
+from unveil.errors import ImageError, SettingError
 from unveil.images.labels import STYLEGAN_LABELS, parse_list
 from unveil.images.source import Source, printable, stays_inside
 from unveil.types import ImageRecord
@@ -46,6 +47,16 @@ def labels_without(name: str, data: bytes, removed: Collection[str]) -> bytes:
 def lines_without(data: bytes, removed: Collection[int]) -> bytes:
     """A text without some of its lines, by their numbers from 0."""
     return b"".join(line for n, line in enumerate(data.splitlines(keepends=True)) if n not in removed)
+
+
+def library(name: str, kind: str) -> Any:
+    """A library of the extra ``copy``, which writes a kind of container; SettingError when it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise SettingError(
+            f"{kind} is written through {name}; pip install 'unveil[copy]', or use --as-folder"
+        ) from None
 
 
 def copy_image(source: Source, record: ImageRecord, path: str, out: Path) -> None:

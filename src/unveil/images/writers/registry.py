@@ -8,6 +8,8 @@ from unveil.images.readers.arrow import ArrowSource
 from unveil.images.readers.embeddings import EmbeddingSource
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.folder import FolderSource
+from unveil.images.readers.hdf5 import HDF5Source
+from unveil.images.readers.lmdb import LMDBSource
 from unveil.images.readers.parquet import ParquetSource
 from unveil.images.readers.recordio import RecordIOSource
 from unveil.images.readers.tar import TarSource
@@ -19,6 +21,8 @@ from unveil.images.writers.base import Writer
 from unveil.images.writers.embeddings import write_embeddings
 from unveil.images.writers.file_list import write_list
 from unveil.images.writers.folder import write_folder
+from unveil.images.writers.hdf5 import write_hdf5
+from unveil.images.writers.lmdb import write_lmdb
 from unveil.images.writers.parquet import write_parquet
 from unveil.images.writers.recordio import write_recordio
 from unveil.images.writers.tar import write_tar
@@ -34,5 +38,7 @@ WRITERS: dict[type[Source], Writer[Any]] = {
     TFRecordSource: write_tfrecord,
     ParquetSource: write_parquet,
     ArrowSource: write_arrow,
+    LMDBSource: write_lmdb,
+    HDF5Source: write_hdf5,
     EmbeddingSource: write_embeddings,
 }
