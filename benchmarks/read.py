@@ -101,6 +101,7 @@ PEERS: dict[str, tuple[str, Callable[[Path], int]]] = {
     "zip": ("zipfile", of_zipfile),
     "StyleGAN zip": ("zipfile", of_zipfile),
     "tar": ("tarfile", of_tarfile),
+    "compressed tar": ("tarfile", of_tarfile),
     "WebDataset": ("webdataset", of_webdataset),
     "LMDB, msgpack": ("lmdb", of_lmdb),
     "LMDB, plain": ("lmdb", of_lmdb),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import pickle
@@ -73,6 +74,13 @@ def tarred(to: Path, items: Sequence[Item]) -> Path:
             info.size = len(item.data)
             archive.addfile(info, io.BytesIO(item.data))
     return to / "set.tar"
+
+
+def compressed(to: Path, items: Sequence[Item]) -> Path:
+    plain = tarred(to, items)
+    (to / "set.tar.gz").write_bytes(gzip.compress(plain.read_bytes()))
+    plain.unlink()
+    return to / "set.tar.gz"
 
 
 def webdataset(to: Path, items: Sequence[Item], shards: int = 3) -> Path:
@@ -303,6 +311,7 @@ WRITERS: dict[str, Writer] = {
     "zip": zipped,
     "StyleGAN zip": stylegan,
     "tar": tarred,
+    "compressed tar": compressed,
     "WebDataset": webdataset,
     "RecordIO": recordio,
     "InsightFace": insightface,

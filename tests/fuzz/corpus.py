@@ -19,7 +19,7 @@ from unveil.images.decode import FORMATS
 # Which target each container is a seed of; the files beside it go behind it.
 SEEDS = {
     "zip": ("zip", "StyleGAN zip"),
-    "tar": ("tar", "WebDataset"),
+    "tar": ("tar", "compressed tar", "WebDataset"),
     "recordio": ("RecordIO", "InsightFace"),
     "bin": ("verification set",),
     "tfrecord": ("TFRecord",),

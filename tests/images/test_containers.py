@@ -330,12 +330,6 @@ class TestTar:
                     found.append((record.id, False))
             assert found == expected
 
-    def test_a_compressed_tar_says_what_to_do(self, tmp_path: Path) -> None:
-        with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
-            archive.addfile(tarfile.TarInfo("a"))
-        with pytest.raises(SourceError, match="gunzip"):
-            open_source(tmp_path / "x.tar.gz")
-
 
 @given(st.dictionaries(st.binary(min_size=1, max_size=60), st.binary(max_size=6000), min_size=1, max_size=60))
 @examples(40)

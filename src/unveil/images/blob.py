@@ -85,10 +85,10 @@ class LocalBlob(Blob):
                 return b""
             n = min(n, self.size - offset)
             if self._descriptor is not None:
-                return _pread(self._descriptor, n, offset)
+                return pread(self._descriptor, n, offset)
             descriptor = os.open(self.path, os.O_RDONLY)
             try:
-                return _pread(descriptor, n, offset)
+                return pread(descriptor, n, offset)
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -105,7 +105,7 @@ class LocalBlob(Blob):
             LocalBlob._open -= 1
 
 
-def _pread(descriptor: int, n: int, offset: int) -> bytes:
+def pread(descriptor: int, n: int, offset: int) -> bytes:
     """`os.pread` without its limit of 2 GiB a call."""
     data = os.pread(descriptor, n, offset)
     while len(data) < n and (more := os.pread(descriptor, n - len(data), offset + len(data))):

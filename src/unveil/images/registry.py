@@ -44,7 +44,7 @@ READERS: dict[str, Callable[[Blob, LabelRule, ReaderOptions], Source]] = {
     "embeddings": EmbeddingSource,
 }
 NOT_READ = {
-    "gzip": "it is compressed as a whole, so that no image in it can be read by itself; unpack it: gunzip {path}",
+    "compressed": "it is a compressed file that is no tar; unpack it, so that its images can be read by themselves",
     "image": "it is one image; give its folder, or a list of images",
     "empty": "the file is empty",
     "other": "it begins with {head!r}, which is none of the containers that unveil reads; unpack it, or list its "

@@ -23,6 +23,7 @@ from unveil.images.readers.parquet import is_table_of_vectors
 from unveil.images.readers.recordio import MAGIC_BYTES
 from unveil.images.readers.tar import is_tar
 from unveil.images.readers.tfrecord import begins_record
+from unveil.images.unpacked import compression_of, unpacked_head
 
 # Files of a folder whose first bytes are read.
 SAMPLE_FILES = 400
@@ -41,7 +42,7 @@ class Candidate:
 
 
 def form_of(blob: Blob) -> str:
-    """The form of one file: one of the forms of `unveil.images.location`, or image, text, gzip, empty or other."""
+    """The form of one file: one of those of `unveil.images.location`, or image, text, compressed, empty or other."""
     head = blob.read(0, HEAD)
     if not head:
         return "empty"
@@ -54,11 +55,11 @@ def form_of(blob: Blob) -> str:
         ("tfrecord", begins_record(head)),
         ("tar", is_tar(head)),
         ("bin", head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")),
-        ("gzip", head.startswith(b"\x1f\x8b")),
+        ("compressed", compression_of(head) is not None),
         ("image", _is_image(head)),
     ):
         if matches:
-            return form
+            return "tar" if form == "compressed" and is_tar(unpacked_head(blob, HEAD)) else form
     if head.startswith(b"PAR1"):
         vectors = isinstance(blob, LocalBlob) and is_table_of_vectors(blob.path)
         return "embeddings" if vectors else "parquet"
@@ -97,7 +98,7 @@ def candidates(path: Path, *, follow_links: bool = False) -> list[Candidate]:
     forms: dict[str, list[Path]] = {}
     for file in islice(_files(path, follow_links), SAMPLE_FILES):
         forms.setdefault(_form_or_other(file), []).append(file)
-    containers = {form: files for form, files in forms.items() if form not in (*NO_CONTAINER, "image", "gzip")}
+    containers = {form: files for form, files in forms.items() if form not in (*NO_CONTAINER, "image", "compressed")}
     containers = {form: files for form, files in containers.items() if not _is_side_file(form, files, forms)}
     found = [Candidate(form, files[0] if len(files) == 1 else path) for form, files in sorted(containers.items())]
     if "image" in forms or not found:

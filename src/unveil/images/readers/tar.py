@@ -13,6 +13,7 @@ from unveil.images.label_values import label_of
 from unveil.images.labels import find_labels
 from unveil.images.readers.columns import LABEL_NAMES
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
+from unveil.images.unpacked import unpack
 from unveil.types import ImageRecord
 
 BLOCK = 512
@@ -36,12 +37,16 @@ class _Member:
 
 
 class TarSource(Source):
-    """Every member of a tar. In a WebDataset (`KEY.jpg`, `KEY.cls`) the label is a member of the sample."""
+    """Every member of a tar. In a WebDataset (`KEY.jpg`, `KEY.cls`) the label is a member of the sample.
+
+    A compressed tar (``packed``) is unpacked once, since no member of it can be read by itself.
+    """
 
     kind = "tar"
 
     def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
+        self.packed, blob = blob, unpack(blob)
         self.blob = blob
         members = list(_members(blob))
         by_name = {member.name: member for member in members}
