@@ -50,6 +50,7 @@ from unveil.results import AuditResult
 from unveil.review import review_summary
 from unveil.runs.assemble import AuditParts, assemble, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
+from unveil.runs.parts import PARTS, checksums
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
 from unveil.types import ROLES, Embedded, Matches, Role
@@ -171,7 +172,8 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     write_run(run.path, result, pairs, sets, synthetic, found, embedder)
     write_reports(result, found.identities, run.path, raw, synthetic, training, sources, redact=redact)
     remove_tiles(engine, settings.store_place, run)
-    run.finish({**result.manifest, **times_since(started), "places": absolute_places(settings), STAMPS: stamps})
+    facts = {"places": absolute_places(settings), STAMPS: stamps, PARTS: checksums(run.path)}
+    run.finish({**result.manifest, **times_since(started), **facts})
     if remote is not None:
         remote.push()
     return result

@@ -64,6 +64,25 @@ def test_a_damaged_shard_is_not_there(tmp_path: Path, damage: str) -> None:
     assert store.get(key) is not None
 
 
+@pytest.mark.parametrize("old", ['"d1"', '"truncated"', "null", ", 1]"])
+def test_a_changed_row_is_noticed(old: str, tmp_path: Path) -> None:
+    store = ShardStore(LocalStorage(tmp_path), "recipe")
+    key = store.put(ROWS, VECTORS).key
+    (rows,) = tmp_path.rglob("*.json")
+    text = rows.read_text()
+    rows.write_text(text.replace(old, {"null": '"decode"', ", 1]": ", 2]"}.get(old, '"d9"'), 1))
+    assert rows.read_text() != text and store.get(key) is None
+
+
+def test_a_shard_under_the_name_of_another_is_not_there(tmp_path: Path) -> None:
+    store = ShardStore(LocalStorage(tmp_path), "recipe")
+    keys = [store.put(rows, VECTORS).key for rows in (ROWS, ROWS[::-1])]
+    for suffix in ("npy", "json"):
+        first, second = (next(tmp_path.rglob(f"{key}.{suffix}")) for key in keys)
+        first.write_bytes(second.read_bytes())
+    assert store.get(keys[0]) is None and store.get(keys[1]) is not None
+
+
 def test_rows_and_vectors_must_agree(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="2 images are marked"):
         ShardStore(LocalStorage(tmp_path), "recipe").put(ROWS, VECTORS[:1])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from unveil.io.checkpoint import Checkpoint
+from unveil.io.npy import read_npz
 
 
 def test_a_checkpoint_with_another_key_or_damaged_is_ignored(tmp_path: Path) -> None:
@@ -19,6 +23,34 @@ def test_a_checkpoint_with_another_key_or_damaged_is_ignored(tmp_path: Path) -> 
     path.write_bytes(path.read_bytes()[:-20])
     assert Checkpoint(path, "one").load() is None
     assert Checkpoint(tmp_path / "none.npz", "one").load() is None
+
+
+def test_every_changed_byte_of_a_checkpoint_is_noticed_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "c.npz"
+    saved = {"row": np.arange(6), "score": np.linspace(0, 1, 5), "none": np.zeros(0)}
+    Checkpoint(path, "key", 0).save(lambda: saved, done=True)
+    whole = path.read_bytes()
+    noticed = 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x41]) + whole[at + 1 :])
+        state = Checkpoint(path, "key").load()
+        noticed += state is None
+        if state is not None:
+            assert all(np.array_equal(state[name], saved[name]) for name in saved), at
+    assert noticed > len(whole) / 2
+
+
+def test_a_checkpoint_decides_no_allocation(tmp_path: Path) -> None:
+    """A header that states a terabyte, an array that is compressed, and members that share their bytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**37,)})
+    for compressed in (False, True):
+        path = tmp_path / f"{compressed}.npz"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as archive:
+            archive.writestr("row.npy", header.getvalue() + bytes(2**20))
+        with pytest.raises(ValueError, match=r"without compression|shape"):
+            read_npz(path)
+        assert Checkpoint(path, "key").load() is None
 
 
 def test_a_checkpoint_is_saved_when_due_and_when_done(tmp_path: Path) -> None:

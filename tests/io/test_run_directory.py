@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import write
 from unveil.errors import SettingError
-from unveil.io.run_directory import MANIFEST, RunDirectory, is_finished
+from unveil.io.run_directory import FORMAT, MANIFEST, MARK, RunDirectory, is_finished
 
 FACTS = {"seed": 1, "top_k": 10}
 
@@ -47,6 +47,11 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "file", "1")
     write(tmp_path / "full/photo.jpg", "1")
     write(tmp_path / "foreign" / MANIFEST, json.dumps({"format": "other"}))
-    for name, message in (("file", "is a file"), ("full", "holds other files"), ("foreign", "not the manifest")):
+    later = {"format": MARK, "version": FORMAT + 1, "status": "finished", "settings": FACTS}
+    write(tmp_path / "later" / MANIFEST, json.dumps(later))
+    for name, message in (
+        *(("file", "is a file"), ("full", "holds other files"), ("foreign", "not the manifest")),
+        ("later", "another version of unveil"),
+    ):
         with pytest.raises(SettingError, match=message):
             RunDirectory(tmp_path / name, FACTS)

@@ -71,3 +71,12 @@ def test_the_limit_of_the_cache_is_read_from_the_environment(monkeypatch: pytest
     monkeypatch.setenv("UNVEIL_CACHE_GB", "much")
     with pytest.raises(SettingError, match="UNVEIL_CACHE_GB should be a number"):
         Cache("s3://a", root=tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_not_missing(tmp_path: Path) -> None:
+    """A disk that fails must not look like an empty store, which would be filled again."""
+    storage = LocalStorage(tmp_path)
+    assert storage.read("none") is None and storage.read("none/below") is None
+    (tmp_path / "file").mkdir()
+    with pytest.raises(StoreError, match="expected a readable file of the store"):
+        storage.read("file")

@@ -19,6 +19,8 @@ import numpy as np
 
 from unveil.errors import Stage, StoreError
 from unveil.io.atomic import replacing
+from unveil.io.checksums import sealed, unsealed
+from unveil.io.npy import parse_npy
 from unveil.io.storage import LocalStorage, Storage
 from unveil.types import Vectors
 
@@ -75,20 +77,26 @@ class ShardStore:
         return f"{stem}.npy", f"{stem}.json"
 
     def get(self, key: str) -> Shard | None:
-        """A complete shard; None if there is none or if its bytes are damaged."""
+        """A complete shard; None if there is none, or if its rows or vectors are damaged or of another partition."""
         vectors_name, rows_name = self._names(key)
         rows = self._storage.read(rows_name)
         raw = None if rows is None else self._storage.read(vectors_name)
         if rows is None or raw is None:
             return None
         try:
-            document = json.loads(rows)
+            document = unsealed(json.loads(rows))
             if hashlib.sha256(raw).hexdigest() != document["vectors_sha256"]:
                 return None
-            vectors = np.load(io.BytesIO(raw), allow_pickle=False)
-            return Shard(key, tuple(_parse_row(*row) for row in document["rows"]), vectors)
-        except (ValueError, KeyError, TypeError):
+            shard = Shard(key, tuple(_parse_row(*row) for row in document["rows"]), parse_npy(raw, allow_empty=True))
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
+        return shard if self._belongs(shard) else None
+
+    def _belongs(self, shard: Shard) -> bool:
+        """Whether rows and vectors are those of the key."""
+        embedded = sum(row.stage is None for row in shard.rows)
+        fits = shard.vectors.dtype == np.float32 and shard.vectors.ndim == 2 and len(shard.vectors) == embedded
+        return fits and self.key(row.digest for row in shard.rows) == shard.key
 
     def require(self, key: str) -> Shard:
         """A complete shard. Raises StoreError if it is missing or damaged."""
@@ -113,7 +121,7 @@ class ShardStore:
             "vectors_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
             "rows": [[r.digest, r.stage, r.reason, r.detail, r.quality, r.n_faces] for r in rows],
         }
-        self._storage.write(rows_name, json.dumps(document).encode())
+        self._storage.write(rows_name, json.dumps(sealed(document)).encode())
         return shard
 
 

@@ -18,12 +18,12 @@ from unveil.images.readers.embeddings import is_npz
 from unveil.images.readers.hdf5 import SIGNATURE as HDF5
 from unveil.images.readers.hdf5 import is_hdf5
 from unveil.images.readers.lmdb_pages import is_lmdb
-from unveil.images.readers.npy import MAGIC as NPY
 from unveil.images.readers.parquet import is_table_of_vectors
 from unveil.images.readers.recordio import MAGIC_BYTES
 from unveil.images.readers.tar import is_tar
 from unveil.images.readers.tfrecord import begins_record
 from unveil.images.unpacked import compression_of, unpacked_head
+from unveil.io.npy import MAGIC as NPY
 
 # Files of a folder whose first bytes are read.
 SAMPLE_FILES = 400

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.io.atomic import replacing
+from unveil.io.checksums import SEAL
+from unveil.io.npy import read_npz
 
 State = dict[str, npt.NDArray[np.generic]]
 # A state may hold gigabytes of pairs: saving takes at most this share of the time.
@@ -48,15 +49,23 @@ class Checkpoint:
         return self._key
 
     def load(self) -> State | None:
-        """The saved state, or None when there is none for this key."""
+        """The saved state, or None when there is none for this key or when its checksums are wrong."""
         if self._path is None:
             return None
         try:
-            with self._path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                state = {name: file[name] for name in file.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            state: State = dict(read_npz(self._path))
+        except (OSError, ValueError):
             return None
-        return state if str(state.pop("key", "")) == self._key else None
+        return state if str(state.pop(SEAL, "")) == self._seal(state) else None
+
+    def _seal(self, state: Mapping[str, npt.NDArray[np.generic]]) -> str:
+        """A hash of the key and of everything in a state."""
+        digest = hashlib.sha256(self._key.encode())
+        for name in sorted(state):
+            array = np.ascontiguousarray(state[name])
+            digest.update(f"{name} {array.dtype.str} {state[name].shape}\n".encode())
+            digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+        return digest.hexdigest()
 
     def save(self, state: Callable[[], Mapping[str, npt.NDArray[np.generic]]], *, done: bool) -> None:
         """Replaces the file by ``state()`` when it is due or the comparison is done."""
@@ -65,6 +74,7 @@ class Checkpoint:
         if self._path is None or (not done and start - self._last_saved < wait):
             return
         with replacing(self._path) as file:
-            np.savez(file, key=np.array(self._key), **state())  # type: ignore[arg-type]
+            arrays = {name: np.asarray(array) for name, array in state().items()}
+            np.savez(file, **{SEAL: np.array(self._seal(arrays))}, **arrays)  # type: ignore[arg-type]
         self._last_saved = time.monotonic()
         self._save_seconds = self._last_saved - start

@@ -12,7 +12,7 @@ from unveil.errors import SettingError
 from unveil.io.atomic import remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 
-FORMAT = 2
+FORMAT = 3
 MARK = "unveil run"
 MANIFEST = "manifest.json"
 # The subfolder with checkpoints and temporary vectors; it is removed when the run is finished.
@@ -23,7 +23,7 @@ def read_manifest(manifest: Path) -> dict[str, Any] | None:
     """The manifest of a run, or None when the file is not one."""
     try:
         document = json.loads(manifest.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and document.get("format") == MARK else None
 
@@ -53,6 +53,10 @@ class RunDirectory:
             before = read_manifest(manifest)
             if before is None:
                 raise SettingError(f"{manifest} is not the manifest of an unveil run; name another folder with -o")
+            if before.get("version") != FORMAT:
+                raise SettingError(
+                    f"-o {path} holds an audit of another version of unveil; name a new folder, or delete this one"
+                )
             if before.get("settings") != facts:
                 changed = [k for k in facts if before.get("settings", {}).get(k) != facts[k]]
                 raise SettingError(
@@ -70,7 +74,7 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_stale_temp(self.path)
         before = read_manifest(self.path / MANIFEST) or {}
-        if before.get("status") == "finished" and before.get("version") == FORMAT:
+        if before.get("status") == "finished":
             return
         self.write_json(MANIFEST, {"format": MARK, "version": FORMAT, "status": "running", "settings": self._facts})
 

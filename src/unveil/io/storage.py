@@ -67,10 +67,16 @@ class LocalStorage(Storage):
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def read(self, name: str) -> bytes | None:
+        """As `Storage.read`. Raises StoreError for a file that is there and cannot be read."""
         try:
             return (self._root / name).read_bytes()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(
+                f"{self._root / name}: expected a readable file of the store, found none ({error.strerror}). Correct "
+                "its permissions, or name another --store"
+            ) from None
 
     def write(self, name: str, data: bytes) -> None:
         write_bytes(self._root / name, data)

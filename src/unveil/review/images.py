@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
 from unveil.analysis.review_pairs import ReviewPair
@@ -20,6 +19,7 @@ from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import ImageError
 from unveil.images import decode_rgb
 from unveil.runs.finished import FinishedRun
+from unveil.runs.parts import MATCHES
 from unveil.types import Role
 
 # The longer side in pixels. Larger images are downscaled.
@@ -140,7 +140,7 @@ class ReviewImages:
 
     @cached_property
     def _matches(self) -> Any:
-        return pq.read_table(self._run.path / "matches.parquet", columns=["synthetic_id", "training_id", "cosine"])
+        return self._run.table(MATCHES, ["synthetic_id", "training_id", "cosine"])
 
     def _people(self, role: Role) -> tuple[dict[str, str], dict[str, list[str]]]:
         """The person of each image of a role, and the images of each person."""

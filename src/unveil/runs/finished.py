@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair
 from unveil.channels.alignment import ImageAlignment
@@ -22,6 +22,8 @@ from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import SettingError, SourceError, StoreError
 from unveil.images import Source, open_source
+from unveil.io.checksums import file_sha256
+from unveil.io.npy import read_npz
 from unveil.io.run_directory import FORMAT, read_manifest
 from unveil.presets import resolve
 from unveil.progress import Progress
@@ -29,15 +31,10 @@ from unveil.results import AuditResult, Exposures, from_document
 from unveil.runs.parts import (
     EXPOSURES,
     IMAGES,
-    KEY,
     PAIRS,
+    PARTS,
     STATE,
-    DifferentAuditError,
     audit_key,
-    check_key,
-    fingerprint,
-    fingerprints_of,
-    read_part,
     role_file,
     vector_file,
 )
@@ -46,6 +43,7 @@ from unveil.stats.score_scale import ScoreScale
 from unveil.stats.whitening import Whitening
 from unveil.types import ROLES, ChannelVectors, Embedded, Exposure, Floats, Ints, Role, Vectors
 
+R = TypeVar("R")
 # An audit.json larger than this is not read.
 MAX_RESULT_BYTES = 4 * 2**30
 
@@ -104,11 +102,12 @@ class FinishedRun:
             result = from_document(document)
             own = {name: manifest[name] for name in result.manifest}
             absolute = {str(name): value for name, value in manifest["places"].items()}
+            self._checksums = {str(name): str(digest) for name, digest in manifest[PARTS].items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._damaged("audit.json") from None
-        self._key = audit_key(result.manifest)
-        if audit_key(own) != self._key:
+        if audit_key(own) != audit_key(result.manifest):
             raise self._different("audit.json")
+        self._checked: set[str] = set()
         self.result: AuditResult = replace(result, exposures=self._exposures(result))
         self.store = str(absolute.pop("store", ""))
         moved = {role: place for role, place in (places or {}).items() if place}
@@ -125,7 +124,7 @@ class FinishedRun:
                 document = json.loads(file.read(MAX_RESULT_BYTES))
         except FileNotFoundError:
             raise self._other_version() from None
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             raise self._damaged("audit.json") from None
         return document if isinstance(document, dict) else {}
 
@@ -139,22 +138,34 @@ class FinishedRun:
 
     def _different(self, name: str) -> StoreError:
         return StoreError(
-            f"{self.path / name} and the manifest of this run are of different audits; run the same audit again"
+            f"{self.path / name} and the manifest of this run are of different audits, or it is damaged; run the same "
+            "audit again"
         )
 
-    def _part(self, path: Path) -> pa.Table:
-        name = path.relative_to(self.path).as_posix()
+    def _file(self, name: str) -> Path:
+        """A file of the run, whose checksum is compared once with that in the manifest."""
+        file = self.path / name
+        if name not in self._checked:
+            try:
+                if file_sha256(file) != self._checksums.get(name):
+                    raise self._different(name)
+            except OSError:
+                raise self._damaged(name) from None
+            self._checked.add(name)
+        return file
+
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A table of the run by the name of its file. Raises StoreError if it is damaged or of another audit."""
+        file = self._file(name)
         try:
-            return read_part(path, self._key)
-        except DifferentAuditError:
-            raise self._different(name) from None
+            return pq.read_table(file, columns=columns)
         except (OSError, ValueError, pa.ArrowException):
             raise self._damaged(name) from None
 
     def _exposures(self, result: AuditResult) -> Exposures | None:
         if result.global_test is None:
             return None
-        rows = self._part(self.path / EXPOSURES)
+        rows = self.table(EXPOSURES)
         channels = list(result.channels)
         try:
             training, control = (
@@ -171,6 +182,9 @@ class FinishedRun:
         except (KeyError, ValueError, TypeError, pa.ArrowException):
             raise self._damaged(EXPOSURES) from None
         return Exposures(training, control)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -217,15 +231,11 @@ class FinishedRun:
 
     def embedded(self, role: Role) -> Embedded:
         """Every embedded image of a role in every channel of the audit. Vectors are memory-mapped."""
-        rows = self._part(role_file(self.path, role))
+        table = self.table(self._name(role_file(self.path, role))).to_pydict()
         try:
-            written = fingerprints_of(rows)
-            table = rows.to_pydict()
             vectors = {}
             for channel in self.result.channels:
-                file = vector_file(self.path, role, channel)
-                if fingerprint(file) != written[channel]:
-                    raise self._different(f"stores/{file.name}")
+                file = self._file(self._name(vector_file(self.path, role, channel)))
                 vectors[channel] = np.load(file, mmap_mode="r", allow_pickle=False)
             first, *others = self.result.channels
             ids = (tuple(table["id"]), tuple(table["person"]), tuple(table["digest"]))
@@ -234,23 +244,27 @@ class FinishedRun:
         except (OSError, ValueError, KeyError):
             raise self._damaged(f"stores/{role}") from None
 
+    def _records(self, record: Callable[..., R], name: str) -> tuple[R, ...]:
+        try:
+            return tuple(record(**row) for row in self.table(name).to_pylist())
+        except (TypeError, ValueError):
+            raise self._damaged(name) from None
+
     @cached_property
     def pairs(self) -> tuple[ReviewPair, ...]:
         """The pairs to review: findings first, control pairs last."""
-        return tuple(ReviewPair(**row) for row in self._part(self.path / PAIRS).to_pylist())
+        return self._records(ReviewPair, PAIRS)
 
     @cached_property
     def images(self) -> tuple[ClosestImage, ...]:
         """The distinct synthetic images, each with its closest training image."""
-        return tuple(ClosestImage(**row) for row in self._part(self.path / IMAGES).to_pylist())
+        return self._records(ClosestImage, IMAGES)
 
     @cached_property
     def state(self) -> AuditState:
         """What the audit computed on the way to its result."""
         try:
-            with (self.path / STATE).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                arrays = dict(stored)
-            check_key(str(arrays[KEY]), self._key)
+            arrays = read_npz(self._file(STATE))
             by_channel = {
                 channel: ChannelState(
                     cohort=arrays[f"{channel}.cohort"],
@@ -268,9 +282,7 @@ class FinishedRun:
             return AuditState(
                 arrays["synthetic_rows"], arrays["control_rows"], arrays["control_draw"], by_channel, whitening
             )
-        except DifferentAuditError:
-            raise self._different(STATE) from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError):
             raise self._damaged(STATE) from None
 
     @property

@@ -21,13 +21,9 @@ from unveil.results import AuditResult, Exposures
 from unveil.runs.parts import (
     EXPOSURES,
     IMAGES,
-    KEY,
     PAIRS,
     STATE,
-    audit_key,
-    fingerprint,
     role_file,
-    vector_file,
     write_part,
 )
 from unveil.types import ROLES, Embedded, Ints, Role
@@ -45,19 +41,17 @@ def write_run(
     channels: AuditEmbedder,
 ) -> None:
     """Writes everything that `FinishedRun` reads but the manifest and `audit.json`, which the reports include."""
-    key = audit_key(result.manifest)
-    write_part(run / PAIRS, _table(ReviewPair, pairs), key)
-    write_part(run / IMAGES, _table(ClosestImage, closest_images(found, synthetic)), key)
+    write_part(run / PAIRS, _table(ReviewPair, pairs))
+    write_part(run / IMAGES, _table(ClosestImage, closest_images(found, synthetic)))
     if result.exposures is not None:
-        write_part(run / EXPOSURES, exposure_table(result.exposures, result.channels), key)
+        write_part(run / EXPOSURES, exposure_table(result.exposures, result.channels))
     for role, s in sets.items():
         columns = {"id": s.embedded.ids, "person": s.embedded.people, "digest": s.embedded.digests}
         table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-        vectors = {channel: fingerprint(vector_file(run, role, channel)) for channel in result.channels}
-        write_part(role_file(run, role), table, key, vectors)
+        write_part(role_file(run, role), table)
     arrays = _state(sets, synthetic, found, channels)
     with replacing(run / STATE) as file:
-        np.savez(file, allow_pickle=False, **{KEY: np.array(key)}, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def absolute_places(settings: Settings) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.readers.columns import LABEL_NAMES, choose_column
-from unveil.images.readers.npy import MAGIC, parse_npy
 from unveil.images.readers.parquet import ParquetTable
 from unveil.images.readers.table import holds_vectors
 from unveil.images.source import Entry, Source, check_row_count, numbered_ids, printable
+from unveil.io.npy import MAGIC, parse_npy
 from unveil.types import ImageRecord, Vectors
 
 # Unpacked bytes of one array in a `.npz`.

@@ -15,8 +15,8 @@ from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.readers.lmdb_pages import Value, entries
-from unveil.images.readers.npy import parse_npy
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
+from unveil.io.npy import parse_npy
 from unveil.types import ImageRecord
 
 # Metadata that writers store among the images.

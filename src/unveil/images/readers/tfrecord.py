@@ -15,9 +15,9 @@ from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
-from unveil.images.readers.npy import parse_npy
 from unveil.images.readers.tf_example import Value, parse_example
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
+from unveil.io.npy import parse_npy
 from unveil.types import ImageRecord
 
 _LENGTH = struct.Struct("<QI")

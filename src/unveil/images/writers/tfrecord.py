@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from unveil.images.readers import tfrecord
-from unveil.images.readers.npy import parse_npy
+from unveil.io.npy import parse_npy
 
 # A length with its checksum before the data, and a checksum behind.
 BEFORE, AROUND = 12, 16

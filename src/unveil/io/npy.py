@@ -1,0 +1,59 @@
+"""NumPy's `.npy` and `.npz` formats for untrusted files: nothing is unpickled, and no header decides an allocation."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MAGIC = b"\x93NUMPY"
+# NumPy itself reads headers of at most 10,000 bytes.
+MAX_HEADER = 2**16
+
+
+def parse_npy(data: bytes | bytearray, *, allow_empty: bool = False) -> npt.NDArray[Any]:
+    """The array in the bytes of a `.npy` file, read-only if ``data`` are bytes.
+
+    Raises ValueError when the bytes do not fit the header, and for an array without values unless ``allow_empty``.
+    """
+    file = io.BytesIO(bytes(memoryview(data)[:MAX_HEADER]))
+    try:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = header(file)
+    except Exception as error:  # NumPy parses the header as Python, which raises almost anything
+        raise ValueError(f"no header of an array ({type(error).__name__}: {error})") from None
+    left = len(data) - file.tell()
+    if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != left:
+        raise ValueError(f"shape {shape} of {dtype} for {left} bytes")
+    if not left and not allow_empty:
+        raise ValueError(f"shape {shape} of {dtype} holds no values")
+    if not left:
+        return np.zeros(shape, dtype)
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+
+
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays in a `.npz` file that NumPy wrote without compression, by name; their checksums are checked.
+
+    Raises OSError, and ValueError for a file that is damaged or states more bytes than it has.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            if not stored or sum(member.file_size for member in members) > path.stat().st_size:
+                raise ValueError("arrays without compression were expected")
+            arrays = {}
+            for member in members:
+                # Writable, so that the array is.
+                data = bytearray(archive.read(member))
+                arrays[member.filename.removesuffix(".npy")] = parse_npy(data, allow_empty=True)
+            return arrays
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
+        raise ValueError(f"no file of arrays ({error})") from None
