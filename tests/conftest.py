@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # One key for all processes of a test run, which inherit the variable.
+    os.environ.setdefault("UNVEIL_KEY", str(Path(tempfile.mkdtemp(prefix="unveil-tests-")) / "key"))
     built = config.getoption("--kernel")
     if built is not None:
         library.HERE, library.FILE_NAME = built.resolve().parent, built.name

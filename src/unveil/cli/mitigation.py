@@ -56,11 +56,16 @@ def clean(
     synthetic: SyntheticNow = None,
     training: TrainingNow = None,
     control: ControlNow = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="PLACE", help="Where embeddings are stored. (default: the store of the audit)"),
+    ] = None,
 ) -> None:
     """Find the smallest part of the synthetic dataset that must be removed, and audit the rest.
 
     Writes removed.txt and remaining.txt with one id per line. With the threshold `significant` this is repeated
-    until the audit of the rest finds nobody significant. The dataset itself is not changed.
+    until the audit of the rest finds nobody significant. The dataset itself is not changed. A run that another user
+    made names no place for you: give --synthetic, --training, --control and --store.
     """
     from unveil.cli.print_results import print_cleaning
     from unveil.cli.progress import TerminalProgress
@@ -68,7 +73,7 @@ def clean(
     from unveil.mitigation import clean as clean_dataset
     from unveil.runs.finished import FinishedRun
 
-    finished = FinishedRun(run, {"synthetic": synthetic, "training": training, "control": control})
+    finished = FinishedRun(run, {"synthetic": synthetic, "training": training, "control": control, "store": store})
     folder = out or run / "clean"
     with TerminalProgress("Run the same command again to resume.") as progress:
         cleaned = clean_dataset(

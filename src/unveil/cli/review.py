@@ -105,7 +105,7 @@ def report(
     sources = finished.sources()
     for role in finished.roles:
         if role not in sources and role != "control":
-            echo(f"The {role} images were moved and are not shown. Name their place with --{role}.", error=True)
+            echo(f"The {role} images are not shown: name their place with --{role}.", error=True)
     write_pages(result, run, sources, redact=redact)
     review = result.review
     if review is None:

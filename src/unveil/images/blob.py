@@ -10,7 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from unveil.errors import ImageError, SourceError, StoreError
+from unveil.io.regular import regular_descriptor
 from unveil.io.remote import check_address, filesystem, with_retries
+from unveil.io.text import printable
 
 # Files that stay open at once; further files are opened for each read.
 MAX_OPEN = 200
@@ -64,9 +66,11 @@ class LocalBlob(Blob):
         self.path, self.where, self.name = path, str(path), path.name
         self._descriptor: int | None = None
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = regular_descriptor(path)
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror}") from None
+        except ValueError as error:  # a name with a null byte
+            raise SourceError(f"{printable(str(path))}: {error}") from None
         self.size = os.fstat(descriptor).st_size
         with LocalBlob._lock:
             if LocalBlob._open < MAX_OPEN:

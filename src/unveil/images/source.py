@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
@@ -14,6 +13,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter
 from unveil.images.label_rule import LabelRule
+from unveil.io.regular import regular_descriptor
 from unveil.io.text import printable as printable
 from unveil.types import ImageRecord
 
@@ -208,13 +208,9 @@ def read_file(file: str | Path, limit: int) -> bytes:
     """The bytes of a regular file of at most ``limit`` bytes; SourceError otherwise."""
     name = printable(os.path.basename(file))  # noqa: PTH119 (Path is slow, and every image is read here)
     try:
-        # Without O_NONBLOCK, opening a named pipe would block.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = regular_descriptor(file)
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise SourceError(f"{name}: a regular file was expected")
-            data = os.read(descriptor, min(status.st_size, limit) + 1)
+            data = os.read(descriptor, min(os.fstat(descriptor).st_size, limit) + 1)
             while 0 < len(data) <= limit and (more := os.read(descriptor, min(limit + 1 - len(data), READ_CHUNK))):
                 data += more
         finally:

@@ -64,7 +64,7 @@ class Checkpoint:
         for name in sorted(state):
             array = np.ascontiguousarray(state[name])
             digest.update(f"{name} {array.dtype.str} {state[name].shape}\n".encode())
-            digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+            digest.update(array.reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
 
     def save(self, state: Callable[[], Mapping[str, npt.NDArray[np.generic]]], *, done: bool) -> None:

@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unveil.io.regular import open_regular
+
 # The key of a document that holds the SHA-256 of everything else in it.
 SEAL = "sha256"
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, as hexadecimal digits. Raises OSError."""
-    with path.open("rb") as file:
+    """The SHA-256 of a regular file, as hexadecimal digits. Raises OSError."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

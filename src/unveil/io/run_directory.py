@@ -11,21 +11,31 @@ from typing import Any
 from unveil.errors import SettingError
 from unveil.io.atomic import remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
+from unveil.io.regular import read_regular
+from unveil.io.trust import signed
 
 FORMAT = 3
 MARK = "unveil run"
 MANIFEST = "manifest.json"
 # The subfolder with checkpoints and temporary vectors; it is removed when the run is finished.
 SCRATCH = "work"
+# The folders in a run. A link in place of one would lead writing elsewhere.
+FOLDERS = (SCRATCH, "stores", "publish", "clean")
+MAX_MANIFEST_BYTES = 64 * 2**20
 
 
 def read_manifest(manifest: Path) -> dict[str, Any] | None:
     """The manifest of a run, or None when the file is not one."""
     try:
-        document = json.loads(manifest.read_bytes())
+        document = json.loads(read_regular(manifest, MAX_MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and document.get("format") == MARK else None
+
+
+def linked_folder(run: Path) -> Path | None:
+    """A folder of a run that is a link, if there is one."""
+    return next((run / name for name in FOLDERS if (run / name).is_symlink()), None)
 
 
 def is_finished(folder: Path) -> bool:
@@ -48,8 +58,11 @@ class RunDirectory:
         self.seal = hashlib.sha256(identity.encode()).hexdigest()[:24]
         if path.exists() and not path.is_dir():
             raise SettingError(f"-o {path} should be a folder and is a file; name a folder")
+        linked = linked_folder(path)
+        if linked is not None:
+            raise SettingError(f"-o {path}: {linked.name} in it is a link, which is not followed; name a new folder")
         manifest = path / MANIFEST
-        if manifest.exists():
+        if manifest.exists() or manifest.is_symlink():
             before = read_manifest(manifest)
             if before is None:
                 raise SettingError(f"{manifest} is not the manifest of an unveil run; name another folder with -o")
@@ -96,6 +109,6 @@ class RunDirectory:
         write_bytes(self.path / name, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Removes the scratch folder, then writes the final manifest: from here on the run is finished."""
+        """Removes the scratch folder, then writes the signed manifest: from here on the run is finished."""
         shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
-        self.write_json(MANIFEST, {"format": MARK, "version": FORMAT, "status": "finished", **manifest})
+        self.write_json(MANIFEST, signed({"format": MARK, "version": FORMAT, "status": "finished", **manifest}))

@@ -14,7 +14,6 @@ from unveil.auditor import run_audit
 from unveil.config.parsing import settings_from
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
-from unveil.io.remote import is_address
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
 from unveil.results import AuditResult, plain
@@ -109,8 +108,10 @@ def clean(
     """Finds the images to remove, writes the lists to ``out`` and audits the remaining images there.
 
     With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times. Raises
-    SettingError if there is nothing to remove or nothing would be left.
+    SettingError if there is nothing to remove or nothing would be left, and if the places of a run that somebody else
+    made are not named.
     """
+    _check_places(run)
     first = mitigation_threshold(run.result, threshold)
     if out.exists() and any(out.iterdir()) and not (out / REMOVED).exists():
         raise SettingError(
@@ -153,6 +154,22 @@ def clean(
     return done
 
 
+def _check_places(run: FinishedRun) -> None:
+    """Raises SettingError if the images or the store of a run that somebody else made are not named."""
+    for role in run.roles:
+        run.place(role)
+    if not run.own and not run.store:
+        raise SettingError(
+            "--store: expected a folder or address for embeddings, found none. This user did not make the run, so the "
+            "store in it is not used: name one"
+        )
+    if not run.own and run.result.manifest["settings"].get("strata"):
+        raise SettingError(
+            "strata: expected an audit that reads no further file, found one. This user did not make the run, so the "
+            "files in it are not read: audit the images again"
+        )
+
+
 def _has_findings(result: AuditResult) -> bool:
     return bool(result.significant_people) or any(i.significant for i in result.synthetic_identities)
 
@@ -183,7 +200,7 @@ def _audit_rest(
             **run.values,
             **{role: run.place(role) for role in run.roles},
             "out": where,
-            "store": run.store if is_address(run.store) or Path(run.store).is_dir() else None,
+            "store": run.next_store,
             "exclude": list_file,
         }
     )

@@ -60,6 +60,9 @@ class VerdictStore:
     def __init__(self, run: Path) -> None:
         self.path = run / FILE
         self._lock = threading.Lock()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            if Path(f"{self.path}{suffix}").is_symlink():
+                raise self._refusal("a link, through which verdicts would be written elsewhere")
         if not self.path.exists():
             # Verdicts name people, so only the owner may read the file.
             self.path.touch(mode=0o600)

@@ -19,12 +19,18 @@ from unveil.channels.base import ChannelConfig
 from unveil.compare import compare_all
 from unveil.config.channels import channels_of
 from unveil.config.parsing import parse
+from unveil.config.settings import SETTINGS
 from unveil.embedding.embedder import AuditEmbedder
-from unveil.errors import SettingError, SourceError, StoreError
+from unveil.errors import ModelError, SettingError, SourceError, StoreError
+from unveil.faces.models.library import installed_models
 from unveil.images import Source, open_source
 from unveil.io.checksums import file_sha256
 from unveil.io.npy import read_npz
-from unveil.io.run_directory import FORMAT, read_manifest
+from unveil.io.regular import read_regular
+from unveil.io.remote import is_address
+from unveil.io.run_directory import FORMAT, MANIFEST, linked_folder, read_manifest
+from unveil.io.text import printable
+from unveil.io.trust import is_own
 from unveil.presets import resolve
 from unveil.progress import Progress
 from unveil.results import AuditResult, Exposures, from_document
@@ -44,6 +50,8 @@ from unveil.stats.whitening import Whitening
 from unveil.types import ROLES, ChannelVectors, Embedded, Exposure, Floats, Ints, Role, Vectors
 
 R = TypeVar("R")
+# Settings whose value is the place of images or lists.
+FILES = frozenset({*ROLES, "exclude", "strata"})
 # An audit.json larger than this is not read.
 MAX_RESULT_BYTES = 4 * 2**30
 
@@ -85,13 +93,18 @@ class AuditState:
 class FinishedRun:
     """The run of a finished audit, opened for reading. It can be opened from any folder.
 
-    ``places`` gives the place of a role's images if they were moved. Raises StoreError for a folder without a finished
-    audit, for a run of another version, and for parts of different audits.
+    ``places`` are what the user typed: the place of a role's images if they were moved, and ``store``. What the run
+    itself records counts only if this user made it (``own``): a run from somebody else decides nothing that is read or
+    written. Raises StoreError for a folder without a finished audit, for a run of another version, and for parts of
+    different audits.
     """
 
     def __init__(self, path: Path, places: Mapping[str, str | None] | None = None) -> None:
         self.path = path
-        manifest = read_manifest(path / "manifest.json")
+        linked = linked_folder(path)
+        if linked is not None:
+            raise StoreError(f"{linked} is a link, which is not followed in a run; copy the run without links")
+        manifest = read_manifest(path / MANIFEST)
         if manifest is None or manifest.get("status") != "finished":
             state = "holds no audit" if manifest is None else "holds an audit that is not finished; run it again"
             raise StoreError(f"{path} {state}; name the folder given to unveil audit with -o")
@@ -109,19 +122,23 @@ class FinishedRun:
             raise self._different("audit.json")
         self._checked: set[str] = set()
         self.result: AuditResult = replace(result, exposures=self._exposures(result))
-        self.store = str(absolute.pop("store", ""))
-        moved = {role: place for role, place in (places or {}).items() if place}
-        self._places: dict[str, str] = {**{role: absolute[role] for role in ROLES if role in absolute}, **moved}
+        self.own = is_own(manifest)
+        typed = {name: place for name, place in (places or {}).items() if place}
+        recorded = absolute if self.own else {}
+        recorded_store = str(recorded.pop("store", ""))
+        self.store = typed.get("store") or recorded_store
+        # A recorded store that was deleted or moved is not made again in its old place.
+        there = is_address(recorded_store) or (recorded_store != "" and Path(recorded_store).is_dir())
+        self.next_store = typed.get("store") or (recorded_store if there else None)
+        self._places: dict[str, str] = {role: p for role in ROLES if (p := typed.get(role) or recorded.get(role))}
         # The settings of the audit as plain values; paths are absolute.
-        self.values: dict[str, Any] = {**result.manifest["settings"], **absolute}
-        self._settings = parse(self.values)
-        self.detector: str = self._settings["detector"]
+        self.values: dict[str, Any] = {**_settings_of(result.manifest, own=self.own), **recorded}
+        self._settings = parse({name: value for name, value in self.values.items() if name not in ROLES})
         self.seed: int = self._settings["seed"]
 
     def _document(self) -> dict[str, Any]:
         try:
-            with (self.path / "audit.json").open("rb") as file:
-                document = json.loads(file.read(MAX_RESULT_BYTES))
+            document = json.loads(read_regular(self.path / "audit.json", MAX_RESULT_BYTES))
         except FileNotFoundError:
             raise self._other_version() from None
         except (OSError, ValueError, RecursionError):
@@ -192,8 +209,14 @@ class FinishedRun:
         return tuple(role for role in ROLES if role in self.result.counts)
 
     def place(self, role: Role) -> str:
-        """The absolute place of a role's images."""
+        """The absolute place of a role's images. Raises SettingError if none is known."""
+        if role not in self._places:
+            raise SettingError(f"--{role}: expected the place of the {role} images, found none. {self._advice(role)}")
         return self._places[role]
+
+    def _advice(self, role: Role) -> str:
+        made = "" if self.own else "This user did not make the run, so the places in it are not used. "
+        return f"{made}Name their place with --{role}"
 
     def source(self, role: Role) -> Source:
         """The images of a role. Raises SourceError if they are no longer there."""
@@ -206,8 +229,10 @@ class FinishedRun:
         return {}
 
     def _open(self, role: Role) -> Source:
-        if role not in self._places:
+        if role not in self.roles:
             raise SourceError(f"the audit in {self.path} had no {role} images")
+        if role not in self._places:
+            raise SourceError(f"the {role} images are not known. {self._advice(role)}")
         rule, follow_links = self._settings["labels"][role], self._settings["follow_links"]
         try:
             return open_source(resolve(self._places[role])[0], rule, follow_links=follow_links)
@@ -287,8 +312,26 @@ class FinishedRun:
 
     @property
     def channel_config(self) -> ChannelConfig:
-        """The models, the detector and the channels of the audit."""
-        return channels_of(self._settings)
+        """The models, the detector and the channels of the audit.
+
+        In a run of somebody else, model files are those of the library with the same SHA-256. Raises ModelError if one
+        is missing.
+        """
+        config = channels_of(self._settings)
+        if self.own:
+            return config
+        facts, files = self.result.models, self.result.manifest["files"]
+        return replace(
+            config,
+            models=tuple(_installed(m, str(f["sha256"])) for m, f in zip(config.models, facts, strict=False)),
+            detector=_installed(config.detector, self.result.manifest["detector"]["key"]),
+            copy_model=_installed(config.copy_model, str(files.get("copy_model"))),
+        )
+
+    @property
+    def detector(self) -> str | None:
+        """The detector of the audit. Raises ModelError as `channel_config`."""
+        return self.channel_config.detector
 
     def channels(self, progress: Progress) -> AuditEmbedder:
         """The channels of the audit, with the weights and the whitening that it learned.
@@ -303,3 +346,23 @@ class FinishedRun:
         channels = AuditEmbedder(self.channel_config, {}, progress=progress)
         channels.restore(self.result.models, self.state.whitening)
         return channels
+
+
+def _settings_of(manifest: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
+    """The settings in a manifest that decide its result. Those of somebody else name no file."""
+    decide = {name: value for name, value in manifest["settings"].items() if name in SETTINGS}
+    decide = {name: value for name, value in decide.items() if SETTINGS[name].changes_result}
+    return decide if own else {name: value for name, value in decide.items() if name not in FILES}
+
+
+def _installed(name: str | None, key: str) -> str | None:
+    """A model by its name, or for the path of one the file in the library whose SHA-256 is in ``key``."""
+    if name is None or Path(name).name == name:
+        return name
+    for model in installed_models():
+        if model.spec is not None and model.spec.sha256 in key:
+            return str(model.path)
+    raise ModelError(
+        f"{printable(name)}: expected a model of the library, found none with its SHA-256. This user did not make the "
+        "run, so the path in it is not used: install the file with unveil models add"
+    )

@@ -1,0 +1,36 @@
+"""Regular files alone: a pipe, a socket or a device under a path from elsewhere is refused before it is read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+def regular_descriptor(path: str | Path) -> int:
+    """A descriptor of a regular file, opened for reading. Raises OSError for anything else, without waiting."""
+    # Without O_NONBLOCK, opening a named pipe would block.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "a regular file was expected", str(path))
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """A regular file, opened for reading. Raises OSError for anything else, without waiting."""
+    return os.fdopen(regular_descriptor(path), "rb")
+
+
+def read_regular(path: str | Path, limit: int) -> bytes:
+    """The bytes of a regular file. Raises OSError for anything else, and for more than ``limit`` bytes."""
+    with open_regular(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"more than {limit} bytes", str(path))
+    return data

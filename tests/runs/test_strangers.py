@@ -1,0 +1,157 @@
+"""A run that somebody else made decides nothing: no place that is read, written to or connected to."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import unveil
+from tests.cli.runner import unveil as command_line
+from unveil.demo.world import World
+from unveil.errors import ModelError, SettingError, SourceError, StoreError
+from unveil.io.run_directory import RunDirectory
+from unveil.mitigation import Guard, clean
+from unveil.review.verdicts import VerdictStore
+from unveil.runs.finished import FinishedRun
+
+Audited = tuple[unveil.AuditResult, Path]
+
+
+def forged(run: Path, target: Path, **places: Any) -> Path:
+    """A copy of a run whose manifest, as a stranger could write it, names other places and a cluster."""
+    shutil.copytree(run, target)
+    manifest = json.loads((target / "manifest.json").read_text())
+    audit = json.loads((target / "audit.json").read_text())
+    manifest["places"] |= places
+    for document in (manifest, audit["manifest"]):
+        document["settings"] |= {"engine": "ray:10.0.0.1:6379", "workers": 99, "out": "/elsewhere"}
+    (target / "manifest.json").write_text(json.dumps(manifest))
+    (target / "audit.json").write_text(json.dumps(audit))
+    return target
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr("unveil.io.remote.filesystem", refuse)
+    monkeypatch.setattr("unveil.images.blob.filesystem", refuse)
+
+
+ELSEWHERE = {
+    **dict.fromkeys(("synthetic", "training", "control"), "https://attacker.example/set.zip"),
+    "store": "s3://attacker/store",
+    "model": ["https://attacker.example/model.onnx"],
+    "detector": "/dev/zero",
+}
+
+
+@pytest.mark.usefixtures("no_network")
+def test_places_of_a_stranger_are_not_used(audited: Audited, tmp_path: Path) -> None:
+    assert FinishedRun(audited[1]).own
+    run = FinishedRun(forged(audited[1], tmp_path / "run", **ELSEWHERE))
+    assert not run.own and run.store == "" and not run.sources()
+    assert not {"engine", "workers", "out", "synthetic", "exclude"} & set(run.values)
+    with pytest.raises(SourceError, match=r"places in it are not used\. Name their place with --training"):
+        run.source("training")
+    with pytest.raises(SettingError, match="--synthetic: expected the place"):
+        clean(run, tmp_path / "clean")
+    places = dict.fromkeys(("synthetic", "training", "control"), "/usr")
+    with pytest.raises(SettingError, match="--store: expected a folder"):
+        clean(FinishedRun(run.path, places), tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest.pop("signature"),
+        lambda manifest: manifest["places"].update(store="/elsewhere"),
+        lambda manifest: manifest.update(signature=["x"]),
+        lambda manifest: manifest.update(signature="0" * 64),
+    ],
+)
+def test_a_changed_manifest_is_a_strangers(audited: Audited, tmp_path: Path, change: Any) -> None:
+    shutil.copytree(audited[1], tmp_path / "run")
+    file = tmp_path / "run/manifest.json"
+    manifest = json.loads(file.read_text())
+    change(manifest)
+    file.write_text(json.dumps(manifest))
+    assert not FinishedRun(tmp_path / "run").own
+
+
+def test_without_the_key_every_run_is_a_strangers(
+    audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "key"))
+    assert not FinishedRun(audited[1]).own and not (tmp_path / "key").exists()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_model_of_a_stranger_is_taken_from_the_library(audited: Audited, tmp_path: Path) -> None:
+    run = FinishedRun(forged(audited[1], tmp_path / "run"))
+    assert run.channel_config.models == (None,) and run.detector == "dlib"
+    named = FinishedRun(forged(audited[1], tmp_path / "named", model=["/etc/passwd"]))
+    for document in ("manifest.json", "audit.json"):
+        file = named.path / document
+        found = json.loads(file.read_text())
+        (found if document == "manifest.json" else found["manifest"])["settings"]["model"] = ["/etc/passwd"]
+        file.write_text(json.dumps(found))
+    with pytest.raises(ModelError, match="install the file with unveil models add"):
+        _ = FinishedRun(named.path).channel_config
+
+
+def test_commands_on_a_strangers_run(audited: Audited, world: World, tmp_path: Path) -> None:
+    run = forged(audited[1], tmp_path / "run", **ELSEWHERE)
+    reported = command_line("report", run)
+    assert reported.returncode == 0 and "name their place with --training" in reported.stderr, reported.stderr
+    refused = command_line("clean", run, "-o", tmp_path / "clean")
+    assert refused.returncode == 2 and "--synthetic" in refused.stderr
+    Guard.build(FinishedRun(run), tmp_path / "guard")
+    about = (tmp_path / "guard/guard.json").read_text()
+    assert "attacker" not in about and "/dev/zero" not in about
+    roles = {"--synthetic": world.synthetic, "--training": world.training, "--control": world.control}
+    words = [word for pair in roles.items() for word in pair]
+    done = command_line("clean", run, "-o", tmp_path / "clean", *words, "--store", tmp_path / "store")
+    assert done.returncode == 0 and (tmp_path / "store").is_dir(), done.stderr
+
+
+@pytest.mark.parametrize("name", ["stores", "publish", "clean", "work"])
+def test_a_linked_folder_in_a_run_is_refused(audited: Audited, tmp_path: Path, name: str) -> None:
+    """Otherwise `unveil report` would write where the link leads."""
+    shutil.copytree(audited[1], tmp_path / "run")
+    (tmp_path / "outside").mkdir()
+    shutil.rmtree(tmp_path / "run" / name, ignore_errors=True)
+    (tmp_path / "run" / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(StoreError, match="is a link"):
+        FinishedRun(tmp_path / "run")
+    with pytest.raises(SettingError, match="is a link"):
+        RunDirectory(tmp_path / "run", {})
+    assert not list((tmp_path / "outside").iterdir())
+
+
+@pytest.mark.parametrize("name", ["review.sqlite", "review.sqlite-wal", "review.sqlite-journal"])
+def test_verdicts_are_not_written_through_a_link(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "outside")
+    with pytest.raises(StoreError, match="a link"):
+        VerdictStore(tmp_path / "run")
+    assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "audit.json", "exposures.parquet", "stores/state.npz"])
+def test_a_pipe_in_a_run_never_blocks(audited: Audited, tmp_path: Path, name: str) -> None:
+    shutil.copytree(audited[1], tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    os.mkfifo(tmp_path / "run" / name)
+    with pytest.raises(StoreError):
+        _ = FinishedRun(tmp_path / "run").state
