@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 
 def regular_descriptor(path: str | Path) -> int:
@@ -22,9 +22,9 @@ def regular_descriptor(path: str | Path) -> int:
     raise OSError(errno.EINVAL, "a regular file was expected", str(path))
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """A regular file, opened for reading. Raises OSError for anything else, without waiting."""
-    return os.fdopen(regular_descriptor(path), "rb")
+    return open(regular_descriptor(path), "rb")
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:
