@@ -68,6 +68,12 @@ def test_checks_grade(check: Check, status: str) -> None:
     assert check.message
 
 
+def test_a_small_control_set_states_the_size_that_its_grade_asks_for() -> None:
+    required, recommended = (ControlSize().outcome(n).message for n in (59, 100))
+    assert "at least 60 are required" in required and "500" not in required
+    assert "500 or more lower the detection limit" in recommended and "60" not in recommended
+
+
 def test_labels_that_are_not_people_fail() -> None:
     rng = np.random.default_rng(0)
     same, other = rng.normal(0.6, 0.1, 100), rng.normal(0, 0.1, 100)

@@ -70,7 +70,16 @@ class TestInspect:
         for item in items:
             write(tmp_path / f"flat/{item.person}_{item.number}.png", item.data)
         told = unveil("inspect", tmp_path / "flat").stdout
-        assert "--synthetic-labels prefix:_" in told
+        assert "--synthetic-labels prefix:_" in told and "batches" not in told
+
+    def test_labels_that_may_be_wrong_are_pointed_out(self, items: list[Item], tmp_path: Path) -> None:
+        for item in items[:6]:
+            write(tmp_path / f"flat/{item.number}.png", item.data)
+            write(tmp_path / f"batches/{item.number // 3:05d}/{item.number}.png", item.data)
+        told = " ".join(unveil("inspect", tmp_path / "batches").stdout.split())
+        assert "if the folders are batches of images and not people, add --synthetic-labels none" in told
+        told = " ".join(unveil("inspect", tmp_path / "flat").stdout.split())
+        assert "if every image shows another person, add --synthetic-labels one-per-image" in told
 
     def test_rejects_are_counted_with_an_example(self, items: list[Item], tmp_path: Path) -> None:
         for item in items[:6]:

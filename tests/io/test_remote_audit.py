@@ -22,30 +22,33 @@ from unveil.io.run_directory import MARK
 ROLES = ("synthetic", "training", "control")
 
 
-def unveil(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "unveil", *map(str, arguments)], capture_output=True, text=True, timeout=240
-    )
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 synthetic images, 6 of them of the 16 training people; 16 control people."""
+    folder = tmp_path_factory.mktemp("images")
+    faces = drawn_faces(50, 3)
+    for i in range(24):
+        write(folder / f"synthetic/{i:02d}.png", encoded(faces[i if i < 6 else 26 + i]))
+    for i in range(16):
+        write(folder / f"training/t{i:02d}/1.png", encoded(faces[i]))
+        write(folder / f"control/c{i:02d}/1.png", encoded(faces[16 + i]))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 synthetic images, 10 of them of the 40 training people; 40 control people."""
-    folder = tmp_path_factory.mktemp("images")
-    faces = drawn_faces(130, 3)
-    for i in range(60):
-        write(folder / f"synthetic/{i:02d}.png", encoded(faces[i if i < 10 else 70 + i]))
-    for i in range(40):
-        write(folder / f"training/t{i:02d}/1.png", encoded(faces[i]))
-        write(folder / f"control/c{i:02d}/1.png", encoded(faces[40 + i]))
-    return folder
+def local(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of the audit of these images from and to folders."""
+    folder = tmp_path_factory.mktemp("local")
+    done = command_line("audit", *places(images), "-o", folder / "run", "--store", folder / "store")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
 
 
 def places(root: Path | str) -> list[str]:
     return [*(f"--{role}={root}/{role}" for role in ROLES), "--planted-leaks=off"]
 
 
-def test_an_audit_at_addresses_equals_a_local_one(s3: str, images: Path, tmp_path: Path) -> None:
+def test_an_audit_at_addresses_equals_a_local_one(s3: str, images: Path, local: Path, tmp_path: Path) -> None:
     printed: list[str] = []
 
     def run(*arguments: str | Path) -> int:
@@ -55,15 +58,14 @@ def test_an_audit_at_addresses_equals_a_local_one(s3: str, images: Path, tmp_pat
 
     files = fsspec.filesystem("s3")
     files.put(f"{images}/", f"{s3}/", recursive=True)
-    here, there, run_at = tmp_path / "here", tmp_path / "there", f"{s3}/runs/one"
-    assert run("audit", *places(images), "-o", here, "--store", tmp_path / "store") == 0
+    there, run_at = tmp_path / "there", f"{s3}/runs/one"
     assert run("audit", *places(s3), "-o", run_at, "--log", tmp_path / "log") == 0
     files.invalidate_cache()
     files.get(f"{run_at}/", str(there), recursive=True)
     for name in ("people.parquet", "matches.parquet", "stores/synthetic.npy"):
-        assert (there / name).read_bytes() == (here / name).read_bytes(), name
+        assert (there / name).read_bytes() == (local / name).read_bytes(), name
     # This file also holds the key of its audit, which depends on the place of the images.
-    assert pq.read_table(there / "pairs.parquet").equals(pq.read_table(here / "pairs.parquet"))
+    assert pq.read_table(there / "pairs.parquet").equals(pq.read_table(local / "pairs.parquet"))
     assert json.loads((there / "manifest.json").read_text())["status"] == "finished"
     assert files.find(f"{s3}/runs/unveil-store"), "embeddings should be stored beside the run"
 
@@ -85,15 +87,15 @@ def test_an_audit_at_addresses_equals_a_local_one(s3: str, images: Path, tmp_pat
         assert not [file for file in written if secret.encode() in file.read_bytes()]
 
 
-def test_workers_of_a_cluster_reach_the_same_addresses(s3: str, images: Path, tmp_path: Path) -> None:
+def test_workers_of_a_cluster_reach_the_same_addresses(s3: str, images: Path, local: Path, tmp_path: Path) -> None:
     files = fsspec.filesystem("s3")
     files.put(f"{images}/", f"{s3}/", recursive=True)
-    by_ray = unveil("audit", *places(s3), "--engine=ray", f"--store={s3}/store", "-o", tmp_path / "by-ray")
+    # Ray is started and shut down in a process of its own.
+    command = ["audit", *places(s3), "--engine=ray", f"--store={s3}/store", f"--out={tmp_path / 'by-ray'}"]
+    by_ray = subprocess.run([sys.executable, "-m", "unveil", *command], capture_output=True, text=True, timeout=240)
     assert by_ray.returncode == 0 and files.find(f"{s3}/store"), by_ray.stderr
-    local = unveil("audit", *places(images), f"--store={tmp_path / 'store'}", "-o", tmp_path / "here")
-    assert local.returncode == 0, local.stderr
     for name in ("people.parquet", "stores/training.npy", "stores/control.npy"):
-        assert (tmp_path / "by-ray" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
+        assert (tmp_path / "by-ray" / name).read_bytes() == (local / name).read_bytes(), name
     for secret in (SECRET, KEY):
         assert secret not in by_ray.stdout + by_ray.stderr
 

@@ -10,10 +10,17 @@ from tests.builders import audit
 from tests.cli.runner import Done, unveil
 from unveil.demo.world import World
 from unveil.errors import SettingError
-from unveil.planning import Machines, known_machines, parse_machine
+from unveil.planning import Machines, known_machines, parse_machine, rates
 from unveil.planning.sample import parse_counts
 from unveil.planning.workload import Workload
 from unveil.progress import Silent
+
+
+@pytest.fixture
+def short_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures this machine on few images and vectors: how fast it is, is not the point."""
+    for name, size in {"SAMPLE": 16, "WARM": 8, "MEASURED": 24, "QUERIES": 256, "GALLERY": 512}.items():
+        monkeypatch.setattr(rates, name, size)
 
 
 def plan(*arguments: str | Path) -> Done:
@@ -52,6 +59,7 @@ def test_an_audit_compares_what_was_planned(world: World, store: Path, tmp_path:
     assert workload.store_bytes == sum(images.values()) * (128 + 768) * 4
 
 
+@pytest.mark.usefixtures("short_measurement")
 def test_a_plan_for_existing_images(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = plan("--synthetic", world.synthetic, "--training", world.training, "--control", world.control)
@@ -62,6 +70,7 @@ def test_a_plan_for_existing_images(world: World, tmp_path: Path, monkeypatch: p
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
 
 
+@pytest.mark.usefixtures("short_measurement")
 def test_a_plan_for_numbers_of_images() -> None:
     done = plan("--counts", "10M,42M,1M", "--machine", "20xc7a.48xlarge", "--machine", "ours=64@2")
     assert done.returncode == 0, done.stderr

@@ -121,8 +121,8 @@ def build(
     expected = false_refusals(finished.result, built.threshold.score)
     if expected is not None:
         echo(
-            f"Of one million harmless images, about {expected.value:,.0f} would be refused ({expected.low:,.0f} to "
-            f"{expected.high:,.0f}, {expected.level:.0%} interval)."
+            f"Of one million images that reproduce no training person, about {expected.value:,.0f} would be refused "
+            f"({expected.low:,.0f} to {expected.high:,.0f}, {expected.level:.0%} interval)."
         )
     echo(f"In a generation loop: unveil.Guard.open({str(out)!r}).check(images)")
 

@@ -33,7 +33,10 @@ def print_inspection(found: Inspection, *, ambiguous: bool) -> None:
     elif not found.n_people and found.better_rule is not None:
         people = f"no labels; the file names match {found.better_rule}, which the options below use"
     elif not found.n_people:
-        people = "no labels; if every image shows another person, use --labels one-per-image"
+        people = (
+            "no labels; if every image shows another person, add --synthetic-labels one-per-image or "
+            "--training-labels one-per-image"
+        )
     elif found.n_people and found.n_unlabelled:
         people += f"; {found.n_unlabelled:,} images without a label"
     if found.grid is not None:
@@ -41,6 +44,8 @@ def print_inspection(found: Inspection, *, ambiguous: bool) -> None:
     else:
         rows.append(("images", f"{found.n_images:,}"))
     rows.append(("people", people))
+    if source.rule.kind == "folder" and found.better_rule is None and found.preset is None:
+        rows.append(("", "if the folders are batches of images and not people, add --synthetic-labels none"))
     if isinstance(source, EmbeddingSource):
         rows.append(("vectors", f"{source.vectors.shape[1]} dimensions, of {source.model_name or 'an unknown model'}"))
     if found.sampled:

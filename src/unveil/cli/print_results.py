@@ -179,8 +179,10 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
         "removed completely.",
         markup=False,
     )
+    units = "identities" if done.whole_identities else "images"
     console.print(
-        "This set is minimal: each of these images reaches the threshold by itself, and no other does.", markup=False
+        f"No smaller set of {units} would do at the thresholds below. Other thresholds (--threshold) give other sets.",
+        markup=False,
     )
     for i, one in enumerate(done.rounds, 1):
         console.print(

@@ -173,7 +173,7 @@ class Settings:
     )
     resamples: int = setting(
         20,
-        help="Resamples of people and images, which show how stable the findings are.",
+        help="Resamples of people and images, which show how stable the findings are; one where all images are tested.",
         panel=STATISTICS,
         at_least=1,
     )

@@ -40,6 +40,7 @@ class Cleaning:
     """The removed ids in the order of the set, the images and identities affected, and the rounds of removal.
 
     ``excluded`` are the ids that the audit had left out already. They are left out of the copy and the new audit too.
+    ``whole_identities`` is true if every image of an identity is removed with one that reaches the threshold.
     """
 
     before: AuditResult
@@ -50,6 +51,7 @@ class Cleaning:
     identities_gone: int
     rounds: tuple[Round, ...]
     excluded: tuple[str, ...] = ()
+    whole_identities: bool = False
 
     @property
     def after(self) -> AuditResult:
@@ -147,7 +149,8 @@ def clean(
         if threshold != "significant" or not _has_findings(after) or len(rounds) == MAX_ROUNDS:
             break
         audited, current = FinishedRun(where), mitigation_threshold(after)
-    done = replace(_cleaning(run, everything, [id for id in order if id in removed], rounds), excluded=excluded)
+    done = _cleaning(run, everything, [id for id in order if id in removed], rounds)
+    done = replace(done, excluded=excluded, whole_identities=whole_identities)
     _write_list(out / REMAINING, (id for id in order if id not in removed))
     _write_list(out / REMOVED, (*excluded, *done.removed))
     write_bytes(out / SUMMARY, (json.dumps(_summary(done), indent=1, ensure_ascii=False) + "\n").encode())

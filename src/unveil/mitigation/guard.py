@@ -83,9 +83,9 @@ def audit_threshold(result: AuditResult) -> MitigationThreshold:
 
 
 def false_refusals(result: AuditResult, threshold: float) -> Estimate | None:
-    """Expected refusals among a million harmless images; None without a control set.
+    """Expected refusals among a million images that reproduce no training person; None without a control set.
 
-    Estimated from the control people whose best synthetic image reaches the threshold. Assumes that harmless images
+    Estimated from the control people whose best synthetic image reaches the threshold. Assumes that such images
     are like those of the audit, and that they match training people by chance as often as control people. The interval
     is Clopper-Pearson over control people.
     """

@@ -116,7 +116,7 @@ class Stability:
     """How much the findings depend on the subsample of images and people. The first resample is the audit itself."""
 
     resamples: int
-    """Number of resamples."""
+    """Number of resamples: that of the settings, or 1 if every subsample would hold all images of all people."""
     people_significant: tuple[int, ...]
     """Number of significant people in each resample."""
     identities_significant: tuple[int, ...]

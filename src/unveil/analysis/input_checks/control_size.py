@@ -24,8 +24,10 @@ class ControlSize(InputCheck[ControlPeople]):
         """The outcome for a number of control people outside overlap and cohort."""
         status: Status = "fail" if n_people < MIN_CONTROL_PEOPLE else "warn" if n_people < WARN else "pass"
         message = f"{n_people} control people calibrate the scores"
-        if status != "pass":
-            message += f"; at least {MIN_CONTROL_PEOPLE} are required, and more lower the detection limit"
+        if status == "fail":
+            message += f"; at least {MIN_CONTROL_PEOPLE} are required"
+        if status == "warn":
+            message += f"; {WARN} or more lower the detection limit"
         return Check(
             "size of control", status, exact_count(n_people, n_people, "control people"), message, AGAINST_CONTROL
         )
