@@ -22,10 +22,10 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist worksteal
 
-# Property tests with twenty times the examples.
+# Property tests with twenty times the examples, and audits killed at twenty random moments.
 nightly: $(READY)
 	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 \
-	  tests/images tests/stats tests/compare tests/faces tests/mitigation
+	  tests/images tests/stats tests/compare tests/faces tests/mitigation tests/test_resume.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ from PIL import Image
 
 import unveil
 from unveil.demo.faces import drawn_faces as drawn_faces
+from unveil.progress import Silent
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -37,6 +38,17 @@ def examples(n: int) -> hypothesis.settings:
 def audit(*sources: Path, **settings: Any) -> unveil.AuditResult:
     """`unveil.audit` of drawn faces, which are aligned, with the cheap setting of planted leaks."""
     return unveil.audit(*sources, **{"planted_leaks": "quick", "aligned": "yes", **settings})
+
+
+class StartedComparisons(Silent):
+    """Records the pairs of each comparison that an audit starts."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[str, int] = {}
+
+    def start(self, stage: str, total: int, unit: str) -> None:
+        if stage.startswith("comparing "):
+            self.pairs[stage.removeprefix("comparing ")] = total
 
 
 def unit_rows(rng: np.random.Generator, n: int, d: int) -> npt.NDArray[np.float32]:

@@ -5,14 +5,14 @@ import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import hypothesis
 import pytest
 from filelock import FileLock
 
 import unveil
-from tests.builders import MAX_CI_EXAMPLES, NIGHTLY_FACTOR, PROFILE, audit
+from tests.builders import MAX_CI_EXAMPLES, NIGHTLY_FACTOR, PROFILE, StartedComparisons, audit
 from unveil.demo.world import World, make_world
 from unveil.native import library
 
@@ -111,3 +111,24 @@ def audited(world: World, store: Path, shared_folder: Path) -> tuple[unveil.Audi
         return audit(world.synthetic, world.training, world.control, out=run, store=store, redact=True)
 
     return made_once(shared_folder, "audited", make), run
+
+
+class Unplanted(NamedTuple):
+    """An audit without planted leaks, its run directory, and the pairs of each comparison that it started."""
+
+    result: unveil.AuditResult
+    run: Path
+    pairs: dict[str, int]
+
+
+@pytest.fixture(scope="session")
+def unplanted(world: World, store: Path, shared_folder: Path) -> Unplanted:
+    """The world's audit without planted leaks, to compare others with. Tests do not write to it."""
+    run = shared_folder / "unplanted"
+
+    def make() -> Unplanted:
+        started = StartedComparisons()
+        settings = {"out": run, "store": store, "planted_leaks": "off", "progress": started}
+        return Unplanted(audit(world.synthetic, world.training, world.control, **settings), run, started.pairs)
+
+    return made_once(shared_folder, "unplanted", make)

@@ -17,7 +17,7 @@ import pytest
 import unveil
 from tests.builders import audit, drawn_faces, encoded, unit_rows, write
 from tests.channels.test_similarity import tiny_model
-from tests.conftest import made_once
+from tests.conftest import Unplanted, made_once
 from unveil.demo.world import World, make_world
 from unveil.results import schema
 from unveil.runs.parts import role_file
@@ -183,17 +183,14 @@ def test_every_number_carries_its_interval_n_and_method(audited: Audited) -> Non
         assert told_in_words in page
 
 
-def test_planted_leaks_are_measured_and_disturb_nothing(
-    audited: Audited, world: World, store: Path, tmp_path: Path
-) -> None:
+def test_planted_leaks_are_measured_and_disturb_nothing(audited: Audited, unplanted: Unplanted) -> None:
     """The result but for its power is the same without planting."""
     result, run = audited
     assert result.power is not None and result.power.n_people == 40
     recalls = {(r.kind, r.strength): r.one_leak for r in result.power.recalls}
     assert recalls["re-encode", "quality 30"].value >= 0.95 and recalls["flip", "mirrored"].value >= 0.95
     assert result.power.strongest_found["re-encode"] == "quality 30"
-    audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, planted_leaks="off")
-    planted, plain = document(run), document(tmp_path / "run")
+    planted, plain = document(run), document(unplanted.run)
     assert plain["power"] is None and any("No leaks were planted" in line for line in plain["limitations"])
     for told in (planted, plain):
         for name in ("power", "limitations", "manifest"):
@@ -398,9 +395,11 @@ def test_again_from_the_store_gives_the_same_bytes(
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
     world = make_world(tmp_path / "world", 5, training=40, control=60, fresh=20, planted=4)
+    # A small model, since nothing is in a store. `test_the_batch_size_changes_no_vector` has the default model.
+    model = tiny_model(tmp_path / "tiny.onnx", "arcface112", 112)
     for workers in (1, 3):
         out = tmp_path / f"{workers} workers" / "run"
-        audit(world.synthetic, world.training, world.control, out=out, workers=workers)
+        audit(world.synthetic, world.training, world.control, out=out, workers=workers, model=model)
         assert (out.parent / "unveil-store").is_dir(), "the store lies beside the run by default"
     one, three = ((tmp_path / f"{n} workers/run/audit.json").read_bytes() for n in (1, 3))
     assert one == three and json.loads(one)["power"] is not None
@@ -408,13 +407,13 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("comparator", ["numpy", "onnxruntime", "torch"])
 def test_comparators_change_nothing(
-    comparator: str, audited: Audited, world: World, store: Path, tmp_path: Path
+    comparator: str, unplanted: Unplanted, world: World, store: Path, tmp_path: Path
 ) -> None:
     if comparator == "torch":
         pytest.importorskip("torch")
-    _, run = audited
-    audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, backend=comparator)
-    assert (tmp_path / "run/audit.json").read_bytes() == (run / "audit.json").read_bytes()
+    settings = {"out": tmp_path / "run", "store": store, "planted_leaks": "off", "backend": comparator}
+    audit(world.synthetic, world.training, world.control, **settings)
+    assert (tmp_path / "run/audit.json").read_bytes() == (unplanted.run / "audit.json").read_bytes()
 
 
 def test_without_a_leak_nobody_is_listed(store: Path, tmp_path: Path) -> None:
@@ -446,6 +445,7 @@ def test_without_control_and_labels_it_is_uncalibrated(world: World, store: Path
 
 def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Path, tmp_path: Path) -> None:
     training = some_people(world.training, 40, tmp_path / "training")
+    synthetic = some_people(world.control, 20, tmp_path / "synthetic")
     good = encoded(drawn_faces(1)[0], "JPEG")
     write(training / "x/empty.jpg", b"")
     write(training / "x/truncated.jpg", good[:900])
@@ -453,9 +453,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     write(training / "x/notes.txt", "ignored, by its name")
     write(training / "x/blank.png", encoded(np.zeros((300, 200, 3), np.uint8)))
     write(training / "x/<b>bold</b> & co.png", b"<script>alert(1)</script>")
-    audit(
-        world.synthetic, training, world.control, out=tmp_path / "run", store=store, planted_leaks="off", aligned="auto"
-    )
+    audit(synthetic, training, out=tmp_path / "run", store=store, planted_leaks="off", aligned="auto")
     told = document(tmp_path / "run")
     assert told["counts"]["training"] == {
         "images": 45,
@@ -479,13 +477,15 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     assert pq.read_table(tmp_path / "run/rejects.parquet").num_rows == 5
 
 
-def test_a_zip_gives_the_same_audit_as_its_folder(audited: Audited, world: World, store: Path, tmp_path: Path) -> None:
-    _, run = audited
+def test_a_zip_gives_the_same_audit_as_its_folder(
+    unplanted: Unplanted, world: World, store: Path, tmp_path: Path
+) -> None:
     with zipfile.ZipFile(tmp_path / "training.zip", "w") as archive:
         for file in world.training.rglob("*.png"):
             archive.write(file, file.relative_to(world.training))
-    audit(world.synthetic, tmp_path / "training.zip", world.control, out=tmp_path / "run", store=store)
-    zipped, folder = document(tmp_path / "run"), document(run)
+    settings = {"out": tmp_path / "run", "store": store, "planted_leaks": "off"}
+    audit(world.synthetic, tmp_path / "training.zip", world.control, **settings)
+    zipped, folder = document(tmp_path / "run"), document(unplanted.run)
     for told in (zipped, folder):
         del told["manifest"]
     assert zipped == folder

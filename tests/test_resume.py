@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from tests.builders import NIGHTLY_FACTOR, PROFILE
 from tests.conftest import made_once
 from tests.interruptible import IMAGES_PER_SHARD, TILE, run
 from unveil.demo.world import make_world
@@ -116,7 +117,7 @@ def test_killed_at_chosen_moments(
     same(tmp_path / "run", whole)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(1 if PROFILE == "ci" else NIGHTLY_FACTOR))
 def test_killed_at_random_moments(uninterrupted: Uninterrupted, tmp_path: Path, seed: int) -> None:
     sources, _, whole, seconds = uninterrupted
     rng = np.random.default_rng(seed)

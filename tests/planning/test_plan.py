@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import audit
 from tests.cli.runner import Done, unveil
+from tests.conftest import Unplanted
 from unveil.demo.world import World
 from unveil.errors import SettingError
 from unveil.planning import Machines, known_machines, parse_machine, rates
 from unveil.planning.sample import parse_counts
 from unveil.planning.workload import Workload
-from unveil.progress import Silent
 
 
 @pytest.fixture
@@ -27,35 +26,15 @@ def plan(*arguments: str | Path) -> Done:
     return unveil("plan", *arguments)
 
 
-class Pairs(Silent):
-    """Records the pairs of each comparison that an audit starts."""
-
-    def __init__(self) -> None:
-        self.pairs: dict[str, int] = {}
-
-    def start(self, stage: str, total: int, unit: str) -> None:
-        if stage.startswith("comparing "):
-            self.pairs[stage.removeprefix("comparing ")] = total
-
-
-def test_an_audit_compares_what_was_planned(world: World, store: Path, tmp_path: Path) -> None:
-    started = Pairs()
-    result = audit(
-        world.synthetic,
-        world.training,
-        world.control,
-        out=tmp_path / "run",
-        store=store,
-        progress=started,
-        planted_leaks="off",
-    )
+def test_an_audit_compares_what_was_planned(unplanted: Unplanted) -> None:
+    result, _, started = unplanted
     images = {role: n.embedded for role, n in result.counts.items()}
     workload = Workload(images, result.counts["control"].people, {"face": 128, "appearance": 768}, 10, 0.2)
     by_name = {planned.comparison.name: planned.pairs for planned in workload.comparisons}
-    for name, pairs in started.pairs.items():
+    for name, pairs in started.items():
         # The cohort leaves the control set before the comparison; a plan ignores this.
         assert 0.7 * by_name[name] <= pairs <= by_name[name], name
-    assert set(started.pairs) == {c.comparison.name for c in workload.comparisons if c.comparison.shows_progress}
+    assert set(started) == {c.comparison.name for c in workload.comparisons if c.comparison.shows_progress}
     assert workload.store_bytes == sum(images.values()) * (128 + 768) * 4
 
 
