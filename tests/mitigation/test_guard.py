@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +19,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import unveil
-from tests.builders import drawn_faces, encoded, examples, unit_rows, write
+from tests.builders import audit, drawn_faces, encoded, examples, unit_rows, write
 from tests.cli.runner import unveil as command_line
 from unveil.config.settings import Settings
 from unveil.demo.world import World
-from unveil.errors import InputError, SettingError, StoreError
+from unveil.errors import InputError, ModelError, SettingError, StoreError
 from unveil.images import decode_rgb
+from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.mitigation import Guard, lookup
-from unveil.mitigation.guard import GuardIndex, audit_threshold, best_rows, false_refusals, training_refused
+from unveil.mitigation.guard import (
+    DigestIndex,
+    GuardIndex,
+    audit_threshold,
+    best_rows,
+    false_refusals,
+    training_refused,
+)
 from unveil.mitigation.subject_letter import letter
 from unveil.runs.finished import FinishedRun
 
@@ -64,8 +74,7 @@ def test_images_of_every_form(guard: Path, world: World) -> None:
         [file, file.read_bytes(), pixels, np.zeros((96, 64, 3), np.uint8)]
     )
     assert by_path == by_bytes and by_path.answer == "refuse" and by_path.why == "identical to training image"
-    # Pixels have no file, so the score decides.
-    assert by_pixels == replace(by_path, why="") and by_pixels.score is not None
+    assert by_pixels == by_path and by_pixels.score is not None
     assert nothing.answer == "no face" and not nothing.passes and nothing.why
     assert opened.check([]) == []
     for wrong in (np.zeros((3, 96, 96), np.uint8), np.zeros((96, 96, 3), np.float32)):
@@ -87,8 +96,15 @@ def test_training_files_never_pass(audited: Audited, world: World, tmp_path: Pat
     decisions = opened.check([*files[:-1], files[-1].read_bytes()])
     assert {(d.answer, d.why) for d in decisions} == {("refuse", "identical to training image")}
     assert [d.row for d in decisions] == list(range(150)) and [d.id for d in decisions] == list(training.ids)
-    # One more byte makes another file, on which the score decides.
-    assert [d.answer for d in opened.check([files[0].read_bytes() + b" "])] == ["pass"]
+    # Another file with the same pixels is the same image; one changed pixel makes another, on which the score decides.
+    pixels = decode_rgb(files[0].read_bytes())
+    changed = pixels.copy()
+    changed[0, 0, 0] ^= 1
+    same = opened.check(
+        [files[0].read_bytes() + b" ", encoded(pixels, compress_level=0), pixels, Image.fromarray(pixels)]
+    )
+    assert {(d.answer, d.why, d.row) for d in same} == {("refuse", "identical to training image", 0)}
+    assert [d.answer for d in opened.check([changed, encoded(changed)])] == ["pass", "pass"]
 
 
 def test_share_of_training_images_refused(audited: Audited, world: World, tmp_path: Path) -> None:
@@ -99,7 +115,8 @@ def test_share_of_training_images_refused(audited: Audited, world: World, tmp_pa
     pixels = [decode_rgb((world.training / id).read_bytes()) for id in run.embedded("training").ids]
     decisions = opened.check(pixels)
     certain = [d for d in decisions if d.score is not None and abs(d.score - opened.threshold.score) > 0.05]
-    refused = sum(d.answer == "refuse" for d in certain)
+    assert {d.answer for d in decisions} == {"refuse"} and built.n_pixels == 150
+    refused = sum(d.score >= opened.threshold.score for d in certain if d.score is not None)
     assert len(certain) >= 140
     assert refused <= round(built.training_refused.value * 150) <= refused + len(decisions) - len(certain)
 
@@ -109,7 +126,8 @@ def test_a_sample_of_many_training_images_is_measured(audited: Audited, monkeypa
     training = run.embedded("training")
     state = run.state
     galleries = {name: np.asarray(training.through(name).vectors) for name in state.by_channel}
-    index = GuardIndex(state.by_channel, galleries, np.zeros((150, 32), np.uint8), None)
+    none = np.zeros((150, 32), np.uint8)
+    index = GuardIndex(state.by_channel, galleries, none, none, None)
     _, scores, _ = index.closest({name: training.through(name).vectors for name in state.by_channel})
     middle = float(np.median(scores))
     whole = training_refused(index, training, middle, np.random.default_rng(0))
@@ -127,10 +145,10 @@ def test_digests_are_found(seed: int, n: int) -> None:
     digests = rng.integers(0, 2, (n, 32), dtype=np.uint8)
     digests[:, :8] = rng.integers(0, 3, (n, 1), dtype=np.uint8)
     digests[:, :31] *= rng.integers(0, 2, (n, 1), dtype=np.uint8)
-    index = GuardIndex({}, {}, digests, None)
+    index = DigestIndex(digests)
     rows = [row.tobytes() for row in digests]
     for digest in [*rows, bytes(32), bytes([9]) * 32]:
-        assert index.identical(digest) == (rows.index(digest) if digest in rows else None)
+        assert index.find(digest) == (rows.index(digest) if digest in rows else None)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -199,6 +217,136 @@ def test_a_damaged_guard_says_so(guard: Path, tmp_path: Path, audited: Audited) 
     write(tmp_path / "full/file", "x")
     with pytest.raises(SettingError, match="a new folder or a guard"):
         Guard.build(FinishedRun(audited[1]), tmp_path / "full")
+
+
+def changed_guard(guard: Path, copy: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a guard whose `guard.json` is changed and sealed again, as somebody could who knows the format."""
+    shutil.copytree(guard, copy)
+    about = unsealed(json.loads((copy / "guard.json").read_text()))
+    change(about)
+    (copy / "guard.json").write_text(json.dumps(sealed(about)))
+    return copy
+
+
+@pytest.mark.parametrize(
+    "name", ["face.npy", "face.cohort.npy", "face.correction.npy", "whitening.npy", "digests.npy", "pixels.npy"]
+)
+@pytest.mark.parametrize("fill", [0, 1])
+def test_a_zeroed_guard_passes_nothing(guard: Path, tmp_path: Path, name: str, fill: int) -> None:
+    copy = tmp_path / "guard"
+    shutil.copytree(guard, copy)
+    array = np.load(copy / name)
+    np.save(copy / name, np.full_like(array, fill))
+    with pytest.raises(StoreError, match=f"{name} is damaged or of another guard"):
+        Guard.open(copy)
+    if name in ("face.npy", "face.cohort.npy", "digests.npy") and fill == 0:
+        # Also if its checksum is right.
+        digest = file_sha256(copy / name)
+        with pytest.raises(StoreError, match=r"no unit vectors|no digests"):
+            Guard.open(changed_guard(copy, tmp_path / "sealed", lambda about: about["parts"].update({name: digest})))
+
+
+def test_parts_of_two_guards_do_not_mix(guard: Path, audited: Audited, tmp_path: Path) -> None:
+    run = FinishedRun(audited[1])
+    Guard.build(run, tmp_path / "other", threshold="1e6")
+    for name in ("guard.json", "face.correction.npy"):
+        copy = tmp_path / f"mixed {name}"
+        shutil.copytree(guard, copy)
+        other = np.load(copy / "face.correction.npy") + 1
+        if name == "guard.json":
+            np.save(copy / "face.correction.npy", other)
+            shutil.copy(tmp_path / "other" / name, copy / name)
+        else:
+            np.save(copy / name, other)
+        with pytest.raises(StoreError, match="of another guard"):
+            Guard.open(copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about.update(models=None),
+        lambda about: about.update(models=[]),
+        lambda about: about.update(models=["x"]),
+        lambda about: about["models"][0].pop("model_id"),
+        lambda about: about["models"][0].update(weight="much"),
+        lambda about: about.update(aligned=None),
+        lambda about: about.update(aligned="112,"),
+        lambda about: about.update(scales={}),
+        lambda about: about["scales"]["face"].update(spread=0),
+        lambda about: about["scales"].pop("appearance"),
+        lambda about: about["threshold"].update(score=None),
+        lambda about: about.update(version=99),
+        lambda about: about["parts"].pop("face.npy"),
+        lambda about: about["parts"].pop("whitening.npy"),
+        lambda about: about.update(channels={"models": 3}),
+        lambda about: about.update(keys=[]),
+        lambda about: about.update(ids=["one"]),
+    ],
+)
+def test_a_guard_of_another_form_is_refused(guard: Path, tmp_path: Path, change: Any) -> None:
+    with pytest.raises(StoreError, match="expected a guard"):
+        Guard.open(changed_guard(guard, tmp_path / "guard", change))
+
+
+def test_a_changed_guard_without_its_checksum_is_refused(guard: Path, tmp_path: Path) -> None:
+    shutil.copytree(guard, tmp_path / "guard")
+    file = tmp_path / "guard/guard.json"
+    about = json.loads(file.read_text())
+    about["threshold"]["score"] = 1e9
+    file.write_text(json.dumps(about))
+    with pytest.raises(StoreError, match="its checksum is wrong"):
+        Guard.open(tmp_path / "guard")
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(StoreError, match="a regular file was expected"):
+        Guard.open(tmp_path / "guard")
+
+
+def test_a_guard_of_somebody_else_names_no_model_file(guard: Path, tmp_path: Path) -> None:
+    about = json.loads((guard / "guard.json").read_text())
+    copy = changed_guard(guard, tmp_path / "guard", lambda about: about["channels"].update(models=["/etc/hostname"]))
+    with pytest.raises(ModelError, match="install the file with unveil models add"):
+        Guard.open(copy)
+    assert Guard.open(changed_guard(guard, tmp_path / "same", lambda about: about.pop("signature")))
+    assert about["parts"].keys() == {file.name for file in guard.iterdir()} - {"guard.json"}
+
+
+def test_an_audit_of_embeddings_gives_no_guard(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for role in ("synthetic", "training"):
+        np.savez(tmp_path / f"{role}.npz", vectors=unit_rows(rng, 60, 32))
+    audit(tmp_path / "synthetic.npz", tmp_path / "training.npz", out=tmp_path / "run")
+    with pytest.raises(SettingError, match="expected an audit of images"):
+        Guard.build(FinishedRun(tmp_path / "run"), tmp_path / "guard")
+    assert not (tmp_path / "guard").exists()
+
+
+def test_what_is_no_list_of_images_is_said(guard: Path, world: World) -> None:
+    file = min(world.training.rglob("*.png"))
+    image = Image.open(file)
+    pixels = np.array(image.convert("RGB"))
+    opened = Guard.open(guard)
+    by_path = opened.check([file])
+    assert opened.check(iter([file])) == opened.check(one for one in [pixels]) == opened.check(pixels[None]) == by_path
+    assert opened.check([image]) == opened.check([image.convert("RGBA")]) == by_path
+    for one in (str(file), file, file.read_bytes(), image):
+        with pytest.raises(InputError, match=r"\[image\]"):
+            opened.check(one)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="channels last"):
+        opened.check([pixels.transpose(2, 0, 1)])
+    for wrong in (None, 3, [pixels], bytearray(b"x"), image.convert("F")):
+        with pytest.raises(InputError, match="expected"):
+            opened.check([wrong])  # type: ignore[list-item]
+
+
+def test_without_the_training_images_files_alone_are_recognised(audited: Audited, tmp_path: Path) -> None:
+    shutil.copytree(audited[1], tmp_path / "run")
+    manifest = tmp_path / "run/manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "signature": ""}))
+    built = Guard.build(FinishedRun(tmp_path / "run"), tmp_path / "guard")
+    assert built.n_pixels == 0 and not np.load(tmp_path / "guard/pixels.npy").any()
+    assert Guard.open(tmp_path / "guard").check([np.zeros((96, 64, 3), np.uint8)])[0].answer == "no face"
 
 
 def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Path) -> None:

@@ -100,14 +100,17 @@ def build(
     names: Annotated[
         bool, typer.Option("--names", help="Store the ids of the training images, so that decisions can name them.")
     ] = False,
+    training: TrainingNow = None,
 ) -> None:
     """Build a guard from a finished audit: an index of the training set, and a threshold."""
+    from unveil.cli.progress import TerminalProgress
     from unveil.mitigation import Guard
     from unveil.mitigation.guard import false_refusals
     from unveil.runs.finished import FinishedRun
 
-    finished = FinishedRun(run)
-    built = Guard.build(finished, out, threshold=threshold, names=names)
+    finished = FinishedRun(run, {"training": training})
+    with TerminalProgress("Run the same command again to start over.") as progress:
+        built = Guard.build(finished, out, threshold=threshold, names=names, progress=progress)
     size = sum(file.stat().st_size for file in out.iterdir())
     n = finished.result.counts["training"].embedded
     echo(f"{out}: {n:,} training images in {size / 2**20:,.1f} MiB (biometric data; protect them like the images).")
@@ -116,7 +119,7 @@ def build(
     interval = f" ({refused.low:.1%} to {refused.high:.1%}, {refused.level:.0%} interval)" if refused.level < 1 else ""
     echo(
         f"It refuses {refused.value:.1%}{interval} of {refused.n:,} training images by their score. Copies of training "
-        "files are always refused."
+        f"files are always refused, and so are the pixels of {built.n_pixels:,} training images."
     )
     expected = false_refusals(finished.result, built.threshold.score)
     if expected is not None:

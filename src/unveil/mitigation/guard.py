@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from unveil.channels import open_detector
+from unveil.channels import AppearanceChannel, open_detector
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
 from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
-from unveil.errors import SettingError, StoreError, VectorError
+from unveil.engine import map_ordered
+from unveil.errors import ImageError, SettingError, SourceError, StoreError, VectorError
+from unveil.images import EmbeddingSource, decode_rgb
 from unveil.io.atomic import replacing, write_bytes
-from unveil.mitigation.inputs import ImageArray, face_images, file_digest
+from unveil.io.checksums import file_sha256, sealed, unsealed
+from unveil.io.host import cores
+from unveil.io.regular import read_regular
+from unveil.io.trust import is_own, signed
+from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_digest, image_pixels, pixel_digest
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
-from unveil.progress import Progress
+from unveil.progress import Progress, Silent
 from unveil.results import AuditResult
-from unveil.runs.finished import ChannelState, FinishedRun
+from unveil.runs.finished import ChannelState, FinishedRun, from_library, model_keys
 from unveil.stats.generators import generator
 from unveil.stats.intervals import share
 from unveil.stats.person_tests import person_tests
@@ -31,8 +41,11 @@ from unveil.stats.score_scale import ScoreScale, max_over_channels
 from unveil.stats.whitening import Whitening
 from unveil.types import Embedded, Estimate, Floats, Ints, Vectors
 
-MARK, FORMAT = "unveil guard", 3
-ABOUT, DIGESTS = "guard.json", "digests.npy"
+MARK, FORMAT = "unveil guard", 4
+ABOUT, DIGESTS, PIXELS, WHITENING = "guard.json", "digests.npy", "pixels.npy", "whitening.npy"
+MAX_ABOUT_BYTES = 4 * 2**30
+# Rows are stored in half precision, so that their length is not exactly 1.
+UNIT_TOLERANCE = 0.01
 DIGEST_BYTES = 32
 # Rows of the training set per block: half precision is converted to single precision block by block.
 BLOCK = 16_384
@@ -40,7 +53,10 @@ BLOCK = 16_384
 READY_BYTES = 2 * 2**30
 # Training images that `Guard.build` compares with the whole index, and how many at a time.
 MAX_MEASURED, MEASURED_BATCH = 5000, 256
+ALIGNMENT = re.compile(r"all|none|\d+(,\d+)*")
 IDENTICAL = "identical to training image"
+
+logger = logging.getLogger(__name__)
 
 GuardAnswer = Literal["pass", "refuse", "no face"]
 
@@ -50,8 +66,8 @@ class Decision:
     """The decision on one image, with the score and row of its closest training image.
 
     ``id`` is the name of that training image if the guard holds names. If the image is identical to a training image,
-    row and id are of that image and ``why`` says so. Without a detected face, score and channel are None, and ``why``
-    gives the reason.
+    the same file or the same pixels, row and id are of that image and ``why`` says so. Without a detected face, score
+    and channel are None, and ``why`` gives the reason.
     """
 
     answer: GuardAnswer
@@ -109,18 +125,39 @@ def false_refusals(result: AuditResult, threshold: float) -> Estimate | None:
 class BuiltGuard:
     """What `Guard.build` wrote: the threshold, and the share of the training images that reach it.
 
-    ``training_refused`` ignores that identical files are always refused. It is the share of training images that the
-    guard still refuses when a generator writes them to new files.
+    ``training_refused`` ignores that identical images are always refused. It is the share of training images that the
+    guard still refuses when a generator changes them a little. ``n_pixels`` training images are recognised by their
+    pixels; the others only by their file, since they could not be read.
     """
 
     threshold: MitigationThreshold
     training_refused: Estimate
+    n_pixels: int
+
+
+class DigestIndex:
+    """Rows by their SHA-256 digests (N, 32) uint8. A row of zeros has no digest."""
+
+    def __init__(self, digests: npt.NDArray[np.uint8]) -> None:
+        self._digests = digests
+        # Sorted by their first 8 bytes, which almost always decide.
+        prefixes = _prefixes(digests)
+        self._order = np.argsort(prefixes, kind="stable")
+        self._sorted_prefixes = prefixes[self._order]
+
+    def find(self, digest: bytes) -> int | None:
+        """The first row with this digest, or None."""
+        sought = np.frombuffer(digest, np.uint8)
+        (prefix,) = _prefixes(sought[None])
+        start, end = (np.searchsorted(self._sorted_prefixes, prefix, side) for side in ("left", "right"))
+        return next((int(row) for row in self._order[start:end] if (self._digests[row] == sought).all()), None)
 
 
 class GuardIndex:
     """The training set of an audit as an index: embeddings and hub corrections by channel, digests and names.
 
-    ``digests`` (N, 32) uint8 are the SHA-256 of the image files. ``galleries`` (N, D) are unit rows by channel.
+    ``digests`` and ``pixels`` (N, 32) uint8 are the SHA-256 of the image files and of their pixels. ``galleries``
+    (N, D) are unit rows by channel.
     """
 
     def __init__(
@@ -128,29 +165,29 @@ class GuardIndex:
         by_channel: Mapping[str, ChannelState],
         galleries: Mapping[str, npt.NDArray[np.floating]],
         digests: npt.NDArray[np.uint8],
+        pixels: npt.NDArray[np.uint8],
         ids: tuple[str, ...] | None,
     ) -> None:
-        self._by_channel, self._galleries = by_channel, galleries
-        self._digests, self.ids = digests, ids
-        # Sorted by their first 8 bytes, which almost always decide.
-        prefixes = _prefixes(digests)
-        self._order = np.argsort(prefixes, kind="stable")
-        self._sorted_prefixes = prefixes[self._order]
+        self._by_channel, self._galleries, self.ids = by_channel, galleries, ids
+        self._n, self._files, self._pixels = len(digests), DigestIndex(digests), DigestIndex(pixels)
+        self._has_pixels = bool(pixels.any())
 
     def __len__(self) -> int:
-        return len(self._digests)
+        return self._n
 
     @property
     def channels(self) -> tuple[str, ...]:
         """The names of the channels."""
         return tuple(self._by_channel)
 
-    def identical(self, digest: bytes) -> int | None:
-        """The first row of the training image whose file has this SHA-256 digest, or None."""
-        sought = np.frombuffer(digest, np.uint8)
-        (prefix,) = _prefixes(sought[None])
-        start, end = (np.searchsorted(self._sorted_prefixes, prefix, side) for side in ("left", "right"))
-        return next((int(row) for row in self._order[start:end] if (self._digests[row] == sought).all()), None)
+    def identical(self, image: ImageArray) -> int | None:
+        """The first row of the training image that is the same file or has the same pixels, or None."""
+        digest = file_digest(image)
+        row = None if digest is None else self._files.find(digest)
+        if row is not None or not self._has_pixels:
+            return row
+        pixels = image_pixels(image)
+        return None if pixels is None else self._pixels.find(pixel_digest(pixels))
 
     def closest(self, embedded: Mapping[str, Vectors]) -> tuple[Ints, Floats, Ints]:
         """The row (N,) of the closest training image, its score (N,) and its channel (N,).
@@ -191,54 +228,73 @@ class Guard:
         return len(self._index)
 
     @staticmethod
-    def build(run: FinishedRun, out: Path, *, threshold: str = "audit", names: bool = False) -> BuiltGuard:
+    def build(
+        run: FinishedRun,
+        out: Path,
+        *,
+        threshold: str = "audit",
+        names: bool = False,
+        progress: Progress | None = None,
+    ) -> BuiltGuard:
         """Writes the guard of a finished audit to a folder. With ``names`` it holds the ids of training images.
 
-        Raises SettingError for a threshold that the audit does not have, and for a folder with other content.
+        Training images that can be read are also recognised by their pixels. Raises SettingError for a threshold that
+        the audit does not have, for an audit of precomputed embeddings, and for a folder with other content.
         """
         if out.exists() and any(out.iterdir()) and not (out / ABOUT).exists():
             raise SettingError(f"-o: expected a new folder or a guard, found other files in {out}. Name another folder")
+        inputs = run.result.manifest["inputs"]
+        if any(facts["kind"] == EmbeddingSource.kind for facts in inputs.values()):
+            raise SettingError(
+                f"{run.path}: expected an audit of images, found one of precomputed embeddings, so no model can embed "
+                "a new image. Audit the images"
+            )
         chosen = audit_threshold(run.result) if threshold == "audit" else mitigation_threshold(run.result, threshold)
         if not np.isfinite(chosen.score):
             raise SettingError(
                 f"--threshold {threshold}: expected a finding by a test, found only exact copies. Use --threshold "
                 "control or a score"
             )
-        training, state = run.embedded("training"), run.state
-        out.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for channel, of_channel in state.by_channel.items():
-            _save(out / f"{channel}.npy", np.asarray(training.through(channel).vectors, np.float16))
-            _save(out / f"{channel}.cohort.npy", np.asarray(of_channel.cohort, np.float32))
-            _save(out / f"{channel}.correction.npy", of_channel.on_training.astype(np.float32))
-        if state.whitening is not None:
-            _save(out / "whitening.npy", np.vstack([state.whitening.centre, state.whitening.rows]))
+        training, state, config = run.embedded("training"), run.state, run.channel_config.absolute
         digests = np.frombuffer(bytes.fromhex("".join(training.digests)), np.uint8).reshape(len(training), DIGEST_BYTES)
-        _save(out / DIGESTS, digests)
+        pixels = _pixel_digests(run, training, progress or Silent())
+        out.mkdir(parents=True, exist_ok=True, mode=0o700)
+        arrays = {DIGESTS: digests, PIXELS: pixels}
+        for channel, of_channel in state.by_channel.items():
+            arrays[f"{channel}.npy"] = np.asarray(training.through(channel).vectors, np.float16)
+            arrays[f"{channel}.cohort.npy"] = np.asarray(of_channel.cohort, np.float32)
+            arrays[f"{channel}.correction.npy"] = of_channel.on_training.astype(np.float32)
+        if state.whitening is not None:
+            arrays[WHITENING] = np.vstack([state.whitening.centre, state.whitening.rows])
+        for name, array in arrays.items():
+            _save(out / name, array)
         about = {
             "format": MARK,
             "version": FORMAT,
-            "channels": asdict(run.channel_config.absolute),
+            "channels": asdict(config),
             "models": list(run.result.models),
-            "aligned": run.result.manifest["inputs"]["synthetic"]["aligned"],
+            "keys": model_keys(run.result),
+            "aligned": inputs["synthetic"]["aligned"],
             "threshold": asdict(chosen),
             "scales": {channel: asdict(of_channel.scale) for channel, of_channel in state.by_channel.items()},
             "ids": list(training.ids) if names else None,
+            "parts": {name: file_sha256(out / name) for name in arrays},
         }
-        write_bytes(out / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
-        return BuiltGuard(
-            chosen, training_refused(_read_index(out, about), training, chosen.score, generator(run.seed, "guard"))
-        )
+        text = json.dumps(sealed(signed(about)), indent=1, ensure_ascii=False) + "\n"
+        write_bytes(out / ABOUT, text.encode("utf-8"))
+        refused = training_refused(_read_index(out, about), training, chosen.score, generator(run.seed, "guard"))
+        return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()))
 
     @classmethod
     def open(cls, folder: str | Path, *, device: str = "auto", progress: Progress | None = None) -> Guard:
         """Opens a guard that `build` wrote to a folder.
 
-        Raises StoreError if the folder holds no guard or a damaged one, and ModelError if a model differs from that of
-        the audit.
+        Raises StoreError if the folder holds no guard, a damaged one or parts of several, and ModelError if a model
+        differs from that of the audit. Model files of a guard that somebody else built are those of the library.
         """
         folder = Path(folder)
         try:
-            about: dict[str, Any] = json.loads((folder / ABOUT).read_bytes())
+            about = unsealed(json.loads(read_regular(folder / ABOUT, MAX_ABOUT_BYTES)))
             if about["format"] != MARK or about["version"] != FORMAT:
                 raise ValueError("another version of unveil wrote it")
             index = _read_index(folder, about)
@@ -246,28 +302,48 @@ class Guard:
             if not np.isfinite(threshold.score):
                 raise ValueError("the threshold is not a number")
             whitening = None
-            if (folder / "whitening.npy").exists():
-                rows = _load(folder / "whitening.npy", np.float64, 2)
+            if AppearanceChannel.name in about["scales"]:
+                rows = _load(folder, WHITENING, about, np.float64, 2)
                 whitening = Whitening(rows[0], rows[1:])
             config = ChannelConfig(**{name: _hashable(value) for name, value in about["channels"].items()})
-            alignment = ImageAlignment.from_key(str(about["aligned"]), "as in the audit")
-            models = about["models"]
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if set(config.channels) != set(about["scales"]):
+                raise ValueError("its channels are others than those of its index")
+            if not isinstance(about["aligned"], str) or not ALIGNMENT.fullmatch(about["aligned"]):
+                raise ValueError("no alignment of images")
+            alignment = ImageAlignment.from_key(about["aligned"], "as in the audit")
+            models = [{"model_id": str(m["model_id"]), "weight": float(m["weight"])} for m in about["models"]]
+            if len(models) != len(config.models) or not models:
+                raise ValueError(f"{len(models)} descriptions of {len(config.models)} models")
+            keys = {str(name): value for name, value in about["keys"].items()}
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise StoreError(
                 f"{folder}: expected a guard, found none or a damaged one ({error}). Make one with unveil guard build "
                 f"RUN -o {folder}"
             ) from None
+        if not is_own(about):
+            config = from_library(config, keys)
         config = replace(config, device=parse({"device": device})["device"])
         embedder = AuditEmbedder(config, {}, progress=progress)
         embedder.restore(models, whitening)
         return cls(embedder, index, threshold, alignment, config.detector)
 
-    def check(self, images: Sequence[ImageArray]) -> list[Decision]:
-        """Decides on each image: pixels (H, W, 3) uint8 RGB, the bytes of an image file, or its path.
+    def check(self, images: Iterable[ImageArray | Image.Image]) -> list[Decision]:
+        """Decides on each image: pixels (H, W, 3) uint8 RGB, an image of Pillow, the bytes of an image file or its
+        path.
 
-        A file that is identical to a training file never passes. Pixels have no file, so the score alone decides on
-        them. Batches of some dozen images are fastest. Raises InputError for pixels of another shape or type.
+        An image that is the same file as a training image, or has the same pixels, never passes. Batches of some dozen
+        images are fastest. Raises InputError for pixels of another shape or type, and for one image without a list.
         """
+        images = checked_images(images)
         embedded, rows = self._embedder.embed_images(face_images(images, self._alignment, self._detector))
         scored = iter(zip(*self._index.closest(embedded), strict=True))
         decisions = []
@@ -280,8 +356,7 @@ class Guard:
                 answer: GuardAnswer = "refuse" if score >= self.threshold.score else "pass"
                 name = self._index.channels[channel]
                 decision = Decision(answer, float(score), int(closest), name, self._id(int(closest)))
-            digest = file_digest(image)
-            identical = None if digest is None else self._index.identical(digest)
+            identical = self._index.identical(image)
             if identical is not None:
                 decision = replace(decision, answer="refuse", row=identical, id=self._id(identical), why=IDENTICAL)
             decisions.append(decision)
@@ -316,31 +391,69 @@ def training_refused(index: GuardIndex, training: Embedded, threshold: float, rn
     return Estimate(value, value, value, 1.0, n, "share of all training images that reach the threshold")
 
 
+def _pixel_digests(run: FinishedRun, training: Embedded, progress: Progress) -> npt.NDArray[np.uint8]:
+    """The digests (N, 32) of the pixels of the training images. Zeros mark one that has changed or is missing."""
+    digests = np.zeros((len(training), DIGEST_BYTES), np.uint8)
+    try:
+        source = run.source("training")
+    except SourceError as error:
+        logger.warning("training images are recognised by their files alone, not by their pixels: %s", error)
+        return digests
+    records = {record.id: record for record in source.records}
+
+    def digest(row: int) -> bytes | None:
+        record = records.get(training.ids[row])
+        try:
+            data = b"" if record is None else source.read(record)
+            known = hashlib.sha256(data).hexdigest() == training.digests[row]
+            return pixel_digest(decode_rgb(data)) if known else None
+        except ImageError:
+            return None
+
+    progress.start("pixels of the training images", len(training), "images")
+    for row, found in enumerate(map_ordered(digest, range(len(training)), cores())):
+        if found is not None:
+            digests[row] = np.frombuffer(found, np.uint8)
+        progress.advance(1)
+    return digests
+
+
 def _read_index(folder: Path, about: Mapping[str, Any]) -> GuardIndex:
     """The index in a folder. Raises ValueError, OSError, KeyError or TypeError if it is damaged."""
-    scales = {channel: ScoreScale(**values) for channel, values in about["scales"].items()}
-    galleries = {channel: ready(_load(folder / f"{channel}.npy", np.float16, 2)) for channel in scales}
+    scales = {str(channel): ScoreScale(**values) for channel, values in about["scales"].items()}
+    if not scales or not all(np.isfinite(s.middle) and 0 < s.spread < np.inf for s in scales.values()):
+        raise ValueError("no scale of scores")
+    galleries = {channel: ready(_unit(_load(folder, f"{channel}.npy", about, np.float16, 2))) for channel in scales}
     by_channel = {
         channel: ChannelState(
-            cohort=_load(folder / f"{channel}.cohort.npy", np.float32, 2),
+            cohort=_unit(_load(folder, f"{channel}.cohort.npy", about, np.float32, 2)),
             scale=scale,
             on_synthetic=np.zeros(0),
-            on_training=_load(folder / f"{channel}.correction.npy", np.float32, 1).astype(np.float64),
+            on_training=_load(folder, f"{channel}.correction.npy", about, np.float32, 1).astype(np.float64),
             on_control=np.zeros(0),
             control_score=np.zeros(0),
         )
         for channel, scale in scales.items()
     }
-    digests = _load(folder / DIGESTS, np.uint8, 2)
-    if digests.shape[1] != DIGEST_BYTES:
-        raise ValueError(f"{DIGESTS} holds rows of {digests.shape[1]} bytes")
+    digests, pixels = (_load(folder, name, about, np.uint8, 2) for name in (DIGESTS, PIXELS))
+    if {digests.shape[1], pixels.shape[1]} != {DIGEST_BYTES} or not digests.any(axis=1).all():
+        raise ValueError(f"{DIGESTS} or {PIXELS} holds no digests")
     ids = None if about["ids"] is None else tuple(str(id) for id in about["ids"])
-    lengths = {len(digests), *(len(gallery) for gallery in galleries.values())}
+    lengths = {len(digests), len(pixels), *(len(gallery) for gallery in galleries.values())}
     lengths |= {len(state.on_training) for state in by_channel.values()}
     lengths |= set() if ids is None else {len(ids)}
-    if len(lengths) != 1:
+    if len(lengths) != 1 or 0 in lengths:
         raise ValueError(f"parts of different lengths: {sorted(lengths)}")
-    return GuardIndex(by_channel, galleries, digests, ids)
+    return GuardIndex(by_channel, galleries, digests, pixels, ids)
+
+
+def _unit(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """The same rows (N, D). Raises ValueError unless each has length 1, up to the rounding of half precision."""
+    for start in range(0, len(rows), BLOCK):
+        length = np.linalg.norm(np.asarray(rows[start : start + BLOCK], np.float32), axis=1)
+        if (np.abs(length - 1) > UNIT_TOLERANCE).any():
+            raise ValueError("its rows are no unit vectors")
+    return rows
 
 
 def _prefixes(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
@@ -379,12 +492,15 @@ def _save(path: Path, array: np.ndarray[Any, Any]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def _load(path: Path, kind: type[Any], dimensions: int) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+def _load(folder: Path, name: str, about: Mapping[str, Any], kind: type[Any], dimensions: int) -> np.ndarray[Any, Any]:
+    """A part of a guard, mapped. Raises ValueError if it is damaged or another than ``about`` states."""
+    if Path(name).name != name or file_sha256(folder / name) != about["parts"][name]:
+        raise ValueError(f"{name} is damaged or of another guard")
+    array: np.ndarray[Any, Any] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
     if array.dtype != kind or array.ndim != dimensions:
-        raise ValueError(f"{path.name} holds {array.ndim} dimensions of {array.dtype}")
+        raise ValueError(f"{name} holds {array.ndim} dimensions of {array.dtype}")
     if array.dtype.kind == "f" and not all(
         np.isfinite(array[start : start + BLOCK]).all() for start in range(0, len(array), BLOCK)
     ):
-        raise ValueError(f"{path.name} holds values that are not finite")
+        raise ValueError(f"{name} holds values that are not finite")
     return array

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from unveil.channels import Detector, FaceImage
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
@@ -21,18 +23,52 @@ from unveil.images.source import MAX_FILE_BYTES, read_image
 ImageArray = npt.NDArray[np.uint8] | bytes | str | Path
 
 
+# Modes of Pillow with 8 bits a channel, which convert to RGB without loss of range.
+MODES = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "1"})
+
+
+def checked_images(images: Iterable[ImageArray | Image.Image]) -> list[ImageArray]:
+    """The images of a list, a generator or an array (N, H, W, 3), with images of Pillow as pixels.
+
+    Raises InputError for one image instead of several, for pixels of another shape or type, and for anything else.
+    """
+    if isinstance(images, (str, bytes, bytearray, Path, Image.Image)) or not isinstance(images, Iterable):
+        raise InputError(
+            f"expected a list of images, found one {type(images).__name__}. Put a single image into a list: [image]"
+        )
+    return [_checked(image) for image in images]
+
+
+def _checked(image: object) -> ImageArray:
+    if isinstance(image, Image.Image):
+        if image.mode not in MODES:
+            raise InputError(
+                f"expected an image of Pillow with 8 bits a channel, found mode {image.mode}. Convert it to RGB"
+            )
+        return np.asarray(image.convert("RGB"))
+    if isinstance(image, np.ndarray):
+        if not _is_image(image):
+            hint = "Put the channels last: array.transpose(1, 2, 0)" if image.shape[:1] == (3,) else "Convert them"
+            raise InputError(
+                f"expected pixels of shape (H, W, 3), uint8, RGB, found {image.shape} {image.dtype}. {hint}"
+            )
+        return image
+    if isinstance(image, (bytes, str, Path)):
+        return image
+    raise InputError(
+        f"expected pixels (H, W, 3) uint8 RGB, an image of Pillow, the bytes of an image file or its path, found "
+        f"{type(image).__name__}. Convert it, for example with numpy.asarray"
+    )
+
+
 def face_images(
     images: Sequence[ImageArray], alignment: ImageAlignment | None, detector: Detector
 ) -> list[Callable[[], FaceImage]]:
     """A function per image that decodes it and finds its face.
 
-    Without an ``alignment`` each image is tested for being an aligned crop. Raises InputError for pixels of another
-    shape or type.
+    Without an ``alignment`` each image is tested for being an aligned crop. Raises InputError as `checked_images`.
     """
-    for image in images:
-        if isinstance(image, np.ndarray) and not _is_image(image):
-            raise InputError(f"expected pixels of shape (H, W, 3), uint8, RGB, got {image.shape} {image.dtype}")
-    return [partial(_face_image, image, alignment, detector) for image in images]
+    return [partial(_face_image, image, alignment, detector) for image in checked_images(images)]
 
 
 def file_digest(image: ImageArray) -> bytes | None:
@@ -46,7 +82,25 @@ def file_digest(image: ImageArray) -> bytes | None:
     return hashlib.sha256(data).digest()
 
 
-def _is_image(pixels: npt.NDArray[np.uint8]) -> bool:
+def image_pixels(image: ImageArray) -> npt.NDArray[np.uint8] | None:
+    """The pixels (H, W, 3) uint8 RGB of an image; None for a file that is not readable."""
+    if isinstance(image, np.ndarray):
+        return image
+    try:
+        return decode_rgb(image if isinstance(image, bytes) else read_image(image, MAX_FILE_BYTES))
+    except ImageError:
+        return None
+
+
+def pixel_digest(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """The SHA-256 of an image's size and pixels (H, W, 3) uint8 RGB."""
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"{height} {width}\n".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
+
+
+def _is_image(pixels: npt.NDArray[Any]) -> bool:
     return pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and 0 not in pixels.shape
 
 

@@ -318,15 +318,7 @@ class FinishedRun:
         is missing.
         """
         config = channels_of(self._settings)
-        if self.own:
-            return config
-        facts, files = self.result.models, self.result.manifest["files"]
-        return replace(
-            config,
-            models=tuple(_installed(m, str(f["sha256"])) for m, f in zip(config.models, facts, strict=False)),
-            detector=_installed(config.detector, self.result.manifest["detector"]["key"]),
-            copy_model=_installed(config.copy_model, str(files.get("copy_model"))),
-        )
+        return config if self.own else from_library(config, model_keys(self.result))
 
     @property
     def detector(self) -> str | None:
@@ -355,6 +347,28 @@ def _settings_of(manifest: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
     return decide if own else {name: value for name, value in decide.items() if name not in FILES}
 
 
+def model_keys(result: AuditResult) -> dict[str, Any]:
+    """The SHA-256 of the model files of an audit: of the face models, the detector and the copy-detection model."""
+    manifest = result.manifest
+    return {
+        "models": [str(facts["sha256"]) for facts in result.models],
+        "detector": str(manifest["detector"]["key"]),
+        "copy_model": str(manifest["files"].get("copy_model", "")),
+    }
+
+
+def from_library(config: ChannelConfig, keys: Mapping[str, Any]) -> ChannelConfig:
+    """The same configuration with model files of the library, found by their SHA-256. Raises ModelError if one is
+    missing."""
+    known = [*keys.get("models", ()), *[""] * len(config.models)]
+    return replace(
+        config,
+        models=tuple(_installed(name, str(key)) for name, key in zip(config.models, known, strict=False)),
+        detector=_installed(config.detector, str(keys.get("detector", ""))),
+        copy_model=_installed(config.copy_model, str(keys.get("copy_model", ""))),
+    )
+
+
 def _installed(name: str | None, key: str) -> str | None:
     """A model by its name, or for the path of one the file in the library whose SHA-256 is in ``key``."""
     if name is None or Path(name).name == name:
@@ -364,5 +378,5 @@ def _installed(name: str | None, key: str) -> str | None:
             return str(model.path)
     raise ModelError(
         f"{printable(name)}: expected a model of the library, found none with its SHA-256. This user did not make the "
-        "run, so the path in it is not used: install the file with unveil models add"
+        "it, so the path in it is not used: install the file with unveil models add"
     )
