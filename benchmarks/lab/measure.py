@@ -146,7 +146,7 @@ class Lab:
         return analyse(self.settings, self.synthetic, t, c, raw, [], self.compare, {})
 
     def scores(self) -> Iterator[list[object]]:
-        """How well each score separates people who were learnt from all others but the cohort."""
+        """How well each score separates people who were learnt from all others."""
         found = self.found[LEARNT]
         if found.calibration is None or found.control is None:
             raise SystemExit(f"{self.key}: {[c.message for c in found.checks if c.status == 'fail']}")

@@ -92,7 +92,8 @@ def further_scores(
     for name, (s, r) in (("face", faces), ("appearance", looks)):
         reference = r.vectors[rows]
         to_generated, to_reference = (_distances(r.vectors, x) for x in (s.vectors, reference))
-        # A cohort person is no reference for itself; those people are in no test.
+        # A cohort person is no reference for their own image.
+        to_reference[rows, np.arange(len(rows))] = np.inf
         yield (
             f"GAN-Leaks calibrated, {name}",
             per_person(calibrated_distance(to_generated.min(1), to_reference.min(1))),
@@ -104,13 +105,13 @@ def further_scores(
 
 def _exposure(synthetic: Embedded, real: Embedded, cohort_rows: NDArray[np.int64]) -> Floats:
     """The best hub-corrected score of each real vector (N,), on the scale of the cohort."""
-    cohort = Cohort(real.take(cohort_rows))
+    cohort = Cohort(real.take(cohort_rows), len(cohort_rows))
     context = channel_context(synthetic, cohort)
     matched = compare_all(
         *(synthetic.vectors, real.vectors),
         top_k=1,
         query_offset=context.synthetic_correction,
-        gallery_offset=cohort.correction(real),
+        gallery_offset=cohort.correction(real, "training"),
     )
     return context.scale.of(matched.best_query_score)
 

@@ -117,7 +117,7 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
         *(settings.backend, settings.workers, engine, settings.store_place, run, sizes.backend, sizes.tiles)
     )
     compare = Comparisons(run, backend, progress, settings.top_k, settings.top_pairs)
-    work = workload_of(sources, embedder.dimensions, top_k=settings.top_k, cohort_share=settings.cohort_share)
+    work = workload_of(sources, embedder.dimensions, top_k=settings.top_k)
     progress.expect(expected_units(work, sources))
 
     # Images to vectors. Synthetic images that repeat another byte for byte count once.
@@ -210,14 +210,12 @@ def analyse(
     if control is None:
         return analyse_without_control(
             *(synthetic, training, raw, checks, compare, settings.random),
-            cohort_share=settings.cohort_share,
             fpir=settings.fpir,
         )
     return analyse_with_control(
         *(synthetic, training, control, raw, checks, compare, settings.random),
         fdr=settings.fdr,
         global_level=settings.global_level,
-        cohort_share=settings.cohort_share,
         match_controls=settings.match_controls,
         strata=strata,
         resamples=settings.resamples,

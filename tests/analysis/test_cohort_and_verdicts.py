@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
-from unveil.analysis.cohort import Cohort, find_overlap, one_image_per_person, split_off_cohort
+from unveil.analysis.cohort import Cohort, find_overlap, one_image_per_person, pooled_cohort
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.auditor import analyse
 from unveil.compare import compare_all, exact_cosine, open_backend
@@ -16,7 +16,7 @@ from unveil.config.settings import Settings
 from unveil.images import Location
 from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
-from unveil.types import Embedded
+from unveil.types import ROLES, Embedded, Role
 
 COSINE = Comparison("cosine", FIRST_CHANNEL, "training")
 
@@ -31,24 +31,72 @@ def compare(settings: Settings) -> Comparisons:
     return Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
 
 
-def test_correction_is_half_the_mean_of_the_ten_closest_others() -> None:
+def slow_correction(cohort: Cohort, of: Embedded, role: Role, skip_best: bool) -> list[float]:
+    """Image by image, as `Cohort.correction` is defined."""
+    sides = ["training"] * cohort.n_training + ["control"] * (len(cohort.images) - cohort.n_training)
+    people = cohort.images.people_or_ids
+    made = []
+    for i, person in enumerate(of.people_or_ids):
+        others = [j for j in range(len(people)) if (sides[j], people[j]) != (role, person)]
+        cosine = exact_cosine(of.vectors, cohort.images.vectors, np.full(len(others), i), np.array(others))
+        made.append(-float(np.sort(cosine)[::-1][int(skip_best) :][:10].mean()) / 2)
+    return made
+
+
+@pytest.mark.parametrize("skip_best", [False, True])
+def test_correction_is_half_the_mean_of_the_ten_closest_others(skip_best: bool) -> None:
     rng = np.random.default_rng(0)
-    cohort = embedded(unit(crowd(rng, 40)), "c", [f"p{i}" for i in range(40)])
-    images = embedded(unit(crowd(rng, 30)), "x", [f"p{i}" for i in range(20)] + [f"q{i}" for i in range(10)])
-    for skip in (False, True):
-        fast = Cohort(cohort).correction(images, skip_best=skip)
-        for i in range(30):
-            others = [j for j in range(40) if cohort.people[j] != images.people[i]]
-            cosine = exact_cosine(images.vectors, cohort.vectors, np.full(len(others), i), np.array(others))
-            ranked = np.sort(cosine)[::-1][int(skip) :][:10]
-            assert fast[i] == pytest.approx(-ranked.mean() / 2, abs=1e-12)
+    training = embedded(unit(crowd(rng, 60)), "t", [f"p{i % 20}" for i in range(60)])
+    # Half of the control people have the name of a training person, who is somebody else.
+    control = embedded(unit(crowd(rng, 40)), "c", [f"p{i % 20 + 10}" for i in range(40)])
+    synthetic = embedded(unit(crowd(rng, 30)), "s", [f"p{i}" for i in range(30)])
+    cohort = pooled_cohort(training, control, "numpy")
+    assert cohort.n_training == 20 and len(cohort.images) == 40
+    sides: list[tuple[Role, Embedded]] = [("training", training), ("control", control), ("synthetic", synthetic)]
+    for role, of in sides:
+        fast = cohort.correction(of, role, skip_best=skip_best)
+        assert fast == pytest.approx(slow_correction(cohort, of, role, skip_best), abs=1e-12)
+    own = slow_correction(cohort, cohort.images.take(np.arange(20)), "training", False)
+    assert cohort.own_correction()[:20] == pytest.approx(own, abs=1e-12)
+
+
+def test_the_cohort_holds_the_first_image_of_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    training = embedded(unit(crowd(rng, 90)), "t", [f"p{i // 3}" for i in range(90)])
+    control = embedded(unit(crowd(rng, 20)), "c")
+    cohort = pooled_cohort(training, control)
+    assert cohort.images.ids == (*(f"t{i}" for i in range(0, 90, 3)), *control.ids)
+    assert pooled_cohort(training, None).images.ids == cohort.images.ids[:30]
+
+    monkeypatch.setattr("unveil.analysis.cohort.MAX_COHORT_PEOPLE", 12)
+    some = pooled_cohort(training, control)
+    assert len(some.images) == 12 and 0 < some.n_training < 12
+    shuffled = rng.permutation(90)
+    again = pooled_cohort(training.take(np.sort(shuffled)), control.take(np.arange(20)[::-1]))
+    assert set(again.images.ids) == set(some.images.ids), "who is chosen does not depend on the order"
+
+
+def test_the_scores_of_a_person_do_not_depend_on_their_side(compare: Comparisons, settings: Settings) -> None:
+    """What makes p-values valid: when two people change sides, everybody keeps their exposure."""
+    synthetic, training, control = leaking_world(np.random.default_rng(9), 0)
+    everybody = training.joined(control)
+    swapped = np.r_[400:410, 10:400, 0:10, 410:800]
+    scores = []
+    for rows in (np.arange(800), swapped):
+        t, c = everybody.take(rows[:400]), everybody.take(rows[400:])
+        found = analyse(settings, synthetic, t, c, compare.ranked(COSINE, synthetic, t), [], compare, {})
+        assert found.exposures is not None
+        sides = (found.exposures.training, found.exposures.control)
+        scores.append({p: s for side in sides for p, s in zip(side.people, side.score, strict=True)})
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_small_cohorts(n: int) -> None:
     rng = np.random.default_rng(0)
-    cohort = Cohort(embedded(unit(crowd(rng, n)) if n else np.zeros((0, DIMENSION), np.float32), "c"))
-    assert np.isfinite(cohort.correction(embedded(unit(crowd(rng, 7)), "x"))).all()
+    cohort = Cohort(embedded(unit(crowd(rng, n)) if n else np.zeros((0, DIMENSION), np.float32), "c"), n)
+    for role in ROLES:
+        assert np.isfinite(cohort.correction(embedded(unit(crowd(rng, 7)), "x"), role, skip_best=True)).all()
 
 
 def test_hubs_fill_the_raw_ranking_and_not_the_corrected_one() -> None:
@@ -58,10 +106,13 @@ def test_hubs_fill_the_raw_ranking_and_not_the_corrected_one() -> None:
     training[:5] = crowd(rng, 5, pull=4)
     synthetic[7] = training[100] + rng.normal(size=DIMENSION) * 0.095
     t, s = embedded(unit(training), "t"), embedded(unit(synthetic), "s")
-    cohort = Cohort(embedded(unit(crowd(rng, 100)), "c"))
+    cohort = pooled_cohort(t, embedded(unit(crowd(rng, 100)), "c"))
     raw = compare_all(s.vectors, t.vectors, top_pairs=20)
     corrected = compare_all(
-        s.vectors, t.vectors, top_pairs=20, query_offset=cohort.correction(s), gallery_offset=cohort.correction(t)
+        *(s.vectors, t.vectors),
+        top_pairs=20,
+        query_offset=cohort.correction(s, "synthetic", skip_best=True),
+        gallery_offset=cohort.correction(t, "training"),
     )
     assert (raw.top_pairs[:, 1] < 5).mean() > 0.7
     assert corrected.top_pairs[0].tolist() == [7, 100]
@@ -85,14 +136,11 @@ def test_overlap_by_identical_bytes_needs_no_threshold(compare: Comparisons) -> 
     assert found.threshold is None and found.rows.tolist() == list(range(30, 60))
 
 
-def test_control_people_are_split_and_never_both() -> None:
+def test_one_image_of_each_of_some_people() -> None:
     rng = np.random.default_rng(4)
-    control = embedded(unit(crowd(rng, 300)), "c", [f"p{i % 100}" for i in range(300)])
-    decoys, cohort = split_off_cohort(control, 0.2, rng)
-    assert len(set(decoys.people)) == 80 and len(cohort.images) == len(set(cohort.images.people)) == 20
-    assert not set(decoys.people) & set(cohort.images.people)
-    rows = one_image_per_person(control.people_or_ids, rng, 30)
-    assert len(rows) == len({control.people[i] for i in rows}) == 30
+    people = tuple(f"p{i % 100}" for i in range(300))
+    rows = one_image_per_person(people, rng, 30)
+    assert len(rows) == len({people[i] for i in rows}) == 30
 
 
 def leaking_world(rng: np.random.Generator, leaks: int) -> tuple[Embedded, Embedded, Embedded]:
@@ -117,7 +165,7 @@ def test_many_leaks_are_conformal_and_a_few_need_the_tail(
     assert found.verdict == "leak found" and set(found.evidence) == evidence
     assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(leaks)}
     assert sum(bool(p.significant_by) for p in found.people) <= leaks + 4
-    assert found.calibration is not None and found.calibration.detection_limit.min_people_conformal == 25
+    assert found.calibration is not None and found.calibration.detection_limit.min_people_conformal == 20
 
 
 def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons, settings: Settings) -> None:
@@ -125,7 +173,7 @@ def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons,
     raw = compare.ranked(COSINE, synthetic, training)
     assert analyse(settings, synthetic, training, control, raw, [], compare, {}).verdict == "none detected"
     alone = analyse(settings, synthetic, training, None, raw, [], compare, {})
-    assert alone.candidate_threshold is not None and alone.candidate_threshold.n_searches == 320
+    assert alone.candidate_threshold is not None and alone.candidate_threshold.n_searches == 400
     assert alone.candidate_threshold.n_above <= 12, "about 1% of 300 would be above by chance"
 
 

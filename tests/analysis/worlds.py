@@ -72,7 +72,7 @@ def contexts(synthetic: Embedded) -> dict[str, ChannelContext]:
     """The contexts of the channels of a synthetic set, without a hub correction."""
     return {
         channel: ChannelContext(
-            synthetic.through(channel), Cohort(images("c", ["nobody"])), np.zeros(len(synthetic)), SAME_SCALE
+            synthetic.through(channel), Cohort(images("c", ["nobody"]), 0), np.zeros(len(synthetic)), SAME_SCALE
         )
         for channel in synthetic.channels
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unveil.analysis.cohort import channel_context, find_overlap, split_off_cohort
+from unveil.analysis.cohort import channel_context, find_overlap, pooled_cohort
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import ControlState, Findings
 from unveil.analysis.inference import Inference, ScoreTests
@@ -55,7 +55,6 @@ def analyse_with_control(
     *,
     fdr: float,
     global_level: float,
-    cohort_share: float,
     match_controls: MatchMode,
     strata: Mapping[str, str],
     resamples: int,
@@ -63,12 +62,11 @@ def analyse_with_control(
     """The analysis from the raw matches of synthetic with training images to a verdict.
 
     ``fdr`` is the false discovery rate of people and identities, ``global_level`` the level of the global test.
-    ``cohort_share`` of the control people are the cohort. ``strata`` are labels of people.
+    ``strata`` are labels of people.
     """
     overlap = find_overlap(training, all_control, compare, generators("overlap"))
-    control, cohort = split_off_cohort(
-        all_control.take(overlap.rows), cohort_share, generators("cohort"), compare.backend
-    )
+    control = all_control.take(overlap.rows)
+    cohort = pooled_cohort(training, control, compare.backend)
     contexts = {
         channel: channel_context(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +14,7 @@ from unveil.stats.exposure import subsample_images
 from unveil.stats.hubness import NEIGHBOURS, closeness, person_codes
 from unveil.stats.open_set import same_person_threshold
 from unveil.stats.score_scale import ScoreScale, fit_score_scale
-from unveil.types import Embedded, Floats, Ints
+from unveil.types import Embedded, Floats, Ints, Role
 
 # Real people who are searched among other real people. The maximum suffices for an FPIR of 1 in 1,000.
 MAX_PROBES = 2000
@@ -84,20 +86,26 @@ def find_overlap(training: Embedded, control: Embedded, compare: Comparisons, rn
 
 @dataclass(frozen=True)
 class Cohort:
-    """Real people, one image each, that measure how close an image is to everybody."""
+    """Real people, one image each, that measure how close an image is to everybody.
+
+    The first ``n_training`` images are of training people, the others of control people. A name may stand for two
+    people, one on each side.
+    """
 
     images: Embedded
+    n_training: int
     backend: str | Backend = "auto"
 
     def through(self, channel: str) -> Cohort:
         """The same people with the vectors of one channel."""
         return replace(self, images=self.images.through(channel))
 
-    def correction(self, embedded: Embedded, *, skip_best: bool = False) -> Floats:
-        """The hub correction (N,): minus half the closeness of each image to the cohort, added to its scores.
+    def correction(self, embedded: Embedded, role: Role, *, skip_best: bool = False) -> Floats:
+        """The hub correction (N,) of images of a role: minus half their closeness to the cohort, added to scores.
 
-        The image's own person never counts. ``skip_best`` leaves out the best match too: a cohort of training people
-        must not normalise a leak away. See `unveil.stats.hubness.closeness` for the source.
+        The own person of a real image never counts. ``skip_best`` leaves out the best match too: the cohort holds the
+        people who are tested, and a synthetic image that shows one of them must not lower its own score by that. See
+        `unveil.stats.hubness.closeness` for the source.
         """
         if not len(embedded):
             return np.zeros(0)
@@ -109,12 +117,57 @@ class Cohort:
             backend=self.backend,
             moments=False,
         )
-        people = {person: i for i, person in enumerate(self.images.people_or_ids)}
-        own = np.array([people.get(p, -1) for p in embedded.people_or_ids], np.int64)
+        own = self._own_rows(embedded, role)
         order = np.argsort(found.rows == own[:, None], axis=1, kind="stable")
         cosine = np.take_along_axis(found.cosine, order, axis=1)
         n_others = found.rows.shape[1] - (found.rows == own[:, None]).any(axis=1).max()
         return -closeness(cosine[:, n_skipped : min(n_others, NEIGHBOURS + n_skipped)]) / 2
+
+    def own_correction(self) -> Floats:
+        """The hub correction (C,) of the images of the cohort themselves."""
+        rows = np.arange(len(self.images))
+        sides: tuple[tuple[Ints, Role], ...] = (
+            (rows[: self.n_training], "training"),
+            (rows[self.n_training :], "control"),
+        )
+        return np.concatenate([self.correction(self.images.take(side), role) for side, role in sides])
+
+    def _own_rows(self, embedded: Embedded, role: Role) -> Ints:
+        """The cohort row (N,) of the person of each image, -1 for people outside the cohort."""
+        if role == "synthetic":
+            return np.full(len(embedded), -1, np.int64)
+        first, last = (0, self.n_training) if role == "training" else (self.n_training, len(self.images))
+        rows = {person: first + i for i, person in enumerate(self.images.people_or_ids[first:last])}
+        return np.array([rows.get(person, -1) for person in embedded.people_or_ids], np.int64)
+
+
+def pooled_cohort(training: Embedded, control: Embedded | None, backend: str | Backend = "auto") -> Cohort:
+    """All real people, each with the first image in source order; MAX_COHORT_PEOPLE of them where there are more.
+
+    Which of them is decided by the digests of their images. So the cohort is a symmetric function of all real people:
+    it does not favour the people of either side, and nothing in it is random.
+    """
+    sides = [training] if control is None else [training, control]
+    first = [_first_images(side.people_or_ids) for side in sides]
+    digests = [side.digests[i] for side, rows in zip(sides, first, strict=True) for i in rows]
+    chosen = np.zeros(len(digests), np.bool_)
+    chosen[sorted(range(len(digests)), key=lambda i: (_order_key(digests[i]), i))[:MAX_COHORT_PEOPLE]] = True
+    ends = np.cumsum([0, *(len(rows) for rows in first)])
+    parts = [
+        side.take(rows[chosen[start:end]])
+        for side, rows, start, end in zip(sides, first, ends[:-1], ends[1:], strict=True)
+    ]
+    return Cohort(parts[0] if len(parts) == 1 else parts[0].joined(parts[1]), len(parts[0]), backend)
+
+
+def _first_images(people: Sequence[str]) -> Ints:
+    """Rows (P,) of the first image of each person."""
+    return np.unique(person_codes(people)[1], return_index=True)[1].astype(np.int64)
+
+
+def _order_key(digest: str) -> str:
+    """Hashed once more, so that nobody is chosen by a digest that a file was given."""
+    return hashlib.sha256(digest.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -131,37 +184,15 @@ class ChannelContext:
     scale: ScoreScale
 
 
-def channel_context(synthetic: Embedded, cohort: Cohort, *, skip_best: bool = False) -> ChannelContext:
-    """The context of a channel. Its scale is fitted to the exposures of the cohort, whose people are in no test.
-
-    ``skip_best`` is that of `Cohort.correction` for the synthetic images.
-    """
-    synthetic_correction = cohort.correction(synthetic, skip_best=skip_best)
-    cohort_correction = cohort.correction(cohort.images)
+def channel_context(synthetic: Embedded, cohort: Cohort) -> ChannelContext:
+    """The context of a channel. Its scale is fitted to the exposures of the cohort, of all real people alike."""
+    synthetic_correction = cohort.correction(synthetic, "synthetic", skip_best=True)
     found = compare_all(
         *(synthetic.vectors, cohort.images.vectors),
         top_k=1,
         query_offset=synthetic_correction,
-        gallery_offset=cohort_correction,
+        gallery_offset=cohort.own_correction(),
         backend=cohort.backend,
         moments=False,
     )
     return ChannelContext(synthetic, cohort, synthetic_correction, fit_score_scale(found.best_query_score))
-
-
-def split_off_cohort(
-    real: Embedded, share: float, rng: np.random.Generator, backend: str | Backend = "auto"
-) -> tuple[Embedded, Cohort]:
-    """Splits real people at random: a ``share`` of them are the cohort, with one image each; the others are returned.
-
-    Nobody is in both: a person who is tested must not correct the scores of the other side.
-    """
-    names, codes = person_codes(real.people_or_ids)
-    n_cohort = min(MAX_COHORT_PEOPLE, max(1, round(share * len(names))))
-    in_cohort = np.zeros(len(names), np.bool_)
-    in_cohort[rng.permutation(len(names))[:n_cohort]] = True
-    images = real.take(np.flatnonzero(in_cohort[codes]))
-    return (
-        real.take(np.flatnonzero(~in_cohort[codes])),
-        Cohort(images.take(one_image_per_person(images.people_or_ids, rng)), backend),
-    )

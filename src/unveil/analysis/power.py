@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -161,13 +160,11 @@ def _score(
     """
     side = state.side
     index = np.array([PlantedSource.indices(id) for id in planted.ids], np.int64)
-    # Names that nobody in the cohort has, so that everybody in the cohort counts in the hub correction.
-    strangers = replace(planted, people=(None,) * len(planted), ids=tuple(f"planted {id}" for id in planted.ids))
     queries = np.repeat(np.arange(len(planted)), [len(rows[i]) for i in index[:, 0]])
     gallery = np.concatenate([rows[i] for i in index[:, 0]])
     for channel, context in contexts.items():
-        images = strangers.through(channel)
-        correction = context.cohort.correction(images)
+        images = planted.through(channel)
+        correction = context.cohort.correction(images, "synthetic", skip_best=True)
         score = exact_cosine(images.vectors, side.images.through(channel).vectors, queries, gallery)
         score = score + correction[queries] + side.by_channel[channel].correction[gallery]
         np.maximum.at(scores, (index[queries, 0], index[queries, 1]), context.scale.of(score))

@@ -88,13 +88,23 @@ class RealSide:
 
 
 def score_side(
-    role: Role, images: Embedded, raw: Matches, contexts: Mapping[str, ChannelContext], compare: Comparisons, depth: int
+    role: Role,
+    images: Embedded,
+    raw: Matches,
+    contexts: Mapping[str, ChannelContext],
+    compare: Comparisons,
+    depth: int,
+    *,
+    skip_best: bool = False,
 ) -> RealSide:
-    """Compares the synthetic set with training or control images by every channel; ``depth`` matches are stored."""
+    """Compares the synthetic set with training or control images by every channel; ``depth`` matches are stored.
+
+    ``skip_best`` is that of `Cohort.correction` for the real images.
+    """
     by_channel = {}
     for channel, context in contexts.items():
         own = images.through(channel)
-        correction = context.cohort.correction(own)
+        correction = context.cohort.correction(own, role, skip_best=skip_best)
         # Only the closest pairs with training images are reported.
         run = compare.ranked if role == "training" else compare.matches
         corrected = run(

@@ -13,7 +13,7 @@ from unveil.analysis.cohort import (
     Cohort,
     channel_context,
     one_image_per_person,
-    split_off_cohort,
+    pooled_cohort,
 )
 from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings, best_pair
@@ -36,21 +36,20 @@ def analyse_without_control(
     compare: Comparisons,
     generators: Generators,
     *,
-    cohort_share: float,
     fpir: float,
 ) -> Findings:
     """The analysis from the raw matches of synthetic with training images to a verdict.
 
-    ``cohort_share`` of the training people are the cohort; others of them are searched among the rest, and set the
-    open-set threshold at a false positive identification rate of ``fpir``.
+    Training people are searched among the others, and set the open-set threshold at a false positive identification
+    rate of ``fpir``.
     """
-    others, cohort = split_off_cohort(training, cohort_share, generators("cohort"), compare.backend)
+    cohort = pooled_cohort(training, None, compare.backend)
     contexts = {
-        channel: channel_context(synthetic.through(channel), cohort.through(channel), skip_best=True)
-        for channel in synthetic.channels
+        channel: channel_context(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels
     }
-    side = score_side("training", training, raw, contexts, compare, compare.top_k)
-    probes, threshold = _probes(others, generators("line")), None
+    # A person who is searched for may be the closest cohort person of their match, which a synthetic image never is.
+    side = score_side("training", training, raw, contexts, compare, compare.top_k, skip_best=True)
+    probes, threshold = _probes(training, generators("line")), None
     if probes is not None:
         searches = {
             channel: _search(
@@ -70,21 +69,21 @@ def analyse_without_control(
     return Findings(verdict, evidence, tuple(checks), people, identities, side, contexts, candidate_threshold=threshold)
 
 
-def _probes(not_in_cohort: Embedded, rng: np.random.Generator) -> Embedded | None:
-    """Training people outside the cohort to search among the others, one image each.
+def _probes(training: Embedded, rng: np.random.Generator) -> Embedded | None:
+    """Training people to search among the others, one image each.
 
     None when no image has a person label or there are too few people: strangers are then unknown.
     """
-    if all(person is None for person in not_in_cohort.people):
+    if all(person is None for person in training.people):
         return None
-    rows = one_image_per_person(not_in_cohort.people_or_ids, rng, MAX_PROBES)
-    return None if len(rows) < MIN_PROBES else not_in_cohort.take(rows)
+    rows = one_image_per_person(training.people_or_ids, rng, MAX_PROBES)
+    return None if len(rows) < MIN_PROBES else training.take(rows)
 
 
 def _search(probes: Embedded, training: Embedded, correction: Floats, cohort: Cohort) -> Floats:
     """The best score (N,) of each probe among *other* training people, computed as for synthetic images."""
     # As for synthetic images, the best match does not count in a probe's own closeness.
-    own = cohort.correction(probes, skip_best=True)
+    own = cohort.correction(probes, "training", skip_best=True)
     people = (probes.people_or_ids, training.people_or_ids)
     return best_of_others(probes.vectors, people[0], training.vectors, people[1], own, correction, cohort.backend)[1]
 

@@ -151,13 +151,6 @@ class Settings:
     )
     top_k: int = setting(10, help="Matches stored for each synthetic image.", panel=STATISTICS, at_least=1)
     top_pairs: int = setting(100, help="Closest pairs stored for the whole set.", panel=STATISTICS, at_least=1)
-    cohort_share: float = setting(
-        0.2,
-        help="Share of the control people that is set aside for the hub correction.",
-        panel=STATISTICS,
-        above=0,
-        at_most=0.9,
-    )
     match_controls: MatchControls = setting(
         "auto",
         help="Match control people to training people by prognostic score: auto (if the two groups differ), on, off.",

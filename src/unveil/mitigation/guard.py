@@ -200,7 +200,7 @@ class GuardIndex:
             if vectors.ndim != 2 or vectors.shape[1] != gallery.shape[1]:
                 raise VectorError(f"{name}: expected vectors of shape (N, {gallery.shape[1]}), got {vectors.shape}")
             best, score = best_rows(np.asarray(vectors, np.float32), gallery, state.on_training.astype(np.float32))
-            own = state.correction(vectors) if len(vectors) else np.zeros(0)
+            own = state.correction(vectors, skip_best=True) if len(vectors) else np.zeros(0)
             found.append((best, state.scale.of(score + own)))
         channel, score = max_over_channels([score for _, score in found])
         return np.asarray(np.choose(channel, [best for best, _ in found]), np.int64), score, channel

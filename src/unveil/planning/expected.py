@@ -9,14 +9,12 @@ from unveil.planning.workload import Workload
 from unveil.types import Role
 
 
-def workload_of(
-    sources: Mapping[Role, Source], dimensions: Mapping[str, int], *, top_k: int, cohort_share: float
-) -> Workload:
+def workload_of(sources: Mapping[Role, Source], dimensions: Mapping[str, int], *, top_k: int) -> Workload:
     """The workload of an audit of these sources, whose channels have these dimensions."""
-    last = sources.get("control", sources["training"])
-    people = len({record.id if record.person is None else record.person for record in last.records})
+    real = (source for role, source in sources.items() if role != "synthetic")
+    people = sum(len({r.id if r.person is None else r.person for r in source.records}) for source in real)
     images = {role: len(source.records) for role, source in sources.items()}
-    return Workload(images, people, dimensions, top_k, cohort_share)
+    return Workload(images, people, dimensions, top_k)
 
 
 def expected_units(work: Workload, sources: Mapping[Role, Source]) -> dict[str, int]:

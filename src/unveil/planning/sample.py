@@ -48,14 +48,13 @@ def from_sources(settings: Mapping[str, Any]) -> tuple[Workload, Sample]:
     role, source = max(sources.items(), key=lambda item: len(item[1].records))
     alignment = decide_alignment(source, settings["aligned"].get(role, "auto"))
     sample = Sample(source, embedder.preprocessor(alignment), settings["backend"], f"{role} images")
-    sizes = {"top_k": settings["top_k"], "cohort_share": settings["cohort_share"]}
-    return workload_of(sources, embedder.dimensions, **sizes), sample
+    return workload_of(sources, embedder.dimensions, top_k=settings["top_k"]), sample
 
 
 def from_counts(
     counts: Mapping[Role, int], faces: Iterable[ImageArray], folder: Path, settings: Mapping[str, Any]
 ) -> tuple[Workload, Sample]:
-    """The workload of so many images, with one image a control person; the sample is of drawn faces.
+    """The workload of so many images, with one image a real person; the sample is of drawn faces.
 
     ``faces`` are written to ``folder``. They count as aligned crops unless the parsed settings say otherwise.
     """
@@ -68,5 +67,5 @@ def from_counts(
     embedder = AuditEmbedder(channels_of(settings), {"training": source})
     alignment = decide_alignment(source, settings["aligned"].get("training", "yes"))
     sample = Sample(source, embedder.preprocessor(alignment), settings["backend"], "drawn faces, 112 pixels, aligned")
-    people = counts.get("control", counts["training"])
-    return Workload(dict(counts), people, embedder.dimensions, settings["top_k"], settings["cohort_share"]), sample
+    people = counts["training"] + counts.get("control", 0)
+    return Workload(dict(counts), people, embedder.dimensions, settings["top_k"]), sample

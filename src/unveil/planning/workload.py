@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from unveil.analysis.cohort import MAX_COHORT_PEOPLE
 from unveil.analysis.comparisons import Comparison, comparisons_of_audit
 from unveil.types import Role
 
@@ -35,14 +36,13 @@ class PlannedComparison:
 class Workload:
     """An audit of ``images`` by role, by channels of these ``dimensions``, that stores ``top_k`` matches an image.
 
-    The cohort is a ``cohort_share`` of the people.
+    The cohort holds one image each of at most MAX_COHORT_PEOPLE of the ``people``.
     """
 
     images: Mapping[Role, int]
-    people: int  # of the control set, or without one of the training set
+    people: int  # of the training and of the control set
     dimensions: Mapping[str, int]
     top_k: int
-    cohort_share: float
 
     @property
     def n_images(self) -> int:
@@ -54,7 +54,7 @@ class Workload:
         """Every comparison of the audit whose cost grows with the product of two sets, with its size."""
         roles = [role for role, n in self.images.items() if n]
         size: dict[str, int] = {role: self.images[role] for role in roles}
-        size["cohort"] = round(self.cohort_share * self.people)
+        size["cohort"] = min(MAX_COHORT_PEOPLE, self.people)
         return tuple(
             PlannedComparison(comparison, size[comparison.queries], size[comparison.gallery])
             for comparison in comparisons_of_audit(roles, list(self.dimensions))

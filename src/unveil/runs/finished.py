@@ -69,17 +69,18 @@ class ChannelState:
     on_control: Floats
     control_score: Floats
 
-    def correction(self, vectors: Vectors) -> Floats:
-        """The hub correction (N,) of images (N, D) of people who are not in the cohort."""
-        found = compare_all(vectors, self.cohort, top_k=NEIGHBOURS, best_queries=False, moments=False)
-        return -closeness(found.cosine) / 2
+    def correction(self, vectors: Vectors, *, skip_best: bool = False) -> Floats:
+        """The hub correction (N,) of further images (N, D); ``skip_best`` as in `unveil.analysis.cohort.Cohort`."""
+        n_skipped = int(skip_best)
+        found = compare_all(vectors, self.cohort, top_k=NEIGHBOURS + n_skipped, best_queries=False, moments=False)
+        return -closeness(found.cosine[:, n_skipped:]) / 2
 
 
 @dataclass(frozen=True)
 class AuditState:
     """What an audit computed on the way to its result.
 
-    Rows of the distinct synthetic images, rows of the control images outside overlap and cohort, which of these were
+    Rows of the distinct synthetic images, rows of the control images outside the overlap, which of these were
     tested, the state of each channel, and the whitening of the appearance channel.
     """
 

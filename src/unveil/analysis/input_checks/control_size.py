@@ -21,7 +21,7 @@ class ControlSize(InputCheck[ControlPeople]):
         yield self.outcome(inputs.n_people)
 
     def outcome(self, n_people: int) -> Check:
-        """The outcome for a number of control people outside overlap and cohort."""
+        """The outcome for a number of control people outside the overlap."""
         status: Status = "fail" if n_people < MIN_CONTROL_PEOPLE else "warn" if n_people < WARN else "pass"
         message = f"{n_people} control people calibrate the scores"
         if status == "fail":
