@@ -53,6 +53,38 @@ def small_model(
     )
 
 
+def impure_model(fault: str, dimension: int = 4) -> bytes:
+    """A model that is no function of one image: of ``chance`` or of its ``batch``; or one that takes ``one`` image.
+
+    A ``sum`` over the batch leaves a single image as it is, so that only a batch shows it.
+    """
+    weights = [numpy_helper.from_array(np.random.default_rng(0).normal(size=(588, dimension)).astype(np.float32), "w")]
+    nodes = [helper.make_node("AveragePool", ["x"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8])]
+    flatten = helper.make_node("Flatten", ["pooled"], ["flat"])
+    if fault == "one":
+        weights.append(numpy_helper.from_array(np.array([1, 588]), "shape"))
+        flatten = helper.make_node("Reshape", ["pooled", "shape"], ["flat"])
+    nodes += [flatten, helper.make_node("MatMul", ["flat", "w"], ["y"])]
+    nodes += {
+        "chance": [
+            helper.make_node("RandomNormalLike", ["y"], ["noise"], scale=0.5),
+            helper.make_node("Add", ["y", "noise"], ["z"]),
+        ],
+        "batch": [
+            helper.make_node("ReduceMean", ["y"], ["mean"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["y", "mean"], ["z"]),
+        ],
+        "sum": [helper.make_node("ReduceSum", ["y"], ["s"], keepdims=1), helper.make_node("Add", ["y", "s"], ["z"])],
+        "one": [helper.make_node("Identity", ["y"], ["z"])],
+    }[fault]
+    return _serialised(
+        nodes,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 112, 112])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", dimension])],
+        weights,
+    )
+
+
 def described_model(folder: Path, weights: bytes, **changes: str) -> Path:
     """A model file with a description beside it; ``changes`` replace lines of the description."""
     model = write(folder / "net.onnx", weights)

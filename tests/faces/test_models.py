@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.builders import SHARED, needs_real_data, write
-from tests.models import described_model, small_model, spot_detector
+from tests.builders import SHARED, encoded, needs_real_data, write
+from tests.models import described_model, impure_model, small_model, spot_detector
+from unveil.channels.base import ChannelConfig
+from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import ModelError
 from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.models import DetectorSpec, ModelSpec, library, load_detector, load_model
@@ -33,6 +35,7 @@ from unveil.faces.models.library import find_model, installed_models, verify_ins
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import Download
 from unveil.faces.register import register_model
+from unveil.images import open_source
 
 MODEL = small_model()
 AT_ONCE = FetchLimits(wait=0)
@@ -201,6 +204,40 @@ def test_a_model_that_does_not_run_is_not_installed(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=message):
             register_model(write(tmp_path / "n.onnx", weights), family=family)
         assert not (tmp_path / "library/n").exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("chance", "chance"), ("batch", "other images"), ("sum", "other images")]
+)
+def test_a_model_that_is_no_function_of_one_image_is_refused(fault: str, reason: str, tmp_path: Path) -> None:
+    model = described_model(tmp_path, impure_model(fault))
+    with pytest.raises(ModelError, match=f"depends on (the )?{reason}"):
+        register_model(model)
+    assert not (tmp_path / "library").exists() or not list((tmp_path / "library").iterdir())
+    write(tmp_path / "images/a.png", encoded(np.zeros((112, 112, 3), np.uint8)))
+    with pytest.raises(ModelError, match=f"depends on (the )?{reason}"):
+        AuditEmbedder(ChannelConfig(models=(str(model),)), {"synthetic": open_source(tmp_path / "images")})
+
+
+def test_a_graph_for_one_image_is_run_one_by_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _, path = register_model(described_model(tmp_path, impure_model("one")))
+    model = EmbeddingModel(path)
+    assert model.batch == 1 and "embedded one by one" in caplog.text
+    crops = np.random.default_rng(1).integers(0, 256, (3, 112, 112, 3), np.uint8)
+    assert np.array_equal(model.embed(crops), np.concatenate([model.embed(crop[None]) for crop in crops]))
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 16])
+def test_a_fixed_batch_is_filled(n: int, tmp_path: Path) -> None:
+    _, path = register_model(write(tmp_path / "eight.onnx", small_model(batch=8)), family="arcface")
+    crops = np.random.default_rng(1).integers(0, 256, (n, 112, 112, 3), np.uint8)
+    expected = EmbeddingModel(described_model(tmp_path / "open", MODEL)).embed(crops)
+    assert EmbeddingModel(path).embed(crops) == pytest.approx(expected, abs=1e-5)
+
+
+def test_two_outputs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="gives one vector"):
+        register_model(described_model(tmp_path, small_model(outputs=2)))
 
 
 # --- fetching

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.builders import SHARED, needs_real_data
 from tests.models import described_model, small_model, spot_detector
@@ -242,3 +242,68 @@ def test_weights_in_other_files_are_rejected_wherever_they_are(tmp_path: Path, m
         weights.external_data.reverse()
         with pytest.raises(ModelError, match="keeps its weights in another file"):
             OnnxModel(model.SerializeToString(), "net")
+
+
+def _outside(tensor: TensorProto) -> TensorProto:
+    """The same tensor with its values in another file."""
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "/etc/passwd"
+    return tensor
+
+
+@pytest.mark.parametrize("place", ["branch", "constant", "constants", "function", "sparse", "training"])
+def test_weights_in_other_files_are_found_anywhere_in_a_graph(place: str) -> None:
+    tensor = _outside(numpy_helper.from_array(np.zeros(3, np.float32), "t"))
+    constant = helper.make_node("Constant", [], ["c"], value=tensor)
+    inner = helper.make_graph([constant], "inner", [], [helper.make_tensor_value_info("c", TensorProto.FLOAT, [3])])
+    model = onnx.load_from_string(small_model())
+    if place == "branch":
+        model.graph.node.append(helper.make_node("If", ["x"], ["z"], then_branch=inner, else_branch=inner))
+    elif place == "constant":
+        model.graph.node.append(constant)
+    elif place == "constants":
+        model.graph.node.append(helper.make_node("Any", [], ["z"], several=[tensor]))
+    elif place == "function":
+        model.functions.append(helper.make_function("d", "f", [], ["c"], [constant], [helper.make_opsetid("", 17)]))
+    elif place == "sparse":
+        sparse = model.graph.sparse_initializer.add()
+        sparse.values.CopyFrom(tensor)
+    else:
+        model.training_info.add().algorithm.CopyFrom(inner)
+    with pytest.raises(ModelError, match=r"keeps its weights in another file \('/etc/passwd'\)"):
+        OnnxModel(model.SerializeToString(), "net")
+
+
+def test_an_unusual_encoding_hides_no_other_file() -> None:
+    """Protobuf allows a length in more bytes than it needs."""
+    model = onnx.load_from_string(small_model())
+    _outside(model.graph.initializer[0])
+    weights = model.SerializeToString()
+    usual, unusual = b"\x0a\x08location", b"\x0a\x88\x00location"
+    assert usual in weights
+    entry = model.graph.initializer[0].external_data[0].SerializeToString()
+    longer = entry.replace(usual, unusual)
+    # The lengths of all messages around it grow by one; a message may come in pieces, which are merged.
+    tensor = TensorProto(name="w")
+    piece = tensor.SerializeToString() + bytes([13 << 3 | 2, len(longer)]) + longer
+    graph = bytes([5 << 3 | 2, len(piece)]) + piece
+    hidden = small_model() + bytes([7 << 3 | 2, len(graph)]) + graph
+    assert usual not in hidden and unusual in hidden
+    with pytest.raises(ModelError, match="keeps its weights in another file"):
+        OnnxModel(hidden, "net")
+
+
+def test_compiled_parts_of_a_model_are_refused() -> None:
+    model = onnx.load_from_string(small_model())
+    node = helper.make_node("EPContext", ["x"], ["z"], domain="com.microsoft", embed_mode=0, ep_cache_context="x.so")
+    model.graph.node.append(node)
+    with pytest.raises(ModelError, match="the operator EPContext, which loads compiled parts"):
+        OnnxModel(model.SerializeToString(), "net")
+
+
+def test_a_name_that_contains_location_is_no_other_file() -> None:
+    model = onnx.load_from_string(small_model())
+    model.graph.name = "spatial_location"
+    assert OnnxModel(model.SerializeToString(), "net").run(np.zeros((1, 3, 112, 112), np.float32))

@@ -28,6 +28,7 @@ from unveil.embedding.pipeline import (
 )
 from unveil.embedding.shards import ShardRow, ShardStore, write_vectors
 from unveil.errors import ImageError, SettingError, SourceError
+from unveil.faces.probe import check_model
 from unveil.images import LabelRule, Source, decode_rgb, image_size, open_source
 from unveil.images.source import MAX_LIST_BYTES, read_file
 from unveil.io.host import cores
@@ -287,6 +288,7 @@ def embed(
         aligned = (preset.aligned or aligned) if aligned == "auto" else aligned
     source = open_source(where, LabelRule.parse(labels))
     channel = FaceChannel(model, device)
+    check_model(channel.model)
     if channel.model.fallback:
         logger.warning("%s", channel.model.fallback)
     alignment = resolve_alignment(source, aligned, "images")

@@ -31,6 +31,7 @@ from unveil.embedding.precomputed import UNKNOWN_MODEL, check_one_model, read_pr
 from unveil.embedding.shards import ShardRow, write_vectors
 from unveil.engine import Engine
 from unveil.errors import ModelError, SettingError
+from unveil.faces.probe import check_model
 from unveil.images import EmbeddingSource, Source
 from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
@@ -75,6 +76,10 @@ class AuditEmbedder:
         loaded = load_channels(config)
         self._faces, self._others, self._detector = loaded.faces, loaded.others, loaded.detector
         self.copy_channel = loaded.copy_channel
+        if sources:
+            # A run or a guard that is opened has the models of its audit, which were tested then.
+            for channel in (*self._faces, *([] if self.copy_channel is None else [self.copy_channel])):
+                check_model(channel.model)
         for fallback in dict.fromkeys(channel.model.fallback for channel in self._faces if channel.model.fallback):
             logger.warning("%s", fallback)
         self._weights: tuple[float, ...] = (1.0,)

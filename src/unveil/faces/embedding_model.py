@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import numpy.typing as npt
 from unveil.choices import Device
 from unveil.errors import ModelError
 from unveil.faces.models import ModelSpec, load_model
-from unveil.faces.onnx_model import SECONDS_PER_BATCH, OnnxModel
+from unveil.faces.models.table import model_table
+from unveil.faces.onnx_model import SECONDS_PER_BATCH, OnnxModel, Tensor
+
+logger = logging.getLogger(__name__)
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -36,7 +40,9 @@ class EmbeddingModel(OnnxModel):
         super().__init__(weights, where, device=device, threads=threads, seconds_per_batch=seconds_per_batch)
         shape = (3, self.spec.input_size, self.spec.input_size)
         self._check_graph(shape)
-        self.batch = self.best_batch(shape)
+        declared = self.inputs[0].shape[0]
+        self._fixed_batch = declared if isinstance(declared, int) and declared > 1 else None
+        self.batch = 1 if self._takes_one_image_only(shape) else self.best_batch(shape)
         self._mean = np.asarray(self.spec.mean, np.float32)
         self._scale = 1 / np.asarray(self.spec.std, np.float32)
 
@@ -59,6 +65,22 @@ class EmbeddingModel(OnnxModel):
                 f"{where} gives vectors of {width[0]}, its description says {self.spec.dimension}: one of them is wrong"
             )
 
+    def _takes_one_image_only(self, shape: tuple[int, int, int]) -> bool:
+        """Whether a graph that declares any number of images runs with one alone, as many exporters leave it."""
+        if isinstance(self.inputs[0].shape[0], int) or self.spec.sha256 in model_table():
+            return False
+        try:
+            (vectors,) = self.run(np.zeros((2, *shape), np.float32))
+            if vectors.shape[:1] == (2,):
+                return False
+        except ModelError:
+            pass
+        (vectors,) = self.run(np.zeros((1, *shape), np.float32))
+        if vectors.shape != (1, self.spec.dimension):
+            return False
+        logger.warning("%s: its graph takes one image at a time, so images are embedded one by one", self.where)
+        return True
+
     def embed(self, crops: npt.NDArray[np.uint8]) -> Embeddings:
         """Unit vectors (N, D) float32 of aligned crops (N, S, S, 3) uint8 RGB.
 
@@ -80,13 +102,19 @@ class EmbeddingModel(OnnxModel):
         for plane in range(3):
             np.subtract(ordered[..., plane], self._mean[plane], out=tensor[:, plane], dtype=np.float32)
             tensor[:, plane] *= self._scale[plane]
-        (vectors,) = self.run(tensor)
+        (vectors,) = self.run(self._filled(tensor))
+        vectors = vectors[: len(crops)] if self._fixed_batch is not None else vectors
         if vectors.shape != (len(crops), self.spec.dimension):
             raise ModelError(
                 f"{self.spec.name} should give vectors of {self.spec.dimension}, gave an array {vectors.shape} for "
                 f"{len(crops)}"
             )
         return vectors
+
+    def _filled(self, tensor: Tensor) -> Tensor:
+        """The inputs (N, 3, S, S), with the last one repeated up to the batch that the graph declares."""
+        missing = 0 if self._fixed_batch is None else self._fixed_batch - len(tensor)
+        return tensor if missing <= 0 else np.concatenate([tensor, np.repeat(tensor[-1:], missing, axis=0)])
 
 
 def unit_rows(vectors: Embeddings) -> Embeddings:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, cast
@@ -300,24 +300,44 @@ def _convert_to_torch(weights: bytes, where: str) -> tuple[Callable[[Tensor], li
     return run, f"torch {torch.__version__} {device.type} onnx2torch {converter}"
 
 
+# Operators whose node names a file that is loaded.
+LOADING_OPERATORS = frozenset({"EPContext"})
+
+
 def reject_external_weights(weights: bytes, where: str) -> None:
-    """Raises ModelError if a graph keeps its weights in other files, wherever they are."""
-    # The key of such an entry, as it is written in every file that has one.
-    if b"\x0a\x08location\x12" not in weights:
+    """Raises ModelError if a graph reads other files: weights anywhere in it, or compiled parts of it."""
+    # Protobuf stores text as it is, in whatever order the fields come.
+    if b"location" not in weights and not any(name.encode() in weights for name in LOADING_OPERATORS):
         return
     import onnx
 
     try:
-        graph = onnx.load_from_string(weights).graph
-    except Exception:  # not a graph: loading it raises
-        return
-    for tensor in graph.initializer:
-        for entry in tensor.external_data:
-            if entry.key == "location":
-                raise ModelError(
-                    f"{where} keeps its weights in another file ({entry.value[:100]!r}), which is not opened: a model "
-                    "must be one file. Its owner can merge them: onnx.save(onnx.load(FILE), NEW_FILE)"
-                )
+        model = onnx.load_from_string(weights)
+    except Exception as error:
+        raise ModelError(f"{where} cannot be loaded as an ONNX model: {_first_line(error)}") from None
+    for message in _messages(model):
+        if isinstance(message, onnx.TensorProto) and message.external_data:
+            places = [entry.value[:100] for entry in message.external_data if entry.key == "location"]
+            raise ModelError(
+                f"{where} keeps its weights in another file ({', '.join(map(repr, places))}), which is not opened: a "
+                "model must be one file. Its owner can merge them: onnx.save(onnx.load(FILE), NEW_FILE)"
+            )
+        if isinstance(message, onnx.NodeProto) and message.op_type in LOADING_OPERATORS:
+            raise ModelError(
+                f"{where} has the operator {message.op_type}, which loads compiled parts of a model. Use the model "
+                "that it was compiled from"
+            )
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """A protobuf message and all messages in it: branches, constants and functions included."""
+    waiting = [message]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        for field, value in one.ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                waiting += list(value) if isinstance(value, Sequence) or hasattr(value, "add") else [value]
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,7 @@ from unveil.faces.models.library import install_model, library_folder, read_mode
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import families
 from unveil.faces.onnx_model import OnnxModel
+from unveil.faces.probe import check_function_of_one_image
 
 
 def register_model(
@@ -57,7 +58,10 @@ def _describe_by_family(path: Path, family: str, facts: dict[str, Any]) -> tuple
     facts = {**families()[family], **facts}
     if "detector" not in facts:
         size = facts["input_size"]
-        outputs = OnnxModel(raw, str(path)).run(np.zeros((1, 3, size, size), np.float32))
+        model = OnnxModel(raw, str(path))
+        declared = model.inputs[0].shape[0] if model.inputs and model.inputs[0].shape else 1
+        batch = declared if isinstance(declared, int) else 1
+        outputs = model.run(np.zeros((batch, 3, size, size), np.float32))
         if len(outputs) != 1 or outputs[0].ndim != 2:
             raise ModelError(
                 f"{path}: a model of family {family} gives one vector for each image; this one gives arrays of "
@@ -68,8 +72,8 @@ def _describe_by_family(path: Path, family: str, facts: dict[str, Any]) -> tuple
 
 
 def _run_once(spec: Spec, path: Path) -> None:
-    """Runs a model as an audit would. Raises ModelError if that fails."""
+    """Runs a model as an audit would. Raises ModelError if that fails, or if it is no function of one image."""
     if isinstance(spec, DetectorSpec):
         GridDetector(path).detect(np.zeros((64, 64, 3), np.uint8))
     else:
-        EmbeddingModel(path).embed(np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8))
+        check_function_of_one_image(EmbeddingModel(path))
