@@ -23,6 +23,7 @@ from unveil.analysis.comparisons import (
 from unveil.analysis.facts import exact_copies
 from unveil.analysis.findings import Findings
 from unveil.analysis.input_checks import check_sets
+from unveil.analysis.label_link import class_labels, measure_label_link
 from unveil.analysis.leak_kinds import classify_pairs
 from unveil.analysis.power import measure_power
 from unveil.analysis.rankings import top_pairs, top_pairs_corrected
@@ -39,7 +40,7 @@ from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
 from unveil.embedding.pipeline import PipelineSizes
 from unveil.engine import Engine, open_engine
-from unveil.images import read_labels
+from unveil.images import read_label_map, read_labels
 from unveil.io.checkpoint import CHECKPOINT_SECONDS
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
@@ -103,6 +104,7 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     sources = {role: spec.open() for role, spec in specs.items()}
     stamps = input_stamps(settings, sources)
     strata = {} if settings.strata is None else read_labels(settings.strata)
+    label_map = None if settings.label_map is None else read_label_map(settings.label_map)
     embedder = AuditEmbedder(
         *(channel_config(settings), sources),
         store=settings.store_place,
@@ -138,13 +140,18 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
     control = sets["control"].embedded if "control" in sets else None
     found = analyse(settings, synthetic, training, control, raw, checks, compare, strata).reliable()
+    link = measure_label_link(
+        *(synthetic, training, class_labels(sources), label_map, settings.random),
+        level=settings.global_level,
+        fdr=settings.fdr,
+    )
     readable = not any(s.kind == "embeddings" for s in sets.values())
     copies = exact_copies(
         *(sets["synthetic"].embedded, training, raw, images if readable else None),
         rejects={role: s.rejects for role, s in sets.items()},
         workers=settings.workers,
     )
-    found = found.with_copies(copies)
+    found = found.with_link(link).with_copies(copies)
     top = top_pairs(raw, synthetic, training, settings.top_pairs)
     corrected = top_pairs_corrected(found.training, synthetic, settings.top_pairs)
 
@@ -170,7 +177,9 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
         *(settings, embedder, review_summary(run.path, pairs)),
     )
     write_run(run.path, result, pairs, sets, synthetic, found, embedder)
-    write_reports(result, found.identities, run.path, raw, synthetic, training, sources, redact=redact)
+    write_reports(
+        *(result, found.identities, found.label_link, run.path, raw, synthetic, training, sources), redact=redact
+    )
     remove_tiles(engine, settings.store_place, run)
     facts = {"places": absolute_places(settings), STAMPS: stamps, PARTS: checksums(run.path)}
     run.finish({**result.manifest, **times_since(started), **facts})

@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "top_pairs": 8,
     "match_controls": "on",
     "strata": "strata.txt",
+    "label_map": "map.tsv",
     "resamples": 3,
     "planted_leaks": "off",
     "seed": 5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 import zipfile
 from collections import Counter
@@ -25,7 +26,7 @@ from unveil.errors import SettingError, SourceError
 from unveil.images import LabelRule, Source, decode_rgb, open_source
 from unveil.images.clutter import is_clutter
 from unveil.images.label_values import label_of
-from unveil.images.labels import parse_list
+from unveil.images.labels import parse_list, read_label_map
 from unveil.images.readers.recordio import MAX_EXACT_LABEL, first_range
 from unveil.images.source import unique_ids
 
@@ -406,3 +407,32 @@ class TestLists:
         files["identity_CelebA.txt"] = "".join(f"img_align_celeba/{k:06d}.jpg {k // 2}\n" for k in range(6)).encode()
         source = open_source(packed(path, files), LabelRule.parse("list:identity_CelebA.txt"))
         assert Counter(people(source)) == {"0": 2, "1": 2, "2": 2}
+
+
+# Label maps
+
+
+def test_a_label_map_is_read_with_tabs_or_commas(tmp_path: Path) -> None:
+    pairs = (("a b", "1"), ("c,d", "2"))
+    for text in ("a b\t1\nc,d\t2\n", '# map\nsynthetic_label,training_label\n"a b",1\n\n"c,d", 2\n'):
+        (tmp_path / "map").write_text(text)
+        assert read_label_map(tmp_path / "map") == pairs
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected lines `synthetic label, training label`"),
+        ("synthetic_label,training_label\n", "found none"),
+        ("a\n", "expected a synthetic and a training label on every line, found `a` on line 1"),
+        ("a,b\nc,d,e\n", "found `c,d,e` on line 2"),
+        ("a,-1\n", "found `a,-1` on line 1"),
+        ("a,b\n\na,c\n", "found `a` on lines 1 and 3"),
+        ("a,b\nc,b\n", "found `b` on lines 1 and 2"),
+        ("\ud800", "UTF-8"),
+    ],
+)
+def test_a_label_map_that_is_none_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "map").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(SourceError, match=re.escape(message)):
+        read_label_map(tmp_path / "map")

@@ -44,6 +44,7 @@ def texts(result: unveil.AuditResult, **changed: object) -> str:
         "calibration": None,
         "threshold": None,
         "copies": (),
+        "link": None,
         "people": result.people,
         "identities": result.synthetic_identities,
         "synthetic_labelled": False,

@@ -6,9 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from unveil.analysis.cohort import ChannelContext
+from unveil.analysis.label_link import unreliable_link
 from unveil.analysis.matching import Subsample
 from unveil.analysis.scores import RealSide
-from unveil.results import Calibration, CandidateThreshold, ExactCopy, Exposures, IdentityFinding, PersonFinding
+from unveil.results import (
+    Calibration,
+    CandidateThreshold,
+    ExactCopy,
+    Exposures,
+    IdentityFinding,
+    LabelLink,
+    PersonFinding,
+)
 from unveil.stats.checks import Check
 from unveil.stats.person_tests import PersonTests
 from unveil.stats.statements import Evidence
@@ -45,6 +54,7 @@ class Findings:
     exposures: Exposures | None = None  # of the tested people
     tests: PersonTests | None = None  # of these exposures
     exact_copies: tuple[ExactCopy, ...] = ()
+    label_link: LabelLink | None = None
 
     @property
     def significant_people(self) -> tuple[PersonFinding, ...]:
@@ -68,6 +78,16 @@ class Findings:
             # The limit of the number of exposed people is an inversion of the global test.
             calibration = replace(calibration, exposed_people=replace(calibration.exposed_people, low=0.0, value=0.0))
         return replace(self, people=people, identities=identities, calibration=calibration)
+
+    def with_link(self, link: LabelLink | None) -> Findings:
+        """The same with the label link: an exact test without control people, so a significant one is a leak whatever
+        the other tests say. It has no findings where a failed input check makes them unreliable."""
+        if link is not None and "label link" in blocked(self.checks):
+            link = unreliable_link(link)
+        if link is None or not link.significant:
+            return replace(self, label_link=link)
+        evidence = self.evidence if self.verdict in ("leak found", "candidates") else ()
+        return replace(self, verdict="leak found", evidence=("label link", *evidence), label_link=link)
 
     def with_copies(self, copies: Sequence[ExactCopy]) -> Findings:
         """The same with exact copies: facts, so the verdict is a leak whatever the tests and input checks say."""

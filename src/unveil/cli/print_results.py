@@ -56,6 +56,15 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
                     check.message, "default"
                 )
             )
+    link = result.label_link
+    if link is not None and link.p_value is not None:
+        own = 0.0 if link.own_first is None else link.own_first.value
+        console.print()
+        console.print(
+            f"label link by {link.correspondence}: p = {number(link.p_value)}; own training class first for {own:.0%} "
+            f"of {link.n_classes:,} synthetic classes, by chance {1 / link.n_classes:.1%}",
+            markup=False,
+        )
     if result.significant_people and not redacted:
         console.print()
         console.print(_people_table(result))

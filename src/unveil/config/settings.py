@@ -164,6 +164,14 @@ class Settings:
         metavar="FILE",
         private=True,
     )
+    label_map: Path | None = setting(
+        None,
+        help="A text file of lines `synthetic label, training label` for the label link test, separated by tabs or "
+        "commas. Without it, labels correspond by name, number or order.",
+        panel=STATISTICS,
+        metavar="FILE",
+        private=True,
+    )
     resamples: int = setting(
         20,
         help="Resamples of people and images, which show how stable the findings are; one where all images are tested.",

@@ -3,7 +3,7 @@
 from unveil.images.decode import decode_rgb, decode_scaled, image_size
 from unveil.images.filtered_copy import write_without
 from unveil.images.label_rule import LabelRule
-from unveil.images.labels import read_labels
+from unveil.images.labels import read_label_map, read_labels
 from unveil.images.location import Location
 from unveil.images.readers.embeddings import EmbeddingSource
 from unveil.images.registry import open_source
@@ -18,6 +18,7 @@ __all__ = [
     "decode_scaled",
     "image_size",
     "open_source",
+    "read_label_map",
     "read_labels",
     "write_without",
 ]

@@ -22,6 +22,7 @@ MAX_JSON_BYTES = 256 * 2**20
 # What the column of paths and the column of people are called in a header.
 PATH_HEADERS = ("path", "file", "filename", "file_name", "image", "img", "image_path", "image_id", "name")
 LABEL_HEADERS = ("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id")
+LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]
 _SUFFIX = r"\.(?:jpe?g|jpe|jfif|png|webp|bmp|p[bgp]m|tiff?|gif|avif|heic|jp2)"
 # As `bytes.splitlines` splits, so that line numbers mean the same to the writers.
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -211,6 +212,37 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         if stored is not None:
             files.add(STYLEGAN_LABELS)
     return FoundLabels(stored, listed, frozenset(files))
+
+
+def read_label_map(path: Path) -> tuple[tuple[str, str], ...]:
+    """Pairs of a synthetic and a training label from a text file with two columns, separated by tabs or commas.
+
+    A first line with LABEL_MAP_HEADERS is skipped. Raises SourceError for a line without two labels, for a label that
+    is named twice in its column, and for a file without pairs.
+    """
+    lines = text_lines(read_file(path, MAX_LIST_BYTES), str(path))
+    pairs: list[tuple[str, str]] = []
+    named: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    for number, text in lines:
+        cells = [label_of(cell) for cell in (text.split("\t") if "\t" in text else _csv_cells(text))]
+        if not pairs and cells == LABEL_MAP_HEADERS:
+            continue
+        if len(cells) != 2 or cells[0] is None or cells[1] is None:
+            raise SourceError(
+                f"{path}: expected a synthetic and a training label on every line, found `{printable(text[:80])}` on "
+                f"line {number + 1}. Separate them by a tab or a comma"
+            )
+        for label, known in zip((cells[0], cells[1]), named, strict=True):
+            if label in known:
+                raise SourceError(
+                    f"{path}: expected each label once in its column, found `{label[:80]}` on lines "
+                    f"{known[label] + 1} and {number + 1}. Remove one of them"
+                )
+            known[label] = number
+        pairs.append((cells[0], cells[1]))
+    if not pairs:
+        raise SourceError(f"{path}: expected lines `synthetic label, training label`, found none. Add them")
+    return tuple(pairs)
 
 
 def read_labels(path: Path) -> dict[str, str]:

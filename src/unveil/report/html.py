@@ -27,6 +27,7 @@ MAX_CORRECTED = 6
 MAX_SIGNIFICANT_ROWS = 200
 MAX_IDENTITY_ROWS = 15
 MAX_COPY_ROWS = 50
+MAX_LINKED_ROWS = 50
 MAX_REJECT_ROWS = 50
 
 
@@ -109,6 +110,7 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
     """The sections of the page: anchor and name."""
     sections: list[tuple[str, str, object]] = [
         ("copies", "Exact copies", result.exact_copies),
+        ("link", "Label link", result.label_link),
         ("people", "Exposed people", True),
         ("closest", "Closest pairs", True),
         ("review", "Review", result.review),
@@ -150,6 +152,8 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             significant=result.significant_people,
             max_rows=MAX_SIGNIFICANT_ROWS,
             max_copies=MAX_COPY_ROWS,
+            linked=[] if result.label_link is None else [c for c in result.label_link.classes if c.significant],
+            max_linked=MAX_LINKED_ROWS,
             identities=[i for i in result.synthetic_identities if i.significant],
             max_identities=MAX_IDENTITY_ROWS,
             contents=_contents(result),

@@ -11,6 +11,7 @@ from unveil.results import (
     Exposures,
     HubnessFinding,
     IdentityFinding,
+    LabelLink,
     Manifest,
     PairVerdicts,
     PersonFinding,
@@ -61,6 +62,20 @@ class _Redaction:
             duplicate_of=None if found.duplicate_of is None else self._identities[found.duplicate_of],
         )
 
+    def link(self, link: LabelLink) -> LabelLink:
+        return replace(
+            link,
+            tried=tuple(replace(one, ambiguous=()) for one in link.tried),
+            classes=tuple(
+                replace(
+                    c,
+                    synthetic_label=self._identities[c.synthetic_label],
+                    training_label=self._people["training"][c.training_label],
+                )
+                for c in link.classes
+            ),
+        )
+
     def hub(self, hub: HubnessFinding) -> HubnessFinding:
         return replace(
             hub, training_id=self._images["training"][hub.training_id], person=self._people["training"][hub.person]
@@ -99,6 +114,7 @@ def redact(result: AuditResult) -> AuditResult:
         people=tuple(names.person(p) for p in result.people),
         exact_copies=tuple(names.pair(c) for c in result.exact_copies),
         synthetic_identities=tuple(names.identity(i) for i in result.synthetic_identities),
+        label_link=None if result.label_link is None else names.link(result.label_link),
         top_pairs=tuple(names.pair(p) for p in result.top_pairs),
         top_pairs_corrected=tuple(names.pair(p) for p in result.top_pairs_corrected),
         hubness=tuple(names.hub(h) for h in result.hubness),

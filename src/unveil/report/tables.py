@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unveil.io.atomic import replacing
-from unveil.results import AuditResult, IdentityFinding
+from unveil.results import AuditResult, IdentityFinding, LabelLink, LinkedClass
 from unveil.types import Embedded, Matches
 
 CHANNEL_SCORE = pa.struct(
@@ -31,13 +31,16 @@ def write_parquet_table(
 def write_tables(
     result: AuditResult,
     identities: Sequence[IdentityFinding],
+    link: LabelLink | None,
     run: Path,
     matches: Matches,
     synthetic: Embedded,
     training: Embedded,
 ) -> None:
-    """Writes people, all synthetic identities, rejects, and matches: the closest training images of each synthetic
-    image."""
+    """Writes people, all synthetic identities, linked classes, rejects, and matches.
+
+    Matches are the closest training images of each synthetic image.
+    """
     people = result.people
     write_parquet_table(
         run / "people.parquet",
@@ -71,6 +74,9 @@ def write_tables(
             "cosine": matches.cosine.ravel(),
         },
     )
+    if link is not None and link.classes:
+        columns = {f.name: [getattr(c, f.name) for c in link.classes] for f in fields(LinkedClass)}
+        write_parquet_table(run / "label_link.parquet", columns)
     rejects = [(role, r) for role, of_role in result.rejects.items() for r in of_role]
     write_parquet_table(
         run / "rejects.parquet",

@@ -12,6 +12,7 @@ from unveil.results import (
     GPDFit,
     IdentityFinding,
     InputFacts,
+    LabelLink,
     Method,
     ModelFacts,
     PersonFinding,
@@ -48,6 +49,7 @@ KIND_MEANINGS = {
 # What each test of the evidence says, in a sentence for readers who know no statistics.
 EVIDENCE_MEANINGS: dict[Evidence, str] = {
     "exact copy": "synthetic images are training images, identical byte by byte or pixel by pixel",
+    "label link": "synthetic classes resemble the training classes of the same label more than other training classes",
     "global test": "training people as a group are closer to the synthetic set than control people",
     "conformal": "single training people are closer than almost all control people",
     "GPD tail": "single training people are closer than a model fitted to the closest control people allows",
@@ -64,6 +66,7 @@ def headline(
     calibration: Calibration | None,
     threshold: CandidateThreshold | None,
     copies: Sequence[ExactCopy],
+    link: LabelLink | None,
     people: Sequence[PersonFinding],
     identities: Sequence[IdentityFinding],
     synthetic_labelled: bool,
@@ -72,8 +75,11 @@ def headline(
     fpir: float,
 ) -> str:
     """The verdict in a few sentences."""
-    if copies and calibration is None:
-        return _copied(copies)
+    parts = [_copied(copies)] if copies else []
+    if link is not None and "label link" in evidence:
+        parts.append(_linked(link))
+    if parts and calibration is None:
+        return " ".join(parts)
     significant = sum(any(name != "exact copy" for name in p.significant_by) for p in people)
     if verdict == "inconclusive":
         failed = [check.message for check in checks if check.status == "fail"]
@@ -102,7 +108,6 @@ def headline(
             f"No test finds any of the {test.n_training} training people closer to the synthetic set than chance "
             f"explains, compared with {test.n_control} control people. {would_be_found(power)}"
         )
-    parts = [_copied(copies)] if copies else []
     if "conformal" in evidence or "GPD tail" in evidence:
         parts.append(
             f"{significant} of {test.n_training} training people are closer to the synthetic set than chance explains. "
@@ -127,6 +132,19 @@ def _copied(copies: Sequence[ExactCopy]) -> str:
     images = "1 synthetic image is an exact copy" if n_images == 1 else f"{n_images} synthetic images are exact copies"
     people = "1 person" if n_people == 1 else f"{n_people} people"
     return f"{images} of training images of {people}. This is a fact and needs no test."
+
+
+def _linked(link: LabelLink) -> str:
+    """How many synthetic classes are linked to the training class of their label."""
+    own = 0.0 if link.own_first is None else link.own_first.value
+    text = (
+        f"Labels link the two sets (p = {number(link.p_value or 0.0)}): {percent(own)} of {link.n_classes:,} synthetic "
+        f"classes resemble the training class of their label more than any other training class; chance gives "
+        f"{percent(1 / max(1, link.n_classes))}."
+    )
+    if link.n_significant:
+        text += f" {link.n_significant:,} classes are significant by themselves."
+    return text
 
 
 def would_be_found(power: Power | None) -> str:
@@ -212,6 +230,7 @@ def limitations(
     *,
     calibration: Calibration | None,
     threshold: CandidateThreshold | None,
+    link: LabelLink | None,
     power: Power | None,
     copy_thresholds: CopyThresholds | None,
     counts: Mapping[Role, RoleCounts],
@@ -262,6 +281,11 @@ def limitations(
             f"The open-set threshold is the similarity that real people reach with other people in "
             f"{percent(threshold.fpir)} of {threshold.n_searches} searches. Synthetic images may differ from real ones "
             "in other ways than leaking."
+        )
+    if link is not None and link.significant:
+        found.append(
+            "A label link shows that the generator was given the classes of the training set. It does not show which "
+            "images were reproduced. Labels that sort both sets by many small groups of look-alikes would link too."
         )
     if copy_thresholds is not None and not copy_thresholds.calibrated:
         found.append(

@@ -16,7 +16,7 @@ from unveil.report.markdown import markdown
 from unveil.report.redact import redact as redacted
 from unveil.report.tables import write_tables
 from unveil.report.thumbnails import Thumbnails
-from unveil.results import AuditResult, IdentityFinding, to_document
+from unveil.results import AuditResult, IdentityFinding, LabelLink, to_document
 from unveil.types import Embedded, Matches, Role
 
 # The folder of what the author of a set may publish.
@@ -26,6 +26,7 @@ PUBLIC = "publish"
 def write_reports(
     result: AuditResult,
     identities: Sequence[IdentityFinding],
+    link: LabelLink | None,
     run: Path,
     matches: Matches,
     synthetic: Embedded,
@@ -34,8 +35,9 @@ def write_reports(
     *,
     redact: bool,
 ) -> None:
-    """Writes the tables of a run and everything that `write_pages` writes. ``identities`` are all synthetic ones."""
-    write_tables(result, identities, run, matches, synthetic, training)
+    """Writes the tables of a run and everything that `write_pages` writes. ``identities`` are all synthetic ones,
+    and ``link`` has all classes."""
+    write_tables(result, identities, link, run, matches, synthetic, training)
     write_pages(result, run, sources, redact=redact)
 
 

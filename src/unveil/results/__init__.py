@@ -12,6 +12,7 @@ from unveil.results.audit import (
     ModelFacts,
     RoleCounts,
     foremost,
+    shortened,
 )
 from unveil.results.calibration import (
     Balance,
@@ -38,6 +39,7 @@ from unveil.results.findings import (
     PairKind,
     PersonFinding,
 )
+from unveil.results.label_link import LabelLink, LinkedClass, TriedCorrespondence
 from unveil.results.review import Agreement, Outcome, PairVerdicts, Review
 from unveil.results.serialise import from_document, plain, schema, to_document
 
@@ -57,6 +59,8 @@ __all__ = [
     "IdentityCompetition",
     "IdentityFinding",
     "InputFacts",
+    "LabelLink",
+    "LinkedClass",
     "MachineFacts",
     "Manifest",
     "Membership",
@@ -73,10 +77,12 @@ __all__ = [
     "RoleCounts",
     "Stability",
     "Stratum",
+    "TriedCorrespondence",
     "VerificationPerformance",
     "foremost",
     "from_document",
     "plain",
     "schema",
+    "shortened",
     "to_document",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NotRequired, TypedDict
 
 from unveil.results.calibration import (
@@ -25,6 +25,7 @@ from unveil.results.findings import (
     PairFinding,
     PersonFinding,
 )
+from unveil.results.label_link import LabelLink
 from unveil.results.review import Review
 from unveil.stats.checks import Check
 from unveil.stats.enrichment import GlobalTest
@@ -35,7 +36,7 @@ from unveil.stats.verdict import AuditVerdict, blocked
 from unveil.types import ChannelName, Estimate, Reject, Role
 
 SCHEMA_VERSION = 2
-# More synthetic identities than this are in identities.parquet only, unless they are significant.
+# More synthetic identities or classes than this are in Parquet files only, unless they are significant.
 MAX_IDENTITIES = 10_000
 
 
@@ -164,7 +165,8 @@ class AuditResult:
     headline: str
     """The verdict in one or two sentences."""
     evidence: tuple[Evidence, ...]
-    """What supports the verdict. `exact copy`: synthetic images are training images. `global test`: training people as
+    """What supports the verdict. `exact copy`: synthetic images are training images. `label link`: synthetic classes
+    resemble the training classes of the same label. `global test`: training people as
     a group rank closer than control people.
     `conformal` and `GPD tail`: single people are significant by these p-values. `identities`: synthetic identities
     match training people. `open-set threshold`: without a control set, synthetic images exceed the threshold that real
@@ -188,6 +190,8 @@ class AuditResult:
     there are several, then the uncorrected cosine of the published attack. Null without a control set."""
     exact_copies: tuple[ExactCopy, ...] = ()
     """Synthetic images that are training images, with each training image that they are."""
+    label_link: LabelLink | None = None
+    """The label link test. Null if the synthetic or the training set has no labels that several images can share."""
     people: tuple[PersonFinding, ...]
     """One record for each training person, the most exposed first."""
     n_synthetic_identities: int
@@ -250,3 +254,9 @@ class AuditResult:
 def foremost(identities: tuple[IdentityFinding, ...]) -> tuple[IdentityFinding, ...]:
     """All significant identities and the first others: a set without labels has as many identities as images."""
     return tuple(i for rank, i in enumerate(identities) if i.significant or rank < MAX_IDENTITIES)
+
+
+def shortened(link: LabelLink) -> LabelLink:
+    """The link with all significant classes and the first others."""
+    classes = tuple(c for rank, c in enumerate(link.classes) if c.significant or rank < MAX_IDENTITIES)
+    return replace(link, classes=classes)

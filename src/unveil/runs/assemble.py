@@ -29,6 +29,7 @@ from unveil.results import (
     VerificationPerformance,
     foremost,
     plain,
+    shortened,
 )
 from unveil.types import Embedded, Matches, Role
 
@@ -67,6 +68,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
             calibration=found.calibration,
             threshold=found.candidate_threshold,
             copies=found.exact_copies,
+            link=found.label_link,
             people=people,
             identities=found.identities,
             synthetic_labelled=not counts["synthetic"].unlabelled,
@@ -80,6 +82,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
         control_pairs_compared=found.control_pairs,
         candidate_threshold=found.candidate_threshold,
         exact_copies=found.exact_copies,
+        label_link=None if found.label_link is None else shortened(found.label_link),
         people=people,
         n_synthetic_identities=len(found.identities),
         synthetic_identities=foremost(found.identities),
@@ -97,6 +100,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
             checks=found.checks,
             calibration=found.calibration,
             threshold=found.candidate_threshold,
+            link=found.label_link,
             power=parts.power,
             copy_thresholds=parts.kinds.thresholds,
             counts=counts,
@@ -132,12 +136,11 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
             for role, s in sets.items()
         },
         "files": {
-            **(
-                {}
-                if settings.exclude is None
-                else {"exclude": hashlib.sha256(settings.exclude.read_bytes()).hexdigest()}
-            ),
-            **({} if settings.strata is None else {"strata": hashlib.sha256(settings.strata.read_bytes()).hexdigest()}),
+            **{
+                name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for name in ("exclude", "strata", "label_map")
+                if (path := getattr(settings, name)) is not None
+            },
             **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.model.spec.sha256}),
         },
         "detector": embedder.detector,

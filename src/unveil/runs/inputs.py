@@ -133,7 +133,8 @@ def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
 def _other_files(settings: Settings) -> Iterator[Path]:
     """The lists, labels and models that settings name by a path."""
     labels = [rule.argument for rule in settings.labels.values() if rule.kind == "list"]
-    named = (settings.exclude, settings.strata, settings.detector, settings.copy_model, *settings.model, *labels)
+    tables = (settings.exclude, settings.strata, settings.label_map)
+    named = (*tables, settings.detector, settings.copy_model, *settings.model, *labels)
     for name in named:
         if name is not None and Path(name).is_file():
             yield Path(name)

@@ -60,7 +60,10 @@ def absolute_places(settings: Settings) -> dict[str, Any]:
     return {
         **{role: str(location.absolute) for role, location in sources.items() if location is not None},
         "model": [_absolute_file(name) for name in settings.model],
-        **{name: _absolute_file(getattr(settings, name)) for name in ("detector", "copy_model", "exclude", "strata")},
+        **{
+            name: _absolute_file(getattr(settings, name))
+            for name in ("detector", "copy_model", "exclude", "strata", "label_map")
+        },
         "store": absolute_place(settings.store_place),
     }
 

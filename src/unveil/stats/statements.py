@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Evidence = Literal["exact copy", "global test", "conformal", "GPD tail", "identities", "open-set threshold"]
-Statement = Literal[
-    "exact copy", "global test", "conformal", "GPD tail", "identities", "open-set threshold", "none detected"
+Evidence = Literal[
+    "exact copy", "label link", "global test", "conformal", "GPD tail", "identities", "open-set threshold"
 ]
+Statement = Literal[Evidence, "none detected"]
 
 NONE_DETECTED: Statement = "none detected"
 # The tests of training people against control people, and what their absence would mean.
 AGAINST_CONTROL: tuple[Statement, ...] = ("global test", "conformal", "GPD tail", "identities", NONE_DETECTED)
 # Everything but facts, which no check can make false.
 ALL_BUT_FACTS: tuple[Statement, ...] = tuple(s for s in get_args(Statement) if s != "exact copy")
+# Everything that compares single images: the label link compares classes of one set with each other.
+OF_IMAGES: tuple[Statement, ...] = tuple(s for s in ALL_BUT_FACTS if s != "label link")

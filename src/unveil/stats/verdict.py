@@ -16,7 +16,7 @@ AuditVerdict = Literal["leak found", "none detected", "candidates", "inconclusiv
 
 # In the order of their strength.
 EVIDENCE: tuple[Evidence, ...] = (
-    *("exact copy", "global test", "conformal", "GPD tail", "identities", "open-set threshold"),
+    *("exact copy", "label link", "global test", "conformal", "GPD tail", "identities", "open-set threshold"),
 )
 
 

@@ -11,11 +11,17 @@ from unveil.analysis.input_checks.base import SAMPLE, EmbeddedSets, InputCheck
 from unveil.compare import exact_cosine
 from unveil.stats.checks import Check, Status, label_closeness
 from unveil.stats.hubness import person_codes
-from unveil.stats.statements import ALL_BUT_FACTS, Statement
+from unveil.stats.statements import ALL_BUT_FACTS, OF_IMAGES, Statement
 from unveil.types import Embedded, Floats, Role
 
 # One half is what random labels give.
 WARN, FAIL = 0.8, 0.6
+# Tests of training people do not use synthetic labels. The label link does not use control people.
+BLOCKS: dict[Role, tuple[Statement, ...]] = {
+    "synthetic": ("label link", "identities"),
+    "training": ALL_BUT_FACTS,
+    "control": OF_IMAGES,
+}
 
 
 class Labels(InputCheck[EmbeddedSets]):
@@ -37,9 +43,7 @@ class Labels(InputCheck[EmbeddedSets]):
         message = f"in {figure.value:.0%} of cases two images of one {role} label are closer than images of two labels"
         if status != "pass":
             message += f"; the labels may not be people: see --{role}-labels"
-        # Tests of training people do not use synthetic labels.
-        blocks: tuple[Statement, ...] = ("identities",) if role == "synthetic" else ALL_BUT_FACTS
-        return Check(f"labels of {role}", status, figure, message, blocks)
+        return Check(f"labels of {role}", status, figure, message, BLOCKS[role])
 
 
 def _mated_and_non_mated(embedded: Embedded, rng: np.random.Generator) -> tuple[Floats, Floats]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from unveil.analysis.input_checks.base import EmbeddedSets, InputCheck
 from unveil.stats.checks import Check, Status, relative_spread, spread
-from unveil.stats.statements import ALL_BUT_FACTS, NONE_DETECTED, Statement
+from unveil.stats.statements import NONE_DETECTED, OF_IMAGES, Statement
 from unveil.types import Estimate, Role
 
 # Relative to the training set; correct inputs measured 0.8 to 1.2.
@@ -35,5 +35,5 @@ class Spread(InputCheck[EmbeddedSets]):
         if status != "pass":
             message += "; look at some crops: a wrong --aligned, empty images or very few identities cause this"
         # A generator that reproduces few people has a narrow synthetic set: that is no reason to doubt a finding.
-        blocks: tuple[Statement, ...] = ("identities", NONE_DETECTED) if role == "synthetic" else ALL_BUT_FACTS
+        blocks: tuple[Statement, ...] = ("identities", NONE_DETECTED) if role == "synthetic" else OF_IMAGES
         return Check(f"spread of {role}", status, figure, message, blocks)

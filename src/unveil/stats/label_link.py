@@ -1,0 +1,156 @@
+"""The label link test: whether synthetic class k resembles training class k more than other training classes do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from unveil.types import Floats, Ints, Vectors
+
+# Random arrangements: p-values below .001 remain possible after a correction for several correspondences.
+N_ARRANGEMENTS = 9_999
+# Up to this number of classes every arrangement is tried: 8! = 40,320.
+MAX_EXACT = 8
+# The most training classes that are exchanged with each other, and the rounds of the iterations that find them.
+MAX_GROUP, ROUNDS = 20, 20
+# Images whose vectors are summed at a time, and groups of neighbours whose similarities are computed at a time.
+BLOCK, GROUPS = 2**16, 32
+# Similarities that differ by less are equal: more than rounding, less than any difference between two people.
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class LinkTest:
+    """The result for K classes that correspond one to one.
+
+    ``similarity`` (K,) is the cosine between the two centred class means. ``rank`` (K,) is the rank of the own training
+    class among all training classes, 1 for the most similar; ties count against the own class. ``p`` (K,) is rank / K.
+    """
+
+    p_value: float
+    n_arrangements: int
+    exact: bool
+    similarity: Floats
+    rank: Ints
+    p: Floats
+
+
+def class_means(vectors: Vectors, codes: Ints, n_classes: int) -> Floats:
+    """The mean vectors (K, D) of classes from image vectors (N, D) and their codes (N,); a negative code is no class.
+
+    Every class needs an image. Memory holds BLOCK image vectors at a time.
+    """
+    total = np.zeros((n_classes, vectors.shape[1]))
+    for start in range(0, len(codes), BLOCK):
+        block = codes[start : start + BLOCK]
+        rows = np.flatnonzero(block >= 0)
+        members = sparse.csr_array((np.ones(len(rows)), (block[rows], rows)), shape=(n_classes, len(block)))
+        total += members @ np.asarray(vectors[start : start + BLOCK], np.float64)
+    count = np.bincount(codes[codes >= 0], minlength=n_classes)
+    return np.asarray(total / count[:, None], np.float64)
+
+
+def link_test(synthetic: Floats, training: Floats, rng: np.random.Generator) -> LinkTest:
+    """Tests whether class k of one set resembles class k of the other; class means (K, D), row k of both correspond.
+
+    Means are centred on the mean of their set, which removes what all its classes share, and scaled to unit length.
+    From the cosine of every synthetic with every training class the mean of its training class is subtracted; each
+    synthetic class is then standardised over all training classes. The statistic is the mean over classes of this
+    standardised similarity to the own training class.
+
+    Under the null hypothesis, labels say nothing about which classes are alike, so every arrangement of the training
+    classes is equally likely. p = (1 + arrangements at least as high) / (1 + arrangements) is then exact
+    (Phipson and Smyth 2010, doi:10.2202/1544-6115.1585). With at most MAX_EXACT classes every arrangement is tried, and
+    p is the share of arrangements at least as high. Arrangements exchange only training classes that resemble each
+    other (`similar_classes`, from the training set alone). So labels that tell the sex, the origin or the source of a
+    class, but not the class, are no link.
+
+    The rank of the own class among all K is uniform under the same hypothesis, so rank / K is an exact p-value of one
+    class. Memory holds one block of the K x K similarities at a time. Raises ValueError for fewer than two classes.
+    """
+    n = len(synthetic)
+    if len(training) != n or n < 2:
+        raise ValueError(f"{n} synthetic and {len(training)} training classes: at least two that correspond are needed")
+    made, real = _centred(synthetic), _centred(training)
+    of_training = real @ made.mean(axis=0)
+    exact = n <= MAX_EXACT
+    own_similarity, rank = np.empty(n), np.empty(n, np.int64)
+    observed, arranged = 0.0, np.zeros(1)
+    place = np.zeros(n, np.int64)
+    groups = similar_classes(real)
+    for start in range(0, len(groups), GROUPS):
+        rows = np.concatenate(groups[start : start + GROUPS])
+        place[rows] = np.arange(len(rows))
+        cosine = made[rows] @ real.T
+        excess = cosine - of_training
+        excess -= excess.mean(axis=1, keepdims=True)
+        spread = excess.std(axis=1, keepdims=True)
+        excess = np.divide(excess, spread, out=np.zeros_like(excess), where=spread > TOLERANCE)
+        own = excess[np.arange(len(rows)), rows]
+        own_similarity[rows] = cosine[np.arange(len(rows)), rows]
+        rank[rows] = (excess >= own[:, None] - TOLERANCE).sum(axis=1)
+        observed += own.sum()
+        for group in groups[start : start + GROUPS]:
+            among = excess[np.ix_(place[group], group)]
+            arranged = arranged + among[np.arange(len(group)), _arrangements(len(group), exact, rng)].sum(axis=1)
+    as_high = int((arranged >= observed - TOLERANCE * n).sum())
+    p_value = as_high / len(arranged) if exact else (1 + as_high) / (1 + len(arranged))
+    return LinkTest(p_value, len(arranged), exact, own_similarity, rank, rank / n)
+
+
+def similar_classes(means: Floats) -> list[Ints]:
+    """Groups of rows of class means (K, D) that resemble each other, MAX_GROUP at most, by bisecting k-means.
+
+    Each group is halved by 2-means, which starts from its halves along a principal direction, so no random number is
+    needed (Steinbach et al. 2000, https://hdl.handle.net/11299/215421).
+    """
+    done, larger = [], [np.arange(len(means))]
+    while larger:
+        group = larger.pop()
+        if len(group) <= MAX_GROUP:
+            done.append(group)
+            continue
+        inside = _halves(means[group])
+        larger += [group[inside], group[~inside]]
+    return sorted(done, key=lambda group: int(group[0]))
+
+
+def _halves(points: Floats) -> npt.NDArray[np.bool_]:
+    """Which of the points (N, D) are in one of two clusters, neither of which is empty."""
+    centred = points - points.mean(axis=0)
+    direction = centred[np.linalg.norm(centred, axis=1).argmax()]
+    for _ in range(ROUNDS):
+        direction = centred.T @ (centred @ direction)
+        direction /= max(float(np.linalg.norm(direction)), TOLERANCE)
+    along = centred @ direction
+    inside = np.asarray(along > np.median(along), np.bool_)
+    for _ in range(ROUNDS):
+        if not inside.any() or inside.all():
+            break
+        middle, other = centred[inside].mean(axis=0), centred[~inside].mean(axis=0)
+        moved = np.asarray(centred @ (middle - other) > (middle @ middle - other @ other) / 2, np.bool_)
+        if (moved == inside).all():
+            return inside
+        inside = moved
+    if not inside.any() or inside.all():  # equal points
+        inside = np.arange(len(points)) < len(points) // 2
+    return inside
+
+
+def _centred(means: Floats) -> Floats:
+    """Class means (K, D) without their mean, of unit length; a class that is the mean itself stays zero."""
+    centred = means - means.mean(axis=0)
+    length = np.linalg.norm(centred, axis=1, keepdims=True)
+    unit: Floats = np.divide(centred, length, out=np.zeros_like(centred), where=length > TOLERANCE)
+    return unit
+
+
+def _arrangements(n: int, exact: bool, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Every arrangement of n places (n!, n), or N_ARRANGEMENTS random ones (N_ARRANGEMENTS, n)."""
+    if exact:
+        return np.array(list(permutations(range(n))), np.uint8)
+    return rng.permuted(np.tile(np.arange(n, dtype=np.uint8), (N_ARRANGEMENTS, 1)), axis=1)
