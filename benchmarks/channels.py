@@ -16,13 +16,14 @@ import time
 from pathlib import Path
 
 import unveil
+from unveil.choices import PlantedLeaks
 from unveil.demo.world import make_world
 from unveil.io.host import cores, processor
 
 CHANNELS = ("face", "face,appearance")
 
 
-def one(paths: list[str], out: str, channels: str, power: str) -> list[float]:
+def one(paths: list[str], out: str, channels: str, power: PlantedLeaks) -> list[float]:
     """Wall and CPU seconds of an audit, and the process's peak memory in GiB."""
     started = time.perf_counter()
     unveil.audit(*paths, out=out, store=f"{out}-store", channels=channels, planted_leaks=power, resamples=1)

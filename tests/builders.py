@@ -37,7 +37,8 @@ def examples(n: int) -> hypothesis.settings:
 
 def audit(*sources: Path, **settings: Any) -> unveil.AuditResult:
     """`unveil.audit` of drawn faces, which are aligned, with the cheap setting of planted leaks."""
-    return unveil.audit(*sources, **{"planted_leaks": "quick", "aligned": "yes", **settings})
+    made: unveil.Audit = unveil.audit(*sources, **{"planted_leaks": "quick", "aligned": "yes", **settings})
+    return made
 
 
 class StartedComparisons(Silent):

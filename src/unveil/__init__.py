@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unveil.auditor import audit
+    from unveil.api import ROC, Audit, Embeddings, Images, Records, audit, load
     from unveil.compare import compare_all
     from unveil.embedding.embed import embed
     from unveil.errors import InputError, ModelError, SettingError, SourceError, StoreError, UnveilError, VectorError
@@ -17,17 +17,23 @@ __version__ = "0.2.0.dev0"
 
 # Public names and where they live; nothing is imported before it is asked for.
 _HOMES = {
-    "audit": "unveil.auditor",
+    "ROC": "unveil.api",
+    "Audit": "unveil.api",
+    "audit": "unveil.api",
     "AuditResult": "unveil.results",
     "compare_all": "unveil.compare",
     "embed": "unveil.embedding.embed",
     "Embedded": "unveil.types",
+    "Embeddings": "unveil.api",
     "Estimate": "unveil.types",
     "Exposure": "unveil.types",
     "Guard": "unveil.mitigation",
+    "Images": "unveil.api",
     "InputError": "unveil.errors",
+    "load": "unveil.api",
     "Matches": "unveil.types",
     "ModelError": "unveil.errors",
+    "Records": "unveil.api",
     "Reject": "unveil.types",
     "SettingError": "unveil.errors",
     "SourceError": "unveil.errors",
@@ -37,14 +43,19 @@ _HOMES = {
 }
 
 __all__ = [
+    "ROC",
+    "Audit",
     "AuditResult",
     "Embedded",
+    "Embeddings",
     "Estimate",
     "Exposure",
     "Guard",
+    "Images",
     "InputError",
     "Matches",
     "ModelError",
+    "Records",
     "Reject",
     "SettingError",
     "SourceError",
@@ -54,6 +65,7 @@ __all__ = [
     "audit",
     "compare_all",
     "embed",
+    "load",
 ]
 
 

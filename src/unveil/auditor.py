@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from unveil.analysis.baselines import measure_baselines
 from unveil.analysis.calibrated import analyse_with_control
@@ -32,7 +30,6 @@ from unveil.analysis.uncalibrated import analyse_without_control
 from unveil.analysis.verification import measure_verification
 from unveil.compare import BackendSizes, TileSizes
 from unveil.config.channels import channel_config
-from unveil.config.parsing import settings_from
 from unveil.config.paths import check_paths
 from unveil.config.settings import Settings
 from unveil.embedding.distributed import SourceSpec
@@ -45,7 +42,7 @@ from unveil.io.checkpoint import CHECKPOINT_SECONDS
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
 from unveil.planning import expected_units, workload_of
-from unveil.progress import Progress, Silent
+from unveil.progress import Progress
 from unveil.report import write_reports
 from unveil.results import AuditResult
 from unveil.review import review_summary
@@ -55,26 +52,6 @@ from unveil.runs.parts import PARTS, checksums
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
 from unveil.types import ROLES, Embedded, Matches, Role
-
-
-def audit(
-    synthetic: str | Path,
-    training: str | Path,
-    control: str | Path | None = None,
-    *,
-    out: str | Path,
-    progress: Progress | None = None,
-    redact: bool = False,
-    **settings: Any,
-) -> AuditResult:
-    """Audits the images in ``synthetic`` for people in ``training``, calibrated on people in ``control``.
-
-    Writes a run directory to ``out`` and returns the result. An audit that was killed resumes when it is run again.
-    Further keyword arguments are the fields of `unveil.config.settings.Settings`. Raises InputError for input that
-    cannot be used.
-    """
-    values = {"synthetic": synthetic, "training": training, "control": control, "out": out, **settings}
-    return run_audit(settings_from(values), progress or Silent(), redact=redact)
 
 
 @dataclass(frozen=True)
@@ -90,7 +67,10 @@ class WorkSizes:
 def run_audit(
     settings: Settings, progress: Progress, *, redact: bool = False, sizes: WorkSizes | None = None
 ) -> AuditResult:
-    """Runs an audit with checked settings; see `audit`."""
+    """Runs an audit with checked settings: writes the run directory and returns the result.
+
+    An audit that was killed resumes when it is run again. Raises InputError for input that cannot be used.
+    """
     check_paths(settings)
     with open_engine(settings.engine, progress) as engine:
         return _run(settings, progress, engine, redact, sizes or WorkSizes())

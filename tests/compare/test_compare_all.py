@@ -142,6 +142,8 @@ def test_refuses_bad_rows_with_their_number(value: float, message: str, side: st
 
 def test_refuses_other_shapes_types_and_settings() -> None:
     good = unit_rows(np.random.default_rng(0), 5, 4)
+    with pytest.raises(VectorError, match="got list; convert it"):
+        compare_all([[1.0, 0.0]], unit_rows(np.random.default_rng(0), 3, 2))  # type: ignore[arg-type]
     with pytest.raises(VectorError, match="float32 or float16"):
         compare_all(good.astype(np.float64), good)
     with pytest.raises(VectorError, match=r"\(N, D\)"):

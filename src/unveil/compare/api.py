@@ -95,6 +95,11 @@ def compare_all(
 
 def check_vectors(vectors: UnitRows, name: str) -> None:
     """Raises VectorError unless ``vectors`` is (N, D) float16 or float32 with finite rows of norm 1."""
+    if not isinstance(vectors, np.ndarray):
+        raise VectorError(
+            f"{name} should be a NumPy array (N, D) of float32 or float16, got {type(vectors).__name__}; convert it "
+            "with numpy.asarray(..., numpy.float32)"
+        )
     if vectors.ndim != 2 or vectors.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
         raise VectorError(f"{name} should be (N, D) float32 or float16, got {vectors.shape} {vectors.dtype}")
     if vectors.shape[1] > MAX_DIMS:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from unveil.auditor import audit
+from unveil.auditor import run_audit
+from unveil.config.parsing import settings_from
 from unveil.demo.world import World, make_world
 from unveil.errors import SettingError
-from unveil.progress import Progress
+from unveil.progress import Progress, Silent
 from unveil.results import AuditResult
 
 MARK = "planted.json"
@@ -35,16 +36,13 @@ def run_demo(
         )
     world = make_world(folder, seed)
     run = folder / "-".join(["run", *([Path(model).stem] if model else []), *([f"seed{seed}"] if seed else [])])
-    result = audit(
-        world.synthetic,
-        world.training,
-        world.control,
-        out=run,
-        model=model,
-        seed=seed,
-        store=folder / "unveil-store",
-        progress=progress,
+    settings = settings_from(
+        {
+            **{"synthetic": world.synthetic, "training": world.training, "control": world.control},
+            **{"out": run, "model": model, "seed": seed, "store": folder / "unveil-store"},
+        }
     )
+    result = run_audit(settings, progress or Silent())
     significant = {p.person for p in result.significant_people}
     found = {
         kind: (

@@ -46,15 +46,9 @@ def write_pages(result: AuditResult, run: Path, sources: Mapping[Role, Source], 
 
     With ``redact``, also a report and an `audit.json` that name nobody.
     """
-    significant = result.significant_people
-    shown = [*(pair for pairs in shown_pairs(result) for pair in pairs), *significant]
-    thumbnails = Thumbnails(
-        sources,
-        {"synthetic": [p.synthetic_id for p in shown], "training": [p.training_id for p in shown]},
-    )
+    thumbnails = _thumbnails(result, sources)
     pages = galleries(result)
-    for page in pages:
-        _write_page(run / page.file, render_gallery(result, page, thumbnails))
+    _write_galleries(result, run, thumbnails)
     # An earlier report may have had more pages.
     for old in run.glob("report.pairs-*.html"):
         if old.name not in {page.file for page in pages}:
@@ -65,6 +59,29 @@ def write_pages(result: AuditResult, run: Path, sources: Mapping[Role, Source], 
         _write(nameless, run, "report.redacted.html", "audit.redacted.json", None)
     for name, text in _texts_to_publish(nameless).items():
         write_bytes(run / PUBLIC / name, text.encode("utf-8", "backslashreplace"))
+
+
+def write_report(result: AuditResult, path: Path, sources: Mapping[Role, Source], *, redact: bool) -> None:
+    """Writes the report alone to ``path``, with pages of further pairs beside it where there are many."""
+    if redact:
+        _write_page(path, render(redacted(result), None))
+        return
+    thumbnails = _thumbnails(result, sources)
+    _write_galleries(result, path.parent, thumbnails)
+    _write_page(path, render(result, thumbnails))
+
+
+def _thumbnails(result: AuditResult, sources: Mapping[Role, Source]) -> Thumbnails:
+    shown = [*(pair for pairs in shown_pairs(result) for pair in pairs), *result.significant_people]
+    return Thumbnails(
+        sources,
+        {"synthetic": [p.synthetic_id for p in shown], "training": [p.training_id for p in shown]},
+    )
+
+
+def _write_galleries(result: AuditResult, folder: Path, thumbnails: Thumbnails) -> None:
+    for page in galleries(result):
+        _write_page(folder / page.file, render_gallery(result, page, thumbnails))
 
 
 def _texts_to_publish(redacted_result: AuditResult) -> dict[str, str]:

@@ -1,0 +1,235 @@
+"""`unveil.audit`, `unveil.load`, and the result with what a Python program does with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
+from html import escape
+from pathlib import Path
+from types import UnionType
+from typing import Any, Unpack, cast, get_args, get_origin, get_type_hints
+
+from unveil.api.data import Data, place_of
+from unveil.api.keywords import AuditKeywords
+from unveil.api.plots import Plots
+from unveil.api.records import Records
+from unveil.api.roc import ROC, roc_of
+from unveil.api.score_files import Columns, write_score_file
+from unveil.auditor import run_audit
+from unveil.config.parsing import settings_from
+from unveil.errors import SettingError
+from unveil.io.atomic import write_bytes
+from unveil.mitigation import Cleaning, Guard, clean
+from unveil.progress import Progress, Silent
+from unveil.report import write_report
+from unveil.results import (
+    AuditResult,
+    Baselines,
+    ExactCopy,
+    Exposures,
+    HubnessFinding,
+    IdentityFinding,
+    Membership,
+    PairFinding,
+    PersonFinding,
+    VerificationPerformance,
+)
+from unveil.runs.finished import FinishedRun
+from unveil.stats.checks import Check
+from unveil.types import ROLES
+
+
+@cache
+def _tables() -> dict[str, type[Any]]:
+    """The fields of a result that are lists of records, with the type of the records."""
+    found: dict[str, type[Any]] = {}
+    for name, hint in get_type_hints(AuditResult).items():
+        for kind in get_args(hint) if isinstance(hint, UnionType) else (hint,):
+            inside = get_args(kind)
+            if get_origin(kind) is tuple and inside[1:] == (...,) and is_dataclass(inside[0]):
+                found[name] = cast(type[Any], inside[0])
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class Audit(AuditResult):
+    """A result and what can be done with it: a summary, data frames, plots, a report and score files.
+
+    Lists of records, such as ``people`` and ``top_pairs``, make data frames with ``.to_frame()``. ``run`` is the folder
+    of the audit.
+    """
+
+    run: Path = field(compare=False)
+    people: Records[PersonFinding]
+    exact_copies: Records[ExactCopy]
+    synthetic_identities: Records[IdentityFinding]
+    top_pairs: Records[PairFinding]
+    top_pairs_corrected: Records[PairFinding]
+    hubness: Records[HubnessFinding]
+    membership: Records[Membership] | None
+    baselines: Records[Baselines]
+    verification: Records[VerificationPerformance]
+    input_checks: Records[Check]
+
+    @classmethod
+    def of(cls, result: AuditResult, run: Path) -> Audit:
+        """The result of the audit in the folder ``run``."""
+        values = {one.name: getattr(result, one.name) for one in fields(AuditResult)}
+        for name, kind in _tables().items():
+            if values[name] is not None:
+                values[name] = Records(values[name], kind)
+        return cls(run=run, **values)
+
+    @property
+    def result(self) -> AuditResult:
+        """The result alone, as `audit.json` holds it."""
+        return AuditResult(**{one.name: getattr(self, one.name) for one in fields(AuditResult)})
+
+    @property
+    def significant_people(self) -> Records[PersonFinding]:
+        """Training people who are significant by any test, the most exposed first."""
+        return Records(super().significant_people, PersonFinding)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the scores, the ROC, the DET curve and the power. They need matplotlib."""
+        return Plots(self)
+
+    def summary(self) -> str:
+        """The verdict, the number of people and images, and the most exposed people, in a few lines."""
+        lines = [self.verdict.upper(), self.headline, ""]
+        for role in ROLES:
+            if role in self.counts:
+                n = self.counts[role]
+                rejected = f", {n.rejected:,} rejected" if n.rejected else ""
+                lines.append(f"{role:<10} {n.embedded:>9,} images, {n.people:,} people{rejected}")
+        for person in self.significant_people[:3]:
+            q = "" if person.q is None else f", q {person.q:.3g}"
+            lines.append(f"exposed    {person.person}: {person.synthetic_id} (score {person.score:.2f}{q})")
+        more = len(self.significant_people) - 3
+        if more > 0:
+            lines.append(f"           and {more:,} more in .significant_people")
+        return "\n".join([*lines, "", f"run        {self.run}"])
+
+    def tested_people(self) -> Exposures:
+        """The exposures of the training and control people behind the tests.
+
+        Raises SettingError if the audit had no control set.
+        """
+        if self.exposures is None:
+            raise SettingError(
+                f"the audit in {self.run} had no control people to compare with; audit with control=PATH"
+            )
+        return self.exposures
+
+    def roc(self) -> ROC:
+        """The ROC of the scores of training people against those of control people.
+
+        Raises SettingError if the audit had no control set.
+        """
+        exposures = self.tested_people()
+        return roc_of(exposures.training.score, exposures.control.score)
+
+    def write_scores(self, path: str | Path, columns: Columns = 4) -> Path:
+        """Writes the scores of all tested people as a text file for biometric tools; see `write_score_file`.
+
+        ``columns`` is 4 or 5. Returns the path. Raises SettingError if the audit had no control set, or for another
+        number of columns.
+        """
+        if columns not in (4, 5):
+            raise SettingError(f"columns: expected 4 or 5, found {columns!r}")
+        write_score_file(self.tested_people(), Path(path), columns)
+        return Path(path)
+
+    def write_roc(self, path: str | Path) -> Path:
+        """Writes the ROC as CSV with the columns threshold, fpr, tpr and fnr, for ROC and DET plots. Returns the path.
+
+        Raises SettingError if the audit had no control set.
+        """
+        curve = self.roc()
+        rows = zip(curve.threshold, curve.fpr, curve.tpr, curve.fnr, strict=True)
+        text = "threshold,fpr,tpr,fnr\n" + "".join(",".join(repr(float(v)) for v in row) + "\n" for row in rows)
+        write_bytes(Path(path), text.encode())
+        return Path(path)
+
+    def report(self, path: str | Path, *, redact: bool = False) -> Path:
+        """Writes the report as one HTML file, with pages of further pairs beside it where there are many.
+
+        Faces are read from their places. With ``redact`` it names nobody and shows no face. Returns the path.
+        """
+        sources = {} if redact else FinishedRun(self.run).sources()
+        write_report(self.result, Path(path), sources, redact=redact)
+        return Path(path)
+
+    def clean(
+        self,
+        out: str | Path | None = None,
+        *,
+        threshold: str = "significant",
+        whole_identities: bool = False,
+        progress: Progress | None = None,
+    ) -> Cleaning:
+        """Finds the smallest part of the synthetic set that must be removed, and audits the rest.
+
+        ``out`` is the folder of the lists and the new audit, by default ``clean`` in the run. ``threshold`` is
+        `significant`, `control`, `fpr:RATE` or a score. ``whole_identities`` removes every image of a synthetic
+        identity if one reaches the threshold. The set is not changed. Raises InputError if there is nothing to clean
+        from, and StoreError for a run that was damaged.
+        """
+        folder = self.run / "clean" if out is None else Path(out)
+        return clean(
+            FinishedRun(self.run), folder, threshold=threshold, whole_identities=whole_identities, progress=progress
+        )
+
+    def build_guard(self, out: str | Path, *, threshold: str = "audit", names: bool = False) -> Guard:
+        """Builds a guard in the folder ``out`` and opens it: it checks images while they are generated.
+
+        ``threshold`` is `audit` (the audit would find one more person significant) or as for `clean`. With ``names``
+        decisions name training images. Raises SettingError for a threshold that this audit does not have.
+        """
+        Guard.build(FinishedRun(self.run), Path(out), threshold=threshold, names=names)
+        return Guard.open(out)
+
+    def __repr__(self) -> str:
+        n, people = len(self.significant_people), self.counts["training"].people
+        return f"<unveil.Audit: {self.verdict}; {n:,} of {people:,} training people significant; run in {self.run}>"
+
+    def _repr_html_(self) -> str:
+        head = f"<p><strong>{escape(self.verdict)}</strong><br>{escape(self.headline)}</p>"
+        people = self.significant_people or self.people
+        return head + people[:5]._repr_html_() + f"<p>Run: <code>{escape(str(self.run))}</code></p>"
+
+
+def audit(
+    synthetic: Data,
+    training: Data,
+    control: Data | None = None,
+    *,
+    out: str | Path,
+    progress: Progress | None = None,
+    redact: bool = False,
+    **settings: Unpack[AuditKeywords],
+) -> Audit:
+    """Audits the images in ``synthetic`` for people in ``training``, calibrated on people in ``control``.
+
+    Each is a path, an array of images (N, H, W, 3) of uint8, an array of embeddings (N, D) of floats, a data frame with
+    such a column, `unveil.Images` or `unveil.Embeddings`. Writes a run directory to ``out`` and returns the result. An
+    audit that was killed resumes when it is run again. Raises InputError for input that cannot be used.
+    """
+    given: dict[str, Any] = {"synthetic": synthetic, "training": training, "control": control}
+    values: dict[str, Any] = {"out": out, **settings}
+    # The store decides where arrays are written, so settings are read before there is a path for each set.
+    settled = settings_from(values | dict.fromkeys(given, "."))
+    for role in ROLES:
+        if given[role] is not None:
+            values[role] = place_of(given[role], role, settled.store_place)
+    parsed = settings_from(values)
+    return Audit.of(run_audit(parsed, progress or Silent(), redact=redact), parsed.out)
+
+
+def load(run: str | Path) -> Audit:
+    """The result of the finished audit in the folder ``run``.
+
+    Raises StoreError for a folder without a finished audit and for files that were damaged or changed.
+    """
+    return Audit.of(FinishedRun(Path(run)).result, Path(run))

@@ -1,0 +1,201 @@
+"""Arrays and data frames in place of paths: each becomes a file in the store, named by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from unveil.errors import InputError, SettingError, VectorError
+from unveil.images.label_values import label_of
+from unveil.images.source import numbered_ids
+from unveil.io.atomic import write_bytes
+from unveil.io.remote import is_address
+from unveil.types import Role
+
+# The folder of these files in a store.
+FOLDER = "arrays"
+EXPECTED = (
+    "a path, images (N, H, W, 3) of uint8 or a list of images, embeddings (N, D) of floats, a data frame, "
+    "unveil.Images or unveil.Embeddings"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Embeddings of images instead of the images.
+
+    ``vectors`` (N, D) are floats of any width, from NumPy, torch or lists; they need not be of unit length. ``labels``
+    (N) are people; None is no label. ``ids`` (N) name the images. ``model`` is the name of the model that made them.
+    """
+
+    vectors: Any
+    labels: Sequence[object] | None = None
+    ids: Sequence[object] | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images in memory.
+
+    ``pixels`` are N RGB images: an array (N, H, W, 3) of uint8, a list of arrays (H, W, 3), or a list of Pillow images.
+    ``labels`` (N) are people; None is no label. ``ids`` (N) name the images.
+    """
+
+    pixels: Any
+    labels: Sequence[object] | None = None
+    ids: Sequence[object] | None = None
+
+
+# What `unveil.audit` takes as a set of images: a path, or any of the values that EXPECTED names.
+Data = Any
+
+
+def place_of(data: Data, role: Role, store: str) -> str | Path:
+    """The path of a set of images: as given, or of a file in ``store`` that holds the array.
+
+    The same data give the same file, so an audit of arrays resumes like any other. Raises InputError for data of
+    another kind, and SettingError for a store at an address.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        return data if isinstance(data, str) else Path(data)
+    if is_address(store):
+        raise SettingError(
+            f"{role}: arrays are written to the store first, which should be a folder on this machine, found {store}. "
+            "Set store to a folder"
+        )
+    content, suffix = _file(data, role)
+    path = Path(store) / FOLDER / f"{hashlib.sha256(content).hexdigest()[:32]}{suffix}"
+    if not path.exists():
+        write_bytes(path, content)
+    return path
+
+
+def _file(data: Any, role: Role) -> tuple[bytes, str]:
+    """The content of the file that holds the data, and its suffix."""
+    if isinstance(data, Embeddings):
+        return _embeddings(data, role), ".npz"
+    if isinstance(data, Images):
+        return _images(data, role), ".parquet"
+    if _is_frame(data):
+        return _parquet(_arrow_of(data, role)), ".parquet"
+    array = None if _is_image(data[0] if isinstance(data, (list, tuple)) and data else None) else _array(data)
+    if array is not None and array.ndim == 2 and array.dtype.kind == "f":
+        return _embeddings(Embeddings(array), role), ".npz"
+    if array is None or array.ndim == 4:
+        return _images(Images(data if array is None else array), role), ".parquet"
+    raise InputError(f"{role}: expected {EXPECTED}, found {_described(data)}")
+
+
+def _embeddings(data: Embeddings, role: Role) -> bytes:
+    vectors = _array(data.vectors)
+    if vectors is None or vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.shape[1]:
+        raise VectorError(f"{role}: expected vectors (N, D) of floats, found {_described(data.vectors)}")
+    ids, labels = _names(data.ids, data.labels, len(vectors), role)
+    arrays: dict[str, npt.NDArray[Any]] = {"vectors": np.ascontiguousarray(vectors, np.float32), "ids": np.array(ids)}
+    if labels is not None:
+        arrays["people"] = np.array([label or "" for label in labels])
+    if data.model is not None:
+        arrays |= {"model_id": np.array(data.model), "model_name": np.array(data.model)}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _images(data: Images, role: Role) -> bytes:
+    pixels = data.pixels if isinstance(data.pixels, (list, tuple)) else _array(data.pixels)
+    if pixels is None:
+        raise InputError(f"{role}: expected images (N, H, W, 3) of uint8, found {_described(data.pixels)}")
+    ids, labels = _names(data.ids, data.labels, len(pixels), role)
+    columns: dict[str, Any] = {
+        "image": pa.array([_png(image, k, role) for k, image in enumerate(pixels)], pa.binary()),
+        "id": ids,
+    }
+    if labels is not None:
+        columns["label"] = pa.array(labels, pa.string())
+    return _parquet(pa.table(columns))
+
+
+def _png(image: Any, index: int, role: Role) -> bytes:
+    if isinstance(image, Image.Image):
+        opened = image if image.mode == "RGB" else None
+    else:
+        array = _array(image)
+        is_rgb = (
+            array is not None and array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8 and array.size
+        )
+        opened = Image.fromarray(np.ascontiguousarray(array)) if is_rgb else None
+    if opened is None:
+        raise InputError(
+            f"{role}: expected RGB images of uint8 with shape (H, W, 3), found {_described(image)} as image {index}"
+        )
+    buffer = io.BytesIO()
+    opened.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _names(
+    ids: Sequence[object] | None, labels: Sequence[object] | None, n: int, role: Role
+) -> tuple[list[str], list[str | None] | None]:
+    for name, given in (("labels", labels), ("ids", ids)):
+        if given is not None and len(given) != n:
+            raise InputError(f"{role}: expected a value in {name} for each of {n} images, found {len(given)}")
+    names = list(numbered_ids(range(n))) if ids is None else [str(id) for id in ids]
+    return names, None if labels is None else [label_of(label) for label in labels]
+
+
+def _is_frame(data: Any) -> bool:
+    return hasattr(data, "__arrow_c_stream__") or (hasattr(data, "columns") and hasattr(data, "to_numpy"))
+
+
+def _arrow_of(data: Any, role: Role) -> pa.Table:
+    try:
+        if hasattr(data, "iloc"):
+            return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)
+        return pa.table(data).replace_schema_metadata(None)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(
+            f"{role}: expected a data frame with a column of embeddings or images, found one that Arrow cannot hold "
+            f"({error})"
+        ) from None
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _array(data: Any) -> npt.NDArray[Any] | None:
+    """The data as an array of numbers, or None if they are none. A tensor on a GPU comes to this machine."""
+    if hasattr(data, "detach"):
+        data = data.detach().cpu().numpy()
+    try:
+        array = np.asarray(data)
+    except (TypeError, ValueError):
+        return None
+    return array if array.dtype.kind in "fiub" else None
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, Image.Image) or getattr(value, "ndim", 0) == 3
+
+
+def _described(data: Any) -> str:
+    shape = getattr(data, "shape", None)
+    if shape is not None:
+        return f"{type(data).__name__} {tuple(shape)} {getattr(data, 'dtype', '')}".rstrip()
+    if isinstance(data, Image.Image):
+        return f"a Pillow image of mode {data.mode}; convert it with .convert('RGB')"
+    return type(data).__name__

@@ -1,0 +1,119 @@
+"""Arrays and data frames in place of paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from PIL import Image
+
+import unveil
+from tests.builders import unit_rows
+from unveil.api.data import place_of
+from unveil.embedding.precomputed import read_precomputed
+from unveil.images import EmbeddingSource, decode_rgb, open_source
+
+LABELS = ["a", None, "b", float("nan"), 7]
+READ = ["a", None, "b", None, "7"]
+
+
+def opened(data: Any, store: Path) -> Any:
+    return open_source(place_of(data, "training", str(store)))
+
+
+def read(data: Any, store: Path) -> tuple[list[tuple[str, str | None]], np.ndarray[Any, Any]]:
+    """The ids with their labels, and the unit vectors, as an audit reads them."""
+    source = opened(data, store)
+    assert isinstance(source, EmbeddingSource)
+    embedded = read_precomputed(source, store / "vectors.npy").embedded
+    return list(zip(embedded.ids, embedded.people, strict=True)), np.asarray(embedded.vectors)
+
+
+@pytest.fixture
+def vectors() -> np.ndarray[Any, Any]:
+    return unit_rows(np.random.default_rng(0), 5, 8)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_embeddings_of_any_width_and_length(dtype: type, vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    data = unveil.Embeddings((3 * vectors).astype(dtype), LABELS, list("vwxyz"), model="drawn")
+    names, found = read(data, tmp_path)
+    assert names == list(zip("vwxyz", READ, strict=True))
+    np.testing.assert_allclose(found, vectors, atol=1e-3 if dtype is np.float16 else 1e-6)
+    assert opened(data, tmp_path).model == "drawn"
+
+
+def test_every_form_of_embeddings_is_read_alike(vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor(vectors, requires_grad=True)
+    forms: list[Any] = [vectors, vectors.tolist(), tensor, list(vectors), vectors[:, ::1], np.asfortranarray(vectors)]
+    for form in forms:
+        names, found = read(form, tmp_path)
+        assert [person for _, person in names] == [None] * 5
+        np.testing.assert_allclose(found, vectors, atol=1e-6)
+
+
+def test_data_frames(vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    columns = {"embedding": list(vectors), "label": ["a", None, "b", None, "7"], "id": list("vwxyz"), "other": range(5)}
+    index = pd.Index([9, 9, 9, 9, 9])
+    for frame in (pd.DataFrame(columns, index=index), pl.DataFrame(columns), pl.DataFrame(columns).to_arrow()):
+        names, found = read(frame, tmp_path)
+        assert names == list(zip("vwxyz", READ, strict=True))
+        np.testing.assert_allclose(found, vectors, atol=1e-6)
+
+
+def test_images_keep_their_pixels_and_labels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 24, 20, 3), np.uint8)
+    pillow = [Image.fromarray(one) for one in pixels]
+    forms: list[Any] = [
+        unveil.Images(pixels, LABELS),
+        unveil.Images(list(pixels), LABELS),
+        unveil.Images(pillow, LABELS),
+    ]
+    for form in forms:
+        source = opened(form, tmp_path)
+        assert [record.person for record in source.records] == READ
+        np.testing.assert_array_equal([decode_rgb(source.read(record)) for record in source.records], pixels)
+    for bare in (pixels, list(pixels), pillow, tuple(pillow)):
+        source = opened(bare, tmp_path)
+        np.testing.assert_array_equal([decode_rgb(source.read(record)) for record in source.records], pixels)
+
+
+def test_the_same_data_are_the_same_file(vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    first = place_of(vectors, "training", str(tmp_path))
+    assert place_of(vectors.copy(), "control", str(tmp_path)) == first
+    assert place_of(vectors + 1, "training", str(tmp_path)) != first
+    assert place_of("some/path", "training", str(tmp_path)) == "some/path"
+    assert place_of(Path("some"), "training", "s3://bucket/store") == Path("some")
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (3, "found int"),
+        (None, "found NoneType"),
+        ([], r"found ndarray \(0,\)|found list"),
+        (np.zeros((4, 4), np.int64), r"found ndarray \(4, 4\) int64"),
+        (np.zeros((2, 4, 4, 1), np.uint8), r"as image 0"),
+        (np.zeros((2, 3, 4, 4), np.uint8), r"found ndarray \(3, 4, 4\) uint8 as image 0"),
+        (np.zeros((2, 4, 4, 3), np.float32), r"float32 as image 0"),
+        ([Image.new("L", (4, 4))], "mode L; convert it"),
+        (unveil.Embeddings(np.zeros((2, 0), np.float32)), r"vectors \(N, D\)"),
+        (unveil.Embeddings([["a"]]), "found list"),
+        (unveil.Embeddings(np.ones((2, 3)), labels=["a"]), "each of 2 images, found 1"),
+        (unveil.Images(np.zeros((2, 4, 4, 3), np.uint8), ids=["a"]), "each of 2 images, found 1"),
+        (pd.DataFrame({"x": [object(), object()]}), "a data frame"),
+    ],
+)
+def test_other_data_are_refused(data: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(unveil.InputError, match=said):
+        place_of(data, "training", str(tmp_path))
+
+
+def test_arrays_need_a_store_on_this_machine(vectors: np.ndarray[Any, Any]) -> None:
+    with pytest.raises(unveil.SettingError, match="Set store to a folder"):
+        place_of(vectors, "training", "s3://bucket/store")
