@@ -195,12 +195,17 @@ fdr = 0.1
 training = "folder"
 """
     write(tmp_path / "audit.toml", settings)
-    done = unveil("audit", "--settings", "audit.toml", "-o", "run", "--fdr", "0.05", cwd=tmp_path)
+    words = ("audit", "--settings", "audit.toml", "-o", "run", "--fdr", "0.05")
+    refused = unveil(*words, cwd=tmp_path)
+    assert (
+        refused.returncode == 2 and "which a file may not decide" in refused.stderr and not (tmp_path / "run").exists()
+    )
+    done = unveil(*words, "--trusted", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     used = json.loads((tmp_path / "run/audit.json").read_text())["manifest"]["settings"]
     assert (used["seed"], used["fdr"], used["labels"]["training"]) == (5, 0.05, "folder")
     write(tmp_path / "audit.toml", settings.replace("seed", "sead"))
-    wrong = unveil("audit", "--settings", "audit.toml", cwd=tmp_path)
+    wrong = unveil("audit", "--settings", "audit.toml", "--trusted", cwd=tmp_path)
     assert wrong.returncode == 2 and "unknown setting sead" in wrong.stderr
 
 

@@ -242,7 +242,7 @@ def study(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_study_is_a_row_a_set(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    told = unveil("study", study / "study.toml", "-o", out, "--redact")
+    told = unveil("study", study / "study.toml", "--data", study, "-o", out, "--redact")
     assert told.returncode == 0, told.stderr
     assert "not here: synthetic" in told.stdout and "damaged zip" in told.stdout
     rows = {row["name"]: row for row in csv.DictReader((out / "study.csv").read_text().splitlines())}
@@ -263,7 +263,7 @@ def test_a_study_is_a_row_a_set(study: Path, tmp_path: Path) -> None:
 
     # Once more: nothing is audited twice, and the page is the same.
     before = {f: f.stat().st_mtime_ns for f in (out / "runs").rglob("*") if f.is_file()}
-    again = unveil("study", study / "study.toml", "-o", out)
+    again = unveil("study", study / "study.toml", "--data", study, "-o", out)
     assert again.returncode == 0 and again.stderr.count("audited before") == 2
     assert {f: f.stat().st_mtime_ns for f in (out / "runs").rglob("*") if f.is_file()} == before
     assert (out / "study.html").read_text() == page
@@ -271,7 +271,7 @@ def test_a_study_is_a_row_a_set(study: Path, tmp_path: Path) -> None:
 
 def test_a_killed_study_goes_on_where_it_was(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [*UNVEIL, "study", str(study / "study.toml"), "-o", str(out)]
+    command = [*UNVEIL, "study", str(study / "study.toml"), "--data", str(study), "-o", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 200
     while not (out / "runs/fresh-clean").exists() and time.monotonic() < until and process.poll() is None:
@@ -280,7 +280,7 @@ def test_a_killed_study_goes_on_where_it_was(study: Path, tmp_path: Path) -> Non
     process.wait()
     first = json.loads((out / "runs/leaky/manifest.json").read_text())
     assert first["status"] == "finished" and not (out / "study.html").exists()
-    again = unveil("study", study / "study.toml", "-o", out)
+    again = unveil("study", study / "study.toml", "--data", study, "-o", out)
     assert again.returncode == 0 and again.stderr.count("audited before") == 1
     assert json.loads((out / "runs/leaky/manifest.json").read_text()) == first
     assert (out / "study.html").exists()

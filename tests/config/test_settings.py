@@ -127,7 +127,7 @@ def test_the_choices_are_those_of_the_types() -> None:
         ({"fdr": float("nan")}, "found nan"),
         ({"fdr": "0.1"}, "expected a number .* found '0.1'"),
         ({"fdr": True}, "found True"),
-        ({"top_k": 1.5}, "top_k: expected a whole number of at least 1, found 1.5"),
+        ({"top_k": 1.5}, "top_k: expected a whole number of at least 1 and at most 1,000, found 1.5"),
         ({"top_k": True}, "found True"),
         (
             {"aligned": "maybe"},
@@ -151,7 +151,7 @@ def test_the_choices_are_those_of_the_types() -> None:
         ({"remote_run": "s3://x/y"}, "unknown setting remote_run"),
         ({"planted_leaks": "some"}, "planted_leaks: expected one of full, quick, off, found 'some'"),
         ({"match_controls": "maybe"}, "match_controls: expected one of auto, on, off"),
-        ({"resamples": 0}, "resamples: expected a whole number of at least 1, found 0"),
+        ({"resamples": 0}, "resamples: expected a whole number of at least 1 and at most 10,000, found 0"),
         ({"model": ["a.onnx", "a.onnx"]}, "different ones"),
         ({"model": [f"{i}.onnx" for i in range(9)]}, "at most 8"),
         ({"model": 3}, "model: expected the name or file of a model"),

@@ -10,7 +10,7 @@ import typer
 
 from unveil.cli import exit_codes
 from unveil.cli.exit_codes import FailOn
-from unveil.cli.options import Log, Redact, SettingsFile, with_settings
+from unveil.cli.options import Log, Redact, SettingsFile, Trusted, with_settings
 from unveil.cli.terminal import echo
 from unveil.config.settings import SETTINGS
 
@@ -19,6 +19,7 @@ from unveil.config.settings import SETTINGS
 def audit(
     values: dict[str, Any],
     settings_file: SettingsFile = None,
+    trusted: Trusted = False,
     log: Log = None,
     redact: Redact = False,
     fail_on: Annotated[
@@ -47,9 +48,12 @@ def audit(
     from unveil.cli.log import JsonLog
     from unveil.cli.print_results import print_summary
     from unveil.cli.progress import TerminalProgress
+    from unveil.config.confined import check_confined
     from unveil.config.parsing import merge, read_toml, settings_from
 
     from_file = read_toml(settings_file) if settings_file is not None else {}
+    if settings_file is not None and not trusted:
+        check_confined(from_file, settings_file)
     settings = settings_from(merge(from_file, values))
     resume = f"Run the same command again to resume. Finished work is stored in {settings.store_place}."
     with TerminalProgress(resume) as terminal, ExitStack() as stack:

@@ -19,6 +19,13 @@ Command = Callable[..., None]
 SettingsFile = Annotated[
     Path | None, typer.Option("--settings", metavar="FILE", help="A TOML file with any of these settings. Options win.")
 ]
+Trusted = Annotated[
+    bool,
+    typer.Option(
+        "--trusted",
+        help="The file of settings is yours: it may name places outside its folder, addresses, and where to write.",
+    ),
+]
 Log = Annotated[
     str | None,
     typer.Option(

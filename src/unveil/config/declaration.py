@@ -64,8 +64,8 @@ class Setting:
         elif self.type in ("int", "float"):
             text = "a whole number" if self.type == "int" else "a number"
             text += "" if self.above is None else f" above {self.above:g}"
-            text += "" if self.at_most is None else f" and at most {self.at_most:g}"
             text += "" if self.at_least is None else f" of at least {self.at_least:g}"
+            text += "" if self.at_most is None else f" and at most {self.at_most:,}"
         elif self.type == "bool":
             text = "true or false"
         else:
@@ -130,5 +130,8 @@ def declared(table: type) -> dict[str, Setting]:
 
 def _shown(value: object) -> str:
     """A value in an error message, of limited length and without control characters."""
-    text = f"{value:g}" if isinstance(value, float) else repr(value)
+    try:
+        text = f"{value:g}" if isinstance(value, float) else repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4,300 digits
+        text = "a value that is too large to show"
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."

@@ -101,7 +101,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, unchecked; SettingError if it cannot be read."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SettingError(f"{path}: expected a readable TOML file, found an error ({error})") from None
 
 
@@ -119,7 +119,7 @@ def _parse_one(declaration: Setting, value: Any) -> Any:
             value = [value]
         parsed = _converter().structure(value, kind)
         declaration.check(parsed)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         raise declaration.refusal(value) from None
     return parsed
 
@@ -175,6 +175,9 @@ def _converter() -> Converter:
         def read(value: Any, _: Any) -> Any:
             if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
                 raise TypeError(type(value).__name__)
+            # An empty path is the current folder, and no path holds a null byte.
+            if isinstance(value, str) and (not value.strip() or "\0" in value):
+                raise ValueError("not a path")
             return convert(value)
 
         return read

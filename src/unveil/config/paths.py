@@ -11,7 +11,12 @@ from unveil.io.remote import is_address
 
 
 def check_paths(settings: Settings) -> None:
-    """Raises SettingError if the run or the store lies inside a folder of images: its files would be read as images."""
+    """Raises SettingError if a list cannot be read, so that no run begins without it, and if the run or the store lies
+    inside a folder of images: its files would be read as images."""
+    for name in ("exclude", "strata"):
+        file: Path | None = getattr(settings, name)
+        if file is not None and not file.is_file():
+            raise SettingError(f"--{name}: expected a text file, found none at {file}. Correct the path")
     for role in ROLES:
         source = settings.source(role)
         for option, place in (("-o", str(settings.out)), ("--store", settings.store_place)):

@@ -149,8 +149,12 @@ class Settings:
         above=0,
         at_most=0.5,
     )
-    top_k: int = setting(10, help="Matches stored for each synthetic image.", panel=STATISTICS, at_least=1)
-    top_pairs: int = setting(100, help="Closest pairs stored for the whole set.", panel=STATISTICS, at_least=1)
+    top_k: int = setting(
+        10, help="Matches stored for each synthetic image.", panel=STATISTICS, at_least=1, at_most=1000
+    )
+    top_pairs: int = setting(
+        100, help="Closest pairs stored for the whole set.", panel=STATISTICS, at_least=1, at_most=100_000
+    )
     match_controls: MatchControls = setting(
         "auto",
         help="Match control people to training people by prognostic score: auto (if the two groups differ), on, off.",
@@ -177,6 +181,7 @@ class Settings:
         help="Resamples of people and images, which show how stable the findings are; one where all images are tested.",
         panel=STATISTICS,
         at_least=1,
+        at_most=10_000,
     )
     planted_leaks: PlantedLeaks = setting(
         "full",
@@ -184,7 +189,7 @@ class Settings:
         panel=STATISTICS,
         choices=PLANTED_LEAKS,
     )
-    seed: int = setting(0, help="Seed of every random choice.", panel=STATISTICS, at_least=0)
+    seed: int = setting(0, help="Seed of every random choice.", panel=STATISTICS, at_least=0, at_most=2**63 - 1)
     store: str | None = setting(
         None,
         help="Folder or address where embeddings are stored for the next audit. Workers of a cluster write there.",
@@ -225,6 +230,7 @@ class Settings:
         help="Threads that embed and compare on this machine.",
         panel=EXECUTION,
         at_least=0,
+        at_most=1024,
         default_words="0, one per core",
         changes_result=False,
     )

@@ -78,8 +78,9 @@ class AuditEmbedder:
         self.copy_channel = loaded.copy_channel
         if sources:
             # A run or a guard that is opened has the models of its audit, which were tested then.
-            for channel in (*self._faces, *([] if self.copy_channel is None else [self.copy_channel])):
-                check_model(channel.model)
+            copies = [] if self.copy_channel is None else [self.copy_channel.model]
+            for model in (*(channel.model for channel in self._faces), *copies):
+                check_model(model)
         for fallback in dict.fromkeys(channel.model.fallback for channel in self._faces if channel.model.fallback):
             logger.warning("%s", fallback)
         self._weights: tuple[float, ...] = (1.0,)

@@ -13,13 +13,14 @@ from unveil.images.source import printable
 MAX_LABEL_CHARACTERS = 4096
 # What writers store where there is no label.
 NO_LABEL = -1
+NO_LABEL_TEXTS = frozenset({"", "-1", "nan", "none", "null", "<na>"})
 
 
 def label_of(value: object) -> str | None:
     """The label in a value that a container stores; None where the value states none.
 
-    Whole numbers, text, and one-hot vectors are labels. None, NaN, -1, empty text, truth values and other vectors,
-    such as camera poses, are not. A list or array of one value counts as that value.
+    Whole numbers, text, and one-hot vectors are labels. None, NaN, -1, empty text, the same as words, truth values and
+    other vectors, such as camera poses, are not. A list or array of one value counts as that value.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -33,7 +34,7 @@ def label_of(value: object) -> str | None:
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str):
         text = value.strip()
-        return None if text in ("", str(NO_LABEL)) or len(text) > MAX_LABEL_CHARACTERS else printable(text)
+        return None if text.lower() in NO_LABEL_TEXTS or len(text) > MAX_LABEL_CHARACTERS else printable(text)
     if isinstance(value, np.ndarray):
         value = value.tolist()
     return _of_list(value) if isinstance(value, (list, tuple)) else None

@@ -46,8 +46,11 @@ class Location:
     def parse(cls, text: str) -> Location:
         """A location from ``[FORM[,option=value...]:]PATH``; SettingError for an option that the form does not have.
 
-        The text before the colon counts only when it is a form; ``./`` in front makes anything a path.
+        The text before the colon counts only when it is a form; ``./`` in front makes anything a path. Raises
+        SettingError for an empty path, which would be the current folder, and for a null byte.
         """
+        if not text.strip() or "\0" in text:
+            raise SettingError(f"expected a path or an address, found {text!r}. Write . for the current folder")
         name, options, target = split_prefix(text)
         if name is None or name not in FORMS:
             return cls(text)

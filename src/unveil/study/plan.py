@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unveil.config.confined import check_confined
 from unveil.config.parsing import read_toml, settings_from
 from unveil.config.settings import Settings
 from unveil.errors import SettingError
@@ -18,7 +19,7 @@ from unveil.types import ROLES
 # Keys of a [[set]] that are no settings.
 SET_KEYS = {"name", "title", *ROLES}
 # The study chooses these settings itself.
-RESERVED = {"out", "store"}
+RESERVED = {"out", "store", "engine"}
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ class PlannedSet:
 
 @dataclass(frozen=True)
 class Plan:
-    """A study. Paths in it are relative to ``data``, which is absolute."""
+    """A study. Paths in it are relative to ``data``, which is absolute. ``engine`` is where its audits run."""
 
     title: str
     data: Path
     settings: dict[str, Any]
     sets: tuple[PlannedSet, ...]
+    engine: str = "local"
 
     def places(self, planned: PlannedSet) -> dict[str, str]:
         """The path or address of each role. Relative paths are below ``data``."""
@@ -58,6 +60,7 @@ class Plan:
                 **self.places(planned),
                 "out": out / "runs" / planned.slug,
                 "store": out / "unveil-store",
+                "engine": self.engine,
             }
         )
 
@@ -77,11 +80,11 @@ def _below(data: Path, text: str) -> str:
     return text if is_address(target) else f"{prefix}{data / target}"
 
 
-def read_plan(path: Path, data: Path | None = None) -> Plan:
+def read_plan(path: Path, data: Path | None = None, *, engine: str = "local", trusted: bool = False) -> Plan:
     """Reads a study from a TOML file.
 
-    ``data`` is the folder of the datasets (default: the folder of the file). Raises SettingError for a file that is no
-    study.
+    ``data`` is the folder of the datasets (default: the folder of the file). Unless ``trusted``, the file may come from
+    somebody else, and names no place outside this folder. Raises SettingError for a file that is no study.
     """
     document = read_toml(path)
     unknown = set(document) - {"title", "settings", "set"}
@@ -102,8 +105,12 @@ def read_plan(path: Path, data: Path | None = None) -> Plan:
         repeated = ", ".join(sorted({slug for slug in slugs if slugs.count(slug) > 1}))
         raise SettingError(f"{path}: expected different names, found {repeated} more than once. Rename a [[set]]")
     _check_reserved(path, "[settings]", shared)
-    plan = Plan(str(document.get("title", path.stem)), (data or path.parent).absolute(), shared, sets)
+    plan = Plan(str(document.get("title", path.stem)), (data or path.parent).absolute(), shared, sets, engine)
     for planned in sets:
+        if not trusted:
+            # Sets are relative to the folder of the datasets, and the other files to the current folder.
+            check_confined(planned.places, path, data, plan.data)
+            check_confined({**shared, **planned.settings}, path, data)
         plan.settings_of(planned, Path("unveil-study"))  # mistakes are reported before hours of work
     return plan
 
@@ -128,5 +135,5 @@ def _check_reserved(path: Path, where: str, settings: dict[str, Any]) -> None:
     if found:
         raise SettingError(
             f"{path}: expected settings of an audit in {where}, found {', '.join(sorted(found))}. Remove them: the "
-            "study chooses these folders itself"
+            "study chooses these folders itself, and --engine the cluster"
         )

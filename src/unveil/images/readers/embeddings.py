@@ -83,7 +83,7 @@ def _load(blob: Blob, options: dict[str, str]) -> _Loaded:
     if head.startswith(MAGIC):
         stem = blob.name.rpartition(".")[0]
         labels = blob.sibling(f"{stem}.labels.npy") or blob.sibling(f"{stem}_labels.npy")
-        return _Loaded(_npy(blob), None if labels is None else _npy(labels).tolist())
+        return _Loaded(_npy(blob), None if labels is None else np.atleast_1d(_npy(labels)).tolist())
     if head.startswith(b"PAR1"):
         return _parquet(blob, options)
     if head.startswith(b"PK"):
@@ -123,8 +123,8 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
 
         return _Loaded(
             array(vectors),
-            None if label is None else array(label).tolist(),
-            None if ids is None or ids == label else array(ids).tolist(),
+            None if label is None else np.atleast_1d(array(label)).tolist(),
+            None if ids is None or ids == label else np.atleast_1d(array(ids)).tolist(),
             text(model),
             text("model_name" if "model_name" in others else None),
         )
