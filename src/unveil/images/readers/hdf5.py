@@ -81,12 +81,7 @@ class HDF5Source(Source):
         )
 
     def read(self, record: ImageRecord) -> bytes:
-        try:
-            return self._images.image(int(record.key))
-        except ImageError:
-            raise
-        except Exception as error:  # as above
-            raise ImageError("read", "damaged record", f"row {record.key}: {type(error).__name__}: {error}") from None
+        return self._images.image(int(record.key))
 
 
 @dataclass(frozen=True)
@@ -146,15 +141,20 @@ class Table:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def stored(self, row: int) -> bytes:
-        """The bytes of a row, or its value of variable length."""
-        data = self._row(row)
-        return self._heaps.value(data) if self.variable or self.text else data
+        """The bytes of a row, or its value of variable length; ImageError when it cannot be read."""
+        try:
+            data = self._row(row)
+            return self._heaps.value(data) if self.variable or self.text else data
+        except ImageError:
+            raise
+        except Exception as error:  # a damaged file raises almost anything
+            raise ImageError("read", "damaged record", f"row {row}: {type(error).__name__}: {error}") from None
 
     def image(self, row: int) -> bytes:
         """The image in a row as the bytes of an image file."""
-        data = self._row(row)
+        data = self.stored(row)
         if self.variable:
-            return self._heaps.value(data)
+            return data
         if len(self.shape) == 1:
             return data.rstrip(b"\0") if self.dtype.kind == "S" else data
         pixels = np.frombuffer(data, np.uint8).reshape(self.shape[1:])

@@ -54,6 +54,7 @@ class TableSource(Source):
         options = self.options = options or {}
         self._folder = blob.path.resolve().parent if isinstance(blob, LocalBlob) else None
         self._cache: LruCache[int, tuple[Any, Any]] = LruCache(CACHED_GROUPS)
+        self._failed: dict[int, ImageError] = {}
         self._lock = threading.Lock()
         try:
             self._table = self.open_table(blob)
@@ -113,9 +114,15 @@ class TableSource(Source):
                 "row group too large",
                 f"{size} bytes, at most {self._max_group} are read; write the file again with row_group_size=1000",
             )
-        # A group is unpacked once, however many threads need it.
+        # A group is unpacked once, however many threads need it, even if it turns out to be too large.
         with self._lock:
-            return self._cache.get(group, lambda: self._parts(group))
+            if group in self._failed:
+                raise ImageError(*self._failed[group].args)
+            try:
+                return self._cache.get(group, lambda: self._parts(group))
+            except ImageError as error:
+                self._failed[group] = error
+                raise
 
     def _parts(self, group: int) -> tuple[Any, Any]:
         column = self._table.column(group, self._image)
