@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
-import msgpack
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import containers as c
-from tests.builders import drawn_faces, encoded, examples, write
+from tests.builders import drawn_faces, encoded, write
 from unveil.errors import SettingError, SourceError
 from unveil.images import LabelRule, Source, decode_rgb, open_source
 from unveil.images.clutter import is_clutter
@@ -188,84 +187,6 @@ class TestLabelValues:
         source = open_source(tmp_path / "t.parquet")
         assert set(people(source)) == {None}
         assert any("the column label is not used" in note for note in source.notes)
-
-
-def as_parquet(to: Path, rows: list[Row]) -> Path:
-    images = [{"bytes": data, "path": name} for name, _, data in rows]
-    table = pa.table({"image": images, "person": pa.array([label for _, label, _ in rows], pa.string())})
-    pq.write_table(table, to / "x.parquet", row_group_size=3)
-    return to / "x.parquet"
-
-
-def as_arrow(to: Path, rows: list[Row]) -> Path:
-    table = pq.read_table(as_parquet(to, rows))
-    with pa.ipc.new_file(str(to / "x.arrow"), table.schema) as writer:
-        writer.write_table(table, max_chunksize=3)
-    return to / "x.arrow"
-
-
-def as_webdataset(to: Path, rows: list[Row]) -> Path:
-    with tarfile.open(to / "x.tar", "w") as archive:
-        for k, (_, label, data) in enumerate(rows):
-            for extension, content in (("cls", None if label is None else label.encode()), ("png", data)):
-                if content is not None:
-                    info = tarfile.TarInfo(f"{k:03d}.{extension}")
-                    info.size = len(content)
-                    archive.addfile(info, io.BytesIO(content))
-    return to / "x.tar"
-
-
-def as_records(to: Path, rows: list[Row]) -> Path:
-    write(to / "train.lst", "".join(f"{k}\t{'' if p is None else p}\t{n}\n" for k, (n, p, _) in enumerate(rows)))
-    return c.write_records(to / "x", [c.labelled(data, 0.0) for _, _, data in rows])
-
-
-def as_tfrecords(to: Path, rows: list[Row]) -> Path:
-    return c.write_tfrecords(
-        to / "x.tfrecord",
-        [c.example({"image": data} | ({} if p is None else {"label": p.encode()})) for _, p, data in rows],
-    )
-
-
-def as_lmdb(to: Path, rows: list[Row]) -> Path:
-    return c.write_lmdb(to / "x", {f"{k}".encode(): msgpack.dumps((data, p)) for k, (_, p, data) in enumerate(rows)})
-
-
-def as_hdf5(to: Path, rows: list[Row]) -> Path:
-    with h5py.File(to / "x.h5", "w") as file:
-        images = file.create_dataset("images", (len(rows),), dtype=h5py.vlen_dtype(np.uint8))
-        labels = file.create_dataset("labels", (len(rows),), dtype=h5py.string_dtype())
-        for k, (_, label, data) in enumerate(rows):
-            images[k], labels[k] = np.frombuffer(data, np.uint8), label or ""
-    return to / "x.h5"
-
-
-def as_list(to: Path, rows: list[Row]) -> Path:
-    for k, (_, _, data) in enumerate(rows):
-        write(to / f"{k:03d}.png", data)
-    return write(
-        to / "x.txt", "path\tperson\n" + "".join(f"{k:03d}.png\t{p or ''}\n" for k, (_, p, _) in enumerate(rows))
-    )
-
-
-@pytest.mark.parametrize(
-    "make", [as_parquet, as_arrow, as_webdataset, as_records, as_tfrecords, as_lmdb, as_hdf5, as_list]
-)
-@examples(40)
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["a.png", "a.png~2", "b.png"]), st.sampled_from([None, "p", "q", "é", "7"])),
-        min_size=1,
-        max_size=8,
-    )
-)
-def test_a_row_keeps_its_image_and_label_in_every_container(
-    make: Callable[[Path, list[Row]], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-    drawn: list[tuple[str, str | None]],
-) -> None:
-    rows = [(name, label, DATA[k]) for k, (name, label) in enumerate(drawn)]
-    check_rows(open_source(make(tmp_path_factory.mktemp("rows"), rows)), [label for _, label, _ in rows])
 
 
 class TestRecordIOLabels:

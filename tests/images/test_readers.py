@@ -25,8 +25,8 @@ import pytest
 
 from tests import containers as c
 from tests.builders import drawn_faces, encoded, write
-from unveil.errors import ImageError, SourceError
-from unveil.images import Source, decode_rgb, open_source
+from unveil.errors import ImageError, SettingError, SourceError
+from unveil.images import Source, decode_rgb, open_source, write_without
 from unveil.images.blob import LocalBlob
 from unveil.images.readers.arrow import ArrowTable
 from unveil.images.readers.parquet import ParquetSource
@@ -191,6 +191,48 @@ class TestHDF5:
             rows[:] = ["A" * 2**20, *PEOPLE[1:]]
         assert people(open_source(tmp_path / "x.h5")) == [None, *PEOPLE[1:]]
 
+    def test_one_long_label_in_every_row_takes_its_memory_once(self, tmp_path: Path) -> None:
+        label = "é" * 2000
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["images"] = FACES
+            rows = file.create_dataset("labels", (8,), dtype=h5py.string_dtype())
+            rows[:] = [label] * 8
+        pq.write_table(pa.table({"image": DATA, "label": [label] * 8}), tmp_path / "x.parquet", row_group_size=3)
+        for name in ("x.h5", "x.parquet"):
+            found = people(open_source(tmp_path / name))
+            assert found == [label] * 8 and len({id(person) for person in found}) == 1
+
+    def test_labels_of_a_fixed_length_in_ascii_and_utf8(self, tmp_path: Path) -> None:
+        for kind, names in (("utf-8", ["é0", "é1", "", "Ωmega"]), ("ascii", ["a", "bo", "", "cy"])):
+            path = tmp_path / f"{kind}.h5"
+            with h5py.File(path, "w") as file:
+                file["images"] = FACES[:4]
+                file["label"] = np.array([name.encode() for name in names], h5py.string_dtype(kind, 7))
+            assert people(open_source(path)) == [name or None for name in names]
+
+    def test_what_is_not_an_image_or_a_label_is_not_damaged(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["images"], file["labels"] = FACES, LABELS
+            file["nothing"] = h5py.Empty("f4")
+            file["references"] = np.array([file["images"].ref] * 8, h5py.ref_dtype)
+            file["landmarks"] = np.zeros((8, 5, 2))
+            file["split"] = [b"train"] * 8
+            ragged = file.create_dataset("ragged", (8,), dtype=h5py.vlen_dtype(np.float32))
+            ragged[0] = [1.0, 2.0]
+            file["arrays"] = np.zeros(8, [("a", "f4", (3,))])
+            file["link"] = h5py.SoftLink("/gone")
+            file["group/outside"] = h5py.ExternalLink("other.h5", "/images")
+        source = open_source(tmp_path / "x.h5")
+        check(source)
+        for name in ("nothing", "arrays", "group"):
+            assert any(
+                note.startswith(f"the dataset {name} is stored in a way that is not supp") for note in source.notes
+            )
+        with pytest.raises(SourceError, match="nothing is stored in a way that is not supported"):
+            open_source(f"hdf5,label=nothing:{tmp_path / 'x.h5'}")
+        with pytest.raises(SettingError, match=r"stored in a way that is not supported .* use --as-folder"):
+            write_without(source, tmp_path / "out", set())
+
 
 class TestLMDB:
     def write(self, path: Path, names: list[bytes], plain: bool) -> Path:
@@ -316,6 +358,19 @@ class TestSmallFilesThatUnpackToLargeOnes:
         assert len(ArrowTable(LocalBlob(tmp_path / "zstd.arrow"), max_unpacked=7 * 2**20).groups) == 6
         # Without compression nothing is allocated: the batches stay mapped.
         assert len(ArrowTable(LocalBlob(tmp_path / "None.arrow"), max_unpacked=2**16).groups) == 6
+
+
+def test_a_listed_or_packed_path_too_long_for_the_system(tmp_path: Path) -> None:
+    name = "/".join(["d" * 200] * 25) + "/x.png"
+    write(tmp_path / "a.png", DATA[0])
+    source = open_source(write(tmp_path / "list.txt", f"a.png\n{name}\n"))
+    assert source.read(source.records[0]) == DATA[0]
+    with pytest.raises(ImageError, match=r"unreadable file: .*too long"):
+        source.read(source.records[1])
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(name, DATA[1])
+    packed = open_source(tmp_path / "x.zip")
+    assert packed.records[0].id == name and packed.read(packed.records[0]) == DATA[1]
 
 
 def test_a_path_too_long_for_the_system_is_a_reject(tmp_path: Path) -> None:

@@ -37,10 +37,16 @@ def write_without(source: Source, out: Path, removed: Collection[str], *, as_fol
     partial.mkdir(parents=True)
     try:
         if as_folder:
+            if isinstance(source, EmbeddingSource):
+                raise SettingError("embeddings are no images, which a folder could hold; leave out --as-folder")
             write_as_folder(source, partial, removed)
+            _compare(source, removed, Location(str(partial), "folder"))
+        elif isinstance(inner, EmbeddingSource):
+            _write(inner, partial, removed)
+            _count(inner, removed, partial)
         else:
             _write(inner, partial, removed)
-        _compare(source if as_folder else inner, removed, partial)
+            _compare(inner, removed, _place(inner, partial))
         partial.rename(out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -64,21 +70,23 @@ def _write(source: Source, out: Path, removed: frozenset[str]) -> None:
     writer(source, out, removed)
 
 
-def _compare(source: Source, removed: frozenset[str], out: Path) -> None:
+def _count(source: EmbeddingSource, removed: frozenset[str], out: Path) -> None:
+    """SourceError unless the copy has as many embeddings as stay."""
+    expected = sum(record.id not in removed for record in source.records)
+    if len(open_source(f"embeddings:{out / 'embeddings.npz'}").records) != expected:
+        raise SourceError(f"{out}: {expected} embeddings should have been written")
+
+
+def _compare(source: Source, removed: frozenset[str], out: Location) -> None:
     """SourceError unless the copy holds what was not removed, each image as often as before."""
-    if isinstance(source, EmbeddingSource):
-        expected = len(source.records) - len(removed)
-        if len(open_source(f"embeddings:{out / 'embeddings.npz'}").records) != expected:
-            raise SourceError(f"{out}: {expected} embeddings should have been written")
-        return
     # People do not matter for the bytes.
-    copy = open_source(_place(source, out), LabelRule("none"))
+    copy = open_source(out, LabelRule("none"))
     before = _digests(source, removed)
     after = _digests(copy, frozenset())
     if before != after:
         missing, extra = (before - after).total(), (after - before).total()
         raise SourceError(
-            f"{out}: {before.total()} images were to be copied, {missing} of them are missing and {extra} others are "
+            f"{out.target}: {before.total()} images were to be copied, {missing} are missing and {extra} others are "
             "there; check that the disk is not full and the original did not change"
         )
 

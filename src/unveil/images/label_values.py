@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,15 @@ def label_of(value: object) -> str | None:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     return _of_list(value) if isinstance(value, (list, tuple)) else None
+
+
+def labels_of(values: Iterable[object]) -> list[str | None]:
+    """The label in each of many values.
+
+    Equal labels are one object: a small file may repeat a long label in every row.
+    """
+    known: dict[str, str] = {}
+    return [None if label is None else known.setdefault(label, label) for label in map(label_of, values)]
 
 
 def _of_float(value: float) -> str | None:

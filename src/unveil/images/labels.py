@@ -40,10 +40,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageList:
-    """The rows of a list, and what the user should know of how it was read."""
+    """The rows of a list, what the user should know of how it was read, and whether it names a column of people."""
 
     rows: list[Row]
     notes: tuple[str, ...] = ()
+    states_labels: bool = False
 
 
 def parse_list(data: bytes, where: str) -> ImageList:
@@ -77,11 +78,15 @@ def _csv_cells(text: str) -> list[str]:
 
 
 def _has_header(cells: list[list[str]]) -> bool:
-    """Whether the first row names a column of paths, and the rows below hold images there."""
+    """Whether the first row names a column of paths, and the rows below hold images there or it names one of people."""
     first, *rest = cells
     header = [cell.strip().lower() for cell in first]
     column = next((header.index(name) for name in PATH_HEADERS if name in header), None)
-    return column is not None and bool(rest) and _names_images([row[column] for row in rest if column < len(row)])
+    if column is None or not rest:
+        return False
+    return any(name in header for name in LABEL_HEADERS) or _names_images(
+        [row[column] for row in rest if column < len(row)]
+    )
 
 
 def _names_images(texts: list[str]) -> bool:
@@ -94,10 +99,12 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]]) -> ImageLi
     first, *rest = cells
     header = [cell.strip().lower() for cell in first]
     path, label = 0, 1
+    states_labels = False
     names = [f"column {k + 1}" for k in range(max(len(row) for row in cells))]
     if _has_header(cells):
         path = next(header.index(name) for name in PATH_HEADERS if name in header)
         label = next((header.index(name) for name in LABEL_HEADERS if name in header), 1 if path == 0 else 0)
+        states_labels = any(name in header for name in LABEL_HEADERS)
         names[: len(header)] = [f"`{cell.strip()}`" for cell in first]
         lines, cells = lines[1:], rest
     rows = []
@@ -106,7 +113,7 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]]) -> ImageLi
         rows.append(Row(row[path].strip() if path < len(row) else "", text, number))
     others = [name for k, name in enumerate(names) if k not in (path, label)]
     notes = (f"of the list, {', '.join(others[:5])} is ignored: only a path and a label are read",) if others else ()
-    return ImageList([row for row in rows if row.path], notes)
+    return ImageList([row for row in rows if row.path], notes, states_labels)
 
 
 def _from_words(lines: list[tuple[int, str]], where: str) -> ImageList:

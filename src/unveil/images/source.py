@@ -111,6 +111,7 @@ class Source(ABC):
         kind = self.rule.kind
         if kind == "list":
             self._check_list(names, listed or {})
+        shown: dict[str, str] = {}  # each label once, however long it is and however many images have it
         for id, entry in zip(unique_ids(names), ordered, strict=True):
             if kind == "labels":
                 person = entry.label
@@ -119,7 +120,9 @@ class Source(ABC):
             else:
                 # A repeated name is another image: only its id is its own.
                 person = id if kind == "one-per-image" else self.rule.person(entry.name)
-            self.records.append(ImageRecord(id, None if person is None else printable(person), entry.key))
+            if person is not None and (text := shown.get(person)) is None:
+                text = shown[person] = printable(person)
+            self.records.append(ImageRecord(id, None if person is None else text, entry.key))
 
     def _decide_rule(self, names: Sequence[str], has_labels: bool, states_labels: bool) -> None:
         """Replaces the rule ``auto`` by what the container says, and stores the reason."""

@@ -42,6 +42,12 @@ class ArrowTable(Table):
         self.groups = [len(batch) for batch in batches]
         self.sizes = [0] * len(batches)  # mapped, not unpacked
 
+    def rows(self, group: int) -> Any:
+        """All columns of a batch, as an Arrow table with checked offsets."""
+        rows = pa.Table.from_batches([self._batches[group]])
+        rows.validate(full=True)
+        return rows
+
     def _column(self, group: int, name: str, field: str | None) -> Any:
         return self._batches[group].column(self.schema.get_field_index(name))
 

@@ -25,7 +25,10 @@ class ListSource(Source):
         if rule.kind == "list":
             raise SourceError(f"{path} is a list itself: write the labels into its second column and use no label rule")
         self.notes += found.notes
-        self._set_records(Entry(printable(row.path), f"{row.line:010d} {row.path}", row.label) for row in found.rows)
+        self._set_records(
+            (Entry(printable(row.path), f"{row.line:010d} {row.path}", row.label) for row in found.rows),
+            states_labels=found.states_labels,
+        )
 
     def read(self, record: ImageRecord) -> bytes:
         return read_inside(self._root, self.path_of(record), follow_links=self._follow_links)

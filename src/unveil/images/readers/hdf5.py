@@ -20,7 +20,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, BlobView
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
-from unveil.images.label_values import MAX_LABEL_CHARACTERS, label_of
+from unveil.images.label_values import MAX_LABEL_CHARACTERS, labels_of
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, note_of_unused
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable
@@ -50,8 +50,10 @@ class HDF5Source(Source):
         self.blob = blob
         options = self.options = options or {}
         try:
-            tables = tables_of(blob)
+            contents = contents_of(blob)
+            tables = contents.tables
             images = {name: t for name, t in tables.items() if t.holds_images}
+            _check_refused(blob.where, contents, options, bool(images))
             name = choose_column(
                 images, options.get("image"), IMAGE_COLUMNS, f"{blob.where}: the dataset of images", "image"
             )
@@ -66,6 +68,7 @@ class HDF5Source(Source):
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
             self.notes += note_of_unused(own, columns)
+            self.notes += [f"the dataset {path} is {why}, and is not used" for path, why in contents.refused.items()]
             self.label_name = label
             labels: list[str | None] = [None] * n
             if label is not None and rule.may_use_labels:
@@ -82,6 +85,17 @@ class HDF5Source(Source):
 
     def read(self, record: ImageRecord) -> bytes:
         return self._images.image(int(record.key))
+
+
+def _check_refused(where: str, contents: Contents, options: dict[str, str], has_images: bool) -> None:
+    """SourceError when a dataset that cannot be read may be the one of the images or the one that the user chose."""
+    for path, why in contents.refused.items():
+        may_be_images = "image" not in options and path.rpartition("/")[2].lower() in IMAGE_COLUMNS
+        if not has_images or may_be_images or path in options.values():
+            raise SourceError(
+                f"{where}: {path or 'the file'} is {why}; write the file again without libver='latest' and links to "
+                "other files"
+            )
 
 
 @dataclass(frozen=True)
@@ -166,10 +180,12 @@ class Table:
 
     def labels(self) -> list[str | None]:
         """The label in each row; None where it has none."""
-        rows = [self._row(i) for i in range(len(self))]
+        rows = (self._row(i) for i in range(len(self)))
         if self.text:
-            return [label_of(self._heaps.value(row, MAX_LABEL_CHARACTERS)) for row in rows]
-        return [label_of(value) for value in np.frombuffer(b"".join(rows), self.dtype).tolist()]
+            return labels_of(self._heaps.value(row, MAX_LABEL_CHARACTERS) for row in rows)
+        if self.dtype.kind == "S":
+            return labels_of(row.rstrip(b"\0") for row in rows)
+        return labels_of(np.frombuffer(b"".join(rows), self.dtype).tolist())
 
     def _row(self, row: int) -> bytes:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
@@ -265,21 +281,29 @@ class _Heaps:
             at += size + -size % 8
 
 
-def tables_of(blob: Blob) -> dict[str, Table]:
-    """Every dataset of the file by its path."""
-    tables: dict[str, Table] = {}
+@dataclass(frozen=True)
+class Contents:
+    """Every dataset of a file by its path, and why others cannot be read."""
+
+    tables: dict[str, Table]
+    refused: dict[str, str]
+
+
+def contents_of(blob: Blob) -> Contents:
+    """What a file holds. A dataset that pyfive does not read does not end the file."""
     file = open_file(blob)
     if file.userblock_size:
         # Every address in the file counts from the end of this block.
         blob = BlobView(blob, int(file.userblock_size))
     heaps = _Heaps(blob)
-    for path, item in items_of(file, blob.where):
+    found = Contents({}, {})
+    for path, item in items_of(file, blob.where, found.refused):
         try:
             if hasattr(item, "shape"):
-                tables[printable(path)] = Table(blob, heaps, item)
+                found.tables[path] = Table(blob, heaps, item)
         except _REFUSALS as error:
-            raise _not_supported(blob.where, path, error) from None
-    return tables
+            found.refused[path] = _reason(error)
+    return found
 
 
 def open_file(blob: Blob) -> Any:
@@ -291,38 +315,42 @@ def open_file(blob: Blob) -> Any:
     return pyfive.File(blob.open(max_reads=MAX_READS))
 
 
-def items_of(file: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Every dataset and group of the file with its path."""
+def items_of(file: Any, where: str, refused: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    """Every dataset and group of the file with its path; the others go into ``refused``, with the reason."""
     import pyfive
 
     groups: list[tuple[str, Any]] = [("", file)]
     count = 0
     while groups:
         prefix, group = groups.pop()
-        for name in group:
+        try:
+            # Links out of the file are refused here.
+            names = iter(group)
+        except _REFUSALS as error:
+            refused[prefix] = _reason(error)
+            continue
+        for name in names:
             count += 1
             if count > MAX_DATASETS:
                 raise SourceError(f"{where}: more than {MAX_DATASETS} datasets and groups")
-            path = f"{prefix}{name}"
+            path = printable(f"{prefix}{name}")
             try:
                 item = group[name]
             except _REFUSALS as error:
-                raise _not_supported(where, path, error) from None
+                refused[path] = _reason(error)
+                continue
             if isinstance(item, pyfive.Group):
                 groups.append((path + "/", item))
             if isinstance(item, pyfive.Group | pyfive.Dataset):
                 yield path, item
 
 
-# pyfive's ways to refuse a version that it does not read.
-_REFUSALS = (RuntimeError, AssertionError, NotImplementedError)
+# pyfive's ways to refuse a version or a type that it does not read; a TypeError is a dataset without a shape.
+_REFUSALS = (RuntimeError, AssertionError, NotImplementedError, TypeError)
 
 
-def _not_supported(where: str, path: str, error: Exception) -> SourceError:
-    return SourceError(
-        f"{where}: {printable(path)} is stored in a way that is not supported ({error or 'a newer layout'}); write the "
-        "file again without libver='latest'"
-    )
+def _reason(error: Exception) -> str:
+    return f"stored in a way that is not supported ({str(error) or 'a newer layout, or a link to another file'})"
 
 
 def _layout(dataset: Any) -> Layout:

@@ -28,20 +28,31 @@ class ParquetTable(Table):
         self.sizes = [group.total_byte_size for group in groups]
 
     def _column(self, group: int, name: str, field: str | None) -> Any:
-        column = name if field is None else f"{name}.{field}"
+        batches = self._batches(group, [name if field is None else f"{name}.{field}"])
+        chunks = [batch.column(name) for batch in batches]
+        return pa.concat_arrays(chunks) if chunks else pa.array([], self.schema.field(name).type)
+
+    def rows(self, group: int) -> Any:
+        """All columns of a group of rows, as an Arrow table with checked offsets."""
+        rows = pa.Table.from_batches(self._batches(group, None), self.schema)
+        rows.validate(full=True)
+        return rows
+
+    def _batches(self, group: int, columns: list[str] | None) -> list[Any]:
+        """The batches of a group; ImageError when they take more than `MAX_GROUP` bytes."""
         # A dictionary can repeat one large value in every row, so that the stated size says nothing.
         rows = max(1, MAX_GROUP // max(self.sizes[group], MAX_FILE_BYTES))
-        chunks, total = [], 0
-        for batch in self._file.iter_batches(batch_size=rows, row_groups=[group], columns=[column]):
-            chunks.append(batch.column(name))
-            total += chunks[-1].nbytes
+        batches, total = [], 0
+        for batch in self._file.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
+            batches.append(batch)
+            total += batch.nbytes
             if total > MAX_GROUP:
                 raise ImageError(
                     "read",
                     "row group too large",
                     f"more than {MAX_GROUP} bytes; write the file again with row_group_size=1000",
                 )
-        return pa.concat_arrays(chunks) if chunks else pa.array([], self.schema.field(name).type)
+        return batches
 
 
 class ParquetSource(TableSource):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow as pa
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
-from unveil.images.label_values import label_of
+from unveil.images.label_values import labels_of
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, note_of_unused
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable, read_inside
@@ -38,6 +39,10 @@ class Table(ABC):
         if len(array) != self.groups[group]:
             raise ValueError(f"{len(array)} rows in group {group}, which should hold {self.groups[group]}")
         return array if field is None else array.field(field)
+
+    @abstractmethod
+    def rows(self, group: int) -> Any:
+        """All columns of one group, as an Arrow table with checked offsets."""
 
     @abstractmethod
     def _column(self, group: int, name: str, field: str | None) -> Any: ...
@@ -147,12 +152,14 @@ class TableSource(Source):
 
     def _labels(self, name: str) -> list[str | None]:
         classes = _class_names(self._table.schema, name)
-        labels: list[str | None] = []
-        for group in range(len(self._table.groups)):
-            for value in self._table.column(group, name).to_pylist():
-                known = classes and isinstance(value, int) and 0 <= value < len(classes)
-                labels.append(label_of(classes[value] if known else value))
-        return labels
+
+        def values() -> Iterator[object]:
+            for group in range(len(self._table.groups)):
+                for value in self._table.column(group, name).to_pylist():
+                    known = classes and isinstance(value, int) and 0 <= value < len(classes)
+                    yield classes[value] if known else value
+
+        return labels_of(values())
 
 
 def holds_images(kind: Any) -> bool:

@@ -11,7 +11,6 @@ import numpy as np
 
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images.readers import hdf5 as reader
-from unveil.images.source import printable
 from unveil.images.writers.base import library
 
 # Unpacked bytes that are written at once.
@@ -30,7 +29,11 @@ def write_hdf5(source: reader.HDF5Source, out: Path, removed: Collection[str]) -
     h5py = library("h5py", source.kind)
     blob = source.blob
     file = reader.open_file(blob)
-    tables = reader.tables_of(blob)
+    contents = reader.contents_of(blob)
+    tables = contents.tables
+    if contents.refused:
+        refused, why = next(iter(contents.refused.items()))
+        raise SettingError(f"{source.where}: {refused or 'the file'} is {why}; use --as-folder")
     if sum(table.stored_bytes for table in tables.values()) > blob.size:
         raise SourceError(f"{source.where}: its datasets share bytes, which a copy would repeat; use --as-folder")
     images = tables[source.image_name]
@@ -45,8 +48,8 @@ def write_hdf5(source: reader.HDF5Source, out: Path, removed: Collection[str]) -
                 left = _write_table(h5py, new, name, table, chosen, left)
             except (ImageError, *REFUSALS) as error:
                 raise _not_written(source, f"the dataset {name}", error) from None
-        for name, item in [("/", file), *reader.items_of(file, source.where)]:
-            _write_attributes(source, new, printable(name), item)
+        for name, item in [("/", file), *reader.items_of(file, source.where, {})]:
+            _write_attributes(source, new, name, item)
     if file.userblock_size:
         block = blob.read_exactly(0, int(file.userblock_size), MAX_USER_BLOCK)
         with path.open("r+b") as written:
