@@ -29,11 +29,13 @@ from unveil.results import (
 )
 from unveil.stats.checks import Check
 from unveil.stats.conformal import min_significant
+from unveil.stats.exposed_share import exposed_share
 from unveil.stats.false_matches import FalseMatches, false_matches
 from unveil.stats.hubness import person_codes
 from unveil.stats.intervals import share
-from unveil.stats.membership import FPRS, auc_estimate, tpr_at_fpr
+from unveil.stats.membership import FPRS, auc_estimate, not_resolved, resolves, tpr_at_fpr
 from unveil.stats.person_tests import exposed
+from unveil.stats.strata import concentration_p
 from unveil.stats.tail import Tail
 from unveil.stats.target_decoy import Competition
 from unveil.stats.verdict import calibrated_evidence, calibrated_verdict
@@ -114,6 +116,7 @@ def analyse_with_control(
             false_matches=_false_matches(training_side, control_side, generators("accidental")),
             fdr=fdr,
             rng=rng,
+            share_rng=generators("exposed share"),
         ),
         control_pairs=len(synthetic) * len(control),
         control=ControlState(control_side, subsample),
@@ -154,13 +157,16 @@ def _calibration(
     false_matches: tuple[FalseMatches, ...],
     fdr: float,
     rng: np.random.Generator,
+    share_rng: np.random.Generator,
 ) -> Calibration:
     """Everything that is measured with the control people, in one record."""
     training, control, decision = (
         *(tests.all_channels.training, tests.all_channels.control, tests.all_channels.decision),
     )
+    exposed_people = exposed(training.score, control.score, n_significant)
     return Calibration(
-        exposed_people=exposed(training.score, control.score, n_significant),
+        exposed_people=exposed_people,
+        exposed_share=exposed_share(training.score, control.score, int(exposed_people.low), share_rng),
         global_test=decision.global_test,
         detection_limit=DetectionLimit(
             smallest_p_conformal=1 / (len(control) + 1),
@@ -194,7 +200,10 @@ def _membership(name: str, tests: ScoreTests, fdr: float, rng: np.random.Generat
     return Membership(
         score=name,
         auc=auc_estimate(training, control, rng),
-        tpr_at_fpr={f"{fpr:g}": tpr_at_fpr(training, control, fpr) for fpr in FPRS},
+        tpr_at_fpr={
+            f"{fpr:g}": tpr_at_fpr(training, control, fpr) if resolves(fpr, len(control)) else None for fpr in FPRS
+        },
+        not_resolved=not_resolved(len(control)),
         global_p=tests.decision.global_test.p_value,
         significant_conformal=int(tests.decision.conformal(fdr).sum()),
         significant_gpd=int(tests.decision.gpd(fdr).sum()),
@@ -230,13 +239,13 @@ def _strata(
         present = np.unique(codes[rows])
         tested.append((np.array(everybody, object)[present], strata[present]))
     (people_t, strata_t), (_, strata_c) = tested
-    found = []
-    for i, name in enumerate(names):
-        own = people_t[strata_t == i]
-        n_significant = sum(person in significant for person in own)
-        estimate = share(n_significant, len(own), "share of people who are significant")
-        found.append(Stratum(name, int((strata_c == i).sum()), estimate))
-    return tuple(found)
+    n_tested = [int((strata_t == i).sum()) for i in range(len(names))]
+    n_found = [sum(person in significant for person in people_t[strata_t == i]) for i in range(len(names))]
+    of_each = zip(names, n_tested, n_found, concentration_p(n_found, n_tested), strict=True)
+    return tuple(
+        Stratum(name, int((strata_c == i).sum()), share(found, tested, "share of people who are significant"), p)
+        for i, (name, tested, found, p) in enumerate(of_each)
+    )
 
 
 def _false_matches(training: RealSide, control: RealSide, rng: np.random.Generator) -> tuple[FalseMatches, ...]:

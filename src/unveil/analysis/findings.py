@@ -76,7 +76,8 @@ class Findings:
         calibration = self.calibration
         if calibration is not None and "global test" in unreliable:
             # The limit of the number of exposed people is an inversion of the global test.
-            calibration = replace(calibration, exposed_people=replace(calibration.exposed_people, low=0.0, value=0.0))
+            exposed_people = replace(calibration.exposed_people, low=0.0, value=0.0)
+            calibration = replace(calibration, exposed_people=exposed_people, exposed_share=None)
         return replace(self, people=people, identities=identities, calibration=calibration)
 
     def with_link(self, link: LabelLink | None) -> Findings:
@@ -101,7 +102,17 @@ class Findings:
             low = max(exposed.low, float(len(copied)))
             value = max(exposed.value, low, float(sum(bool(p.significant_by) for p in people)))
             high = max(exposed.high, value)
-            calibration = replace(calibration, exposed_people=replace(exposed, low=low, value=value, high=high))
+            share = calibration.exposed_share
+            if share is not None:
+                least = len(copied) / share.n
+                share = replace(
+                    share, low=max(share.low, least), value=max(share.value, least), high=max(share.high, least)
+                )
+            calibration = replace(
+                calibration,
+                exposed_people=replace(exposed, low=low, value=value, high=high),
+                exposed_share=share,
+            )
         return replace(
             self,
             verdict="leak found",

@@ -41,6 +41,7 @@ from unveil.results.findings import (
 )
 from unveil.results.label_link import LabelLink, LinkedClass, TriedCorrespondence
 from unveil.results.review import Agreement, Outcome, PairVerdicts, Review
+from unveil.results.risk import HighestRisk, PrivacyRisk
 from unveil.results.serialise import from_document, plain, schema, to_document
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "ExactCopy",
     "Exposures",
     "GPDFit",
+    "HighestRisk",
     "HubnessFinding",
     "IdentityCompetition",
     "IdentityFinding",
@@ -73,6 +75,7 @@ __all__ = [
     "PairVerdicts",
     "PersonFinding",
     "Power",
+    "PrivacyRisk",
     "Review",
     "RoleCounts",
     "Stability",

@@ -27,10 +27,12 @@ from unveil.results.findings import (
 )
 from unveil.results.label_link import LabelLink
 from unveil.results.review import Review
+from unveil.results.risk import HighestRisk, PrivacyRisk
 from unveil.stats.checks import Check
 from unveil.stats.enrichment import GlobalTest
 from unveil.stats.false_matches import FalseMatches
 from unveil.stats.leak_kinds import CopyThresholds
+from unveil.stats.next_step import NextStep
 from unveil.stats.statements import Evidence
 from unveil.stats.verdict import AuditVerdict, blocked
 from unveil.types import ChannelName, Estimate, Reject, Role
@@ -173,6 +175,20 @@ class AuditResult:
     people rarely reach against others."""
     exposed_people: Estimate | None = None
     """Number of training people who are exposed, with a lower limit. Null without a control set."""
+    exposed_share: Estimate | None = None
+    """Estimated share of training people who are exposed. It misses people whose scores look like chance. Null without
+    a control set or if a check invalidates it."""
+    expected_false_people: float | None = None
+    """Number of significant people expected to be false, at most. Exact copies are not counted. Null without
+    q-values."""
+    expected_false_identities: float | None = None
+    """Number of significant synthetic identities expected to be false, at most. Null without q-values."""
+    next_step: NextStep | None = None
+    """What is missing for a verdict, and the one step that would help most. Null if the verdict lacks nothing."""
+    privacy_risks: tuple[PrivacyRisk, ...] = ()
+    """Singling out, linkability and inference, the criteria of WP216."""
+    highest_individual_risk: HighestRisk | None = None
+    """The training person who is exposed most. Null if nobody was tested and nobody has an exact copy."""
     counts: dict[Role, RoleCounts]
     """What became of the files, by role."""
     pairs_compared: int

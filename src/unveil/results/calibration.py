@@ -65,9 +65,11 @@ class Membership:
     """Name of the score."""
     auc: Estimate
     """Area under the ROC curve of training against control people. 0.5 is chance."""
-    tpr_at_fpr: dict[str, Estimate]
+    tpr_at_fpr: dict[str, Estimate | None]
     """True positive rate by false positive rate: the share of training people above the score that this share of
-    control people exceed."""
+    control people exceed. Null if there are too few control people to show that rate."""
+    not_resolved: dict[str, str]
+    """Why a true positive rate is null, by false positive rate."""
     global_p: Probability
     """p-value of the global test with this score."""
     significant_conformal: int
@@ -109,6 +111,8 @@ class Stratum:
     """Number of control people in it."""
     significant: Estimate
     """Share of its training people who are significant."""
+    concentration_p: Probability
+    """p-value of so many findings in this stratum if findings did not depend on strata (Fisher, Bonferroni)."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,7 @@ class Calibration:
     """The fields of a result that need a control set. `AuditResult` has them under the same names."""
 
     exposed_people: Estimate
+    exposed_share: Estimate | None
     global_test: GlobalTest
     detection_limit: DetectionLimit
     membership: tuple[Membership, ...]

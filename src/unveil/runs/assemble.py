@@ -14,6 +14,7 @@ from unveil import __version__
 from unveil.analysis.findings import Findings
 from unveil.analysis.leak_kinds import LeakKinds
 from unveil.analysis.rankings import count_images, hubness_ranking
+from unveil.analysis.risks import highest_risk, measure_risks
 from unveil.config.settings import Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
@@ -31,6 +32,8 @@ from unveil.results import (
     plain,
     shortened,
 )
+from unveil.stats.list_errors import expected_false
+from unveil.stats.next_step import next_step
 from unveil.types import Embedded, Matches, Role
 
 # Libraries that can change a number of the result.
@@ -77,6 +80,20 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
             fpir=settings.fpir,
         ),
         evidence=found.evidence,
+        expected_false_people=expected_false(
+            *(settings.fdr, [p.significant_by for p in people]), calibrated=found.calibration is not None
+        ),
+        expected_false_identities=expected_false(
+            *(settings.fdr, [("identities",) for i in found.identities if i.significant]),
+            calibrated=found.calibration is not None,
+        ),
+        next_step=next_step(
+            *(found.verdict, found.checks),
+            has_control="control" in sets,
+            training_labelled=counts["training"].unlabelled < counts["training"].embedded,
+        ),
+        privacy_risks=measure_risks(found),
+        highest_individual_risk=highest_risk(found),
         counts=counts,
         pairs_compared=parts.raw.n_compared,
         control_pairs_compared=found.control_pairs,

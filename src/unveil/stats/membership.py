@@ -36,16 +36,37 @@ def auc_estimate(training: Floats, control: Floats, rng: np.random.Generator) ->
     return Estimate(value, min(float(low), value), max(float(high), value), LEVEL, n + m, method)
 
 
+def resolves(fpr: float, n_control: int) -> bool:
+    """Whether this number of control people can show a false positive rate: at least one of them may exceed."""
+    return fpr * n_control >= 1 - 1e-9
+
+
+def threshold_at(control: Floats, fpr: float) -> tuple[float, int]:
+    """The lowest score that at most ``fpr`` of the control people (C,) exceed, and how many may exceed it."""
+    allowed = int(np.floor(fpr * len(control) + 1e-9))
+    return float(np.sort(control)[::-1][allowed]), allowed
+
+
 def tpr_at_fpr(training: Floats, control: Floats, fpr: float) -> Estimate:
     """The share of training people above the lowest threshold that at most ``fpr`` of the control people exceed.
 
     Low false positive rates matter in membership inference (Carlini et al. 2022, arXiv 2112.03570). The interval takes
     the threshold as fixed.
     """
-    allowed = int(np.floor(fpr * len(control) + 1e-9))
-    threshold = np.sort(control)[::-1][allowed]
+    threshold, allowed = threshold_at(control, fpr)
     method = f"share above the threshold that {allowed} of {len(control)} control people exceed"
     return share(int((training > threshold).sum()), len(training), method)
+
+
+def not_resolved(n_control: int) -> dict[str, str]:
+    """Why true positive rates cannot be given, by false positive rate that this number of control people is too small
+    for."""
+    return {
+        f"{fpr:g}": f"{n_control} control people cannot show a false positive rate of {fpr:.1%}; "
+        f"at least {round(1 / fpr):,} are needed"
+        for fpr in FPRS
+        if not resolves(fpr, n_control)
+    }
 
 
 def roc(training: Floats, control: Floats) -> tuple[Floats, Floats]:

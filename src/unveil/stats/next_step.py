@@ -1,0 +1,102 @@
+"""What an audit cannot state, and the one step that would help most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from unveil.stats.checks import Check
+from unveil.stats.statements import AGAINST_CONTROL, Statement
+from unveil.stats.verdict import AuditVerdict, blocked
+
+# Verdicts that lack no statement which the user has to get first.
+COMPLETE: tuple[AuditVerdict, ...] = ("leak found", "none detected")
+OTHER_CONTROL = (
+    "--control",
+    "Give another control set: people whom the generator never saw, from the same source as the training set, cropped "
+    "in the same way.",
+)
+# Option and action for each check that can block a statement, by the start of its name. Of several failed checks that
+# block equally many statements, the first in this order decides: later ones often follow from earlier ones.
+REMEDIES: dict[str, tuple[str, str]] = {
+    "rejects of training": ("--aligned", "Read rejects.parquet: it gives the reason for each training file."),
+    "rejects of synthetic": ("--aligned", "Read rejects.parquet: it gives the reason for each synthetic file."),
+    "rejects of control": ("--aligned", "Read rejects.parquet: it gives the reason for each control file."),
+    "spread of training": (
+        "--aligned",
+        "Look at some training images as the model sees them (unveil inspect) and set --aligned.",
+    ),
+    "spread of control": (
+        "--aligned",
+        "Look at some control images as the model sees them (unveil inspect) and set --aligned.",
+    ),
+    "labels of training": ("--training-labels", "Give the rule or file that says who is on each training image."),
+    "labels of control": ("--control-labels", "Give the rule or file that says who is on each control image."),
+    "overlap of training": OTHER_CONTROL,
+    "size of control": (
+        "--control",
+        "Give a larger control set: people whom the generator never saw, from the same source as the training set.",
+    ),
+    "closeness": OTHER_CONTROL,
+    "prognostic score": OTHER_CONTROL,
+    "comparable control people": OTHER_CONTROL,
+    "classifier": OTHER_CONTROL,
+    "control images in synthetic": (
+        "--control",
+        "Give another control set: some images of this one are in the synthetic set.",
+    ),
+    "spread of synthetic": (
+        "--aligned",
+        "Look at some synthetic images as the model sees them (unveil inspect) and set --aligned.",
+    ),
+    "labels of synthetic": (
+        "--synthetic-labels",
+        "Give the rule or file that says which identity is on each synthetic image.",
+    ),
+    "training images in synthetic": ("--exclude", "Remove these images from the synthetic set and audit it again."),
+}
+NO_CONTROL = (
+    "--control",
+    "Give a control set: people whom the generator never saw, from the same source as the training set.",
+)
+NO_LABELS = REMEDIES["labels of training"]
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """What is missing, and what to do first."""
+
+    missing: tuple[Statement, ...]
+    """The statements that this audit could not make."""
+    option: str
+    """The option of `unveil audit` that supplies what is missing."""
+    action: str
+    """What to do, in a sentence."""
+
+
+def next_step(
+    verdict: AuditVerdict, checks: Sequence[Check], *, has_control: bool, training_labelled: bool
+) -> NextStep | None:
+    """The missing statements and the step that makes most of them possible; None for a verdict that lacks none."""
+    if verdict in COMPLETE:
+        return None
+    failed = [check for check in checks if check.status == "fail" and check.invalidates]
+    missing = set(blocked(checks))
+    if not has_control:
+        missing |= set(AGAINST_CONTROL) - {"none detected"}
+        if not training_labelled:
+            missing.add("open-set threshold")
+    order = list(REMEDIES)
+    first = min(failed, key=lambda c: (-len(c.invalidates), order.index(_remedy(c))), default=None)
+    if first is not None and (has_control or len(first.invalidates) > len(AGAINST_CONTROL)):
+        option, action = REMEDIES[_remedy(first)]
+    else:
+        option, action = (NO_CONTROL if not has_control else NO_LABELS)
+    known: tuple[Statement, ...] = get_args(Statement)
+    return NextStep(tuple(s for s in known if s in missing), option, action)
+
+
+def _remedy(check: Check) -> str:
+    """The key of the remedy of a check."""
+    return next(name for name in REMEDIES if check.name.startswith(name))
