@@ -72,6 +72,7 @@ bench: $(READY)
 # Simulated comparisons, every basis of the verdict, 2,000 runs a row: a quarter of an hour on two cores.
 simulations: $(READY)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/error_rates.py --runs 2000 > docs/figures/error_rates.md
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.exposed_share --runs 2000 > docs/figures/exposed_share.md
 
 # kill -9 of workers, machines and drivers of a Ray cluster at random moments over 20 seeds: eight minutes.
 faults: $(READY)

@@ -69,6 +69,8 @@ def tell(name: str, result: unveil.AuditResult) -> None:
     )
     for seen in result.membership or ():
         auc, tpr = seen.auc, seen.tpr_at_fpr["0.01"]
+        if tpr is None:
+            raise SystemExit(seen.not_resolved["0.01"])
         print(
             f"- {seen.score}: AUC {auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f}), TPR at 1% FPR "
             f"{tpr.value:.3f} ({tpr.low:.3f} to {tpr.high:.3f}), global p {seen.global_p:.2g}"

@@ -7,9 +7,9 @@ adds to the exposure of some training people. Two shares can be meant: that of a
 people beyond those whose exposure stays below the median of control people just as by chance. The second is what any
 comparison of exposures can show.
 
-The correction by planted leaks divides by their true positive rate (DUCI: Tong, Ye, Zarifzadeh and Shokri, "How much of my
-dataset did you use?", ICLR 2025). The table
-shows why the audit does not apply it: it is right only if planted leaks are as strong as the real ones.
+The correction by planted leaks divides by their true positive rate (DUCI: Tong, Ye, Zarifzadeh and Shokri, "How much
+of my dataset did you use?", ICLR 2025). The table shows why the audit does not apply it: it is right only if planted
+leaks are as strong as the real ones.
 """
 
 from __future__ import annotations
@@ -123,7 +123,9 @@ def main() -> None:
                         continue
                     done = in_batches(partial(batch, n, m, leaked, strength), runs, pool)
                     print(
-                        f"| {n}, {m} | {leaked:.0%} | {name if leaked else 'none'} | " + " | ".join(_cells(done)) + " |",
+                        f"| {n}, {m} | {leaked:.0%} | {name if leaked else 'none'} | "
+                        + " | ".join(_cells(done))
+                        + " |",
                         flush=True,
                     )
 

@@ -212,7 +212,7 @@ class Bench:
                 for who in significant.values()
                 for n in (sum(p in names for p in who), sum(p not in names for p in who))
             ),
-            *(f"{v:.3f}" for m in (corrected, cosine) for v in (m.auc.value, m.tpr_at_fpr["0.01"].value)),
+            *(f"{e.value:.3f}" for m in (corrected, cosine) for e in (m.auc, m.tpr_at_fpr["0.01"]) if e is not None),
             f"{time.perf_counter() - started:.1f}",
         ]
         print(split, *row, flush=True)

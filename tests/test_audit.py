@@ -149,7 +149,8 @@ COUNTED = {
 # Numbers measured on one pair, and lines between pairs: what they are stands in `methods` or in the schema.
 MEASURED = {
     *("score", "cosine", "p", "q", "p_gpd", "q_gpd", "p_cosine", "q_cosine", "correlation", "detail", "bits"),
-    *("copy_cosine", "lowest_score", "largest_p", "largest_p_gpd", "global_p"),
+    *("copy_cosine", "lowest_score", "largest_p", "largest_p_gpd", "global_p", "concentration_p"),
+    *("expected_false_people", "expected_false_identities"),
 }
 
 
@@ -177,7 +178,7 @@ def test_every_number_carries_its_interval_n_and_method(audited: Audited) -> Non
 
     walk({k: v for k, v in told.items() if k not in ("manifest", "models", "detection_limit", "methods")}, "")
     assert not seen - COUNTED - MEASURED, "numbers without interval, n and method"
-    assert {"score", "cosine", "p", "q", "p_gpd", "q_gpd"} <= set(told["methods"])
+    assert {"score", "cosine", "p", "q", "p_gpd", "q_gpd", "expected false"} <= set(told["methods"])
     page = (run / "report.html").read_text()
     for told_in_words in ("95% interval", "n = 150", "Clopper-Pearson", "bootstrap over control people"):
         assert told_in_words in page

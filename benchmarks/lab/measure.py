@@ -20,7 +20,7 @@ import argparse
 import csv
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -212,8 +212,10 @@ class Lab:
                 ]
 
 
-def _figures(auc: Estimate, rates: dict[str, Estimate]) -> list[str]:
-    return [f"{v:.4f}" for e in (auc, *rates.values()) for v in (e.value, e.low, e.high)]
+def _figures(auc: Estimate, rates: Mapping[str, Estimate | None]) -> list[str]:
+    """Values and intervals; `nan` for a rate that too few control people can show."""
+    shown = [(np.nan,) * 3 if e is None else (e.value, e.low, e.high) for e in (auc, *rates.values())]
+    return [f"{v:.4f}" for values in shown for v in values]
 
 
 if __name__ == "__main__":

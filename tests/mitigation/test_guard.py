@@ -26,7 +26,7 @@ from unveil.demo.world import World
 from unveil.errors import InputError, ModelError, SettingError, StoreError
 from unveil.images import decode_rgb
 from unveil.io.checksums import file_sha256, sealed, unsealed
-from unveil.mitigation import Guard, lookup
+from unveil.mitigation import Guard, identical_files, lookup
 from unveil.mitigation.guard import (
     DigestIndex,
     GuardIndex,
@@ -391,7 +391,7 @@ def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
     run = FinishedRun(path)
     exposed = result.significant_people[0]
     answer = lookup(run, [world.training / exposed.training_id])
-    assert answer.training.answer == answer.synthetic.answer == "found"
+    assert answer.training.answer == answer.synthetic.answer == "unusually close"
     assert answer.training.matches[0].id == exposed.training_id
     text = letter(answer, result)
     assert (
@@ -401,6 +401,20 @@ def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
         and "person-" not in text
         and ".png" not in text
     )
+
+
+def test_a_file_of_a_set_is_recognised_without_a_model(audited: Audited, world: World, tmp_path: Path) -> None:
+    run = FinishedRun(audited[1])
+    training, synthetic = min(world.training.rglob("*.png")), min(world.synthetic.iterdir())
+    files = identical_files(run, [encoded(drawn_faces(1, 5)[0]), training, synthetic.read_bytes()])
+    assert {(f.photo, f.role, f.id) for f in files} >= {
+        (1, "training", training.relative_to(world.training).as_posix()),
+        (2, "synthetic", synthetic.name),
+    }
+    assert all(f.photo for f in files)
+    text = letter(lookup(run, [training]), audited[0])
+    assert "A file you sent is among the images the generator was trained on, identical byte for byte." in text
+    assert "identical byte for byte" not in letter(lookup(run, [encoded(drawn_faces(1, 5)[0])]), audited[0])
 
 
 def test_people_in_no_set_rarely_get_a_small_p(audited: Audited) -> None:
@@ -442,7 +456,8 @@ def test_lookup_leaves_nothing_behind(audited: Audited, world: World, tmp_path: 
     done = subprocess.run(
         words, capture_output=True, text=True, timeout=120, check=True, env=environment, cwd=tmp_path / "tmp"
     )
-    assert "training set: found" in done.stdout and "For the person who asked" in done.stdout
+    assert done.stdout.startswith("me.png is a training image, byte for byte: person-")
+    assert "training set: unusually close" in done.stdout and "For the person who asked" in done.stdout
     assert {f: f.stat().st_mtime_ns for f in run.rglob("*")} == before
     assert not list((tmp_path / "tmp").rglob("*")) and sorted(f.name for f in tmp_path.iterdir()) == [
         "home",

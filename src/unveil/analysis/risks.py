@@ -144,9 +144,7 @@ def _not_assessed(criterion: Criterion, reason: str) -> PrivacyRisk:
     return PrivacyRisk(criterion, False, reason, MEANINGS[criterion], ASSUMPTIONS[criterion])
 
 
-def _assessed(
-    criterion: Criterion, attack: Sequence[int], control: Sequence[int], baseline: Estimate
-) -> PrivacyRisk:
+def _assessed(criterion: Criterion, attack: Sequence[int], control: Sequence[int], baseline: Estimate) -> PrivacyRisk:
     against_training = success_rate(attack[0], attack[1], "share of training people")
     against_control = success_rate(control[0], control[1], "share of control people")
     return PrivacyRisk(

@@ -62,10 +62,7 @@ def audit(
     print_summary(result, settings.out, redacted=redact)
     if settings.remote_run is not None:
         echo(f"Copied to {settings.remote_run}")
-    if fail_on is not None and fail_on.includes(result.verdict):
-        raise typer.Exit(exit_codes.NEGATIVE)
-    if fail_on is not None and result.verdict == "inconclusive":
-        raise typer.Exit(exit_codes.NO_STATEMENT)
+    raise typer.Exit(exit_codes.exit_code(result.verdict, fail_on))
 
 
 def demo(

@@ -15,6 +15,18 @@ MACHINE_FAILED = 4
 INTERRUPTED = 130
 
 
+# What each code means, as in docs/how-to/pipelines.md.
+MEANINGS = {
+    OK: "finished",
+    NEGATIVE: "finished, and `--fail-on` is met; or a guard refused an image; or a model file is damaged",
+    BAD_INPUT: "an input or a setting cannot be used",
+    NO_STATEMENT: "`--fail-on` was given and is not met, and the audit is `inconclusive`: the statement that was asked "
+    "for is not possible",
+    MACHINE_FAILED: "the machine failed: a full disk, a lost cluster",
+    INTERRUPTED: "interrupted",
+}
+
+
 class FailOn(StrEnum):
     """A verdict that ends `unveil audit` with exit code 1. Each includes the more serious ones."""
 
@@ -27,3 +39,12 @@ class FailOn(StrEnum):
         serious = ["leak found", "candidates", "inconclusive"]
         limit = {"leak": 1, "candidates": 2, "inconclusive": 3}[self.value]
         return verdict in serious[:limit]
+
+
+def exit_code(verdict: str, fail_on: FailOn | None) -> int:
+    """The exit code of an audit that ended with a verdict."""
+    if fail_on is None:
+        return OK
+    if fail_on.includes(verdict):
+        return NEGATIVE
+    return NO_STATEMENT if verdict == "inconclusive" else OK

@@ -190,11 +190,15 @@ def lookup(
     from unveil.cli.print_results import print_lookup
     from unveil.cli.progress import TerminalProgress
     from unveil.io.atomic import write_bytes
+    from unveil.mitigation import identical_files
     from unveil.mitigation import lookup as search
     from unveil.mitigation.subject_letter import letter
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run)
+    # A fact needs no model, so it comes first, even if no face is found.
+    for file in identical_files(finished, photos):
+        echo(f"{photos[file.photo].name} is a {file.role} image, byte for byte: {file.id} ({file.person}).")
     with TerminalProgress("Run the same command again to start over.") as progress:
         answer = search(finished, photos, progress=progress)
     text = letter(answer, finished.result)

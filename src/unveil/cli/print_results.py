@@ -17,7 +17,7 @@ from unveil.faces.onnx_model import describe_devices
 from unveil.io.host import cores, processor
 from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer
-from unveil.report.text import number
+from unveil.report.text import false_findings, number
 from unveil.results import AuditResult, Power
 from unveil.study.report import SetRow
 
@@ -33,6 +33,10 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
     console.print(result.headline, markup=False)
     if result.evidence:
         console.print(f"Evidence: {', '.join(result.evidence)}.", markup=False)
+    if result.next_step is not None:
+        console.print(
+            Text("Next step: ", "bold").append(f"{result.next_step.option}. {result.next_step.action}", "default")
+        )
     console.print()
     for role, n in result.counts.items():
         console.print(
@@ -71,6 +75,24 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
         more = len(result.significant_people) - MAX_ROWS
         if more > 0:
             console.print(f"and {more} more in {run / 'people.parquet'}", markup=False)
+    if result.significant_people:
+        console.print(false_findings(result.expected_false_people, result.manifest["settings"]["fdr"]), markup=False)
+    if result.exposed_share is not None and result.verdict != "inconclusive":
+        share = result.exposed_share
+        console.print(
+            f"Estimated share of training people exposed: {share.value:.0%} ({share.low:.0%} to {share.high:.0%}). "
+            "People whose scores look like chance are missed.",
+            markup=False,
+        )
+    console.print()
+    for risk in result.privacy_risks:
+        estimate = risk.risk
+        measured = (
+            f"not assessed. {risk.not_assessed_because}"
+            if estimate is None
+            else f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+        )
+        console.print(f"risk of {risk.criterion}: {measured}", markup=False)
     if result.power is not None:
         console.print()
         console.print(_power_table(result.power))

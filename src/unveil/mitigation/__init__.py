@@ -2,6 +2,6 @@
 
 from unveil.mitigation.cleaning import Cleaning, clean
 from unveil.mitigation.guard import Decision, Guard
-from unveil.mitigation.person_lookup import Answer, lookup
+from unveil.mitigation.person_lookup import Answer, IdenticalFile, identical_files, lookup
 
-__all__ = ["Answer", "Cleaning", "Decision", "Guard", "clean", "lookup"]
+__all__ = ["Answer", "Cleaning", "Decision", "Guard", "IdenticalFile", "clean", "identical_files", "lookup"]

@@ -11,7 +11,7 @@ import numpy as np
 from unveil.channels import open_detector
 from unveil.compare import compare_all
 from unveil.errors import InputError
-from unveil.mitigation.inputs import ImageArray, face_images
+from unveil.mitigation.inputs import ImageArray, face_images, file_digest
 from unveil.progress import Progress, Silent
 from unveil.runs.finished import ChannelState, FinishedRun
 from unveil.stats.conformal import conformal_p
@@ -27,7 +27,7 @@ BEST_PAIRS = 5
 SURE, HINT = 0.01, 0.05
 FACE = "face"
 
-LookupAnswer = Literal["found", "perhaps", "not found", "not known"]
+LookupAnswer = Literal["unusually close", "rather close", "not close", "not known"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,16 @@ class LookupMatch:
     person: str
     cosine: float
     score: float
+
+
+@dataclass(frozen=True)
+class IdenticalFile:
+    """A photograph (counted from 0) that is an image of a set, byte for byte: a fact, not a comparison."""
+
+    photo: int
+    role: Role
+    id: str
+    person: str
 
 
 @dataclass(frozen=True)
@@ -56,17 +66,35 @@ class Search:
         """The answer in one or two words."""
         if self.p is None:
             return "not known"
-        return "found" if self.p <= SURE else "perhaps" if self.p <= HINT else "not found"
+        return "unusually close" if self.p <= SURE else "rather close" if self.p <= HINT else "not close"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer for one person: a search of each set, and the photographs that were not usable, with reasons."""
+    """The answer for one person: a search of each set, the photographs that were not usable, with reasons, and the
+    files that are in a set."""
 
     n_photos: int
     unusable: tuple[tuple[int, str], ...]
     synthetic: Search
     training: Search
+    identical: tuple[IdenticalFile, ...] = ()
+
+
+def identical_files(run: FinishedRun, photos: Sequence[ImageArray]) -> tuple[IdenticalFile, ...]:
+    """The photographs that are images of the synthetic or the training set, byte for byte. No model is needed."""
+    digests = {i: digest.hex() for i, photo in enumerate(photos) if (digest := file_digest(photo)) is not None}
+    found = []
+    roles: tuple[Role, ...] = ("synthetic", "training")
+    for role in roles if digests else ():
+        images = run.embedded(role)
+        for row, digest in enumerate(images.digests):
+            found += [
+                IdenticalFile(i, role, images.ids[row], images.people_or_ids[row])
+                for i, sought in digests.items()
+                if sought == digest
+            ]
+    return tuple(found)
 
 
 def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress | None = None) -> Answer:
@@ -122,6 +150,7 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
         unusable=unusable,
         synthetic=search("synthetic", synthetic, state.on_synthetic, None if null is None else state.control_score),
         training=search("training", training, state.on_training, with_training),
+        identical=identical_files(run, photos),
     )
 
 

@@ -19,9 +19,9 @@ SETS: dict[Role, str] = {
     "training": "The images the generator was trained on.",
 }
 SENTENCES: dict[LookupAnswer, str] = {
-    "found": "At least one of them is closer to you than is usual for a person who is in none of these images.",
-    "perhaps": "One of them is rather close to you, but this often happens by chance.",
-    "not found": "None of them is closer to you than chance explains.",
+    "unusually close": "At least one of them is closer to you than is usual for a person who is in none of them.",
+    "rather close": "One of them is rather close to you, but this often happens by chance.",
+    "not close": "None of them is closer to you than chance explains.",
     "not known": NOT_KNOWN,
 }
 
@@ -33,10 +33,21 @@ def letter(answer: Answer, result: AuditResult) -> str:
         f"We compared {n} {'photographs' if n > 1 else 'photograph'} of you with {searches[0].n_searched:,} generated "
         f"images and with {searches[1].n_searched:,} images of real people that the generator was trained on. "
         "Your photographs were not stored.",
+        *_facts(answer),
         *(f"{SETS[search.role]} {SENTENCES[search.answer]} {_closeness(search)}".strip() for search in searches),
         _certainty(result),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _facts(answer: Answer) -> list[str]:
+    """That a file itself is in a set, which needs no comparison."""
+    sets = [role for role in SETS if any(file.role == role for file in answer.identical)]
+    if not sets:
+        return []
+    names = {"synthetic": "the generated images", "training": "the images the generator was trained on"}
+    where = " and among ".join(names[role] for role in sets)
+    return [f"A file you sent is among {where}, identical byte for byte. This is a fact, not an estimate."]
 
 
 def _closeness(search: Search) -> str:

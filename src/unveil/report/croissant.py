@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from unveil.report.key_numbers import key_numbers, own_limitations
+from unveil.report.text import false_findings
 from unveil.results import AuditResult, plain
 
 CROISSANT, RAI = "http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"
@@ -62,7 +63,7 @@ def croissant(result: AuditResult) -> dict[str, Any]:
                 f"for people of the training set: {result.verdict}. {result.headline}"
             ],
             "rai:dataLimitations": own_limitations(result),
-            "rai:dataSocialImpact": social_impact(result),
+            "rai:dataSocialImpact": measured(result),
             "additionalProperty": [
                 {"@type": "PropertyValue", "name": "verdict of the unveil audit", "value": result.verdict},
                 *values,
@@ -72,17 +73,19 @@ def croissant(result: AuditResult) -> dict[str, Any]:
     return sidecar
 
 
-def social_impact(result: AuditResult) -> str:
-    """What the verdict means for the people of the training set."""
+def measured(result: AuditResult) -> str:
+    """What was measured about the people of the training set: no probability of membership, no legal conclusion."""
     significant = len(result.significant_people)
     if result.verdict == "leak found" and significant:
+        false = false_findings(result.expected_false_people, result.manifest["settings"]["fdr"])
+        copied = len({copy.person for copy in result.exact_copies})
+        facts = f" {copied} of them have an exact copy in the set." if copied else ""
         return (
-            f"{significant} people of the training set can be recognised in images of this set (false discovery rate "
-            f"{result.manifest['settings']['fdr']:g}). Publishing the set with these images publishes their biometric "
-            "data."
+            f"{significant} people of the training set are closer to images of this set than chance explains.{facts} "
+            f"{false} Look at these images before the set is published."
         )
     if result.verdict == "leak found":
-        return "The training people as a group are closer to this set than other people are: the set depends on them."
+        return "The training people as a group are closer to this set than people whom the generator never saw."
     if result.verdict == "none detected":
         return "No training person was found in this set. An audit finds only what its model can show."
-    return "Whether people of the training set can be recognised in this set is not known."
+    return "Whether people of the training set can be recognised in images of this set is not known."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from unveil.report.croissant import social_impact
-from unveil.report.key_numbers import bullets, made_with, number_table, own_limitations
+from unveil.report.croissant import measured
+from unveil.report.key_numbers import bullets, made_with, number_table, own_limitations, risk_rows, table
 from unveil.report.text import number
 from unveil.results import AuditResult
 
@@ -19,12 +19,12 @@ def datasheet(result: AuditResult) -> str:
         ),
         (
             "Is it possible to identify individuals, either directly or indirectly, from the dataset?",
-            f"**{result.verdict.capitalize()}.** {result.headline}",
+            f"**{result.verdict.capitalize()}.** {result.headline}\n\n{_risks(result)}",
         ),
         (
             "Does the dataset contain data that might be considered sensitive in any way?",
-            "Faces that can be matched with a real person are biometric data (GDPR, article 9). "
-            + social_impact(result),
+            "Faces may be. Whether these images are personal data is a legal question that this audit does not answer. "
+            "It measured this: " + measured(result),
         ),
         (
             "Has an analysis of the potential impact of the dataset and its use on data subjects been conducted?",
@@ -57,3 +57,20 @@ def _analysis(result: AuditResult) -> str:
     if result.review is not None:
         text += f"\n\n{len(result.review.reviewers)} reviewers inspected {len(result.review.pairs):,} pairs."
     return text
+
+
+def _risks(result: AuditResult) -> str:
+    """The criteria of WP216 as a table, and the highest individual risk."""
+    text = table(("risk (WP216)", "attack", "control", "guessing", "risk (95% interval)"), risk_rows(result))
+    highest = result.highest_individual_risk
+    if highest is None:
+        return text + "\n\nHighest individual risk: not assessed."
+    if "exact copy" in highest.significant_by:
+        return text + "\n\nHighest individual risk: a synthetic image is a training image of a person."
+    if highest.control_as_close is None:
+        return text
+    share = highest.control_as_close
+    return (
+        f"{text}\n\nHighest individual risk: {share.value * share.n:.0f} of {share.n:,} control people are as close to "
+        "the synthetic set as the most exposed training person."
+    )

@@ -14,10 +14,22 @@ from jinja2 import Environment
 
 from unveil.config.record import command_of
 from unveil.report.charts import exposure_chart, roc_chart
-from unveil.report.templating import environment
-from unveil.report.text import EVIDENCE_MEANINGS, KIND_MEANINGS, as_high, number, percent
+from unveil.report.key_numbers import strictest_rate
+from unveil.report.templating import environment, label_cells
+from unveil.report.text import (
+    EVIDENCE_MEANINGS,
+    KIND_MEANINGS,
+    STATEMENTS,
+    as_high,
+    can_invalidate,
+    enumeration,
+    false_findings,
+    number,
+    percent,
+)
 from unveil.report.thumbnails import Thumbnails
 from unveil.results import AuditResult, PairFinding, PersonFinding
+from unveil.stats.strata import CONCENTRATED
 from unveil.types import Estimate
 
 MAX_FINDINGS = 24
@@ -87,6 +99,8 @@ def _pages() -> Environment:
     pages.filters["figure"] = _figure
     pages.filters["share"] = _share
     pages.filters["as_high"] = as_high
+    pages.filters["false_findings"] = false_findings
+    pages.filters["can_invalidate"] = can_invalidate
     pages.filters["thousands"] = lambda n: f"{n:,}"
     return pages
 
@@ -115,6 +129,7 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
         ("closest", "Closest pairs", True),
         ("review", "Review", result.review),
         ("control", "Training and control people", result.global_test),
+        ("risks", "Risks in the words of the law", result.privacy_risks),
         ("kinds", "Kinds of leak", True),
         ("power", "Sensitivity", result.power),
         ("identities", "Synthetic identities", any(i.significant for i in result.synthetic_identities)),
@@ -157,6 +172,9 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             identities=[i for i in result.synthetic_identities if i.significant],
             max_identities=MAX_IDENTITY_ROWS,
             contents=_contents(result),
+            strictest=strictest_rate(result),
+            concentrated=CONCENTRATED,
+            missing=enumeration([STATEMENTS[s] for s in result.next_step.missing], "and") if result.next_step else "",
             galleries=galleries(result) if thumbnails else (),
             reviewed=_reviewed(result),
             image=thumbnails.thumbnail if thumbnails else None,
@@ -174,7 +192,7 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             command=command_of(result.manifest["settings"]),
         )
     )
-    return page
+    return label_cells(page)
 
 
 def _figure(estimate: Estimate) -> str:

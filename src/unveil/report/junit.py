@@ -11,7 +11,7 @@ def junit(result: AuditResult) -> str:
     """JUnit XML from a redacted result. Every verdict but `none detected` and each failed input check is a failure."""
     leak = result.verdict if result.verdict != "none detected" else None
     cases: list[tuple[str, str, str | None, str]] = [
-        ("verdict", "no training person is significant", leak, result.headline),
+        ("verdict", "no training person is significant", leak, " ".join([result.headline, *_next(result)])),
         *(
             ("checks", c.name, "failed check" if c.status == "fail" else None, f"{c.status}: {c.message}")
             for c in result.input_checks
@@ -35,6 +35,11 @@ def junit(result: AuditResult) -> str:
     suites.append(suite)
     ElementTree.indent(suites)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, "unicode") + "\n"
+
+
+def _next(result: AuditResult) -> list[str]:
+    step = result.next_step
+    return [] if step is None else [f"Next step: {step.option}. {step.action}"]
 
 
 def _xml(text: str) -> str:

@@ -8,6 +8,9 @@ from unveil.report.redact import REDACTED
 from unveil.results import AuditResult
 from unveil.types import Estimate
 
+# Beside the headline stands the true positive rate at this false positive rate.
+HEADLINE_FPR = 0.01
+
 
 def key_numbers(result: AuditResult) -> list[tuple[str, Estimate]]:
     """The main numbers, by name."""
@@ -20,15 +23,36 @@ def key_numbers(result: AuditResult) -> list[tuple[str, Estimate]]:
         return [("synthetic images above the open-set threshold expected by chance", threshold.expected_above)]
     if not result.tests_are_reliable:
         return [("training people exposed", result.exposed_people)]
-    first = result.membership[0]
-    found = [
-        ("training people exposed", result.exposed_people),
-        ("training people found at a false positive rate of 1%", first.tpr_at_fpr["0.01"]),
-        ("AUC of training against control people", first.auc),
-    ]
+    found = [("training people exposed", result.exposed_people)]
+    if result.exposed_share is not None:
+        found.append(("estimated share of training people exposed", result.exposed_share))
+    fpr, tpr = strictest_rate(result)
+    if tpr is not None:
+        found.append((f"training people found at a false positive rate of {100 * fpr:g}%", tpr))
+    found.append(("AUC of training against control people", result.membership[0].auc))
+    found += [(f"risk of {risk.criterion}", risk.risk) for risk in result.privacy_risks if risk.risk is not None]
     if result.review is not None and result.review.reviewer_precision is not None:
         found.append(("findings confirmed by reviewers", result.review.reviewer_precision))
     return found
+
+
+def strictest_rate(result: AuditResult) -> tuple[float, Estimate | None]:
+    """The true positive rate at a false positive rate of 1%, or at 10% with too few control people for 1%."""
+    rates = result.membership[0].tpr_at_fpr if result.membership else {}
+    found = [(float(fpr), tpr) for fpr, tpr in rates.items() if tpr is not None and float(fpr) >= HEADLINE_FPR]
+    return min(found, key=lambda rate: rate[0], default=(HEADLINE_FPR, None))
+
+
+def risk_rows(result: AuditResult) -> list[tuple[str, str, str, str, str]]:
+    """Singling out, linkability and inference: attack, control and baseline rate, and the risk or why there is none."""
+    rows = []
+    for risk in result.privacy_risks:
+        if risk.attack is None or risk.control is None or risk.baseline is None or risk.risk is None:
+            rows.append((risk.criterion, "", "", "", f"not assessed: {risk.not_assessed_because}"))
+            continue
+        rates = (f"{rate.value:.1%}" for rate in (risk.attack, risk.control, risk.baseline))
+        rows.append((risk.criterion, *rates, f"{risk.risk.value:.1%} ({risk.risk.low:.1%} to {risk.risk.high:.1%})"))
+    return rows
 
 
 def own_limitations(result: AuditResult) -> list[str]:

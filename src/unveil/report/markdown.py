@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from unveil.report.key_numbers import bullets, made_with, number_table, own_limitations, table
+from unveil.report.key_numbers import bullets, made_with, number_table, own_limitations, risk_rows, table
+from unveil.report.text import false_findings
 from unveil.results import AuditResult
 
 
@@ -12,7 +13,8 @@ def markdown(result: AuditResult) -> str:
     """The summary, from a redacted result."""
     counts = result.counts
     noted = [c for c in result.input_checks if c.status != "pass"]
-    kinds = Counter(p.kind.kind for p in result.significant_people if p.kind is not None)
+    significant = result.significant_people
+    kinds = Counter(p.kind.kind for p in significant if p.kind is not None)
     compared = (
         f"All {result.pairs_compared:,} pairs of {counts['synthetic'].embedded:,} synthetic and "
         f"{counts['training'].embedded:,} training images of {counts['training'].people:,} people were compared."
@@ -22,9 +24,12 @@ def markdown(result: AuditResult) -> str:
     parts = [
         f"## unveil: {result.verdict}",
         result.headline,
+        f"**Next step:** `{result.next_step.option}`. {result.next_step.action}" if result.next_step else "",
+        false_findings(result.expected_false_people, result.manifest["settings"]["fdr"]) if significant else "",
         number_table(result),
         compared,
         table(("kind of leak", "people"), [(kind, str(n)) for kind, n in kinds.most_common()]) if kinds else "",
+        table(("risk (WP216)", "attack", "control", "guessing", "risk"), risk_rows(result)),
         f"{len(result.input_checks) - len(noted)} of {len(result.input_checks)} input checks passed.",
         table(("input check", "result", "found"), [(c.name, c.status, c.message) for c in noted]) if noted else "",
         "<details><summary>Limitations</summary>\n\n" + bullets(own_limitations(result)) + "\n</details>",

@@ -45,6 +45,9 @@ class _Redaction:
         """A finding about a synthetic and a training image, and the person of the latter."""
         return replace(self.images(row), person=self._people["training"][row.person])
 
+    def training_person(self, name: str) -> str:
+        return self._people["training"][name]
+
     def images(self, row: Any) -> Any:
         """A record of a synthetic and a training image."""
         training = None if row.training_id is None else self._images["training"][row.training_id]
@@ -109,6 +112,7 @@ def redact(result: AuditResult) -> AuditResult:
     names = _Redaction()
     # Numbers are given in order of first appearance: reviewers and their pairs come first.
     review = None if result.review is None else names.review(result.review)
+    highest = result.highest_individual_risk
     return replace(
         result,
         people=tuple(names.person(p) for p in result.people),
@@ -123,6 +127,9 @@ def redact(result: AuditResult) -> AuditResult:
         if result.exposures is None
         else Exposures(_nameless(result.exposures.training), _nameless(result.exposures.control)),
         rejects={role: tuple(names.reject(role, r) for r in rejects) for role, rejects in result.rejects.items()},
+        highest_individual_risk=None
+        if highest is None
+        else replace(highest, person=names.training_person(highest.person)),
         limitations=(REDACTED, *result.limitations),
         review=review,
         manifest=_manifest(result.manifest),

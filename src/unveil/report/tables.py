@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unveil.io.atomic import replacing
+from unveil.report.text import false_findings
 from unveil.results import AuditResult, IdentityFinding, LabelLink, LinkedClass
 from unveil.types import Embedded, Matches
 
@@ -21,11 +22,14 @@ CHANNEL_SCORE = pa.struct(
 
 
 def write_parquet_table(
-    path: Path, columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
+    path: Path,
+    columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]],
+    note: str | None = None,
 ) -> None:
-    """One Parquet file, written atomically."""
+    """One Parquet file, written atomically. ``note`` goes to the key `note` of its metadata."""
+    rows = pa.table(dict(columns))
     with replacing(path) as file:
-        pq.write_table(pa.table(dict(columns)), file)
+        pq.write_table(rows if note is None else rows.replace_schema_metadata({"note": note}), file)
 
 
 def write_tables(
@@ -41,7 +45,7 @@ def write_tables(
 
     Matches are the closest training images of each synthetic image.
     """
-    people = result.people
+    people, fdr = result.people, result.manifest["settings"]["fdr"]
     write_parquet_table(
         run / "people.parquet",
         {
@@ -63,6 +67,7 @@ def write_tables(
             "resamples_significant": pa.array([p.resamples_significant for p in people], pa.int64()),
             "significant_by": pa.array([list(p.significant_by) for p in people], pa.list_(pa.string())),
         },
+        _note(len(result.significant_people), result.expected_false_people, fdr),
     )
     k = matches.rows.shape[1]
     write_parquet_table(
@@ -100,4 +105,10 @@ def write_tables(
             "channel": [i.channel for i in identities],
             "significant": [i.significant for i in identities],
         },
+        _note(sum(i.significant for i in identities), result.expected_false_identities, fdr),
     )
+
+
+def _note(n_significant: int, expected: float | None, fdr: float) -> str:
+    """How many rows are significant, and how many of them are expected to be false."""
+    return f"{n_significant} rows are significant. {false_findings(expected, fdr)}"

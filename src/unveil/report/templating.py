@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from itertools import cycle
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
@@ -14,3 +17,21 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def label_cells(page: str) -> str:
+    """The page with the heading of its column on each cell of a table, which narrow screens show above the cell."""
+    return re.sub(r"<table\b.*?</table>", _labelled, page, flags=re.S)
+
+
+def _labelled(table: re.Match[str]) -> str:
+    head, separator, body = table[0].partition("</thead>")
+    names = [re.sub(r"<[^>]*>", "", name) for name in re.findall(r"<th\b[^>]*>(.*?)</th>", head, re.S)]
+    if not separator or not names:
+        return table[0]
+
+    def row(found: re.Match[str]) -> str:
+        label = cycle(names)
+        return re.sub(r"<(td|th)\b(?![^>]*data-label)", lambda cell: f'<{cell[1]} data-label="{next(label)}"', found[0])
+
+    return head + separator + re.sub(r"<tr\b.*?</tr>", row, body, flags=re.S)

@@ -21,8 +21,10 @@ from unveil.results import (
 )
 from unveil.stats.checks import Check
 from unveil.stats.leak_kinds import CopyThresholds
+from unveil.stats.list_errors import expected_false
 from unveil.stats.power import FOUND
-from unveil.stats.statements import Evidence
+from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, Evidence, Statement
+from unveil.stats.strata import CONCENTRATED
 from unveil.stats.verdict import AuditVerdict
 from unveil.types import Role
 
@@ -56,6 +58,21 @@ EVIDENCE_MEANINGS: dict[Evidence, str] = {
     "identities": "synthetic identities match training people more often than control people",
     "open-set threshold": "synthetic images exceed the similarity that real people rarely reach with others",
 }
+# The statements that a failed check can make unreliable, in words.
+STATEMENTS: dict[Statement, str] = {
+    "exact copy": "exact copies",
+    "global test": "the test of training people as a group",
+    "conformal": "single people significant by conformal p-values",
+    "GPD tail": "single people significant by the GPD tail",
+    "identities": "matches of synthetic identities",
+    "open-set threshold": "candidates above the open-set threshold",
+    "none detected": 'the verdict "none detected"',
+}
+LOOK_ALIKES = (
+    "Relatives and other look-alikes of a training person can be found in the person's place, and face models confuse "
+    "people of some demographic groups more often than others (doi:10.6028/NIST.IR.8280). Without --strata the audit "
+    "cannot show whether findings concentrate in such a group."
+)
 
 
 def headline(
@@ -111,7 +128,7 @@ def headline(
     if "conformal" in evidence or "GPD tail" in evidence:
         parts.append(
             f"{significant} of {test.n_training} training people are closer to the synthetic set than chance explains. "
-            f"At most {percent(fdr)} of these findings are expected to be false. At least "
+            f"{false_findings(expected_false(fdr, [p.significant_by for p in people], calibrated=True), fdr)} At least "
             f"{calibration.exposed_people.low:.0f} people are exposed, with 95% confidence."
         )
     if "global test" in evidence:
@@ -145,6 +162,29 @@ def _linked(link: LabelLink) -> str:
     if link.n_significant:
         text += f" {link.n_significant:,} classes are significant by themselves."
     return text
+
+
+def false_findings(expected: float | None, fdr: float) -> str:
+    """How many findings of a list are expected to be false, in a sentence."""
+    if expected is None:
+        return "How many of them are chance is not known."
+    return f"At most {few(expected)} of them are expected to be false (false discovery rate {percent(fdr)})."
+
+
+def few(expected: float) -> str:
+    """An expected number: with one digit below 10, as a whole number above."""
+    return f"{expected:.0f}" if expected >= 10 or expected == 0 else f"{expected:.1f}"
+
+
+def can_invalidate(statements: Sequence[Statement]) -> str:
+    """What a failed check makes unreliable, in a sentence."""
+    if not statements:
+        return "Nothing. It is a note."
+    if set(statements) == set(ALL_BUT_FACTS):
+        return "Everything but exact copies."
+    if set(statements) == set(AGAINST_CONTROL):
+        return "Every test against control people."
+    return f"{enumeration([STATEMENTS[s] for s in statements], 'and').capitalize()}."
 
 
 def would_be_found(power: Power | None) -> str:
@@ -212,6 +252,12 @@ def methods(pairs_compared: int, n_identities: int, calibration: Calibration | N
         "q": Method(n_training, adjusted),
         "p_cosine": Method(n_control, f"{conformal}, of the uncorrected cosine"),
         "q_cosine": Method(n_training, f"{adjusted}, of the uncorrected cosine"),
+        "expected false": Method(
+            n_training, "false discovery rate times the number of significant findings, without exact copies"
+        ),
+        "concentration_p": Method(
+            n_training, "hypergeometric (Fisher's exact test, one-sided), times the number of strata (Bonferroni)"
+        ),
         "identity q": Method(
             n_identities, "target-decoy competition over people (doi:10.1214/15-AOS1337, arXiv 1907.01458)"
         ),
@@ -325,6 +371,21 @@ def _of_calibration(calibration: Calibration, n_training_images: int, n_tested: 
             f"{n_tested} of {n_training_images} training images were tested: images per person are subsampled to match "
             "the control set. The others are compared and ranked. A control set with more images per person uses more."
         )
+    found += [
+        f"{round(s.significant.value * s.significant.n)} of the significant people are in stratum {s.name}, more than "
+        f"its {s.significant.n} tested people explain (p = {number(s.concentration_p)}). Either this group leaked "
+        "more, or the face model confuses its people more often: review these pairs first."
+        for s in calibration.strata
+        if s.concentration_p <= CONCENTRATED
+    ]
+    if not calibration.strata:
+        found.append(LOOK_ALIKES)
+    if calibration.exposed_share is not None:
+        found.append(
+            "The estimated share of exposed people misses those whose score looks like chance, so more people can be "
+            "exposed than its interval allows."
+        )
+    found += [f"{reason}, so none is given." for reason in calibration.membership[0].not_resolved.values()]
     if calibration.stability.resamples > 1:
         people = calibration.stability.people_significant
         found.append(

@@ -70,8 +70,8 @@ class AccessControl:
 class ReviewApp:
     """The requests of the page, answered from a queue of pairs, their images and the verdict store."""
 
-    def __init__(self, queue: ReviewQueue, images: ReviewImages, store: VerdictStore) -> None:
-        self._queue, self._images, self._store = queue, images, store
+    def __init__(self, queue: ReviewQueue, images: ReviewImages, store: VerdictStore, note: str) -> None:
+        self._queue, self._images, self._store, self._note = queue, images, store, note
 
     def asgi(self, token: str, hosts: frozenset[str]) -> ASGIApp:
         """The ASGI application behind its access control."""
@@ -116,6 +116,7 @@ class ReviewApp:
                 "verdicts": [None if r is None else r.verdict for r in recorded],
                 "aligned": self._images.all_aligned,
                 "missing": list(self._images.missing),
+                "note": self._note,
             }
         )
 

@@ -11,6 +11,8 @@ import uvicorn
 
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.io.atomic import write_bytes
+from unveil.report.text import false_findings
+from unveil.results import AuditResult
 from unveil.review.app import ReviewApp, verdicts_csv
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
@@ -52,7 +54,7 @@ def serve(
         listening.listen()
         port = listening.getsockname()[1]
         hosts = frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
-        app = ReviewApp(queue, images, store).asgi(token, hosts)
+        app = ReviewApp(queue, images, store, _note(run.result)).asgi(token, hosts)
         # No access log: addresses contain the token.
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         ready(f"http://{LOOPBACK}:{port}/{token}/", queue)
@@ -62,6 +64,13 @@ def serve(
             pass
         finally:
             store.close()
+
+
+def _note(result: AuditResult) -> str:
+    """How many findings there are, and how many of them are expected to be false."""
+    n = len(result.significant_people)
+    false = false_findings(result.expected_false_people, result.manifest["settings"]["fdr"])
+    return f"{n:,} training people are significant. {false}" if n else "Nobody is significant."
 
 
 def write_verdicts(run: Path, out: Path) -> int:

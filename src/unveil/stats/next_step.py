@@ -92,7 +92,7 @@ def next_step(
     if first is not None and (has_control or len(first.invalidates) > len(AGAINST_CONTROL)):
         option, action = REMEDIES[_remedy(first)]
     else:
-        option, action = (NO_CONTROL if not has_control else NO_LABELS)
+        option, action = NO_CONTROL if not has_control else NO_LABELS
     known: tuple[Statement, ...] = get_args(Statement)
     return NextStep(tuple(s for s in known if s in missing), option, action)
 

@@ -17,7 +17,9 @@ def success_rate(k: int, n: int, what: str) -> Estimate:
         return Estimate(0.0, 0.0, 1.0, LEVEL, 0, f"{what}, Wilson")
     interval = stats.binomtest(k, n).proportion_ci(LEVEL, method="wilson")
     value = k / n
-    return Estimate(value, min(float(interval.low), value), max(float(interval.high), value), LEVEL, n, f"{what}, Wilson")
+    return Estimate(
+        value, min(float(interval.low), value), max(float(interval.high), value), LEVEL, n, f"{what}, Wilson"
+    )
 
 
 def excess_risk(attack: Estimate, control: Estimate) -> Estimate:

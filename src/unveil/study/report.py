@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unveil.io.atomic import csv_text, write_bytes
-from unveil.report.templating import environment
+from unveil.report.templating import environment, label_cells
+from unveil.report.text import few
 from unveil.results import plain
 from unveil.types import Estimate, Role
 
@@ -43,6 +44,7 @@ class SetRow:
     n_synthetic: int | None = None
     n_training_people: int | None = None
     exposed: Estimate | None = None
+    expected_false: float | None = None  # significant people expected to be false, at most
     auc: Estimate | None = None
     tpr_at_1_percent: Estimate | None = None
     tpr_at_1_permille: Estimate | None = None
@@ -75,6 +77,7 @@ def row_of(name: str, title: str, audit: dict[str, Any], report: str, notes: Seq
         n_synthetic=audit["counts"]["synthetic"]["embedded"],
         n_training_people=audit["counts"]["training"]["people"],
         exposed=_estimate(audit["exposed_people"]) if audit["verdict"] != "inconclusive" else None,
+        expected_false=audit["expected_false_people"] if audit["verdict"] != "inconclusive" else None,
         auc=_estimate(first and first["auc"]),
         tpr_at_1_percent=_estimate(tpr.get("0.01")),
         tpr_at_1_permille=_estimate(tpr.get("0.001")),
@@ -112,7 +115,7 @@ def _csv(rows: Sequence[SetRow]) -> str:
     head: list[object] = [
         *("name", "state", "verdict", "synthetic images", "training people"),
         *(f"{figure}{end}" for figure in figures for end in ("", " low", " high")),
-        *("top cosine", "share of top pairs with a hub image", *LEAK_KINDS, "headline"),
+        *("people expected to be false", "top cosine", "share of top pairs with a hub image", *LEAK_KINDS, "headline"),
     ]
     lines: list[list[object]] = [head]
     for row in rows:
@@ -122,6 +125,7 @@ def _csv(rows: Sequence[SetRow]) -> str:
             [
                 *(row.name, row.state, row.verdict, row.n_synthetic, row.n_training_people),
                 *(cell for estimate in estimates for cell in _cells(estimate)),
+                None if row.expected_false is None else f"{row.expected_false:.6g}",
                 f"{row.pairs[0].cosine:.6g}" if row.pairs else None,
                 None if row.hub_share is None else f"{row.hub_share.value:.6g}",
                 *(kinds.get(kind, 0) if row.state == "audited" else None for kind in LEAK_KINDS),
@@ -138,16 +142,14 @@ def _cells(estimate: Estimate | None) -> list[str | None]:
 
 
 def _page(title: str, rows: Sequence[SetRow], images: dict[str, Thumbnail], *, redacted: bool) -> str:
-    page: str = (
-        environment()
-        .get_template("study.html.j2")
-        .render(
-            title=title,
-            rows=rows,
-            audited=[row for row in rows if row.state == "audited"],
-            others=[row for row in rows if row.state != "audited"],
-            images=images,
-            redacted=redacted,
-        )
+    pages = environment()
+    pages.filters["few"] = few
+    page: str = pages.get_template("study.html.j2").render(
+        title=title,
+        rows=rows,
+        audited=[row for row in rows if row.state == "audited"],
+        others=[row for row in rows if row.state != "audited"],
+        images=images,
+        redacted=redacted,
     )
-    return page
+    return label_cells(page)

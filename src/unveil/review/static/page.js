@@ -356,6 +356,7 @@ async function start(name) {
   ({ reviewer, verdicts, blind } = queue);
   faces = !queue.aligned;
   button("faces").setAttribute("aria-pressed", String(faces));
+  byId("note").textContent = queue.note;
   sessionStorage.setItem("reviewer", reviewer); // for this tab only, so that two reviewers can use two tabs
   byId("start").hidden = true;
   if (queue.missing.length) announce(`The ${queue.missing.join(" and ")} images were moved or removed.`, true);
