@@ -143,7 +143,7 @@ def _sets(by_set: dict[tuple[str, str, str], list[Row]]) -> None:
 
 def _ends(row: Row, column: str) -> str:
     value, low, high = (float(row[column + end]) for end in ("", "_low", "_high"))
-    return "too few control people" if np.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})"
+    return "too few control people" if math.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _audits(rows: list[Row]) -> None:
