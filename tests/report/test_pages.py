@@ -6,18 +6,29 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import mlcroissant
+import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser
 
 import unveil
 from tests.browser import PHONE, Watched, chromium, needs_browser
 from tests.cli.runner import unveil as command_line
+from unveil.report.html import render
+from unveil.report.junit import junit
+from unveil.report.markdown import markdown
+from unveil.report.redact import redact
+from unveil.report.templating import label_cells
 from unveil.review import VerdictStore
 from unveil.runs.finished import FinishedRun
+from unveil.stats.checks import Check
+from unveil.stats.next_step import next_step
+from unveil.stats.statements import AGAINST_CONTROL
+from unveil.types import Estimate
 
 Audited = tuple[unveil.AuditResult, Path]
 MOST_BYTES = 5 * 2**20
@@ -79,6 +90,7 @@ def test_reading_order(reviewed: Path) -> None:
                 "closest",
                 "review",
                 "control",
+                "risks",
                 "kinds",
                 "power",
                 "hubs",
@@ -108,6 +120,73 @@ def test_pages_for_everybody(reviewed: Path, browser: Browser, name: str, scheme
     assert watched.no_sideways()
     # Nothing but the file itself and pictures inside it.
     assert all(url == file.as_uri() or url.startswith("data:") for url in watched.asked) and not watched.wrong
+
+
+@needs_browser
+def test_tables_are_cards_on_a_phone(reviewed: Path, browser: Browser) -> None:
+    """Each cell has the heading of its column above it, and no table needs scrolling."""
+    page = browser.new_context(viewport=PHONE).new_page()  # type: ignore[arg-type]
+    page.goto((reviewed / "report.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert page.locator("thead").count() >= 8 and not any(head.is_visible() for head in page.locator("thead").all())
+    label = "getComputedStyle(document.querySelector('[aria-label=\"Input checks\"] tbody td'), '::before').content"
+    assert page.evaluate(label) == '"check"'
+    widest = "Math.max(...[...document.querySelectorAll('.scroll table')].map(t => t.scrollWidth - t.clientWidth))"
+    assert page.evaluate(widest) <= 0
+    page.set_viewport_size({"width": 1400, "height": 900})
+    assert page.locator("thead").first.is_visible() and page.evaluate(label) in ("none", "normal")
+
+
+def test_an_inconclusive_report_begins_with_the_next_step(audited: Audited) -> None:
+    failed = Check("size of control", "fail", Estimate(3, 3, 3, 1, 3, "counted"), "3 control people", AGAINST_CONTROL)
+    step = next_step("inconclusive", (failed,), has_control=True, training_labelled=True)
+    result = replace(audited[0], verdict="inconclusive", evidence=(), input_checks=(failed,), next_step=step)
+    page = render(result, None)
+    assert page.index("<h1") < page.index("Next step:") < page.index("Exposed people</h2>")
+    assert "Give a larger control set" in page and "the test of training people as a group" in page
+    assert "**Next step:** `--control`" in markdown(redact(result)) and "Next step: --control." in junit(redact(result))
+
+
+def test_false_findings_stand_beside_every_list(reviewed: Path, audited: Audited) -> None:
+    sentence = "At most 2.1 of them are expected to be false (false discovery rate 5%)."
+    assert audited[0].expected_false_people == pytest.approx(0.05 * len(audited[0].significant_people))
+    page = (reviewed / "report.html").read_text()
+    for section in ("people", "identities"):
+        assert sentence in page.partition(f'id="{section}"')[2].partition("<h2")[0], section
+    pages = ("report.pairs-1.html", "publish/report.md", "publish/datasheet.md", "publish/croissant.json")
+    assert not [name for name in pages if sentence not in (reviewed / name).read_text()]
+    for name in ("people", "identities"):
+        assert sentence.encode() in pq.read_schema(reviewed / f"{name}.parquet").metadata[b"note"]
+
+
+def test_published_texts_draw_no_legal_conclusion(reviewed: Path) -> None:
+    text = (reviewed / "publish/datasheet.md").read_text() + (reviewed / "publish/croissant.json").read_text()
+    assert "legal question" in text and "risk (WP216)" in text and "not assessed" in text
+    assert not re.search(r"publishes their biometric|are biometric data|probably|probability of membership", text)
+
+
+def test_a_rate_that_control_people_cannot_show_has_a_reason(audited: Audited) -> None:
+    first = (audited[0].membership or ())[0]
+    assert first.tpr_at_fpr["0.001"] is None and "at least 1,000 are needed" in first.not_resolved["0.001"]
+    page = render(audited[0], None)
+    assert page.count("too few control people") >= 4 and first.not_resolved["0.001"] in page
+    few = tuple(
+        replace(m, tpr_at_fpr={**m.tpr_at_fpr, "0.01": None}, not_resolved={"0.01": "60 are too few"})
+        for m in audited[0].membership or ()
+    )
+    result = replace(audited[0], membership=few)
+    assert "score higher than 90% of control people" in render(result, None)
+    assert "false positive rate of 10%" in markdown(redact(result))
+
+
+def test_cells_get_the_heading_of_their_column() -> None:
+    table = '<table><thead><tr><th>a <b>b</b></th><th class="n">c</th></tr></thead><tbody>{}</tbody></table>'
+    row = '<tr><th scope="row">1</th><td class="n">2</td></tr>'
+    assert label_cells(table.format(row * 2)) == table.format(
+        '<tr><th data-label="a b" scope="row">1</th><td data-label="c" class="n">2</td></tr>' * 2
+    )
+    bare = "<table><tbody><tr><td>1</td></tr></tbody></table>"
+    assert label_cells(bare) == bare
 
 
 @needs_browser

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import pytest
 
 import unveil
 from unveil.report.charts import round_ticks
-from unveil.report.text import as_high, enumeration, headline, number, percent, would_be_found
+from unveil.report.text import (
+    LOOK_ALIKES,
+    as_high,
+    can_invalidate,
+    enumeration,
+    false_findings,
+    headline,
+    limitations,
+    number,
+    percent,
+    would_be_found,
+)
+from unveil.results import Calibration, Stratum
 from unveil.stats.checks import Check
+from unveil.stats.intervals import share
+from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, Statement
+from unveil.stats.strata import concentration_p
 from unveil.types import Estimate
 
 
@@ -62,6 +79,53 @@ def test_headlines_say_what_to_do(audited: tuple[unveil.AuditResult, object]) ->
     assert texts(result, checks=(failed,)) == "No verdict is possible: 3 control people; add some."
     assert result.headline.startswith(f"{len(result.significant_people)} of 150 training people are closer")
     assert "sensitivity is not known" in would_be_found(None)
+
+
+def test_a_stratum_with_most_findings_is_a_warning(audited: tuple[unveil.AuditResult, object]) -> None:
+    result, _ = audited
+
+    def said(strata: tuple[Stratum, ...]) -> str:
+        calibration = Calibration(**{f.name: getattr(result, f.name) for f in fields(Calibration)})
+        return " ".join(
+            limitations(
+                calibration=replace(calibration, strata=strata),
+                threshold=None,
+                power=None,
+                copy_thresholds=None,
+                counts=result.counts,
+                channels=result.channels,
+                models=result.models,
+                inputs=result.manifest["inputs"],
+                checks=(),
+                n_training_images_tested=150,
+            )
+        )
+
+    assert LOOK_ALIKES in said(()), "without strata, what look-alikes mean"
+    ps = concentration_p([30, 12], [60, 90])
+    groups = tuple(Stratum(n, 50, share(k, of), p) for n, k, of, p in zip("AB", (30, 12), (60, 90), ps, strict=True))
+    assert "30 of the significant people are in stratum A, more than its 60 tested people explain" in said(groups)
+    assert "stratum B" not in said(groups) and LOOK_ALIKES not in said(groups)
+    assert "misses those whose score looks like chance" in said(groups)
+
+
+@pytest.mark.parametrize(
+    ("statements", "text"),
+    [
+        ((), "Nothing. It is a note."),
+        (ALL_BUT_FACTS, "Everything but exact copies."),
+        (AGAINST_CONTROL, "Every test against control people."),
+        (("identities", "none detected"), 'Matches of synthetic identities and the verdict "none detected".'),
+    ],
+)
+def test_what_a_check_can_invalidate(statements: tuple[Statement, ...], text: str) -> None:
+    assert can_invalidate(statements) == text
+
+
+def test_expected_false_findings() -> None:
+    assert false_findings(2.1, 0.05) == "At most 2.1 of them are expected to be false (false discovery rate 5%)."
+    assert "At most 12 of" in false_findings(12.3, 0.1) and "At most 0 of" in false_findings(0, 0.05)
+    assert false_findings(None, 0.05) == "How many of them are chance is not known."
 
 
 def test_no_private_word_is_left_in_what_a_reader_sees(audited: tuple[unveil.AuditResult, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import sqlite3
 from collections.abc import Callable
@@ -80,6 +81,13 @@ def test_invalid_verdicts_are_refused(run: Path, served: Serve) -> None:
         assert status == 400 and json.loads(answer)["error"], body
     assert request(address, "queue?reviewer=")[0] == 400 and request(address, "pair/10000000?reviewer=a")[0] == 400
     assert VerdictStore(run).history() == []
+
+
+def test_reviewers_read_how_many_findings_may_be_false(served: Serve, run: Path) -> None:
+    note = json.loads(request(served(run).address, "queue?reviewer=anna")[1])["note"]
+    assert re.fullmatch(
+        r"\d+ training people are significant. At most [\d.]+ of them are expected to be false .*\.", note
+    )
 
 
 def test_no_verdict_is_lost_to_kill_9(run: Path, served: Serve) -> None:

@@ -13,6 +13,7 @@ from unveil.stats.exposed_share import LAMBDA, exposed_share
 from unveil.stats.list_errors import expected_false
 from unveil.stats.membership import not_resolved, resolves
 from unveil.stats.risk import excess_risk, success_rate
+from unveil.stats.statements import Evidence
 from unveil.stats.strata import concentration_p
 
 
@@ -90,7 +91,7 @@ def test_exposed_share_covers(leaked: float, strength: float) -> None:
 
 
 def test_facts_are_never_false() -> None:
-    evidence = [("conformal",), ("exact copy",), ("exact copy", "GPD tail"), ()]
+    evidence: list[tuple[Evidence, ...]] = [("conformal",), ("exact copy",), ("exact copy", "GPD tail"), ()]
     assert expected_false(0.05, evidence, calibrated=True) == pytest.approx(0.1)
     assert expected_false(0.05, evidence, calibrated=False) is None
 
