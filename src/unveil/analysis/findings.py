@@ -103,8 +103,9 @@ class Findings:
             value = max(exposed.value, low, float(sum(bool(p.significant_by) for p in people)))
             high = max(exposed.high, value)
             share = calibration.exposed_share
-            if share is not None:
-                least = len(copied) / share.n
+            if share is not None and share.n:
+                # People with a copy may be among those who were not tested.
+                least = min(1.0, len(copied) / share.n)
                 share = replace(
                     share, low=max(share.low, least), value=max(share.value, least), high=max(share.high, least)
                 )
