@@ -30,8 +30,7 @@ def test_every_exit_code_is_documented_with_its_meaning() -> None:
 def test_verdicts_give_the_documented_codes(audited: tuple[unveil.AuditResult, Path]) -> None:
     rows = table("verdict")
     assert [row[0].strip("`") for row in rows] == list(get_args(AuditVerdict))
-    for row in rows:
-        verdict = row[0].strip("`")
+    for row, verdict in zip(rows, get_args(AuditVerdict), strict=True):
         codes = [exit_code(verdict, fail_on) for fail_on in (None, *FailOn)]
         assert codes == [int(cell) for cell in row[1:-1]], verdict
         result = replace(audited[0], verdict=verdict, input_checks=())

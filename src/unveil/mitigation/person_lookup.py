@@ -83,16 +83,17 @@ class Answer:
 
 def identical_files(run: FinishedRun, photos: Sequence[ImageArray]) -> tuple[IdenticalFile, ...]:
     """The photographs that are images of the synthetic or the training set, byte for byte. No model is needed."""
-    digests = {i: digest.hex() for i, photo in enumerate(photos) if (digest := file_digest(photo)) is not None}
+    hashes = [file_digest(photo) for photo in photos]
+    sought = {i: digest.hex() for i, digest in enumerate(hashes) if digest is not None}
     found = []
     roles: tuple[Role, ...] = ("synthetic", "training")
-    for role in roles if digests else ():
+    for role in roles if sought else ():
         images = run.embedded(role)
         for row, digest in enumerate(images.digests):
             found += [
                 IdenticalFile(i, role, images.ids[row], images.people_or_ids[row])
-                for i, sought in digests.items()
-                if sought == digest
+                for i, own in sought.items()
+                if own == digest
             ]
     return tuple(found)
 

@@ -45,13 +45,14 @@ def strictest_rate(result: AuditResult) -> tuple[float, Estimate | None]:
 
 def risk_rows(result: AuditResult) -> list[tuple[str, str, str, str, str]]:
     """Singling out, linkability and inference: attack, control and baseline rate, and the risk or why there is none."""
-    rows = []
+    rows: list[tuple[str, str, str, str, str]] = []
     for risk in result.privacy_risks:
         if risk.attack is None or risk.control is None or risk.baseline is None or risk.risk is None:
             rows.append((risk.criterion, "", "", "", f"not assessed: {risk.not_assessed_because}"))
             continue
-        rates = (f"{rate.value:.1%}" for rate in (risk.attack, risk.control, risk.baseline))
-        rows.append((risk.criterion, *rates, f"{risk.risk.value:.1%} ({risk.risk.low:.1%} to {risk.risk.high:.1%})"))
+        attack, control, guessing = (f"{rate.value:.1%}" for rate in (risk.attack, risk.control, risk.baseline))
+        found = f"{risk.risk.value:.1%} ({risk.risk.low:.1%} to {risk.risk.high:.1%})"
+        rows.append((risk.criterion, attack, control, guessing, found))
     return rows
 
 

@@ -21,7 +21,7 @@ from unveil.results import (
 )
 from unveil.stats.checks import Check
 from unveil.stats.leak_kinds import CopyThresholds
-from unveil.stats.list_errors import expected_false
+from unveil.stats.list_errors import expected_false, found_by_tests
 from unveil.stats.power import FOUND
 from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, Evidence, Statement
 from unveil.stats.strata import CONCENTRATED
@@ -128,7 +128,7 @@ def headline(
     if "conformal" in evidence or "GPD tail" in evidence:
         parts.append(
             f"{significant} of {test.n_training} training people are closer to the synthetic set than chance explains. "
-            f"{false_findings(expected_false(fdr, [p.significant_by for p in people], calibrated=True), fdr)} At least "
+            f"{false_findings(expected_false(fdr, found_by_tests(p.significant_by for p in people)), fdr)} At least "
             f"{calibration.exposed_people.low:.0f} people are exposed, with 95% confidence."
         )
     if "global test" in evidence:

@@ -32,7 +32,7 @@ from unveil.results import (
     plain,
     shortened,
 )
-from unveil.stats.list_errors import expected_false
+from unveil.stats.list_errors import expected_false, found_by_tests
 from unveil.stats.next_step import next_step
 from unveil.types import Embedded, Matches, Role
 
@@ -80,13 +80,12 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
             fpir=settings.fpir,
         ),
         evidence=found.evidence,
-        expected_false_people=expected_false(
-            *(settings.fdr, [p.significant_by for p in people]), calibrated=found.calibration is not None
-        ),
-        expected_false_identities=expected_false(
-            *(settings.fdr, [("identities",) for i in found.identities if i.significant]),
-            calibrated=found.calibration is not None,
-        ),
+        expected_false_people=None
+        if found.calibration is None
+        else expected_false(settings.fdr, found_by_tests(p.significant_by for p in people)),
+        expected_false_identities=None
+        if found.calibration is None
+        else expected_false(settings.fdr, sum(i.significant for i in found.identities)),
         next_step=next_step(
             *(found.verdict, found.checks),
             has_control="control" in sets,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 
 from unveil.stats.statements import Evidence
 
 FACTS: frozenset[Evidence] = frozenset({"exact copy"})
 
 
-def expected_false(fdr: float, significant_by: Sequence[Collection[Evidence]], *, calibrated: bool) -> float | None:
+def found_by_tests(significant_by: Iterable[Collection[Evidence]]) -> int:
+    """The number of findings that rest on a test, from the evidence for each: facts are never false."""
+    return sum(bool(set(evidence) - FACTS) for evidence in significant_by)
+
+
+def expected_false(fdr: float, n_findings: int) -> float:
     """The number of findings expected to be false, at most: the false discovery rate times their number.
 
-    ``significant_by`` is the evidence for each finding; those without any are no findings, and facts are never false.
-    None if the findings are not ``calibrated``, so that no rate is known.
+    Facts are not among them.
     """
-    if not calibrated:
-        return None
-    return fdr * sum(bool(set(evidence) - FACTS) for evidence in significant_by)
+    return fdr * n_findings
