@@ -23,7 +23,7 @@ from unveil.report.text import (
 from unveil.results import Calibration, Stratum
 from unveil.stats.checks import Check
 from unveil.stats.intervals import share
-from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, Statement
+from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, Statement
 from unveil.stats.strata import concentration_p
 from unveil.types import Estimate
 
@@ -90,6 +90,7 @@ def test_a_stratum_with_most_findings_is_a_warning(audited: tuple[unveil.AuditRe
             limitations(
                 calibration=replace(calibration, strata=strata),
                 threshold=None,
+                link=None,
                 power=None,
                 copy_thresholds=None,
                 counts=result.counts,
@@ -114,6 +115,7 @@ def test_a_stratum_with_most_findings_is_a_warning(audited: tuple[unveil.AuditRe
     [
         ((), "Nothing. It is a note."),
         (ALL_BUT_FACTS, "Everything but exact copies."),
+        (OF_IMAGES, "Everything but exact copies and the label link."),
         (AGAINST_CONTROL, "Every test against control people."),
         (("identities", "none detected"), 'Matches of synthetic identities and the verdict "none detected".'),
     ],

@@ -23,7 +23,7 @@ from unveil.stats.checks import Check
 from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.list_errors import expected_false, found_by_tests
 from unveil.stats.power import FOUND
-from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, Evidence, Statement
+from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, Evidence, Statement
 from unveil.stats.strata import CONCENTRATED
 from unveil.stats.verdict import AuditVerdict
 from unveil.types import Role
@@ -61,6 +61,7 @@ EVIDENCE_MEANINGS: dict[Evidence, str] = {
 # The statements that a failed check can make unreliable, in words.
 STATEMENTS: dict[Statement, str] = {
     "exact copy": "exact copies",
+    "label link": "the label link of synthetic and training classes",
     "global test": "the test of training people as a group",
     "conformal": "single people significant by conformal p-values",
     "GPD tail": "single people significant by the GPD tail",
@@ -182,6 +183,8 @@ def can_invalidate(statements: Sequence[Statement]) -> str:
         return "Nothing. It is a note."
     if set(statements) == set(ALL_BUT_FACTS):
         return "Everything but exact copies."
+    if set(statements) == set(OF_IMAGES):
+        return "Everything but exact copies and the label link."
     if set(statements) == set(AGAINST_CONTROL):
         return "Every test against control people."
     return f"{enumeration([STATEMENTS[s] for s in statements], 'and').capitalize()}."
