@@ -546,7 +546,7 @@ def test_nothing_to_embed_is_an_error_that_says_why(world: World, tmp_path: Path
 
 def test_two_audits_never_mix_in_one_folder(audited: Audited, world: World, store: Path, tmp_path: Path) -> None:
     _, run = audited
-    with pytest.raises(unveil.SettingError, match=r"other settings \(seed\)"):
+    with pytest.raises(unveil.SettingError, match=r"other settings \(seed: 0 there, 1 now\)"):
         audit(world.synthetic, world.training, world.control, out=run, store=store, seed=1)
     write(tmp_path / "mine/thesis.txt", "text")
     with pytest.raises(unveil.SettingError, match="should be empty or hold an audit"):

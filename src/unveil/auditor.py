@@ -49,6 +49,7 @@ from unveil.review import review_summary
 from unveil.runs.assemble import AuditParts, assemble, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
 from unveil.runs.parts import PARTS, checksums
+from unveil.runs.repeat import finished_result, replace_run
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
 from unveil.types import ROLES, Embedded, Matches, Role
@@ -65,13 +66,26 @@ class WorkSizes:
 
 
 def run_audit(
-    settings: Settings, progress: Progress, *, redact: bool = False, sizes: WorkSizes | None = None
+    settings: Settings,
+    progress: Progress,
+    *,
+    redact: bool = False,
+    verify: bool = False,
+    overwrite: bool = False,
+    sizes: WorkSizes | None = None,
 ) -> AuditResult:
     """Runs an audit with checked settings: writes the run directory and returns the result.
 
-    An audit that was killed resumes when it is run again. Raises InputError for input that cannot be used.
+    An audit that was killed resumes when it is run again. A finished one answers at once if its inputs have not
+    changed; ``verify`` reads all files to see that. ``overwrite`` replaces an audit with other settings. Raises
+    InputError for input that cannot be used.
     """
     check_paths(settings)
+    finished = finished_result(settings, redact=redact, verify=verify)
+    if finished is not None:
+        return finished
+    if overwrite:
+        replace_run(settings.out)
     with open_engine(settings.engine, progress) as engine:
         return _run(settings, progress, engine, redact, sizes or WorkSizes())
 

@@ -108,7 +108,7 @@ def test_a_remote_run_with_other_settings_is_not_overwritten(s3: str, images: Pa
     run.push()
     where = [f"--{role}={images / role}" for role in ("synthetic", "training")]
     other = command_line("audit", *where, "-o", f"{s3}/run")
-    assert other.returncode == 2 and "holds an audit with other settings (top_k)" in other.stderr
+    assert other.returncode == 2 and "holds an audit with other settings (top_k: " in other.stderr
 
 
 def test_a_full_disk_is_a_message_and_the_audit_resumes(images: Path, tmp_path: Path) -> None:

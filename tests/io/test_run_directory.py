@@ -30,7 +30,7 @@ def test_opening_a_finished_run_leaves_it_finished(tmp_path: Path) -> None:
     first.finish({"settings": FACTS})
     again = RunDirectory(tmp_path / "run", FACTS)
     assert is_finished(tmp_path / "run") and again.seal == first.seal
-    with pytest.raises(SettingError, match=r"other settings \(top_k\)"):
+    with pytest.raises(SettingError, match=r"other settings \(top_k: "):
         RunDirectory(tmp_path / "run", {**FACTS, "top_k": 3})
     assert is_finished(tmp_path / "run")
 

@@ -208,13 +208,17 @@ def audit(
     out: str | Path,
     progress: Progress | None = None,
     redact: bool = False,
+    verify: bool = False,
+    overwrite: bool = False,
     **settings: Unpack[AuditKeywords],
 ) -> Audit:
     """Audits the images in ``synthetic`` for people in ``training``, calibrated on people in ``control``.
 
     Each is a path, an array of images (N, H, W, 3) of uint8, an array of embeddings (N, D) of floats, a data frame with
     such a column, `unveil.Images` or `unveil.Embeddings`. Writes a run directory to ``out`` and returns the result. An
-    audit that was killed resumes when it is run again. Raises InputError for input that cannot be used.
+    audit that was killed resumes when it is run again. A finished one answers at once if its inputs have not changed;
+    ``verify`` reads all files to see that. ``overwrite`` replaces an audit with other settings. ``redact`` also writes
+    a report without faces and names. Raises InputError for input that cannot be used.
     """
     given: dict[str, Any] = {"synthetic": synthetic, "training": training, "control": control}
     values: dict[str, Any] = {"out": out, **settings}
@@ -224,7 +228,9 @@ def audit(
         if given[role] is not None:
             values[role] = place_of(given[role], role, settled.store_place)
     parsed = settings_from(values)
-    return Audit.of(run_audit(parsed, progress or Silent(), redact=redact), parsed.out)
+    return Audit.of(
+        run_audit(parsed, progress or Silent(), redact=redact, verify=verify, overwrite=overwrite), parsed.out
+    )
 
 
 def load(run: str | Path) -> Audit:

@@ -12,7 +12,7 @@ from unveil.cli import exit_codes
 from unveil.cli.exit_codes import FailOn
 from unveil.cli.options import Log, Redact, SettingsFile, Trusted, with_settings
 from unveil.cli.terminal import echo
-from unveil.config.settings import SETTINGS
+from unveil.config.settings import EXECUTION, SETTINGS
 
 
 @with_settings(*SETTINGS)
@@ -22,6 +22,23 @@ def audit(
     trusted: Trusted = False,
     log: Log = None,
     redact: Redact = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="If the audit in -o is finished, read all files to see whether they changed. Otherwise only their "
+            "sizes and times are compared.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace an audit with other settings in -o, and its cleaning.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = False,
     fail_on: Annotated[
         FailOn | None,
         typer.Option(
@@ -41,8 +58,10 @@ def audit(
 
     unveil audit --synthetic syn/ --synthetic-labels prefix:_ --training list.txt -o run --fail-on leak
 
-    An interrupted audit resumes with the same command. Exit codes: 0 done, 1 --fail-on is met, 2 bad input, 3 --fail-on
-    was given and the audit is inconclusive, 4 the machine failed, 130 interrupted.
+    An interrupted audit resumes with the same command. A finished one whose inputs have not changed answers at once.
+
+    Exit codes: 0 done, 1 --fail-on is met, 2 bad input, 3 --fail-on was given and the audit is inconclusive, 4 the
+    machine failed, 130 interrupted.
     """
     from unveil.auditor import run_audit
     from unveil.cli.log import JsonLog
@@ -58,7 +77,7 @@ def audit(
     resume = f"Run the same command again to resume. Finished work is stored in {settings.store_place}."
     with TerminalProgress(resume) as terminal, ExitStack() as stack:
         progress = terminal if log is None else stack.enter_context(JsonLog(terminal, log))
-        result = run_audit(settings, progress, redact=redact)
+        result = run_audit(settings, progress, redact=redact, verify=verify, overwrite=overwrite)
     print_summary(result, settings.out, redacted=redact)
     if settings.remote_run is not None:
         echo(f"Copied to {settings.remote_run}")

@@ -21,7 +21,11 @@ MANIFEST = "manifest.json"
 SCRATCH = "work"
 # The folders in a run. A link in place of one would lead writing elsewhere.
 FOLDERS = (SCRATCH, "stores", "publish", "clean")
+# Further files of a run.
+FILES = ("audit*.json", "report*.html", "*.parquet", MANIFEST)
 MAX_MANIFEST_BYTES = 64 * 2**20
+# Characters of a value in a message.
+MAX_SHOWN = 60
 
 
 def read_manifest(manifest: Path) -> dict[str, Any] | None:
@@ -42,6 +46,34 @@ def is_finished(folder: Path) -> bool:
     """Whether a folder holds a finished run."""
     manifest = read_manifest(folder / MANIFEST)
     return manifest is not None and manifest.get("status") == "finished"
+
+
+def files_of_run(run: Path) -> list[Path]:
+    """The files and folders in a folder that belong to a run. The manifest is last."""
+    found = [run / name for name in FOLDERS if (run / name).exists()]
+    return found + [file for pattern in FILES for file in sorted(run.glob(pattern))]
+
+
+def remove_run(run: Path) -> None:
+    """Removes the files of a run from a folder; other files stay."""
+    for path in files_of_run(run):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _changed(before: object, facts: dict[str, Any]) -> str:
+    """The settings that differ, with both values."""
+    if not isinstance(before, dict):
+        return "another version"
+
+    def shown(value: object) -> str:
+        text = json.dumps(value, ensure_ascii=True)
+        return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+
+    changed = [k for k in facts if k not in before or before[k] != facts[k]]
+    return ", ".join(f"{k}: {shown(before.get(k))} there, {shown(facts[k])} now" for k in changed) or "another version"
 
 
 class RunDirectory:
@@ -71,10 +103,9 @@ class RunDirectory:
                     f"-o {path} holds an audit of another version of unveil; name a new folder, or delete this one"
                 )
             if before.get("settings") != facts:
-                changed = [k for k in facts if before.get("settings", {}).get(k) != facts[k]]
                 raise SettingError(
-                    f"-o {path} holds an audit with other settings ({', '.join(changed) or 'another version'}); name a "
-                    "new folder, or delete this one"
+                    f"-o {path} holds an audit with other settings ({_changed(before.get('settings'), facts)}). Name a "
+                    "new folder, or add --overwrite to replace that audit"
                 )
         elif path.exists() and any(path.iterdir()):
             raise SettingError(f"-o {path} should be empty or hold an audit, and holds other files; name a new folder")

@@ -160,11 +160,7 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
             **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.model.spec.sha256}),
         },
         "detector": embedder.detector,
-        "versions": {
-            "python": platform.python_version(),
-            "unveil": __version__,
-            **{name: version(name) for name in LIBRARIES},
-        },
+        "versions": software_versions(),
         "machine": {
             "system": platform.platform(),
             "processor": platform.machine(),
@@ -172,6 +168,12 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
             "device": embedder.runs_on,
         },
     }
+
+
+def software_versions() -> dict[str, str]:
+    """The versions of the software that can change a number of the result, by name."""
+    libraries = {name: version(name) for name in LIBRARIES}
+    return {"python": platform.python_version(), "unveil": __version__, **libraries}
 
 
 def times_since(started: datetime) -> dict[str, Any]:

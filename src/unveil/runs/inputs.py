@@ -37,10 +37,11 @@ def input_stamps(settings: Settings, sources: Mapping[Role, Source]) -> dict[str
     return stamps
 
 
-def same_inputs(settings: Settings, manifest: Mapping[str, Any]) -> bool:
+def same_inputs(settings: Settings, manifest: Mapping[str, Any], *, read: bool = False) -> bool:
     """Whether the inputs of ``settings`` are those of the finished run with this manifest.
 
-    Reads the images of a role only if its stamp differs. Inputs that are not readable are not the same.
+    Reads the images of a role only if its stamp differs, or with ``read``. Inputs that are not readable are not the
+    same.
     """
     recorded = manifest.get(STAMPS, {})
     try:
@@ -49,7 +50,7 @@ def same_inputs(settings: Settings, manifest: Mapping[str, Any]) -> bool:
         if stamps[OTHER_FILES] != recorded.get(OTHER_FILES) or set(sources) != set(manifest["inputs"]):
             return False
         return all(
-            (role in stamps and stamps[role] == recorded.get(role))
+            (not read and role in stamps and stamps[role] == recorded.get(role))
             or _sha256(source, settings.exclude if role == "synthetic" else None) == manifest["inputs"][role]["sha256"]
             for role, source in sources.items()
         )

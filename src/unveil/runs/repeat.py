@@ -1,0 +1,75 @@
+"""A finished run that answers for a repeated audit, and one that another audit replaces."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from unveil.config.settings import Settings
+from unveil.errors import InputError, SettingError, StoreError
+from unveil.io.run_directory import MANIFEST, files_of_run, read_manifest, remove_run
+from unveil.io.trust import is_own
+from unveil.results import AuditResult
+from unveil.runs.assemble import software_versions
+from unveil.runs.finished import FinishedRun
+from unveil.runs.inputs import same_inputs
+from unveil.runs.parts import PARTS, checksums
+
+logger = logging.getLogger(__name__)
+
+VERDICTS = "review.sqlite"
+REDACTED = "report.redacted.html"
+
+
+def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditResult | None:
+    """The result of the finished audit in ``settings.out``, if repeating that audit would give the same.
+
+    Settings, software versions and inputs must be the same, and the run this user's own. Inputs are the same if sizes
+    and times of their files are; if they differ, or with ``verify``, the files are read, and with ``verify`` the files
+    of the run too. None if something differs, or if reviewers have decided on pairs since.
+    """
+    run = settings.out
+    manifest = read_manifest(run / MANIFEST)
+    if settings.remote_run is not None or manifest is None or manifest.get("status") != "finished":
+        return None
+    if manifest.get("settings") != settings.facts() or manifest.get("versions") != software_versions():
+        return None
+    if not is_own(manifest) or (redact and not (run / REDACTED).exists()) or _was_reviewed_since(run):
+        return None
+    try:
+        if verify and checksums(run) != manifest.get(PARTS):
+            logger.warning("%s: a file of the finished audit has changed; auditing again", run)
+            return None
+        if not same_inputs(settings, manifest, read=verify):
+            logger.info("%s: the inputs have changed since this audit; auditing again", run)
+            return None
+        result = FinishedRun(run).result
+    except (OSError, InputError, StoreError):
+        return None
+    logger.info("%s: the inputs have not changed since this audit of %s", run, manifest.get("finished", "before"))
+    return result
+
+
+def replace_run(run: Path) -> None:
+    """Removes the audit in the folder ``run``, so that an audit with other settings can take its place.
+
+    Raises SettingError for a folder without an audit, and for one that also holds verdicts of reviewers or other files.
+    """
+    if not run.exists() or not any(run.iterdir()):
+        return
+    if read_manifest(run / MANIFEST) is None:
+        raise SettingError(f"--overwrite: expected an audit in {run}, found other files; name another folder with -o")
+    others = sorted({file.name for file in run.iterdir()} - {file.name for file in files_of_run(run)})
+    if others:
+        what = "verdicts of reviewers" if VERDICTS in others else "a file that is no part of an audit"
+        name = VERDICTS if VERDICTS in others else others[0]
+        raise SettingError(
+            f"--overwrite: expected nothing but an audit in {run}, found {what} ({name}). Move it away, or name "
+            "another folder with -o"
+        )
+    remove_run(run)
+
+
+def _was_reviewed_since(run: Path) -> bool:
+    verdicts, audit = run / VERDICTS, run / "audit.json"
+    return verdicts.exists() and (not audit.exists() or verdicts.stat().st_mtime_ns > audit.stat().st_mtime_ns)

@@ -1,0 +1,128 @@
+"""A finished audit answers for the same audit, and is replaced only when asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import unveil
+from tests.builders import unit_rows, write
+from unveil import auditor
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    for role in ("synthetic", "training", "control"):
+        np.save(tmp_path / f"{role}.npy", unit_rows(rng, 80, 16))
+    roles = {role: tmp_path / f"{role}.npy" for role in ("synthetic", "training", "control")}
+    return {**roles, "out": tmp_path / "run", "planted_leaks": "off"}
+
+
+class ComputedError(Exception):
+    """An audit was computed."""
+
+
+@pytest.fixture
+def first(inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> unveil.Audit:
+    """The finished audit. From here on, computing one raises ComputedError."""
+    result: unveil.Audit = unveil.audit(**inputs)
+
+    def refuse(*_: object) -> None:
+        raise ComputedError
+
+    monkeypatch.setattr(auditor, "_run", refuse)
+    return result
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_nothing_is_computed_again(
+    verify: bool, first: unveil.Audit, inputs: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    before = {file: file.stat().st_mtime_ns for file in first.run.rglob("*")}
+    with caplog.at_level(logging.INFO, "unveil"):
+        if verify:  # embeddings have no hash of their images, so reading them cannot show that they are the same
+            with pytest.raises(ComputedError):
+                unveil.audit(**inputs, verify=True)
+        else:
+            assert unveil.audit(**inputs) == first
+            assert "inputs have not changed" in caplog.text
+    assert {file: file.stat().st_mtime_ns for file in first.run.rglob("*")} == before
+
+
+def changed_input(inputs: dict[str, Any]) -> None:
+    np.save(inputs["training"], unit_rows(np.random.default_rng(1), 80, 16))
+
+
+def touched_input(inputs: dict[str, Any]) -> None:
+    os.utime(inputs["control"])
+
+
+def other_version(inputs: dict[str, Any]) -> None:
+    rewrite(inputs, lambda manifest: manifest["versions"].update(unveil="0.1.0"))
+
+
+def no_signature(inputs: dict[str, Any]) -> None:
+    rewrite(inputs, lambda manifest: manifest.pop("signature"))
+
+
+def damaged_result(inputs: dict[str, Any]) -> None:
+    write(inputs["out"] / "audit.json", "{}")
+
+
+def new_verdicts(inputs: dict[str, Any]) -> None:
+    write(inputs["out"] / "review.sqlite", "")
+
+
+def rewrite(inputs: dict[str, Any], change: Any) -> None:
+    file = inputs["out"] / "manifest.json"
+    manifest = json.loads(file.read_text("utf-8"))
+    change(manifest)
+    write(file, json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "change", [changed_input, touched_input, other_version, no_signature, damaged_result, new_verdicts]
+)
+def test_it_is_computed_again_after(change: Any, first: unveil.Audit, inputs: dict[str, Any]) -> None:
+    change(inputs)
+    with pytest.raises(ComputedError):
+        unveil.audit(**inputs)
+
+
+def test_a_redacted_copy_is_made_when_it_is_missing(first: unveil.Audit, inputs: dict[str, Any]) -> None:
+    with pytest.raises(ComputedError):
+        unveil.audit(**inputs, redact=True)
+
+
+def test_other_settings_are_named_and_overwrite(inputs: dict[str, Any]) -> None:
+    unveil.audit(**inputs)
+    run = inputs["out"]
+    with pytest.raises(unveil.SettingError, match=r"fdr: 0\.05 there, 0\.1 now\).*--overwrite"):
+        unveil.audit(**inputs, fdr=0.1)
+    write(run / "notes.txt", "mine")
+    with pytest.raises(unveil.SettingError, match=r"no part of an audit \(notes\.txt\)"):
+        unveil.audit(**inputs, fdr=0.1, overwrite=True)
+    (run / "notes.txt").unlink()
+    write(run / "clean/removed.txt", "a")
+    result = unveil.audit(**inputs, fdr=0.1, overwrite=True)
+    assert result.manifest["settings"]["fdr"] == 0.1 and unveil.load(run) == result
+    assert not (run / "clean").exists()
+
+
+def test_overwrite_keeps_the_work_of_others(inputs: dict[str, Any], tmp_path: Path) -> None:
+    unveil.audit(**inputs)
+    write(inputs["out"] / "review.sqlite", "")
+    with pytest.raises(unveil.SettingError, match="verdicts of reviewers"):
+        unveil.audit(**inputs, fdr=0.1, overwrite=True)
+    assert unveil.load(inputs["out"]).manifest["settings"]["fdr"] == 0.05
+    write(tmp_path / "mine/thesis.txt", "text")
+    with pytest.raises(unveil.SettingError, match="expected an audit"):
+        unveil.audit(**{**inputs, "out": tmp_path / "mine"}, overwrite=True)
+    assert (tmp_path / "mine/thesis.txt").exists()
