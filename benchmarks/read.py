@@ -2,8 +2,9 @@
 
     python benchmarks/read.py [--images 10000] [--mxnet PYTHON]
 
-Prints images a second, medians of repetitions taken in turn: opened and every image read by its key, and the same
-until its pixels are there. RecordIO's peer is mxnet 1.9.1, which needs a Python of its own (numpy 1.23): --mxnet.
+Prints images a second of processor time, which other work on the machine changes little: opened and every image read by
+its key, and the same until its pixels are there. Medians of repetitions taken in turn. RecordIO's peer is mxnet 1.9.1,
+which needs a Python of its own (numpy 1.23): --mxnet.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ QUALITY = 90
 
 MXNET = """
 import sys, time, mxnet
-start = time.perf_counter()
+start = time.process_time()
 record = mxnet.recordio.MXIndexedRecordIO(sys.argv[1][:-3] + "idx", sys.argv[1], "r")
 n = sum(len(mxnet.recordio.unpack(record.read_idx(key))[1]) > 0 for key in record.keys)
-print(n / (time.perf_counter() - start))
+print(n / (time.process_time() - start))
 """
 
 
@@ -125,9 +126,9 @@ def decode_all(path: Path) -> int:
 
 
 def rate(work: Callable[[Path], int], path: Path) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     n = work(path)
-    return n / (time.perf_counter() - start)
+    return n / (time.process_time() - start)
 
 
 def by_mxnet(python: str, path: Path) -> float:
@@ -172,7 +173,9 @@ def main() -> None:
                     peers[name].append(rate(of_webdataset, path))
                 elif name in OF_MXNET and args.mxnet:
                     peers[name].append(by_mxnet(args.mxnet, path))
-    print("| container | opened and read /s | x folder | to pixels /s | x folder | peer | peer /s | x peer |")
+    print(
+        "| container | opened and read /CPU s | x folder | to pixels /CPU s | x folder | peer | peer /CPU s | x peer |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     medians = {name: (statistics.median(read[name]), statistics.median(pixels[name])) for name in paths}
     base = medians["folder"]

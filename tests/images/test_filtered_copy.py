@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import subprocess
 import sys
 import zipfile
 from collections import Counter
@@ -119,6 +120,30 @@ def test_an_image_that_cannot_be_read_is_not_copied(tmp_path: Path) -> None:
     (tmp_path / "in/link.png").symlink_to("/etc/hostname")
     write_without(open_source(tmp_path / "in"), tmp_path / "out", set())
     assert [f.name for f in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+class TestMembersThatCannotBeRead:
+    def test_of_a_zip(self, tmp_path: Path) -> None:
+        items = drawn_items(3)
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            for item in items:
+                archive.writestr(f"{item.number}.png", item.data)
+            archive.writestr("notes.txt", b"kept")
+            archive.writestr("large.txt", b"\0" * 70_000_000, zipfile.ZIP_DEFLATED)
+        raw = (tmp_path / "x.zip").read_bytes().replace(items[1].data, bytes(len(items[1].data)))
+        source = open_source(write(tmp_path / "x.zip", raw))
+        out = write_without(source, tmp_path / "out", {"0.png"})
+        with zipfile.ZipFile(out / "x.zip") as archive:
+            assert archive.namelist() == ["2.png", "notes.txt"]
+
+    def test_of_a_tar_with_holes(self, tmp_path: Path) -> None:
+        write(tmp_path / "in/a.png", drawn_items(1)[0].data)
+        with (tmp_path / "in/holes").open("wb") as file:
+            file.truncate(10_000_000)
+            file.write(b"x")
+        subprocess.run(["tar", "--sparse", "-cf", "x.tar", "in"], cwd=tmp_path, check=True)
+        with pytest.raises(SourceError, match="files with holes; use --as-folder"):
+            write_without(open_source(tmp_path / "x.tar"), tmp_path / "out", {"in/a.png"})
 
 
 class TestRepeatedNames:

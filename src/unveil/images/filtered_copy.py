@@ -48,6 +48,9 @@ def write_without(source: Source, out: Path, removed: Collection[str], *, as_fol
             _write(inner, partial, removed)
             _compare(inner, removed, _place(inner, partial))
         partial.rename(out)
+    except ImageError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SourceError(f"{source.where}: it cannot be copied ({error}); use --as-folder") from None
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

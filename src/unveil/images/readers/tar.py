@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
@@ -28,8 +29,9 @@ MAX_EXTENDED = 2**20
 MAX_PADDING = 2**20
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(NamedTuple):
+    """A file, link or device in the archive."""
+
     name: str
     at: int
     size: int
@@ -129,9 +131,12 @@ def is_tar(head: bytes) -> bool:
     if len(head) < BLOCK or not any(head[:BLOCK]):
         return False
     try:
-        return _number(head[148:156]) == sum(head[:148]) + 8 * 32 + sum(head[156:BLOCK])
+        stated = _number(head[148:156])
     except ValueError:
         return False
+    # The checksum counts as eight spaces. Adler-32 adds bytes modulo 65521, thirty times as fast as Python does.
+    total = (zlib.adler32(head[:BLOCK]) & 0xFFFF) - 1 - sum(head[148:156]) + 8 * 32
+    return 0 <= stated <= BLOCK * 255 and (stated - total) % 65521 == 0
 
 
 def _number(field: bytes) -> int:
@@ -172,7 +177,7 @@ def _members(blob: Blob) -> Iterator[_Member]:
         kind, start = head[156:157], at + BLOCK
         size = 0 if kind in (b"1", b"2", b"3", b"4", b"5", b"6") else size
         if kind in (b"L", b"K", b"x", b"g"):
-            extended = _extended(blob, start, size)
+            extended = _extended(blob, window, start, size)
             if kind == b"L":
                 long_name = extended.split(b"\0", 1)[0]
             elif kind == b"x":
@@ -201,11 +206,13 @@ def _name(head: bytes) -> bytes:
     return prefix + b"/" + name if prefix else name
 
 
-def _extended(blob: Blob, at: int, size: int) -> bytes:
-    try:
-        return blob.read_exactly(at, size, MAX_EXTENDED)
-    except ImageError as error:
-        raise SourceError(f"{blob.where}: a damaged tar ({error})") from None
+def _extended(blob: Blob, window: Window, at: int, size: int) -> bytes:
+    data = window.read(at, size) if size <= MAX_EXTENDED else b""
+    if len(data) != size:
+        raise SourceError(
+            f"{blob.where}: a damaged tar, an extended header of {size} bytes at byte {at} of {blob.size}; get it again"
+        )
+    return data
 
 
 def _pax(data: bytes) -> dict[bytes, bytes]:

@@ -59,7 +59,11 @@ class ZipSource(Source):
         )
 
     def read(self, record: ImageRecord) -> bytes:
-        return self._read(int(record.key), self._max_bytes)
+        return self.read_member(int(record.key))
+
+    def read_member(self, member: int) -> bytes:
+        """The bytes of a member by its number, an image or not; ImageError when they cannot be read."""
+        return self._read(member, self._max_bytes)
 
     def _read(self, member: int, limit: int) -> bytes:
         info = self.members[member]

@@ -39,7 +39,7 @@ def write_tar(source: TarSource, out: Path, removed: Collection[str]) -> None:
     staying = {int(record.key.split()[0]) for record in source.records} - gone
     # Another archive may follow the end of the first; the reader reads both.
     with tarfile.open(fileobj=source.blob.open(), mode="r:", ignore_zeros=True) as old:
-        members = old.getmembers()
+        members = _members(source, old)
         name_of = {member.offset_data: member.name.removeprefix("./") for member in members}
         if not gone | staying <= name_of.keys():
             raise SourceError(f"{source.where}: tarfile finds other members in it; use --as-folder")
@@ -56,13 +56,23 @@ def write_tar(source: TarSource, out: Path, removed: Collection[str]) -> None:
                 key, extension = webdataset_key(member.name.removeprefix("./"))
                 if member.offset_data in gone or (key in keys and extension in SIDE_FILES):
                     continue
-                content = old.extractfile(member) if member.isreg() else None
-                data = b"" if content is None else content.read()
+                content: IO[bytes] | None = old.extractfile(member) if member.isreg() else None
                 written = copy.copy(member)
-                if member.name in source.label_files:
-                    data = labels_without(member.name, data, printed)
-                    written.size = len(data)
-                new.addfile(written, io.BytesIO(data) if member.isreg() else None)
+                if content is not None and member.name in source.label_files:
+                    data = labels_without(member.name, content.read(), printed)
+                    written.size, content = len(data), io.BytesIO(data)
+                new.addfile(written, content)
+
+
+def _members(source: TarSource, old: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """The members as tarfile finds them; SourceError when it finds none or holes, which it would fill up."""
+    try:
+        members = old.getmembers()
+    except (tarfile.TarError, ValueError, OverflowError) as error:
+        raise SourceError(f"{source.where}: tarfile cannot list it ({error}); use --as-folder") from None
+    if any(member.issparse() for member in members):
+        raise SourceError(f"{source.where}: it holds files with holes; use --as-folder")
+    return members
 
 
 def _output(source: TarSource, path: Path) -> IO[bytes]:

@@ -19,9 +19,11 @@ def write_tfrecord(source: tfrecord.TFRecordSource, out: Path, removed: Collecti
     blob = source.blob
     stay = [record.id not in removed for record in source.records]
     with (out / blob.name).open("wb") as file:
-        for record, stays in zip(source.records, stay, strict=True):
-            if stays:
-                at, length = (int(v) for v in record.key.split())
+        for k, record in enumerate(source.records):
+            at, length = (int(v) for v in record.key.split())
+            # A record that is too long to be read is not copied.
+            stay[k] = stay[k] and length <= tfrecord.MAX_RECORD
+            if stay[k]:
                 file.write(blob.read_exactly(at - BEFORE, length + AROUND, tfrecord.MAX_RECORD + AROUND))
     stem, _, resolution = blob.name.removesuffix(".tfrecords").rpartition("-r")
     labels = blob.sibling(f"{stem}-rxx.labels") if resolution.isdecimal() else None

@@ -6,23 +6,31 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
+from unveil.errors import ImageError
 from unveil.images.readers.zip import ZipSource
 from unveil.images.source import printable
 from unveil.images.writers.base import labels_without
 
 
 def write_zip(source: ZipSource, out: Path, removed: Collection[str]) -> None:
-    """The other members, compressed as they were; labels without those of the removed images."""
+    """The other members, compressed as they were; labels without those of the removed images.
+
+    A member that cannot be read is not copied.
+    """
     gone = {int(record.key) for record in source.records if record.id in removed}
-    record_of = {int(record.key): record for record in source.records}
+    images = {int(record.key) for record in source.records}
     # Of two members with one name, one may stay, and with it the label.
-    staying = {source.members[i].filename for i in record_of if i not in gone}
+    staying = {source.members[i].filename for i in images - gone}
     names = {printable(source.members[i].filename) for i in gone} - {printable(name) for name in staying}
-    with zipfile.ZipFile(source.blob.open()) as old, zipfile.ZipFile(out / source.blob.name, "w") as new:
+    with zipfile.ZipFile(out / source.blob.name, "w") as new:
         for i, member in enumerate(source.members):
             if i in gone:
                 continue
-            data = source.read(record_of[i]) if i in record_of else b"" if member.is_dir() else old.read(member)
+            try:
+                # Never by zipfile, which unpacks to any size.
+                data = b"" if member.is_dir() else source.read_member(i)
+            except ImageError:
+                continue
             if member.filename in source.label_files:
                 data = labels_without(member.filename, data, names)
             info = zipfile.ZipInfo(member.filename, member.date_time)
