@@ -26,6 +26,7 @@ from benchmarks.error_rates import in_batches
 from unveil.stats.enrichment import min_exposed
 from unveil.stats.exposed_share import RESAMPLES, exposed_share
 from unveil.stats.intervals import LEVEL, share
+from unveil.stats.person_tests import person_tests
 from unveil.types import Floats
 
 SIZES = ((300, 300), (1000, 500))
@@ -33,6 +34,9 @@ SHARES = (0.0, 0.01, 0.1, 0.5)
 # Added to the exposure of a leaked person, in standard deviations of chance.
 STRENGTHS = {"weak": 1.0, "strong": 6.0}
 PLANTED = 100
+FDR = 0.05
+# Share of leaked people and strength: from lists that most audits have to lists that few have.
+LISTS = ((0.1, 6.0), (0.5, 3.0), (0.3, 3.0), (0.1, 4.0))
 SPREAD = np.pi / np.sqrt(6)  # standard deviation of the standard Gumbel distribution
 
 
@@ -91,6 +95,46 @@ def batch(n: int, m: int, leaked: float, strength: float, seeds: Sequence[int]) 
     return [simulate(n, m, leaked, strength, np.random.default_rng([seed, *key])) for seed in seeds]
 
 
+def list_batch(n: int, m: int, leaked: float, strength: float, seeds: Sequence[int]) -> list[tuple[int, int]]:
+    """How many of the people whom an audit finds at q .05 are false, and how many it finds, for each seed."""
+    found = []
+    for seed in seeds:
+        rng = np.random.default_rng([seed, n, round(1000 * leaked), round(10 * strength), 1])
+        training, control = (rng.gumbel(size=size) / SPREAD for size in (n, m))
+        n_leaked = round(leaked * n)
+        training[:n_leaked] += strength
+        tests = person_tests(training, control)
+        significant = tests.conformal(FDR) | tests.gpd(FDR)
+        found.append((int(significant[n_leaked:].sum()), int(significant.sum())))
+    return found
+
+
+def list_table(runs: int, pool: ProcessPoolExecutor) -> None:
+    """Prints how many findings of a list are false, and how many the report expects."""
+    print("\n## False findings of a list\n")
+    print(
+        f"People found by conformal p-values or the GPD tail at q {FDR:g}. The false discovery rate is the mean share "
+        "of false findings, 0 for a run that finds nobody. Expected: q times their number, as the report states.\n"
+    )
+    heads = (
+        *("training, control", "leaked", "strength", "runs that find somebody", "false discovery rate"),
+        *("false in a list, mean", "expected in a list, mean"),
+    )
+    print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    n, m = SIZES[0]
+    for leaked, strength in LISTS:
+        done = in_batches(partial(list_batch, n, m, leaked, strength), runs, pool)
+        false, significant = np.array(done).T
+        some = significant > 0
+        rate = false / np.maximum(1, significant)
+        expected = FDR * significant[some].mean()
+        print(
+            f"| {n}, {m} | {leaked:.0%} | {strength:g} | {some.mean():.0%} | {rate.mean():.4f} "
+            f"({rate.std() / np.sqrt(runs):.4f}) | {false[some].mean():.2f} | {expected:.2f} |",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000, help="of each row")
@@ -128,6 +172,7 @@ def main() -> None:
                         + " |",
                         flush=True,
                     )
+        list_table(runs, pool)
 
 
 def _cells(runs: list[Run]) -> list[str]:

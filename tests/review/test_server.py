@@ -86,7 +86,7 @@ def test_invalid_verdicts_are_refused(run: Path, served: Serve) -> None:
 def test_reviewers_read_how_many_findings_may_be_false(served: Serve, run: Path) -> None:
     note = json.loads(request(served(run).address, "queue?reviewer=anna")[1])["note"]
     assert re.fullmatch(
-        r"\d+ training people are significant. At most [\d.]+ of them are expected to be false .*\.", note
+        r"\d+ training people are significant. About [\d.]+ of them are expected to be false .*\.", note
     )
 
 

@@ -169,12 +169,14 @@ def false_findings(expected: float | None, fdr: float) -> str:
     """How many findings of a list are expected to be false, in a sentence."""
     if expected is None:
         return "How many of them are chance is not known."
-    return f"At most {few(expected)} of them are expected to be false (false discovery rate {percent(fdr)})."
+    if expected == 0:
+        return "They are facts, so none of them is false."
+    return f"About {few(expected)} of them are expected to be false (false discovery rate {percent(fdr)})."
 
 
 def few(expected: float) -> str:
     """An expected number: with one digit below 10, as a whole number above."""
-    return f"{expected:.0f}" if expected >= 10 or expected == 0 else f"{expected:.1f}"
+    return f"{expected:.0f}" if expected >= 10 else f"{expected:.1f}"
 
 
 def can_invalidate(statements: Sequence[Statement]) -> str:

@@ -179,10 +179,10 @@ class AuditResult:
     """Estimated share of training people who are exposed. It misses people whose scores look like chance. Null without
     a control set or if a check invalidates it."""
     expected_false_people: float | None = None
-    """Number of significant people expected to be false, at most. Exact copies are not counted. Null without
-    q-values."""
+    """Number of significant people expected to be false: the false discovery rate times their number. Exact copies are
+    not counted. Null without q-values."""
     expected_false_identities: float | None = None
-    """Number of significant synthetic identities expected to be false, at most. Null without q-values."""
+    """Number of significant synthetic identities expected to be false. Null without q-values."""
     next_step: NextStep | None = None
     """What is missing for a verdict, and the one step that would help most. Null if the verdict lacks nothing."""
     privacy_risks: tuple[PrivacyRisk, ...] = ()

@@ -81,10 +81,10 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
         ),
         evidence=found.evidence,
         expected_false_people=None
-        if found.calibration is None
+        if all(p.q is None for p in people)
         else expected_false(settings.fdr, found_by_tests(p.significant_by for p in people)),
         expected_false_identities=None
-        if found.calibration is None
+        if all(i.q is None for i in found.identities)
         else expected_false(settings.fdr, sum(i.significant for i in found.identities)),
         next_step=next_step(
             *(found.verdict, found.checks),

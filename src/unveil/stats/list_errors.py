@@ -15,8 +15,9 @@ def found_by_tests(significant_by: Iterable[Collection[Evidence]]) -> int:
 
 
 def expected_false(fdr: float, n_findings: int) -> float:
-    """The number of findings expected to be false, at most: the false discovery rate times their number.
+    """The number of findings expected to be false: the false discovery rate times their number, without facts.
 
-    Facts are not among them.
+    Benjamini-Hochberg bounds the mean share of false findings over all audits, those that find nobody included. Among
+    audits that find somebody the mean can be higher where most find nobody: `benchmarks/exposed_share.py` measures it.
     """
     return fdr * n_findings

@@ -44,7 +44,7 @@ class SetRow:
     n_synthetic: int | None = None
     n_training_people: int | None = None
     exposed: Estimate | None = None
-    expected_false: float | None = None  # significant people expected to be false, at most
+    expected_false: float | None = None  # significant people expected to be false
     auc: Estimate | None = None
     tpr_at_1_percent: Estimate | None = None
     tpr_at_1_permille: Estimate | None = None
