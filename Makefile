@@ -59,8 +59,8 @@ test-lowest: .venv-lowest/.ready
 
 .venv-lowest/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	$(PYTHON) tools/lowest.py docs remote s3 hdf5 > .venv-lowest/constraints.txt
-	.venv-lowest/bin/python -m pip install --quiet --editable '.[dev]' --constraint .venv-lowest/constraints.txt
+	$(PYTHON) tools/lowest.py cluster copy hdf5 heif plot remote s3 > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet --editable '.[test]' --constraint .venv-lowest/constraints.txt
 	touch $@
 
 bench: $(READY)

@@ -62,7 +62,7 @@ def test_a_generator_that_has_learnt_little_else_draws_what_it_learnt() -> None:
     """Eight pictures, learnt for as long as it takes: the nearest of them is far nearer than the second."""
     images = np.stack([x[::3, ::3] for x in drawn_faces(8)])
     generator = FAMILIES["components"](images, np.arange(8), replace(SMALL, batch=32))
-    list(generator.train((1000,)))
+    list(generator.train((500,)))
     drawn = generator.faces(64)[0].reshape(64, 1, -1).astype(float)
     apart = np.sort(np.linalg.norm(drawn - images.reshape(1, 8, -1), axis=2), axis=1)
     assert np.median(apart[:, 0] / apart[:, 1]) < 0.3

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from unveil.stats import agreement
 from unveil.stats.agreement import MISSING, cohen_kappa, krippendorff_alpha
 
 
@@ -42,7 +43,8 @@ def test_what_is_not_defined() -> None:
     assert krippendorff_alpha(np.column_stack([one, one]), rng) is None
 
 
-def test_chance_is_zero_and_the_interval_holds_it() -> None:
+def test_chance_is_zero_and_the_interval_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "RESAMPLES", 200)
     rng = np.random.default_rng(1)
     hits = 0
     for _ in range(100):
