@@ -8,6 +8,7 @@ from unveil.analysis.findings import Findings
 from unveil.compare import Backend, compare_all
 from unveil.results import Baselines
 from unveil.stats.baselines import BASELINES, BaselineInputs
+from unveil.stats.baselines.memorisation import NEIGHBOURS
 from unveil.types import Embedded, Floats, Generators, Ints, Vectors
 
 # Images of each role that are used; more change no figure in its second digit.
@@ -56,10 +57,12 @@ def baselines_of_channel(
         return np.sqrt(np.maximum(0, 2 - 2 * found.cosine)), found.rows[:, 0]
 
     reference, tested = c[: n // 2], c[n // 2 :]
-    synthetic_to_training, synthetic_nearest = nearest(s, t, 2)
+    synthetic_to_training, synthetic_nearest = nearest(s, t, min(NEIGHBOURS, n))
     held_out_to_training, held_out_nearest = nearest(c, t)
     inputs = BaselineInputs(
+        synthetic=s,
         training=t,
+        held_out=c,
         synthetic_to_training=synthetic_to_training,
         synthetic_nearest=synthetic_nearest,
         synthetic_to_held_out=nearest(s, c)[0][:, 0],

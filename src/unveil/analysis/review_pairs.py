@@ -11,6 +11,7 @@ import numpy as np
 from unveil.analysis.findings import Findings
 from unveil.compare import exact_cosine
 from unveil.results import PairFinding
+from unveil.stats.baselines.memorisation import memorisation
 from unveil.types import Embedded, Role
 
 ReviewReason = Literal["exposed person", "synthetic identity", "closest pair", "control"]
@@ -42,6 +43,9 @@ class ClosestImage:
     training_id: str
     person: str
     channel: str
+    memorisation: float
+    """Distance to the nearest training image by the first channel, divided by the mean distance to the stored matches;
+    0 is a copy."""
 
 
 def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFinding]) -> tuple[ReviewPair, ...]:
@@ -94,7 +98,9 @@ def closest_images(found: Findings, synthetic: Embedded) -> tuple[ClosestImage, 
     row, score, channel = found.training.closest
     training, channels = found.training.images, list(found.training.by_channel)
     people = training.people_or_ids
+    memorised = memorisation(np.sqrt(np.maximum(0, 2 - 2 * found.training.raw.cosine)))
+    columns = (synthetic.ids, synthetic.people_or_ids, row, score, channel, memorised)
     return tuple(
-        ClosestImage(id, identity, float(s), training.ids[r], people[r], channels[c])
-        for id, identity, r, s, c in zip(synthetic.ids, synthetic.people_or_ids, row, score, channel, strict=True)
+        ClosestImage(id, identity, float(s), training.ids[r], people[r], channels[c], float(m))
+        for id, identity, r, s, c, m in zip(*columns, strict=True)
     )

@@ -195,7 +195,14 @@ class Baselines:
     neighbour_ratio: Estimate
     """5th percentile of the ratio of distances to the nearest and second nearest training image (arXiv 2102.08369)."""
     gan_leaks_auc: Estimate
-    """AUC over images of the calibrated GAN-Leaks score (arXiv 1909.03935). 0.5 is chance."""
+    """AUC over images of the calibrated GAN-Leaks score (arXiv 1909.03935), which Synth-MIA calls DCR-Diff (arXiv
+    2509.18014). 0.5 is chance."""
+    likelihood_gap: Estimate
+    """Generalisation gap of FLD (arXiv 2302.04440), on at most 1,000 images of each set: far below 0 means that the
+    synthetic set explains training images better than control images."""
+    memorised: Estimate
+    """Share of synthetic images that are less than half as far from their nearest training image as from their ten
+    nearest on average (arXiv 2301.13188)."""
     n_synthetic: int
     """Number of synthetic images used."""
     n_real: int

@@ -18,8 +18,10 @@ class BaselineInputs:
     training images. Baselines share one random generator, in order.
     """
 
+    synthetic: Vectors  # (S, D)
     training: Vectors  # (T, D)
-    synthetic_to_training: Floats  # (S, 2) to the nearest and the second nearest
+    held_out: Vectors  # (C, D)
+    synthetic_to_training: Floats  # (S, k) to the k nearest, ascending, 2 <= k <= 10
     synthetic_nearest: Ints  # (S,) row of the nearest training image
     synthetic_to_held_out: Floats  # (S,)
     training_to_other: Floats  # (T,) to the nearest other training image

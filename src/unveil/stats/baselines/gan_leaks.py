@@ -11,7 +11,8 @@ def calibrated_distance(to_generated: Floats, to_reference: Floats) -> Floats:
     """How much closer each real image (N,) is to the generated set than to a reference; higher suggests a member.
 
     GAN-Leaks calibrated: Chen et al. 2020, arXiv 1909.03935, L(x|G_v) - L(x|G_r) with the sign reversed. Their
-    reference is a generator trained on other images; here it is other real images.
+    reference is a generator trained on other images; here it is other real images. Synth-MIA (Ward et al. 2025, arXiv
+    2509.18014) calls the score with a reference of real records DCR-Diff.
     """
     return to_reference - to_generated
 

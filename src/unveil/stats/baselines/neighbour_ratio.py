@@ -32,4 +32,4 @@ class NeighbourRatio(Baseline):
 
     def measure(self, inputs: BaselineInputs) -> Estimate:
         """See `neighbour_ratio`."""
-        return neighbour_ratio(inputs.synthetic_to_training[:, 0], inputs.synthetic_to_training[:, -1])
+        return neighbour_ratio(inputs.synthetic_to_training[:, 0], inputs.synthetic_to_training[:, 1])
