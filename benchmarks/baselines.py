@@ -24,8 +24,8 @@ from unveil.images import open_source
 from unveil.report.key_numbers import table
 from unveil.results import Baselines
 
-N = 300
-MAX_CONTROL = 600
+N = 200
+MAX_CONTROL = 300
 COLUMNS = {
     "AuthPct": "authenticity",
     "C_T": "data_copying",
@@ -39,7 +39,7 @@ Generator = Callable[[Weights, np.random.Generator], Weights]
 
 
 def generators() -> dict[str, Generator]:
-    """What 600 synthetic images show, from the 300 people learnt."""
+    """What 400 synthetic images show, from the 200 people learnt."""
     model = face_model()
 
     def copies(n: int, noise: float) -> Generator:
@@ -51,10 +51,10 @@ def generators() -> dict[str, Generator]:
 
     return {
         "nobody who was learnt": copies(0, 1.0),
-        "30 near-duplicates (noise 0.1)": copies(30, 0.1),
-        "300 near-duplicates (noise 0.1)": copies(300, 0.1),
-        "600 changed images (noise 1)": copies(600, 1.0),
-        "600 new images of the people": lambda people, rng: model.new_images(people[rng.integers(N, size=2 * N)], rng),
+        "20 near-duplicates (noise 0.1)": copies(20, 0.1),
+        "200 near-duplicates (noise 0.1)": copies(200, 0.1),
+        "400 changed images (noise 1)": copies(400, 1.0),
+        "400 new images of the people": lambda people, rng: model.new_images(people[rng.integers(N, size=2 * N)], rng),
     }
 
 

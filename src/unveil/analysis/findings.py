@@ -87,7 +87,7 @@ class Findings:
             link = unreliable_link(link)
         if link is None or not link.significant:
             return replace(self, label_link=link)
-        evidence = self.evidence if self.verdict in ("leak found", "candidates") else ()
+        evidence = () if self.verdict in ("none detected", "inconclusive") else self.evidence
         return replace(self, verdict="leak found", evidence=("label link", *evidence), label_link=link)
 
     def with_copies(self, copies: Sequence[ExactCopy]) -> Findings:
