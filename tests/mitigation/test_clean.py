@@ -19,9 +19,10 @@ from unveil.demo.world import World
 from unveil.errors import SettingError
 from unveil.images import decode_rgb, open_source
 from unveil.mitigation import clean
-from unveil.mitigation.cleaning import at_or_above
+from unveil.mitigation.cleaning import Cleaning, Round, at_or_above
 from unveil.mitigation.threshold import mitigation_threshold
 from unveil.runs.finished import FinishedRun
+from unveil.stats.statements import Evidence
 
 Audited = tuple[unveil.AuditResult, Path]
 LFW = SHARED / "lfw/lfw_aligned112.zip"
@@ -49,6 +50,21 @@ def test_no_smaller_set_would_do(pairs: list[list[int]], identities: list[str], 
                 enough.append(removed)
     fewest = min(removed.sum() for removed in enough)
     assert gone.sum() == fewest and any((gone == removed).all() for removed in enough)
+
+
+def test_a_label_link_is_not_removed_with_images(audited: Audited) -> None:
+    result, path = audited
+
+    def limitations(*evidence: Evidence) -> str:
+        after = replace(result, verdict="leak found", evidence=evidence)
+        rounds = (Round(mitigation_threshold(result), 1, after, path),)
+        return " ".join(Cleaning(result, (), 1, 1, 0, 0, rounds).limitations)
+
+    assert "permute the labels" in limitations("label link")
+    assert "still finds a leak" not in limitations("label link")
+    both = limitations("label link", "global test")
+    assert "permute the labels" in both and "still finds a leak" in both
+    assert "permute the labels" not in limitations("global test")
 
 
 def test_threshold_of_an_audit(audited: Audited) -> None:

@@ -71,7 +71,12 @@ class Cleaning:
             sentences.append(
                 f"{rejected} synthetic files were rejected, so they were not compared and stay in the set."
             )
-        if self.after.verdict == "leak found":
+        if "label link" in self.after.evidence:
+            sentences.append(
+                "Labels of the remaining images still correspond to training classes (label link). Removing images "
+                "does not change that: permute the labels before you publish the set."
+            )
+        if self.after.verdict == "leak found" and self.after.evidence != ("label link",):
             sentences.append(
                 "The audit of the remaining images still finds a leak: "
                 + (
