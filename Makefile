@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: dist nightly faults test-lowest bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
+.PHONY: dist interruptions nightly faults test-lowest bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
 
 setup: $(READY)
 
@@ -77,6 +77,10 @@ simulations: $(READY)
 # kill -9 of workers, machines and drivers of a Ray cluster at random moments over 20 seeds: eight minutes.
 faults: $(READY)
 	$(BIN)/python -m tests.engine.faults > docs/figures/faults.md
+
+# kill -9 at random moments and full disks, for each command that follows an audit: half an hour, as root.
+interruptions: $(READY)
+	$(BIN)/python -m tests.interruptions --kills 30 > docs/figures/interruptions.md
 
 # The same comparison by threads and by the workers of a Ray cluster, time and memory: a quarter of an hour.
 bench-scale: $(READY)

@@ -39,6 +39,7 @@ from unveil.embedding.pipeline import PipelineSizes
 from unveil.engine import Engine, open_engine
 from unveil.images import read_label_map, read_labels
 from unveil.io.checkpoint import CHECKPOINT_SECONDS
+from unveil.io.folders import exclusive
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
 from unveil.planning import expected_units, workload_of
@@ -81,13 +82,14 @@ def run_audit(
     InputError for input that cannot be used.
     """
     check_paths(settings)
-    finished = finished_result(settings, redact=redact, verify=verify)
-    if finished is not None:
-        return finished
-    if overwrite:
-        replace_run(settings.out)
-    with open_engine(settings.engine, progress) as engine:
-        return _run(settings, progress, engine, redact, sizes or WorkSizes())
+    with exclusive(settings.out):
+        finished = finished_result(settings, redact=redact, verify=verify)
+        if finished is not None:
+            return finished
+        if overwrite:
+            replace_run(settings.out)
+        with open_engine(settings.engine, progress) as engine:
+            return _run(settings, progress, engine, redact, sizes or WorkSizes())
 
 
 def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: bool, sizes: WorkSizes) -> AuditResult:

@@ -8,6 +8,7 @@ import re
 import socket
 import sqlite3
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from threading import Timer
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from tests.cli.runner import unveil as command_line
 from tests.review.conftest import Served
 from unveil.errors import StoreError
 from unveil.review import VerdictStore
+from unveil.review.queue import ReviewQueue
 from unveil.runs.finished import FinishedRun
 
 Serve = Callable[..., Served]
@@ -79,8 +81,32 @@ def test_invalid_verdicts_are_refused(run: Path, served: Serve) -> None:
     for body in bad:
         status, answer, _ = request(address, "verdict", "POST", body, **kind)
         assert status == 400 and json.loads(answer)["error"], body
-    assert request(address, "queue?reviewer=")[0] == 400 and request(address, "pair/10000000?reviewer=a")[0] == 400
+    assert request(address, "queue?reviewer=")[0] == 400 and request(address, "pair/0?reviewer=")[0] == 400
+    for path in ("pair", "neighbours", "image"):
+        for number in ("10000000", "9" * 5000, "-1", "1.5", "%D9%A3", "x"):  # an Arabic digit among them
+            assert request(address, f"{path}/{number}?reviewer=a")[0] == 404, (path, number[:9])
     assert VerdictStore(run).history() == []
+
+
+def test_the_secret_is_no_argument_of_a_program(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every user of a machine sees the arguments of its programs."""
+    address = "http://127.0.0.1:1/a-secret/?a=1&b=2"
+    opened: list[Path] = []
+
+    def launch(place: str) -> None:
+        assert "a-secret" not in place
+        assert Path(place).stat().st_mode & 0o77 == 0 and Path(place).parent.stat().st_mode & 0o77 == 0
+        assert escape(address) in Path(place).read_text()
+        opened.append(Path(place))
+
+    def serve(run: FinishedRun, *, ready: Callable[..., None], **_: object) -> None:
+        ready(address, ReviewQueue(run.pairs, blind=False, findings_only=False, seed=0))
+
+    monkeypatch.setattr("typer.launch", launch)
+    monkeypatch.setattr("unveil.review.server.serve", serve)
+    done = command_line("review", str(run), "--open")
+    assert done.returncode == 0 and address in done.stdout and len(opened) == 1
+    assert not opened[0].exists()
 
 
 def test_reviewers_read_how_many_findings_may_be_false(served: Serve, run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,13 +62,15 @@ def review(
     Verdicts are stored in RUN/review.sqlite at once. Several people can review at the same time, each under a name.
     The same command continues a review. Then run **unveil report RUN**.
     """
-    from unveil.review.server import serve, write_verdicts
+    from unveil.review.server import door_to, serve, write_verdicts
     from unveil.runs.finished import FinishedRun
 
     if export is not None:
         n = write_verdicts(run, export)
         echo(f"{n} verdicts in {export} (the file names files and people)")
         return
+
+    at_end = ExitStack()
 
     def ready(address: str, queue: ReviewQueue) -> None:
         order = "blind, with control pairs among them" if blind else "findings first"
@@ -76,10 +79,11 @@ def review(
         echo("Press Ctrl-C to end. Every verdict is stored at once.")
         sys.stdout.flush()
         if open_browser:
-            typer.launch(address)
+            typer.launch(str(at_end.enter_context(door_to(address))))
 
     places = {"synthetic": synthetic, "training": training, "control": control}
-    serve(FinishedRun(run, places), blind=blind, findings_only=findings, port=port, ready=ready)
+    with at_end:
+        serve(FinishedRun(run, places), blind=blind, findings_only=findings, port=port, ready=ready)
     echo(f"\nAdd the verdicts to the report: unveil report {run}")
 
 
@@ -96,17 +100,19 @@ def report(
     """
     from dataclasses import replace
 
+    from unveil.io.folders import exclusive
     from unveil.report import PUBLIC, write_pages
     from unveil.review import review_summary
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training})
-    result = replace(finished.result, review=review_summary(run, finished.pairs))
-    sources = finished.sources()
-    for role in finished.roles:
-        if role not in sources and role != "control":
-            echo(f"The {role} images are not shown: name their place with --{role}.", error=True)
-    write_pages(result, run, sources, redact=redact)
+    with exclusive(run):
+        result = replace(finished.result, review=review_summary(run, finished.pairs))
+        sources = finished.sources()
+        for role in finished.roles:
+            if role not in sources and role != "control":
+                echo(f"The {role} images are not shown: name their place with --{role}.", error=True)
+        write_pages(result, run, sources, redact=redact)
     review = result.review
     if review is None:
         echo(f"There is no review yet: unveil review {run}")

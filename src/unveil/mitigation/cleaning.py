@@ -14,6 +14,7 @@ from unveil.auditor import run_audit
 from unveil.config.parsing import settings_from
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
+from unveil.io.folders import exclusive, other_file
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
 from unveil.results import AuditResult, plain
@@ -23,6 +24,8 @@ from unveil.types import Embedded
 # At FDR 5% the audit of a clean set has a finding in 5% of cases. Six such findings in a row are not chance.
 MAX_ROUNDS = 6
 REMOVED, REMAINING, SUMMARY = "removed.txt", "remaining.txt", "clean.json"
+# All that a cleaning writes.
+OWN = (REMOVED, REMAINING, SUMMARY, "removed-*.txt", "after-*")
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,23 @@ def clean(
     """
     _check_places(run)
     first = mitigation_threshold(run.result, threshold)
-    if out.exists() and any(out.iterdir()) and not (out / REMOVED).exists():
+    other = other_file(out, OWN)
+    if other is not None:
         raise SettingError(
-            f"-o: expected a new folder or an earlier cleaning, found other files in {out}. Name another"
+            f"-o: expected a new folder or an earlier cleaning, found {other} in {out}. Name another folder"
         )
+    with exclusive(out):
+        return _clean(run, out, first, threshold, whole_identities, progress or Silent())
+
+
+def _clean(
+    run: FinishedRun,
+    out: Path,
+    first: MitigationThreshold,
+    threshold: str,
+    whole_identities: bool,
+    progress: Progress,
+) -> Cleaning:
     everything = run.embedded("synthetic")
     audited_ids = {*everything.ids, *(reject.id for reject in run.result.rejects["synthetic"])}
     listed = [record.id for record in run.source("synthetic").records]
@@ -148,7 +164,7 @@ def clean(
                 "be left. Use a higher threshold"
             )
         after, where = _audit_rest(
-            *(run, out, len(rounds) + 1, [*excluded, *(id for id in order if id in removed)], progress or Silent())
+            *(run, out, len(rounds) + 1, [*excluded, *(id for id in order if id in removed)], progress)
         )
         rounds.append(Round(current, len(gone), after, where))
         if threshold != "significant" or not _has_findings(after) or len(rounds) == MAX_ROUNDS:

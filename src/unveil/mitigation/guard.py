@@ -18,6 +18,7 @@ from PIL import Image
 from unveil.channels import AppearanceChannel, open_detector
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
+from unveil.choices import CHANNELS
 from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.engine import map_ordered
@@ -25,6 +26,7 @@ from unveil.errors import ImageError, SettingError, SourceError, StoreError, Vec
 from unveil.images import EmbeddingSource, decode_rgb
 from unveil.io.atomic import replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
+from unveil.io.folders import exclusive, other_file
 from unveil.io.host import cores
 from unveil.io.regular import read_regular
 from unveil.io.trust import is_own, signed
@@ -43,6 +45,9 @@ from unveil.types import Embedded, Estimate, Floats, Ints, Vectors
 
 MARK, FORMAT = "unveil guard", 4
 ABOUT, DIGESTS, PIXELS, WHITENING = "guard.json", "digests.npy", "pixels.npy", "whitening.npy"
+# All that a guard consists of.
+OF_CHANNELS = tuple(f"{channel}{part}.npy" for channel in CHANNELS for part in ("", ".cohort", ".correction"))
+OWN = (ABOUT, DIGESTS, PIXELS, WHITENING, *OF_CHANNELS)
 MAX_ABOUT_BYTES = 4 * 2**30
 # Rows are stored in half precision, so that their length is not exactly 1.
 UNIT_TOLERANCE = 0.01
@@ -241,8 +246,9 @@ class Guard:
         Training images that can be read are also recognised by their pixels. Raises SettingError for a threshold that
         the audit does not have, for an audit of precomputed embeddings, and for a folder with other content.
         """
-        if out.exists() and any(out.iterdir()) and not (out / ABOUT).exists():
-            raise SettingError(f"-o: expected a new folder or a guard, found other files in {out}. Name another folder")
+        other = other_file(out, OWN)
+        if other is not None:
+            raise SettingError(f"-o: expected a new folder or a guard, found {other} in {out}. Name another folder")
         inputs = run.result.manifest["inputs"]
         if any(facts["kind"] == EmbeddingSource.kind for facts in inputs.values()):
             raise SettingError(
@@ -258,7 +264,6 @@ class Guard:
         training, state, config = run.embedded("training"), run.state, run.channel_config.absolute
         digests = np.frombuffer(bytes.fromhex("".join(training.digests)), np.uint8).reshape(len(training), DIGEST_BYTES)
         pixels = _pixel_digests(run, training, progress or Silent())
-        out.mkdir(parents=True, exist_ok=True, mode=0o700)
         arrays = {DIGESTS: digests, PIXELS: pixels}
         for channel, of_channel in state.by_channel.items():
             arrays[f"{channel}.npy"] = np.asarray(training.through(channel).vectors, np.float16)
@@ -266,9 +271,7 @@ class Guard:
             arrays[f"{channel}.correction.npy"] = of_channel.on_training.astype(np.float32)
         if state.whitening is not None:
             arrays[WHITENING] = np.vstack([state.whitening.centre, state.whitening.rows])
-        for name, array in arrays.items():
-            _save(out / name, array)
-        about = {
+        about: dict[str, Any] = {
             "format": MARK,
             "version": FORMAT,
             "channels": asdict(config),
@@ -278,10 +281,14 @@ class Guard:
             "threshold": asdict(chosen),
             "scales": {channel: asdict(of_channel.scale) for channel, of_channel in state.by_channel.items()},
             "ids": list(training.ids) if names else None,
-            "parts": {name: file_sha256(out / name) for name in arrays},
         }
-        text = json.dumps(sealed(signed(about)), indent=1, ensure_ascii=False) + "\n"
-        write_bytes(out / ABOUT, text.encode("utf-8"))
+        # The description is last and names the hash of every part: a guard that was half written is no guard.
+        with exclusive(out):
+            for name, array in arrays.items():
+                _save(out / name, array)
+            about["parts"] = {name: file_sha256(out / name) for name in arrays}
+            text = json.dumps(sealed(signed(about)), indent=1, ensure_ascii=False) + "\n"
+            write_bytes(out / ABOUT, text.encode("utf-8"))
         refused = training_refused(_read_index(out, about), training, chosen.score, generator(run.seed, "guard"))
         return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from anyio import to_thread
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -30,6 +31,8 @@ STATIC = {
     "page.css": ("page.css", "text/css"),
 }
 MAX_BODY_BYTES = 4096
+# Of a number in an address.
+MAX_DIGITS = 12
 # The page loads only its own files. The browser stores nothing and sends the address to no other site.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
@@ -78,9 +81,9 @@ class ReviewApp:
         routes = [
             *(Route(f"/{name}", self._static(*file)) for name, file in STATIC.items()),
             Route("/queue", self._in_thread(self.queue)),
-            Route("/pair/{index:int}", self._in_thread(self.pair)),
-            Route("/neighbours/{index:int}", self._in_thread(self.neighbours)),
-            Route("/image/{number:int}", self._in_thread(self.image)),
+            Route("/pair/{index}", self._in_thread(self.pair)),
+            Route("/neighbours/{index}", self._in_thread(self.neighbours)),
+            Route("/image/{number}", self._in_thread(self.image)),
             Route("/verdict", self.verdict, methods=["POST"]),
             Route("/agreement", self._in_thread(self.agreement)),
             Route("/verdicts.csv", self._in_thread(self.export)),
@@ -138,7 +141,7 @@ class ReviewApp:
 
     def image(self, request: Request) -> Response:
         """An image by its number."""
-        found = self._images.data(request.path_params["number"], face=request.query_params.get("view") == "face")
+        found = self._images.data(_number(request, "number"), face=request.query_params.get("view") == "face")
         if found is None:
             return Response("There is no such image, or it is not readable.", 404, HEADERS)
         return Response(found[0], 200, HEADERS, found[1])
@@ -186,13 +189,28 @@ class ReviewApp:
         )
 
     def _pair(self, request: Request) -> ReviewPair:
-        return self._pair_at(checked_name(request.query_params.get("reviewer", "")), request.path_params["index"])
+        index = _number(request, "index")
+        if index >= len(self._queue.pairs):
+            raise _not_found()
+        return self._pair_at(checked_name(request.query_params.get("reviewer", "")), index)
 
     def _pair_at(self, reviewer: str, index: int) -> ReviewPair:
         n = len(self._queue.pairs)
         if not 0 <= index < n:
             raise SettingError(f"index: expected 0 to {n - 1}, found {index}")
         return self._queue.pairs[self._queue.order(reviewer)[index]]
+
+
+def _number(request: Request, name: str) -> int:
+    """A number in the path. Whatever is no number of a pair or an image is an address that does not exist."""
+    text = request.path_params[name]
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+        raise _not_found()
+    return int(text)
+
+
+def _not_found() -> HTTPException:
+    return HTTPException(404, "There is no such pair or image.", HEADERS)
 
 
 def verdicts_csv(store: VerdictStore) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 
 import uvicorn
@@ -64,6 +67,24 @@ def serve(
             pass
         finally:
             store.close()
+
+
+@contextlib.contextmanager
+def door_to(address: str) -> Iterator[Path]:
+    """A file that leads a browser to an address and that only this user can read.
+
+    Programs show their arguments to every user of a machine, so the address is no argument of the browser.
+    """
+    with tempfile.TemporaryDirectory(prefix="unveil-review-") as folder:
+        file = Path(folder) / "open.html"
+        target = escape(address, quote=True)
+        page = (
+            '<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+            f'<title>unveil review</title><meta http-equiv="refresh" content="0; url={target}">'
+            f'<a href="{target}">Open the review</a>'
+        )
+        write_bytes(file, page.encode("utf-8"))
+        yield file
 
 
 def _note(result: AuditResult) -> str:

@@ -13,6 +13,7 @@ from unveil.auditor import run_audit
 from unveil.config.settings import Settings
 from unveil.errors import InputError
 from unveil.images import Source, open_source
+from unveil.io.folders import exclusive
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
 from unveil.report.thumbnails import Thumbnails
@@ -33,7 +34,11 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
     A finished audit is reused if settings, version and inputs are the same. A dataset that is absent or that cannot be
     audited becomes a row with the reason.
     """
-    progress = progress or Silent()
+    with exclusive(out):
+        return _run_study(plan, out, progress or Silent(), redact)
+
+
+def _run_study(plan: Plan, out: Path, progress: Progress, redact: bool) -> list[SetRow]:
     rows: list[SetRow] = []
     images: dict[str, Thumbnail] = {}
     for i, planned in enumerate(plan.sets, start=1):

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from unveil.errors import ModelError
+from unveil.errors import DiskFullError, ModelError
 from unveil.faces.models.library import install_model, library_folder
 from unveil.faces.models.spec import Spec
 from unveil.faces.models.table import Download, model_table
-from unveil.io.atomic import replacing
+from unveil.io.atomic import DISK_FULL, replacing
 
 CHUNK = 2**18
 # How often the rest is requested after a timeout or an early end of the connection.
@@ -131,6 +131,11 @@ def _download(address: str, part: Path, advance: Advance, limits: FetchLimits) -
                 ) from None
             problem: Exception = error
         except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                raise DiskFullError(
+                    f"{part}: the disk is full. Free some space and run the same command again; what was received is "
+                    "stored"
+                ) from None
             problem = error
         grew = part.exists() and part.stat().st_size > received
         if attempt < TRIES:

@@ -1,0 +1,50 @@
+"""Folders that unveil writes to: who works in one, and whether it holds anything else."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from unveil.errors import SettingError
+from unveil.io.atomic import TEMPORARY
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Keeps other processes of unveil out of a folder, which is made if it does not exist.
+
+    Raises SettingError if another process works in it. The lock ends with the process, however it ends. File systems
+    without locks, such as some network drives, are not protected.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingError(
+                f"{folder}: another unveil process works in this folder. Wait until it ends, or name another folder"
+            ) from None
+        except OSError:  # this file system has no locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # fails if anything was written
+
+
+def other_file(folder: Path, own: Iterable[str]) -> str | None:
+    """The name of a file or folder in ``folder`` that is none of ``own``, which may hold ``*``; None if there is none.
+
+    Temporary files that a killed process left are its own.
+    """
+    patterns = (*own, f".*{TEMPORARY}")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    return next((name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)), None)
