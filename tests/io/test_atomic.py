@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import signal
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from unveil.errors import StoreError
+from unveil.errors import DiskFullError, StoreError
 from unveil.io.atomic import csv_text, gather_rows, remove_stale_temp, replacing, write_bytes
 
 
@@ -69,3 +71,17 @@ def test_gathered_rows_are_the_rows(max_bytes: int, tmp_path: Path) -> None:
 
 def test_no_cell_of_a_csv_file_is_a_formula() -> None:
     assert csv_text([["=1+1", "-2", 3, "a,b"]]) == "'=1+1,'-2,3,\"a,b\"\n"
+
+
+def test_an_array_that_does_not_fit_is_a_full_disk(tmp_path: Path) -> None:
+    """NumPy raises an OSError without a number: seen with a limit on the size of files, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(DiskFullError, match="the disk is full"), replacing(tmp_path / "a.npy") as file:
+            np.save(file, np.zeros(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert not list(tmp_path.iterdir())

@@ -42,7 +42,8 @@ def _explain_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_FULL:
+        # NumPy states no error number when it cannot write an array whole.
+        if error.errno not in DISK_FULL and not (error.errno is None and " written" in str(error)):
             raise
         raise DiskFullError(
             f"{folder}: the disk is full. Free some space and run the same command again; finished work is stored"
