@@ -122,7 +122,9 @@ def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store
     assert "21,000 pairs = 140 x 150, all of them" in done.stdout
     assert str(run / "report.html") in done.stdout and "person-0" in done.stdout
     assert "detection limit" in done.stdout and "quality 30: 100%" in done.stdout
-    assert "at least" in done.stdout and "with 95% confidence" in done.stdout
+    assert "At least" in done.stdout and "with 95% confidence" in done.stdout
+    assert "of them are expected to be false" in done.stdout and "Estimated share of training people" in done.stdout
+    assert "risk of singling out: " in done.stdout and "risk of inference: not assessed. " in done.stdout
     assert "aligned crops" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr and "%" not in done.stderr, "no progress bar where nobody looks"
 
@@ -136,7 +138,8 @@ def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "leak").returncode == 0
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "candidates").returncode == 1
     unlabelled = [*candidates, "--labels", "folder", "--training-labels", "none"]
-    assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "candidates").returncode == 3
+    done = unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "candidates")
+    assert done.returncode == 3 and "Next step: --control." in done.stdout
     assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "inconclusive").returncode == 1
 
 
