@@ -340,7 +340,7 @@ class TestSmallFilesThatUnpackToLargeOnes:
         column = Mock(wraps=source._table.column)
         monkeypatch.setattr(source._table, "column", column)
         for record in source.records[:50]:
-            with pytest.raises(ImageError, match="row group too large: more than 1073741824 bytes"):
+            with pytest.raises(ImageError, match="row group too large: more than 26"):
                 source.read(record)
         column.assert_called_once()
 
@@ -353,7 +353,7 @@ class TestSmallFilesThatUnpackToLargeOnes:
                 for _ in range(6):
                     writer.write_batch(pa.record_batch([pa.array([b"\0" * 2**20])], schema=schema))
         assert (tmp_path / "zstd.arrow").stat().st_size < 20_000
-        with pytest.raises(SourceError, match="take more than 3145728 bytes unpacked"):
+        with pytest.raises(SourceError, match="bytes unpacked, at most 3145728 are"):
             ArrowTable(LocalBlob(tmp_path / "zstd.arrow"), max_unpacked=3 * 2**20)
         assert len(ArrowTable(LocalBlob(tmp_path / "zstd.arrow"), max_unpacked=7 * 2**20).groups) == 6
         # Without compression nothing is allocated: the batches stay mapped.

@@ -118,7 +118,14 @@ def test_the_time_of_retries_is_read_from_the_environment(monkeypatch: pytest.Mo
 
 
 def test_addresses_hold_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for good in ("s3://bucket/a b/c", "https://host/file.zip?download=true", "gs://b/x", "memory://x"):
+    for good in (
+        "s3://bucket/a b/c",
+        "https://host/file.zip?download=true",
+        "gs://b/x",
+        "memory://x",
+        "s3://b/a@b.zip",
+        "zip://x::s3://b/y",
+    ):
         assert check_address(good) == good
     for bad in (
         f"ftp://user:{SECRET}@host/x",
@@ -126,6 +133,18 @@ def test_addresses_hold_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         f"https://host/x?sv=1&sig={SECRET}",
         f"s3://{KEY}:{SECRET}@bucket/x",
         f"https://host/x?token={SECRET}",
+        f"zip://a.zip::https://user:{SECRET}@host/x.zip",
+        f"simplecache::s3://{KEY}:{SECRET}@bucket/x",
+        f"filecache::https://host/x?sig={SECRET}",
+        f"tar://x::sftp://user:{SECRET}@host/p",
+        f"https://host/x#token={SECRET}",
+        f"https://host/p;token={SECRET}",
+        f"https://host/p?auth={SECRET}",
+        f"https://host/p?pwd={SECRET}",
+        f"https://host/p?key={SECRET}",
+        f"az://container/x?{SECRET}",
+        f"https://user:{SECRET}/more@host/x",
+        f"https://user:{SECRET}@more@host/x",
     ):
         with pytest.raises(SettingError, match="holds credentials") as caught:
             check_address(bad)

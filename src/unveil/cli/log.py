@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
@@ -19,6 +19,11 @@ from unveil.io.remote import without_secrets
 from unveil.progress import Progress, WholeRun
 
 SECONDS_BETWEEN = 5.0
+
+
+def _open_private(file: str) -> IO[str]:
+    """A file to append to, which is made for its owner alone: messages can name files and people."""
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8")
 
 
 class JsonLog:
@@ -34,7 +39,7 @@ class JsonLog:
         self._done, self._written_at, self._crew = 0, 0.0, (0, 0)
         self._messages = messages_to(self._message)
         try:
-            self._file: IO[str] = sys.stderr if file == "-" else Path(file).open("a", encoding="utf-8")  # noqa: SIM115
+            self._file: IO[str] = sys.stderr if file == "-" else _open_private(file)
         except OSError as error:
             raise SettingError(
                 f"--log: expected a file that can be written, found {file} ({error.strerror}). Name another file"

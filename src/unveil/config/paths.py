@@ -8,6 +8,7 @@ from unveil.choices import ROLES
 from unveil.config.settings import Settings
 from unveil.errors import SettingError
 from unveil.io.remote import is_address
+from unveil.io.walk import real_path
 
 
 def check_paths(settings: Settings) -> None:
@@ -17,12 +18,15 @@ def check_paths(settings: Settings) -> None:
         file: Path | None = getattr(settings, name)
         if file is not None and not file.is_file():
             raise SettingError(f"--{name}: expected a text file, found none at {file}. Correct the path")
+    for option, place in (("-o", str(settings.out)), ("--store", settings.store_place)):
+        if not is_address(place) and Path(place).is_symlink() and not Path(place).exists():
+            raise SettingError(f"{option}: expected a folder, found a link to nothing at {place}. Name another folder")
     for role in ROLES:
         source = settings.source(role)
         for option, place in (("-o", str(settings.out)), ("--store", settings.store_place)):
             if source is None or source.remote or is_address(place):
                 continue
-            if Path(place).resolve().is_relative_to(source.path.resolve()):
+            if real_path(place).is_relative_to(real_path(source.path)):
                 raise SettingError(
                     f"{option}: expected a folder outside the {role} images ({source}), found {place} inside them. "
                     "Name another folder, or the files written there would be read as images"

@@ -32,6 +32,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from unveil import __version__
 from unveil.engine.base import Array, EngineListener, SharedArray, Task, WorkerFailure
+from unveil.engine.own_cluster import OwnCluster
 from unveil.engine.worker import Outcome, Worker
 from unveil.errors import EngineError
 from unveil.io.host import cores
@@ -136,7 +137,8 @@ class _Run:
 class RayEngine:
     """A Ray cluster: the one at an address, or one on this machine that ends with this process.
 
-    Raises EngineError when the address does not answer, or when a machine has another version of unveil.
+    Raises EngineError when the address does not answer, when a machine has another version of unveil, and for a cluster
+    of our own when Ray has no token authentication.
     """
 
     def __init__(self, address: str | None, listener: EngineListener, retry_for: float | None = None) -> None:
@@ -144,6 +146,7 @@ class RayEngine:
         self._retry_for = retry_seconds() if retry_for is None else retry_for
         self._pool = _Pool(0)
         self._own_folder: Path | None = None
+        self._protection = contextlib.ExitStack()
         self._connect(address or os.environ.get("RAY_ADDRESS"))
         # Ray prints on standard output that a worker ended; this module logs it instead.
         with contextlib.suppress(AttributeError):
@@ -163,6 +166,7 @@ class RayEngine:
             short = folder if len(folder) < MAX_TEMPORARY_PATH else "/tmp"  # noqa: S108 (mkdtemp makes it ours)
             self._own_folder = Path(tempfile.mkdtemp(prefix="ray", dir=short))
             settings |= {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": str(self._own_folder)}
+            self._protection.enter_context(OwnCluster())
         try:
             _check_listening(address)
             ray.init(address=address or "local", **settings)
@@ -191,6 +195,7 @@ class RayEngine:
         """Releases the workers, and ends the cluster if it was started here."""
         self._pool = _Pool(0)
         ray.shutdown()
+        self._protection.close()
         if self._own_folder is not None:
             shutil.rmtree(self._own_folder, ignore_errors=True)
 

@@ -19,6 +19,9 @@ AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
 MAX_PIXELS = 80_000_000
 MIN_SIDE = 16
+# A scan of a JPEG costs time for every pixel, however few bytes it has. Files of cameras and editors have up to 15.
+MAX_SCANS = 20
+_SCAN = b"\xff\xda"
 
 # The transposition that undoes each EXIF orientation other than 1.
 _TURNS = {
@@ -158,6 +161,9 @@ def _open(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
+    scans = data.count(_SCAN) if image.format in ("JPEG", "MPO") else 1
+    if scans > MAX_SCANS and scans * width * height > MAX_SCANS * MAX_PIXELS:
+        raise ImageError("decode", "too many scans", f"{scans} scans of {width} x {height} pixels")
     if min(width, height) < MIN_SIDE:
         raise ImageError("decode", "too small", f"{width} x {height}, at least {MIN_SIDE} a side")
     return image

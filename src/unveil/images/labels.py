@@ -18,7 +18,8 @@ from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_ins
 
 # Where StyleGAN2 and StyleGAN3 store the labels of a folder or zip of images.
 STYLEGAN_LABELS = "dataset.json"
-MAX_JSON_BYTES = 256 * 2**20
+# JSON takes up to twenty times its size in memory: a limit for any set, and more for each file of a large one.
+MAX_JSON_BYTES, JSON_BYTES_PER_NAME = 2**25, 2**8
 # What the column of paths and the column of people are called in a header.
 PATH_HEADERS = ("path", "file", "filename", "file_name", "image", "img", "image_path", "image_id", "name")
 LABEL_HEADERS = ("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id")
@@ -154,12 +155,13 @@ def labels_from(data: bytes, where: str) -> dict[str, str]:
     return labels
 
 
-def stylegan_labels(data: bytes) -> dict[str, str] | None:
+def stylegan_labels(data: bytes, n_names: int = 0) -> dict[str, str] | None:
     """The label of each image in a StyleGAN ``dataset.json``, empty when it states none; None for any other file.
 
-    A label is a whole number or a one-hot vector. Other vectors, such as camera poses, are no people.
+    ``n_names`` files are in the set. A label is a whole number or a one-hot vector. Other vectors, such as camera
+    poses, are no people.
     """
-    if len(data) > MAX_JSON_BYTES:
+    if len(data) > max_json_bytes(n_names):
         return None
     try:
         document = json.loads(data)
@@ -180,6 +182,11 @@ def stylegan_labels(data: bytes) -> dict[str, str] | None:
         if label is not None:
             labels[printable(row[0])] = label
     return labels
+
+
+def max_json_bytes(n_names: int) -> int:
+    """The largest ``dataset.json`` that is read for a set of so many files."""
+    return MAX_JSON_BYTES + JSON_BYTES_PER_NAME * n_names
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         files.add(rule.argument)
     if STYLEGAN_LABELS in names:
         with contextlib.suppress(ImageError):
-            stored = stylegan_labels(read(STYLEGAN_LABELS, MAX_JSON_BYTES))
+            stored = stylegan_labels(read(STYLEGAN_LABELS, max_json_bytes(len(names))), len(names))
         if stored is not None:
             files.add(STYLEGAN_LABELS)
     return FoundLabels(stored, listed, frozenset(files))

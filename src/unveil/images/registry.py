@@ -28,6 +28,7 @@ from unveil.images.readers.zip import ZipSource
 from unveil.images.sniff import candidates, form_of
 from unveil.images.source import Source, complete
 from unveil.io.remote import is_address
+from unveil.io.walk import walk
 
 ReaderOptions = dict[str, str]
 # The reader of one file of each form.
@@ -114,7 +115,8 @@ def _open_local(location: Location, rule: LabelRule, follow_links: bool) -> Sour
 
 def _containers_in(folder: Path, form: str, rule: LabelRule, options: ReaderOptions) -> Source:
     """All containers of one form in a folder, as one source."""
-    blobs = [LocalBlob(file) for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink()]
+    files = sorted(Path(parent) / name for parent, _, names in walk(folder) for name in names)
+    blobs = [LocalBlob(file) for file in files if file.is_file() and not file.is_symlink()]
     blobs = [blob for blob in blobs if form_of(blob) == form]
     if not blobs:
         raise SourceError(f"{folder}: no {form} in it")

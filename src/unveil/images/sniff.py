@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from unveil.images.readers.tar import is_tar
 from unveil.images.readers.tfrecord import begins_record
 from unveil.images.unpacked import compression_of, unpacked_head
 from unveil.io.npy import MAGIC as NPY
+from unveil.io.walk import walk
 
 # Files of a folder whose first bytes are read.
 SAMPLE_FILES = 400
@@ -122,7 +122,7 @@ def _form_or_other(file: Path) -> str:
 
 def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
     """Files of a folder: its own first, then those of the folders in it."""
-    for root, folders, names in os.walk(folder, followlinks=follow_links):
+    for root, folders, names in walk(folder, follow_links=follow_links):
         folders.sort()
         for name in sorted(names):
             file = Path(root) / name

@@ -15,6 +15,7 @@ from unveil.images.clutter import is_clutter
 from unveil.images.label_rule import LabelRule
 from unveil.io.regular import regular_descriptor
 from unveil.io.text import printable as printable
+from unveil.io.walk import real_path
 from unveil.types import ImageRecord
 
 # The largest image file that is read; 64 MiB holds any photograph.
@@ -242,7 +243,7 @@ def read_inside(folder: Path, path: str, *, follow_links: bool = False) -> bytes
         )
     file = folder / path
     try:
-        leaves = not follow_links and not file.resolve().is_relative_to(folder)
+        leaves = not follow_links and not real_path(file).is_relative_to(folder)
     except OSError as error:
         raise ImageError("read", "unreadable file", str(error.strerror)) from None
     if leaves:

@@ -33,7 +33,7 @@ SIGNATURES = {
 SIGNATURE_BYTES = 10
 CHUNK = 2**20
 # Images hardly shrink; what unpacks to more than this is no set of images.
-MAX_RATIO, SPARE_BYTES = 64, 2**30
+MAX_RATIO, SPARE_BYTES = 64, 2**28
 # Memory that the header of an xz file may ask for; `xz -9` asks for 65 MiB.
 MAX_XZ_MEMORY = 2**28
 DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError, ValueError, pa.ArrowException)

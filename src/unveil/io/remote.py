@@ -23,10 +23,15 @@ LOCAL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EISDIR,
 PERMANENT_ERRORS = (TypeError, ValueError, LookupError, AttributeError, ImportError, NotImplementedError)
 # Names of variables and query fields whose values are credentials.
 _SECRET = re.compile(
-    r"secret|token|passw|credential|signature|\bsig\b|api_?key|access_?key|account_?key|conn.*string", re.I
+    r"secret|token|passw|\bpwd\b|credential|signature|\bsig\b|\bsas\b|\bauth\b|\bkey\b|api_?key|access_?key|account_?key"
+    r"|conn.*string",
+    re.I,
 )
-_QUERY = re.compile(r"(\w+://[^\s?\"']+)\?[^\s\"'>)]*")
-_USER = re.compile(r"(\w+://)[^\s/@\"']+@")
+# An address in a text, and the separator of addresses that lead through each other, as in zip://a::https://host/b.zip.
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://[^\s\"']+")
+_CHAIN = re.compile(r"::(?=[A-Za-z][\w+.-]*://)")
+# A query without names of fields, such as a shared access signature, is a credential from this length on.
+MIN_NAMELESS = 16
 MIN_SECRET_LENGTH = 8
 
 
@@ -41,10 +46,9 @@ def absolute_place(place: str) -> str:
 
 
 def check_address(url: str) -> str:
-    """The same address. Raises SettingError if it holds credentials: addresses appear in manifests and reports."""
+    """The same address. Raises SettingError if a part holds credentials: addresses appear in manifests and reports."""
     try:
-        parts = urlsplit(url)
-        secret = parts.username or parts.password or any(_SECRET.search(name) for name, _ in parse_qsl(parts.query))
+        secret = any(_holds_secret(part) for part in _CHAIN.split(url))
     except ValueError as error:
         raise SettingError(f"{without_secrets(url)}: not an address ({error})") from None
     if secret:
@@ -55,13 +59,43 @@ def check_address(url: str) -> str:
     return url
 
 
+def _holds_secret(url: str) -> bool:
+    """Whether one address of a chain holds a user, or a credential in its query, fragment or parameters."""
+    parts = urlsplit(url)
+    scheme, slashes, rest = url.partition("://")
+    if parts.username or parts.password or (slashes and ":" in scheme):
+        return True
+    # A password may hold a slash, before which no user is looked for.
+    before, at, _ = rest.rpartition("@")
+    if at and ":" in before:
+        return True
+    fields = [parts.query, parts.fragment, *parts.path.split(";")[1:]]
+    if any(_SECRET.search(name) for field in fields for name, _ in parse_qsl(field, keep_blank_values=True)):
+        return True
+    return any(len(field) >= MIN_NAMELESS and "=" not in field for field in (parts.query, parts.fragment))
+
+
 def without_secrets(text: str) -> str:
-    """A message without the queries and users of addresses, and without the values of secret environment variables."""
-    text = _USER.sub(r"\1", _QUERY.sub(r"\1", text))
+    """A message without the queries, fragments and users of addresses, and without the values of secret environment
+    variables."""
+    text = _ADDRESS.sub(lambda found: "::".join(map(_struck, _CHAIN.split(found[0]))), text)
     for name, value in os.environ.items():
         if len(value) >= MIN_SECRET_LENGTH and _SECRET.search(name):
             text = text.replace(value, "***")
     return text
+
+
+def _struck(url: str) -> str:
+    """One address of a chain without everything that may be a credential."""
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        return url
+    host, slash, path = rest.partition("/")
+    _, user, named = host.rpartition("@")
+    rest = re.split(r"[?#;]", f"{named}{slash}{path}", maxsplit=1)[0]
+    # A password may hold a slash, before which no user is looked for.
+    before, at, after = rest.rpartition("@")
+    return f"{scheme}://{after if at and not user and ':' in before else rest}"
 
 
 def filesystem(url: str) -> tuple[Any, str]:

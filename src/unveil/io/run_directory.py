@@ -23,7 +23,7 @@ SCRATCH = "work"
 FOLDERS = (SCRATCH, "stores", "publish", "clean")
 # Further files of a run.
 FILES = ("audit*.json", "report*.html", "*.parquet", MANIFEST)
-MAX_MANIFEST_BYTES = 64 * 2**20
+MAX_MANIFEST_BYTES = 16 * 2**20
 # Characters of a value in a message.
 MAX_SHOWN = 60
 

@@ -18,6 +18,7 @@ from unveil.errors import ImageError, InputError
 from unveil.images import EmbeddingSource, Location, Source, open_source
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.shards import expand_braces
+from unveil.io.walk import walk
 from unveil.types import ROLES, Role
 
 # The name of the stamps in the manifest, and of the stamp of files that settings name, such as models and lists.
@@ -121,7 +122,7 @@ def _files_of(location: Location, source: Source, follow_links: bool) -> Iterato
 
 def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
     visited: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=follow_links):
+    for parent, folders, names in walk(folder, follow_links=follow_links):
         real = os.path.realpath(parent)
         if real in visited:  # links may form a circle
             folders.clear()

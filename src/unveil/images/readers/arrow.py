@@ -2,41 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
+import struct
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.readers.table import Table, TableSource
+from unveil.images.readers.table import MAX_RATIO, SPARE_BYTES, Table, TableSource
 
 FILE_MAGIC = b"ARROW1"
 # Bytes of all batches together, where they do not stay mapped.
 MAX_UNPACKED = 2**32
+FILE_HEADER = 8
+# Fields of Message, RecordBatch and DictionaryBatch in Arrow's Message.fbs.
+HEADER, BUFFERS, COMPRESSION, DICTIONARY_DATA = 2, 2, 3, 1
+_LENGTH = struct.Struct("<q")
+
+
+def _opened(blob: Blob, start: int) -> Any:
+    source = pa.memory_map(str(blob.path)) if isinstance(blob, LocalBlob) else pa.PythonFile(blob.open(), "r")
+    source.seek(start)
+    return source
+
+
+def _messages(source: Any) -> Iterator[Any]:
+    """The messages of a stream, whose bodies stay mapped."""
+    reader = pa.ipc.MessageReader.open_stream(source)
+    with contextlib.suppress(StopIteration):
+        while True:
+            yield reader.read_next_message()
+
+
+def unpacked_bytes(message: Any) -> int:
+    """The bytes that the compressed buffers of a message state for unpacking; struct.error when it is damaged.
+
+    Each buffer begins with its unpacked length (https://arrow.apache.org/docs/format/Columnar.html#compression).
+    """
+    metadata, body = memoryview(message.metadata), message.body
+    header = _Flat(metadata, struct.unpack_from("<I", metadata)[0]).table(HEADER)
+    if header is not None and message.type == "dictionary":
+        header = header.table(DICTIONARY_DATA)
+    if header is None or message.type not in ("record batch", "dictionary") or header.table(COMPRESSION) is None:
+        return 0
+    total = 0
+    for offset, length in header.pairs(BUFFERS):
+        if length >= _LENGTH.size:
+            (unpacked,) = _LENGTH.unpack_from(memoryview(body), offset)
+            total += max(0, unpacked)
+    return total
+
+
+class _Flat:
+    """A table of FlatBuffers: its fields by number, each found through a list of offsets."""
+
+    def __init__(self, data: memoryview, at: int) -> None:
+        self._data, self._at = data, at
+        self._fields = at - struct.unpack_from("<i", data, at)[0]
+
+    def _field(self, number: int) -> int:
+        """The offset of a field in the data; 0 when the table lacks it."""
+        (size,) = struct.unpack_from("<H", self._data, self._fields)
+        place = 4 + 2 * number
+        offset = struct.unpack_from("<H", self._data, self._fields + place)[0] if place < size else 0
+        return self._at + offset if offset else 0
+
+    def table(self, number: int) -> _Flat | None:
+        """The table in a field."""
+        at = self._field(number)
+        return _Flat(self._data, at + struct.unpack_from("<I", self._data, at)[0]) if at else None
+
+    def pairs(self, number: int) -> Iterator[tuple[int, int]]:
+        """The pairs of long numbers in a field."""
+        at = self._field(number)
+        if at:
+            at += struct.unpack_from("<I", self._data, at)[0]
+            (n,) = struct.unpack_from("<I", self._data, at)
+            yield from struct.iter_unpack("<qq", self._data[at + 4 : at + 4 + 16 * n])
 
 
 class ArrowTable(Table):
     """Arrow's file format, or the stream that ``save_to_disk`` writes."""
 
     def __init__(self, blob: Blob, *, max_unpacked: int = MAX_UNPACKED) -> None:
-        source = pa.memory_map(str(blob.path)) if isinstance(blob, LocalBlob) else pa.PythonFile(blob.open(), "r")
-        # Compressed batches are unpacked as they are read; others stay mapped and allocate nothing. A pool of memory
-        # for this file alone would be exact, but must outlive every array that it holds.
-        before = pa.total_allocated_bytes()
-        if blob.read(0, len(FILE_MAGIC)) == FILE_MAGIC:
-            reader = pa.ipc.open_file(source)
-            stored = (reader.get_batch(i) for i in range(reader.num_record_batches))
-        else:
-            reader = pa.ipc.open_stream(source)
-            stored = iter(reader)
-        batches = []
-        for batch in stored:
-            batches.append(batch)
-            if pa.total_allocated_bytes() - before > max_unpacked:
-                raise SourceError(
-                    f"{blob.where}: its batches take more than {max_unpacked} bytes unpacked; write the file again "
-                    "without compression, on a disk of this machine"
-                )
+        is_file = blob.read(0, len(FILE_MAGIC)) == FILE_MAGIC
+        # The file format is a stream between a magic number and a footer. Read as a stream, no footer leads elsewhere.
+        start = FILE_HEADER if is_file else 0
+        limit = min(max_unpacked, SPARE_BYTES + MAX_RATIO * blob.size)
+        with _opened(blob, start) as source:
+            stated = sum(unpacked_bytes(message) for message in _messages(source))
+        if stated > limit:
+            raise SourceError(
+                f"{blob.where}: its batches take {stated} bytes unpacked, at most {limit} are; write the file again "
+                "without compression, on a disk of this machine"
+            )
+        reader = pa.ipc.open_stream(_opened(blob, start))
+        batches = list(reader)
         self.schema = reader.schema
         self._batches = batches
         self.groups = [len(batch) for batch in batches]

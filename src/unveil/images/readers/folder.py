@@ -11,6 +11,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable, read_image
+from unveil.io.walk import real_path, walk
 from unveil.types import ImageRecord
 
 
@@ -26,7 +27,7 @@ class FolderSource(Source):
         self, path: Path, rule: LabelRule, *, follow_links: bool = False, max_bytes: int = MAX_FILE_BYTES
     ) -> None:
         super().__init__(path, rule)
-        self.path, self._root = path, path.resolve()
+        self.path, self._root = path, real_path(path)
         self._follow_links, self._max_bytes = follow_links, max_bytes
         files = list(self._walk())
         found = find_labels(rule, files, self._read, str(path))
@@ -49,7 +50,7 @@ class FolderSource(Source):
             raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
 
         visited: set[str] = set()
-        for folder, folders, names in os.walk(self.path, onerror=stop, followlinks=self._follow_links):
+        for folder, folders, names in walk(self.path, onerror=stop, follow_links=self._follow_links):
             if self._follow_links:
                 # Links may form a circle.
                 real = os.path.realpath(folder)
@@ -75,6 +76,6 @@ class FolderSource(Source):
             file = Path(path)
             if file.is_dir():
                 raise ImageError("read", "link to a folder", "links are not followed; use --follow-links")
-            if not file.resolve().is_relative_to(self._root):
+            if not real_path(file).is_relative_to(self._root):
                 raise ImageError("read", "link leaves the folder", "links are not followed; use --follow-links")
         return read_image(path, limit)

@@ -26,6 +26,8 @@ _RESOLUTION = re.compile(rb"(\d+)-(\d+)")
 # Byte strings of msgpack: the first byte, and how many bytes hold the length.
 _BYTE_STRINGS = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
 MAX_LABEL = 4096
+# Items of a list or map in a value; an empty list is one byte in the file and 64 in memory.
+MAX_ITEMS = 2**16
 # Bytes of a mask: 100 million numbers of 8 bytes.
 MAX_MASK = 800 * 2**20
 
@@ -161,7 +163,7 @@ def _unpack(data: bytes, at: int) -> list[Any]:
 
 def _parse(data: bytes, at: int) -> Any:
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=False)
+        return msgpack.unpackb(data, raw=False, strict_map_key=False, max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS)
     except Exception as error:  # damaged data raise almost anything
         raise ImageError("read", "damaged record", f"at byte {at}: {type(error).__name__}: {error}") from None
 

@@ -10,7 +10,15 @@ import pyarrow.parquet as pq
 
 from unveil.errors import ImageError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.readers.table import MAX_GROUP, Table, TableSource, holds_images, holds_vectors
+from unveil.images.readers.table import (
+    MAX_GROUP,
+    MAX_RATIO,
+    SPARE_BYTES,
+    Table,
+    TableSource,
+    holds_images,
+    holds_vectors,
+)
 from unveil.images.source import MAX_FILE_BYTES
 
 
@@ -26,6 +34,8 @@ class ParquetTable(Table):
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         self.groups = [group.num_rows for group in groups]
         self.sizes = [group.total_byte_size for group in groups]
+        # Images hardly shrink, so what unpacks to far more than the file holds is none.
+        self._limit = min(MAX_GROUP, SPARE_BYTES + MAX_RATIO * blob.size)
 
     def _column(self, group: int, name: str, field: str | None) -> Any:
         batches = self._batches(group, [name if field is None else f"{name}.{field}"])
@@ -39,18 +49,18 @@ class ParquetTable(Table):
         return rows
 
     def _batches(self, group: int, columns: list[str] | None) -> list[Any]:
-        """The batches of a group; ImageError when they take more than `MAX_GROUP` bytes."""
+        """The batches of a group; ImageError when they take more than `MAX_GROUP` bytes, or far more than the file."""
         # A dictionary can repeat one large value in every row, so that the stated size says nothing.
-        rows = max(1, MAX_GROUP // max(self.sizes[group], MAX_FILE_BYTES))
+        rows = max(1, self._limit // max(self.sizes[group], MAX_FILE_BYTES))
         batches, total = [], 0
         for batch in self._file.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
             batches.append(batch)
             total += batch.nbytes
-            if total > MAX_GROUP:
+            if total > self._limit:
                 raise ImageError(
                     "read",
                     "row group too large",
-                    f"more than {MAX_GROUP} bytes; write the file again with row_group_size=1000",
+                    f"more than {self._limit} bytes; write the file again with row_group_size=1000",
                 )
         return batches
 

@@ -21,6 +21,10 @@ from unveil.types import ImageRecord
 
 # A group of rows is unpacked as a whole; writers put some hundred images into one.
 MAX_GROUP = 2**30
+# A file may unpack to this many times its size, and to some bytes more where it is small.
+MAX_RATIO, SPARE_BYTES = 64, 2**28
+# JSON takes twenty times its size in memory; the names of a million classes fit.
+MAX_FEATURES_BYTES = 2**24
 CACHED_GROUPS = 3
 
 
@@ -187,7 +191,10 @@ def holds_labels(kind: Any) -> bool:
 def _class_names(schema: Any, name: str) -> list[str]:
     """The names of a Hugging Face ClassLabel; empty when the column is none."""
     try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        text = (schema.metadata or {}).get(b"huggingface", b"{}")
+        if len(text) > MAX_FEATURES_BYTES:
+            return []
+        features = json.loads(text)["info"]["features"]
         names = features[name]["names"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return []

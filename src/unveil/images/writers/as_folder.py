@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from unveil.errors import ImageError
+from unveil.errors import ImageError, SourceError
+from unveil.images.readers.shards import ShardedSource
 from unveil.images.source import Source, printable
 from unveil.images.writers.base import write_bytes
 from unveil.types import ImageRecord
@@ -18,10 +20,16 @@ SUFFIXES = (
 )
 _UNSAFE = re.compile(r"[^\w.\-=+@ ]")
 MAX_NAME = 120
+# Images hardly shrink; raw pixels in a compressed container may.
+MAX_RATIO, SPARE_BYTES = 64, 2**30
 
 
 def write_as_folder(source: Source, out: Path, removed: Collection[str]) -> None:
-    """One file an image, in a folder for each person where people are known. Unreadable images are left out."""
+    """One file an image, in a folder for each person where people are known. Unreadable images are left out.
+
+    Raises SourceError when the images take far more bytes than the container: they are then the same bytes, many times.
+    """
+    limit, written = _limit(source), 0
     people = any(record.person is not None for record in source.records)
     for record in source.records:
         if record.id not in removed:
@@ -29,8 +37,23 @@ def write_as_folder(source: Source, out: Path, removed: Collection[str]) -> None
                 data = source.read(record)
             except ImageError:
                 continue
+            written += len(data)
+            if written > limit:
+                raise SourceError(
+                    f"{source.where}: its images take more than {limit} bytes, far more than the container, so they "
+                    "share bytes; nothing is copied"
+                )
             folder = _safe(record.person or "unlabelled") if people else "."
             write_bytes(_free(out / folder / _file_name(record, data)), data)
+
+
+def _limit(source: Source) -> int:
+    """The bytes that the images of a source may take, where the size of its files is known."""
+    parts = source.parts if isinstance(source, ShardedSource) else [source]
+    files = [Path(part.where) for part in parts]
+    if not all(file.is_file() for file in files):
+        return sys.maxsize
+    return SPARE_BYTES + MAX_RATIO * sum(file.stat().st_size for file in files)
 
 
 def _free(path: Path) -> Path:

@@ -1,0 +1,280 @@
+"""Small files that would take much memory or time: each ends within a gibibyte and twenty seconds, in a clear error."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import lmdb
+import msgpack
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.builders import encoded, write
+from unveil.images.decode import decode_rgb
+from unveil.images.location import FORMS
+
+MIB = 2**20
+# Opens a source, reads its first images and copies the rest, below limits on memory and processor time: twenty seconds
+# for each of the three steps.
+CHILD = """
+import resource, sys
+from pathlib import Path
+import cv2, pyarrow, pyarrow.parquet, pyfive
+from unveil.errors import UnveilError, ImageError
+from unveil.images import decode_rgb, open_source, write_without
+
+def bytes_of(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024
+
+resource.setrlimit(resource.RLIMIT_AS, (bytes_of("VmSize") + 3 * 2**30,) * 2)
+resource.setrlimit(resource.RLIMIT_CPU, (60, 65))
+before, place, out = bytes_of("VmRSS"), sys.argv[1], Path(sys.argv[2])
+for step in ("read", "copy", "folder"):
+    try:
+        source = open_source(place)
+        for record in source.records[:4] if step == "read" else []:
+            try:
+                decode_rgb(source.read(record))
+            except ImageError as error:
+                print(error)
+        if step != "read":
+            write_without(source, out / step, {source.records[0].id}, as_folder=step == "folder")
+    except UnveilError as error:
+        print(error)
+print("peak", bytes_of("VmHWM") - before)
+"""
+
+
+def png(width: int, height: int, extra: bytes = b"") -> bytes:
+    """A black image, compressed a thousandfold, with further chunks."""
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(bytes(1 + 3 * width)) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def many_scans(n: int) -> bytes:
+    """A progressive JPEG of 79 million pixels whose last scan of 114 bytes is repeated."""
+    buffer = io.BytesIO()
+    Image.new("L", (8900, 8900), 128).save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    return whole[:-2] + whole[whole.rfind(b"\xff\xda") : -2] * n + b"\xff\xd9"
+
+
+def folder(path: Path) -> Path:
+    """Images of many pixels, of many scans, and with text that unpacks to a gigabyte."""
+    text = b"a\0\1\0\0\0" + zlib.compress(bytes(1000 * MIB), 9)
+    images = {"a": png(8900, 8900), "b": many_scans(5000), "c": png(64, 64, chunk(b"iTXt", text)), "d": png(16, 2**22)}
+    for name, data in images.items():
+        write(path / f"{name}.png", data)
+    return path
+
+
+def zipped(path: Path) -> Path:
+    """Members of 300 MiB, and a JSON file of a gigabyte of empty lists."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.png", "b.png"):
+            with archive.open(name, "w", force_zip64=True) as file:
+                for _ in range(300):
+                    file.write(bytes(MIB))
+        with archive.open("dataset.json", "w", force_zip64=True) as file:
+            file.write(b'{"labels":[')
+            for _ in range(300):
+                file.write(b"[]," * MIB)
+            file.write(b"[]]}")
+    return path
+
+
+def tarred(path: Path) -> Path:
+    """A size below zero, after which the next header would be the same one."""
+    head = bytearray(512)
+    head[:7], head[100:108], head[124:136], head[156:157] = b"a/x.jpg", b"0000644\0", b"-0000001000\0", b"0"
+    head[257:265], head[148:156] = b"ustar\x0000", b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return write(path, bytes(head) + bytes(1024))
+
+
+def compressed_tar(path: Path) -> Path:
+    with tarfile.open(path, "w:gz", compresslevel=9) as archive:
+        member = tarfile.TarInfo("a.png")
+        member.size = 2**30
+        archive.addfile(member, io.BytesIO(bytes(2**30)))
+    return path
+
+
+def parquet(path: Path) -> Path:
+    """One value of 8 MiB in 3,000 rows, by a dictionary."""
+    values = pa.DictionaryArray.from_arrays(pa.array([0] * 3000, pa.int32()), pa.array([bytes(8 * MIB)]))
+    with pq.ParquetWriter(path, pa.schema([("image", values.type)]), compression="zstd", store_schema=False) as writer:
+        writer.add_key_value_metadata({"padding": os.urandom(1500).hex()})
+        writer.write_table(pa.table({"image": values}))
+    return path
+
+
+def arrow(path: Path, *, file: bool = False) -> Path:
+    """Twelve batches of a gigabyte, compressed."""
+    batch = pa.record_batch([pa.array([bytes(2**30)], pa.binary())], names=["image"])
+    new, options = pa.ipc.new_file if file else pa.ipc.new_stream, pa.ipc.IpcWriteOptions(compression="zstd")
+    with new(str(path), batch.schema, options=options) as writer:
+        for _ in range(12):
+            writer.write_batch(batch)
+    return path
+
+
+def hdf5(path: Path) -> Path:
+    """Labels of 20,000 rows that are one text of a mebibyte."""
+    n = 20_000
+    with h5py.File(path, "w") as made:
+        made.create_dataset("image", data=np.zeros((n, 4, 4, 3), np.uint8))
+        labels = made.create_dataset("label", (n,), dtype=h5py.string_dtype())
+        labels[0], labels[1] = "A" * MIB, "B"
+    raw = bytearray(path.read_bytes())
+    at = -1
+    while True:
+        at = raw.index(struct.pack("<I", MIB), at + 1)
+        _, heap, _ = struct.unpack_from("<IQI", raw, at)
+        if raw[heap : heap + 4] == b"GCOL":
+            break
+    raw[at : at + 16 * n] = raw[at : at + 16] * n
+    return write(path, bytes(raw))
+
+
+def pickled(path: Path) -> Path:
+    """One image of a mebibyte, 100,000 times."""
+    n, image = 100_000, b"\xff\xd8\xff" + b"x" * MIB
+    items = b"](B" + struct.pack("<I", len(image)) + image + b"q\x01" + b"h\x01" * (n - 1) + b"e"
+    return write(path, b"\x80\x03" + items + b"](" + b"\x89" * (n // 2) + b"e\x86.")
+
+
+def database(path: Path) -> Path:
+    """A value of sixty million empty lists."""
+    with lmdb.open(str(path), map_size=2**28) as opened, opened.begin(write=True) as transaction:
+        transaction.put(b"0", b"\x92\xc4\x01x\xdd" + struct.pack(">I", 60 * MIB) + b"\x90" * (60 * MIB))
+        transaction.put(b"1", msgpack.packb((b"x", 1)))
+    return path
+
+
+def records(path: Path) -> Path:
+    """A header that states four billion labels."""
+    payload = struct.pack("<IfQQ", 2**32 - 1, 1.0, 0, 0) + b"x" * 40
+    return write(path, struct.pack("<II", 0xCED7230A, len(payload)) + payload)
+
+
+def tfrecord(path: Path) -> Path:
+    """A record of 60 MiB that is an example of thirty million features."""
+    from unveil.images.readers.tfrecord import masked_crc
+
+    example = b"\x0a\x00" * (2 * MIB)
+    inner = b"\x0a" + _varint(len(example)) + example
+    length = struct.pack("<Q", len(inner))
+    return write(path, length + struct.pack("<I", masked_crc(length)) + inner + bytes(4))
+
+
+def _varint(n: int) -> bytes:
+    out = b""
+    while n > 127:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def embeddings(path: Path) -> Path:
+    """Two gigabytes of zeros, compressed."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (MIB, 512)})
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("vectors.npy", "w", force_zip64=True) as file,
+    ):
+        file.write(header.getvalue())
+        for _ in range(2048):
+            file.write(bytes(MIB))
+    return path
+
+
+def sheets(path: Path) -> Path:
+    """A list of sheets, each with thousands of cells."""
+    write(path.with_suffix("") / "a.png", png(2048, 2048))
+    return path.with_suffix("")
+
+
+def image_list(path: Path) -> Path:
+    """Two thousand lines that name one image."""
+    write(path.parent / "a.png", png(2000, 2000))
+    return write(path, "a.png 1\n" * 2000)
+
+
+BOMBS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "folder": ("", folder),
+    "zip": ("", zipped),
+    "tar": ("", tarred),
+    "tar, compressed": ("", compressed_tar),
+    "parquet": ("", parquet),
+    "arrow": ("", arrow),
+    "arrow, a file": ("", lambda path: arrow(path, file=True)),
+    "hdf5": ("", hdf5),
+    "bin": ("", pickled),
+    "lmdb": ("", database),
+    "recordio": ("", records),
+    "tfrecord": ("", tfrecord),
+    "embeddings": ("", embeddings),
+    "grid": ("grid,cell=16:", sheets),
+    "list": ("", image_list),
+}
+
+
+def test_every_reader_has_a_bomb() -> None:
+    assert {name.partition(",")[0] for name in BOMBS} == set(FORMS)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured as Linux states it")
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_takes_little_memory_and_time(name: str, tmp_path: Path) -> None:
+    prefix, make = BOMBS[name]
+    place = f"{prefix}{make(tmp_path / 'bomb')}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    words = [sys.executable, "-W", "ignore", "-c", CHILD, place, str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=250, env=environment)
+    assert done.returncode == 0, f"{done.returncode} {done.stderr[-2000:]}"
+    peak = re.search(r"peak (-?\d+)", done.stdout)
+    assert peak is not None and int(peak[1]) < 1024 * MIB, done.stdout
+    made = list((tmp_path / "out").rglob("*"))
+    assert sum(file.stat().st_size for file in made if file.is_file()) < 2048 * MIB
+    assert not [file for file in made if file.name.startswith(".")]
+
+
+def test_scans_are_counted_where_they_cost_time() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    usual = encoded(noise, "JPEG", progressive=True)
+    assert decode_rgb(usual).shape == (64, 64, 3)
+    last = usual[usual.rfind(b"\xff\xda") : -2]
+    assert decode_rgb(usual[:-2] + last * 40 + b"\xff\xd9").shape == (64, 64, 3)
+
+
+def test_json_of_a_large_set_is_read(tmp_path: Path) -> None:
+    rows = [[f"{i}.png", i % 3] for i in range(6)]
+    for name, _ in rows:
+        write(tmp_path / str(name), encoded(np.full((16, 16, 3), 9, np.uint8)))
+    write(tmp_path / "dataset.json", json.dumps({"labels": rows}))
+    from unveil.images import open_source
+
+    assert len({record.person for record in open_source(tmp_path).records}) == 3
