@@ -27,8 +27,8 @@ class OwnCluster:
 
     def __enter__(self) -> OwnCluster:
         try:
-            from ray._private import ray_constants
             from ray import _raylet
+            from ray._private import ray_constants
 
             # Ray states no types for these.
             raylet: Any = _raylet
