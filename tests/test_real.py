@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import unveil
+from benchmarks import idiff_face
 from tests.builders import SHARED, audit, encoded, needs_real_data, write
 from tests.conftest import made_once
 from unveil.channels import FaceChannel, FaceImage
@@ -144,3 +145,34 @@ def test_a_control_set_of_another_kind_gives_no_verdict(tmp_path: Path) -> None:
     assert result.verdict == "inconclusive" and "same source" in result.headline
     assert not result.significant_people
     assert result.counts["training"].images == 100 == result.counts["training"].embedded
+
+
+@pytest.fixture(scope="session")
+def lfw_halves(shared_folder: Path) -> Path:
+    """One image of each person of LFW: the five whom IDiff-Face shows and 1,888 others, and 1,888 control people."""
+    folder = shared_folder / "idiff_face"
+
+    def make() -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        idiff_face.write_real(SHARED, folder, one_image=True)
+        return "done"
+
+    made_once(shared_folder, "idiff_face", make)
+    return folder
+
+
+def test_a_published_generator_shows_five_people_in_all_their_images(lfw_halves: Path) -> None:
+    """Most images of an identity choose the same one of 3,781 people. The figures have more StyleGAN2 faces."""
+    result = idiff_face.audit(SHARED, lfw_halves, idiff_face.COPIED, 100)
+    assert result.verdict == "leak found"
+    found = {p.person: p for p in result.significant_people}
+    assert set(found) == set(idiff_face.FIVE)
+    for person in found.values():
+        assert person.identity is not None and person.identity.n_images == 7 and person.identity.n_agreeing >= 5
+    face = next(e for e in result.identity_evidence or () if e.channel == "face")
+    assert face.used and face.n_identities == 5
+
+
+def test_invented_people_of_the_same_generator_are_no_leak(lfw_halves: Path) -> None:
+    result = idiff_face.audit(SHARED, lfw_halves, idiff_face.INVENTED, 100)
+    assert result.verdict == "none detected" and not result.significant_people

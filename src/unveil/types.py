@@ -215,11 +215,13 @@ class Exposure:
     n_images: Ints  # (P,) images that were tested
     best_pair: Ints  # (P, 2) synthetic row, gallery row
     channel: Ints  # (P,) index of the channel that gives the score
+    identity: Ints  # (P,) row of the synthetic identity whose mean vector gives the score, -1 where an image does
 
     def __post_init__(self) -> None:
         p = len(self.people)
         if not (
-            self.score.shape == self.cosine.shape == self.n_images.shape == self.channel.shape == (p,)
+            self.score.shape == self.cosine.shape == self.n_images.shape == (p,)
+            and self.channel.shape == self.identity.shape == (p,)
             and self.best_pair.shape == (p, 2)
         ):
             raise ValueError(f"{p} people, score {self.score.shape}, best_pair {self.best_pair.shape}")

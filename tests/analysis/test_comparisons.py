@@ -34,3 +34,14 @@ def test_comparisons_without_control() -> None:
         ("cohort", "face", "training"),
         ("hub-corrected", "face", "training"),
     ]
+
+
+def test_identities_are_compared_where_there_is_a_control_set() -> None:
+    made = list(comparisons_of_audit(("synthetic", "training", "control"), ("face",), identities=True))
+    assert [(c.queries, c.gallery, c.name) for c in made if c.kind == "identities"] == [
+        ("identities", "training", "synthetic identities with training by face"),
+        ("identities", "control", "synthetic identities with control by face"),
+    ]
+    assert not any(
+        c.kind == "identities" for c in comparisons_of_audit(("synthetic", "training"), ("face",), identities=True)
+    )

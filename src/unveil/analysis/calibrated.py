@@ -10,6 +10,7 @@ import numpy as np
 from unveil.analysis.cohort import channel_context, find_overlap, pooled_cohort
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import ControlState, Findings
+from unveil.analysis.identities import mean_identities, measure_cohesion
 from unveil.analysis.inference import Inference, ScoreTests
 from unveil.analysis.input_checks import check_control
 from unveil.analysis.matching import Matching, MatchMode, Subsample, match_control_people
@@ -22,6 +23,7 @@ from unveil.results import (
     Exposures,
     GPDFit,
     IdentityCompetition,
+    IdentityEvidence,
     Membership,
     PersonFinding,
     Stability,
@@ -69,15 +71,21 @@ def analyse_with_control(
     overlap = find_overlap(training, all_control, compare, generators("overlap"))
     control = all_control.take(overlap.rows)
     cohort = pooled_cohort(training, control, compare.backend)
+    identities = mean_identities(synthetic)
+    cohesion = {channel: measure_cohesion(synthetic.through(channel), identities) for channel in synthetic.channels}
     contexts = {
-        channel: channel_context(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels
+        channel: channel_context(
+            *(synthetic.through(channel), cohort.through(channel)),
+            *(identities.through(channel) if found.holds else None, found.handicap),
+        )
+        for channel, found in cohesion.items()
     }
     depth = _depth(training, control, compare.top_k)
     training_side = score_side("training", training, raw, contexts, compare, depth)
     if not len(control):
         checks = (*input_checks, *check_control(overlap, 0, None))
-        people, identities = rank_candidates(synthetic, training_side, None)
-        return Findings("inconclusive", (), checks, people, identities, training_side, contexts)
+        people, identity_findings = rank_candidates(synthetic, training_side, None)
+        return Findings("inconclusive", (), checks, people, identity_findings, training_side, contexts)
 
     raw_control = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "control"), synthetic, control, top_k=1)
     control_side = score_side("control", control, raw_control, contexts, compare, depth)
@@ -89,13 +97,13 @@ def analyse_with_control(
     tests = _tests(inference, subsample)
     people = inference.people(tests.all_channels, tests.by_channel, tests.cosine)
     competition, matches = inference.compete(subsample)
-    identities = inference.identities(competition, matches)
+    identity_findings = inference.identities(competition, matches)
     found = calibrated_evidence(
         tests.all_channels.decision.global_test.p_value,
         global_level,
         sum("conformal" in p.significant_by for p in people),
         sum("GPD tail" in p.significant_by for p in people),
-        sum(i.significant for i in identities),
+        sum(i.significant for i in identity_findings),
     )
     verdict, evidence = calibrated_verdict(checks, found)
     stability, times_significant = inference.repeat(
@@ -106,7 +114,7 @@ def analyse_with_control(
         evidence,
         checks,
         tuple(replace(p, resamples_significant=times_significant.get(p.person, 0)) for p in people),
-        identities,
+        identity_findings,
         training_side,
         contexts,
         calibration=_calibration(
@@ -114,6 +122,9 @@ def analyse_with_control(
             n_significant=sum(bool(p.significant_by) for p in people),
             strata=_strata(matching, subsample, balance.strata, people),
             false_matches=_false_matches(training_side, control_side, generators("accidental")),
+            identity_evidence=tuple(
+                IdentityEvidence(c.channel, len(identities), c.figure, c.holds, c.handicap) for c in cohesion.values()
+            ),
             fdr=fdr,
             rng=rng,
             share_rng=generators("exposed share"),
@@ -155,6 +166,7 @@ def _calibration(
     n_significant: int,
     strata: tuple[Stratum, ...],
     false_matches: tuple[FalseMatches, ...],
+    identity_evidence: tuple[IdentityEvidence, ...],
     fdr: float,
     rng: np.random.Generator,
     share_rng: np.random.Generator,
@@ -175,6 +187,7 @@ def _calibration(
             tail=None if decision.tail is None else _gpd_fit(decision.tail),
         ),
         identity_competition=IdentityCompetition(competition.target_wins, competition.decoy_wins, competition.ratio),
+        identity_evidence=identity_evidence,
         membership=tuple(_membership(name, of_score, fdr, rng) for name, of_score in tests.by_name().items()),
         balance=balance,
         strata=strata,

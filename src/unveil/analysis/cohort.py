@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.identities import Identities
 from unveil.compare import Backend, best_of_others, compare_all
 from unveil.stats.exposure import subsample_images
 from unveil.stats.hubness import NEIGHBOURS, closeness, person_codes
@@ -171,28 +172,65 @@ def _order_key(digest: str) -> str:
 
 
 @dataclass(frozen=True)
+class IdentityContext:
+    """What one channel needs to score real images against the mean vectors of synthetic identities (I,).
+
+    ``correction`` (I,) is the hub correction of the mean vectors. ``scale`` is that of their scores.
+    """
+
+    identities: Identities
+    correction: Floats
+    scale: ScoreScale
+
+    def higher(self, row: Ints, score: Floats, identity_row: Ints, identity_score: Floats) -> tuple[Ints, Floats]:
+        """The closest row and its score (Q,), of each synthetic image (Q,) or of the identity that it belongs to.
+
+        ``identity_score`` (I,) is not yet on the scale.
+        """
+        of_image = self.identities.of_image
+        own = np.where(of_image >= 0, self.scale.of(identity_score)[of_image], -np.inf)
+        return np.where(own > score, identity_row[of_image], row), np.maximum(score, own)
+
+
+@dataclass(frozen=True)
 class ChannelContext:
     """What one channel needs to score real images.
 
     ``synthetic_correction`` (Q,) is the hub correction of the synthetic images. ``scale`` makes the scores of several
-    channels comparable.
+    channels comparable. ``identities`` are compared too, unless they are None.
     """
 
     synthetic: Embedded
     cohort: Cohort
     synthetic_correction: Floats
     scale: ScoreScale
+    identities: IdentityContext | None = None
 
 
-def channel_context(synthetic: Embedded, cohort: Cohort) -> ChannelContext:
-    """The context of a channel. Its scale is fitted to the exposures of the cohort, of all real people alike."""
-    synthetic_correction = cohort.correction(synthetic, "synthetic", skip_best=True)
-    found = compare_all(
-        *(synthetic.vectors, cohort.images.vectors),
-        top_k=1,
-        query_offset=synthetic_correction,
-        gallery_offset=cohort.own_correction(),
-        backend=cohort.backend,
-        moments=False,
-    )
-    return ChannelContext(synthetic, cohort, synthetic_correction, fit_score_scale(found.best_query_score))
+def channel_context(
+    synthetic: Embedded, cohort: Cohort, identities: Identities | None = None, handicap: float = 0.0
+) -> ChannelContext:
+    """The context of a channel. Its scales are fitted to the exposures of the cohort, of all real people alike.
+
+    ``identities`` of this channel have labels that hold. Their mean vectors then say more than single images do, which
+    are lowered by ``handicap``: the higher of both is one score, and a single image counts where it is far higher.
+    """
+    own = cohort.own_correction()
+
+    def scaled(queries: Embedded) -> tuple[Floats, ScoreScale]:
+        correction = cohort.correction(queries, "synthetic", skip_best=True)
+        found = compare_all(
+            *(queries.vectors, cohort.images.vectors),
+            top_k=1,
+            query_offset=correction,
+            gallery_offset=own,
+            backend=cohort.backend,
+            moments=False,
+        )
+        return correction, fit_score_scale(found.best_query_score)
+
+    correction, scale = scaled(synthetic)
+    if identities is None:
+        return ChannelContext(synthetic, cohort, correction, scale)
+    by_identity = IdentityContext(identities, *scaled(identities.means))
+    return ChannelContext(synthetic, cohort, correction, scale.lowered(handicap), by_identity)

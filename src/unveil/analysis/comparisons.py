@@ -17,7 +17,7 @@ from unveil.io.storage import open_storage
 from unveil.progress import Progress
 from unveil.types import Embedded, Floats, Matches, Role
 
-ComparisonKind = Literal["cosine", "overlap", "cohort", "hub-corrected"]
+ComparisonKind = Literal["cosine", "overlap", "cohort", "hub-corrected", "identities"]
 # The channel of the published attack and of the search for people on both sides.
 FIRST_CHANNEL = "face"
 # Closest pairs that are stored for the table of false matches; the rankings show fewer.
@@ -29,7 +29,8 @@ class Comparison:
     """All pairs of two sets, by one channel.
 
     ``cosine`` and ``hub-corrected`` compare synthetic images with the images of ``role``; ``overlap`` compares the
-    images of ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort.
+    images of ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort; ``identities``
+    compares the mean vectors of synthetic identities with the images of ``role``.
     """
 
     kind: ComparisonKind
@@ -45,6 +46,8 @@ class Comparison:
             return f"{self.role} with training"
         if self.kind == "cohort":
             return f"{self.role} with the cohort by {self.channel}"
+        if self.kind == "identities":
+            return f"synthetic identities with {self.role} by {self.channel}"
         return f"synthetic with {self.role} by {self.channel}, hub-corrected"
 
     @property
@@ -53,8 +56,10 @@ class Comparison:
         return self.kind != "cohort"
 
     @property
-    def queries(self) -> Role:
-        """The role whose images are the queries."""
+    def queries(self) -> Role | Literal["identities"]:
+        """The role whose images are the queries, or the synthetic identities."""
+        if self.kind == "identities":
+            return "identities"
         return self.role if self.kind in ("overlap", "cohort") else "synthetic"
 
     @property
@@ -65,8 +70,13 @@ class Comparison:
         return "training" if self.kind == "overlap" else self.role
 
 
-def comparisons_of_audit(roles: Collection[Role], channels: Sequence[str]) -> Iterator[Comparison]:
-    """Every comparison that an audit of these roles makes whose cost grows with the product of two sets, in order."""
+def comparisons_of_audit(
+    roles: Collection[Role], channels: Sequence[str], *, identities: bool = False
+) -> Iterator[Comparison]:
+    """Every comparison that an audit of these roles makes whose cost grows with the product of two sets, in order.
+
+    With ``identities``, the mean vectors of synthetic identities are compared too, where there is a control set.
+    """
     yield Comparison("cosine", FIRST_CHANNEL, "training")
     if "control" in roles:
         yield Comparison("overlap", FIRST_CHANNEL, "control")
@@ -80,6 +90,8 @@ def comparisons_of_audit(roles: Collection[Role], channels: Sequence[str]) -> It
         for channel in channels:
             yield Comparison("cohort", channel, role)
             yield Comparison("hub-corrected", channel, role)
+            if identities and "control" in roles:
+                yield Comparison("identities", channel, role)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.findings import best_pair
 from unveil.analysis.matching import Matching, Subsample
 from unveil.analysis.scores import RealSide
-from unveil.compare import Backend, best_among
+from unveil.compare import Backend, best_among, exact_cosine
 from unveil.embedding.fusion import part_cosines
-from unveil.results import ChannelScore, IdentityFinding, ModelScore, PersonFinding, Stability
+from unveil.results import ChannelScore, IdentityFinding, IdentityMatch, ModelScore, PersonFinding, Stability
 from unveil.stats.conformal import conformal_p
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.person_tests import PersonTests, person_tests
@@ -37,7 +37,8 @@ class BestMatches:
     """The best match of each synthetic identity (I,) over training and control people.
 
     ``query`` is the synthetic row; ``winner`` is the code of the matched person on their side. ``row`` and ``channel``
-    are of the closest training image, whether or not it won.
+    are of the closest training image, whether or not it won. ``n_agreeing`` images have the winner as their own best
+    match.
     """
 
     query: Ints
@@ -46,6 +47,22 @@ class BestMatches:
     winner: Ints
     row: Ints
     channel: Ints
+    n_agreeing: Ints
+
+
+@dataclass(frozen=True)
+class _Closest:
+    """The closest of some real images to each synthetic image (Q,), or to the identity that it belongs to.
+
+    ``row`` is the real image, ``channel`` that of the score. ``image_row`` and ``image_score`` are those of the
+    synthetic image by itself.
+    """
+
+    row: Ints
+    score: Floats
+    channel: Ints
+    image_row: Ints
+    image_score: Floats
 
 
 class Inference:
@@ -111,7 +128,21 @@ class Inference:
         return tuple(sorted(people, key=lambda p: -p.score))
 
     def _best_pair(self, exposed: Exposure, i: int) -> PersonFinding:
-        return best_pair(exposed, i, self._synthetic, self._training)
+        found = best_pair(exposed, i, self._synthetic, self._training)
+        channel, identity = found.channel, int(exposed.identity[i])
+        context = self._contexts[channel].identities
+        if identity < 0 or context is None:
+            return found
+        row = int(exposed.best_pair[i, 1])
+        images = context.identities.images(np.array([identity]))[1]
+        training, control = (side.by_channel[channel].corrected for side in (self._training, self._control))
+        person = self._training.people[1]
+        agree = person[training.rows[images, 0]] == person[row]
+        agree &= training.score[images, 0] > control.score[images, 0]
+        real = self._training.images.through(channel).vectors
+        (cosine,) = exact_cosine(context.identities.means.vectors, real, np.array([identity]), np.array([row]))
+        label = context.identities.means.ids[identity]
+        return replace(found, identity=IdentityMatch(label, len(images), int(agree.sum()), float(cosine)))
 
     def _channel_scores(self, channel: str, tests: ScoreTests) -> list[ChannelScore]:
         """The score, p and q of each training person by one channel alone."""
@@ -144,31 +175,52 @@ class Inference:
 
         A score is the highest over all channels. Control people win ties.
         """
-        (rows_t, score_t, channel_t), (rows_c, score_c, _) = (
+        t, c = (
             self._best_among(side, rows)
             for side, rows in ((self._training, subsample.training), (self._control, subsample.control))
         )
-        won = score_t > score_c
-        score = np.where(won, score_t, score_c)
-        best = best_of_each(self._codes, score, before=won.astype(np.float64))
         person_t, person_c = self._training.people[1], self._control.people[1]
-        winner = np.where(won[best], person_t[rows_t[best]], person_c[rows_c[best]])
+        won, won_by_image = t.score > c.score, t.image_score > c.image_score
+        score = np.where(won, t.score, c.score)
+        person = np.where(won, person_t[t.row], person_c[c.row])
+        of_image = np.where(won_by_image, person_t[t.image_row], person_c[c.image_row])
+        # Images of one identity may share its score: the one that is closest by itself and to the same person is shown.
+        agrees = (of_image == person) & (won_by_image == won)
+        order = np.lexsort((-np.where(won, t.image_score, c.image_score), ~agrees, won))
+        best = best_of_each(self._codes, score, before=np.argsort(order).astype(np.float64))
+        winner = person[best]
+        agreeing = (of_image == winner[self._codes]) & (won_by_image == won[best][self._codes])
         n_t, n_c = len(np.unique(person_t[subsample.training])), len(np.unique(person_c[subsample.control]))
         competition = compete(score[best], won[best], winner, n_t / n_c, self._fdr)
-        return competition, BestMatches(best, score[best], won[best], winner, rows_t[best], channel_t[best])
+        return competition, BestMatches(
+            *(best, score[best], won[best], winner, t.row[best], t.channel[best]),
+            np.bincount(self._codes, agreeing).astype(np.int64),
+        )
 
-    def _best_among(self, side: RealSide, rows: Ints) -> tuple[Ints, Floats, Ints]:
-        """The closest of some real images to each synthetic image (Q,): its row, the score, and the channel."""
-        found = []
+    def _best_among(self, side: RealSide, rows: Ints) -> _Closest:
+        """The closest of some real images to each synthetic image (Q,) or to its identity."""
+        by_image, highest = [], []
         for channel, context in self._contexts.items():
             matches = side.by_channel[channel]
+            real = side.images.through(channel).vectors
             best, score = best_among(
-                *(matches.corrected, context.synthetic.vectors, side.images.through(channel).vectors, rows),
+                *(matches.corrected, context.synthetic.vectors, real, rows),
                 *(context.synthetic_correction, matches.correction, self._backend),
             )
-            found.append((best, context.scale.of(score)))
-        best_channel, highest_score = max_over_channels([score for _, score in found])
-        return np.choose(best_channel, [best for best, _ in found]), highest_score, best_channel
+            by_image.append((best, context.scale.of(score)))
+            highest.append(by_image[-1])
+            if context.identities is not None and matches.identities is not None:
+                of_identities = best_among(
+                    *(matches.identities.matches, context.identities.identities.means.vectors, real, rows),
+                    *(context.identities.correction, matches.correction, self._backend),
+                )
+                highest[-1] = context.identities.higher(*by_image[-1], *of_identities)
+        best_channel, best_score = max_over_channels([score for _, score in highest])
+        image_channel, image_score = max_over_channels([score for _, score in by_image])
+        return _Closest(
+            *(np.choose(best_channel, [row for row, _ in highest]), best_score, best_channel),
+            *(np.choose(image_channel, [row for row, _ in by_image]), image_score),
+        )
 
     def identities(self, competition: Competition, matches: BestMatches) -> tuple[IdentityFinding, ...]:
         """Every synthetic identity, smallest q first."""
@@ -186,6 +238,7 @@ class Inference:
                 score=float(matches.score[i]),
                 q=float(competition.q[i]),
                 n_images=int(n_images[i]),
+                n_agreeing=int(matches.n_agreeing[i]),
                 synthetic_id=self._synthetic.ids[matches.query[i]],
                 training_id=self._training.images.ids[matches.row[i]] if matches.by_training[i] else None,
                 channel=channels[matches.channel[i]],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.findings import ControlState, Findings
+from unveil.analysis.identities import mean_identities
 from unveil.channels.alignment import ImageAlignment
 from unveil.compare import exact_cosine
 from unveil.embedding.embed import EmbedFunction
@@ -28,6 +30,8 @@ N_PEOPLE = {"full": 100, "quick": 40}
 # The share of training people who leak in the case of many leaks.
 MANY_LEAKS = 0.05
 IDENTITY_MATCH: LeakKind = "identity match"
+# Images of a planted identity. Few people of a control set have more than one more.
+IMAGES_OF_IDENTITY = 2
 TEMPLATE = 112
 
 
@@ -75,6 +79,10 @@ def measure_power(
     other_images = _scores_of_other_images(state, rng, N_PEOPLE["full"])
     if len(other_images):
         recalls.append(recall(IDENTITY_MATCH, "another photograph", other_images, null, decision, one_leak, many_leaks))
+    identities = _scores_of_planted_identities(state, found.contexts, rng, N_PEOPLE["full"])
+    if len(identities):
+        strength = f"an identity of {IMAGES_OF_IDENTITY} other photographs"
+        recalls.append(recall(IDENTITY_MATCH, strength, identities, null, decision, one_leak, many_leaks))
     by_kind = {kind: [r for r in recalls if r.kind == kind] for kind in dict.fromkeys(r.kind for r in recalls)}
     strongest = {kind: strongest_found(steps) for kind, steps in by_kind.items()}
     return Power(
@@ -195,3 +203,37 @@ def _scores_of_other_images(state: ControlState, rng: np.random.Generator, max_p
             best = max(best, float(score.max()))
         scores.append(best)
     return np.array(scores)
+
+
+def _scores_of_planted_identities(
+    state: ControlState, contexts: Mapping[str, ChannelContext], rng: np.random.Generator, max_people: int
+) -> Floats:
+    """Exposures (N,) of control people, IMAGES_OF_IDENTITY of whose images are taken as one synthetic identity.
+
+    The person's other images are compared with its mean vector. None where no identities are compared.
+    """
+    side = state.side
+    codes = side.people[1]
+    people = rng.permutation(np.flatnonzero(np.bincount(codes) > IMAGES_OF_IDENTITY))[:max_people]
+    compared = {
+        channel: (context.cohort, context.identities.scale)
+        for channel, context in contexts.items()
+        if context.identities is not None
+    }
+    if not compared or not len(people):
+        return np.zeros(0)
+    own = [rng.permutation(np.flatnonzero(codes == person)) for person in people]
+    planted = np.concatenate([rows[:IMAGES_OF_IDENTITY] for rows in own])
+    labels = tuple(f"planted {i}" for i in np.repeat(np.arange(len(people)), IMAGES_OF_IDENTITY))
+    identities = mean_identities(replace(side.images.take(planted), people=labels))
+    rest = np.concatenate([rows[IMAGES_OF_IDENTITY:] for rows in own])
+    identity = np.repeat(np.arange(len(people)), [len(rows) - IMAGES_OF_IDENTITY for rows in own])
+    scores = np.full(len(people), -np.inf)
+    np.maximum.at(scores, identity, side.score[rest])
+    for channel, (cohort, scale) in compared.items():
+        means = identities.through(channel).means
+        correction = cohort.correction(means, "synthetic", skip_best=True)
+        cosine = exact_cosine(means.vectors, side.images.through(channel).vectors, identity, rest)
+        score = cosine + correction[identity] + side.by_channel[channel].correction[rest]
+        np.maximum.at(scores, identity, scale.of(score))
+    return scores

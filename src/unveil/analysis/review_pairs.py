@@ -10,7 +10,7 @@ import numpy as np
 
 from unveil.analysis.findings import Findings
 from unveil.compare import exact_cosine
-from unveil.results import PairFinding
+from unveil.results import IdentityMatch, PairFinding
 from unveil.stats.baselines.memorisation import memorisation
 from unveil.types import Embedded, Role
 
@@ -21,7 +21,10 @@ MIN_CONTROL_PAIRS = 20
 
 @dataclass(frozen=True)
 class ReviewPair:
-    """A synthetic and a real image, and why reviewers see them; ``significant`` pairs are findings."""
+    """A synthetic and a real image, and why reviewers see them; ``significant`` pairs are findings.
+
+    ``agreement`` says in words how many images of the synthetic identity agree, where a whole identity is the evidence.
+    """
 
     why: ReviewReason
     synthetic_id: str
@@ -31,6 +34,7 @@ class ReviewPair:
     cosine: float
     score: float
     significant: bool
+    agreement: str
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,32 @@ def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFi
     pairs: dict[tuple[str, str, Role], ReviewPair] = {}
 
     def add(
-        why: ReviewReason, synthetic_id: str, real_id: str, person: str, cosine: float, score: float, role: Role
+        why: ReviewReason,
+        synthetic_id: str,
+        real_id: str,
+        person: str,
+        cosine: float,
+        score: float,
+        role: Role,
+        identity: IdentityMatch | None = None,
     ) -> None:
         significant = why in ("exposed person", "synthetic identity")
+        agreement = (
+            ""
+            if identity is None
+            else f"{identity.n_agreeing} of {identity.n_images} images of synthetic identity {identity.identity} "
+            "have this person as their closest real person."
+        )
         pairs.setdefault(
             (synthetic_id, real_id, role),
-            ReviewPair(why, synthetic_id, real_id, role, person, cosine, score, significant),
+            ReviewPair(why, synthetic_id, real_id, role, person, cosine, score, significant, agreement),
         )
 
     training = found.training.images
     row_of = {id: row for row, id in enumerate(training.ids)}
     query_of = {id: row for row, id in enumerate(synthetic.ids)}
     for p in found.significant_people:
-        add("exposed person", p.synthetic_id, p.training_id, p.person, p.cosine, p.score, "training")
+        add("exposed person", p.synthetic_id, p.training_id, p.person, p.cosine, p.score, "training", p.identity)
     best_score = dict(zip(synthetic.ids, found.training.closest[1].tolist(), strict=True))
     for i in found.identities:
         if i.significant and i.training_id is not None:

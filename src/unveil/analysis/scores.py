@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from unveil.analysis.cohort import ChannelContext
+from unveil.analysis.cohort import ChannelContext, IdentityContext
 from unveil.analysis.comparisons import Comparison, Comparisons
+from unveil.compare import exact_cosine
 from unveil.stats.exposure import exposures
-from unveil.stats.hubness import person_codes
+from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.score_scale import ScoreScale, max_over_channels
 from unveil.types import Embedded, Exposure, Floats, Ints, Matches, Role
 
@@ -20,21 +21,72 @@ COSINE = "cosine"
 
 
 @dataclass(frozen=True)
+class IdentityMatches:
+    """The matches of images (G,) with the mean vectors of synthetic identities by one channel.
+
+    ``images`` and ``synthetic`` are the real and the synthetic images by this channel, with the hub corrections
+    ``correction`` (G,) and ``synthetic_correction`` (Q,).
+    """
+
+    context: IdentityContext
+    matches: Matches
+    images: Embedded
+    synthetic: Embedded
+    correction: Floats
+    synthetic_correction: Floats
+
+    @cached_property
+    def score(self) -> Floats:
+        """The score (G,) of each image with its best identity, on the scale."""
+        return self.context.scale.of(self.matches.best_query_score)
+
+    def closest_image(self, identity: Ints, row: Ints) -> tuple[Ints, Floats]:
+        """The image (K,) of each identity (K,) that is closest to a real image, of row (K,), and their cosine (K,)."""
+        position, queries = self.context.identities.images(identity)
+        cosine = exact_cosine(self.synthetic.vectors, self.images.vectors, queries, row[position])
+        best = best_of_each(position, cosine + self.synthetic_correction[queries])
+        return queries[best], cosine[best]
+
+
+@dataclass(frozen=True)
 class ChannelMatches:
     """The matches of images (G,) with the synthetic set by one channel.
 
     ``correction`` (G,) is the hub correction of the images; ``corrected`` are the hub-corrected matches. ``scale``
-    makes the scores of several channels comparable.
+    makes the scores of several channels comparable. ``identities`` are the matches with whole identities, if those are
+    compared.
     """
 
     correction: Floats
     corrected: Matches
     scale: ScoreScale
+    identities: IdentityMatches | None = None
+
+    @cached_property
+    def image_score(self) -> Floats:
+        """The score (G,) of each image with its best synthetic image, on the scale."""
+        return self.scale.of(self.corrected.best_query_score)
 
     @cached_property
     def score(self) -> Floats:
-        """The best score (G,) of each image, on the scale."""
-        return self.scale.of(self.corrected.best_query_score)
+        """The best score (G,) of each image, with a synthetic image or a whole identity."""
+        return self.image_score if self.identities is None else np.maximum(self.image_score, self.identities.score)
+
+    @cached_property
+    def identity(self) -> Ints:
+        """The identity (G,) whose mean vector gives the score of each image, -1 where a synthetic image does."""
+        if self.identities is None:
+            return np.full(len(self.image_score), -1, np.int64)
+        return np.where(self.identities.score > self.image_score, self.identities.matches.best_query, -1)
+
+    @cached_property
+    def closest(self) -> tuple[Ints, Floats]:
+        """The row (Q,) closest to each synthetic image or to the identity that it belongs to, and the score."""
+        row, score = self.corrected.rows[:, 0], self.scale.of(self.corrected.score[:, 0])
+        if self.identities is None:
+            return row, score
+        context, matches = self.identities.context, self.identities.matches
+        return context.higher(row, score, matches.rows[:, 0], matches.score[:, 0])
 
 
 @dataclass(frozen=True)
@@ -62,29 +114,52 @@ class RealSide:
 
     @cached_property
     def closest(self) -> tuple[Ints, Floats, Ints]:
-        """The closest image of this side to each synthetic image (Q,): its row, the score, and the channel."""
-        every = self.by_channel.values()
-        channel, score = max_over_channels([matches.scale.of(matches.corrected.score[:, 0]) for matches in every])
-        row = np.asarray(np.choose(channel, [matches.corrected.rows[:, 0] for matches in every]), np.int64)
+        """The closest image of this side to each synthetic image (Q,): its row, the score, and the channel.
+
+        Where identities are compared, it is the higher of the score of the image and of its identity.
+        """
+        every = [matches.closest for matches in self.by_channel.values()]
+        channel, score = max_over_channels([score for _, score in every])
+        row = np.asarray(np.choose(channel, [row for row, _ in every]), np.int64)
         return row, score, channel
 
     def exposure(self, rows: Ints | None = None, by: str | None = None) -> Exposure:
         """The best pair of each person over the images of ``rows``, or over all.
 
         ``by`` names a channel, or COSINE for the raw cosine of the first channel. By default it is the channel with the
-        highest score.
+        highest score. Where the mean vector of an identity gives the score, the pair shows the image of the identity
+        that is closest.
         """
         people = self.images.people_or_ids
+        if by == COSINE:
+            first = np.zeros(len(people), np.int64)
+            return exposures(
+                *(people, self.raw.best_query, self.raw.best_query_score, self.raw.best_query_cosine, first, rows)
+            )
+        every = list(self.by_channel.values())
         if by is None:
             channel, score = self._best
-            every = [matches.corrected for matches in self.by_channel.values()]
-            query = np.asarray(np.choose(channel, [m.best_query for m in every]), np.int64)
-            cosine = np.asarray(np.choose(channel, [m.best_query_cosine for m in every]), np.float64)
-            return exposures(people, query, score, cosine, channel, rows)
-        matches = self.raw if by == COSINE else self.by_channel[by].corrected
-        score = matches.best_query_score if by == COSINE else self.by_channel[by].score
-        channel = np.full(len(people), 0 if by == COSINE else list(self.by_channel).index(by), np.int64)
-        return exposures(people, matches.best_query, score, matches.best_query_cosine, channel, rows)
+        else:
+            channel = np.full(len(people), list(self.by_channel).index(by), np.int64)
+            score = self.by_channel[by].score
+        query, identity = (
+            np.asarray(np.choose(channel, values), np.int64)
+            for values in ([m.corrected.best_query for m in every], [m.identity for m in every])
+        )
+        cosine = np.asarray(np.choose(channel, [m.corrected.best_query_cosine for m in every]), np.float64)
+        return self._with_images(exposures(people, query, score, cosine, channel, rows, identity))
+
+    def _with_images(self, exposed: Exposure) -> Exposure:
+        """The same with an image of the identity in each pair whose score the mean vector of an identity gives."""
+        if (exposed.identity < 0).all():
+            return exposed
+        pairs, cosines = exposed.best_pair.copy(), exposed.cosine.copy()
+        for channel, matches in enumerate(self.by_channel.values()):
+            by_mean = np.flatnonzero((exposed.identity >= 0) & (exposed.channel == channel))
+            if len(by_mean) and matches.identities is not None:
+                query, cosine = matches.identities.closest_image(exposed.identity[by_mean], pairs[by_mean, 1])
+                pairs[by_mean, 0], cosines[by_mean] = query, cosine
+        return replace(exposed, best_pair=pairs, cosine=cosines)
 
 
 def score_side(
@@ -112,5 +187,23 @@ def score_side(
             *(context.synthetic, own, context.synthetic_correction, correction),
             top_k=depth,
         )
-        by_channel[channel] = ChannelMatches(correction, corrected, context.scale)
+        by_channel[channel] = ChannelMatches(
+            *(correction, corrected, context.scale), _match_identities(role, own, context, correction, compare, depth)
+        )
     return RealSide(images, raw, by_channel)
+
+
+def _match_identities(
+    role: Role, own: Embedded, context: ChannelContext, correction: Floats, compare: Comparisons, depth: int
+) -> IdentityMatches | None:
+    """Compares the mean vectors of synthetic identities with the images ``own`` by one channel."""
+    if context.identities is None:
+        return None
+    matches = compare.matches(
+        Comparison("identities", own.channel, role),
+        *(context.identities.identities.means, own, context.identities.correction, correction),
+        top_k=depth,
+    )
+    return IdentityMatches(
+        context.identities, matches, own, context.synthetic, correction, context.synthetic_correction
+    )

@@ -112,12 +112,15 @@ def rank_candidates(
     row, score, channel = training.closest
     best = best_of_each(codes, score)
     n_images = np.bincount(codes)
+    person = training.people[1][row]
+    n_agreeing = np.bincount(codes, person == person[best][codes])
     identities = tuple(
         IdentityFinding(
             identity=names[i],
             score=float(score[best[i]]),
             q=None,
             n_images=int(n_images[i]),
+            n_agreeing=int(n_agreeing[i]),
             synthetic_id=synthetic.ids[best[i]],
             training_id=training.images.ids[row[best[i]]],
             channel=synthetic.channels[channel[best[i]]],

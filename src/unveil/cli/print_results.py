@@ -112,11 +112,16 @@ def _people_table(result: AuditResult) -> Table:
     several = len(result.channels) > 1
     if several:
         table.add_column("channel")
+    by_identity = any(p.identity is not None for p in result.significant_people)
+    if by_identity:
+        table.add_column("images that agree", justify="right")
     table.add_column("closest synthetic image")
     for p in result.significant_people[:MAX_ROWS]:
         qs = ["" if q is None else number(q) for q in (p.q, p.q_gpd)] if calibrated else []
         kind = "" if p.kind is None else p.kind.kind
         by = [p.channel] if several else []
+        if by_identity:
+            by.append("" if p.identity is None else f"{p.identity.n_agreeing} of {p.identity.n_images}")
         table.add_row(Text(p.person), f"{p.score:.2f}", *qs, kind, *by, Text(p.synthetic_id))
     return table
 

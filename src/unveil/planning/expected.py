@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
+from unveil.analysis.identities import MIN_IMAGES
 from unveil.images import EmbeddingSource, Source
 from unveil.planning.workload import Workload
 from unveil.types import Role
@@ -14,7 +16,8 @@ def workload_of(sources: Mapping[Role, Source], dimensions: Mapping[str, int], *
     real = (source for role, source in sources.items() if role != "synthetic")
     people = sum(len({r.id if r.person is None else r.person for r in source.records}) for source in real)
     images = {role: len(source.records) for role, source in sources.items()}
-    return Workload(images, people, dimensions, top_k)
+    labels = Counter(r.person for r in sources["synthetic"].records if r.person is not None)
+    return Workload(images, people, dimensions, top_k, sum(n >= MIN_IMAGES for n in labels.values()))
 
 
 def expected_units(work: Workload, sources: Mapping[Role, Source]) -> dict[str, int]:

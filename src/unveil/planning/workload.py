@@ -36,13 +36,15 @@ class PlannedComparison:
 class Workload:
     """An audit of ``images`` by role, by channels of these ``dimensions``, that stores ``top_k`` matches an image.
 
-    The cohort holds one image each of at most MAX_COHORT_PEOPLE of the ``people``.
+    The cohort holds one image each of at most MAX_COHORT_PEOPLE of the ``people``. The synthetic set has so many
+    ``identities`` with several images; their mean vectors are compared where labels hold, which is not known before.
     """
 
     images: Mapping[Role, int]
     people: int  # of the training and of the control set
     dimensions: Mapping[str, int]
     top_k: int
+    identities: int = 0
 
     @property
     def n_images(self) -> int:
@@ -54,10 +56,11 @@ class Workload:
         """Every comparison of the audit whose cost grows with the product of two sets, with its size."""
         roles = [role for role, n in self.images.items() if n]
         size: dict[str, int] = {role: self.images[role] for role in roles}
+        size["identities"] = self.identities
         size["cohort"] = min(MAX_COHORT_PEOPLE, self.people)
         return tuple(
             PlannedComparison(comparison, size[comparison.queries], size[comparison.gallery])
-            for comparison in comparisons_of_audit(roles, list(self.dimensions))
+            for comparison in comparisons_of_audit(roles, list(self.dimensions), identities=self.identities > 0)
         )
 
     @property

@@ -55,7 +55,12 @@ class _Redaction:
 
     def person(self, found: PersonFinding) -> PersonFinding:
         redacted: PersonFinding = self.pair(found)
-        return replace(redacted, channels=tuple(self.images(view) for view in found.channels))
+        of = found.identity
+        return replace(
+            redacted,
+            channels=tuple(self.images(view) for view in found.channels),
+            identity=None if of is None else replace(of, identity=self._identities[of.identity]),
+        )
 
     def identity(self, found: IdentityFinding) -> IdentityFinding:
         redacted: IdentityFinding = self.images(found)

@@ -63,6 +63,13 @@ def write_tables(
             "q_cosine": pa.array([p.q_cosine for p in people], pa.float64()),
             "kind": pa.array([None if p.kind is None else p.kind.kind for p in people], pa.string()),
             "channel": [p.channel for p in people],
+            "identity": pa.array([None if p.identity is None else p.identity.identity for p in people], pa.string()),
+            "identity_images": pa.array(
+                [None if p.identity is None else p.identity.n_images for p in people], pa.int64()
+            ),
+            "identity_agreeing": pa.array(
+                [None if p.identity is None else p.identity.n_agreeing for p in people], pa.int64()
+            ),
             "channels": pa.array([[asdict(score) for score in p.channels] for p in people], pa.list_(CHANNEL_SCORE)),
             "resamples_significant": pa.array([p.resamples_significant for p in people], pa.int64()),
             "significant_by": pa.array([list(p.significant_by) for p in people], pa.list_(pa.string())),
@@ -100,6 +107,7 @@ def write_tables(
             "score": [i.score for i in identities],
             "q": pa.array([i.q for i in identities], pa.float64()),
             "n_images": [i.n_images for i in identities],
+            "n_agreeing": [i.n_agreeing for i in identities],
             "synthetic_id": [i.synthetic_id for i in identities],
             "training_id": pa.array([i.training_id for i in identities], pa.string()),
             "channel": [i.channel for i in identities],

@@ -11,6 +11,7 @@ from unveil.results.calibration import (
     DetectionLimit,
     Exposures,
     IdentityCompetition,
+    IdentityEvidence,
     Membership,
     Power,
     Stability,
@@ -216,6 +217,8 @@ class AuditResult:
     """All significant synthetic identities and the first 10,000 others. All are in `identities.parquet`."""
     identity_competition: IdentityCompetition | None = None
     """The counts behind the q-values of synthetic identities. Null without a control set."""
+    identity_evidence: tuple[IdentityEvidence, ...] | None = None
+    """Whether the mean vectors of synthetic identities are compared, by channel. Null without a control set."""
     top_pairs: tuple[PairFinding, ...]
     """The closest pairs of all by uncorrected cosine: the output of the published attack (arXiv 2410.24015)."""
     top_pairs_corrected: tuple[PairFinding, ...]

@@ -130,6 +130,23 @@ class Stability:
 
 
 @dataclass(frozen=True)
+class IdentityEvidence:
+    """Whether the mean vectors of synthetic identities are compared in one channel."""
+
+    channel: ChannelName
+    """Name of the channel."""
+    n_identities: int
+    """Number of synthetic identities with at least two images."""
+    cohesion: Estimate | None
+    """Share of pairs of synthetic images with one label that are closer than pairs with two labels. 0.5 is chance. Null
+    with fewer than 10 pairs."""
+    used: bool
+    """Whether the mean vectors are compared: whether `cohesion` is at least 0.6."""
+    image_handicap: float
+    """What the scores of single images are lowered by: from 0 at a `cohesion` of 0.6 to 1 at 0.8 and above."""
+
+
+@dataclass(frozen=True)
 class IdentityCompetition:
     """The target-decoy competition of synthetic identities: each goes to the real person it matches best."""
 
@@ -151,6 +168,7 @@ class Calibration:
     detection_limit: DetectionLimit
     membership: tuple[Membership, ...]
     identity_competition: IdentityCompetition
+    identity_evidence: tuple[IdentityEvidence, ...]
     false_matches: tuple[FalseMatches, ...]
     balance: Balance
     strata: tuple[Stratum, ...]

@@ -67,6 +67,20 @@ class ChannelScore:
 
 
 @dataclass(frozen=True)
+class IdentityMatch:
+    """The synthetic identity whose mean vector gives a person's score, and how many of its images agree."""
+
+    identity: str
+    """Label of the synthetic identity."""
+    n_images: int
+    """Number of its images."""
+    n_agreeing: int
+    """Number of its images whose closest of all training and control people, in this channel, is the person."""
+    cosine: float
+    """Cosine similarity of the mean vector of the identity and the training image of the pair."""
+
+
+@dataclass(frozen=True)
 class PersonFinding:
     """One training person and the pair of images that exposes the person most."""
 
@@ -84,6 +98,9 @@ class PersonFinding:
     """Number of the person's images that were compared."""
     channel: ChannelName
     """The channel in which the pair has its score."""
+    identity: IdentityMatch | None = None
+    """The synthetic identity whose mean vector gives the score. The pair then shows its closest image. Null if a single
+    synthetic image gives the score."""
     p: Probability | None = None
     """Share of control people who score as high (conformal p-value). Null if the person was not tested."""
     q: Probability | None = None
@@ -121,6 +138,8 @@ class IdentityFinding:
     """False discovery rate at which the identity becomes significant. Null without a control set."""
     n_images: int
     """Number of images of the identity."""
+    n_agreeing: int
+    """Number of its images whose own best match is the same person."""
     synthetic_id: str
     """The synthetic image of the best match."""
     training_id: str | None

@@ -60,7 +60,7 @@ MAX_RESULT_BYTES = 4 * 2**30
 class ChannelState:
     """What one channel of an audit computed: the cohort (C, D), the scale of its scores, the hub corrections of the
     distinct synthetic (Q,), of all training (G,) and of the tested control images (N,), and the best score of the
-    latter with the synthetic set (N,)."""
+    latter with a synthetic image (N,)."""
 
     cohort: Vectors
     scale: ScoreScale
@@ -194,6 +194,7 @@ class FinishedRun:
                     own["n_images"].to_numpy(),
                     np.stack([own["synthetic_row"].to_numpy(), own["real_row"].to_numpy()], axis=1),
                     np.array([channels.index(name) for name in own["channel"].to_pylist()], np.int64),
+                    own["identity_row"].to_numpy(),
                 )
                 for own in (rows.filter(pa.compute.equal(rows["role"], role)) for role in ("training", "control"))
             )

@@ -92,6 +92,7 @@ def exposure_table(exposures: Exposures, channels: Sequence[str]) -> pa.Table:
                     "synthetic_row": e.best_pair[:, 0],
                     "real_row": e.best_pair[:, 1],
                     "channel": pa.array(names[e.channel], pa.string()),
+                    "identity_row": e.identity,
                 }
             )
         )
@@ -123,7 +124,7 @@ def _state(
         arrays[f"{channel}.on_training"] = training.correction
         of_control = None if found.control is None else found.control.side.by_channel[channel]
         arrays[f"{channel}.on_control"] = np.zeros(0) if of_control is None else of_control.correction
-        arrays[f"{channel}.control_score"] = np.zeros(0) if of_control is None else of_control.score
+        arrays[f"{channel}.control_score"] = np.zeros(0) if of_control is None else of_control.image_score
     if channels.whitening is not None:
         arrays["whitening.centre"] = channels.whitening.centre
         arrays["whitening.rows"] = channels.whitening.rows

@@ -36,12 +36,19 @@ def subsample_images(codes: Ints, counts: Ints, rng: np.random.Generator) -> Int
 
 
 def exposures(
-    people: Sequence[str], best_query: Ints, score: Floats, cosine: Floats, channel: Ints, rows: Ints | None = None
+    people: Sequence[str],
+    best_query: Ints,
+    score: Floats,
+    cosine: Floats,
+    channel: Ints,
+    rows: Ints | None = None,
+    identity: Ints | None = None,
 ) -> Exposure:
     """The best pair of each person, from the best query of each image.
 
-    All arrays are (G,): ``people`` are the people of the images, ``channel`` the channels of their scores. With
-    ``rows``, only those images are tested, and people without one are left out. Ties go to the lower row.
+    All arrays are (G,): ``people`` are the people of the images, ``channel`` the channels of their scores, ``identity``
+    the synthetic identities whose mean vectors give them, -1 for none. With ``rows``, only those images are tested, and
+    people without one are left out. Ties go to the lower row.
     """
     names, codes = person_codes(people)
     used = np.arange(len(codes)) if rows is None else rows
@@ -54,4 +61,5 @@ def exposures(
         n_images=np.bincount(codes[used], minlength=len(names))[found],
         best_pair=np.column_stack([best_query[best], best]),
         channel=channel[best],
+        identity=np.full(len(best), -1, np.int64) if identity is None else identity[best],
     )

@@ -25,6 +25,10 @@ class ScoreScale:
         """Scores of any shape on this scale."""
         return (score - self.middle) / self.spread
 
+    def lowered(self, by: float) -> ScoreScale:
+        """The scale on which every score is lower by this much."""
+        return ScoreScale(self.middle + by * self.spread, self.spread)
+
 
 def max_over_channels(scores: Sequence[Floats]) -> tuple[Ints, Floats]:
     """The index (N,) of the channel with the highest score (each N,), and that score (N,); ties go to the first."""

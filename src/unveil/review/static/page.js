@@ -134,7 +134,7 @@ async function show() {
   byId("right-caption").textContent = blind ? "" : d.real_id;
   byId("details").textContent = blind
     ? "Blind review: scores and names are hidden, the order is random, and some pairs are controls that cannot be leaks."
-    : `${REASONS[d.why](d.person)} Cosine ${d.cosine.toFixed(3)}, score ${d.score.toFixed(2)}.`;
+    : `${REASONS[d.why](d.person)} Cosine ${d.cosine.toFixed(3)}, score ${d.score.toFixed(2)}.${d.agreement ? ` ${d.agreement}` : ""}`;
   byId("pair").dataset.index = String(here);
   prefetch();
 }
