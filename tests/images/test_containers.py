@@ -201,6 +201,11 @@ class TestRecordIO:
             *((f"{k}.jpg", "person 0") for k in range(3)),
             ("3.jpg", "person 1"),
         ]
+        write(tmp_path / "train.tsv", "0\t0.jpg\tx\n")
+        source_without = open_source(path)
+        assert source_without.records[0].id == "00000000" and source_without.records[0].person == "0"
+        assert "train.tsv beside the records names 1 of 24 of them and is not used" in source_without.notes
+        write(tmp_path / "train.tsv", lines)
         write(tmp_path / "people.txt", "".join(f"{i.number}.jpg p{i.person}\n" for i in items))
         listed = open_source(path, LabelRule.parse("list:people.txt"))
         assert [r.person for r in listed.records] == [f"p{i.person}" for i in items]

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.builders import drawn_faces, encoded, examples, write
 from unveil.errors import ImageError
 from unveil.images import decode, decode_rgb, image_size, open_source
-from unveil.images.decode import BASIC_FORMATS, FORMATS, unidentified
+from unveil.images.decode import BASIC_FORMATS, FORMATS, OTHER_FORMATS, unidentified
 
 FACE = drawn_faces(1)[0][:80, :64]
 
@@ -67,6 +67,10 @@ AVIF, HEIC = b"\0\0\0\x20ftypavif" + b"\0" * 40, b"\0\0\0\x20ftypheic" + b"\0" *
         (BASIC_FORMATS, b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 40, "format not read", "JPEG 2000"),
         (BASIC_FORMATS, b"\xff\x4f\xff\x51" + b"\0" * 40, "format not read", "JPEG 2000"),
         (BASIC_FORMATS, b"\0\0\0\x0cJXL " + b"\0" * 40, "format not read", "JPEG XL"),
+        *((BASIC_FORMATS, head + b"\0" * 40, "format not read", "to PNG") for head, _ in OTHER_FORMATS),
+        (BASIC_FORMATS, b"version https://git-lfs.github.com/spec/v1\n", "not an image", "git lfs pull"),
+        (BASIC_FORMATS, b"<!DOCTYPE html>", "not an image", "begins with"),
+        (BASIC_FORMATS, b"II*\0" + b"\0" * 40, "damaged image", ""),
         (BASIC_FORMATS, b"\xff\xd8\xff" + b"\0" * 40, "damaged image", ""),
         (BASIC_FORMATS, b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "damaged image", ""),
         (BASIC_FORMATS, b"RIFF\0\0\0\0WEBP" + b"\0" * 40, "damaged image", ""),
@@ -150,6 +154,28 @@ def test_an_unknown_range_of_values_is_a_reject(pixels: npt.NDArray[Any]) -> Non
         decode_rgb(tiff(pixels))
 
 
+def jpeg_with(marker: bytes = b"\xff\xc0", bits: int = 8) -> bytes:
+    """A JPEG whose frame states another kind or other bits."""
+    data = encoded(FACE, "JPEG")
+    at = data.index(b"\xff\xc0")
+    return data[:at] + marker + data[at + 2 : at + 4] + bytes([bits]) + data[at + 5 :]
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (jpeg_with(bits=12), "JPEG of 12 bits"),
+        (jpeg_with(b"\xff\xc3"), "lossless JPEG"),
+        (tiff(np.zeros((48, 64, 3), "f4"), photometric="rgb"), "TIFF with an unknown pixel mode"),
+        (tiff(np.zeros((48, 64), "f8")), "TIFF with an unknown pixel mode"),
+    ],
+)
+def test_a_kind_that_is_not_read_is_not_called_damaged(data: bytes, detail: str) -> None:
+    with pytest.raises(ImageError, match=f"format not read: {detail}; convert the images to PNG with 8 bits"):
+        decode_rgb(data)
+    assert jpeg_with() == encoded(FACE, "JPEG")
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims a size and holds hardly anything."""
     ihdr = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -167,7 +193,7 @@ def png_header(width: int, height: int) -> bytes:
     [
         (b"", "empty file"),
         (b"no image at all", "not an image"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "format not read"),
         (png_header(100_000, 100_000), "too many pixels"),
         (png_header(60_000, 2_000), "too many pixels"),
         (png_header(10_000, 9_000), "too many pixels"),

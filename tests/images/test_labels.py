@@ -188,6 +188,25 @@ class TestLabelValues:
         assert set(people(source)) == {None}
         assert any("the column label is not used" in note for note in source.notes)
 
+    def test_another_column_of_labels_is_named(self, tmp_path: Path) -> None:
+        pq.write_table(
+            pa.table({"image": DATA, "label": [0, 1] * 4, "person_id": PEOPLE, "age": [30] * 8}), tmp_path / "t.parquet"
+        )
+        source = open_source(tmp_path / "t.parquet")
+        assert people(source) == PEOPLE
+        assert (
+            "the column label is not used: person_id holds the people. Use label=label to change that" in source.notes
+        )
+        pq.write_table(pa.table({"image": DATA, "celebrity": PEOPLE, "age": [30] * 8}), tmp_path / "u.parquet")
+        with h5py.File(tmp_path / "u.h5", "w") as file:
+            file["images"], file["celebrity"], file["age"] = np.stack(FACES), [p.encode() for p in PEOPLE], [30] * 8
+        for name in ("u.parquet", "u.h5"):
+            source = open_source(tmp_path / name)
+            assert set(people(source)) == {None}
+            assert any("if one of age, celebrity holds them, use label=NAME" in note for note in source.notes)
+            form = open_source(f"{'hdf5' if name.endswith('5') else 'parquet'},label=celebrity:{tmp_path / name}")
+            assert people(form) == PEOPLE
+
 
 class TestRecordIOLabels:
     def test_labels_that_float32_cannot_hold_are_not_used(self, tmp_path: Path) -> None:
@@ -305,6 +324,11 @@ class TestLists:
             ("my photos/0.png p0\nmy photos/1.png p1\n", [("my photos/0.png", "p0"), ("my photos/1.png", "p1")], ""),
             ("x,0.png\nx,1.png\n", [("x,0.png", None), ("x,1.png", None)], ""),
             ('"x,0.png",p0\n"x,1.png",p1\n', [("x,0.png", "p0"), ("x,1.png", "p1")], ""),
+            ("0.png;p0;train\n1.png;p1;test\n", [("0.png", "p0"), ("1.png", "p1")], "column 3"),
+            ('person;path\n"Lee; Ann";"x;0.png"\np1;1.png\n', [("x;0.png", "Lee; Ann"), ("1.png", "p1")], ""),
+            ("x;0.png\nx;1.png\n", [("x;0.png", None), ("x;1.png", None)], ""),
+            ("x,0.png;p0\ny,1.png;p1\n", [("x,0.png", "p0"), ("y,1.png", "p1")], ""),
+            ("path,person\nimg/0,p0\nimg/1,\n", [("img/0", "p0"), ("img/1", None)], ""),
             ("0.png,-1\n1.png,p1\n", [("0.png", None), ("1.png", "p1")], ""),
         ],
     )

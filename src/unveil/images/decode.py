@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
 from unveil.errors import ImageError
 
@@ -17,6 +17,12 @@ BASIC_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
 # Brands of the ISO container of AVIF and HEIC, in bytes 8 to 12.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
+# First bytes of image formats that are not read.
+OTHER_FORMATS = (
+    *((b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000")),
+    *((b"\0\0\0\x0cJXL ", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop"), (b"v/1\1", "OpenEXR")),
+    *((b"#?RADIANCE", "Radiance HDR"), (b"\0\0\1\0", "ICO"), (b"P7\n", "PAM"), (b"<svg", "SVG")),
+)
 MAX_PIXELS = 80_000_000
 MIN_SIDE = 16
 # A scan of a JPEG costs time for every pixel, however few bytes it has. Files of cameras and editors have up to 15.
@@ -34,6 +40,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Kinds of JPEG frames that are coded without loss (ITU-T T.81, table B.1).
+LOSSLESS = (3, 7, 11, 15)
 # TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
@@ -65,7 +74,7 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
 
     Transparency is dropped, values of more than 8 bits are scaled to 8, and an animation gives its first frame.
     """
-    return _pixels(_open(data))
+    return _pixels(_open(data), data)
 
 
 def decode_scaled(data: bytes, at_least: Callable[[int, int], int]) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
@@ -75,10 +84,10 @@ def decode_scaled(data: bytes, at_least: Callable[[int, int], int]) -> tuple[npt
     """
     image = _open(data)
     size = image.size
-    return _pixels(image, at_least(*size)), size
+    return _pixels(image, data, at_least(*size)), size
 
 
-def _pixels(image: Image.Image, at_least: int | None = None) -> npt.NDArray[np.uint8]:
+def _pixels(image: Image.Image, data: bytes, at_least: int | None = None) -> npt.NDArray[np.uint8]:
     try:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
@@ -92,11 +101,14 @@ def _pixels(image: Image.Image, at_least: int | None = None) -> npt.NDArray[np.u
     except ImageError:
         raise
     except Exception as error:  # decoders raise almost anything on hostile data
-        truncated = "truncated" in str(error).lower()
-        raise ImageError(
-            "decode", "truncated" if truncated else "damaged image", f"{type(error).__name__}: {error}"
-        ) from None
+        raise _kind_not_read(data) or _damaged(error) from None
     return pixels
+
+
+def _damaged(error: Exception) -> ImageError:
+    """The reject for what a decoder raised."""
+    reason = "truncated" if "truncated" in str(error).lower() else "damaged image"
+    return ImageError("decode", reason, f"{type(error).__name__}: {error}")
 
 
 def _eight_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -157,7 +169,7 @@ def _open(data: bytes) -> Image.Image:
     except UnidentifiedImageError:
         raise unidentified(data, FORMATS) from None
     except Exception as error:  # as above
-        raise ImageError("decode", "damaged image", f"{type(error).__name__}: {error}") from None
+        raise _damaged(error) from None
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
@@ -176,13 +188,51 @@ def unidentified(data: bytes, formats: Sequence[str]) -> ImageError:
         return ImageError("decode", "format not read", "AVIF; pip install 'pillow>=11.3'")
     if brand in HEIC_BRANDS and "HEIF" not in formats:
         return ImageError("decode", "format not read", "HEIC; pip install 'unveil[heif]'")
-    if data.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
-        return ImageError("decode", "format not read", "JPEG 2000; convert the images to PNG")
-    if data.startswith((b"\0\0\0\x0cJXL ", b"\xff\x0a")):
-        return ImageError("decode", "format not read", "JPEG XL; convert the images to PNG")
-    if brand in (*AVIF_BRANDS, *HEIC_BRANDS) or data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8")):
+    other = next((name for signature, name in OTHER_FORMATS if data.startswith(signature)), None)
+    if other is not None:
+        return ImageError("decode", "format not read", f"{other}; convert the images to PNG")
+    if data.startswith(b"version https://git-lfs"):
+        return ImageError("decode", "not an image", "a pointer of Git LFS; fetch the images with `git lfs pull`")
+    kind = _kind_not_read(data)
+    if kind is not None:
+        return kind
+    if brand in (*AVIF_BRANDS, *HEIC_BRANDS) or data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", *TIFF)):
         return ImageError("decode", "damaged image", "its header cannot be read; get the file again")
     return ImageError("decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(formats)}")
+
+
+def _kind_not_read(data: bytes) -> ImageError | None:
+    """The reject for a kind of JPEG or TIFF that Pillow does not decode; None for other images."""
+    kind = _jpeg_or_tiff_kind(data)
+    advice = "convert the images to PNG with 8 bits a channel"
+    return None if kind is None else ImageError("decode", "format not read", f"{kind}; {advice}")
+
+
+def _jpeg_or_tiff_kind(data: bytes) -> str | None:
+    if data.startswith(b"\xff\xd8\xff"):
+        frame = _jpeg_frame(data)
+        if frame is not None and frame[1] != 8:
+            return f"JPEG of {frame[1]} bits"
+        return "lossless JPEG" if frame is not None and frame[0] in LOSSLESS else None
+    if data.startswith(TIFF):
+        try:
+            TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+        except SyntaxError as error:
+            return f"TIFF with an {error}" if str(error).startswith("unknown") else None
+        except Exception:  # as above
+            return None
+    return None
+
+
+def _jpeg_frame(data: bytes) -> tuple[int, int] | None:
+    """The kind of the frame of a JPEG, and the bits of its samples; None where no frame begins."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and at + 5 <= len(data):
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return marker & 0x0F, data[at + 4]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -24,6 +24,8 @@ MAX_JSON_BYTES, JSON_BYTES_PER_NAME = 2**25, 2**8
 PATH_HEADERS = ("path", "file", "filename", "file_name", "image", "img", "image_path", "image_id", "name")
 LABEL_HEADERS = ("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id")
 LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]
+# Between the columns of a list, besides tabs and white space.
+DELIMITERS = (",", ";")
 _SUFFIX = r"\.(?:jpe?g|jpe|jfif|png|webp|bmp|p[bgp]m|tiff?|gif|avif|heic|jp2)"
 # As `bytes.splitlines` splits, so that line numbers mean the same to the writers.
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -51,31 +53,36 @@ class ImageList:
 def parse_list(data: bytes, where: str) -> ImageList:
     """The paths and labels in a text file.
 
-    One delimiter serves the whole file: a tab if any line has one; a comma if every line has one and the first column
-    holds the images; else white space after the name of the image. Otherwise lines are paths alone. The first column is
-    the path and the second the label, unless a header names them; other columns are ignored, and a note names them.
-    Cells may be quoted. Empty lines and lines that begin with # are skipped. Raises SourceError when the file is not
-    UTF-8 text, or when white space separates more than two columns.
+    One delimiter serves the whole file: a tab if any line has one; a comma or semicolon if every line has one and the
+    first column holds the images; else white space after the name of the image. Otherwise lines are paths alone. The
+    first column is the path and the second the label, unless a header names them; other columns are ignored, and a note
+    names them. Cells may be quoted. Empty lines and lines that begin with # are skipped. Raises SourceError when the
+    file is not UTF-8 text, or when white space separates more than two columns.
     """
     lines = text_lines(data, where)
     texts = [text for _, text in lines]
     if any("\t" in text for text in texts):
         return _from_cells(lines, [text.split("\t") for text in texts])
-    if texts and all("," in text for text in texts):
-        cells = [_csv_cells(text) for text in texts]
-        if _has_header(cells) or _names_images([row[0] for row in cells]) or not _names_images(texts):
+    split = [
+        [_csv_cells(text, delimiter) for text in texts]
+        for delimiter in DELIMITERS
+        if texts and all(delimiter in text for text in texts)
+    ]
+    for cells in split:
+        if _has_header(cells) or _names_images([row[0] for row in cells]):
             return _from_cells(lines, cells)
-        return ImageList([Row(text, None, number) for number, text in lines])
+    if split and not _names_images(texts):
+        return _from_cells(lines, split[0])
     if texts and all(len(text.split()) >= 2 for text in texts) and not _names_images(texts):
         return _from_words(lines, where)
     return ImageList([Row(text, None, number) for number, text in lines])
 
 
-def _csv_cells(text: str) -> list[str]:
+def _csv_cells(text: str, delimiter: str = ",") -> list[str]:
     try:
-        return next(csv.reader([text], skipinitialspace=True), [""])
+        return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True), [""])
     except csv.Error:
-        return text.split(",")
+        return text.split(delimiter)
 
 
 def _has_header(cells: list[list[str]]) -> bool:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 MAGIC = b"\x93NUMPY"
 # NumPy itself reads headers of at most 10,000 bytes.
 MAX_HEADER = 2**16
+MAX_CODE_POINT = 0x10FFFF
 
 
 def parse_npy(data: bytes | bytearray, *, allow_empty: bool = False) -> npt.NDArray[Any]:
@@ -35,7 +36,18 @@ def parse_npy(data: bytes | bytearray, *, allow_empty: bool = False) -> npt.NDAr
         raise ValueError(f"shape {shape} of {dtype} holds no values")
     if not left:
         return np.zeros(shape, dtype)
+    if dtype.names is None and dtype.base.kind == "U":
+        _check_text(data, file.tell(), dtype.base)
+    elif any(field[0].base.kind in "UV" for field in (dtype.fields or {}).values()):
+        raise ValueError(f"text in a record of {dtype}")
     return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+
+
+def _check_text(data: bytes | bytearray, at: int, dtype: np.dtype[Any]) -> None:
+    """ValueError for a character beyond Unicode, of which Python makes text that breaks later."""
+    points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder), offset=at)
+    if len(points) and points.max() > MAX_CODE_POINT:
+        raise ValueError(f"text with the character {points.max():#x}")
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -8,6 +8,8 @@ from typing import Literal, overload
 from unveil.errors import SourceError
 
 IMAGE_COLUMNS = ("image", "images", "img", "jpg", "png", "picture", "face", "x")
+# Columns that a note shows.
+SHOWN_COLUMNS = 5
 LABEL_NAMES = (
     *("person", "person_id", "identity", "identity_id", "label", "labels", "subject", "subject_id"),
     *("class", "cls", "id", "y", "name"),
@@ -47,7 +49,17 @@ def choose_column(
     raise SourceError(f"{what} may be {' or '.join(found)}; say which, as in {option}={found[0]}")
 
 
-def note_of_unused(columns: Collection[str], usable: Collection[str]) -> list[str]:
-    """A note for each column that is named like labels but holds no values that can be labels."""
-    unused = [name for name in columns if name.rpartition("/")[2].lower() in LABEL_NAMES[:8] and name not in usable]
-    return [f"the column {name} is not used: its values are no labels of people" for name in unused]
+def notes_of_unused(columns: Collection[str], usable: Collection[str], used: str | None) -> list[str]:
+    """Notes on the columns that may be labels and are not ``used``, and what would use them."""
+    notes = []
+    for name in columns:
+        if name == used or name.rpartition("/")[2].lower() not in LABEL_NAMES[:8]:
+            continue
+        if name not in usable:
+            notes.append(f"the column {name} is not used: its values are no labels of people")
+        else:
+            notes.append(f"the column {name} is not used: {used} holds the people. Use label={name} to change that")
+    if used is None and usable:
+        shown = ", ".join(sorted(usable)[:SHOWN_COLUMNS])
+        notes.append(f"no column is named like labels of people; if one of {shown} holds them, use label=NAME")
+    return notes

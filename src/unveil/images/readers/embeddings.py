@@ -83,7 +83,9 @@ def _load(blob: Blob, options: dict[str, str]) -> _Loaded:
     if head.startswith(MAGIC):
         stem = blob.name.rpartition(".")[0]
         labels = blob.sibling(f"{stem}.labels.npy") or blob.sibling(f"{stem}_labels.npy")
-        return _Loaded(_npy(blob), None if labels is None else np.atleast_1d(_npy(labels)).tolist())
+        return _Loaded(
+            _npy(blob), None if labels is None else np.atleast_1d(parse_npy(labels.read_all(MAX_ARRAY))).tolist()
+        )
     if head.startswith(b"PAR1"):
         return _parquet(blob, options)
     if head.startswith(b"PK"):

@@ -22,7 +22,7 @@ from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import MAX_LABEL_CHARACTERS, labels_of
 from unveil.images.lru import LruCache
-from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, note_of_unused
+from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable
 from unveil.types import ImageRecord
 
@@ -67,7 +67,7 @@ class HDF5Source(Source):
             label = choose_column(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
-            self.notes += note_of_unused(own, columns)
+            self.notes += notes_of_unused(own, columns, label)
             self.notes += [f"the dataset {path} is {why}, and is not used" for path, why in contents.refused.items()]
             self.label_name = label
             labels: list[str | None] = [None] * n

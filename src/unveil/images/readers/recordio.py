@@ -52,7 +52,7 @@ class RecordIOSource(Source):
             )
             images = (keys >= 1) & (keys < self.first_not_image)
             keys, offsets, extents = keys[images], offsets[images], extents[images]
-        paths = _paths(blob, keys)
+        paths = _paths(blob, keys, self.notes)
         uses_own = rule.may_use_labels and not paths.ids
         entries, n_rounded = [], 0
         for number, offset, extent in zip(numbered_ids(keys.tolist()), offsets.tolist(), extents.tolist(), strict=True):
@@ -278,8 +278,8 @@ class _Paths:
     labels: dict[int, str]
 
 
-def _paths(blob: Blob, keys: Ints) -> _Paths:
-    """The list beside the records that names most of their keys; empty when there is none."""
+def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
+    """The list beside the records that names most of their keys; empty when there is none. Others are noted."""
     for name in LISTS:
         file = blob.sibling(name)
         if file is None:
@@ -294,8 +294,10 @@ def _paths(blob: Blob, keys: Ints) -> _Paths:
             ids[int(number)] = printable(path)
             if rest and (label := label_of(rest[0])) is not None:
                 labels[int(number)] = label
-        if sum(key in ids for key in keys.tolist()) > len(keys) / 2:
+        matched = sum(key in ids for key in keys.tolist())
+        if matched > len(keys) / 2:
             return _Paths(ids, labels)
+        notes.append(f"{name} beside the records names {matched} of {len(keys)} of them and is not used")
     return _Paths({}, {})
 
 

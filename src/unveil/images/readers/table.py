@@ -15,7 +15,7 @@ from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import labels_of
 from unveil.images.lru import LruCache
-from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, note_of_unused
+from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable, read_inside
 from unveil.types import ImageRecord
 
@@ -75,7 +75,7 @@ class TableSource(Source):
             label = choose_column(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
-            self.notes += note_of_unused([f.name for f in schema if f.name != self._image], columns)
+            self.notes += notes_of_unused([f.name for f in schema if f.name != self._image], columns, label)
             check_row_count(sum(self._table.groups), blob)
             names = self._names()
             keys = [f"{group} {row}" for group, n in enumerate(self._table.groups) for row in range(n)]
@@ -99,9 +99,13 @@ class TableSource(Source):
         """The table in a file; raises what pyarrow raises when the file is damaged."""
 
     def read(self, record: ImageRecord) -> bytes:
-        group, row = (int(v) for v in record.key.split())
+        group, _, row = record.key.partition(" ")
+        path = None
         try:
-            data, path = (None if part is None else part[row].as_py() for part in self._group(group))
+            images, paths = self._group(int(group))
+            data = None if images is None else images[int(row)].as_py()
+            if data is None and paths is not None:
+                path = paths[int(row)].as_py()
         except ImageError:
             raise
         except Exception as error:  # as above
