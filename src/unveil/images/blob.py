@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from unveil.errors import ImageError, SourceError, StoreError
 from unveil.io.regular import regular_descriptor
-from unveil.io.remote import check_address, filesystem, with_retries
+from unveil.io.remote import check_address, file_size, filesystem, read_range, with_retries
 from unveil.io.text import printable
 
 # Files that stay open at once; further files are opened for each read.
@@ -123,7 +123,7 @@ class RemoteBlob(Blob):
     def __init__(self, url: str) -> None:
         try:
             self._files, self._path = filesystem(check_address(url))
-            self.size = int(with_retries(url, lambda: self._files.info(self._path)["size"]))
+            self.size = with_retries(url, lambda: file_size(self._files, self._path))
         except FileNotFoundError:
             raise SourceError(f"{url}: a file was expected, there is none") from None
         except StoreError as error:
@@ -135,7 +135,7 @@ class RemoteBlob(Blob):
         if offset >= end:
             return b""
         try:
-            return with_retries(self.where, lambda: bytes(self._files.cat_file(self._path, start=offset, end=end)))
+            return with_retries(self.where, lambda: read_range(self._files, self._path, offset, end))
         except FileNotFoundError:
             raise SourceError(
                 f"{self.where}: the file has been removed since the run began; put it back and run again"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import re
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -17,6 +19,8 @@ from unveil.errors import SettingError, StoreError, UnveilError
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
+HTTP = frozenset({"http", "https"})
+CHUNK = 2**16
 MAX_WAIT_SECONDS = 15.0  # between two attempts
 # Errors that no retry can repair: those of the local disk, and those of a wrong call.
 LOCAL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EISDIR, errno.ENOTDIR, errno.EROFS})
@@ -109,10 +113,71 @@ def filesystem(url: str) -> tuple[Any, str]:
         raise StoreError(f"{url}: addresses need fsspec, which is missing; pip install 'unveil[remote]'") from None
     try:
         # Without a cache of listings, files that another process writes are visible.
-        files, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        options: dict[str, Any] = {"use_listings_cache": False}
+        if url.partition("://")[0] in HTTP:
+            import aiohttp
+
+            # Without a limit of our own, a silent server would be waited for five minutes at each request.
+            options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=max(1.0, retry_seconds()))}
+        files, path = fsspec.core.url_to_fs(url, **options)
     except Exception as error:  # unknown protocol, missing library, missing credentials
         raise StoreError(without_secrets(f"{url}: {error}")) from None
     return files, str(path)
+
+
+def read_range(files: Any, path: str, start: int, end: int) -> bytes:
+    """The bytes of a file of `filesystem` from ``start`` to ``end``; fewer only where the file ends.
+
+    Raises StoreError for a server that sends other bytes, and FileNotFoundError.
+    """
+    protocols = {files.protocol} if isinstance(files.protocol, str) else set(files.protocol)
+    if protocols & HTTP:
+        from fsspec.asyn import sync
+
+        return bytes(sync(files.loop, _http_range, files, path, start, end))
+    data = bytes(files.cat_file(path, start=start, end=end))
+    if len(data) > end - start:
+        raise StoreError(f"{without_secrets(path)}: {end - start} bytes were expected, got {len(data)}")
+    return data
+
+
+async def _http_range(files: Any, path: str, start: int, end: int) -> bytearray:
+    """A range from a web server, which may ignore it, send without end, or a byte a second."""
+    session, where = await files.set_session(), without_secrets(path)
+    headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+    data = bytearray()
+    async with asyncio.timeout(max(1.0, retry_seconds())), session.get(path, headers=headers) as answer:
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise FileNotFoundError(where)
+        answer.raise_for_status()
+        stated = answer.headers.get("Content-Range", "")
+        if start and (answer.status != HTTPStatus.PARTIAL_CONTENT or not stated.startswith(f"bytes {start}-")):
+            raise StoreError(f"{where}: the server does not send parts of a file. Download the file and name its path")
+        async for chunk in answer.content.iter_chunked(CHUNK):
+            data += chunk
+            if len(data) >= end - start:
+                # From byte 0, a server without ranges sends the same bytes, and more.
+                return data[: end - start]
+    return data
+
+
+def file_size(files: Any, path: str) -> int:
+    """The size of a file of `filesystem`. Raises StoreError if the address does not state it."""
+    try:
+        size = files.info(path).get("size")
+    except FileNotFoundError as error:
+        # fsspec gives this error whatever happened.
+        cause = error.__cause__
+        answered = getattr(cause, "status", HTTPStatus.NOT_FOUND)
+        if cause is not None and (isinstance(cause, TimeoutError) or answered != HTTPStatus.NOT_FOUND):
+            raise cause from None
+        raise
+    if not isinstance(size, int) or size < 0:
+        raise StoreError(
+            f"{without_secrets(path)}: the address does not state the size of the file. Download the file and name its "
+            "path"
+        )
+    return size
 
 
 def retry_seconds() -> float:

@@ -6,7 +6,7 @@ from unveil.errors import ImageError, SourceError, StoreError
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
-from unveil.io.remote import check_address, filesystem, with_retries
+from unveil.io.remote import check_address, filesystem, read_range, with_retries
 from unveil.types import ImageRecord
 
 
@@ -42,9 +42,7 @@ class RemoteFolderSource(Source):
         path = f"{self._root}/{name}"
         try:
             # One byte more than the limit, whatever size the address states.
-            data = with_retries(
-                f"{self._url}/{name}", lambda: bytes(self._files.cat_file(path, start=0, end=limit + 1))
-            )
+            data = with_retries(f"{self._url}/{name}", lambda: read_range(self._files, path, 0, limit + 1))
         except FileNotFoundError:
             raise ImageError(
                 "read", "unreadable file", f"{printable(name)}: removed since the folder was listed"
