@@ -11,7 +11,7 @@ from tests.builders import audit, unit_rows, write
 from tests.cli.runner import unveil as command_line
 from unveil.config.confined import check_confined
 from unveil.config.parsing import parse, read_toml
-from unveil.config.settings import SETTINGS
+from unveil.config.settings import LISTS, SETTINGS
 from unveil.errors import SettingError, SourceError
 from unveil.images.location import Location
 from unveil.study import read_plan
@@ -47,6 +47,7 @@ training = "real"
         {"copy_model": "/dev/zero"},
         {"exclude": "/etc/passwd"},
         {"strata": "../strata.txt"},
+        {"label_map": "../map.tsv"},
         {"training": "a\0b"},
     ],
 )
@@ -167,8 +168,13 @@ def test_a_missing_list_begins_no_run(tmp_path: Path) -> None:
     for role in ("synthetic", "training"):
         np.savez(tmp_path / f"{role}.npz", vectors=unit_rows(np.random.default_rng(1), 40, 8))
     sets = tmp_path / "synthetic.npz", tmp_path / "training.npz"
-    for name in ("exclude", "strata"):
-        with pytest.raises((SettingError, SourceError), match=f"--{name}: expected a text file"):
+    for name in LISTS:
+        with pytest.raises((SettingError, SourceError), match=f"{SETTINGS[name].option}: expected a text file"):
             audit(*sets, out=tmp_path / "run", **{name: tmp_path / "none.txt"})
         assert not (tmp_path / "run").exists()
     audit(*sets, out=tmp_path / "run")
+
+
+def test_every_file_that_an_audit_reads_is_a_list() -> None:
+    """A setting that names a text file is checked, hashed and confined without further mention."""
+    assert LISTS == ("exclude", "strata", "label_map")

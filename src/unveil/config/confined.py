@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.choices import ROLES
+from unveil.config.settings import LISTS
 from unveil.errors import SettingError
 from unveil.images.readers.shards import expand_braces
 from unveil.io.remote import is_address
@@ -17,7 +18,6 @@ from unveil.presets import resolve
 # Where work is done and where anything is written.
 TYPED = ("engine", "out", "store")
 MODELS = ("model", "detector", "copy_model")
-LISTS = ("exclude", "strata")
 ADVICE = "Give it on the command line, or add --trusted if the file is yours"
 
 

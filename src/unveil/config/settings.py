@@ -281,3 +281,5 @@ class Settings:
 
 # By name, in the order of the table.
 SETTINGS: dict[str, Setting] = declared(Settings)
+# Those that name a text file for the audit to read.
+LISTS = tuple(name for name, declaration in SETTINGS.items() if declaration.type == "Path | None")

@@ -187,9 +187,11 @@ def _check_places(run: FinishedRun) -> None:
             "--store: expected a folder or address for embeddings, found none. This user did not make the run, so the "
             "store in it is not used: name one"
         )
-    if not run.own and run.result.manifest["settings"].get("strata"):
+    for name in ("strata", "label_map"):
+        if run.own or not run.result.manifest["settings"].get(name):
+            continue
         raise SettingError(
-            "strata: expected an audit that reads no further file, found one. This user did not make the run, so the "
+            f"{name}: expected an audit that reads no further file, found one. This user did not make the run, so the "
             "files in it are not read: audit the images again"
         )
 

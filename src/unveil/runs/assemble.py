@@ -15,7 +15,7 @@ from unveil.analysis.findings import Findings
 from unveil.analysis.leak_kinds import LeakKinds
 from unveil.analysis.rankings import count_images, hubness_ranking
 from unveil.analysis.risks import highest_risk, measure_risks
-from unveil.config.settings import Settings
+from unveil.config.settings import LISTS, Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.io.host import cores
@@ -154,7 +154,7 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
         "files": {
             **{
                 name: hashlib.sha256(path.read_bytes()).hexdigest()
-                for name in ("exclude", "strata", "label_map")
+                for name in LISTS
                 if (path := getattr(settings, name)) is not None
             },
             **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.model.spec.sha256}),

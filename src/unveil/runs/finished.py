@@ -19,7 +19,7 @@ from unveil.channels.base import ChannelConfig
 from unveil.compare import compare_all
 from unveil.config.channels import channels_of
 from unveil.config.parsing import parse
-from unveil.config.settings import SETTINGS
+from unveil.config.settings import LISTS, SETTINGS
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import ModelError, SettingError, SourceError, StoreError
 from unveil.faces.models.library import installed_models
@@ -51,7 +51,7 @@ from unveil.types import ROLES, ChannelVectors, Embedded, Exposure, Floats, Ints
 
 R = TypeVar("R")
 # Settings whose value is the place of images or lists.
-FILES = frozenset({*ROLES, "exclude", "strata"})
+FILES = frozenset({*ROLES, *LISTS})
 # An audit.json larger than this is not read.
 MAX_RESULT_BYTES = 4 * 2**30
 

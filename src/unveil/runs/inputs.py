@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from unveil.config.settings import Settings
+from unveil.config.settings import LISTS, Settings
 from unveil.embedding.embed import read_exclusions
 from unveil.errors import ImageError, InputError
 from unveil.images import EmbeddingSource, Location, Source, open_source
@@ -135,8 +135,8 @@ def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
 def _other_files(settings: Settings) -> Iterator[Path]:
     """The lists, labels and models that settings name by a path."""
     labels = [rule.argument for rule in settings.labels.values() if rule.kind == "list"]
-    tables = (settings.exclude, settings.strata, settings.label_map)
-    named = (*tables, settings.detector, settings.copy_model, *settings.model, *labels)
+    lists = (getattr(settings, name) for name in LISTS)
+    named = (*lists, settings.detector, settings.copy_model, *settings.model, *labels)
     for name in named:
         if name is not None and Path(name).is_file():
             yield Path(name)

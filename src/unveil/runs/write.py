@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from unveil.analysis.findings import Findings
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair, closest_images
-from unveil.config.settings import Settings
+from unveil.config.settings import LISTS, Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.io.atomic import replacing
@@ -60,10 +60,7 @@ def absolute_places(settings: Settings) -> dict[str, Any]:
     return {
         **{role: str(location.absolute) for role, location in sources.items() if location is not None},
         "model": [_absolute_file(name) for name in settings.model],
-        **{
-            name: _absolute_file(getattr(settings, name))
-            for name in ("detector", "copy_model", "exclude", "strata", "label_map")
-        },
+        **{name: _absolute_file(getattr(settings, name)) for name in ("detector", "copy_model", *LISTS)},
         "store": absolute_place(settings.store_place),
     }
 
