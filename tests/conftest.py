@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import hypothesis
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
 import unveil
-from tests.builders import MAX_CI_EXAMPLES, NIGHTLY_FACTOR, PROFILE, StartedComparisons, audit
+from tests.builders import MAX_CI_EXAMPLES, NIGHTLY_FACTOR, PROFILE, StartedComparisons, audit, save_embeddings
 from unveil.demo.world import World, make_world
 from unveil.native import library
+from unveil.runs.parts import role_file
+from unveil.types import ROLES
 
 for name in ("ci", "nightly"):
     hypothesis.settings.register_profile(
@@ -40,8 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
 # What takes longest, a list for each of three processes: each begins with its list, so that none is left alone with it
 # at the end. Tests in one list share what they start, such as a cluster.
 LONGEST = (
-    ("tests/engine", "tests/io", "tests/cli"),
-    ("tests/test_real", "tests/test_resume", "tests/test_lab"),
+    ("tests/engine", "tests/io"),
+    ("tests/test_real", "tests/test_resume", "tests/cli", "tests/test_lab"),
     ("tests/test_golden", "tests/test_audit", "tests/mitigation", "tests/review"),
 )
 
@@ -132,3 +136,28 @@ def unplanted(world: World, store: Path, shared_folder: Path) -> Unplanted:
         return Unplanted(audit(world.synthetic, world.training, world.control, **settings), run, started.pairs)
 
     return made_once(shared_folder, "unplanted", make)
+
+
+class Precomputed(NamedTuple):
+    """Files with the embeddings of the world's images."""
+
+    synthetic: Path
+    training: Path
+    control: Path
+
+
+@pytest.fixture(scope="session")
+def precomputed(audited: tuple[unveil.AuditResult, Path], shared_folder: Path) -> Precomputed:
+    """The embeddings of the audited images, for audits of which images are not the point."""
+    _, run = audited
+    folder = shared_folder / "precomputed"
+
+    def make() -> Precomputed:
+        folder.mkdir()
+        for role in ROLES:
+            images = pq.read_table(role_file(run, role)).to_pydict()
+            people = [person or "" for person in images["person"]]
+            save_embeddings(folder / f"{role}.npz", np.load(run / f"stores/{role}.npy"), images["id"], people)
+        return Precomputed(*(folder / f"{role}.npz" for role in ROLES))
+
+    return made_once(shared_folder, "precomputed", make)

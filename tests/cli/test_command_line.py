@@ -15,13 +15,15 @@ import pytest
 import unveil as package
 from tests.builders import SHARED, needs_real_data, write
 from tests.cli.runner import unveil
+from tests.conftest import Precomputed
 from tests.models import small_model
 from unveil.demo.world import World
+from unveil.images import open_source
 
 UNVEIL = [sys.executable, "-m", "unveil"]
 
 
-def roles(world: World) -> list[object]:
+def roles(world: World | Precomputed) -> list[object]:
     return ["--synthetic", world.synthetic, "--training", world.training, "--control", world.control]
 
 
@@ -104,9 +106,11 @@ def test_a_detector_from_a_mirror_is_used_by_name(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
     done = unveil("models", "fetch", "yunet", "--accept-licence", "--from", SHARED / "models/yunet")
     assert done.returncode == 0 and "--detector yunet" in done.stdout, done.stderr
-    where = f"{SHARED / 'lfw/lfw_raw250.zip'}"
-    done = unveil("embed", where, "--detector", "yunet", "-o", tmp_path / "e.npz")
-    assert done.returncode == 0 and "548 embedded and 0 rejected" in done.stdout, done.stderr
+    photographs = open_source(SHARED / "lfw/lfw_raw250.zip")
+    for record in photographs.records[:100]:
+        write(tmp_path / "photographs" / record.id, photographs.read(record))
+    done = unveil("embed", tmp_path / "photographs", "--detector", "yunet", "-o", tmp_path / "e.npz")
+    assert done.returncode == 0 and "100 embedded and 0 rejected" in done.stdout, done.stderr
 
 
 def test_version() -> None:
@@ -133,8 +137,8 @@ def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store
     assert "person-0" not in again.stdout and (run / "report.redacted.html").exists()
 
 
-def test_verdicts_that_fail_a_pipeline(world: World, store: Path, tmp_path: Path) -> None:
-    candidates = ["audit", *roles(world)[:4], "--store", store, "--planted-leaks", "off"]
+def test_verdicts_that_fail_a_pipeline(precomputed: Precomputed, tmp_path: Path) -> None:
+    candidates = ["audit", *roles(precomputed)[:4], "--planted-leaks", "off"]
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "leak").returncode == 0
     assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "candidates").returncode == 1
     unlabelled = [*candidates, "--labels", "folder", "--training-labels", "none"]
@@ -183,13 +187,12 @@ def test_unknown_network_shows_what_to_write(world: World, tmp_path: Path) -> No
     assert done.returncode == 2 and "net.toml" in done.stderr and "input_size = 112" in done.stderr
 
 
-def test_settings_file_and_flags(world: World, store: Path, tmp_path: Path) -> None:
+def test_settings_file_and_flags(precomputed: Precomputed, tmp_path: Path) -> None:
     settings = f"""
-synthetic = "{world.synthetic}"
-training = "{world.training}"
-control = "{world.control}"
+synthetic = "{precomputed.synthetic}"
+training = "{precomputed.training}"
+control = "{precomputed.control}"
 planted_leaks = "off"
-store = "{store}"
 out = "unused"
 seed = 5
 fdr = 0.1

@@ -231,10 +231,10 @@ training = "w/training"
 
 
 @pytest.fixture(scope="module")
-def study(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
-    (folder / "w").symlink_to(world.synthetic.parent)
-    make_world(folder / "f", 5, training=2, control=2, fresh=60, planted=0)
+    make_world(folder / "w", 7, training=60, control=120, fresh=40, planted=8)
+    make_world(folder / "f", 5, training=2, control=2, fresh=40, planted=0)
     write(folder / "broken.zip", b"PK\x03\x04 cut")
     write(folder / "study.toml", STUDY)
     return folder
