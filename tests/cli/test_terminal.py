@@ -79,7 +79,7 @@ def test_verdicts_that_fail_a_pipeline() -> None:
 
 
 def test_errors_of_the_system_are_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: object, data: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device", "x")
 
     monkeypatch.setattr("unveil.study.read_plan", full)

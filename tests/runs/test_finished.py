@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ def test_exposures_are_read_back(audited: Audited) -> None:
 
 
 def test_a_finished_run_stays_finished(user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same audit again, which fails: what was finished can still be opened."""
+    """The same audit again with an input that has changed, which fails: what was finished can still be opened."""
     result = run_audit()
+    os.utime("synthetic.npz", (0, 0))
     manifest = (user_folder / "run/manifest.json").read_bytes()
 
     def fails(*_: Any, **__: Any) -> None:

@@ -190,6 +190,11 @@ class Audit(AuditResult):
         Guard.build(FinishedRun(self.run), Path(out), threshold=threshold, names=names)
         return Guard.open(out)
 
+    def __eq__(self, other: object) -> bool:
+        return bool(self.result == (other.result if isinstance(other, Audit) else other))
+
+    __hash__ = None  # type: ignore[assignment]  # like every result
+
     def __repr__(self) -> str:
         n, people = len(self.significant_people), self.counts["training"].people
         return f"<unveil.Audit: {self.verdict}; {n:,} of {people:,} training people significant; run in {self.run}>"

@@ -46,6 +46,9 @@ class AuditKeywords(TypedDict, total=False):
     """Match control people to training people by prognostic score: auto (if the two groups differ), on, off."""
     strata: str | Path | None
     """A text file of lines `person label`. Training people are compared with control people of their label."""
+    label_map: str | Path | None
+    """A text file of lines `synthetic label, training label` for the label link test, separated by tabs or commas.
+    Without it, labels correspond by name, number or order."""
     resamples: int | None
     """Resamples of people and images, which show how stable the findings are; one where all images are tested."""
     planted_leaks: PlantedLeaks | None
