@@ -31,6 +31,8 @@ By default an audit uses the recognition model and the detector of dlib, which c
 @app.command("list")
 def list_models() -> None:
     """List the known models, whether they are installed, and their licences."""
+    from rich.text import Text
+
     from unveil.faces.detectors import DlibDetector
     from unveil.faces.models.library import installed_models, library_folder
     from unveil.faces.models.spec import ModelSpec
@@ -53,7 +55,8 @@ def list_models() -> None:
             dimension = [str(spec.dimension)] if isinstance(spec, ModelSpec) else []
             if isinstance(spec, ModelSpec) and spec.alignment == "whole":
                 dimension = [f"{spec.dimension}, of whole images, for --copy-model"]
-            table.add_row(name, state, *dimension, spec.licence)
+            # Names and licences come from files: as plain strings they would be markup.
+            table.add_row(*(Text(cell) for cell in (name, state, *dimension, spec.licence)))
         console.print(table)
         console.print()
     console.print(f"Library: {library_folder()}", markup=False, soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unveil.report.croissant import measured
-from unveil.report.key_numbers import bullets, made_with, number_table, own_limitations, risk_rows, table
+from unveil.report.key_numbers import bullets, escaped, made_with, number_table, own_limitations, risk_rows, table
 from unveil.report.text import number
 from unveil.results import AuditResult
 
@@ -19,7 +19,7 @@ def datasheet(result: AuditResult) -> str:
         ),
         (
             "Is it possible to identify individuals, either directly or indirectly, from the dataset?",
-            f"**{result.verdict.capitalize()}.** {result.headline}\n\n{_risks(result)}",
+            f"**{result.verdict.capitalize()}.** {escaped(result.headline)}\n\n{_risks(result)}",
         ),
         (
             "Does the dataset contain data that might be considered sensitive in any way?",

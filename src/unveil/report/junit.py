@@ -44,4 +44,5 @@ def _next(result: AuditResult) -> list[str]:
 
 def _xml(text: str) -> str:
     """Text without the characters that XML cannot contain."""
-    return "".join(c for c in text if c in "\t\n" or ord(c) >= 32).encode("utf-8", "replace").decode()
+    allowed = (c for c in text if c in "\t\n" or (ord(c) >= 32 and c not in "\ufffe\uffff"))
+    return "".join(allowed).encode("utf-8", "replace").decode()

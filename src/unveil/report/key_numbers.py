@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from unveil.report.redact import REDACTED
@@ -10,6 +11,7 @@ from unveil.types import Estimate
 
 # Beside the headline stands the true positive rate at this false positive rate.
 HEADLINE_FPR = 0.01
+_MARKUP = re.compile(r"([\\`*_\[\]|~#])")
 
 
 def key_numbers(result: AuditResult) -> list[tuple[str, Estimate]]:
@@ -79,22 +81,24 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A Markdown table."""
     lines = [list(head), *(list(row) for row in rows)]
     lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
 
 
 def bullets(items: Iterable[str]) -> str:
     """A Markdown list."""
-    return "\n".join(f"- {_cell(item)}" for item in items) + "\n"
+    return "\n".join(f"- {escaped(item)}" for item in items) + "\n"
 
 
-def _cell(text: str) -> str:
-    """Text without the characters that are markup."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+def escaped(text: str) -> str:
+    """Text as Markdown shows it: no markup, no HTML, no link and no mention, whatever a name of a model holds."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return text.replace("@", "&#64;").replace("://", "&#58;//")
 
 
 def made_with(result: AuditResult) -> str:
     """The software, the models and the synthetic set of the audit."""
-    names = " and ".join(str(model["name"]) for model in result.models)
+    names = " and ".join(escaped(str(model["name"])) for model in result.models)
     return (
         f"Made with unveil {result.manifest['versions'].get('unveil', '')} and {names}. SHA-256 of the synthetic set: "
         f"`{result.manifest['inputs']['synthetic']['sha256'][:16]}`."

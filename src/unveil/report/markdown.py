@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from unveil.report.key_numbers import bullets, made_with, number_table, own_limitations, risk_rows, table
+from unveil.report.key_numbers import bullets, escaped, made_with, number_table, own_limitations, risk_rows, table
 from unveil.report.text import false_findings
 from unveil.results import AuditResult
 
@@ -23,7 +23,7 @@ def markdown(result: AuditResult) -> str:
         compared += f" {result.global_test.n_control:,} control people calibrate the result."
     parts = [
         f"## unveil: {result.verdict}",
-        result.headline,
+        escaped(result.headline),
         f"**Next step:** `{result.next_step.option}`. {result.next_step.action}" if result.next_step else "",
         false_findings(result.expected_false_people, result.manifest["settings"]["fdr"]) if significant else "",
         number_table(result),
