@@ -20,6 +20,9 @@ FILE_HEADER = 8
 # Fields of Message, RecordBatch and DictionaryBatch in Arrow's Message.fbs.
 HEADER, BUFFERS, COMPRESSION, DICTIONARY_DATA = 2, 2, 3, 1
 _LENGTH = struct.Struct("<q")
+# Offset and length of a buffer; offset and two lengths of a message; the length of the footer and the magic number.
+BUFFER, BLOCK, FOOTER_END = struct.Struct("<qq"), struct.Struct("<qi4xq"), struct.Struct("<i6s")
+FOOTER_DICTIONARIES, FOOTER_BATCHES = 2, 3
 
 
 def _opened(blob: Blob, start: int) -> Any:
@@ -36,6 +39,27 @@ def _messages(source: Any) -> Iterator[Any]:
             yield reader.read_next_message()
 
 
+def _begins_stream(blob: Blob, start: int) -> bool:
+    """Whether a stream of messages begins at a byte."""
+    try:
+        pa.ipc.open_stream(_opened(blob, start))
+    except (pa.ArrowInvalid, OSError):
+        return False
+    return True
+
+
+def _messages_of_footer(blob: Blob, source: Any) -> Iterator[Any]:
+    """The messages that the footer of a file lists; struct.error when it is damaged."""
+    end = blob.size - FOOTER_END.size
+    length, _ = FOOTER_END.unpack(blob.read(max(0, end), FOOTER_END.size))
+    footer = memoryview(blob.read(max(0, end - length), max(0, length)))
+    table = _Flat(footer, struct.unpack_from("<I", footer)[0])
+    for field in (FOOTER_DICTIONARIES, FOOTER_BATCHES):
+        for offset, _, _ in table.structs(field, BLOCK):
+            source.seek(offset)
+            yield pa.ipc.read_message(source)
+
+
 def unpacked_bytes(message: Any) -> int:
     """The bytes that the compressed buffers of a message state for unpacking; struct.error when it is damaged.
 
@@ -48,7 +72,7 @@ def unpacked_bytes(message: Any) -> int:
     if header is None or message.type not in ("record batch", "dictionary") or header.table(COMPRESSION) is None:
         return 0
     total = 0
-    for offset, length in header.pairs(BUFFERS):
+    for offset, length in header.structs(BUFFERS, BUFFER):
         if length >= _LENGTH.size:
             (unpacked,) = _LENGTH.unpack_from(memoryview(body), offset)
             total += max(0, unpacked)
@@ -74,13 +98,13 @@ class _Flat:
         at = self._field(number)
         return _Flat(self._data, at + struct.unpack_from("<I", self._data, at)[0]) if at else None
 
-    def pairs(self, number: int) -> Iterator[tuple[int, int]]:
-        """The pairs of long numbers in a field."""
+    def structs(self, number: int, kind: struct.Struct) -> Iterator[tuple[int, ...]]:
+        """The structs in a field, as numbers."""
         at = self._field(number)
         if at:
             at += struct.unpack_from("<I", self._data, at)[0]
             (n,) = struct.unpack_from("<I", self._data, at)
-            yield from struct.iter_unpack("<qq", self._data[at + 4 : at + 4 + 16 * n])
+            yield from kind.iter_unpack(self._data[at + 4 : at + 4 + kind.size * n])
 
 
 class ArrowTable(Table):
@@ -90,16 +114,23 @@ class ArrowTable(Table):
         is_file = blob.read(0, len(FILE_MAGIC)) == FILE_MAGIC
         # The file format is a stream between a magic number and a footer. Read as a stream, no footer leads elsewhere.
         start = FILE_HEADER if is_file else 0
+        # polars writes the first message in another way, so that only the footer leads to the others.
+        by_footer = is_file and not _begins_stream(blob, start)
         limit = min(max_unpacked, SPARE_BYTES + MAX_RATIO * blob.size)
         with _opened(blob, start) as source:
-            stated = sum(unpacked_bytes(message) for message in _messages(source))
+            stated = sum(map(unpacked_bytes, _messages_of_footer(blob, source) if by_footer else _messages(source)))
         if stated > limit:
             raise SourceError(
                 f"{blob.where}: its batches take {stated} bytes unpacked, at most {limit} are; write the file again "
                 "without compression, on a disk of this machine"
             )
-        reader = pa.ipc.open_stream(_opened(blob, start))
-        batches = list(reader)
+        reader: Any
+        if by_footer:
+            reader = pa.ipc.open_file(_opened(blob, 0))
+            batches = [reader.get_batch(k) for k in range(reader.num_record_batches)]
+        else:
+            reader = pa.ipc.open_stream(_opened(blob, start))
+            batches = list(reader)
         self.schema = reader.schema
         self._batches = batches
         self.groups = [len(batch) for batch in batches]
