@@ -53,13 +53,13 @@ dist: $(READY)
 	build/dist/bin/python -m pip install --quiet dist/*.whl
 	cd build/dist && bin/unveil demo
 
-# The suite with every dependency at the lower bound that pyproject.toml names.
+# The suite with every dependency at the lower bound that pyproject.toml names, and the Click of that time for Typer.
 test-lowest: .venv-lowest/.ready
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n $$(($$(nproc) + 1)) --dist worksteal
 
 .venv-lowest/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	$(PYTHON) tools/lowest.py cluster copy hdf5 heif plot remote s3 > .venv-lowest/constraints.txt
+	$(PYTHON) tools/lowest.py cluster copy hdf5 heif plot remote s3 test:click > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet --editable '.[test]' --constraint .venv-lowest/constraints.txt
 	touch $@
 
