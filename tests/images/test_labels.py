@@ -172,7 +172,10 @@ class TestLabelValues:
     def test_columns_of_every_type(
         self, column: pa.Array, labels: list[str], image: pa.DataType, tmp_path: Path
     ) -> None:
-        pq.write_table(pa.table({"image": pa.array(DATA).cast(image), "label": column}), tmp_path / "t.parquet")
+        try:
+            pq.write_table(pa.table({"image": pa.array(DATA, image), "label": column}), tmp_path / "t.parquet")
+        except pa.ArrowNotImplementedError:
+            pytest.skip(f"PyArrow {pa.__version__} cannot write this type")
         check_rows(open_source(tmp_path / "t.parquet"), labels)
 
     @pytest.mark.parametrize("labels", [np.arange(8)[:, None] // 2, (np.arange(8) // 2).astype("f4")])
