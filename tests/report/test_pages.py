@@ -24,6 +24,7 @@ from unveil.report.markdown import markdown
 from unveil.report.redact import redact
 from unveil.report.templating import label_cells
 from unveil.report.text import false_findings
+from unveil.results import IdentityMatch
 from unveil.review import VerdictStore
 from unveil.runs.finished import FinishedRun
 from unveil.stats.checks import Check
@@ -179,6 +180,17 @@ def test_a_rate_that_control_people_cannot_show_has_a_reason(audited: Audited) -
     result = replace(audited[0], membership=few)
     assert "score higher than 90% of control people" in render(result, None)
     assert "false positive rate of 10%" in markdown(redact(result))
+
+
+def test_a_finding_by_a_whole_identity_says_how_many_images_agree_and_is_redacted(audited: Audited) -> None:
+    first, *others = audited[0].significant_people
+    by_identity = replace(first, identity=IdentityMatch("Jane Doe", 7, 6, 0.41))
+    result = replace(audited[0], people=(by_identity, *others))
+    page = render(result, None)
+    assert "synthetic identity Jane Doe (cosine 0.410): 6 of its 7 images have this person" in page
+    redacted = redact(result)
+    assert redacted.people[0].identity is not None and redacted.people[0].identity.n_agreeing == 6
+    assert "Jane Doe" not in render(redacted, None)
 
 
 def test_cells_get_the_heading_of_their_column() -> None:
