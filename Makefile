@@ -73,6 +73,7 @@ bench: $(READY)
 simulations: $(READY)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/error_rates.py --runs 2000 > docs/figures/error_rates.md
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.exposed_share --runs 2000 > docs/figures/exposed_share.md
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.search_error_rates --runs 200 > docs/figures/search_error_rates.md
 
 # kill -9 of workers, machines and drivers of a Ray cluster at random moments over 20 seeds: eight minutes.
 faults: $(READY)
@@ -105,6 +106,8 @@ lab: $(READY)
 	$(BIN)/python -m benchmarks.lab.measure --faces $(DATA)/lfw/lfw_aligned112.zip --sets build/lab \
 	  --model $(DATA)/models/w600k_mbf/w600k_mbf_dequant_fp32.onnx --out docs/figures/lab
 	$(BIN)/python -m benchmarks.lab.summarise docs/figures/lab > docs/figures/lab.md
+	$(BIN)/python -m benchmarks.lab.no_control --faces $(DATA)/lfw/lfw_aligned112.zip --sets build/lab \
+	  --model $(DATA)/models/w600k_mbf/w600k_mbf_dequant_fp32.onnx > docs/figures/no_control.md
 
 # Embedding beside its peers, half an hour: insightface, face_recognition and deepface in environments of their own.
 bench-embed: $(READY) .venv-peers/.ready

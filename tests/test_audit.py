@@ -20,6 +20,7 @@ from tests.channels.test_similarity import tiny_model
 from tests.conftest import Precomputed, Unplanted
 from unveil.demo.world import World, make_world
 from unveil.results import schema
+from unveil.stats.statements import WITHOUT_CONTROL
 from unveil.types import ROLES
 
 Audited = tuple[unveil.AuditResult, Path]
@@ -250,7 +251,7 @@ def test_a_copy_network_is_a_channel_like_the_others(world: World, store: Path, 
         *(world.synthetic, world.training),
         **{"out": tmp_path / "alone", "store": store, "channels": "face,appearance,copy", "copy_model": network},
     )
-    assert alone.verdict == "candidates" and {p.channel for p in alone.people} <= set(channels)
+    assert alone.verdict == "leak indicated (no control set)" and {p.channel for p in alone.people} <= set(channels)
 
 
 def test_a_file_shipped_several_times_counts_once(audited: Audited, world: World, store: Path, tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_a_file_shipped_several_times_counts_once(audited: Audited, world: World
 
 
 def test_a_mismatched_control_is_caught(world: World, store: Path, tmp_path: Path) -> None:
-    """Control pictures of another quality: classifier without the synthetic set, and no verdict."""
+    """Control pictures of another quality: the classifier without the synthetic set. Training people are searched."""
     from PIL import Image, ImageFilter
 
     for file in sorted(world.control.rglob("*.png"))[:120]:
@@ -284,11 +285,15 @@ def test_a_mismatched_control_is_caught(world: World, store: Path, tmp_path: Pat
     result = audit(
         world.synthetic, world.training, tmp_path / "control", out=tmp_path / "run", store=store, planted_leaks="off"
     )
-    assert result.verdict == "inconclusive" and "same source" in result.headline
+    assert result.verdict == "leak indicated (no control set)" and "same source" in result.headline
     (check,) = [c for c in result.input_checks if c.name == "classifier without the synthetic set"]
     assert check.status == "fail" and "they differ most in" in check.message
     assert result.balance is not None and result.balance.image_quality["sharpness"].low > 1
-    assert not result.significant_people
+    assert result.no_control is not None and check.message in result.no_control.why
+    assert result.global_test is None and set(result.evidence) <= set(WITHOUT_CONTROL)
+    planted = {person for person, kind in world.planted.items() if kind in world.kinds[:3]}
+    assert len({p.person for p in result.significant_people} & planted) >= 0.9 * len(planted)
+    assert "Are control people comparable" in (tmp_path / "run/report.html").read_text()
 
 
 def test_strata_compare_like_with_like(
@@ -396,18 +401,21 @@ def test_without_a_leak_nobody_is_listed(store: Path, tmp_path: Path) -> None:
     assert document(tmp_path / "run")["global_test"]["p_value"] > 0.01
 
 
-def test_without_control_there_are_only_candidates(precomputed: Precomputed, tmp_path: Path) -> None:
+def test_without_control_a_leak_is_indicated(precomputed: Precomputed, tmp_path: Path) -> None:
     result = audit(precomputed.synthetic, precomputed.training, out=tmp_path / "run")
-    assert result.verdict == "candidates" and result.evidence == ("open-set threshold",)
+    assert result.verdict == "leak indicated (no control set)" and "GPD search" in result.evidence
     told = document(tmp_path / "run")
     assert told["global_test"] is None and told["membership"] is None and "control" not in told["counts"]
-    assert all(p["p"] is None for p in told["people"])
-    assert told["candidate_threshold"]["n_above"] > told["candidate_threshold"]["expected_above"]["high"]
+    assert all(p["p"] is not None and p["q"] is not None for p in told["people"])
+    statement = told["no_control"]
+    assert statement["n_searches"] == told["counts"]["training"]["people"] and statement["why"]
+    assert [shift["channel"] for shift in statement["shifts"]] == told["channels"]
+    assert all(i["significant"] <= (min(i["q"], i["q_gpd"]) <= 0.05) for i in told["synthetic_identities"])
     page = (tmp_path / "run/report.html").read_text()
-    assert "Candidates" in page and "Leak found" not in page
+    assert "Leak indicated (no control set)" in page and "Searches of training people" in page
 
 
-def test_without_control_and_labels_it_is_uncalibrated(precomputed: Precomputed, tmp_path: Path) -> None:
+def test_without_control_and_labels_there_is_no_verdict(precomputed: Precomputed, tmp_path: Path) -> None:
     vectors, ids, _ = load_embeddings(precomputed.training)
     unlabelled = save_embeddings(tmp_path / "training.npz", vectors, ids, [""] * len(ids))
     result = audit(precomputed.synthetic, unlabelled, out=tmp_path / "run")
@@ -491,11 +499,13 @@ def test_a_control_set_the_generator_knew_is_no_control(precomputed: Precomputed
     assert result.verdict == "leak found", "a control person who scores high hides leaks and makes none"
 
 
-def test_too_small_a_control_set_is_inconclusive(precomputed: Precomputed, tmp_path: Path) -> None:
+def test_too_small_a_control_set_gives_the_statement_without_one(precomputed: Precomputed, tmp_path: Path) -> None:
     vectors, ids, people = load_embeddings(precomputed.control)
     control = save_embeddings(tmp_path / "control.npz", vectors[:3], ids[:3], people[:3])
     result = audit(precomputed.synthetic, precomputed.training, control, out=tmp_path / "run")
-    assert result.verdict == "inconclusive" and "control people" in result.headline
+    assert result.verdict == "leak indicated (no control set)" and "3 control people" in result.headline
+    alone = audit(precomputed.synthetic, precomputed.training, out=tmp_path / "alone")
+    assert [(p.person, p.q) for p in alone.people] == [(p.person, p.q) for p in result.people]
     document(tmp_path / "run")
 
 

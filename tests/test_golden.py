@@ -225,7 +225,7 @@ def planted(power: Power | None) -> dict[str, Any] | None:
 
 def numbers(result: unveil.AuditResult) -> dict[str, Any]:
     """Every number and finding of a result under the keys of the files; no sentences, paths or versions."""
-    threshold = result.candidate_threshold
+    statement = result.no_control
     return {
         "verdict": result.verdict,
         "evidence": list(result.evidence),
@@ -246,15 +246,24 @@ def numbers(result: unveil.AuditResult) -> dict[str, Any]:
         "channels": list(result.channels),
         "models": [model["name"] for model in result.models],
         "calibration": calibration(result),
-        "candidate_threshold": None
-        if threshold is None
+        "no_control": None
+        if statement is None
         else {
-            "score": threshold.score,
-            "fpir": threshold.fpir,
-            "n_searches": threshold.n_searches,
-            "n_above": threshold.n_above,
-            "expected_above": estimate(threshold.expected_above),
+            "n_searches": statement.n_searches,
+            "unit": statement.unit,
+            "n_units": statement.n_units,
+            "crowd_test": [statement.crowd_test.people, statement.crowd_test.share, statement.crowd_test.p_value],
+            "smallest_p": statement.smallest_p,
+            "smallest_p_gpd": statement.smallest_p_gpd,
+            "below_median": estimate(statement.below_median),
+            "shifts": [
+                [shift.channel, estimate(shift.location), shift.spread_ratio, shift.correction, shift.factor]
+                for shift in statement.shifts
+            ],
         },
+        "improbable_pairs": [
+            [pair.synthetic_id, pair.training_id, pair.cosine, pair.expected] for pair in result.improbable_pairs
+        ],
         "people": people(result),
         "identities": [
             {

@@ -1,4 +1,4 @@
-"""Obvious leaks, as they come: none of them may end as inconclusive, as candidates or as none detected."""
+"""Obvious leaks, as they come: none of them may end as inconclusive or as none detected."""
 
 from __future__ import annotations
 
@@ -74,3 +74,34 @@ def test_batch_folders_are_no_reason_to_doubt_findings_about_people(
     assert result.verdict == "leak found" and "identities" not in result.evidence
     assert result.significant_people and not any(i.significant for i in result.synthetic_identities)
     assert any("labels of synthetic" in line for line in result.limitations)
+
+
+def synthetic_folder(folder: Path, people: np.ndarray, *, seed: int) -> Path:
+    """An image of each person, in files without labels."""
+    model, rng = face_model(), np.random.default_rng(seed)
+    for i, face in enumerate(model.render(model.perturb(people, 0.15, rng))):
+        write(folder / f"{i:04d}.png", encoded(face))
+    return folder
+
+
+def test_without_a_control_set_a_generator_that_copies_training_people_and_one_that_learnt_others(
+    world: World, store: Path, tmp_path: Path
+) -> None:
+    """The most common case: there are no held-out people, so training people are searched among each other."""
+    model, rng = face_model(), np.random.default_rng(7)
+    training, others = model.sample(150, rng), model.sample(60, np.random.default_rng(8))
+    for name, people in (("copies", np.concatenate([training[:30], others[:30]])), ("others", others)):
+        synthetic = synthetic_folder(tmp_path / name, people, seed=9)
+        run = tmp_path / f"run-{name}"
+        result = audit(synthetic, world.training, out=run, store=store)
+        assert result.no_control is not None and result.no_control.n_searches == 150
+        significant = {p.person for p in result.significant_people}
+        page = (run / "report.html").read_text()
+        if name == "copies":
+            assert result.verdict == "leak indicated (no control set)"
+            known = {f"person-{i:04d}" for i in range(30)}
+            assert len(significant & known) >= 20 and len(significant - known) <= 2
+            assert "Leak indicated (no control set)" in page
+        else:
+            assert result.verdict == "none detected (no control set)" and not significant
+            assert not result.improbable_pairs and "None detected (no control set)" in page

@@ -214,8 +214,9 @@ def analyse(
     """From the raw matches of synthetic with training images to the verdict, with or without a control set."""
     if control is None:
         return analyse_without_control(
-            *(synthetic, training, raw, checks, compare, settings.random),
-            fpir=settings.fpir,
+            *(synthetic, training, raw, checks, compare),
+            fdr=settings.fdr,
+            global_level=settings.global_level,
         )
     return analyse_with_control(
         *(synthetic, training, control, raw, checks, compare, settings.random),

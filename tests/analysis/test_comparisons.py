@@ -21,9 +21,10 @@ def test_comparisons_of_an_audit_with_control_by_two_channels() -> None:
         ("synthetic", "control", "synthetic with control by face, hub-corrected"),
         ("control", "cohort", "control with the cohort by appearance"),
         ("synthetic", "control", "synthetic with control by appearance, hub-corrected"),
+        ("searches", "training", "training people with each other by uncorrected cosine"),
     ]
     assert len({c.name for c in made}) == len(made), "names are names of checkpoints"
-    assert all(c.shows_progress == (c.gallery != "cohort") for c in made)
+    assert all(c.shows_progress == (c.gallery != "cohort" and c.queries != "searches") for c in made)
 
 
 def test_comparisons_without_control() -> None:
@@ -33,6 +34,8 @@ def test_comparisons_without_control() -> None:
         ("cohort", "face", "synthetic"),
         ("cohort", "face", "training"),
         ("hub-corrected", "face", "training"),
+        ("search", "uncorrected cosine", "training"),
+        ("search", "face", "training"),
     ]
 
 

@@ -114,9 +114,7 @@ def test_a_link_is_a_leak_unless_labels_failed() -> None:
     names = [str(i) for i in range(N)]
     link = link_of(*world(0, names, names))
     synthetic = images("s", ["a"])
-    none = Findings(
-        "none detected", ("open-set threshold",), (), (), (), side("t", ["p"], {"face": [[1.0]]}), contexts(synthetic)
-    )
+    none = Findings("none detected", (), (), (), (), side("t", ["p"], {"face": [[1.0]]}), contexts(synthetic))
     assert none.with_link(None) == none
     found = none.with_link(link)
     assert (found.verdict, found.evidence, found.label_link) == ("leak found", ("label link",), link)

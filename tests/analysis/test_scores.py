@@ -12,10 +12,11 @@ from unveil.analysis.matching import Subsample
 from unveil.analysis.rankings import hubness_ranking, top_pairs, top_pairs_corrected
 from unveil.analysis.review_pairs import closest_images, review_pairs
 from unveil.analysis.scores import COSINE
-from unveil.analysis.uncalibrated import candidate_threshold, rank_candidates
-from unveil.results import ExactCopy
+from unveil.analysis.uncalibrated import rank
+from unveil.results import ExactCopy, ImprobablePair, NoControl
 from unveil.stats.checks import Check
-from unveil.stats.intervals import exact_count
+from unveil.stats.intervals import exact_count, share
+from unveil.stats.no_control import CrowdTest
 from unveil.stats.statements import ALL_BUT_FACTS, Statement
 
 # Two synthetic images against three images of two people, by two channels.
@@ -66,24 +67,30 @@ def test_rankings() -> None:
     assert (found.training_id, found.n_best_match_of, found.in_top_pairs) == ("t0", 2, 2)
 
 
-def test_candidate_threshold_by_hand() -> None:
-    """Nine searches of real people: a tenth would exceed the highest, so 0.3 of three images are expected to."""
-    found = candidate_threshold(np.array([10.0, 9.0, 3.0]), np.arange(1.0, 10.0), 0.1)
-    assert (found.score, found.fpir, found.n_searches, found.n_above) == (9.0, 0.1, 9, 1)
-    assert abs(found.expected_above.value - 0.3) < 1e-12
-    people, identities = rank_candidates(SYNTHETIC, TRAINING, candidate_threshold(np.zeros(1), np.full(9, 5.0), 0.1))
-    assert [(p.person, p.score, p.significant_by) for p in people] == [("b", 7, ("open-set threshold",)), ("a", 4, ())]
-    assert [(i.identity, i.training_id, i.channel, i.significant) for i in identities] == [
-        ("s0", "t1", "appearance", True),
-        ("s1", "t0", "face", False),
+def test_rank_is_by_the_best_pair_and_tests_nobody() -> None:
+    people, identities = rank(SYNTHETIC, TRAINING)
+    assert [(p.person, p.score, p.p, p.significant_by) for p in people] == [("b", 7, None, ()), ("a", 4, None, ())]
+    assert [(i.identity, i.training_id, i.channel, i.q, i.significant) for i in identities] == [
+        ("s0", "t1", "appearance", None, False),
+        ("s1", "t0", "face", None, False),
     ]
-    assert not any(p.significant_by for p in rank_candidates(SYNTHETIC, TRAINING, None)[0])
+
+
+STATEMENT = NoControl(
+    "there is no control set", 100, "image", 2, CrowdTest(1.0, 0, 0.0, 0.0), 0.02, None, share(1, 2), ()
+)
 
 
 def findings(control: ControlState | None = None) -> Findings:
-    """Person b is significant."""
-    people, identities = rank_candidates(SYNTHETIC, TRAINING, candidate_threshold(np.zeros(1), np.full(9, 5.0), 0.1))
-    return Findings("candidates", (), (), people, identities, TRAINING, contexts(SYNTHETIC), control=control)
+    """Person b and the image that shows them are significant."""
+    (b, a), (s0, s1) = rank(SYNTHETIC, TRAINING)
+    people = (replace(b, significant_by=("conformal search",)), a)
+    return Findings(
+        *("leak indicated (no control set)", (), (), people, (replace(s0, significant=True), s1), TRAINING),
+        contexts(SYNTHETIC),
+        control=control,
+        no_control=STATEMENT,
+    )
 
 
 def failed(*invalidates: Statement) -> Check:
@@ -91,7 +98,7 @@ def failed(*invalidates: Statement) -> Check:
 
 
 def test_findings_that_a_failed_check_makes_unreliable_are_dropped() -> None:
-    found = replace(findings(), checks=(failed("open-set threshold"),)).reliable()
+    found = replace(findings(), checks=(failed("conformal search"),)).reliable()
     assert not found.significant_people and not any(i.significant for i in found.identities)
     assert [p.score for p in found.people] == [7, 4], "scores stay"
     kept = replace(findings(), checks=(failed("conformal", "none detected"),)).reliable()
@@ -105,6 +112,19 @@ def test_a_copy_is_a_leak_whatever_fails() -> None:
     assert (found.verdict, found.evidence, found.exact_copies) == ("leak found", ("exact copy",), (copy,))
     assert [(p.person, p.significant_by) for p in found.significant_people] == [("a", ("exact copy",))]
     assert nothing.with_copies(()) is nothing
+
+
+def test_none_detected_is_never_said_above_improbable_pairs() -> None:
+    pair = ImprobablePair("s1", "t0", "a", 0.9, 0.001)
+    for verdict in ("none detected", "none detected (no control set)"):
+        found = replace(findings(), verdict=verdict).with_improbable((pair,), 2)
+        assert found.verdict == "inconclusive" and found.improbable_pairs == (pair,)
+        assert [c.name for c in found.checks if c.status == "fail"] == ["improbable pairs"]
+        assert "1 synthetic image is closer" in found.checks[-1].message and "0.001" in found.checks[-1].message
+    leak = findings().with_improbable((pair,), 2)
+    assert leak.verdict == "leak indicated (no control set)" and leak.improbable_pairs == (pair,) and not leak.checks
+    none = replace(findings(), verdict="none detected")
+    assert none.with_improbable((), 2).verdict == "none detected"
 
 
 def test_review_pairs_are_findings_then_closest_pairs_then_control_pairs_each_once() -> None:

@@ -138,11 +138,11 @@ def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store
 
 
 def test_verdicts_that_fail_a_pipeline(precomputed: Precomputed, tmp_path: Path) -> None:
-    candidates = ["audit", *roles(precomputed)[:4], "--planted-leaks", "off"]
-    assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "leak").returncode == 0
-    assert unveil(*candidates, "-o", tmp_path / "a", "--fail-on", "candidates").returncode == 1
-    unlabelled = [*candidates, "--labels", "folder", "--training-labels", "none"]
-    done = unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "candidates")
+    alone = ["audit", *roles(precomputed)[:4], "--planted-leaks", "off"]
+    done = unveil(*alone, "-o", tmp_path / "a", "--fail-on", "leak")
+    assert done.returncode == 1 and "LEAK INDICATED (NO CONTROL SET)" in done.stdout
+    unlabelled = [*alone, "--labels", "folder", "--training-labels", "none"]
+    done = unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "leak")
     assert done.returncode == 3 and "Next step: --control." in done.stdout
     assert unveil(*unlabelled, "-o", tmp_path / "b", "--fail-on", "inconclusive").returncode == 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rich.table import Table
@@ -14,6 +15,7 @@ from tests.cli.runner import unveil
 from unveil.cli.exit_codes import FailOn
 from unveil.cli.terminal import echo, messages_on_terminal, messages_to, open_console
 from unveil.io.text import printable
+from unveil.stats.verdict import NO_LEAK, AuditVerdict
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\r\x9b31m\udcff\u202eb"
 
@@ -73,9 +75,10 @@ def test_a_broken_listener_does_not_end_an_audit(capsys: pytest.CaptureFixture[s
 
 
 def test_verdicts_that_fail_a_pipeline() -> None:
-    verdicts = ["leak found", "candidates", "inconclusive", "none detected"]
+    verdicts = ["leak found", "leak indicated (no control set)", "inconclusive", *NO_LEAK]
+    assert set(verdicts) == set(get_args(AuditVerdict))
     failing = {limit.value: [v for v in verdicts if limit.includes(v)] for limit in FailOn}
-    assert failing == {"leak": verdicts[:1], "candidates": verdicts[:2], "inconclusive": verdicts[:3]}
+    assert failing == {"leak": verdicts[:2], "inconclusive": verdicts[:3]}
 
 
 def test_errors_of_the_system_are_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

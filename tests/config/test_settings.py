@@ -41,7 +41,6 @@ OTHER: dict[str, Any] = {
     "follow_links": True,
     "fdr": 0.1,
     "global_level": 0.02,
-    "fpir": 0.03,
     "top_k": 7,
     "top_pairs": 8,
     "match_controls": "on",
@@ -100,7 +99,7 @@ def test_names_and_paths_are_removed_and_nothing_else() -> None:
     settings = settings_from({**OTHER, **LEAST})
     left = without_names(settings.facts())
     assert set(left) == {
-        *("channels", "aligned", "follow_links", "fdr", "global_level", "fpir", "top_k", "top_pairs"),
+        *("channels", "aligned", "follow_links", "fdr", "global_level", "top_k", "top_pairs"),
         *("match_controls", "resamples", "planted_leaks", "seed"),
     }
 

@@ -59,7 +59,7 @@ def texts(result: unveil.AuditResult, **changed: object) -> str:
     given = {
         "checks": (),
         "calibration": None,
-        "threshold": None,
+        "no_control": None,
         "copies": (),
         "link": None,
         "people": result.people,
@@ -67,7 +67,6 @@ def texts(result: unveil.AuditResult, **changed: object) -> str:
         "synthetic_labelled": False,
         "power": None,
         "fdr": 0.05,
-        "fpir": 0.01,
     }
     return headline("inconclusive", (), **{**given, **changed})  # type: ignore[arg-type]
 
@@ -89,7 +88,7 @@ def test_a_stratum_with_most_findings_is_a_warning(audited: tuple[unveil.AuditRe
         return " ".join(
             limitations(
                 calibration=replace(calibration, strata=strata),
-                threshold=None,
+                no_control=None,
                 link=None,
                 power=None,
                 copy_thresholds=None,

@@ -17,9 +17,9 @@ from unveil.stats.exposure import exposures, matched_counts, subsample_images
 from unveil.stats.hubness import closeness, count_hubness, person_codes
 from unveil.stats.intervals import exact_count, share
 from unveil.stats.membership import auc, auc_estimate, roc, tpr_at_fpr
-from unveil.stats.open_set import fpir_threshold, same_person_threshold
-from unveil.stats.statements import ALL_BUT_FACTS, Statement
-from unveil.stats.verdict import calibrated_evidence, calibrated_verdict, uncalibrated_verdict
+from unveil.stats.open_set import same_person_threshold
+from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, Evidence, Statement
+from unveil.stats.verdict import calibrated_evidence, calibrated_verdict, search_verdict
 from unveil.types import Estimate
 
 
@@ -140,12 +140,6 @@ def test_closeness_and_hubs() -> None:
 
 
 def test_thresholds_by_hand() -> None:
-    others = np.arange(100.0)
-    assert fpir_threshold(others, 0.05) == (95.0, 5 / 101)
-    assert fpir_threshold(np.ones(10), 0.01) == (1.0, 1 / 11)
-    rng = np.random.default_rng(0)
-    passed = [rng.normal() > fpir_threshold(rng.normal(size=199), 0.05)[0] for _ in range(4000)]
-    assert np.mean(passed) == pytest.approx(0.05, abs=0.011)
     exponential = -np.log(np.linspace(1, 0.0005, 2000))
     # One expected false removal in N searches of an exponential tail lies at log(N).
     assert same_person_threshold(exponential, 10_000, expected=1) == pytest.approx(np.log(10_000), rel=0.02)
@@ -178,10 +172,16 @@ def test_a_failed_check_blocks_what_it_invalidates_and_nothing_else(
         assert verdict == ("inconclusive" if fails and "none detected" in invalidates else "none detected")
 
 
-def test_verdict_without_control_is_never_more_than_candidates() -> None:
-    assert uncalibrated_verdict([], 3)[0] == "candidates"
-    assert uncalibrated_verdict([], 0)[0] == "none detected"
-    assert uncalibrated_verdict([], None)[0] == "inconclusive"
-    assert uncalibrated_verdict([Check("x", "fail", figure(0), "why", ("identities",))], 3)[0] == "candidates"
-    assert uncalibrated_verdict([Check("x", "fail", figure(0), "why", ALL_BUT_FACTS)], 3)[0] == "inconclusive"
-    assert uncalibrated_verdict([Check("x", "fail", figure(0), "why", ("none detected",))], 0)[0] == "inconclusive"
+def test_verdict_without_control() -> None:
+    none, leak = "none detected (no control set)", "leak indicated (no control set)"
+    found: list[Evidence] = ["crowd test", "conformal search"]
+
+    def verdict(evidence: list[Evidence] | None, *invalidates: Statement) -> tuple[str, tuple[str, ...]]:
+        return search_verdict([Check("x", "fail", figure(0), "why", invalidates)], evidence)
+
+    assert verdict(found) == (leak, tuple(found)) and verdict([]) == (none, ())
+    assert verdict(None) == ("inconclusive", ())
+    assert verdict(found, "identities") == (leak, tuple(found))
+    assert verdict(found, "crowd test") == (leak, ("conformal search",))
+    assert verdict(found, *ALL_BUT_FACTS) == verdict([], "none detected") == ("inconclusive", ())
+    assert verdict(found, *AGAINST_CONTROL)[0] == leak, "tests against control people are others"

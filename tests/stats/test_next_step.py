@@ -25,7 +25,7 @@ def test_nothing_is_missing_for_a_complete_verdict() -> None:
 def test_without_a_control_set_it_is_the_control_set() -> None:
     step = next_step("inconclusive", (), has_control=False, training_labelled=False)
     assert step is not None and step.option == "--control" and "conformal" in step.missing
-    assert "open-set threshold" in step.missing and "exact copy" not in step.missing
+    assert "conformal search" in step.missing and "exact copy" not in step.missing
 
 
 def test_labels_come_before_the_control_set_where_they_block_more() -> None:

@@ -15,7 +15,8 @@ from unveil.analysis.inference import Inference, ScoreTests
 from unveil.analysis.input_checks import check_control
 from unveil.analysis.matching import Matching, MatchMode, Subsample, match_control_people
 from unveil.analysis.scores import COSINE, RealSide, score_side
-from unveil.analysis.uncalibrated import rank_candidates
+from unveil.analysis.searches import improbable_pairs, probe_rows
+from unveil.analysis.uncalibrated import analyse_without_control, rank
 from unveil.results import (
     Balance,
     Calibration,
@@ -37,10 +38,11 @@ from unveil.stats.hubness import person_codes
 from unveil.stats.intervals import share
 from unveil.stats.membership import FPRS, auc_estimate, not_resolved, resolves, tpr_at_fpr
 from unveil.stats.person_tests import exposed
+from unveil.stats.statements import AGAINST_CONTROL, WITHOUT_CONTROL
 from unveil.stats.strata import concentration_p
 from unveil.stats.tail import Tail
 from unveil.stats.target_decoy import Competition
-from unveil.stats.verdict import calibrated_evidence, calibrated_verdict
+from unveil.stats.verdict import blocked, calibrated_evidence, calibrated_verdict
 from unveil.types import Embedded, Generators, Matches
 
 # Where a subsample is tested, the best tested match of a synthetic image is among its stored matches this often.
@@ -68,6 +70,16 @@ def analyse_with_control(
     ``fdr`` is the false discovery rate of people and identities, ``global_level`` the level of the global test.
     ``strata`` are labels of people.
     """
+    searchable = probe_rows(training) is not None
+
+    def without_control(checks: Sequence[Check], balance: Balance | None) -> Findings:
+        """The statement that needs no control set, beside the reason why the control set cannot be used."""
+        why = "the control set cannot be used: " + "; ".join(_unusable(checks))
+        found = analyse_without_control(
+            *(synthetic, training, raw, checks, compare), fdr=fdr, global_level=global_level, why=why
+        )
+        return replace(found, balance=balance)
+
     overlap = find_overlap(training, all_control, compare, generators("overlap"))
     control = all_control.take(overlap.rows)
     cohort = pooled_cohort(training, control, compare.backend)
@@ -84,7 +96,9 @@ def analyse_with_control(
     training_side = score_side("training", training, raw, contexts, compare, depth)
     if not len(control):
         checks = (*input_checks, *check_control(overlap, 0, None))
-        people, identity_findings = rank_candidates(synthetic, training_side, None)
+        if searchable:
+            return without_control(checks, None)
+        people, identity_findings = rank(synthetic, training_side)
         return Findings("inconclusive", (), checks, people, identity_findings, training_side, contexts)
 
     raw_control = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "control"), synthetic, control, top_k=1)
@@ -92,6 +106,8 @@ def analyse_with_control(
     rng = generators("calibration")
     matching, subsample, balance = match_control_people(training_side, control_side, strata, match_controls, rng)
     checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), balance))
+    if searchable and _unusable(checks):
+        return without_control(checks, balance)
 
     inference = Inference(synthetic, contexts, training_side, control_side, fdr, compare.backend)
     tests = _tests(inference, subsample)
@@ -133,7 +149,15 @@ def analyse_with_control(
         control=ControlState(control_side, subsample),
         exposures=Exposures(tests.all_channels.training, tests.all_channels.control),
         tests=tests.all_channels.decision,
-    )
+    ).with_improbable(improbable_pairs(synthetic, training, raw, compare.backend), len(synthetic))
+
+
+def _unusable(checks: Sequence[Check]) -> list[str]:
+    """Why tests against control people are unreliable, though searches of training people are not."""
+    failed = [check for check in checks if check.status == "fail"]
+    if blocked(failed).isdisjoint(AGAINST_CONTROL[:1]) or not blocked(failed).isdisjoint(WITHOUT_CONTROL):
+        return []
+    return [check.message for check in failed if AGAINST_CONTROL[0] in check.invalidates]
 
 
 @dataclass(frozen=True)

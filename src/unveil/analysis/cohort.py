@@ -110,19 +110,31 @@ class Cohort:
         """
         if not len(embedded):
             return np.zeros(0)
-        n_skipped = int(skip_best)
+        return -closeness(self._closest(embedded, role, int(skip_best))) / 2
+
+    def mean_score(self, embedded: Embedded, role: Role, correction: Floats) -> Floats:
+        """The mean hub-corrected score (N,) of each image with the people it is closest to, but for the closest.
+
+        ``correction`` (N,) is the hub correction of the images. A leak raises the score with one person and leaves
+        these.
+        """
+        return closeness(self._closest(embedded, role, 1, self.own_correction())) + correction
+
+    def _closest(self, embedded: Embedded, role: Role, n_skipped: int, offset: Floats | None = None) -> Floats:
+        """The highest cosines (N, K) with the cohort plus ``offset`` (C,), without those of the own person."""
         found = compare_all(
             *(embedded.vectors, self.images.vectors),
             top_k=NEIGHBOURS + 1 + n_skipped,
             best_queries=False,
+            gallery_offset=offset,
             backend=self.backend,
             moments=False,
         )
         own = self._own_rows(embedded, role)
         order = np.argsort(found.rows == own[:, None], axis=1, kind="stable")
-        cosine = np.take_along_axis(found.cosine, order, axis=1)
+        score = np.take_along_axis(found.score, order, axis=1)
         n_others = found.rows.shape[1] - (found.rows == own[:, None]).any(axis=1).max()
-        return -closeness(cosine[:, n_skipped : min(n_others, NEIGHBOURS + n_skipped)]) / 2
+        return score[:, n_skipped : min(n_others, NEIGHBOURS + n_skipped)]
 
     def own_correction(self) -> Floats:
         """The hub correction (C,) of the images of the cohort themselves."""

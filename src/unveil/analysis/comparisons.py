@@ -17,9 +17,11 @@ from unveil.io.storage import open_storage
 from unveil.progress import Progress
 from unveil.types import Embedded, Floats, Matches, Role
 
-ComparisonKind = Literal["cosine", "overlap", "cohort", "hub-corrected", "identities"]
+ComparisonKind = Literal["cosine", "overlap", "cohort", "hub-corrected", "identities", "search"]
 # The channel of the published attack and of the search for people on both sides.
 FIRST_CHANNEL = "face"
+# The name of the uncorrected cosine of the first channel among the channels of searches.
+SEARCH_COSINE = "uncorrected cosine"
 # Closest pairs that are stored for the table of false matches; the rankings show fewer.
 STORED_PAIRS = 10_000
 
@@ -30,7 +32,8 @@ class Comparison:
 
     ``cosine`` and ``hub-corrected`` compare synthetic images with the images of ``role``; ``overlap`` compares the
     images of ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort; ``identities``
-    compares the mean vectors of synthetic identities with the images of ``role``.
+    compares the mean vectors of synthetic identities with the images of ``role``; ``search`` compares one image each of
+    training people with all images of ``role``.
     """
 
     kind: ComparisonKind
@@ -48,18 +51,22 @@ class Comparison:
             return f"{self.role} with the cohort by {self.channel}"
         if self.kind == "identities":
             return f"synthetic identities with {self.role} by {self.channel}"
+        if self.kind == "search":
+            return f"{self.role} people with each other by {self.channel}"
         return f"synthetic with {self.role} by {self.channel}, hub-corrected"
 
     @property
     def shows_progress(self) -> bool:
-        """Whether the comparison has a progress line; comparisons with the cohort are too short for one."""
-        return self.kind != "cohort"
+        """Whether the comparison has a progress line; those of few images are too short for one."""
+        return self.kind not in ("cohort", "search")
 
     @property
-    def queries(self) -> Role | Literal["identities"]:
-        """The role whose images are the queries, or the synthetic identities."""
+    def queries(self) -> Role | Literal["identities", "searches"]:
+        """The role whose images are the queries, or the synthetic identities, or the people who are searched for."""
         if self.kind == "identities":
             return "identities"
+        if self.kind == "search":
+            return "searches"
         return self.role if self.kind in ("overlap", "cohort") else "synthetic"
 
     @property
@@ -92,6 +99,9 @@ def comparisons_of_audit(
             yield Comparison("hub-corrected", channel, role)
             if identities and "control" in roles:
                 yield Comparison("identities", channel, role)
+    # What chance produces without a control set; with one, by uncorrected cosine alone.
+    for channel in (SEARCH_COSINE, *(() if "control" in roles else channels)):
+        yield Comparison("search", channel, "training")
 
 
 @dataclass(frozen=True)

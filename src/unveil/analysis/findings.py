@@ -10,18 +10,21 @@ from unveil.analysis.label_link import unreliable_link
 from unveil.analysis.matching import Subsample
 from unveil.analysis.scores import RealSide
 from unveil.results import (
+    Balance,
     Calibration,
-    CandidateThreshold,
     ExactCopy,
     Exposures,
     IdentityFinding,
+    ImprobablePair,
     LabelLink,
+    NoControl,
     PersonFinding,
 )
 from unveil.stats.checks import Check
+from unveil.stats.intervals import exact_count
 from unveil.stats.person_tests import PersonTests
-from unveil.stats.statements import Evidence
-from unveil.stats.verdict import AuditVerdict, blocked
+from unveil.stats.statements import NONE_DETECTED, Evidence
+from unveil.stats.verdict import LEAK, NO_LEAK, AuditVerdict, blocked
 from unveil.types import Embedded, Exposure
 
 
@@ -37,7 +40,8 @@ class ControlState:
 class Findings:
     """The verdict and what it follows from.
 
-    With a control set there is a ``calibration``, without one a ``candidate_threshold`` where it could be set.
+    With a control set there is a ``calibration``. Without one, or where it cannot be used, there is the statement
+    ``no_control`` if enough training people have labels.
     """
 
     verdict: AuditVerdict
@@ -48,13 +52,15 @@ class Findings:
     training: RealSide
     contexts: Mapping[str, ChannelContext]
     calibration: Calibration | None = None
-    candidate_threshold: CandidateThreshold | None = None
+    no_control: NoControl | None = None
+    balance: Balance | None = None  # where control people were measured but not used
     control_pairs: int = 0
     control: ControlState | None = None
     exposures: Exposures | None = None  # of the tested people
     tests: PersonTests | None = None  # of these exposures
     exact_copies: tuple[ExactCopy, ...] = ()
     label_link: LabelLink | None = None
+    improbable_pairs: tuple[ImprobablePair, ...] = ()
 
     @property
     def significant_people(self) -> tuple[PersonFinding, ...]:
@@ -71,7 +77,7 @@ class Findings:
             for p in self.people
         )
         identities = self.identities
-        if "identities" in unreliable or (self.calibration is None and "open-set threshold" in unreliable):
+        if "identities" in unreliable or (self.no_control is not None and "conformal search" in unreliable):
             identities = tuple(replace(identity, significant=False) for identity in identities)
         calibration = self.calibration
         if calibration is not None and "global test" in unreliable:
@@ -80,6 +86,17 @@ class Findings:
             calibration = replace(calibration, exposed_people=exposed_people, exposed_share=None)
         return replace(self, people=people, identities=identities, calibration=calibration)
 
+    def with_improbable(self, pairs: Sequence[ImprobablePair], n_synthetic: int) -> Findings:
+        """The same with pairs that are closer than false matches are; "none detected" is never said above them."""
+        if not pairs or self.verdict not in NO_LEAK:
+            return replace(self, improbable_pairs=tuple(pairs))
+        return replace(
+            self,
+            verdict="inconclusive",
+            checks=(*self.checks, improbable_check(pairs, n_synthetic)),
+            improbable_pairs=tuple(pairs),
+        )
+
     def with_link(self, link: LabelLink | None) -> Findings:
         """The same with the label link: an exact test without control people, so a significant one is a leak whatever
         the other tests say. It has no findings where a failed input check makes them unreliable."""
@@ -87,7 +104,7 @@ class Findings:
             link = unreliable_link(link)
         if link is None or not link.significant:
             return replace(self, label_link=link)
-        evidence = () if self.verdict in ("none detected", "inconclusive") else self.evidence
+        evidence = self.evidence if self.verdict in LEAK else ()
         return replace(self, verdict="leak found", evidence=("label link", *evidence), label_link=link)
 
     def with_copies(self, copies: Sequence[ExactCopy]) -> Findings:
@@ -132,6 +149,17 @@ def _copied(finding: PersonFinding, copy: ExactCopy) -> PersonFinding:
     return replace(
         finding, significant_by=evidence, synthetic_id=copy.synthetic_id, training_id=copy.training_id, cosine=1.0
     )
+
+
+def improbable_check(pairs: Sequence[ImprobablePair], n_synthetic: int) -> Check:
+    """The check that blocks "none detected": improbable pairs do not prove a leak, but that verdict would hide them."""
+    n, highest = len(pairs), max(pair.expected for pair in pairs)
+    message = (
+        f"{n} synthetic {'image is' if n == 1 else 'images are'} closer to a training image than false matches are: "
+        f"{highest:.2g} such images are expected by chance; look at them with unveil review"
+    )
+    figure = exact_count(n, n_synthetic, "synthetic images with an improbable pair")
+    return Check("improbable pairs", "fail", figure, message, (NONE_DETECTED,))
 
 
 def best_pair(exposed: Exposure, i: int, synthetic: Embedded, training: RealSide) -> PersonFinding:

@@ -35,9 +35,7 @@ class AuditKeywords(TypedDict, total=False):
     fdr: float | None
     """False discovery rate for people and identities."""
     global_level: float | None
-    """Level of the global test, whose null hypothesis is no leak."""
-    fpir: float | None
-    """Without a control set: share of real people above the open-set threshold."""
+    """Level of the global test and of the crowd test, whose null hypothesis is no leak."""
     top_k: int | None
     """Matches stored for each synthetic image."""
     top_pairs: int | None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from unveil.stats.verdict import LEAK
+
 OK = 0
 # --fail-on, a refused image, a damaged model.
 NEGATIVE = 1
@@ -31,14 +33,11 @@ class FailOn(StrEnum):
     """A verdict that ends `unveil audit` with exit code 1. Each includes the more serious ones."""
 
     leak = "leak"
-    candidates = "candidates"
     inconclusive = "inconclusive"
 
     def includes(self, verdict: str) -> bool:
         """Whether a verdict is this one or a more serious one."""
-        serious = ["leak found", "candidates", "inconclusive"]
-        limit = {"leak": 1, "candidates": 2, "inconclusive": 3}[self.value]
-        return verdict in serious[:limit]
+        return verdict in LEAK or (self is FailOn.inconclusive and verdict == "inconclusive")
 
 
 def exit_code(verdict: str, fail_on: FailOn | None) -> int:

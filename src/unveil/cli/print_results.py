@@ -19,9 +19,10 @@ from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer
 from unveil.report.text import false_findings, number
 from unveil.results import AuditResult, Power
+from unveil.stats.verdict import LEAK, NO_LEAK
 from unveil.study.report import SetRow
 
-STYLE = {"leak found": "bold red", "none detected": "bold green"}
+STYLE = {**dict.fromkeys(LEAK, "bold red"), **dict.fromkeys(NO_LEAK, "bold green")}
 MAX_ROWS = 10
 
 
@@ -75,6 +76,9 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
         more = len(result.significant_people) - MAX_ROWS
         if more > 0:
             console.print(f"and {more} more in {run / 'people.parquet'}", markup=False)
+    if result.improbable_pairs and not redacted:
+        console.print()
+        console.print(_improbable_table(result))
     if result.significant_people:
         console.print(false_findings(result.expected_false_people, result.manifest["settings"]["fdr"]), markup=False)
     if result.exposed_share is not None and result.verdict != "inconclusive":
@@ -105,7 +109,7 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
 def _people_table(result: AuditResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("most exposed")
-    calibrated = result.global_test is not None
+    calibrated = result.global_test is not None or result.no_control is not None
     for name in ("score", "q", "q (GPD tail)") if calibrated else ("score",):
         table.add_column(name, justify="right")
     table.add_column("kind")
@@ -123,6 +127,19 @@ def _people_table(result: AuditResult) -> Table:
         if by_identity:
             by.append("" if p.identity is None else f"{p.identity.n_agreeing} of {p.identity.n_images}")
         table.add_row(Text(p.person), f"{p.score:.2f}", *qs, kind, *by, Text(p.synthetic_id))
+    return table
+
+
+def _improbable_table(result: AuditResult) -> Table:
+    """Pairs that are closer than false matches are."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("closer than false matches")
+    for name in ("cosine", "expected by chance"):
+        table.add_column(name, justify="right")
+    table.add_column("synthetic image")
+    for pair in result.improbable_pairs[:MAX_ROWS]:
+        row = (f"{pair.cosine:.3f}", number(pair.expected), Text(pair.synthetic_id))
+        table.add_row(Text(pair.person), *row)
     return table
 
 

@@ -68,8 +68,8 @@ class Settings:
     )
     control: Location | None = setting(
         None,
-        help="Control people: real people like the training people whom the generator never saw. Without them the "
-        "audit finds exact copies and candidates only.",
+        help="Control people: real people like the training people whom the generator never saw. Without them, "
+        "training people are searched for among each other to show what chance produces.",
         panel=IMAGES,
         metavar="PATH",
         private=True,
@@ -140,11 +140,8 @@ class Settings:
         0.05, help="False discovery rate for people and identities.", panel=STATISTICS, above=0, at_most=0.5
     )
     global_level: float = setting(
-        0.01, help="Level of the global test, whose null hypothesis is no leak.", panel=STATISTICS, above=0, at_most=0.5
-    )
-    fpir: float = setting(
         0.01,
-        help="Without a control set: share of real people above the open-set threshold.",
+        help="Level of the global test and of the crowd test, whose null hypothesis is no leak.",
         panel=STATISTICS,
         above=0,
         at_most=0.5,

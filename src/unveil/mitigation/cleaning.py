@@ -19,6 +19,7 @@ from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshol
 from unveil.progress import Progress, Silent
 from unveil.results import AuditResult, plain
 from unveil.runs.finished import FinishedRun
+from unveil.stats.verdict import LEAK
 from unveil.types import Embedded
 
 # At FDR 5% the audit of a clean set has a finding in 5% of cases. Six such findings in a row are not chance.
@@ -79,7 +80,7 @@ class Cleaning:
                 "Labels of the remaining images still correspond to training classes (label link). Removing images "
                 "does not change that: permute the labels before you publish the set."
             )
-        if self.after.verdict == "leak found" and self.after.evidence != ("label link",):
+        if self.after.verdict in LEAK and self.after.evidence != ("label link",):
             sentences.append(
                 "The audit of the remaining images still finds a leak: "
                 + (

@@ -9,6 +9,7 @@ import numpy as np
 
 from unveil.errors import SettingError
 from unveil.results import AuditResult
+from unveil.stats.verdict import LEAK
 
 _FPR = re.compile(r"fpr:(0?\.\d+|\d+e-\d+)")
 
@@ -58,21 +59,16 @@ def mitigation_threshold(result: AuditResult, rule: str = "significant") -> Miti
 
 def _significant(result: AuditResult) -> MitigationThreshold:
     """The lowest score of a significant person or identity."""
-    if result.candidate_threshold is not None:
-        candidate = result.candidate_threshold
-        return MitigationThreshold(
-            _above(candidate.score), f"{candidate.fpir:.1%} of real people score higher against other people"
-        )
     people = [p.score for p in result.significant_people if p.significant_by != ("exact copy",)]
     scores = [*people, *(i.score for i in result.synthetic_identities if i.significant)]
     if scores:
         return MitigationThreshold(min(scores), "the lowest score of a significant person or identity")
     if result.exact_copies:
         return MitigationThreshold(float("inf"), "only exact copies are removed: no test finds a person significant")
-    if result.verdict == "leak found":
+    if result.verdict in LEAK:
         raise SettingError(
-            "--threshold significant: expected a significant person or identity, found a leak by the global test only. "
-            "Use --threshold control or --threshold fpr:0.01"
+            "--threshold significant: expected a significant person or identity, found a leak of the whole set only. "
+            "Use --threshold control, --threshold fpr:0.01 or a score"
         )
     raise SettingError(
         "--threshold: expected a significant person or identity, found none, so there is nothing to remove. "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from unveil.analysis.cohort import MAX_COHORT_PEOPLE
 from unveil.analysis.comparisons import Comparison, comparisons_of_audit
+from unveil.analysis.searches import MAX_SEARCHES
 from unveil.types import Role
 
 FLOAT = 4  # bytes
@@ -58,6 +59,8 @@ class Workload:
         size: dict[str, int] = {role: self.images[role] for role in roles}
         size["identities"] = self.identities
         size["cohort"] = min(MAX_COHORT_PEOPLE, self.people)
+        # At most: how many of the people are training people is not known here.
+        size["searches"] = min(MAX_SEARCHES, self.people)
         return tuple(
             PlannedComparison(comparison, size[comparison.queries], size[comparison.gallery])
             for comparison in comparisons_of_audit(roles, list(self.dimensions), identities=self.identities > 0)

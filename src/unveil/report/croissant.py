@@ -7,6 +7,7 @@ from typing import Any
 from unveil.report.key_numbers import key_numbers, own_limitations
 from unveil.report.text import false_findings
 from unveil.results import AuditResult, plain
+from unveil.stats.verdict import LEAK, NO_LEAK
 
 CROISSANT, RAI = "http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"
 # From the specification of Croissant 1.1.
@@ -76,7 +77,7 @@ def croissant(result: AuditResult) -> dict[str, Any]:
 def measured(result: AuditResult) -> str:
     """What was measured about the people of the training set: no probability of membership, no legal conclusion."""
     significant = len(result.significant_people)
-    if result.verdict == "leak found" and significant:
+    if result.verdict in LEAK and significant:
         false = false_findings(result.expected_false_people, result.manifest["settings"]["fdr"])
         copied = len({copy.person for copy in result.exact_copies})
         facts = f" {copied} of them have an exact copy in the set." if copied else ""
@@ -84,8 +85,8 @@ def measured(result: AuditResult) -> str:
             f"{significant} people of the training set are closer to images of this set than chance explains.{facts} "
             f"{false} Look at these images before the set is published."
         )
-    if result.verdict == "leak found":
-        return "The training people as a group are closer to this set than people whom the generator never saw."
-    if result.verdict == "none detected":
+    if result.verdict in LEAK:
+        return "The training people as a group are closer to this set than other people are: the set depends on them."
+    if result.verdict in NO_LEAK:
         return "No training person was found in this set. An audit finds only what its model can show."
     return "Whether people of the training set can be recognised in images of this set is not known."

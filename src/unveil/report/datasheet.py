@@ -42,6 +42,17 @@ def datasheet(result: AuditResult) -> str:
     return f"## People of the training set: a section for the datasheet\n\n{body}\n\n{made_with(result)}\n"
 
 
+def _searches(result: AuditResult) -> str:
+    statement = result.no_control
+    if statement is None:
+        return "There was no control set, so the result is not calibrated."
+    return (
+        f"There was no control set. Chance was measured by searching {statement.n_searches:,} training people among "
+        "the other training people. This assumes that a synthetic image that copies nobody behaves like a real image "
+        "of one more person."
+    )
+
+
 def _analysis(result: AuditResult) -> str:
     text = (
         f"Yes. A membership inference attack (arXiv 2410.24015) compared all {result.pairs_compared:,} pairs of "
@@ -49,7 +60,7 @@ def _analysis(result: AuditResult) -> str:
     )
     test = result.global_test
     if test is None:
-        return text + " There was no control set, so the result is not calibrated."
+        return f"{text} {_searches(result)}"
     text += (
         f" It was calibrated on {test.n_control:,} people whom the generator never saw. If nothing had leaked, ranks "
         f"like these would have a probability of {number(test.p_value)}.\n\n{number_table(result)}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from unveil.results import AuditResult
+from unveil.stats.verdict import NO_LEAK
 
 
 def junit(result: AuditResult) -> str:
-    """JUnit XML from a redacted result. Every verdict but `none detected` and each failed input check is a failure."""
-    leak = result.verdict if result.verdict != "none detected" else None
+    """JUnit XML from a redacted result. Every verdict is a failure but those that report no leak, and so is each failed
+    input check."""
+    leak = None if result.verdict in NO_LEAK else result.verdict
     cases: list[tuple[str, str, str | None, str]] = [
         ("verdict", "no training person is significant", leak, " ".join([result.headline, *_next(result)])),
         *(

@@ -19,10 +19,9 @@ def key_numbers(result: AuditResult) -> list[tuple[str, Estimate]]:
     if result.verdict == "inconclusive":
         return []
     if result.exposed_people is None or not result.membership:
-        threshold = result.candidate_threshold
-        if threshold is None:
+        if result.no_control is None:
             return []
-        return [("synthetic images above the open-set threshold expected by chance", threshold.expected_above)]
+        return [("synthetic identities or images below the median of searches", result.no_control.below_median)]
     if not result.tests_are_reliable:
         return [("training people exposed", result.exposed_people)]
     found = [("training people exposed", result.exposed_people)]

@@ -7,16 +7,22 @@ from itertools import cycle
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from unveil.stats.verdict import LEAK, NO_LEAK
+
 
 def environment() -> Environment:
     """Templates of `unveil.report`. Every value is escaped, and a missing one is an error."""
-    return Environment(
+    pages = Environment(
         loader=PackageLoader("unveil.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.filters["verdict_style"] = lambda verdict: (
+        "leak" if verdict in LEAK else "none" if verdict in NO_LEAK else "care"
+    )
+    return pages
 
 
 def label_cells(page: str) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from unveil.results import (
     Calibration,
-    CandidateThreshold,
     ExactCopy,
     GPDFit,
     IdentityFinding,
@@ -15,6 +14,7 @@ from unveil.results import (
     LabelLink,
     Method,
     ModelFacts,
+    NoControl,
     PersonFinding,
     Power,
     RoleCounts,
@@ -22,8 +22,9 @@ from unveil.results import (
 from unveil.stats.checks import Check
 from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.list_errors import expected_false, found_by_tests
+from unveil.stats.no_control import MIN_SEARCHES
 from unveil.stats.power import FOUND
-from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, Evidence, Statement
+from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, WITHOUT_CONTROL, Evidence, Statement
 from unveil.stats.strata import CONCENTRATED
 from unveil.stats.verdict import AuditVerdict
 from unveil.types import Role
@@ -56,7 +57,11 @@ EVIDENCE_MEANINGS: dict[Evidence, str] = {
     "conformal": "single training people are closer than almost all control people",
     "GPD tail": "single training people are closer than a model fitted to the closest control people allows",
     "identities": "synthetic identities match training people more often than control people",
-    "open-set threshold": "synthetic images exceed the similarity that real people rarely reach with others",
+    "crowd test": "more training people than chance allows are as close to synthetic images as real people rarely are "
+    "to others",
+    "conformal search": "single training people are closer to synthetic images than almost all real people are to "
+    "others",
+    "GPD search": "single training people are closer than a model fitted to the closest pairs of real people allows",
 }
 # The statements that a failed check can make unreliable, in words.
 STATEMENTS: dict[Statement, str] = {
@@ -66,7 +71,9 @@ STATEMENTS: dict[Statement, str] = {
     "conformal": "single people significant by conformal p-values",
     "GPD tail": "single people significant by the GPD tail",
     "identities": "matches of synthetic identities",
-    "open-set threshold": "candidates above the open-set threshold",
+    "crowd test": "the crowd test of searches among training people",
+    "conformal search": "single people significant by conformal p-values of searches",
+    "GPD search": "single people significant by the GPD tail of searches",
     "none detected": 'the verdict "none detected"',
 }
 LOOK_ALIKES = (
@@ -76,13 +83,16 @@ LOOK_ALIKES = (
 )
 
 
+PLURAL = {"identity": "identities", "image": "images"}
+
+
 def headline(
     verdict: AuditVerdict,
     evidence: Sequence[Evidence],
     *,
     checks: Sequence[Check],
     calibration: Calibration | None,
-    threshold: CandidateThreshold | None,
+    no_control: NoControl | None,
     copies: Sequence[ExactCopy],
     link: LabelLink | None,
     people: Sequence[PersonFinding],
@@ -90,13 +100,12 @@ def headline(
     synthetic_labelled: bool,
     power: Power | None,
     fdr: float,
-    fpir: float,
 ) -> str:
     """The verdict in a few sentences."""
     parts = [_copied(copies)] if copies else []
     if link is not None and "label link" in evidence:
         parts.append(_linked(link))
-    if parts and calibration is None:
+    if parts and calibration is None and no_control is None:
         return " ".join(parts)
     significant = sum(any(name != "exact copy" for name in p.significant_by) for p in people)
     if verdict == "inconclusive":
@@ -104,22 +113,22 @@ def headline(
         if failed:
             return "No verdict is possible: " + "; ".join(failed) + "."
         return (
-            "No verdict is possible without a control set and with fewer than 125 labelled training people: nothing "
-            "shows how close chance comes. Add people whom the generator never saw (--control), or the labels of the "
-            "training people (--training-labels)."
+            f"No verdict is possible without a control set and with fewer than {MIN_SEARCHES} labelled training "
+            "people: nothing shows how close chance comes. Add people whom the generator never saw (--control), or the "
+            "labels of the training people (--training-labels)."
         )
-    if verdict == "candidates" and threshold is not None:
-        return (
-            f"{threshold.n_above} synthetic images are closer to one of {significant} training people than "
-            f"{1 - threshold.fpir:.0%} of real people are to anyone else. About {threshold.expected_above.value:.0f} "
-            "are expected by chance. They are candidates for inspection, not findings: a control set (--control) is "
-            "needed to calibrate them."
-        )
+    if no_control is not None:
+        by_search = [name for name in evidence if name in WITHOUT_CONTROL]
+        if parts and not by_search:
+            return " ".join(parts)
+        parts.append(_without_control(no_control, by_search, len(people), significant, fdr))
+        matching = sum(i.significant for i in identities)
+        if matching:
+            what = "identities" if synthetic_labelled else "images"
+            parts.append(f"{matching} of {len(identities)} synthetic {what} point at them.")
+        return " ".join([*parts, _assumption(no_control)])
     if calibration is None:
-        return (
-            f"No synthetic image is closer to a training person than {1 - fpir:.0%} of real people are to anyone else. "
-            "A control set (--control) is needed to calibrate this result."
-        )
+        raise ValueError(f"the verdict {verdict} needs a calibration")
     test = calibration.global_test
     if verdict == "none detected":
         return (
@@ -142,6 +151,52 @@ def headline(
         what = "identities" if synthetic_labelled else "images"
         parts.append(f"{matching} of {len(identities)} synthetic {what} match a training person.")
     return " ".join(parts)
+
+
+def _without_control(
+    statement: NoControl, evidence: Sequence[Evidence], n_people: int, significant: int, fdr: float
+) -> str:
+    """What the searches of training people say."""
+    compared = f"compared with searches of {statement.n_searches:,} of them among the others"
+    if not evidence:
+        return (
+            f"No test finds any of the {n_people:,} training people closer to the synthetic set than real people are "
+            f"to other people, {compared}."
+        )
+    if significant:
+        return (
+            f"{significant} of {n_people:,} training people are closer to synthetic images than chance explains, "
+            f"{compared}. At most {percent(fdr)} of these findings are expected to be false."
+        )
+    crowd = statement.crowd_test
+    return (
+        f"{crowd.people} training people have a synthetic {statement.unit} as close to them as only "
+        f"{percent(crowd.share)} of real people are to others; about {crowd.expected:.0f} are expected by chance "
+        f"(p = {number(crowd.p_value)}). No single person is significant."
+    )
+
+
+def _assumption(statement: NoControl) -> str:
+    """The assumption of the statement without a control set, and what was measured of it."""
+    text = f"This statement is made because {statement.why}"
+    corrected = [shift for shift in statement.shifts if shift.location.low > 0 or shift.factor > 1]
+    share = statement.below_median
+    if corrected:
+        return (
+            f"{text}. Away from the closest pairs, synthetic images are closer to everybody than real people are to "
+            "each other; their scores are corrected for it."
+        )
+    if share.low > 0.5:
+        return (
+            f"{text}. Synthetic images are less like anybody than real people are, so the tests are conservative: "
+            "they miss more leaks."
+        )
+    if share.high < 0.5:
+        return (
+            f"{text}. Only {percent(share.value)} of synthetic {PLURAL[statement.unit]} score below the median of real "
+            "people: many are close to one training person each."
+        )
+    return f"{text}. Away from the closest pairs, synthetic images and real people have similar scores."
 
 
 def _copied(copies: Sequence[ExactCopy]) -> str:
@@ -236,7 +291,9 @@ def as_high(p: float, n_control: int) -> str:
     return f"{percent(above / n_control)} of {n_control:,} control people score as high"
 
 
-def methods(pairs_compared: int, n_identities: int, calibration: Calibration | None) -> dict[str, Method]:
+def methods(
+    pairs_compared: int, n_identities: int, calibration: Calibration | None, no_control: NoControl | None
+) -> dict[str, Method]:
     """How each number without an interval was made, and from how many observations."""
     found = {
         "cosine": Method(pairs_compared, "measured: cosine similarity of two embeddings"),
@@ -247,6 +304,8 @@ def methods(pairs_compared: int, n_identities: int, calibration: Calibration | N
             "over all channels",
         ),
     }
+    if no_control is not None:
+        return found | _methods_without_control(no_control)
     if calibration is None:
         return found
     n_training, n_control = calibration.global_test.n_training, calibration.global_test.n_control
@@ -277,10 +336,30 @@ def methods(pairs_compared: int, n_identities: int, calibration: Calibration | N
     return found
 
 
+def _methods_without_control(statement: NoControl) -> dict[str, Method]:
+    conformal = "conformal p-value from searches of training people among the others, corrected for the search itself"
+    adjusted = "Benjamini-Hochberg over training people (doi:10.1111/j.2517-6161.1995.tb02031.x)"
+    found = {
+        "p": Method(statement.n_searches, f"{conformal}; Simes over the images closest to the person"),
+        "q": Method(statement.n_units, adjusted),
+        "identity q": Method(
+            statement.n_units, f"{conformal}; Simes over the images, Benjamini-Hochberg over identities"
+        ),
+    }
+    if statement.smallest_p_gpd is not None:
+        found["p_gpd"] = Method(
+            statement.n_searches,
+            "generalised Pareto tail of the searches (doi:10.1214/aos/1176343003), upper end of a one-sided 95% "
+            "interval",
+        )
+        found["q_gpd"] = Method(statement.n_units, f"{adjusted}, of the GPD p-values")
+    return found
+
+
 def limitations(
     *,
     calibration: Calibration | None,
-    threshold: CandidateThreshold | None,
+    no_control: NoControl | None,
     link: LabelLink | None,
     power: Power | None,
     copy_thresholds: CopyThresholds | None,
@@ -325,19 +404,15 @@ def limitations(
                 f"Planted leaks are modified copies of images of {power.n_people} control people. A generator may "
                 "reproduce people in ways that no such modification imitates."
             )
-    elif threshold is None:
+    elif no_control is None:
         found.append("Nothing is calibrated. A close pair may be chance, a hub image, or the same person.")
-    else:
-        found.append(
-            f"The open-set threshold is the similarity that real people reach with other people in "
-            f"{percent(threshold.fpir)} of {threshold.n_searches} searches. Synthetic images may differ from real ones "
-            "in other ways than leaking."
-        )
     if link is not None and link.significant:
         found.append(
             "A label link shows that the generator was given the classes of the training set. It does not show which "
             "images were reproduced. Labels that sort both sets by many small groups of look-alikes would link too."
         )
+    if no_control is not None:
+        found += _of_searches(no_control)
     if copy_thresholds is not None and not copy_thresholds.calibrated:
         found.append(
             f"The kinds of leak use thresholds from other data: {copy_thresholds.n_mated or 'no'} pairs of different "
@@ -356,6 +431,22 @@ def _compared(channels: Sequence[str], models: str) -> str:
     if "appearance" in channels:
         return f"{identity} and appearance of the face. It does not find a copied background or an edited face"
     return f"{identity} only. It does not find a copied background, pose or light, or an edited face"
+
+
+def _of_searches(statement: NoControl) -> list[str]:
+    found = [
+        "The statement without a control set assumes that a synthetic image that copies nobody behaves like a real "
+        "image of one more person of the training collection. The audit tests this away from the closest pairs only.",
+        f"With {statement.n_searches:,} searches, the smallest conformal p-value of an image is "
+        f"{number(statement.smallest_p)}. More training people make it smaller.",
+        "Training people with several labels match themselves. This hides leaks and causes no false findings.",
+    ]
+    if statement.unit == "image" and statement.n_units > 1:
+        found.append(
+            "The crowd test assumes that synthetic images are independent. It counts each training person once, but "
+            "images of one face may be closest to different people."
+        )
+    return found
 
 
 def _of_calibration(calibration: Calibration, n_training_images: int, n_tested: int) -> list[str]:

@@ -30,7 +30,6 @@ from unveil.results.calibration import (
     VerificationPerformance,
 )
 from unveil.results.findings import (
-    CandidateThreshold,
     ChannelScore,
     ExactCopy,
     HubnessFinding,
@@ -42,6 +41,7 @@ from unveil.results.findings import (
     PersonFinding,
 )
 from unveil.results.label_link import LabelLink, LinkedClass, TriedCorrespondence
+from unveil.results.no_control import ImprobablePair, NoControl, SearchShift
 from unveil.results.review import Agreement, Outcome, PairVerdicts, Review
 from unveil.results.risk import HighestRisk, PrivacyRisk
 from unveil.results.serialise import from_document, plain, schema, to_document
@@ -52,7 +52,6 @@ __all__ = [
     "Balance",
     "Baselines",
     "Calibration",
-    "CandidateThreshold",
     "ChannelScore",
     "DetectionLimit",
     "ExactCopy",
@@ -64,6 +63,7 @@ __all__ = [
     "IdentityEvidence",
     "IdentityFinding",
     "IdentityMatch",
+    "ImprobablePair",
     "InputFacts",
     "LabelLink",
     "LinkedClass",
@@ -73,6 +73,7 @@ __all__ = [
     "Method",
     "ModelFacts",
     "ModelScore",
+    "NoControl",
     "Outcome",
     "PairFinding",
     "PairKind",
@@ -82,6 +83,7 @@ __all__ = [
     "PrivacyRisk",
     "Review",
     "RoleCounts",
+    "SearchShift",
     "Stability",
     "Stratum",
     "TriedCorrespondence",

@@ -19,7 +19,6 @@ from unveil.results.calibration import (
     VerificationPerformance,
 )
 from unveil.results.findings import (
-    CandidateThreshold,
     ExactCopy,
     HubnessFinding,
     IdentityFinding,
@@ -27,6 +26,7 @@ from unveil.results.findings import (
     PersonFinding,
 )
 from unveil.results.label_link import LabelLink
+from unveil.results.no_control import ImprobablePair, NoControl
 from unveil.results.review import Review
 from unveil.results.risk import HighestRisk, PrivacyRisk
 from unveil.stats.checks import Check
@@ -162,9 +162,10 @@ class AuditResult:
     schema_version: int = SCHEMA_VERSION
     """Version of this format."""
     verdict: AuditVerdict
-    """The verdict. `leak found`: training people are closer to the synthetic set than control people are. `none
-    detected`: they are not. `candidates`: close pairs without a control set to calibrate them. `inconclusive`: no
-    reliable test is significant and a failed input check blocks "none detected", or nothing calibrates the scores."""
+    """The verdict. `leak found`: synthetic images are training images, or training people are closer to the synthetic
+    set than control people are. `leak indicated (no control set)`: synthetic images are closer to training people than
+    real people are to other people. `none detected`, `none detected (no control set)`: they are not. `inconclusive`: no
+    reliable test is significant and "none detected" is blocked, or nothing calibrates the scores."""
     headline: str
     """The verdict in one or two sentences."""
     evidence: tuple[Evidence, ...]
@@ -172,8 +173,9 @@ class AuditResult:
     resemble the training classes of the same label. `global test`: training people as
     a group rank closer than control people.
     `conformal` and `GPD tail`: single people are significant by these p-values. `identities`: synthetic identities
-    match training people. `open-set threshold`: without a control set, synthetic images exceed the threshold that real
-    people rarely reach against others."""
+    match training people. `crowd test`: without a control set, synthetic images as a group are closer to training
+    people than real people are to others. `conformal search` and `GPD search`: without a control set, single people are
+    significant by p-values from such searches."""
     exposed_people: Estimate | None = None
     """Number of training people who are exposed, with a lower limit. Null without a control set."""
     exposed_share: Estimate | None = None
@@ -200,8 +202,9 @@ class AuditResult:
     """Test of the hypothesis that nothing leaked. Null without a control set."""
     detection_limit: DetectionLimit | None = None
     """The smallest leak that can become significant. Null without a control set."""
-    candidate_threshold: CandidateThreshold | None = None
-    """The threshold for candidates. Null with a control set, or without labels."""
+    no_control: NoControl | None = None
+    """The statement without a control set, and the test of its assumption. Null where control people calibrate the
+    tests, or too few training people have labels."""
     membership: tuple[Membership, ...] | None = None
     """How well scores separate training from control people. First the score that decides, then each channel alone if
     there are several, then the uncorrected cosine of the published attack. Null without a control set."""
@@ -209,6 +212,8 @@ class AuditResult:
     """Synthetic images that are training images, with each training image that they are."""
     label_link: LabelLink | None = None
     """The label link test. Null if the synthetic or the training set has no labels that several images can share."""
+    improbable_pairs: tuple[ImprobablePair, ...] = ()
+    """Pairs that are closer than false matches are, the closest 100. "None detected" is never said above them."""
     people: tuple[PersonFinding, ...]
     """One record for each training person, the most exposed first."""
     n_synthetic_identities: int

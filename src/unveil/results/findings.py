@@ -7,7 +7,7 @@ from typing import Literal
 
 from unveil.stats.leak_kinds import ImageSimilarity, LeakKind
 from unveil.stats.statements import Evidence
-from unveil.types import ChannelName, Estimate, Probability
+from unveil.types import ChannelName, Probability
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,14 @@ class PersonFinding:
     """The synthetic identity whose mean vector gives the score. The pair then shows its closest image. Null if a single
     synthetic image gives the score."""
     p: Probability | None = None
-    """Share of control people who score as high (conformal p-value). Null if the person was not tested."""
+    """Share of control people who score as high (conformal p-value). Without a control set: the probability that chance
+    brings synthetic images as close to anybody. Null if the person was not tested."""
     q: Probability | None = None
     """The conformal p-values adjusted by Benjamini and Hochberg: the false discovery rate at which the person becomes
-    significant."""
+    significant. It is the share of false people among the people up to this one."""
     p_gpd: Probability | None = None
-    """The p-value from a generalised Pareto distribution (GPD) fitted to the highest scores of control people."""
+    """The p-value from a generalised Pareto distribution (GPD) fitted to the highest scores of control people, or of
+    searches without a control set."""
     q_gpd: Probability | None = None
     """The GPD p-values adjusted by Benjamini and Hochberg."""
     significant_by: tuple[Evidence, ...] = ()
@@ -135,7 +137,7 @@ class IdentityFinding:
     score: float
     """Score of the best match."""
     q: Probability | None
-    """False discovery rate at which the identity becomes significant. Null without a control set."""
+    """False discovery rate at which the identity becomes significant. Null if identities were not tested."""
     n_images: int
     """Number of images of the identity."""
     n_agreeing: int
@@ -149,7 +151,10 @@ class IdentityFinding:
     significant: bool
     """Whether the identity is significant."""
     duplicate_of: str | None = None
-    """The identity that matches the same training person better. Only that one can be significant."""
+    """The identity that matches the same training person better. Only that one can be significant. Null without a
+    control set."""
+    q_gpd: Probability | None = None
+    """Without a control set: the same from the GPD tail."""
 
 
 @dataclass(frozen=True)
@@ -186,19 +191,3 @@ class HubnessFinding:
     """Number of synthetic images whose best match it is."""
     in_top_pairs: int
     """Number of pairs with it among `top_pairs`."""
-
-
-@dataclass(frozen=True)
-class CandidateThreshold:
-    """The threshold that is used without a control set, and how many synthetic images exceed it."""
-
-    score: float
-    """The threshold, on the scale of the scores."""
-    fpir: Probability
-    """False positive identification rate: the share of real people who exceed it against other people."""
-    n_searches: int
-    """Number of real people who were searched for among other people to set the threshold."""
-    n_above: int
-    """Number of synthetic images above the threshold."""
-    expected_above: Estimate
-    """Number of synthetic images expected above the threshold by chance."""

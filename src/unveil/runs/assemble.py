@@ -69,7 +69,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
             *(found.verdict, found.evidence),
             checks=found.checks,
             calibration=found.calibration,
-            threshold=found.candidate_threshold,
+            no_control=found.no_control,
             copies=found.exact_copies,
             link=found.label_link,
             people=people,
@@ -77,7 +77,6 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
             synthetic_labelled=not counts["synthetic"].unlabelled,
             power=parts.power,
             fdr=settings.fdr,
-            fpir=settings.fpir,
         ),
         evidence=found.evidence,
         expected_false_people=None
@@ -96,9 +95,10 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
         counts=counts,
         pairs_compared=parts.raw.n_compared,
         control_pairs_compared=found.control_pairs,
-        candidate_threshold=found.candidate_threshold,
+        no_control=found.no_control,
         exact_copies=found.exact_copies,
         label_link=None if found.label_link is None else shortened(found.label_link),
+        improbable_pairs=found.improbable_pairs,
         people=people,
         n_synthetic_identities=len(found.identities),
         synthetic_identities=foremost(found.identities),
@@ -115,7 +115,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
         limitations=limitations(
             checks=found.checks,
             calibration=found.calibration,
-            threshold=found.candidate_threshold,
+            no_control=found.no_control,
             link=found.label_link,
             power=parts.power,
             copy_thresholds=parts.kinds.thresholds,
@@ -125,13 +125,13 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
             inputs=manifest["inputs"],
             n_training_images_tested=0 if found.exposures is None else int(found.exposures.training.n_images.sum()),
         ),
-        methods=methods(parts.raw.n_compared, len(found.identities), found.calibration),
+        methods=methods(parts.raw.n_compared, len(found.identities), found.calibration, found.no_control),
         channels=parts.synthetic.channels,
         models=models,
         manifest=manifest,
         exposures=found.exposures,
         # The fields that need a control set have the same names in both records.
-        **({} if found.calibration is None else vars(found.calibration)),
+        **({"balance": found.balance} if found.calibration is None else vars(found.calibration)),
     )
 
 

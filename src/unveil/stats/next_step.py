@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 from unveil.stats.checks import Check
-from unveil.stats.statements import AGAINST_CONTROL, Statement
+from unveil.stats.statements import AGAINST_CONTROL, WITHOUT_CONTROL, Statement
 from unveil.stats.verdict import AuditVerdict, blocked
 
 # Verdicts that lack no statement which the user has to get first.
@@ -54,6 +54,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "--synthetic-labels",
         "Give the rule or file that says which identity is on each synthetic image.",
     ),
+    "improbable pairs": (
+        "--exclude",
+        "Review the improbable pairs (unveil review), and exclude the copies among them.",
+    ),
     "training images in synthetic": ("--exclude", "Remove these images from the synthetic set and audit it again."),
 }
 NO_CONTROL = (
@@ -86,7 +90,7 @@ def next_step(
     if not has_control:
         missing |= set(AGAINST_CONTROL) - {"none detected"}
         if not training_labelled:
-            missing.add("open-set threshold")
+            missing |= set(WITHOUT_CONTROL)
     order = list(REMEDIES)
     first = min(failed, key=lambda c: (-len(c.invalidates), order.index(_remedy(c))), default=None)
     if first is not None and (has_control or len(first.invalidates) > len(AGAINST_CONTROL)):

@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 Evidence = Literal[
-    "exact copy", "label link", "global test", "conformal", "GPD tail", "identities", "open-set threshold"
+    "exact copy",
+    "label link",
+    "global test",
+    "conformal",
+    "GPD tail",
+    "identities",
+    "crowd test",
+    "conformal search",
+    "GPD search",
 ]
 Statement = Literal[Evidence, "none detected"]
 
 NONE_DETECTED: Statement = "none detected"
 # The tests of training people against control people, and what their absence would mean.
 AGAINST_CONTROL: tuple[Statement, ...] = ("global test", "conformal", "GPD tail", "identities", NONE_DETECTED)
+# The tests of synthetic images against searches of training people among each other.
+WITHOUT_CONTROL: tuple[Evidence, ...] = ("crowd test", "conformal search", "GPD search")
 # Everything but facts, which no check can make false.
 ALL_BUT_FACTS: tuple[Statement, ...] = tuple(s for s in get_args(Statement) if s != "exact copy")
 # Everything that compares single images: the label link compares classes of one set with each other.

@@ -33,17 +33,18 @@ class Tail:
     fit_p: float  # Cramer-von Mises p of the most likely fit; too large, since the parameters were fitted
     accepted: Floats  # (A, 2) shape and scale within the likelihood interval
     controls: Floats
+    clump: int = 1  # controls that depend on each other
 
     @property
     def smallest_p(self) -> float:
         """The smallest p that the tail gives."""
-        return 1 / (CAP * (self.n_controls + 1))
+        return self.clump / (CAP * (self.n_controls + 1))
 
     def p_values(self, scores: Floats) -> Floats:
         """p (N,) of scores (N,): conformal up to the threshold, the upper limit of the fit beyond it."""
         p = conformal_p(scores, self.controls)
         beyond = np.flatnonzero(scores > self.threshold)
-        share = (self.n_exceedances + 1) / (self.n_controls + 1)
+        share = (self.n_exceedances + self.clump) / (self.n_controls + 1)
         survival = survival_of(scores[beyond, None] - self.threshold, self.accepted[:, 0], self.accepted[:, 1])
         p[beyond] = np.maximum(share * survival.max(axis=1), self.smallest_p)
         return p
@@ -57,14 +58,14 @@ def survival_of(excess: Floats, shape: Floats, scale: Floats) -> Floats:
     return survival
 
 
-def fit_tail(controls: Floats) -> Tail | None:
+def fit_tail(controls: Floats, clump: int = 1) -> Tail | None:
     """The tail of the control exposures (C,), or None when there are too few of them to fit one.
 
     The largest 15% are fitted by the generalised Pareto distribution (Pickands 1975, doi:10.1214/aos/1176343003; for
     small p as in Knijnenburg et al. 2009, doi:10.1093/bioinformatics/btp211). Assumes that the exposures are
     independent and that the excesses have reached the limit form. The most likely fit ignores the uncertainty of its
     parameters. So p is the largest survival over all shapes >= 0 and scales in the 90% profile likelihood interval, a
-    95% upper limit.
+    95% upper limit. ``clump`` controls count as one observation.
     """
     n = len(controls)
     m = min(MAX_EXCEEDANCES, max(MIN_EXCEEDANCES, int(n * SHARE)))
@@ -81,7 +82,7 @@ def fit_tail(controls: Floats) -> Tail | None:
     safe_shape = np.where(shape > 0, shape, 1)
     likelihood = -m * np.log(scale) - np.where(shape > 0, (1 + 1 / safe_shape) * logs, excess.sum() / scale)
     best = int(np.argmax(likelihood))
-    inside = likelihood >= likelihood[best] - DROP
+    inside = likelihood >= likelihood[best] - DROP * clump
     return Tail(
         threshold=threshold,
         n_exceedances=m,
@@ -91,4 +92,5 @@ def fit_tail(controls: Floats) -> Tail | None:
         fit_p=float(stats.cramervonmises(survival_of(excess, shape[best], scale[best]), "uniform").pvalue),
         accepted=np.column_stack([shape[inside], scale[inside]]),
         controls=ascending,
+        clump=clump,
     )

@@ -10,13 +10,23 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 from unveil.stats.checks import Check
-from unveil.stats.statements import NONE_DETECTED, Evidence, Statement
+from unveil.stats.statements import NONE_DETECTED, WITHOUT_CONTROL, Evidence, Statement
 
-AuditVerdict = Literal["leak found", "none detected", "candidates", "inconclusive"]
+AuditVerdict = Literal[
+    "leak found",
+    "leak indicated (no control set)",
+    "none detected",
+    "none detected (no control set)",
+    "inconclusive",
+]
+# The verdicts that report a leak, and those that report none.
+LEAK: tuple[AuditVerdict, ...] = ("leak found", "leak indicated (no control set)")
+NO_LEAK: tuple[AuditVerdict, ...] = ("none detected", "none detected (no control set)")
 
 # In the order of their strength.
 EVIDENCE: tuple[Evidence, ...] = (
-    *("exact copy", "label link", "global test", "conformal", "GPD tail", "identities", "open-set threshold"),
+    *("exact copy", "label link", "global test", "conformal", "GPD tail", "identities"),
+    *WITHOUT_CONTROL,
 )
 
 
@@ -49,13 +59,19 @@ def calibrated_verdict(
     return ("inconclusive" if NONE_DETECTED in unreliable else "none detected"), ()
 
 
-def uncalibrated_verdict(
-    checks: Sequence[Check], n_candidates: int | None
+def search_verdict(
+    checks: Sequence[Check], found: Collection[Evidence] | None
 ) -> tuple[AuditVerdict, tuple[Evidence, ...]]:
-    """The verdict without a control set: at most candidates; inconclusive without labels (``n_candidates`` None)."""
+    """The verdict without a control set, and the evidence that no failed check blocks.
+
+    ``found`` is None where chance is unknown: too few training people have labels.
+    """
     unreliable = blocked(checks)
-    if n_candidates is None or "open-set threshold" in unreliable:
+    if found is None:
         return "inconclusive", ()
-    if n_candidates:
-        return "candidates", ("open-set threshold",)
-    return ("inconclusive", ()) if NONE_DETECTED in unreliable else ("none detected", ("open-set threshold",))
+    evidence = tuple(name for name in found if name not in unreliable)
+    if evidence:
+        return "leak indicated (no control set)", evidence
+    if NONE_DETECTED in unreliable or unreliable.issuperset(WITHOUT_CONTROL):
+        return "inconclusive", ()
+    return "none detected (no control set)", ()

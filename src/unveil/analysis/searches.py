@@ -1,0 +1,271 @@
+"""The statement without a control set: synthetic images against searches of training people among each other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unveil.analysis.cohort import ChannelContext
+from unveil.analysis.findings import best_pair
+from unveil.analysis.scores import RealSide
+from unveil.compare import Backend, best_of_others
+from unveil.results import IdentityFinding, ImprobablePair, NoControl, PersonFinding, SearchShift
+from unveil.stats.hubness import best_of_each, person_codes
+from unveil.stats.no_control import (
+    CLUMP,
+    MIN_SEARCHES,
+    SearchTests,
+    Shift,
+    below_median,
+    fit_shift,
+    search_p,
+    search_tests,
+)
+from unveil.stats.score_scale import fit_score_scale, max_over_channels
+from unveil.stats.statements import Evidence
+from unveil.stats.tail import fit_tail
+from unveil.types import Embedded, Floats, Ints, Matches
+
+# More searches resolve a smaller p and cost comparisons.
+MAX_SEARCHES = 10_000
+# A pair is improbable if fewer false matches than this are expected at its cosine.
+IMPROBABLE = 0.05
+MAX_IMPROBABLE = 100
+
+
+@dataclass(frozen=True)
+class Searches:
+    """The training side on the scale of the searches, and the tests of the synthetic set against them.
+
+    ``score`` (Q,) is the corrected score of each synthetic image with the training image ``row`` (Q,) that it is
+    closest to, by ``channel`` (Q,); ``person`` (Q,) is the code of its person. ``identity`` (Q,) are the codes of the
+    tested units, ``null`` (S,) the scores of the searches.
+    """
+
+    side: RealSide
+    contexts: Mapping[str, ChannelContext]
+    score: Floats
+    row: Ints
+    channel: Ints
+    person: Ints
+    identity: Ints
+    null: Floats
+    shifts: Mapping[str, Shift]
+    tests: SearchTests
+
+    def evidence(self, fdr: float, level: float) -> tuple[Evidence, ...]:
+        """The evidence of a leak, before failed checks are applied."""
+        found: dict[Evidence, bool] = {
+            "crowd test": self.tests.crowd.p_value <= level,
+            "conformal search": bool(self.tests.conformal(fdr).any()),
+            "GPD search": bool(self.tests.gpd(fdr).any()),
+        }
+        return tuple(name for name, holds in found.items() if holds)
+
+    def statement(self, why: str) -> NoControl:
+        """The record of the statement, and ``why`` it is made."""
+        n_units = int(self.identity.max()) + 1
+        tail = self.tests.tail
+        return NoControl(
+            why=why,
+            n_searches=len(self.null),
+            unit="image" if n_units == len(self.identity) else "identity",
+            n_units=n_units,
+            crowd_test=self.tests.crowd,
+            smallest_p=float(search_p(np.array([np.inf]), self.null)[0]),
+            smallest_p_gpd=None if tail is None else tail.smallest_p,
+            below_median=below_median(self.score, self.identity, self.null),
+            shifts=tuple(
+                SearchShift(channel, shift.location, shift.spread_ratio, shift.correction, shift.factor)
+                for channel, shift in self.shifts.items()
+            ),
+        )
+
+    def people(self, synthetic: Embedded, fdr: float) -> tuple[PersonFinding, ...]:
+        """Every training person, most exposed first, with p and q.
+
+        A significant person is shown with the image that is closest to them and to nobody else.
+        """
+        tests, exposed = self.tests, self.side.exposure()
+        conformal, gpd = tests.conformal(fdr), tests.gpd(fdr)
+        closest = {int(self.person[i]): int(i) for i in best_of_each(self.person, self.score)}
+        found = []
+        for i in range(len(exposed)):
+            finding = best_pair(exposed, i, synthetic, self.side)
+            evidence: list[Evidence] = [
+                *(("conformal search",) if conformal[i] else ()),
+                *(("GPD search",) if gpd[i] else ()),
+            ]
+            if evidence:
+                finding = self._pair(finding, closest[i], synthetic)
+            found.append(
+                replace(
+                    finding,
+                    p=float(tests.people_p[i]),
+                    q=float(tests.people_q[i]),
+                    p_gpd=None if tests.people_p_gpd is None else float(tests.people_p_gpd[i]),
+                    q_gpd=None if tests.people_q_gpd is None else float(tests.people_q_gpd[i]),
+                    significant_by=tuple(evidence),
+                )
+            )
+        return tuple(sorted(found, key=lambda p: -p.score))
+
+    def _pair(self, finding: PersonFinding, query: int, synthetic: Embedded) -> PersonFinding:
+        name = synthetic.channels[self.channel[query]]
+        matches = self.side.by_channel[name]
+        return replace(
+            finding,
+            score=float(matches.scale.of(matches.corrected.score[query, 0])),
+            cosine=float(matches.corrected.cosine[query, 0]),
+            synthetic_id=synthetic.ids[query],
+            training_id=self.side.images.ids[self.row[query]],
+            channel=name,
+        )
+
+    def identities(self, synthetic: Embedded, fdr: float) -> tuple[IdentityFinding, ...]:
+        """Every synthetic identity, smallest q first. A significant one is closest to a significant person."""
+        names, codes = person_codes(synthetic.people_or_ids)
+        # Identities that are no units of the tests, since labels do not hold, are never significant.
+        tested = np.array_equal(codes, self.identity)
+        q = self.tests.identity_q if tested else np.ones(len(names))
+        q_gpd = self.tests.identity_q_gpd if tested else None
+        low = q if q_gpd is None else np.minimum(q, q_gpd)
+        significant_people = self.tests.conformal(fdr) | self.tests.gpd(fdr)
+        best = best_of_each(codes, self.score)
+        n_images = np.bincount(codes)
+        n_agreeing = np.bincount(codes, self.person == self.person[best][codes])
+        return tuple(
+            IdentityFinding(
+                identity=names[i],
+                score=float(self.score[best[i]]),
+                q=float(q[i]) if tested else None,
+                n_images=int(n_images[i]),
+                n_agreeing=int(n_agreeing[i]),
+                synthetic_id=synthetic.ids[best[i]],
+                training_id=self.side.images.ids[self.row[best[i]]],
+                channel=synthetic.channels[self.channel[best[i]]],
+                significant=bool(low[i] <= fdr and significant_people[self.person[best[i]]]),
+                q_gpd=None if q_gpd is None else float(q_gpd[i]),
+            )
+            for i in np.lexsort((-self.score[best], low))
+        )
+
+
+def probe_rows(training: Embedded) -> Ints | None:
+    """Rows (S,) of the first image of each training person, or of MAX_SEARCHES of them.
+
+    None when no image has a person label or there are fewer than MIN_SEARCHES people: chance is then unknown.
+    """
+    if all(person is None for person in training.people):
+        return None
+    _, codes = person_codes(training.people_or_ids)
+    first = np.unique(codes, return_index=True)[1]
+    if len(first) < MIN_SEARCHES:
+        return None
+    # Which people are searched for depends on their images alone, and on no seed.
+    order = sorted(first.tolist(), key=lambda i: (hashlib.sha256(training.digests[i].encode()).digest(), i))
+    return np.sort(np.array(order[:MAX_SEARCHES], np.int64))
+
+
+def search(
+    synthetic: Embedded, side: RealSide, contexts: Mapping[str, ChannelContext], *, labels_hold: bool
+) -> Searches | None:
+    """Searches training people among each other, and tests the scored synthetic images against them.
+
+    ``side`` is the training side with the best matches of each synthetic image; both corrections leave out the best
+    match. Without ``labels_hold`` the labels of synthetic images are not used. None where chance is unknown.
+    """
+    training = side.images
+    rows = probe_rows(training)
+    if rows is None or not len(synthetic):
+        return None
+    _, codes = person_codes(synthetic.people_or_ids)
+    identity = codes if labels_hold else np.arange(len(synthetic))
+    n_units = int(identity.max()) + 1
+    probes = training.take(rows)
+    people = (_people(training, rows), _people(training))
+    null, shifts, by_channel, of_synthetic = [], {}, {}, []
+    for channel, matches in side.by_channel.items():
+        context = contexts[channel]
+        some, everyone = probes.through(channel), training.through(channel)
+        own = context.cohort.correction(some, "training", skip_best=True)
+        score = best_of_others(
+            *(some.vectors, people[0], everyone.vectors, people[1]),
+            *(own, matches.correction, context.cohort.backend),
+        )[1]
+        bulk_real = context.cohort.mean_score(some, "training", own)
+        bulk_synthetic = context.cohort.mean_score(context.synthetic, "synthetic", context.synthetic_correction)
+        scale = fit_score_scale(score)
+        shifts[channel] = fit_shift(bulk_synthetic, bulk_real, n_units)
+        by_channel[channel] = replace(matches, scale=scale)
+        null.append(scale.of(score))
+        of_synthetic.append(scale.of(shifts[channel].of(matches.corrected.score[:, 0])))
+    side = replace(side, by_channel=by_channel)
+    channel_of, best = max_over_channels(of_synthetic)
+    row = np.asarray(np.choose(channel_of, [matches.corrected.rows[:, 0] for matches in by_channel.values()]), np.int64)
+    names, codes_t = side.people
+    null_best = max_over_channels(null)[1]
+    return Searches(
+        side=side,
+        contexts={channel: replace(context, scale=by_channel[channel].scale) for channel, context in contexts.items()},
+        score=best,
+        row=row,
+        channel=channel_of,
+        person=codes_t[row],
+        identity=identity,
+        null=null_best,
+        shifts=shifts,
+        tests=search_tests(best, codes_t[row], identity, null_best, len(names)),
+    )
+
+
+def _people(training: Embedded, rows: Ints | None = None) -> Sequence[str]:
+    """The person of each image, or of those of ``rows``. People who share a file are one: they are no false match."""
+    names, codes = person_codes(training.people_or_ids)
+    parent = list(range(len(names)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[str, int] = {}
+    for digest, code in zip(training.digests, codes.tolist(), strict=True):
+        parent[root(code)] = root(first.setdefault(digest, code))
+    at = codes if rows is None else codes[rows]
+    return [names[root(code)] for code in at.tolist()]
+
+
+def improbable_pairs(
+    synthetic: Embedded, training: Embedded, raw: Matches, backend: Backend
+) -> tuple[ImprobablePair, ...]:
+    """Synthetic images that are closer to a training image than false matches are, by uncorrected cosine.
+
+    Every training person is searched for among the others. An image is improbable if fewer than IMPROBABLE of all
+    synthetic images are expected to come as close to anybody. The expectation is that of a GPD tail where there is one,
+    so it reaches beyond what counting can resolve. Empty where chance is unknown.
+    """
+    rows = probe_rows(training)
+    if rows is None or not len(synthetic):
+        return ()
+    null = best_of_others(
+        *(training.vectors[rows], _people(training, rows), training.vectors, _people(training)),
+        *(np.zeros(len(rows)), np.zeros(len(training)), backend),
+    )[1]
+    cosine, row = raw.cosine[:, 0], raw.rows[:, 0]
+    p = search_p(cosine, null)
+    tail = fit_tail(null, CLUMP)
+    if tail is not None:
+        p = np.where(cosine > tail.threshold, tail.p_values(cosine), p)
+    expected = p * len(synthetic)
+    found = np.flatnonzero(expected < IMPROBABLE)
+    found = found[np.argsort(-cosine[found], kind="stable")][:MAX_IMPROBABLE]
+    people = training.people_or_ids
+    return tuple(
+        ImprobablePair(synthetic.ids[i], training.ids[row[i]], people[row[i]], float(cosine[i]), float(expected[i]))
+        for i in found
+    )
