@@ -1,7 +1,7 @@
 """Without a control set: how close real people come to *other* people, and tests of the synthetic set against it.
 
 The null is the search of each training person, with one image, among the other training people. A synthetic image that
-copies nobody behaves like the image of one more person of the same source. Everything here rests on that assumption,
+copies nobody behaves like the image of one more person of the same source. Everything here needs that assumption,
 and `fit_shift` and `below_median` measure where it fails.
 """
 
