@@ -22,11 +22,11 @@ import numpy as np
 
 from unveil.stats.balance import fit_prognostic_score, match_people
 from unveil.stats.enrichment import global_test
-from unveil.stats.exposure import matched_counts, subsample_images
+from unveil.stats.exposure import counts_differ, matched_counts, subsample_images
 from unveil.stats.hubness import best_of_each
 from unveil.stats.intervals import share
-from unveil.stats.person_tests import person_tests
-from unveil.stats.score_scale import fit_score_scale
+from unveil.stats.person_tests import lifted, person_tests
+from unveil.stats.score_scale import fit_score_scales
 from unveil.stats.target_decoy import compete
 from unveil.types import Floats, Ints
 
@@ -37,7 +37,6 @@ LISTS = ("conformal", "GPD tail", "identities")
 EFFECTS = (6.0, 9.0)  # added to the score of a leaked pair, in standard deviations of the noise
 SHIFTS = (0.0, 0.15, 0.3, 0.7)  # of training people in what foretells exposure
 LEAKED = 0.05  # of the training people
-COHORT = 75  # people who set the scales of several channels
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ class Scenario:
     step: float = 0.0  # scores are rounded to this, so that they tie
     unit: float = 1.0  # of the effects
     second: str = ""  # noise of a second channel; a leaked person leaks in one of the two
+    near: float = 0.0  # share of people with a near-duplicate by chance; half of the leaked people have one too
 
 
 SCENARIOS = (
@@ -69,6 +69,7 @@ SCENARIOS = (
     Scenario("heavy tails (shape .15)", 300, 300, noise="heavy", unit=5.0),
     Scenario("ties", 300, 300, step=0.25),
     Scenario("as LFW: 1 to 4 images", 1500, 1200, most_training=4, most_control=4, alike=0.5, hubs=0.3),
+    Scenario("near-duplicates by chance (0.3% of people)", 300, 300, near=0.003),
     Scenario("two channels", 300, 300, second="normal"),
     Scenario("two channels, one with a heavy tail; hubness, unequal", 400, 200, alike=0.5, hubs=0.5, second="heavy"),
     Scenario(
@@ -103,12 +104,15 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
         seen = scores_t if others is None or i % 2 else others[0]
         seen[query, rng.choice(np.flatnonzero(codes_t == person))] += effect * scenario.unit
     if others is not None:
-        scores_t, scores_c = _together(scenario, (scores_t, scores_c), others, rng)
+        scores_t, scores_c = _together((scores_t, scores_c), others, (codes_t, codes_c))
 
-    some_t, some_c = matched_counts(counts_t, counts_c, rng)
+    differ = counts_differ(counts_t, counts_c)
+    some_t, some_c = matched_counts(counts_t, counts_c, rng) if differ else (counts_t, counts_c)
     rows_t, rows_c = subsample_images(codes_t, some_t, rng), subsample_images(codes_c, some_c, rng)
     exposed_t, exposed_c = _exposures(scores_t, codes_t, rows_t), _exposures(scores_c, codes_c, rows_c)
-    decision = person_tests(exposed_t, exposed_c)
+    near_t, near_c = (rng.random(len(e)) < scenario.near for e in (exposed_t, exposed_c))
+    near_t[leaked[::2]] |= scenario.near > 0
+    decision = person_tests(*lifted(exposed_t, exposed_c, near_t, near_c))
     best_t, best_c = scores_t[:, rows_t].argmax(1), scores_c[:, rows_c].argmax(1)
     top_t, top_c = scores_t[:, rows_t].max(1), scores_c[:, rows_c].max(1)
     won = top_t > top_c
@@ -153,14 +157,15 @@ def _second(scenario: Scenario, codes: Ints, rng: np.random.Generator) -> Floats
 
 
 def _together(
-    scenario: Scenario, first: tuple[Floats, Floats], second: tuple[Floats, Floats], rng: np.random.Generator
+    first: tuple[Floats, Floats], second: tuple[Floats, Floats], codes: tuple[Ints, Ints]
 ) -> tuple[Floats, Floats]:
-    """The audit's score over both channels: the higher of the two on the scales of a cohort's exposures."""
-    cohort = np.arange(COHORT)
-    scales = [
-        fit_score_scale(scores.max(0)) for scores in (_scores(scenario, cohort, rng), _second(scenario, cohort, rng))
+    """The audit's score over both channels: the higher of the two on the scales of the exposures of all real people."""
+    everybody = [
+        np.concatenate([_exposures(s, c, np.arange(len(c))) for s, c in zip(sides, codes, strict=True)])
+        for sides in (first, second)
     ]
-    t, c = (np.maximum(scales[0].of(a), scales[1].of(b)) for a, b in ((first[0], second[0]), (first[1], second[1])))
+    one, other = fit_score_scales({"first": everybody[0], "second": everybody[1]}).values()
+    t, c = (np.maximum(one.of(a), other.of(b)) for a, b in zip(first, second, strict=True))
     return t, c
 
 

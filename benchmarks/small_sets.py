@@ -130,13 +130,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--without-leaks", type=int, default=40, metavar="N")
+    parser.add_argument("--store", type=Path, help="keep embeddings here, so that the next run makes none")
     args = parser.parse_args()
     faces = Faces(args.data)
     print(f"# Small sets\n\nVersion {unveil.__version__}. {PLANTED} planted leaks among {PEOPLE} training people.\n")
     print(f"| model | splits | found of {PLANTED}, mean | least | most | false, mean | false discovery proportion |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
-        store = Path(name)
+        store = args.store or Path(name)
         for model, path in MODELS.items():
             file = None if path is None else str(args.data / path)
             outcomes = [run(faces, split, file, store, leaks=True) for split in range(args.splits)]

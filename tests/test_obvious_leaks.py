@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
 from tests.builders import audit, drawn_faces, encoded, write
 from tests.cli.runner import unveil as command_line
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.findings import Findings
+from unveil.auditor import analyse
+from unveil.compare import open_backend
+from unveil.config.settings import Settings
 from unveil.demo.faces import face_model
 from unveil.demo.world import World
+from unveil.images import Location
+from unveil.io.run_directory import RunDirectory
+from unveil.progress import Silent
+from unveil.types import ChannelVectors, Embedded
 
 
 def test_training_files_among_the_synthetic_ones_without_a_control_set(
@@ -105,3 +117,64 @@ def test_without_a_control_set_a_generator_that_copies_training_people_and_one_t
         else:
             assert result.verdict == "none detected (no control set)" and not significant
             assert not result.improbable_pairs and "None detected (no control set)" in page
+
+
+def small_world(seed: int, leaks: int, settings: Settings) -> tuple[Comparisons, Embedded, Embedded, Embedded]:
+    """250 training and 250 control people and 300 synthetic images by two channels, of which only the face leaks."""
+    rng = np.random.default_rng(seed)
+    made = []
+    faces = [crowd(rng, 250), crowd(rng, 250), crowd(rng, 300)]
+    faces[2][:leaks] = faces[0][:leaks] + rng.normal(size=(leaks, DIMENSION)) * 0.06
+    for prefix, face, labelled in zip("tcs", faces, (True, True, False), strict=True):
+        n = len(face)
+        images = embedded(unit(face), prefix, [f"{prefix}{i}" for i in range(n)] if labelled else None)
+        view = ChannelVectors("appearance", unit(crowd(rng, n)), "appearance")
+        made.append(replace(images, views=(view,)))
+    compare = Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
+    return compare, made[2], made[0], made[1]
+
+
+def found_people(settings: Settings, seed: int, leaks: int, channels: int = 2) -> Findings:
+    settings = replace(settings, out=settings.out / f"{seed}-{channels}")
+    compare, synthetic, training, control = small_world(seed, leaks, settings)
+    if channels == 1:
+        synthetic, training, control = (x.through("face") for x in (synthetic, training, control))
+    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
+    return analyse(settings, synthetic, training, control, raw, [], compare, {})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(Location("s"), Location("t"), tmp_path / "o", backend="numpy", resamples=1)
+
+
+def test_a_channel_that_shows_nothing_loses_no_findings(settings: Settings) -> None:
+    """Case 6 in vectors: 34 leaks among 250 people, three splits."""
+    for seed in range(3):
+        both, alone = (found_people(settings, seed, 34, channels).significant_people for channels in (2, 1))
+        true = {f"t{i}" for i in range(34)}
+        assert len(true & {p.person for p in both}) >= 30
+        assert len(true & {p.person for p in both}) >= len(true & {p.person for p in alone}) - 1
+
+
+def test_no_seed_decides_who_is_named(settings: Settings) -> None:
+    """Case 7: seeds 0 to 9 give one list, with the same scores and q-values."""
+    compare, synthetic, training, control = small_world(5, 34, settings)
+    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
+    lists = set()
+    for seed in range(10):
+        found = analyse(replace(settings, seed=seed), synthetic, training, control, raw, [], compare, {})
+        lists.add(tuple((p.person, p.score, p.q, p.q_gpd, p.significant_by) for p in found.people))
+    assert len(lists) == 1
+
+
+def test_people_who_look_alike_stay_on_both_sides(settings: Settings) -> None:
+    """Case 8: seven control people with nearly the vectors of training people, and other images."""
+    compare, synthetic, training, control = small_world(6, 0, settings)
+    vectors = np.array(control.vectors)
+    vectors[:7] = unit(np.asarray(training.vectors[:7] + np.random.default_rng(0).normal(size=(7, DIMENSION)) * 0.02))
+    control = replace(control, vectors=vectors)
+    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
+    found = analyse(settings, synthetic, training, control, raw, [], compare, {})
+    assert found.overlap == () and found.control is not None and len(found.control.side.images) == 250
+    assert found.verdict == "none detected"

@@ -135,13 +135,15 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
     # Vectors to findings. The raw matches are the published attack: every pair, ranked by cosine.
     raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
     control = sets["control"].embedded if "control" in sets else None
-    found = analyse(settings, synthetic, training, control, raw, checks, compare, strata).reliable()
     link = measure_label_link(
         *(synthetic, training, class_labels(sources), label_map, settings.random),
         level=settings.global_level,
         fdr=settings.fdr,
     )
     readable = not any(s.kind == "embeddings" for s in sets.values())
+    found = analyse(
+        *(settings, synthetic, training, control, raw, checks, compare, strata), images=images if readable else None
+    ).reliable()
     copies = exact_copies(
         *(sets["synthetic"].embedded, training, raw, images if readable else None),
         rejects={role: s.rejects for role, s in sets.items()},
@@ -210,8 +212,12 @@ def analyse(
     checks: Sequence[Check],
     compare: Comparisons,
     strata: Mapping[str, str],
+    images: Mapping[Role, ImageReader] | None = None,
 ) -> Findings:
-    """From the raw matches of synthetic with training images to the verdict, with or without a control set."""
+    """From the raw matches of synthetic with training images to the verdict, with or without a control set.
+
+    ``images`` are read to look for near-duplicates.
+    """
     if control is None:
         return analyse_without_control(
             *(synthetic, training, raw, checks, compare),
@@ -225,4 +231,6 @@ def analyse(
         match_controls=settings.match_controls,
         strata=strata,
         resamples=settings.resamples,
+        images=images,
+        workers=settings.workers,
     )

@@ -1,4 +1,4 @@
-"""Cohort, overlap, verdicts and calibration on vectors whose truth is known."""
+"""Cohort, verdicts and calibration on vectors whose truth is known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
-from unveil.analysis.cohort import Cohort, find_overlap, one_image_per_person, pooled_cohort
+from unveil.analysis.cohort import Cohort, one_image_per_person, pooled_cohort, synthetic_corrections
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.auditor import analyse
 from unveil.compare import compare_all, exact_cosine, open_backend
@@ -19,7 +19,7 @@ from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count
-from unveil.types import ROLES, Embedded, Role
+from unveil.types import ROLES, Embedded, Floats, Role
 
 COSINE = Comparison("cosine", FIRST_CHANNEL, "training")
 
@@ -122,21 +122,43 @@ def test_hubs_fill_the_raw_ranking_and_not_the_corrected_one() -> None:
     assert (corrected.top_pairs[:, 1] < 5).mean() < 0.3
 
 
-def test_overlap_finds_the_same_people_and_few_others(compare: Comparisons) -> None:
-    rng = np.random.default_rng(2)
-    training, control = crowd(rng, 500), crowd(rng, 400)
-    control[:20] = training[:20] + rng.normal(size=(20, DIMENSION)) * 0.03
-    found = find_overlap(embedded(unit(training), "t"), embedded(unit(control), "c"), compare, rng)
-    removed = set(range(400)) - set(found.rows.tolist())
-    assert set(range(20)) <= removed and len(removed) <= 23
-    assert found.n_people == len(removed) and found.threshold is not None
+def slow_synthetic_closeness(
+    synthetic: Embedded, real: Embedded, names: list[tuple[str, str]], by_people: Floats
+) -> Floats:
+    """Image by image, as `synthetic_corrections` is defined; ``names`` are the side and person of each real image."""
+    cosine = np.array(
+        [[float(np.dot(s.astype(float), r.astype(float))) for s in synthetic.vectors] for r in real.vectors]
+    )
+    closest = [names[int(np.argmax(cosine[:, k] + by_people))] for k in range(len(synthetic))]
+    made = []
+    for j, own in enumerate(names):
+        others = [cosine[j, k] for k in range(len(synthetic)) if closest[k] != own]
+        made.append(-float(np.mean(sorted(others)[-5:])) / 2 if others else 0.0)
+    return np.array(made)
 
 
-def test_overlap_by_identical_bytes_needs_no_threshold(compare: Comparisons) -> None:
-    rng = np.random.default_rng(3)
-    training, control = embedded(unit(crowd(rng, 30)), "x"), embedded(unit(crowd(rng, 60)), "x")
-    found = find_overlap(training, control, compare, rng)
-    assert found.threshold is None and found.rows.tolist() == list(range(30, 60))
+@pytest.mark.parametrize(("n_synthetic", "copies"), [(30, 0), (150, 100), (4, 0), (6, 6)])
+def test_closeness_to_the_synthetic_set_leaves_out_the_own_images(n_synthetic: int, copies: int) -> None:
+    """Person t0 is reproduced ``copies`` times: their own closeness does not rise."""
+    rng = np.random.default_rng(7)
+    training = embedded(unit(crowd(rng, 40)), "t", [f"p{i % 20}" for i in range(40)])
+    control = embedded(unit(crowd(rng, 30)), "c", [f"p{i}" for i in range(30)])
+    made = crowd(rng, n_synthetic)
+    made[:copies] = training.vectors[0] + rng.normal(size=(copies, DIMENSION)) * 0.02
+    synthetic = embedded(unit(made), "s")
+    by_people = rng.normal(size=70) * 0.05
+    parts = (by_people[:40], by_people[40:])
+    fast = np.concatenate(synthetic_corrections(synthetic, (training, control), parts, np.zeros(0, np.int64), "numpy"))
+    names = [*(("t", p) for p in training.people_or_ids), *(("c", p) for p in control.people_or_ids)]
+    assert fast == pytest.approx(
+        slow_synthetic_closeness(synthetic, training.joined(control), names, by_people), abs=1e-6
+    )
+    explained = np.arange(3)
+    rest = synthetic_corrections(synthetic, (training, control), parts, explained, "numpy")
+    without = synthetic_corrections(
+        synthetic.take(np.arange(3, n_synthetic)), (training, control), parts, explained[:0], "numpy"
+    )
+    assert all(np.array_equal(x, y) for x, y in zip(rest, without, strict=True))
 
 
 def test_one_image_of_each_of_some_people() -> None:

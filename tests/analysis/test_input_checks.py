@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unveil.analysis.cohort import Overlap
 from unveil.analysis.input_checks.classifier import Classifier
 from unveil.analysis.input_checks.closeness import Closeness
 from unveil.analysis.input_checks.comparable_people import ComparablePeople
@@ -17,6 +16,8 @@ from unveil.analysis.input_checks.overlap import TrainingOverlap
 from unveil.analysis.input_checks.prognostic_score import PrognosticScore
 from unveil.analysis.input_checks.rejects import Rejects
 from unveil.analysis.input_checks.spread import Spread
+from unveil.analysis.overlap import Overlap
+from unveil.results import OverlapFinding
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count
 from unveil.types import Estimate
@@ -25,6 +26,10 @@ from unveil.types import Estimate
 def figure(value: float) -> Estimate:
     """An exact figure."""
     return exact_count(value, 100, "made up")
+
+
+def removed(n: int) -> tuple[OverlapFinding, ...]:
+    return tuple(OverlapFinding(f"c{i}", f"c{i}.png", f"t{i}", f"t{i}.png", "bytes") for i in range(n))
 
 
 @pytest.mark.parametrize(
@@ -46,8 +51,8 @@ def figure(value: float) -> Estimate:
         (ControlSize().outcome(59), "fail"),
         (ControlSize().outcome(100), "warn"),
         (ControlSize().outcome(1000), "pass"),
-        (TrainingOverlap().outcome(Overlap(np.arange(0), 3, 3, 1000, 0.5)), "pass"),
-        (TrainingOverlap().outcome(Overlap(np.arange(0), 600, 600, 1000, None)), "fail"),
+        (TrainingOverlap().outcome(Overlap(np.arange(0), removed(3), 3, 1000)), "pass"),
+        (TrainingOverlap().outcome(Overlap(np.arange(0), removed(600), 600, 1000)), "fail"),
         (Closeness().outcome(figure(0.1)), "pass"),
         (Closeness().outcome(figure(-0.3)), "warn"),
         (Closeness().outcome(figure(0.6)), "fail"),

@@ -32,7 +32,9 @@ def control_state(vectors: np.ndarray, people: list[str], tested: list[int]) -> 
     """Control people whose scores with the synthetic set are all 0.1."""
     made = embedded(unit(vectors), "c", people)
     none = matches([[0.1] * len(people)])
-    real = RealSide(made, none, {"face": ChannelMatches(np.zeros(len(people)), none, SAME_SCALE)})
+    real = RealSide(
+        made, none, {"face": ChannelMatches(np.zeros(len(people)), none, SAME_SCALE, np.zeros(len(people)))}
+    )
     return ControlState(real, Subsample(np.zeros(0, np.int64), np.array(tested)))
 
 

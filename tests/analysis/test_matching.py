@@ -39,6 +39,22 @@ def test_where_all_have_one_image_everything_is_tested() -> None:
     assert balance.prognostic_shift is None and balance.training_people == 2, "too few people to measure a balance"
 
 
+def test_nothing_is_drawn_where_images_per_person_are_comparable() -> None:
+    rng = np.random.default_rng(8)
+    counts = rng.integers(1, 6, size=600)
+    of = [f"{i}" for i, n in enumerate(counts) for _ in range(n)]
+    training = flat("t", of[: int(counts[:300].sum())])
+    control = flat("c", of[int(counts[:300].sum()) :])
+    drawn = [match_control_people(training, control, {}, "off", np.random.default_rng(seed)) for seed in range(3)]
+    for matching, subsample, _ in drawn:
+        assert not matching.by_images and matching.is_everything(subsample)
+    more = flat("t", of[: int(counts[:300].sum())] * 3)
+    matching, subsample, _ = match_control_people(more, control, {}, "off", generators("x"))
+    assert matching.by_images and len(subsample.training) < len(more.images)
+    twice = flat("c", [*"xxyyzz"])
+    assert match_control_people(flat("t", [*"ab"]), twice, {}, "off", generators("x"))[0].by_images
+
+
 def test_strata_that_name_nobody_are_refused() -> None:
     training, control = flat("t", ["a"]), flat("c", ["x"])
     with pytest.raises(SettingError, match=r"--strata .* 'a'"):
@@ -52,7 +68,7 @@ def measured(rng: np.random.Generator, prefix: str, n: int, shift: float) -> Rea
     vectors = np.asarray(rng.normal(size=(n, 8)), np.float32)
     images = replace(embedded(vectors, prefix, people(prefix, n, 1)), quality=quality)
     score = matches([(quality[:, 0] + 0.3 * rng.normal(size=n)).tolist()])
-    return RealSide(images, score, {"face": ChannelMatches(np.zeros(n), score, SAME_SCALE)})
+    return RealSide(images, score, {"face": ChannelMatches(np.zeros(n), score, SAME_SCALE, np.zeros(n))})
 
 
 @pytest.mark.parametrize(("mode", "selects"), [("auto", True), ("on", True), ("off", False)])

@@ -63,7 +63,10 @@ def matches(score: Sequence[Sequence[float]]) -> Matches:
 
 def side(prefix: str, people: Sequence[str], scores: Mapping[str, Sequence[Sequence[float]]]) -> RealSide:
     """Real images whose hub-corrected scores (Q, N) by each channel are given; the first channel's are the raw ones."""
-    by_channel = {c: ChannelMatches(np.zeros(len(people)), matches(s), SAME_SCALE) for c, s in scores.items()}
+    by_channel = {
+        c: ChannelMatches(np.zeros(len(people)), matches(s), SAME_SCALE, np.zeros(len(people)))
+        for c, s in scores.items()
+    }
     first = next(iter(scores.values()))
     return RealSide(images(prefix, people, list(scores)), matches(first), by_channel)
 

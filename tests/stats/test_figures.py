@@ -17,7 +17,6 @@ from unveil.stats.exposure import exposures, matched_counts, subsample_images
 from unveil.stats.hubness import closeness, count_hubness, person_codes
 from unveil.stats.intervals import exact_count, share
 from unveil.stats.membership import auc, auc_estimate, roc, tpr_at_fpr
-from unveil.stats.open_set import same_person_threshold
 from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, Evidence, Statement
 from unveil.stats.verdict import calibrated_evidence, calibrated_verdict, search_verdict
 from unveil.types import Estimate
@@ -137,12 +136,6 @@ def test_closeness_and_hubs() -> None:
     assert closeness(np.zeros((3, 0))).tolist() == [0, 0, 0]
     hubs = count_hubness(np.array([5, 5, 5, 2, 2, 7]), np.array([5, 2, 2, 2]), 10)
     assert [(h.row, h.n_best_match_of, h.in_top_pairs) for h in hubs] == [(5, 3, 1), (2, 2, 3)]
-
-
-def test_thresholds_by_hand() -> None:
-    exponential = -np.log(np.linspace(1, 0.0005, 2000))
-    # One expected false removal in N searches of an exponential tail lies at log(N).
-    assert same_person_threshold(exponential, 10_000, expected=1) == pytest.approx(np.log(10_000), rel=0.02)
 
 
 def test_spread_is_one_minus_the_mean_cosine_of_others() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.builders import examples
 from unveil.stats.conformal import conformal_p
-from unveil.stats.score_scale import ScoreScale, fit_score_scale
+from unveil.stats.score_scale import ScoreScale, fit_score_scale, fit_score_scales
 from unveil.stats.whitening import MIN_IMAGES, RIDGE, fit_whitening
 
 
@@ -53,12 +53,29 @@ def test_every_vector_has_a_direction_whatever_the_set(n: int) -> None:
             assert np.linalg.norm(vectors, axis=1) == pytest.approx(np.ones(len(other)), abs=1e-4)
 
 
-def test_the_scale_puts_the_middle_at_0_and_a_tenth_beyond_1() -> None:
+def test_the_scale_puts_the_middle_at_0_and_15_percent_below_minus_1() -> None:
     exposure = np.random.default_rng(3).normal(7, 3, size=1000)
     scaled = fit_score_scale(exposure).of(exposure)
-    assert np.median(scaled) == pytest.approx(0, abs=1e-9) and (scaled > 1).mean() == pytest.approx(0.1)
+    assert np.median(scaled) == pytest.approx(0, abs=1e-9) and (scaled < -1).mean() == pytest.approx(0.15)
+    leaking = np.concatenate([exposure, np.full(400, 50.0)])
+    assert (fit_score_scale(leaking).of(np.array([50.0])) > 8).all(), (
+        "leaks of 29% of people leave the scale of all others as it is"
+    )
     assert fit_score_scale(exposure[:5]) == ScoreScale(0.0, 1.0)
     assert np.isfinite(fit_score_scale(np.full(50, 0.3)).of(exposure)).all(), "people who are all equal"
+
+
+def test_the_channel_in_which_most_people_stand_out_leads() -> None:
+    rng = np.random.default_rng(5)
+    silent, loud = rng.normal(size=500), rng.normal(size=500)
+    loud[:30] += 6
+    first, second = fit_score_scale(silent), fit_score_scale(loud)
+    scales = fit_score_scales({"face": silent, "appearance": loud})
+    assert scales == {"face": ScoreScale(first.middle, first.spread / 0.5), "appearance": second}
+    assert fit_score_scales({"face": loud, "appearance": loud.copy()})["face"] == second, "the first of equals leads"
+    assert fit_score_scales({"face": silent}) == {"face": first}
+    shuffled = rng.permutation(500)
+    assert fit_score_scales({"face": silent[shuffled], "appearance": loud[shuffled]}) == scales, "sides play no part"
 
 
 @examples(30)
@@ -77,11 +94,16 @@ def test_the_highest_of_several_channels_is_calibrated_as_one() -> None:
     p_null, found = [], 0
     for _ in range(300):
         common = rng.normal(size=360)
-        channels = [common + rng.normal(size=360), np.exp(common / 2 + rng.normal(size=360)), rng.exponential(size=360)]
+        channels = [
+            common + rng.normal(size=360),
+            np.exp((common + rng.normal(size=360)) / 4),
+            rng.exponential(size=360),
+        ]
         leaked = np.zeros(360)
         leaked[0] = 15
         channels[2] = channels[2] + leaked
-        score = np.max([fit_score_scale(c[260:]).of(c) for c in channels], axis=0)
+        scales = fit_score_scales({str(i): c for i, c in enumerate(channels)})
+        score = np.max([scales[str(i)].of(c) for i, c in enumerate(channels)], axis=0)
         p = conformal_p(score[:160], score[160:260])
         p_null.append(p[1])
         found += p[0] <= 1 / 101

@@ -7,16 +7,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unveil.analysis.cohort import channel_context, find_overlap, pooled_cohort
+from unveil.analysis.cohort import (
+    ChannelContext,
+    RealCorrection,
+    channel_context,
+    people_corrections,
+    pooled_cohort,
+    synthetic_corrections,
+)
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.findings import ControlState, Findings
 from unveil.analysis.identities import mean_identities, measure_cohesion
 from unveil.analysis.inference import Inference, ScoreTests
 from unveil.analysis.input_checks import check_control
 from unveil.analysis.matching import Matching, MatchMode, Subsample, match_control_people
-from unveil.analysis.scores import COSINE, RealSide, score_side
+from unveil.analysis.near_duplicates import NO_NEAR_DUPLICATES, explain_away, find_near_duplicates
+from unveil.analysis.overlap import find_overlap
+from unveil.analysis.scores import COSINE, RealSide, score_side, with_common_scale
 from unveil.analysis.searches import improbable_pairs, probe_rows
 from unveil.analysis.uncalibrated import analyse_without_control, rank
+from unveil.embedding.images import ImageReader
 from unveil.results import (
     Balance,
     Calibration,
@@ -43,7 +53,7 @@ from unveil.stats.strata import concentration_p
 from unveil.stats.tail import Tail
 from unveil.stats.target_decoy import Competition
 from unveil.stats.verdict import blocked, calibrated_evidence, calibrated_verdict
-from unveil.types import Embedded, Generators, Matches
+from unveil.types import Embedded, Generators, Matches, Role
 
 # Where a subsample is tested, the best tested match of a synthetic image is among its stored matches this often.
 COVERAGE = 0.99
@@ -64,11 +74,13 @@ def analyse_with_control(
     match_controls: MatchMode,
     strata: Mapping[str, str],
     resamples: int,
+    images: Mapping[Role, ImageReader] | None = None,
+    workers: int = 0,
 ) -> Findings:
     """The analysis from the raw matches of synthetic with training images to a verdict.
 
     ``fdr`` is the false discovery rate of people and identities, ``global_level`` the level of the global test.
-    ``strata`` are labels of people.
+    ``strata`` are labels of people. Near-duplicates are looked for in ``images``; None where embeddings were given.
     """
     searchable = probe_rows(training) is not None
 
@@ -78,9 +90,9 @@ def analyse_with_control(
         found = analyse_without_control(
             *(synthetic, training, raw, checks, compare), fdr=fdr, global_level=global_level, why=why
         )
-        return replace(found, balance=balance)
+        return replace(found, balance=balance, overlap=overlap.removed)
 
-    overlap = find_overlap(training, all_control, compare, generators("overlap"))
+    overlap = find_overlap(training, all_control, images, compare, workers)
     control = all_control.take(overlap.rows)
     cohort = pooled_cohort(training, control, compare.backend)
     identities = mean_identities(synthetic)
@@ -93,16 +105,19 @@ def analyse_with_control(
         for channel, found in cohesion.items()
     }
     depth = _depth(training, control, compare.top_k)
-    training_side = score_side("training", training, raw, contexts, compare, depth)
     if not len(control):
+        training_side = score_side("training", training, raw, contexts, compare, depth)
         checks = (*input_checks, *check_control(overlap, 0, None))
         if searchable:
             return without_control(checks, None)
         people, identity_findings = rank(synthetic, training_side)
-        return Findings("inconclusive", (), checks, people, identity_findings, training_side, contexts)
+        nobody = Findings("inconclusive", (), checks, people, identity_findings, training_side, contexts)
+        return replace(nobody, overlap=overlap.removed)
 
     raw_control = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "control"), synthetic, control, top_k=1)
-    control_side = score_side("control", control, raw_control, contexts, compare, depth)
+    contexts, training_side, control_side = _score_both(
+        *(contexts, (training, raw), (control, raw_control), compare, depth, images, workers)
+    )
     rng = generators("calibration")
     matching, subsample, balance = match_control_people(training_side, control_side, strata, match_controls, rng)
     checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), balance))
@@ -149,6 +164,7 @@ def analyse_with_control(
         control=ControlState(control_side, subsample),
         exposures=Exposures(tests.all_channels.training, tests.all_channels.control),
         tests=tests.all_channels.decision,
+        overlap=overlap.removed,
     ).with_improbable(improbable_pairs(synthetic, training, raw, compare.backend), len(synthetic))
 
 
@@ -158,6 +174,50 @@ def _unusable(checks: Sequence[Check]) -> list[str]:
     if blocked(failed).isdisjoint(AGAINST_CONTROL[:1]) or not blocked(failed).isdisjoint(WITHOUT_CONTROL):
         return []
     return [check.message for check in failed if AGAINST_CONTROL[0] in check.invalidates]
+
+
+def _score_both(
+    contexts: Mapping[str, ChannelContext],
+    training: tuple[Embedded, Matches],
+    control: tuple[Embedded, Matches],
+    compare: Comparisons,
+    depth: int,
+    images: Mapping[Role, ImageReader] | None,
+    workers: int,
+) -> tuple[dict[str, ChannelContext], RealSide, RealSide]:
+    """The scores of both sides on one scale; each side is its images and their raw matches.
+
+    The face channel comes last: synthetic images that near-duplicates explain take no part in its hub correction.
+    """
+    synthetic = contexts[FIRST_CHANNEL].synthetic
+    corrections = (
+        people_corrections(contexts, training[0], "training"),
+        people_corrections(contexts, control[0], "control"),
+    )
+
+    def scored(channels: Mapping[str, ChannelContext]) -> tuple[RealSide, RealSide]:
+        return (
+            score_side("training", *training, channels, compare, depth, corrections=corrections[0]),
+            score_side("control", *control, channels, compare, depth, corrections=corrections[1]),
+        )
+
+    others = scored({channel: context for channel, context in contexts.items() if channel != FIRST_CHANNEL})
+    near = NO_NEAR_DUPLICATES
+    if images is not None:
+        near = find_near_duplicates(*others, images, compare.progress, workers)
+    by_people = (corrections[0][FIRST_CHANNEL].by_people, corrections[1][FIRST_CHANNEL].by_people)
+    of_score = synthetic_corrections(
+        *(synthetic, (training[0].through(FIRST_CHANNEL), control[0].through(FIRST_CHANNEL)), by_people),
+        *(near.explained, compare.backend),
+    )
+    for own, people, score in zip(corrections, by_people, of_score, strict=True):
+        own[FIRST_CHANNEL] = RealCorrection(people, score)
+    by_face = scored({FIRST_CHANNEL: contexts[FIRST_CHANNEL]})
+    sides = [
+        replace(other, by_channel={c: {**face.by_channel, **other.by_channel}[c] for c in contexts})
+        for other, face in zip(others, by_face, strict=True)
+    ]
+    return with_common_scale(contexts, *explain_away(near, contexts, sides[0], sides[1], compare.backend))
 
 
 @dataclass(frozen=True)
@@ -199,10 +259,10 @@ def _calibration(
     training, control, decision = (
         *(tests.all_channels.training, tests.all_channels.control, tests.all_channels.decision),
     )
-    exposed_people = exposed(training.score, control.score, n_significant)
+    exposed_people = exposed(*tests.all_channels.tested, n_significant)
     return Calibration(
         exposed_people=exposed_people,
-        exposed_share=exposed_share(training.score, control.score, int(exposed_people.low), share_rng),
+        exposed_share=exposed_share(*tests.all_channels.tested, int(exposed_people.low), share_rng),
         global_test=decision.global_test,
         detection_limit=DetectionLimit(
             smallest_p_conformal=1 / (len(control) + 1),

@@ -1,27 +1,29 @@
-"""The cohort and the hub correction; control people who are also in the training set."""
+"""The cohort and the hub correction."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.identities import Identities
-from unveil.compare import Backend, best_of_others, compare_all
+from unveil.compare import Backend, compare_all, exact_cosine
 from unveil.stats.exposure import subsample_images
 from unveil.stats.hubness import NEIGHBOURS, closeness, person_codes
-from unveil.stats.open_set import same_person_threshold
 from unveil.stats.score_scale import ScoreScale, fit_score_scale
-from unveil.types import Embedded, Floats, Ints, Role
+from unveil.types import Embedded, Floats, Ints, Matches, Role
 
 # Real people who are searched among other real people. The maximum suffices for an FPIR of 1 in 1,000.
 MAX_PROBES = 2000
 MIN_PROBES = 100
 # A larger cohort costs comparisons and changes nothing: ten neighbours are used.
 MAX_COHORT_PEOPLE = 5000
+# Synthetic images whose mean cosine is the closeness of a real image to the synthetic set.
+SYNTHETIC_NEIGHBOURS = 5
+# Closest synthetic images of a real image that are looked at first: few people are reproduced more often.
+SYNTHETIC_DEPTH = 64
 
 
 def one_image_per_person(people: tuple[str, ...], rng: np.random.Generator, max_people: int | None = None) -> Ints:
@@ -41,48 +43,6 @@ def mated_pairs(people: tuple[str, ...], rng: np.random.Generator, max_people: i
     first = same[np.unique(codes[order][same], return_index=True)[1]]
     first = rng.permutation(first)[:max_people]
     return order[first], order[first + 1]
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Control people who are also in the training set.
-
-    ``rows`` are the control images without them; the counts are of what was removed. ``threshold`` is the cosine used,
-    None where there were too few training people to set one.
-    """
-
-    rows: Ints
-    n_images: int
-    n_people: int
-    n_people_before: int
-    threshold: float | None
-
-
-def find_overlap(training: Embedded, control: Embedded, compare: Comparisons, rng: np.random.Generator) -> Overlap:
-    """Finds control people who are in the training set: by identical bytes, or by a cosine that strangers do not
-    reach."""
-    names, codes = person_codes(control.people_or_ids)
-    known = set(training.digests)
-    same = np.array([digest in known for digest in control.digests], np.bool_)
-    probes = one_image_per_person(training.people_or_ids, rng, MAX_PROBES)
-    threshold = None
-    if len(probes) >= MIN_PROBES:
-        probe = training.take(probes)
-        _, other_scores = best_of_others(
-            probe.vectors,
-            probe.people_or_ids,
-            training.vectors,
-            training.people_or_ids,
-            np.zeros(len(probe)),
-            np.zeros(len(training)),
-            compare.backend,
-        )
-        threshold = same_person_threshold(other_scores, len(control))
-        matches = compare.matches(Comparison("overlap", FIRST_CHANNEL, "control"), control, training)
-        same |= matches.cosine[:, 0] > threshold
-    people = np.unique(codes[same])
-    removed = np.isin(codes, people)
-    return Overlap(np.flatnonzero(~removed), int(removed.sum()), len(people), len(names), threshold)
 
 
 @dataclass(frozen=True)
@@ -164,13 +124,96 @@ def pooled_cohort(training: Embedded, control: Embedded | None, backend: str | B
     first = [_first_images(side.people_or_ids) for side in sides]
     digests = [side.digests[i] for side, rows in zip(sides, first, strict=True) for i in rows]
     chosen = np.zeros(len(digests), np.bool_)
-    chosen[sorted(range(len(digests)), key=lambda i: (_order_key(digests[i]), i))[:MAX_COHORT_PEOPLE]] = True
+    chosen[_chosen_by_digest(digests)] = True
     ends = np.cumsum([0, *(len(rows) for rows in first)])
     parts = [
         side.take(rows[chosen[start:end]])
         for side, rows, start, end in zip(sides, first, ends[:-1], ends[1:], strict=True)
     ]
     return Cohort(parts[0] if len(parts) == 1 else parts[0].joined(parts[1]), len(parts[0]), backend)
+
+
+@dataclass(frozen=True)
+class RealCorrection:
+    """The hub corrections (N,) of real images: by other real people, and the one that is added to scores."""
+
+    by_people: Floats
+    of_score: Floats
+
+
+def people_corrections(
+    contexts: Mapping[str, ChannelContext], images: Embedded, role: Role
+) -> dict[str, RealCorrection]:
+    """The hub corrections of the images of a real role by other real people, by channel."""
+    found = {c: context.cohort.correction(images.through(c), role) for c, context in contexts.items()}
+    return {channel: RealCorrection(correction, correction) for channel, correction in found.items()}
+
+
+def synthetic_corrections(
+    synthetic: Embedded,
+    sides: tuple[Embedded, Embedded],
+    by_people: tuple[Floats, Floats],
+    explained: Ints,
+    backend: str | Backend,
+) -> tuple[Floats, Floats]:
+    """Minus half the closeness of the images of both sides (T,) and (C,) to the synthetic set, as CSLS defines it.
+
+    Closeness is the mean cosine of the SYNTHETIC_NEIGHBOURS closest synthetic images, without those whose closest real
+    person is the person of the image: however often a generator reproduces a person, that person's score does not fall.
+    Closest is by the hub correction ``by_people``. Images that near-duplicates explain (rows ``explained``) do not
+    count. Where there are more than MAX_COHORT_PEOPLE synthetic images, their digests choose.
+    """
+    rest = np.setdiff1d(np.arange(len(synthetic)), explained)
+    if not len(rest):
+        return np.zeros(len(sides[0])), np.zeros(len(sides[1]))
+    some = synthetic.take(rest[_chosen_by_digest([synthetic.digests[i] for i in rest])])
+    found = [
+        compare_all(
+            *(side.vectors, some.vectors),
+            top_k=min(SYNTHETIC_DEPTH, len(some)),
+            query_offset=offset,
+            backend=backend,
+            moments=False,
+        )
+        for side, offset in zip(sides, by_people, strict=True)
+    ]
+    best = [
+        matches.best_query_score if len(side) else np.full(len(some), -np.inf)
+        for matches, side in zip(found, sides, strict=True)
+    ]
+    of_score = []
+    for this, (side, matches) in enumerate(zip(sides, found, strict=True)):
+        if not len(side):
+            of_score.append(np.zeros(0))
+            continue
+        codes = person_codes(side.people_or_ids)[1]
+        # The code of the person of this side who is closest to each synthetic image, -1 where the other side is closer.
+        closest = np.where(best[this] >= best[1 - this], codes[matches.best_query], -1)
+        of_score.append(-_closeness_to_others(side, some, codes, closest, matches) / 2)
+    return of_score[0], of_score[1]
+
+
+def _closeness_to_others(real: Embedded, synthetic: Embedded, codes: Ints, closest: Ints, found: Matches) -> Floats:
+    """The mean (N,) of the highest cosines of each image with synthetic images not ``closest`` to its person."""
+    others = closest[found.rows] != codes[:, None]
+    n_known = others.sum(axis=1)
+    order = np.argsort(~others, axis=1, kind="stable")[:, :SYNTHETIC_NEIGHBOURS]
+    cosine = np.take_along_axis(found.cosine, order, axis=1)
+    counted = np.take_along_axis(others, order, axis=1)
+    mean = np.where(counted, cosine, 0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    # A person who is reproduced very often fills the list of matches: all other images are compared again.
+    if found.rows.shape[1] < len(synthetic):
+        for i in np.flatnonzero(n_known < SYNTHETIC_NEIGHBOURS):
+            rows = np.flatnonzero(closest != codes[i])
+            cosines = exact_cosine(real.vectors, synthetic.vectors, np.full(len(rows), i), rows)
+            mean[i] = np.sort(cosines)[::-1][:SYNTHETIC_NEIGHBOURS].mean() if len(rows) else 0.0
+    return np.asarray(mean, np.float64)
+
+
+def _chosen_by_digest(digests: Sequence[str]) -> Ints:
+    """Rows, ascending, of at most MAX_COHORT_PEOPLE images, which their digests choose."""
+    order = sorted(range(len(digests)), key=lambda i: (_order_key(digests[i]), i))
+    return np.sort(np.array(order[:MAX_COHORT_PEOPLE], np.int64))
 
 
 def _first_images(people: Sequence[str]) -> Ints:
@@ -209,7 +252,8 @@ class ChannelContext:
     """What one channel needs to score real images.
 
     ``synthetic_correction`` (Q,) is the hub correction of the synthetic images. ``scale`` makes the scores of several
-    channels comparable. ``identities`` are compared too, unless they are None.
+    channels comparable. ``identities`` are compared too, unless they are None; ``handicap`` is then what single images
+    are lowered by.
     """
 
     synthetic: Embedded
@@ -217,6 +261,14 @@ class ChannelContext:
     synthetic_correction: Floats
     scale: ScoreScale
     identities: IdentityContext | None = None
+    handicap: float = 0.0
+
+    def weighted(self, weight: float) -> ChannelContext:
+        """The same with all scores multiplied by this weight."""
+        identities = self.identities
+        if identities is not None:
+            identities = replace(identities, scale=identities.scale.weighted(weight))
+        return replace(self, scale=self.scale.weighted(weight), identities=identities)
 
 
 def channel_context(
@@ -245,4 +297,4 @@ def channel_context(
     if identities is None:
         return ChannelContext(synthetic, cohort, correction, scale)
     by_identity = IdentityContext(identities, *scaled(identities.means))
-    return ChannelContext(synthetic, cohort, correction, scale.lowered(handicap), by_identity)
+    return ChannelContext(synthetic, cohort, correction, scale.lowered(handicap), by_identity, handicap)

@@ -18,6 +18,7 @@ from unveil.results import (
     ImprobablePair,
     LabelLink,
     NoControl,
+    OverlapFinding,
     PersonFinding,
 )
 from unveil.stats.checks import Check
@@ -61,6 +62,7 @@ class Findings:
     exact_copies: tuple[ExactCopy, ...] = ()
     label_link: LabelLink | None = None
     improbable_pairs: tuple[ImprobablePair, ...] = ()
+    overlap: tuple[OverlapFinding, ...] = ()  # control people who were removed
 
     @property
     def significant_people(self) -> tuple[PersonFinding, ...]:

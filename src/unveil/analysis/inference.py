@@ -10,13 +10,13 @@ import numpy as np
 from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.findings import best_pair
 from unveil.analysis.matching import Matching, Subsample
-from unveil.analysis.scores import RealSide
+from unveil.analysis.scores import COSINE, RealSide
 from unveil.compare import Backend, best_among, exact_cosine
 from unveil.embedding.fusion import part_cosines
 from unveil.results import ChannelScore, IdentityFinding, IdentityMatch, ModelScore, PersonFinding, Stability
 from unveil.stats.conformal import conformal_p
 from unveil.stats.hubness import best_of_each, person_codes
-from unveil.stats.person_tests import PersonTests, person_tests
+from unveil.stats.person_tests import PersonTests, lifted, person_tests
 from unveil.stats.score_scale import max_over_channels
 from unveil.stats.statements import Evidence
 from unveil.stats.target_decoy import Competition, Mask, compete
@@ -25,11 +25,15 @@ from unveil.types import Embedded, Exposure, Floats, Generators, Ints
 
 @dataclass(frozen=True)
 class ScoreTests:
-    """The exposures of training and control people by one score, and the tests of the training people."""
+    """The exposures of training and control people by one score, and the tests of the training people.
+
+    ``tested`` are the exposures (P,) and (C,) that decide: people with a near-duplicate are above all others.
+    """
 
     training: Exposure
     control: Exposure
     decision: PersonTests
+    tested: tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,14 @@ class Inference:
         """The tests of the people in a subsample, by one score; ``by`` as in `RealSide.exposure`."""
         training = self._training.exposure(subsample.training, by)
         control = self._control.exposure(subsample.control, by)
-        return ScoreTests(training, control, person_tests(training.score, control.score))
+        tested = training.score, control.score
+        if by != COSINE:
+            near = (
+                self._training.people_with_near_duplicate(subsample.training),
+                self._control.people_with_near_duplicate(subsample.control),
+            )
+            tested = lifted(*tested, *near)
+        return ScoreTests(training, control, person_tests(*tested), tested)
 
     def by_channel(self, subsample: Subsample, all_channels: ScoreTests) -> dict[str, ScoreTests]:
         """The tests by each channel alone; with a single channel they are those of ``all_channels``."""
@@ -212,7 +223,7 @@ class Inference:
             if context.identities is not None and matches.identities is not None:
                 of_identities = best_among(
                     *(matches.identities.matches, context.identities.identities.means.vectors, real, rows),
-                    *(context.identities.correction, matches.correction, self._backend),
+                    *(context.identities.correction, matches.people_correction, self._backend),
                 )
                 highest[-1] = context.identities.higher(*by_image[-1], *of_identities)
         best_channel, best_score = max_over_channels([score for _, score in highest])

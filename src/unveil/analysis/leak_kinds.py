@@ -27,6 +27,7 @@ MATED = 300
 
 F = TypeVar("F", PersonFinding, PairFinding)
 PairIds = tuple[str, str]  # the ids of a synthetic or training image, and of a training image
+ImageOf = tuple[ImageReader, str]  # an image of one role by its id
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,34 @@ def classify_pairs(
     pairs = list(dict.fromkeys((f.synthetic_id, f.training_id) for f in findings))
     mated = _mated_pairs(training, rng)
     progress.start("classifying the closest pairs", len(pairs) + len(mated), "pairs")
+    tasks = [((first, a), (training, b)) for first, some in ((training, mated), (synthetic, pairs)) for a, b in some]
+    measured = similar_pairs(tasks, progress, workers, copy_channel)
+    thresholds = calibrate_thresholds([s for s in measured[: len(mated)] if s is not None])
+    return LeakKinds(
+        thresholds, {pair: s for pair, s in zip(pairs, measured[len(mated) :], strict=True) if s is not None}
+    )
 
-    def measure(task: tuple[ImageReader, PairIds]) -> ImageSimilarity | None:
-        first, (a, b) = task
+
+def similar_pairs(
+    pairs: Sequence[tuple[ImageOf, ImageOf]],
+    progress: Progress,
+    workers: int = 0,
+    copy_channel: CopyChannel | None = None,
+) -> list[ImageSimilarity | None]:
+    """How similar the two images of each pair are, None where one cannot be read.
+
+    ``progress`` advances by one a pair. ``workers`` 0 means one per core.
+    """
+
+    def measure(pair: tuple[ImageOf, ImageOf]) -> ImageSimilarity | None:
         try:
-            return _similarity(_describe(first, a, copy_channel), _describe(training, b, copy_channel))
+            return _similarity(*(_describe(images, id, copy_channel) for images, id in pair))
         except ImageError:
             return None
         finally:
             progress.advance(1)
 
-    tasks = [*((training, pair) for pair in mated), *((synthetic, pair) for pair in pairs)]
-    measured = list(map_ordered(measure, tasks, workers or cores()))
-    thresholds = calibrate_thresholds([s for s in measured[: len(mated)] if s is not None])
-    return LeakKinds(
-        thresholds, {pair: s for pair, s in zip(pairs, measured[len(mated) :], strict=True) if s is not None}
-    )
+    return list(map_ordered(measure, pairs, workers or cores()))
 
 
 def _mated_pairs(training: ImageReader, rng: np.random.Generator) -> Sequence[PairIds]:

@@ -22,7 +22,7 @@ from unveil.stats.balance import (
     match_people,
     prognostic_shift,
 )
-from unveil.stats.exposure import matched_counts, subsample_images
+from unveil.stats.exposure import counts_differ, matched_counts, subsample_images
 from unveil.stats.intervals import standardised_difference
 from unveil.types import Floats, Ints
 
@@ -55,6 +55,7 @@ class Matching:
     strata: tuple[Ints, Ints]
     by_prognosis: bool
     by_strata: bool
+    by_images: bool = True  # whether images per person are matched too
 
     @property
     def selects_people(self) -> bool:
@@ -72,9 +73,14 @@ class Matching:
         return match_people(score_t, score_c, strata_t, strata_c, rng)
 
     def subsample(self, rng: np.random.Generator, people: tuple[Mask, Mask] | None = None) -> Subsample:
-        """Random images of the tested people, with the same distribution of images per person on both sides."""
+        """Images of the tested people, with the same distribution of images per person on both sides.
+
+        They are all images where the numbers are comparable, and random ones where they are not.
+        """
         tested_t, tested_c = self.people(rng) if people is None else people
         codes_t, codes_c = self.training.people[1], self.control.people[1]
+        if not self.by_images:
+            return Subsample(np.flatnonzero(tested_t[codes_t]), np.flatnonzero(tested_c[codes_c]))
         counts_t, counts_c = np.bincount(codes_t), np.bincount(codes_c)
         matched_t, matched_c = matched_counts(counts_t[tested_t], counts_c[tested_c], rng)
         counts_t, counts_c = np.zeros_like(counts_t), np.zeros_like(counts_c)
@@ -99,7 +105,8 @@ def match_control_people(
     check fails, and there is no verdict.
     """
     strata, names = _strata(training, control, labels)
-    everybody = Matching(training, control, None, strata, by_prognosis=False, by_strata=False)
+    by_images = counts_differ(*(np.bincount(side.people[1]) for side in (training, control)))
+    everybody = Matching(training, control, None, strata, by_prognosis=False, by_strata=False, by_images=by_images)
     subsample = everybody.subsample(rng)
     exposure_c = control.exposure(subsample.control).score
     if len(exposure_c) < MIN_CONTROL_PEOPLE or training.images.quality is None:
@@ -114,6 +121,7 @@ def match_control_people(
         *(training, control, prognosis, strata),
         by_prognosis=mode == "on" or (mode == "auto" and differs),
         by_strata=len(names) > 1,
+        by_images=by_images,
     )
     tested_t, tested_c = matching.people(rng)
     n_not_tested, n_not_used = int((~tested_t).sum()), int((~tested_c).sum())
@@ -182,7 +190,7 @@ def _features(training: RealSide, control: RealSide, subsample: Subsample) -> tu
 
 def _person_means(side: RealSide, rows: Ints, centre: Floats, directions: Floats) -> Floats:
     names, codes = side.people
-    quality, correction = side.images.quality, side.by_channel[side.images.channel].correction
+    quality, correction = side.images.quality, side.by_channel[side.images.channel].people_correction
     n_quality = 0 if quality is None else quality.shape[1]
     total = np.zeros((len(names), n_quality + 1 + directions.shape[1]))
     for start in range(0, len(rows), CHUNK):

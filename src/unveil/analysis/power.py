@@ -199,7 +199,7 @@ def _scores_of_other_images(state: ControlState, rng: np.random.Generator, max_p
         for channel, matches in side.by_channel.items():
             vectors = side.images.through(channel).vectors
             cosine = exact_cosine(vectors, vectors, np.full(len(rest), new), rest)
-            score = matches.scale.of(cosine + matches.correction[new] + matches.correction[rest])
+            score = matches.scale.of(cosine + matches.people_correction[new] + matches.correction[rest])
             best = max(best, float(score.max()))
         scores.append(best)
     return np.array(scores)
@@ -234,6 +234,6 @@ def _scores_of_planted_identities(
         means = identities.through(channel).means
         correction = cohort.correction(means, "synthetic", skip_best=True)
         cosine = exact_cosine(means.vectors, side.images.through(channel).vectors, identity, rest)
-        score = cosine + correction[identity] + side.by_channel[channel].correction[rest]
+        score = cosine + correction[identity] + side.by_channel[channel].people_correction[rest]
         np.maximum.at(scores, identity, scale.of(score))
     return scores

@@ -8,12 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from unveil.analysis.cohort import ChannelContext, IdentityContext
+from unveil.analysis.cohort import ChannelContext, IdentityContext, RealCorrection
 from unveil.analysis.comparisons import Comparison, Comparisons
 from unveil.compare import exact_cosine
 from unveil.stats.exposure import exposures
 from unveil.stats.hubness import best_of_each, person_codes
-from unveil.stats.score_scale import ScoreScale, max_over_channels
+from unveil.stats.person_tests import Mask
+from unveil.stats.score_scale import OTHER_CHANNELS, ScoreScale, fit_score_scale, leading_channel, max_over_channels
 from unveil.types import Embedded, Exposure, Floats, Ints, Matches, Role
 
 # The name of the published attack's score among the names of channels.
@@ -52,15 +53,24 @@ class IdentityMatches:
 class ChannelMatches:
     """The matches of images (G,) with the synthetic set by one channel.
 
-    ``correction`` (G,) is the hub correction of the images; ``corrected`` are the hub-corrected matches. ``scale``
-    makes the scores of several channels comparable. ``identities`` are the matches with whole identities, if those are
-    compared.
+    ``people_correction`` (G,) is the hub correction by other real people, which no leak can change; ``correction`` (G,)
+    is the one that is added to scores. ``corrected`` are the hub-corrected matches. ``scale`` makes the scores of
+    several channels comparable. ``identities`` are the matches with whole identities, if those
+    are compared.
     """
 
     correction: Floats
     corrected: Matches
     scale: ScoreScale
+    people_correction: Floats
     identities: IdentityMatches | None = None
+
+    def rescaled(self, context: ChannelContext) -> ChannelMatches:
+        """The same on the scales of another context."""
+        identities = self.identities
+        if identities is not None and context.identities is not None:
+            identities = replace(identities, context=context.identities)
+        return replace(self, scale=context.scale, identities=identities)
 
     @cached_property
     def image_score(self) -> Floats:
@@ -96,6 +106,7 @@ class RealSide:
     images: Embedded
     raw: Matches
     by_channel: Mapping[str, ChannelMatches]
+    near_duplicate: Mask | None = None  # (N,) which images have a near-duplicate in the synthetic set
 
     @cached_property
     def people(self) -> tuple[tuple[str, ...], Ints]:
@@ -122,6 +133,23 @@ class RealSide:
         channel, score = max_over_channels([score for _, score in every])
         row = np.asarray(np.choose(channel, [row for row, _ in every]), np.int64)
         return row, score, channel
+
+    def best_of_people(self, channel: str, *, identities: bool = False) -> Floats:
+        """The best hub-corrected score (P,) of each person with a synthetic image, or with an identity, on no scale."""
+        names, codes = self.people
+        matches = self.by_channel[channel]
+        scores = matches.corrected if not identities or matches.identities is None else matches.identities.matches
+        best = np.full(len(names), -np.inf)
+        np.maximum.at(best, codes, scores.best_query_score)
+        return best
+
+    def people_with_near_duplicate(self, rows: Ints) -> Mask:
+        """Who of the people of an exposure over ``rows`` has a near-duplicate of one of these images."""
+        names, codes = self.people
+        found = np.zeros(len(names), np.bool_)
+        if self.near_duplicate is not None:
+            found[codes[rows[self.near_duplicate[rows]]]] = True
+        return found[np.unique(codes[rows])]
 
     def exposure(self, rows: Ints | None = None, by: str | None = None) -> Exposure:
         """The best pair of each person over the images of ``rows``, or over all.
@@ -170,25 +198,31 @@ def score_side(
     compare: Comparisons,
     depth: int,
     *,
+    corrections: Mapping[str, RealCorrection] | None = None,
     skip_best: bool = False,
 ) -> RealSide:
     """Compares the synthetic set with training or control images by every channel; ``depth`` matches are stored.
 
-    ``skip_best`` is that of `Cohort.correction` for the real images.
+    Without ``corrections`` by channel, they come from the cohort; ``skip_best`` is that of `Cohort.correction`.
     """
     by_channel = {}
     for channel, context in contexts.items():
         own = images.through(channel)
-        correction = context.cohort.correction(own, role, skip_best=skip_best)
+        if corrections is None:
+            by_people = context.cohort.correction(own, role, skip_best=skip_best)
+            correction = RealCorrection(by_people, by_people)
+        else:
+            correction = corrections[channel]
         # Only the closest pairs with training images are reported.
         run = compare.ranked if role == "training" else compare.matches
         corrected = run(
             Comparison("hub-corrected", channel, role),
-            *(context.synthetic, own, context.synthetic_correction, correction),
+            *(context.synthetic, own, context.synthetic_correction, correction.of_score),
             top_k=depth,
         )
         by_channel[channel] = ChannelMatches(
-            *(correction, corrected, context.scale), _match_identities(role, own, context, correction, compare, depth)
+            *(correction.of_score, corrected, context.scale, correction.by_people),
+            _match_identities(role, own, context, correction.by_people, compare, depth),
         )
     return RealSide(images, raw, by_channel)
 
@@ -207,3 +241,27 @@ def _match_identities(
     return IdentityMatches(
         context.identities, matches, own, context.synthetic, correction, context.synthetic_correction
     )
+
+
+def with_common_scale(
+    contexts: Mapping[str, ChannelContext], training: RealSide, control: RealSide
+) -> tuple[dict[str, ChannelContext], RealSide, RealSide]:
+    """The same with the scales of the channels fitted to the exposures of all real people, on either side.
+
+    The channel in which most people are exposed leads; scores of the others count half.
+    """
+    sides = (training, control)
+    scaled, exposed = {}, {}
+    for channel, context in contexts.items():
+        of_images = np.concatenate([side.best_of_people(channel) for side in sides])
+        scale = fit_score_scale(of_images).lowered(context.handicap)
+        exposed[channel], identities = scale.of(of_images), context.identities
+        if identities is not None:
+            of_identities = np.concatenate([side.best_of_people(channel, identities=True) for side in sides])
+            identities = replace(identities, scale=fit_score_scale(of_identities))
+            exposed[channel] = np.maximum(exposed[channel], identities.scale.of(of_identities))
+        scaled[channel] = replace(context, scale=scale, identities=identities)
+    leader = leading_channel(exposed)
+    scaled = {c: context if c == leader else context.weighted(OTHER_CHANNELS) for c, context in scaled.items()}
+    t, c = (replace(side, by_channel={n: m.rescaled(scaled[n]) for n, m in side.by_channel.items()}) for side in sides)
+    return scaled, t, c

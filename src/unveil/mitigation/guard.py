@@ -438,7 +438,6 @@ def _read_index(folder: Path, about: Mapping[str, Any]) -> GuardIndex:
             on_synthetic=np.zeros(0),
             on_training=_load(folder, f"{channel}.correction.npy", about, np.float32, 1).astype(np.float64),
             on_control=np.zeros(0),
-            control_score=np.zeros(0),
         )
         for channel, scale in scales.items()
     }

@@ -145,12 +145,15 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
         p = None if null is None or of_control is None else null.p(score[:, 0], of_control)
         return Search(role, matches, p, 0 if null is None else null.n_people, len(images))
 
-    with_training = None if null is None else null.scores(control, training.vectors, state)
+    of_synthetic, of_training = (
+        None if null is None else null.scores(control, images.vectors, offset, state)
+        for images, offset in ((synthetic, state.on_synthetic), (training, state.on_training))
+    )
     return Answer(
         n_photos=len(used),
         unusable=unusable,
-        synthetic=search("synthetic", synthetic, state.on_synthetic, None if null is None else state.control_score),
-        training=search("training", training, state.on_training, with_training),
+        synthetic=search("synthetic", synthetic, state.on_synthetic, of_synthetic),
+        training=search("training", training, state.on_training, of_training),
         identical=identical_files(run, photos),
     )
 
@@ -172,8 +175,9 @@ class _Null:
         self._rows: Ints = order[starts[:, None] + np.arange(self._group)]
         self.n_people = len(people)
 
-    def scores(self, control: Embedded | None, gallery: Vectors, state: ChannelState) -> Floats:
-        """The best score (N,) of each control image with a gallery of training images; -inf for images not used."""
+    def scores(self, control: Embedded | None, gallery: Vectors, offset: Floats, state: ChannelState) -> Floats:
+        """The best score (N,) of each control image with a gallery (G, D) and its corrections (G,), computed as for
+        photographs; -inf for images not used."""
         if control is None:
             return np.zeros(0)
         rows = np.unique(self._rows)
@@ -182,7 +186,7 @@ class _Null:
             top_k=1,
             best_queries=False,
             query_offset=state.on_control[rows],
-            gallery_offset=state.on_training,
+            gallery_offset=offset,
             moments=False,
         )
         best = np.full(len(control), -np.inf)

@@ -51,7 +51,7 @@ def exposure_chart(exposures: Exposures, significant: Floats) -> Markup:
         if h <= reach:
             parts += [_text(LEFT - 6, middle + s * h + 4, str(n), "end") for s in (-1, 1)]
     ticks = [(x(value), label) for value, label in round_ticks(float(edges[0]), float(edges[-1]))]
-    parts += _x_axis(ticks, "score of the best pair (0: median of the cohort, 1: exceeded by 10% of it)")
+    parts += _x_axis(ticks, "score of the best pair (0: median of all real people, 15% are below -1)")
     return _svg(
         parts,
         f"Scores of {len(training)} training people, upwards, and {len(control)} control people, downwards. "

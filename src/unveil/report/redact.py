@@ -123,6 +123,7 @@ def redact(result: AuditResult) -> AuditResult:
         people=tuple(names.person(p) for p in result.people),
         exact_copies=tuple(names.pair(c) for c in result.exact_copies),
         improbable_pairs=tuple(names.pair(p) for p in result.improbable_pairs),
+        overlap=(),
         synthetic_identities=tuple(names.identity(i) for i in result.synthetic_identities),
         label_link=None if result.label_link is None else names.link(result.label_link),
         top_pairs=tuple(names.pair(p) for p in result.top_pairs),

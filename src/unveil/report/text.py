@@ -141,6 +141,12 @@ def headline(
             f"{false_findings(expected_false(fdr, found_by_tests(p.significant_by for p in people)), fdr)} At least "
             f"{calibration.exposed_people.low:.0f} people are exposed, with 95% confidence."
         )
+        stability = calibration.stability
+        if stability.resamples > 1:
+            parts.append(
+                f"Over {stability.resamples} resamples of people and images, {min(stability.people_significant)} to "
+                f"{max(stability.people_significant)} are significant."
+            )
     if "global test" in evidence:
         group = "As a group, training people" if parts else "Training people as a group"
         parts.append(f"{group} rank closer than control people (p = {number(test.p_value)}).")
@@ -299,9 +305,9 @@ def methods(
         "cosine": Method(pairs_compared, "measured: cosine similarity of two embeddings"),
         "score": Method(
             pairs_compared,
-            "measured: cosine minus half the mean similarity of each image to its closest cohort images "
-            "(arXiv 1710.04087), scaled so that 0 is the median and 1 the 90th percentile of the cohort; the highest "
-            "over all channels",
+            "measured: cosine minus half the closeness of each image to others (arXiv 1710.04087), scaled so that 0 is "
+            "the median of all real people and 15% of them are below -1; the highest over all channels, of which the "
+            "one in which most people are exposed counts in full and others half",
         ),
     }
     if no_control is not None:

@@ -22,6 +22,7 @@ from unveil.results.findings import (
     ExactCopy,
     HubnessFinding,
     IdentityFinding,
+    OverlapFinding,
     PairFinding,
     PersonFinding,
 )
@@ -214,6 +215,8 @@ class AuditResult:
     """The label link test. Null if the synthetic or the training set has no labels that several images can share."""
     improbable_pairs: tuple[ImprobablePair, ...] = ()
     """Pairs that are closer than false matches are, the closest 100. "None detected" is never said above them."""
+    overlap: tuple[OverlapFinding, ...] = ()
+    """Control people who are also in the training set and were removed. Empty in redacted copies."""
     people: tuple[PersonFinding, ...]
     """One record for each training person, the most exposed first."""
     n_synthetic_identities: int

@@ -35,6 +35,23 @@ class ExactCopy:
 
 
 @dataclass(frozen=True)
+class OverlapFinding:
+    """A control person who is also in the training set, and was removed from the control set."""
+
+    control_person: str
+    """Label of the control person."""
+    control_id: str
+    """The control image."""
+    training_person: str
+    """Label of the training person."""
+    training_id: str
+    """The training image that it is."""
+    same: Literal["bytes", "pixels", "near-duplicate"]
+    """`bytes`: the files are equal. `pixels`: the decoded images are equal. `near-duplicate`: the images are so similar
+    that one is made from the other."""
+
+
+@dataclass(frozen=True)
 class ModelScore:
     """What one of several face models measures on a pair."""
 
@@ -87,7 +104,7 @@ class PersonFinding:
     person: str
     """Label of the training person."""
     score: float
-    """Score of the best pair over all channels: 0 is the median of the cohort, 1 is the value that 10% of it exceed."""
+    """Score of the best pair over all channels: 0 is the median of all real people, and 15% of them are below -1."""
     cosine: float
     """Cosine similarity of that pair in its channel."""
     synthetic_id: str

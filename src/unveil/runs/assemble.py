@@ -99,6 +99,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
         exact_copies=found.exact_copies,
         label_link=None if found.label_link is None else shortened(found.label_link),
         improbable_pairs=found.improbable_pairs,
+        overlap=found.overlap,
         people=people,
         n_synthetic_identities=len(found.identities),
         synthetic_identities=foremost(found.identities),

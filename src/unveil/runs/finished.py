@@ -58,16 +58,17 @@ MAX_RESULT_BYTES = 4 * 2**30
 
 @dataclass(frozen=True)
 class ChannelState:
-    """What one channel of an audit computed: the cohort (C, D), the scale of its scores, the hub corrections of the
-    distinct synthetic (Q,), of all training (G,) and of the tested control images (N,), and the best score of the
-    latter with a synthetic image (N,)."""
+    """What one channel of an audit computed: the cohort (C, D), the scale of its scores, and hub corrections.
+
+    They are of the distinct synthetic (Q,), of all training (G,) and of the control images (N,), of the latter by other
+    real people, as those of further images.
+    """
 
     cohort: Vectors
     scale: ScoreScale
     on_synthetic: Floats
     on_training: Floats
     on_control: Floats
-    control_score: Floats
 
     def correction(self, vectors: Vectors, *, skip_best: bool = False) -> Floats:
         """The hub correction (N,) of further images (N, D); ``skip_best`` as in `unveil.analysis.cohort.Cohort`."""
@@ -296,10 +297,7 @@ class FinishedRun:
                 channel: ChannelState(
                     cohort=arrays[f"{channel}.cohort"],
                     scale=ScoreScale(*(float(v) for v in arrays[f"{channel}.standard"])),
-                    **{
-                        name: arrays[f"{channel}.{name}"]
-                        for name in ("on_synthetic", "on_training", "on_control", "control_score")
-                    },
+                    **{name: arrays[f"{channel}.{name}"] for name in ("on_synthetic", "on_training", "on_control")},
                 )
                 for channel in self.result.channels
             }

@@ -120,8 +120,7 @@ def _state(
         arrays[f"{channel}.on_synthetic"] = context.synthetic_correction
         arrays[f"{channel}.on_training"] = training.correction
         of_control = None if found.control is None else found.control.side.by_channel[channel]
-        arrays[f"{channel}.on_control"] = np.zeros(0) if of_control is None else of_control.correction
-        arrays[f"{channel}.control_score"] = np.zeros(0) if of_control is None else of_control.image_score
+        arrays[f"{channel}.on_control"] = np.zeros(0) if of_control is None else of_control.people_correction
     if channels.whitening is not None:
         arrays["whitening.centre"] = channels.whitening.centre
         arrays["whitening.rows"] = channels.whitening.rows

@@ -7,7 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 
 from unveil.stats.hubness import best_of_each, person_codes
+from unveil.stats.intervals import standardised_difference
 from unveil.types import Exposure, Floats, Ints
+
+# In standard deviations of the logarithm of images per person.
+DIFFER = 0.1
+
+
+def counts_differ(a: Ints, b: Ints) -> bool:
+    """Whether people of one side (A,) have more or fewer images than those of the other (B,).
+
+    They do by a tenth of a standard deviation of the logarithm, beyond chance. Otherwise people are exchangeable with
+    all their images, and none need to be drawn at random.
+    """
+    if not len(a) or not len(b) or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return bool(len(a) and len(b) and a[0] != b[0])
+    found = standardised_difference(np.log(a), np.log(b), "images per person")
+    return abs(found.value) >= DIFFER and found.low * found.high > 0
 
 
 def matched_counts(a: Ints, b: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:

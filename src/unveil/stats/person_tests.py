@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
 
 from unveil.stats.conformal import conformal_p
@@ -12,6 +13,8 @@ from unveil.stats.enrichment import GlobalTest, global_test, min_exposed
 from unveil.stats.intervals import LEVEL
 from unveil.stats.tail import Tail, fit_tail
 from unveil.types import Estimate, Floats
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,22 @@ def person_tests(training: Floats, control: Floats) -> PersonTests:
         q_gpd=None if p_gpd is None else benjamini_hochberg(p_gpd),
         global_test=global_test(training, control),
     )
+
+
+def lifted(training: Floats, control: Floats, near_training: Mask, near_control: Mask) -> tuple[Floats, Floats]:
+    """The exposures (P,) and (C,) with those of people who have a near-duplicate above all others.
+
+    They rise just above the highest exposure of all others, on both sides alike, so they are tested like any score.
+    They rise no further: how far beyond chance a person is, only the score shows, since too few pairs of strangers are
+    known to say how rare a near-duplicate is.
+    """
+    near, everybody = np.concatenate([near_training, near_control]), np.concatenate([training, control])
+    if not near.any() or near.all():
+        return training, control
+    top = float(everybody[~near].max())
+    above = np.maximum(everybody, top + 1e-6 * max(1.0, abs(top)))
+    raised = np.where(near, above, everybody)
+    return raised[: len(training)], raised[len(training) :]
 
 
 def benjamini_hochberg(p: Floats) -> Floats:

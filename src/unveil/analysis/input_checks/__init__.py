@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from unveil.analysis.cohort import Overlap
 from unveil.analysis.input_checks.base import ControlPeople, EmbeddedSets, InputCheck
 from unveil.analysis.input_checks.classifier import Classifier
 from unveil.analysis.input_checks.closeness import Closeness
@@ -19,6 +18,7 @@ from unveil.analysis.input_checks.overlap import TrainingOverlap
 from unveil.analysis.input_checks.prognostic_score import PrognosticScore
 from unveil.analysis.input_checks.rejects import Rejects
 from unveil.analysis.input_checks.spread import Spread
+from unveil.analysis.overlap import Overlap
 from unveil.embedding.embed import EmbeddedSource
 from unveil.results import Balance
 from unveil.stats.checks import Check

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from unveil.analysis.cohort import Overlap, one_image_per_person
+from unveil.analysis.cohort import one_image_per_person
+from unveil.analysis.overlap import Overlap
 from unveil.embedding.embed import EmbeddedSource
 from unveil.results import Balance
 from unveil.stats.checks import Check

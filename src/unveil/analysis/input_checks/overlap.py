@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from unveil.analysis.cohort import Overlap
 from unveil.analysis.input_checks.base import ControlPeople, InputCheck
+from unveil.analysis.overlap import Overlap
 from unveil.stats.checks import Check, grade
 from unveil.stats.intervals import exact_count
 from unveil.stats.statements import AGAINST_CONTROL
@@ -22,13 +22,10 @@ class TrainingOverlap(InputCheck[ControlPeople]):
 
     def outcome(self, overlap: Overlap) -> Check:
         """The outcome, from what was removed."""
-        n, total = overlap.n_people, overlap.n_people_before
-        rule = "identical bytes"
-        if overlap.threshold is not None:
-            rule += f" or a cosine above {overlap.threshold:.3f}"
+        n, total = len(overlap.removed), overlap.n_people_before
         message = (
-            f"{n} of {total} control people ({overlap.n_images} images) are also in the training set by {rule}; they "
-            "were removed"
+            f"{n} of {total} control people ({overlap.n_images} images) have an image that is in the training set; "
+            "they were removed"
         )
         figure = exact_count(n, total, "control people also in the training set")
         return Check(

@@ -1,0 +1,97 @@
+"""Control people who are also in the training set: only the same image shows it, never a likeness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.leak_kinds import similar_pairs
+from unveil.embedding.images import ImageReader
+from unveil.results import OverlapFinding
+from unveil.stats.hubness import person_codes
+from unveil.stats.leak_kinds import is_near_duplicate
+from unveil.types import Embedded, Ints, Role
+
+# Pairs that are looked at together, the closest first; the next are looked at while a tenth of them are one image.
+BATCH = 200
+CONTINUE = 0.1
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Control people who are also in the training set.
+
+    ``rows`` are the control images without them; ``removed`` names each of them once, with the pair that shows it.
+    """
+
+    rows: Ints
+    removed: tuple[OverlapFinding, ...]
+    n_images: int
+    n_people_before: int
+
+
+def find_overlap(
+    training: Embedded,
+    control: Embedded,
+    images: Mapping[Role, ImageReader] | None,
+    compare: Comparisons,
+    workers: int = 0,
+) -> Overlap:
+    """Finds control people with an image that is a training image: the same bytes, pixels, or a near-duplicate.
+
+    People who only look alike stay on both sides: to remove them from one side alone would make their counterparts on
+    the other significant. Without ``images`` (embeddings were given) only digests are compared. ``workers`` 0 means one
+    per core.
+    """
+    pairs = _same_bytes(training, control)
+    if images is not None:
+        pairs += _same_image(training, control, images, compare, workers)
+    names, codes = person_codes(control.people_or_ids)
+    found: dict[str, OverlapFinding] = {}
+    for pair in pairs:
+        found.setdefault(pair.control_person, pair)
+    gone = np.array([name in found for name in names], np.bool_)[codes] if len(names) else np.zeros(0, np.bool_)
+    return Overlap(np.flatnonzero(~gone), tuple(found.values()), int(gone.sum()), len(names))
+
+
+def _same_bytes(training: Embedded, control: Embedded) -> list[OverlapFinding]:
+    row_of = {digest: row for row, digest in reversed(list(enumerate(training.digests)))}
+    people = (control.people_or_ids, training.people_or_ids)
+    return [
+        OverlapFinding(people[0][i], control.ids[i], people[1][row_of[d]], training.ids[row_of[d]], "bytes")
+        for i, d in enumerate(control.digests)
+        if d in row_of
+    ]
+
+
+def _same_image(
+    training: Embedded,
+    control: Embedded,
+    images: Mapping[Role, ImageReader],
+    compare: Comparisons,
+    workers: int,
+) -> list[OverlapFinding]:
+    """Control images whose closest training image has the same pixels or is a near-duplicate, the closest first."""
+    matches = compare.matches(Comparison("overlap", FIRST_CHANNEL, "control"), control, training)
+    order = np.argsort(-matches.cosine[:, 0], kind="stable")
+    people = (control.people_or_ids, training.people_or_ids)
+    found: list[OverlapFinding] = []
+    for start in range(0, len(order), BATCH):
+        batch = [(int(i), int(matches.rows[i, 0])) for i in order[start : start + BATCH]]
+        compare.progress.start("looking for control images in the training set", len(batch), "pairs")
+        pairs = [((images["control"], control.ids[i]), (images["training"], training.ids[g])) for i, g in batch]
+        measured = similar_pairs(pairs, compare.progress, workers)
+        same = [(pair, s) for pair, s in zip(batch, measured, strict=True) if s is not None and is_near_duplicate(s)]
+        found += [
+            OverlapFinding(
+                *(people[0][i], control.ids[i], people[1][g], training.ids[g]),
+                "pixels" if similarity.identical else "near-duplicate",
+            )
+            for (i, g), similarity in same
+        ]
+        if len(same) < CONTINUE * len(batch):
+            break
+    return found
