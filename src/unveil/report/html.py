@@ -1,4 +1,4 @@
-"""The HTML report: one self-contained page, with the verdict first and what qualifies it last."""
+"""The HTML report: one self-contained page. First what everybody needs to know, then the evidence."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from jinja2 import Environment
 
 from unveil.config.record import command_of
 from unveil.report.charts import exposure_chart, roc_chart
+from unveil.report.first_page import HOLD, LEGAL, answers, examples, is_leak, meaning, not_tested, steps, weakened_by
+from unveil.report.glossary import TERMS, anchor, breakable, command, hint, term
 from unveil.report.key_numbers import strictest_rate
 from unveil.report.templating import environment, label_cells
 from unveil.report.text import (
@@ -26,13 +28,14 @@ from unveil.report.text import (
     false_findings,
     number,
     percent,
+    would_be_found,
 )
 from unveil.report.thumbnails import Thumbnails
 from unveil.results import AuditResult, PairFinding, PersonFinding
 from unveil.stats.strata import CONCENTRATED
 from unveil.types import Estimate
 
-MAX_FINDINGS = 24
+MAX_FINDINGS = 12
 GALLERY_PAIRS = 90
 MAX_TOP_PAIRS = 12
 MAX_CORRECTED = 6
@@ -83,6 +86,7 @@ def render_gallery(result: AuditResult, here: Gallery, thumbnails: Thumbnails) -
             here=here,
             galleries=galleries(result),
             pairs=result.significant_people[here.first - 1 : here.last],
+            several=len(result.channels) > 1,
             reviewed=_reviewed(result),
             image=thumbnails.thumbnail,
         )
@@ -102,6 +106,11 @@ def _pages() -> Environment:
     pages.filters["false_findings"] = false_findings
     pages.filters["can_invalidate"] = can_invalidate
     pages.filters["thousands"] = lambda n: f"{n:,}"
+    pages.filters["anchor"] = anchor
+    pages.filters["term"] = term
+    pages.filters["hint"] = hint
+    pages.filters["command"] = command
+    pages.filters["breakable"] = breakable
     return pages
 
 
@@ -140,6 +149,7 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
         ("rejects", "Rejects", True),
         ("limitations", "Limitations", True),
         ("record", "Repeat this audit", True),
+        ("glossary", "Glossary", True),
     ]
     return [(anchor, name) for anchor, name, present in sections if present]
 
@@ -153,6 +163,7 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
     kinds = Counter(p.kind.kind for p in result.significant_people if p.kind is not None)
     recalls = [] if result.power is None else [(k, list(g)) for k, g in groupby(result.power.recalls, lambda r: r.kind)]
     charts = {}
+    next_steps = steps(result)
     if result.exposures is not None and result.membership:
         charts["exposure"] = exposure_chart(result.exposures, significant)
         charts["roc"] = roc_chart(result.exposures, result.membership[0].auc.value)
@@ -161,6 +172,18 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
         .get_template("report.html.j2")
         .render(
             r=result,
+            leak=is_leak(result),
+            hold=HOLD,
+            legal=LEGAL,
+            meaning=meaning(result),
+            answers=answers(result),
+            examples=examples(result),
+            steps=next_steps,
+            audit_again=any(command.startswith("unveil audit") for step in next_steps for command in step.commands),
+            not_tested=not_tested(result),
+            weakened_by=weakened_by(result),
+            would_be_found=would_be_found(result.power),
+            terms=TERMS,
             several=len(result.channels) > 1,
             findings=findings,
             top=top,

@@ -1,0 +1,288 @@
+"""The first page of a report: what everybody needs to know of a result, and the commands that follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+
+from unveil.config.record import command_of
+from unveil.report.text import enumeration, few, percent, would_be_found
+from unveil.results import AuditResult, PersonFinding
+from unveil.stats.power import FOUND
+
+MAX_EXAMPLES = 3
+MAX_NOT_TESTED = 8
+# Smaller probabilities are not put in words.
+MAX_ODDS = 1_000_000
+AUDIT_AGAIN = (
+    "Audit again when images are added or removed, when the generator or its training data change, and when a stronger "
+    "face model is available."
+)
+HOLD = "Do not publish the dataset or pass it on before the leak is removed."
+LEGAL = "Whether these images are personal data is a legal question that no measurement answers."
+# What stands for the value of an option in a command.
+PLACEHOLDERS = {"--control": "CONTROL", "--exclude": "LIST.txt"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question of a reader, its answer in a few words, and a sentence."""
+
+    question: str
+    answer: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do: its name, the reason, and the commands for it."""
+
+    name: str
+    reason: str
+    commands: tuple[str, ...]
+
+
+def examples(result: AuditResult) -> tuple[PersonFinding, ...]:
+    """Three significant people: the most exposed of each kind of leak, then the next ones."""
+    people = result.significant_people
+    first_of_kind: dict[str, PersonFinding] = {}
+    for person in people:
+        first_of_kind.setdefault(person.kind.kind if person.kind else "", person)
+    others = [person for person in people if person not in first_of_kind.values()]
+    return tuple([*first_of_kind.values(), *others][:MAX_EXAMPLES])
+
+
+def is_leak(result: AuditResult) -> bool:
+    """Whether the verdict reports a leak."""
+    return result.verdict.startswith("leak")
+
+
+def answers(result: AuditResult) -> tuple[Answer, Answer, Answer]:
+    """How many people are exposed, how many findings are probably wrong, and how sure that is."""
+    return _how_many(result), _how_many_wrong(result), _how_sure(result)
+
+
+def _how_many(result: AuditResult) -> Answer:
+    question = "How many people are affected?"
+    significant, copied = len(result.significant_people), len({c.person for c in result.exact_copies})
+    link, people = result.label_link, result.counts["training"].people
+    of_all = f"of {people:,} people of the training set"
+    if result.verdict == "inconclusive":
+        return Answer(question, "not known", "This audit cannot say.")
+    facts = f" {copied:,} of them have an exact copy in the dataset." if copied else ""
+    if significant and is_leak(result):
+        least, share = result.exposed_people, result.exposed_share
+        sentence = f"{of_all} are named.{facts}"
+        if least is not None and result.tests_are_reliable:
+            sentence += f" Named or not, at least {least.low:,.0f} are exposed, with {least.level:.0%} confidence."
+        if share is not None:
+            low, value, high = (round(part * share.n) for part in (share.low, share.value, share.high))
+            sentence += f" By estimate, about {value:,} are ({low:,} to {high:,})."
+        return Answer(question, f"{significant:,} people", sentence)
+    if is_leak(result) and link is not None and "label link" in result.evidence:
+        return Answer(
+            question,
+            f"{link.n_classes:,} classes",
+            f"have labels that name a training person. {link.n_significant:,} of them are significant by themselves.",
+        )
+    if is_leak(result):
+        return Answer(question, "not known", f"As a group, people {of_all[3:]} are too close. Nobody can be named.")
+    if significant:
+        return Answer(question, f"{significant:,} candidates", f"{of_all} have an image that is unusually close.")
+    return Answer(question, "nobody found", f"{of_all} is closer to the dataset than chance explains.")
+
+
+def _how_many_wrong(result: AuditResult) -> Answer:
+    question = "How many of them are probably wrong?"
+    expected, significant = result.expected_false_people, len(result.significant_people)
+    precision = None if result.review is None else result.review.reviewer_precision
+    reviewed = (
+        f" Reviewers confirmed {precision.value:.0%} of the {precision.n:,} findings that they decided."
+        if precision
+        else " Only a review can tell which."
+    )
+    if not significant:
+        return Answer(question, "nobody is named", "There is no finding that could be wrong.")
+    if expected is None:
+        return Answer(question, "not known", "Without control people, nothing measures chance.")
+    if expected == 0:
+        return Answer(question, "none", "Exact copies are facts.")
+    fdr = percent(result.manifest["settings"]["fdr"])
+    return Answer(
+        question,
+        f"about {few(expected)} of {significant:,}",
+        f"On average, at most {fdr} of the people that a test reports are chance.{reviewed}",
+    )
+
+
+def _how_sure(result: AuditResult) -> Answer:
+    question = "How sure is it?"
+    link, test = result.label_link, result.global_test
+    if is_leak(result) and result.exact_copies:
+        return Answer(question, "certain", "Images of the dataset are images of the training set. This needs no test.")
+    if is_leak(result) and test is not None and result.tests_are_reliable:
+        return Answer(
+            question,
+            odds(test.p_value),
+            "is the probability of ranks like these if nothing had leaked. "
+            f"{test.n_control:,} people whom the generator never saw show what chance does.",
+        )
+    if is_leak(result) and link is not None and link.p_value is not None:
+        return Answer(
+            question, odds(link.p_value), "is the probability of such a link if the labels had no meaning."
+        )
+    if result.verdict.startswith("none detected") and result.power is not None:
+        weakest = min(r.one_leak.value for r in result.power.recalls)
+        best = max(r.one_leak.value for r in result.power.recalls)
+        return Answer(
+            f"{question[:-1]} that nobody is missed?",
+            f"{weakest:.0%} to {best:.0%}",
+            f"of planted leaks would have been found, depending on their kind. {would_be_found(result.power)}",
+        )
+    return Answer(question, "not known", "Nothing in this audit measures how close chance comes.")
+
+
+def odds(p: float) -> str:
+    """A probability as "1 in 300", with one digit; below one in a million it is only said to be less."""
+    if p * MAX_ODDS < 1:
+        return "less than 1 in a million"
+    exact = 1 / p
+    size = 10 ** max(0, len(str(int(exact))) - 1)
+    return f"1 in {round(exact / size) * size:,}"
+
+
+def meaning(result: AuditResult) -> str:
+    """What the verdict means for the people of the training set, in one or two sentences."""
+    if is_leak(result) and result.exact_copies:
+        return "The dataset contains photographs of real people. Whoever has it has these photographs."
+    if is_leak(result) and result.significant_people:
+        return (
+            "Some synthetic images resemble one training person so closely that whoever has a photograph of this "
+            "person could recognise the person in the dataset."
+        )
+    if is_leak(result) and "label link" in result.evidence:
+        return (
+            "The labels of the dataset show which training person each synthetic class was made from. Removing images "
+            "does not end this; permuted labels do."
+        )
+    if is_leak(result):
+        return "The dataset depends on its training people, but this audit can name none of them."
+    if result.verdict.startswith("none detected"):
+        return (
+            "This audit found no training person in the dataset. It does not prove that the dataset is safe: another "
+            "model or method could find what this one misses."
+        )
+    if result.verdict == "candidates":
+        return (
+            "Some pairs are closer than real people usually are to others. Without people whom the generator never saw, "
+            "the audit cannot tell a leak from chance."
+        )
+    return "The audit can state neither that there is a leak nor that there is none."
+
+
+def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
+    """What to do after an audit, in order. ``run`` is the place of its run in the commands."""
+    place = quote(run)
+    of_images = not any(facts["kind"] == "embeddings" for facts in result.manifest["inputs"].values())
+    again = Step("audit again", AUDIT_AGAIN, (command_of(result.manifest["settings"]),))
+    found: list[Step] = []
+    if result.next_step is not None:
+        step = result.next_step
+        option = f"{step.option} {PLACEHOLDERS.get(step.option, 'VALUE')}"
+        commands = tuple(
+            command if f"{step.option} " in command else command.replace(" -o RUN", f" {option} -o RUN")
+            for command in again.commands
+        )
+        found.append(Step("get a verdict", f"{step.action} The option is {step.option}.", commands))
+    if of_images and (result.significant_people or result.verdict == "candidates"):
+        found.append(
+            Step(
+                "review",
+                "Let two people judge the pairs, independently. Only they can tell who is on an image.",
+                (f"unveil review {place} --blind --findings", f"unveil report {place}"),
+            )
+        )
+    if is_leak(result):
+        found += _removal(result, place)
+    if of_images and is_leak(result) and result.global_test is not None:
+        named = any(set(p.significant_by) - {"exact copy"} for p in result.significant_people)
+        threshold = "" if named else " --threshold control"
+        found.append(
+            Step(
+                "guard",
+                "Refuse such images while the generator makes new ones.",
+                (f"unveil guard build {place} -o guard{threshold}", "unveil guard check guard NEW-IMAGES"),
+            )
+        )
+    if of_images:
+        found.append(
+            Step(
+                "answer a person",
+                "Somebody asks whether the dataset shows them: search for the photographs that they send.",
+                (f"unveil lookup PHOTO.jpg --run {place}",),
+            )
+        )
+    return tuple(found if result.next_step is not None else (*found, again))
+
+
+def _removal(result: AuditResult, place: str) -> list[Step]:
+    found = []
+    tested = result.significant_people or any(i.significant for i in result.synthetic_identities)
+    if tested or result.global_test is not None:
+        threshold = "" if tested else " --threshold control"
+        found.append(
+            Step(
+                "clean",
+                "Remove the images that expose people, and audit the rest. The dataset itself is not changed.",
+                (f"unveil clean {place}{threshold} --copy cleaned",),
+            )
+        )
+    if "label link" in result.evidence:
+        found.append(
+            Step("permute the labels", "Give the synthetic classes random labels: cleaning does not end the link.", ())
+        )
+    return found
+
+
+def not_tested(result: AuditResult) -> tuple[str, ...]:
+    """What the audit did not test or would miss, the most important first; a part of its limitations."""
+    counts, training = result.counts, result.counts["training"]
+    found = ["Training people whose images were not given to this audit."]
+    if result.global_test is None:
+        found.append("How close chance comes: there is no control set.")
+    if "appearance" not in result.channels:
+        found.append("Copied pose, light and composition: only the face was compared.")
+    if "copy" not in result.channels:
+        found.append("Copied backgrounds, and copies of whole images whose face was changed.")
+    if [model["name"] for model in result.models] == ["dlib_resnet_v1"]:
+        found.append(
+            "New images of a person: the default face model finds few of them. Use an ArcFace model (--model w600k_r50)."
+        )
+    if result.power is None:
+        found.append("How small a leak would have been found: no leaks were planted.")
+    else:
+        missed = sorted({r.kind for r in result.power.recalls if r.one_leak.value < FOUND})
+        if missed:
+            found.append(
+                f"Some leaks of one person: fewer than {FOUND:.0%} of planted leaks were found for some strengths of "
+                f"{enumeration(missed, 'and')}."
+            )
+    if result.balance is not None and result.balance.training_not_tested:
+        found.append(
+            f"{result.balance.training_not_tested:,} of {training.people:,} training people: too few comparable control "
+            "people."
+        )
+    rejected = sum(c.rejected for c in counts.values())
+    if rejected:
+        found.append(f"{rejected:,} files that were rejected, for example because no face was detected.")
+    unassessed = [risk.criterion for risk in result.privacy_risks if not risk.assessed]
+    if unassessed:
+        found.append(f"The risk of {enumeration(unassessed, 'and')}.")
+    return tuple(found[:MAX_NOT_TESTED])
+
+
+def weakened_by(result: AuditResult) -> tuple[str, ...]:
+    """The messages of the input checks that did not pass, as sentences."""
+    return tuple(
+        f"{c.message[:1].upper()}{c.message[1:]}." for c in result.input_checks if c.status != "pass" and c.message
+    )
