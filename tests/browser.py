@@ -25,6 +25,28 @@ OFFLINE = ("--disable-background-networking", "--disable-component-update", "--d
 DESK, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 844}
 
 
+BROKEN_WORDS = """() => {
+  const broken = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    if (!text.parentElement.checkVisibility() || text.parentElement.closest('.hear, pre')) continue;
+    for (const word of text.data.matchAll(/[A-Za-z]{2,}/g)) {
+      const range = document.createRange();
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+}"""
+SMALLEST_TEXT = """() => {
+  const own = e => [...e.childNodes].some(c => c.nodeType === Node.TEXT_NODE && c.data.trim());
+  const scale = e => e.ownerSVGElement ? Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b) : 1;
+  return Math.min(...[...document.querySelectorAll('body *')]
+    .filter(e => own(e) && e.getBoundingClientRect().width)
+    .map(e => parseFloat(getComputedStyle(e).fontSize) * scale(e)));
+}"""
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser for some tests."""
@@ -59,6 +81,14 @@ class Watched:
     def no_sideways(self) -> bool:
         """Whether the page fits its width."""
         return bool(self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+    def broken_words(self) -> list[str]:
+        """Words of letters that stand on two lines without a hyphen."""
+        return list(self.page.evaluate(BROKEN_WORDS))
+
+    def smallest_text(self) -> float:
+        """The size of the smallest visible text in pixels of the screen, in charts as well."""
+        return float(self.page.evaluate(SMALLEST_TEXT))
 
     def violations(self) -> list[str]:
         """What axe finds against WCAG 2.2 A and AA and its best practices."""

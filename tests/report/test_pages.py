@@ -85,6 +85,7 @@ def test_reading_order(reviewed: Path) -> None:
     order = [
         "<h1",
         "Main numbers",
+        *(f'id="{name}"' for name in ("examples", "do", "untested", "evidence")),
         *(
             f'id="{name}"'
             for name in (
@@ -100,12 +101,13 @@ def test_reading_order(reviewed: Path) -> None:
                 "rejects",
                 "limitations",
                 "record",
+                "glossary",
             )
         ),
     ]
     places = [page.index(mark) for mark in order]
     assert places == sorted(places)
-    assert set(re.findall(r'href="#(\w+)"', page)) <= set(re.findall(r'id="(\w+)"', page))
+    assert set(re.findall(r'href="#([\w-]+)"', page)) <= set(re.findall(r'id="([\w-]+)"', page))
 
 
 @needs_browser
@@ -119,7 +121,7 @@ def test_pages_for_everybody(reviewed: Path, browser: Browser, name: str, scheme
     watched.page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert not watched.violations()
     watched.page.set_viewport_size(PHONE)  # type: ignore[arg-type]
-    assert watched.no_sideways()
+    assert watched.no_sideways() and not watched.broken_words() and watched.smallest_text() >= 12
     # Nothing but the file itself and pictures inside it.
     assert all(url == file.as_uri() or url.startswith("data:") for url in watched.asked) and not watched.wrong
 
@@ -144,7 +146,7 @@ def test_an_inconclusive_report_begins_with_the_next_step(audited: Audited) -> N
     step = next_step("inconclusive", (failed,), has_control=True, training_labelled=True)
     result = replace(audited[0], verdict="inconclusive", evidence=(), input_checks=(failed,), next_step=step)
     page = render(result, None)
-    assert page.index("<h1") < page.index("Next step:") < page.index("Exposed people</h2>")
+    assert page.index("<h1") < page.index("Get a verdict.") < page.index("Exposed people</h2>")
     assert "Give a larger control set" in page and "the test of training people as a group" in page
     assert "**Next step:** `--control`" in markdown(redact(result)) and "Next step: --control." in junit(redact(result))
 

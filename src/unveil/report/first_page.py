@@ -128,9 +128,7 @@ def _how_sure(result: AuditResult) -> Answer:
             f"{test.n_control:,} people whom the generator never saw show what chance does.",
         )
     if is_leak(result) and link is not None and link.p_value is not None:
-        return Answer(
-            question, odds(link.p_value), "is the probability of such a link if the labels had no meaning."
-        )
+        return Answer(question, odds(link.p_value), "is the probability of such a link if the labels had no meaning.")
     if result.verdict.startswith("none detected") and result.power is not None:
         weakest = min(r.one_leak.value for r in result.power.recalls)
         best = max(r.one_leak.value for r in result.power.recalls)
@@ -174,8 +172,8 @@ def meaning(result: AuditResult) -> str:
         )
     if result.verdict == "candidates":
         return (
-            "Some pairs are closer than real people usually are to others. Without people whom the generator never saw, "
-            "the audit cannot tell a leak from chance."
+            "Some pairs are closer than real people usually are to others. Without people whom the generator never "
+            "saw, the audit cannot tell a leak from chance."
         )
     return "The audit can state neither that there is a leak nor that there is none."
 
@@ -256,7 +254,8 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
         found.append("Copied backgrounds, and copies of whole images whose face was changed.")
     if [model["name"] for model in result.models] == ["dlib_resnet_v1"]:
         found.append(
-            "New images of a person: the default face model finds few of them. Use an ArcFace model (--model w600k_r50)."
+            "New images of a person: the default face model finds few of them. Use an ArcFace model (--model "
+            "w600k_r50)."
         )
     if result.power is None:
         found.append("How small a leak would have been found: no leaks were planted.")
@@ -269,8 +268,8 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
             )
     if result.balance is not None and result.balance.training_not_tested:
         found.append(
-            f"{result.balance.training_not_tested:,} of {training.people:,} training people: too few comparable control "
-            "people."
+            f"{result.balance.training_not_tested:,} of {training.people:,} training people: too few comparable "
+            "control people."
         )
     rejected = sum(c.rejected for c in counts.values())
     if rejected:

@@ -19,8 +19,8 @@ TERMS: dict[str, str] = {
     "hub image": "An image that is close to everybody, and so no evidence about one person.",
     "p-value": "The probability of a result as extreme as this one if nothing had leaked.",
     "conformal p-value": "A p-value by counting: the share of control people who score as high.",
-    "GPD tail": "A curve (generalised Pareto distribution) fitted to the closest control people. It gives p-values below "
-    "those of counting.",
+    "GPD tail": "A curve (generalised Pareto distribution) fitted to the closest control people. It gives smaller "
+    "p-values than counting.",
     "q-value": "The share of false findings to expect among a person and all more exposed ones.",
     "false discovery rate": "The share of false findings to expect among all findings (FDR).",
     "false positive rate": "The share of control people who are reported although they cannot have leaked (FPR).",

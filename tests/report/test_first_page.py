@@ -1,0 +1,131 @@
+"""The first page answers a reader's questions without help, and its commands exist."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import unveil
+from tools import reference
+from unveil.report.first_page import HOLD, answers, examples, meaning, not_tested, odds, steps, weakened_by
+from unveil.report.glossary import TERMS, anchor, breakable, command, term
+from unveil.report.html import render
+from unveil.results import Review
+from unveil.stats.checks import Check
+from unveil.stats.next_step import next_step
+from unveil.types import Estimate
+
+DOCS = Path(__file__).parents[2] / "docs"
+Audited = tuple[unveil.AuditResult, Path]
+
+
+def names(result: unveil.AuditResult) -> list[str]:
+    return [step.name for step in steps(result)]
+
+
+def test_a_leak_is_answered(audited: Audited) -> None:
+    result = audited[0]
+    people, wrong, sure = answers(result)
+    significant, exposed = len(result.significant_people), result.exposed_people
+    assert exposed is not None and result.global_test is not None
+    assert (
+        people.answer == f"{significant} people" and "of 150 people of the training set are named." in people.sentence
+    )
+    assert f"at least {exposed.low:.0f} are exposed, with 95% confidence" in people.sentence
+    assert wrong.answer == f"about {0.05 * significant:.1f} of {significant}" and "at most 5%" in wrong.sentence
+    assert sure.answer == odds(result.global_test.p_value) and "people whom the generator never saw" in sure.sentence
+    assert names(result) == ["review", "clean", "guard", "answer a person", "audit again"]
+    page = render(result, None)
+    first = page.partition('id="evidence"')[0]
+    for text in (HOLD, meaning(result), people.answer, wrong.answer, sure.answer, *not_tested(result)):
+        assert text in first
+    assert "unveil clean . --copy cleaned" in re.sub("<[^>]*>", "", first)
+
+
+def test_examples_are_the_most_exposed_of_each_kind(audited: Audited) -> None:
+    shown, people = examples(audited[0]), audited[0].significant_people
+    kinds = [p.kind.kind for p in shown if p.kind]
+    assert len(shown) == 3 == len(set(kinds)) and shown[0] == people[0]
+    assert all(p == next(q for q in people if q.kind and p.kind and q.kind.kind == p.kind.kind) for p in shown)
+    assert examples(replace(audited[0], people=people[:1])) == people[:1]
+
+
+def test_other_verdicts_have_other_answers_and_steps(audited: Audited) -> None:
+    result = audited[0]
+    nobody = tuple(replace(p, significant_by=()) for p in result.people)
+    none = replace(result, verdict="none detected", evidence=(), people=nobody, expected_false_people=0.0)
+    people, wrong, sure = answers(none)
+    assert people.answer == "nobody found" and wrong.answer == "nobody is named" and "nobody is missed" in sure.question
+    assert names(none) == ["answer a person", "audit again"] and "does not prove" in meaning(none)
+    group = replace(
+        result, evidence=("global test",), people=nobody, synthetic_identities=(), expected_false_people=0.0
+    )
+    assert answers(group)[0].answer == "not known" and "can name none" in meaning(group)
+    assert "unveil clean RUN --threshold control --copy cleaned" in [c for s in steps(group, "RUN") for c in s.commands]
+    step = next_step("inconclusive", (), has_control=False, training_labelled=False)
+    uncalibrated = replace(
+        none, global_test=None, membership=None, power=None, balance=None, strata=None, stability=None
+    )
+    open_question = replace(uncalibrated, verdict="inconclusive", next_step=step, exposed_share=None)
+    assert [a.answer for a in answers(open_question)] == ["not known", "nobody is named", "not known"]
+    assert names(open_question)[0] == "get a verdict" and "audit again" not in names(open_question)
+    assert any("there is no control set" in text for text in not_tested(open_question))
+    assert any("no leaks were planted" in text for text in not_tested(open_question))
+    assert HOLD in render(result, None) and HOLD not in render(open_question, None)
+
+
+def test_reviewers_are_heard(audited: Audited) -> None:
+    precision = Estimate(0.9, 0.7, 0.99, 0.95, 20, "Clopper-Pearson")
+    review = Review(("a", "b"), 40, 40, 20, (), precision, None, (), None)
+    assert "Reviewers confirmed 90% of the 20 findings" in answers(replace(audited[0], review=review))[1].sentence
+
+
+def test_warnings_are_sentences(audited: Audited) -> None:
+    checks = (Check("a", "warn", Estimate(1, 1, 1, 1, 1, "counted"), "too few people", ()),)
+    assert weakened_by(replace(audited[0], input_checks=checks)) == ("Too few people.",)
+
+
+@pytest.mark.parametrize(
+    ("p", "words"),
+    [
+        (1, "1 in 1"),
+        (0.5, "1 in 2"),
+        (0.0031, "1 in 300"),
+        (1 / 1900, "1 in 2,000"),
+        (2e-6, "1 in 500,000"),
+        (1e-9, "less than 1 in a million"),
+        (0, "less than 1 in a million"),
+    ],
+)
+def test_probabilities_in_words(p: float, words: str) -> None:
+    assert odds(p) == words
+
+
+def test_commands_of_the_first_page_exist(audited: Audited) -> None:
+    commands = reference.commands()
+    lines = [c for step in steps(audited[0], "my run") for c in step.commands]
+    assert len(lines) >= 6
+    for line in lines:
+        words = line.split()
+        name = " ".join(words[:3]) if words[1] == "guard" else " ".join(words[:2])
+        known = set(reference.option_names(commands[name]))
+        assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", line)) <= known, line
+    assert "unveil review 'my run' --blind --findings" in lines
+
+
+def test_terms_are_those_of_the_glossary() -> None:
+    page = (DOCS / "explanation" / "glossary.md").read_text("utf-8").lower()
+    assert [name for name in TERMS if name.lower() not in page] == []
+    assert term("AUC") == f'<a class="term" href="#term-auc" title="{TERMS["AUC"]}">AUC</a>'
+    assert anchor("GPD tail") == "term-gpd-tail"
+
+
+def test_names_and_commands_break_between_parts_only() -> None:
+    assert breakable("a<b/c_d.png") == "a&lt;b/<wbr>c_<wbr>d.<wbr>png"
+    long = "/" + "x" * 40
+    assert command(f"unveil a --b {long}") == (
+        f'<span class="word">unveil</span> <span class="word">a</span> <span class="word">--b</span> {long}'
+    )
