@@ -9,6 +9,7 @@ from unveil.config.record import command_of
 from unveil.report.text import enumeration, few, percent, would_be_found
 from unveil.results import AuditResult, PersonFinding
 from unveil.stats.power import FOUND
+from unveil.stats.verdict import LEAK, NO_LEAK
 
 MAX_EXAMPLES = 3
 MAX_NOT_TESTED = 8
@@ -54,7 +55,7 @@ def examples(result: AuditResult) -> tuple[PersonFinding, ...]:
 
 def is_leak(result: AuditResult) -> bool:
     """Whether the verdict reports a leak."""
-    return result.verdict.startswith("leak")
+    return result.verdict in LEAK
 
 
 def answers(result: AuditResult) -> tuple[Answer, Answer, Answer]:
@@ -85,10 +86,16 @@ def _how_many(result: AuditResult) -> Answer:
             f"{link.n_classes:,} classes",
             f"have labels that name a training person. {link.n_significant:,} of them are significant by themselves.",
         )
+    if is_leak(result) and result.no_control is not None and "crowd test" in result.evidence:
+        crowd = result.no_control.crowd_test
+        return Answer(
+            question,
+            f"about {max(0, crowd.people - crowd.expected):,.0f} people",
+            f"{of_all} more than chance explains have an image as close as only {percent(crowd.share)} of real people "
+            "are to others. Nobody can be named.",
+        )
     if is_leak(result):
         return Answer(question, "not known", f"As a group, people {of_all[3:]} are too close. Nobody can be named.")
-    if significant:
-        return Answer(question, f"{significant:,} candidates", f"{of_all} have an image that is unusually close.")
     return Answer(question, "nobody found", f"{of_all} is closer to the dataset than chance explains.")
 
 
@@ -104,14 +111,15 @@ def _how_many_wrong(result: AuditResult) -> Answer:
     if not significant:
         return Answer(question, "nobody is named", "There is no finding that could be wrong.")
     if expected is None:
-        return Answer(question, "not known", "Without control people, nothing measures chance.")
+        return Answer(question, "not known", "Nothing in this audit measures chance.")
     if expected == 0:
         return Answer(question, "none", "Exact copies are facts.")
     fdr = percent(result.manifest["settings"]["fdr"])
+    condition = "" if result.no_control is None else ", if synthetic images behave like real ones"
     return Answer(
         question,
         f"about {few(expected)} of {significant:,}",
-        f"On average, at most {fdr} of the people that a test reports are chance.{reviewed}",
+        f"On average, at most {fdr} of the people that a test reports are chance{condition}.{reviewed}",
     )
 
 
@@ -127,9 +135,18 @@ def _how_sure(result: AuditResult) -> Answer:
             "is the probability of ranks like these if nothing had leaked. "
             f"{test.n_control:,} people whom the generator never saw show what chance does.",
         )
-    if is_leak(result) and link is not None and link.p_value is not None:
+    if "label link" in result.evidence and link is not None and link.p_value is not None:
         return Answer(question, odds(link.p_value), "is the probability of such a link if the labels had no meaning.")
-    if result.verdict.startswith("none detected") and result.power is not None:
+    if is_leak(result) and result.no_control is not None:
+        searches = result.no_control
+        return Answer(
+            question,
+            f"{odds(searches.crowd_test.p_value)}, with an assumption",
+            "is the probability of so many close people by chance, if synthetic images that copy nobody behave like "
+            f"real ones. There is no reliable control set: {searches.n_searches:,} searches among training people show "
+            "what chance does.",
+        )
+    if result.verdict in NO_LEAK and result.power is not None:
         weakest = min(r.one_leak.value for r in result.power.recalls)
         best = max(r.one_leak.value for r in result.power.recalls)
         return Answer(
@@ -165,15 +182,10 @@ def meaning(result: AuditResult) -> str:
         )
     if is_leak(result):
         return "The dataset depends on its training people, but this audit can name none of them."
-    if result.verdict.startswith("none detected"):
+    if result.verdict in NO_LEAK:
         return (
             "This audit found no training person in the dataset. It does not prove that the dataset is safe: another "
             "model or method could find what this one misses."
-        )
-    if result.verdict == "candidates":
-        return (
-            "Some pairs are closer than real people usually are to others. Without people whom the generator never "
-            "saw, the audit cannot tell a leak from chance."
         )
     return "The audit can state neither that there is a leak nor that there is none."
 
@@ -191,8 +203,9 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
             command if f"{step.option} " in command else command.replace(" -o RUN", f" {option} -o RUN")
             for command in again.commands
         )
-        found.append(Step("get a verdict", f"{step.action} The option is {step.option}.", commands))
-    if of_images and (result.significant_people or result.verdict == "candidates"):
+        name = "get a verdict" if result.verdict == "inconclusive" else "strengthen the result"
+        found.append(Step(name, f"{step.action} The option is {step.option}.", commands))
+    if of_images and (result.significant_people or result.improbable_pairs):
         found.append(
             Step(
                 "review",
@@ -202,8 +215,8 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
         )
     if is_leak(result):
         found += _removal(result, place)
-    if of_images and is_leak(result) and result.global_test is not None:
-        named = any(set(p.significant_by) - {"exact copy"} for p in result.significant_people)
+    named = any(set(p.significant_by) - {"exact copy"} for p in result.significant_people)
+    if of_images and is_leak(result) and (named or result.exposures is not None):
         threshold = "" if named else " --threshold control"
         found.append(
             Step(
@@ -220,13 +233,13 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
                 (f"unveil lookup PHOTO.jpg --run {place}",),
             )
         )
-    return tuple(found if result.next_step is not None else (*found, again))
+    return tuple(found if result.verdict == "inconclusive" else (*found, again))
 
 
 def _removal(result: AuditResult, place: str) -> list[Step]:
     found = []
     tested = result.significant_people or any(i.significant for i in result.synthetic_identities)
-    if tested or result.global_test is not None:
+    if tested or result.exposures is not None:
         threshold = "" if tested else " --threshold control"
         found.append(
             Step(
@@ -246,7 +259,9 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
     """What the audit did not test or would miss, the most important first; a part of its limitations."""
     counts, training = result.counts, result.counts["training"]
     found = ["Training people whose images were not given to this audit."]
-    if result.global_test is None:
+    if result.no_control is not None:
+        found.append(f"Closeness to people whom the generator never saw, because {result.no_control.why}.")
+    elif result.global_test is None:
         found.append("How close chance comes: there is no control set.")
     if "appearance" not in result.channels:
         found.append("Copied pose, light and composition: only the face was compared.")

@@ -29,7 +29,7 @@ TERMS: dict[str, str] = {
     "confidence interval": "A range that contains the true value in 95% of audits.",
     "global test": "One test of whether anything leaked at all. It names nobody.",
     "search": "A training person is searched for among the other training people, to see how close chance comes.",
-    "crowd test": "One test, without control people, of whether too many training people are close to the synthetic set.",
+    "crowd test": "One test, without control people, of whether too many training people have a close image.",
     "label link": "Synthetic classes resemble the training classes of the same label more than others.",
     "planted leak": "A changed image of a control person, added to measure what the audit finds.",
     "input check": "A test of the inputs for faults that could give a finding without a leak, or hide one.",
