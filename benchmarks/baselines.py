@@ -122,7 +122,8 @@ def main() -> None:
 def measured(model: str, run: Path, synthetic: Path, training: Path, control: Path) -> tuple[Baselines, ...]:
     """The baselines of one audit."""
     settings: dict[str, Any] = {"planted_leaks": "off", "resamples": 1, "aligned": "yes", "store": run.parent / "store"}
-    return unveil.audit(synthetic, training, control, out=run, model=model, **settings).baselines
+    result: unveil.Audit = unveil.audit(synthetic, training, control, out=run, model=model, **settings)
+    return result.baselines
 
 
 def shown(learnt: Baselines, unseen: Baselines) -> Iterator[str]:

@@ -85,7 +85,7 @@ def audit(data: Path, work: Path, identities: str, n_faces: int) -> AuditResult:
     """The audit of one of the two synthetic sets; both share a store."""
     name = Path(identities).stem
     write_synthetic(data, identities, n_faces, work / f"{name}.zip")
-    return unveil.audit(
+    result: unveil.Audit = unveil.audit(
         *(work / f"{name}.zip", work / "training.zip", work / "control.zip"),
         out=work / f"run_{name}",
         store=work / "store",
@@ -93,6 +93,7 @@ def audit(data: Path, work: Path, identities: str, n_faces: int) -> AuditResult:
         aligned={"training": "yes", "control": "yes"},
         planted_leaks="off",
     )
+    return result
 
 
 if __name__ == "__main__":

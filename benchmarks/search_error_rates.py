@@ -105,10 +105,10 @@ def simulate(shape: Shape, leaks: bool, seed: int) -> Outcome:
 
     def people(n: int) -> Floats:
         own = rng.normal(size=(n, DIMENSIONS)) / np.sqrt(DIMENSIONS)
-        return own + middle * (0.7 + shape.hubs * rng.exponential(size=(n, 1)))
+        return np.asarray(own + middle * (0.7 + shape.hubs * rng.exponential(size=(n, 1))))
 
     def images(of: Floats) -> Floats:
-        return of + 0.35 * rng.normal(size=of.shape) / np.sqrt(DIMENSIONS)
+        return np.asarray(of + 0.35 * rng.normal(size=of.shape) / np.sqrt(DIMENSIONS))
 
     real = people(shape.people)
     codes = np.repeat(np.arange(shape.people), shape.images)

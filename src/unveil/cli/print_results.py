@@ -22,7 +22,7 @@ from unveil.results import AuditResult, Power
 from unveil.stats.verdict import LEAK, NO_LEAK
 from unveil.study.report import SetRow
 
-STYLE = {**dict.fromkeys(LEAK, "bold red"), **dict.fromkeys(NO_LEAK, "bold green")}
+STYLE: dict[str, str] = {**dict.fromkeys(LEAK, "bold red"), **dict.fromkeys(NO_LEAK, "bold green")}
 MAX_ROWS = 10
 
 

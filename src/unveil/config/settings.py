@@ -1,7 +1,8 @@
 """The table of settings: each is declared once, as a field of `Settings`.
 
 To add one, add a field. Parsing, the option of `unveil audit`, the manifest, the command in the report, redaction and
-the reference documentation follow from it. The command line imports this module, so it imports nothing heavy.
+the reference documentation follow from it; `python -m tools.audit_keywords` writes the keyword
+arguments of `unveil.audit`. The command line imports this module, so it imports nothing heavy.
 """
 
 from __future__ import annotations
