@@ -19,6 +19,17 @@ MATCH_CONTROLS: tuple[MatchControls, ...] = get_args(MatchControls)
 PlantedLeaks = Literal["full", "quick", "off"]
 PLANTED_LEAKS: tuple[PlantedLeaks, ...] = get_args(PlantedLeaks)
 
+AuditVerdict = Literal[
+    "leak found",
+    "leak indicated (no control set)",
+    "none detected",
+    "none detected (no control set)",
+    "inconclusive",
+]
+# The verdicts that report a leak, and those that report none.
+LEAK: tuple[AuditVerdict, ...] = ("leak found", "leak indicated (no control set)")
+NO_LEAK: tuple[AuditVerdict, ...] = ("none detected", "none detected (no control set)")
+
 BACKENDS = ("auto", "native", "onnxruntime", "torch", "numpy")
 # Every channel: its name, and the module and class that implement it. The order is that of the report.
 CHANNELS = {

@@ -9,10 +9,10 @@ from typing import get_args
 from xml.etree import ElementTree
 
 import unveil
+from unveil.choices import AuditVerdict
 from unveil.cli import exit_codes
 from unveil.cli.exit_codes import FailOn, exit_code
 from unveil.report.junit import junit
-from unveil.stats.verdict import AuditVerdict
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "pipelines.md").read_text("utf-8")
 

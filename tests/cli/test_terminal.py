@@ -12,10 +12,10 @@ from rich.text import Text
 
 from tests.builders import write
 from tests.cli.runner import unveil
+from unveil.choices import NO_LEAK, AuditVerdict
 from unveil.cli.exit_codes import FailOn
 from unveil.cli.terminal import echo, messages_on_terminal, messages_to, open_console
 from unveil.io.text import printable
-from unveil.stats.verdict import NO_LEAK, AuditVerdict
 
 HOSTILE = "a\x1b]0;title\x07\x1b[2J\r\x9b31m\udcff\u202eb"
 

@@ -89,7 +89,7 @@ def test_threshold_of_an_audit(audited: Audited) -> None:
     )
     with pytest.raises(SettingError, match="found none, so there is nothing"):
         mitigation_threshold(nobody)
-    with pytest.raises(SettingError, match="by the global test only"):
+    with pytest.raises(SettingError, match="found a leak of the whole set only"):
         mitigation_threshold(replace(nobody, verdict="leak found"))
 
 

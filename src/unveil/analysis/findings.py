@@ -9,6 +9,7 @@ from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.label_link import unreliable_link
 from unveil.analysis.matching import Subsample
 from unveil.analysis.scores import RealSide
+from unveil.choices import LEAK, NO_LEAK, AuditVerdict
 from unveil.results import (
     Balance,
     Calibration,
@@ -25,7 +26,7 @@ from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count
 from unveil.stats.person_tests import PersonTests
 from unveil.stats.statements import NONE_DETECTED, Evidence
-from unveil.stats.verdict import LEAK, NO_LEAK, AuditVerdict, blocked
+from unveil.stats.verdict import blocked
 from unveil.types import Embedded, Exposure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from unveil.stats.verdict import LEAK
+from unveil.choices import LEAK
 
 OK = 0
 # --fail-on, a refused image, a damaged model.

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unveil import __version__
+from unveil.choices import LEAK, NO_LEAK
 from unveil.cli.terminal import open_console
 from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
@@ -19,7 +20,6 @@ from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer
 from unveil.report.text import false_findings, number
 from unveil.results import AuditResult, Power
-from unveil.stats.verdict import LEAK, NO_LEAK
 from unveil.study.report import SetRow
 
 STYLE: dict[str, str] = {**dict.fromkeys(LEAK, "bold red"), **dict.fromkeys(NO_LEAK, "bold green")}

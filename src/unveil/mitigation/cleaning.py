@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.auditor import run_audit
+from unveil.choices import LEAK
 from unveil.config.parsing import settings_from
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
@@ -19,7 +20,6 @@ from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshol
 from unveil.progress import Progress, Silent
 from unveil.results import AuditResult, plain
 from unveil.runs.finished import FinishedRun
-from unveil.stats.verdict import LEAK
 from unveil.types import Embedded
 
 # At FDR 5% the audit of a clean set has a finding in 5% of cases. Six such findings in a row are not chance.

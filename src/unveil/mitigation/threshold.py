@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unveil.choices import LEAK
 from unveil.errors import SettingError
 from unveil.results import AuditResult
-from unveil.stats.verdict import LEAK
 
 _FPR = re.compile(r"fpr:(0?\.\d+|\d+e-\d+)")
 

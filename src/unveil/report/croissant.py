@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from unveil.choices import LEAK, NO_LEAK
 from unveil.report.key_numbers import key_numbers, own_limitations
 from unveil.report.text import false_findings
 from unveil.results import AuditResult, plain
-from unveil.stats.verdict import LEAK, NO_LEAK
 
 CROISSANT, RAI = "http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"
 # From the specification of Croissant 1.1.

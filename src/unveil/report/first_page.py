@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from shlex import quote
 
+from unveil.choices import LEAK, NO_LEAK
 from unveil.config.record import command_of
 from unveil.report.text import enumeration, few, percent, would_be_found
 from unveil.results import AuditResult, PersonFinding
 from unveil.stats.power import FOUND
-from unveil.stats.verdict import LEAK, NO_LEAK
 
 MAX_EXAMPLES = 3
 MAX_NOT_TESTED = 8

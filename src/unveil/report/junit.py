@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from unveil.choices import NO_LEAK
 from unveil.results import AuditResult
-from unveil.stats.verdict import NO_LEAK
 
 
 def junit(result: AuditResult) -> str:

@@ -7,7 +7,7 @@ from itertools import cycle
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from unveil.stats.verdict import LEAK, NO_LEAK
+from unveil.choices import LEAK, NO_LEAK
 
 
 def environment() -> Environment:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from unveil.choices import AuditVerdict
 from unveil.results import (
     Calibration,
     ExactCopy,
@@ -26,7 +27,6 @@ from unveil.stats.no_control import MIN_SEARCHES
 from unveil.stats.power import FOUND
 from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, WITHOUT_CONTROL, Evidence, Statement
 from unveil.stats.strata import CONCENTRATED
-from unveil.stats.verdict import AuditVerdict
 from unveil.types import Role
 
 # A kind of planted leak in a sentence: with its strength, and without.

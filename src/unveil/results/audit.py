@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, NotRequired, TypedDict
 
+from unveil.choices import AuditVerdict
 from unveil.results.calibration import (
     Balance,
     Baselines,
@@ -36,7 +37,7 @@ from unveil.stats.false_matches import FalseMatches
 from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.next_step import NextStep
 from unveil.stats.statements import Evidence
-from unveil.stats.verdict import AuditVerdict, blocked
+from unveil.stats.verdict import blocked
 from unveil.types import ChannelName, Estimate, Reject, Role
 
 SCHEMA_VERSION = 2

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from unveil.choices import AuditVerdict
 from unveil.stats.checks import Check
 from unveil.stats.statements import AGAINST_CONTROL, WITHOUT_CONTROL, Statement
-from unveil.stats.verdict import AuditVerdict, blocked
+from unveil.stats.verdict import blocked
 
 # Verdicts that lack no statement which the user has to get first.
 COMPLETE: tuple[AuditVerdict, ...] = ("leak found", "none detected")

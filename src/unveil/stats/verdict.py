@@ -7,21 +7,10 @@ Each statement needs certain inputs. An input check that fails blocks only the s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
 
+from unveil.choices import AuditVerdict
 from unveil.stats.checks import Check
 from unveil.stats.statements import NONE_DETECTED, WITHOUT_CONTROL, Evidence, Statement
-
-AuditVerdict = Literal[
-    "leak found",
-    "leak indicated (no control set)",
-    "none detected",
-    "none detected (no control set)",
-    "inconclusive",
-]
-# The verdicts that report a leak, and those that report none.
-LEAK: tuple[AuditVerdict, ...] = ("leak found", "leak indicated (no control set)")
-NO_LEAK: tuple[AuditVerdict, ...] = ("none detected", "none detected (no control set)")
 
 # In the order of their strength.
 EVIDENCE: tuple[Evidence, ...] = (
