@@ -16,7 +16,7 @@ from tests.analysis.worlds import contexts, embedded, generators, images, side, 
 from tests.builders import audit, encoded, write
 from unveil.analysis.findings import Findings
 from unveil.analysis.label_link import class_labels, measure_label_link
-from unveil.cli.print_results import print_summary
+from unveil.cli.print_results import print_result
 from unveil.demo.faces import face_model
 from unveil.images import LabelRule, open_source
 from unveil.results import LabelLink
@@ -155,7 +155,7 @@ def test_an_audit_without_control_people_finds_the_link(tmp_path: Path, capsys: 
     assert pq.read_table(run / "label_link.parquet").num_rows == 30
     stored = json.loads((run / "audit.json").read_text())["label_link"]
     assert stored["p_value"] == link.p_value and len(stored["classes"]) == 30
-    print_summary(result, run)
+    print_result(result, run, verbose=True)
     assert "label link by equal names: p = 1.0e-04" in capsys.readouterr().out.replace("\n", " ")
     assert FinishedRun(run).result.label_link == link
 

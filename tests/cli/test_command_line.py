@@ -119,7 +119,8 @@ def test_version() -> None:
 
 def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = unveil("audit", *roles(world), "-o", run, "--store", store, "--planted-leaks", "quick", "--fail-on", "leak")
+    audit = ("audit", *roles(world), "-o", run, "--store", store, "--planted-leaks", "quick")
+    done = unveil(*audit, "--fail-on", "leak", "--verbose")
     assert done.returncode == 1, done.stderr
     assert done.stdout.lstrip().startswith("LEAK FOUND")
     assert "140 files in = 140 embedded + 0 rejected" in done.stdout
@@ -129,12 +130,21 @@ def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store
     assert "At least" in done.stdout and "with 95% confidence" in done.stdout
     assert "of them are expected to be false" in done.stdout and "Estimated share of training people" in done.stdout
     assert "risk of singling out: " in done.stdout and "risk of inference: not assessed. " in done.stdout
-    assert "aligned crops" in done.stderr
+    assert "aligned crops" in done.stderr and "landmarks of" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr and "%" not in done.stderr, "no progress bar where nobody looks"
 
-    again = unveil("audit", *roles(world), "-o", run, "--store", store, "--planted-leaks", "quick", "--redact")
+    again = unveil(*audit, "--redact")
     assert again.returncode == 0
     assert "person-0" not in again.stdout and (run / "report.redacted.html").exists()
+
+    short = unveil(*audit)
+    result, _, follows = short.stdout.strip().partition("\nnext:\n")
+    assert sum(-(-len(line) // 80) or 1 for line in result.splitlines()) <= 20 and "person-0" in result
+    assert f"unveil clean {run} --copy cleaned" in follows and "landmarks" not in short.stderr
+    assert unveil(*audit, "--quiet").stdout == "leak found\n"
+    document = unveil(*audit, "--json", "--quiet")
+    assert document.stdout.encode() == (run / "audit.json").read_bytes() and not document.stderr
+    assert unveil(*audit, "--json", "--redact").stdout.encode() == (run / "audit.redacted.json").read_bytes()
 
 
 def test_verdicts_that_fail_a_pipeline(precomputed: Precomputed, tmp_path: Path) -> None:

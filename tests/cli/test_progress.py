@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from unveil.cli.log import JsonLog
+from unveil.cli.progress import SECONDS_BETWEEN_LINES, TerminalProgress
 from unveil.errors import SettingError, StoreError
 from unveil.progress import Silent, WholeRun, duration
 
@@ -44,6 +45,23 @@ def test_time_left_of_a_whole_run() -> None:
     clock.now = 145
     whole.advance(2000)  # more than was expected
     assert whole.seconds_left() == 0 and whole.summary() == ""
+
+
+def test_a_line_every_half_minute_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet in (False, True):
+        clock = Clock()
+        with TerminalProgress("", quiet=quiet, clock=clock) as progress:
+            progress.start("embedding \x1b", 1500, "images")
+            clock.now = SECONDS_BETWEEN_LINES - 1
+            progress.advance(400)
+            clock.now += 1
+            progress.advance(600)
+            progress.advance(100)
+            clock.now += SECONDS_BETWEEN_LINES
+            progress.start("comparing", 8, "pairs")
+            progress.advance(2)
+        lines = [] if quiet else ["embedding \\x1b: 1,000 of 1,500 images", "comparing: 2 of 8 pairs"]
+        assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_durations() -> None:

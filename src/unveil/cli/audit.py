@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,8 @@ import typer
 
 from unveil.cli import exit_codes
 from unveil.cli.exit_codes import FailOn
-from unveil.cli.options import Log, Redact, SettingsFile, Trusted, with_settings
-from unveil.cli.terminal import echo
+from unveil.cli.options import AsJson, Log, Quiet, Redact, SettingsFile, Trusted, Verbose, with_settings
+from unveil.cli.terminal import echo, show_from
 from unveil.config.settings import EXECUTION, SETTINGS
 
 
@@ -21,6 +22,9 @@ def audit(
     settings_file: SettingsFile = None,
     trusted: Trusted = False,
     log: Log = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: AsJson = False,
     redact: Redact = False,
     verify: Annotated[
         bool,
@@ -65,7 +69,7 @@ def audit(
     """
     from unveil.auditor import run_audit
     from unveil.cli.log import JsonLog
-    from unveil.cli.print_results import print_summary
+    from unveil.cli.print_results import print_result
     from unveil.cli.progress import TerminalProgress
     from unveil.config.confined import check_confined
     from unveil.config.parsing import merge, read_toml, settings_from
@@ -75,11 +79,18 @@ def audit(
         check_confined(from_file, settings_file)
     settings = settings_from(merge(from_file, values))
     resume = f"Run the same command again to resume. Finished work is stored in {settings.store_place}."
-    with TerminalProgress(resume) as terminal, ExitStack() as stack:
+    show_from(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    with TerminalProgress(resume, quiet=quiet) as terminal, ExitStack() as stack:
         progress = terminal if log is None else stack.enter_context(JsonLog(terminal, log))
         result = run_audit(settings, progress, redact=redact, verify=verify, overwrite=overwrite)
-    print_summary(result, settings.out, redacted=redact)
-    if settings.remote_run is not None:
+    if as_json:
+        document = settings.out / ("audit.redacted.json" if redact else "audit.json")
+        typer.echo(document.read_bytes(), nl=False)
+    elif quiet:
+        echo(result.verdict)
+    else:
+        print_result(result, settings.out, redacted=redact, verbose=verbose)
+    if settings.remote_run is not None and not (as_json or quiet):
         echo(f"Copied to {settings.remote_run}")
     raise typer.Exit(exit_codes.exit_code(result.verdict, fail_on))
 

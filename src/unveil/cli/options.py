@@ -35,6 +35,26 @@ Log = Annotated[
         rich_help_panel=EXECUTION,
     ),
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the verdict alone, and no progress.", rich_help_panel=EXECUTION)
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Print every number of the result, and how the images were read.",
+        rich_help_panel=EXECUTION,
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print audit.json instead of the summary; with --redact, audit.redacted.json.",
+        rich_help_panel=EXECUTION,
+    ),
+]
 Redact = Annotated[
     bool, typer.Option("--redact", help="Also write a report and a document without faces and without names.")
 ]

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,16 +19,19 @@ from unveil.faces.onnx_model import describe_devices
 from unveil.io.host import cores, processor
 from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer
+from unveil.report.first_page import steps
 from unveil.report.text import false_findings, number
 from unveil.results import AuditResult, Power
+from unveil.stats.checks import Check
 from unveil.study.report import SetRow
 
 STYLE: dict[str, str] = {**dict.fromkeys(LEAK, "bold red"), **dict.fromkeys(NO_LEAK, "bold green")}
 MAX_ROWS = 10
+FEW_ROWS = 3
 
 
-def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> None:
-    """Verdict, counts, input checks that did not pass, the most exposed people, and the path of the report."""
+def print_result(result: AuditResult, run: Path, *, redacted: bool = False, verbose: bool = False) -> None:
+    """The result in at most 20 lines of 80 characters, then the commands that follow; with ``verbose`` every number."""
     console = open_console()
     console.print()
     console.print(Text(result.verdict.upper(), STYLE.get(result.verdict, "bold yellow")))
@@ -39,6 +43,38 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
             Text("Next step: ", "bold").append(f"{result.next_step.option}. {result.next_step.action}", "default")
         )
     console.print()
+    if verbose:
+        _print_numbers(console, result, run, redacted=redacted)
+    else:
+        _print_main_numbers(console, result, run, redacted=redacted)
+    console.print(f"Report: {run / 'report.html'}", markup=False)
+    if redacted:
+        console.print(f"Without faces and names: {run / 'report.redacted.html'}", markup=False)
+    _print_next(console, result, run)
+
+
+def _print_main_numbers(console: Console, result: AuditResult, run: Path, *, redacted: bool) -> None:
+    """What was compared, what weakens the result, and the most exposed people."""
+    counts, rejected = result.counts, sum(n.rejected for n in result.counts.values())
+    control = f"; {counts['control'].people:,} control people" if "control" in counts else ""
+    console.print(
+        f"Compared: all {result.pairs_compared:,} pairs of {counts['synthetic'].embedded:,} synthetic and "
+        f"{counts['training'].embedded:,} training images{control}; {rejected:,} files rejected.",
+        markup=False,
+    )
+    noted = sorted((c for c in result.input_checks if c.status != "pass"), key=lambda c: c.status != "fail")
+    if noted:
+        _print_check(console, noted[0])
+    if len(noted) > 1:
+        console.print(f"and {len(noted) - 1} more checks that did not pass: see the report", markup=False)
+    if result.significant_people and not redacted:
+        console.print(_few_people(result))
+        _print_more(console, result, run, FEW_ROWS)
+    console.print()
+
+
+def _print_numbers(console: Console, result: AuditResult, run: Path, *, redacted: bool) -> None:
+    """Counts, input checks that did not pass, the most exposed people, risks, and the leaks that would be found."""
     for role, n in result.counts.items():
         console.print(
             f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; "
@@ -56,11 +92,7 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
     if noted:
         console.print()
         for check in noted:
-            console.print(
-                Text(f"{check.status}: ", "bold red" if check.status == "fail" else "yellow").append(
-                    check.message, "default"
-                )
-            )
+            _print_check(console, check)
     link = result.label_link
     if link is not None and link.p_value is not None:
         own = 0.0 if link.own_first is None else link.own_first.value
@@ -73,9 +105,7 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
     if result.significant_people and not redacted:
         console.print()
         console.print(_people_table(result))
-        more = len(result.significant_people) - MAX_ROWS
-        if more > 0:
-            console.print(f"and {more} more in {run / 'people.parquet'}", markup=False)
+        _print_more(console, result, run, MAX_ROWS)
     if result.improbable_pairs and not redacted:
         console.print()
         console.print(_improbable_table(result))
@@ -101,9 +131,45 @@ def print_summary(result: AuditResult, run: Path, *, redacted: bool = False) -> 
         console.print()
         console.print(_power_table(result.power))
     console.print()
-    console.print(f"Report: {run / 'report.html'}", markup=False)
-    if redacted:
-        console.print(f"Without faces and names: {run / 'report.redacted.html'}", markup=False)
+
+
+def _print_check(console: Console, check: Check) -> None:
+    """The status and the message of an input check."""
+    style = "bold red" if check.status == "fail" else "yellow"
+    console.print(Text(f"{check.status}: ", style).append(check.message, "default"))
+
+
+def _print_more(console: Console, result: AuditResult, run: Path, shown: int) -> None:
+    """How many significant people are not shown, and where they are."""
+    more = len(result.significant_people) - shown
+    if more > 0:
+        console.print(f"and {more:,} more in {run / 'people.parquet'}", markup=False)
+
+
+def _print_next(console: Console, result: AuditResult, run: Path) -> None:
+    """The commands that follow, without the one that was just run."""
+    todo = [step for step in steps(result, str(run)) if step.commands and step.name != "audit again"]
+    if not todo:
+        return
+    console.print()
+    console.print("next:", style="bold")
+    width = max(len(step.name) for step in todo)
+    for step in todo:
+        for i, command in enumerate(step.commands):
+            console.print(f"  {'' if i else step.name:<{width}}  {command}", markup=False)
+
+
+def _few_people(result: AuditResult) -> Table:
+    """The most exposed people in one line each."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("most exposed", "kind", "closest synthetic image"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("q", justify="right", no_wrap=True)
+    for p in result.significant_people[:FEW_ROWS]:
+        qs = [q for q in (p.q, p.q_gpd) if q is not None]
+        kind = "" if p.kind is None else p.kind.kind
+        table.add_row(Text(p.person), kind, Text(p.synthetic_id), number(min(qs)) if qs else "")
+    return table
 
 
 def _people_table(result: AuditResult) -> Table:
@@ -156,7 +222,7 @@ def _power_table(power: Power) -> Table:
 
 def print_demo(outcome: DemoOutcome) -> None:
     """The summary of the audit, and the findings against the planted leaks."""
-    print_summary(outcome.result, outcome.run)
+    print_result(outcome.result, outcome.run)
     console = open_console()
     console.print()
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -1,10 +1,11 @@
-"""Progress on a terminal: stage, rate, time left. No bar without a terminal."""
+"""Progress on a terminal: stage, rate, time left. Without a terminal, a line now and then."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 import typer
@@ -13,7 +14,11 @@ from rich.text import Text
 
 from unveil.cli.exit_codes import INTERRUPTED
 from unveil.cli.terminal import open_console
+from unveil.io.text import printable
 from unveil.progress import WholeRun
+
+# Without a terminal, and at most that often.
+SECONDS_BETWEEN_LINES = 30.0
 
 
 class _Rate(ProgressColumn):
@@ -30,11 +35,12 @@ class _Rate(ProgressColumn):
 class TerminalProgress:
     """Implements `unveil.progress.Progress` on standard error, for the time of a ``with`` block.
 
-    Ctrl-C inside the block ends the command with exit code 130 and the sentence ``resume``.
+    Ctrl-C inside the block ends the command with exit code 130 and the sentence ``resume``. With ``quiet`` nothing is
+    shown. ``clock`` returns seconds.
     """
 
-    def __init__(self, resume: str) -> None:
-        self._resume = resume
+    def __init__(self, resume: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._resume, self._quiet, self._clock = resume, quiet, clock
         self._console = open_console(error=True, wrap=False)
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -45,29 +51,42 @@ class TerminalProgress:
             TextColumn("{task.fields[whole]}", markup=False, style="dim"),
             TextColumn("{task.fields[crew]}", markup=False, style="dim"),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=quiet or not self._console.is_terminal,
         )
         self._task = (
             None if self._bar.disable else self._bar.add_task("starting", total=None, unit="", crew="", whole="")
         )
         self._crew, self._whole, self._shown_at = "", WholeRun(), 0.0
+        self._stage, self._done, self._line_at, self._lock = ("", 0, ""), 0, clock(), threading.Lock()
 
     def expect(self, units: Mapping[str, int]) -> None:
         self._whole.expect(units)
 
     def start(self, stage: str, total: int, unit: str) -> None:
         self._whole.start(unit)
+        with self._lock:
+            self._stage, self._done = (stage, total, unit), 0
         if self._task is not None:
             self._bar.remove_task(self._task)
             self._task = self._bar.add_task(stage, total=total, unit=unit, crew=self._crew, whole="")
 
     def advance(self, n: int) -> None:
         self._whole.advance(n)
+        with self._lock:
+            self._done += n
+            if self._task is None and not self._quiet and self._clock() - self._line_at >= SECONDS_BETWEEN_LINES:
+                self._line_at = self._clock()
+                print(self._line(), file=sys.stderr, flush=True)
         if self._task is not None:
             self._bar.advance(self._task, n)
             if time.monotonic() - self._shown_at >= 1:
                 self._shown_at = time.monotonic()
                 self._bar.update(self._task, whole=self._whole.summary())
+
+    def _line(self) -> str:
+        """The stage, how far it is, and the time left of the run."""
+        (stage, total, unit), whole = self._stage, self._whole.summary()
+        return printable(f"{stage}: {self._done:,} of {total:,} {unit}" + (f"; {whole}" if whole else ""))
 
     def workers(self, n: int, retries: int) -> None:
         text = f"{n} worker{'' if n == 1 else 's'}" + (f", {retries} retries" if retries else "")

@@ -56,12 +56,20 @@ def messages_to(write: Callable[[logging.LogRecord], None]) -> Iterator[None]:
     """Passes every message of the library to ``write`` for the time of a block."""
     handler, level = _Handler(write), LIBRARY.level
     LIBRARY.addHandler(handler)
-    LIBRARY.setLevel(logging.INFO)
+    LIBRARY.setLevel(min(level or logging.INFO, logging.INFO))
     try:
         yield
     finally:
         LIBRARY.removeHandler(handler)
         LIBRARY.setLevel(level)
+
+
+def show_from(level: int) -> None:
+    """Shows messages from a level on, such as ``logging.DEBUG``, for as long as they are shown on the terminal."""
+    LIBRARY.setLevel(level)
+    for handler in LIBRARY.handlers:
+        if isinstance(handler, _Handler):
+            handler.setLevel(level)
 
 
 @contextlib.contextmanager

@@ -205,7 +205,7 @@ def resolve_alignment(source: Source, aligned: Aligned, label: str) -> ImageAlig
         "%s: %d files in a %s, %s; %s",
         *(label, len(source.records), source.kind, source.rule.description, alignment.description),
     )
-    logger.info("%s: %s", label, alignment.reason)
+    logger.debug("%s: %s", label, alignment.reason)
     for note in source.notes:
         logger.info("%s: %s", label, note)
     return alignment

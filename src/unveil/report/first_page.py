@@ -76,6 +76,8 @@ def _how_many(result: AuditResult) -> Answer:
         sentence = f"{of_all} are named.{facts}"
         if least is not None and result.tests_are_reliable:
             sentence += f" Named or not, at least {least.low:,.0f} are exposed, with {least.level:.0%} confidence."
+        if least is None:
+            sentence += " How many more are exposed is not known without a control set."
         if share is not None:
             low, value, high = (round(part * share.n) for part in (share.low, share.value, share.high))
             sentence += f" By estimate, about {value:,} are ({low:,} to {high:,})."
@@ -141,10 +143,10 @@ def _how_sure(result: AuditResult) -> Answer:
         searches = result.no_control
         return Answer(
             question,
-            f"{odds(searches.crowd_test.p_value)}, with an assumption",
-            "is the probability of so many close people by chance, if synthetic images that copy nobody behave like "
-            f"real ones. There is no reliable control set: {searches.n_searches:,} searches among training people show "
-            "what chance does.",
+            odds(searches.crowd_test.p_value),
+            f"is the probability of so many close people by chance, which {searches.n_searches:,} searches among "
+            "training people show. It holds if synthetic images that copy nobody behave like real images: only a "
+            "control set can test that.",
         )
     if result.verdict in NO_LEAK and result.power is not None:
         weakest = min(r.one_leak.value for r in result.power.recalls)
