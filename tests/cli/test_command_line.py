@@ -137,10 +137,10 @@ def test_audit_prints_verdict_counts_and_where_the_report_is(world: World, store
     assert again.returncode == 0
     assert "person-0" not in again.stdout and (run / "report.redacted.html").exists()
 
-    short = unveil(*audit)
+    short = unveil("audit", *roles(world), "-o", "run", *audit[-4:], cwd=tmp_path)
     result, _, follows = short.stdout.strip().partition("\nnext:\n")
     assert sum(-(-len(line) // 80) or 1 for line in result.splitlines()) <= 20 and "person-0" in result
-    assert f"unveil clean {run} --copy cleaned" in follows and "landmarks" not in short.stderr
+    assert "unveil clean run --copy cleaned" in follows and "landmarks" not in short.stderr
     assert unveil(*audit, "--quiet").stdout == "leak found\n"
     document = unveil(*audit, "--json", "--quiet")
     assert document.stdout.encode() == (run / "audit.json").read_bytes() and not document.stderr
