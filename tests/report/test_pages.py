@@ -18,6 +18,8 @@ from playwright.sync_api import Browser
 import unveil
 from tests.browser import PHONE, Watched, chromium, needs_browser
 from tests.cli.runner import unveil as command_line
+from unveil.report.audit_facts import provenance, reviewers, threat_model, unit
+from unveil.report.first_page import AUDIT_AGAIN
 from unveil.report.html import render
 from unveil.report.junit import junit
 from unveil.report.markdown import markdown
@@ -170,6 +172,21 @@ def test_published_texts_draw_no_legal_conclusion(reviewed: Path) -> None:
     assert not re.search(r"publishes their biometric|are biometric data|probably|probability of membership", text)
 
 
+def test_a_datasheet_states_the_audit(reviewed: Path, audited: Audited) -> None:
+    result, page = audited[0], (reviewed / "publish/datasheet.md").read_text()
+    for text in ("Against which attacker", "What is counted?", "Where do the audited data come from?", AUDIT_AGAIN):
+        assert text in page
+    assert "2 reviewers inspected 30 pairs, 60 of 60 verdicts blind." in page and "cannot be leaks" in page
+    assert "already published" in page and reviewers(result) == "Nobody has reviewed the pairs."
+    assert unit(result).startswith("A person") and "face and appearance" in threat_model(result)
+    counts = result.counts["training"]
+    unlabelled = {**result.counts, "training": replace(counts, unlabelled=counts.embedded)}
+    del unlabelled["control"]
+    bare = replace(result, counts=unlabelled)
+    assert unit(bare).startswith("An image") and provenance(bare)[2] == "There was no control set."
+    assert " people" not in provenance(bare)[1]
+
+
 def test_a_rate_that_control_people_cannot_show_has_a_reason(audited: Audited) -> None:
     first = (audited[0].membership or ())[0]
     assert first.tpr_at_fpr["0.001"] is None and "at least 1,000 are needed" in first.not_resolved["0.001"]
@@ -238,6 +255,12 @@ def test_croissant_is_read_by_its_own_library(reviewed: Path) -> None:
     sidecar = json.loads((reviewed / "publish" / "croissant.json").read_text())
     metadata = mlcroissant.Dataset(jsonld=sidecar).metadata
     assert not metadata.ctx.issues.errors
+    assert "150 of 150 images of 150 people" in sidecar["rai:dataCollectionRawData"]
+    assert (
+        metadata.data_release_maintenance_plan == AUDIT_AGAIN and "2 reviewers" in metadata.data_annotation_analysis[0]
+    )
+    named = {v["name"] for v in sidecar["additionalProperty"]}
+    assert {"threat model of the audit", "unit of the audit", "residual risk after the audit"} <= named
     assert metadata.conforms_to is not None and "leak found" in metadata.personal_sensitive_information[0]
     assert any("No verdict proves" in said for said in metadata.data_limitations)
     exposed = next(v for v in sidecar["additionalProperty"] if v["name"] == "training people exposed")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from unveil.choices import LEAK, NO_LEAK
+from unveil.report.audit_facts import provenance, residual_risk, reviewers, threat_model, unit
+from unveil.report.first_page import AUDIT_AGAIN
 from unveil.report.key_numbers import key_numbers, own_limitations
 from unveil.report.text import false_findings
 from unveil.results import AuditResult, plain
@@ -65,8 +67,18 @@ def croissant(result: AuditResult) -> dict[str, Any]:
             ],
             "rai:dataLimitations": own_limitations(result),
             "rai:dataSocialImpact": measured(result),
+            "rai:dataCollectionRawData": " ".join(provenance(result)),
+            "rai:dataAnnotationAnalysis": [reviewers(result)],
+            "rai:dataReleaseMaintenancePlan": AUDIT_AGAIN,
             "additionalProperty": [
                 {"@type": "PropertyValue", "name": "verdict of the unveil audit", "value": result.verdict},
+                {"@type": "PropertyValue", "name": "threat model of the audit", "value": threat_model(result)},
+                {"@type": "PropertyValue", "name": "unit of the audit", "value": unit(result)},
+                {
+                    "@type": "PropertyValue",
+                    "name": "residual risk after the audit",
+                    "value": " ".join(residual_risk(result)),
+                },
                 *values,
             ],
         }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from unveil.report.audit_facts import provenance, residual_risk, reviewers, threat_model, unit
 from unveil.report.croissant import measured
+from unveil.report.first_page import AUDIT_AGAIN
 from unveil.report.key_numbers import bullets, escaped, made_with, number_table, own_limitations, risk_rows, table
 from unveil.report.text import number
 from unveil.results import AuditResult
@@ -36,6 +38,17 @@ def datasheet(result: AuditResult) -> str:
             + f"\n{synthetic.rejected:,} of {synthetic.images:,} files have no usable face. {synthetic.repeats:,} "
             "images repeat another byte for byte.",
         ),
+        ("Against which attacker was the dataset audited?", escaped(threat_model(result))),
+        ("What is counted?", unit(result)),
+        (
+            "Where do the audited data come from?",
+            bullets(provenance(result))
+            + "\nWhether the control people are like the training people was tested only as "
+            "far as the input checks say. Describe the origin of each set here.",
+        ),
+        ("Who reviewed the findings?", escaped(reviewers(result))),
+        ("Which risk remains?", bullets(residual_risk(result))),
+        ("When must the dataset be audited again?", AUDIT_AGAIN),
         ("What does this analysis not show?", bullets(own_limitations(result))),
     ]
     body = "\n\n".join(f"### {question}\n\n{answer.strip()}" for question, answer in answers)
@@ -65,8 +78,6 @@ def _analysis(result: AuditResult) -> str:
         f" It was calibrated on {test.n_control:,} people whom the generator never saw. If nothing had leaked, ranks "
         f"like these would have a probability of {number(test.p_value)}.\n\n{number_table(result)}"
     )
-    if result.review is not None:
-        text += f"\n\n{len(result.review.reviewers)} reviewers inspected {len(result.review.pairs):,} pairs."
     return text
 
 

@@ -1,0 +1,72 @@
+"""What a datasheet states of an audit: threat model, unit, origin of the data, reviewers, and residual risk."""
+
+from __future__ import annotations
+
+from unveil.report.first_page import not_tested
+from unveil.report.text import enumeration
+from unveil.results import AuditResult
+from unveil.types import ROLES
+
+ROLE_NAMES = {
+    "synthetic": "The synthetic set",
+    "training": "The training set, as given by the author of the audit",
+    "control": "The control set: people whom the generator never saw, as stated by the author of the audit",
+}
+
+
+def threat_model(result: AuditResult) -> str:
+    """What the attacker has and wants."""
+    names = enumeration(dict.fromkeys(str(model["name"]) for model in result.models), "and")
+    return (
+        "The attacker has the published images and photographs of people, and asks which of these people trained the "
+        f"generator. The attacker compares images by {enumeration(result.channels, 'and')} with public models "
+        f"({names}). The attacker has neither the generator nor its training images."
+    )
+
+
+def unit(result: AuditResult) -> str:
+    """What error rates count."""
+    counts = result.counts["training"]
+    if counts.unlabelled == counts.embedded:
+        return "An image: the training images have no person labels, so each counts as a person of its own."
+    return "A person: all images with one label count together, and error rates hold over people."
+
+
+def provenance(result: AuditResult) -> list[str]:
+    """What was audited, a sentence for each role."""
+    found = []
+    for role in ROLES:
+        if role not in result.counts:
+            found.append("There was no control set.")
+            continue
+        counts, facts = result.counts[role], result.manifest["inputs"][role]
+        people = "" if counts.unlabelled == counts.embedded else f" of {counts.people:,} people"
+        found.append(
+            f"{ROLE_NAMES[role]}: {counts.embedded:,} of {counts.images:,} images{people} ({facts['kind']}, SHA-256 "
+            f"{facts['sha256'][:16]})."
+        )
+    return found
+
+
+def reviewers(result: AuditResult) -> str:
+    """Who judged the pairs, and what they decided."""
+    review = result.review
+    if review is None:
+        return "Nobody has reviewed the pairs."
+    n = len(review.reviewers)
+    text = (
+        f"{n:,} {'reviewer' if n == 1 else 'reviewers'} inspected {len(review.pairs):,} pairs, {review.n_blind:,} of "
+        f"{review.n_verdicts:,} verdicts blind."
+    )
+    if review.reviewer_precision is not None:
+        share = review.reviewer_precision
+        text += f" {share.value:.1%} of {share.n:,} decided findings are leaks ({share.low:.1%} to {share.high:.1%})."
+    if review.reviewer_false_positive_rate is not None:
+        share = review.reviewer_false_positive_rate
+        text += f" Of {share.n:,} control pairs, which cannot be leaks, they called {share.value:.1%} one person."
+    return text
+
+
+def residual_risk(result: AuditResult) -> list[str]:
+    """What remains after this audit: what it did not test or would miss."""
+    return [*not_tested(result), "Copies of the dataset that are already published, and the generator itself."]
