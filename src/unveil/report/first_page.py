@@ -126,10 +126,10 @@ def _how_many_wrong(result: AuditResult) -> Answer:
 
 
 def _how_sure(result: AuditResult) -> Answer:
-    question = "How sure is it?"
+    question = "Could it all be chance?"
     link, test = result.label_link, result.global_test
     if is_leak(result) and result.exact_copies:
-        return Answer(question, "certain", "Images of the dataset are images of the training set. This needs no test.")
+        return Answer(question, "no", "Images of the dataset are images of the training set. This needs no test.")
     if is_leak(result) and test is not None and result.tests_are_reliable:
         return Answer(
             question,
@@ -152,7 +152,7 @@ def _how_sure(result: AuditResult) -> Answer:
         weakest = min(r.one_leak.value for r in result.power.recalls)
         best = max(r.one_leak.value for r in result.power.recalls)
         return Answer(
-            f"{question[:-1]} that nobody is missed?",
+            "How sure is it that nobody is missed?",
             f"{weakest:.0%} to {best:.0%}",
             f"of planted leaks would have been found, depending on their kind. {would_be_found(result.power)}",
         )
