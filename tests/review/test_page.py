@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import time
@@ -17,8 +18,10 @@ from tests.browser import PHONE, Watched, needs_browser
 from tests.builders import drawn_faces, encoded, write
 from tests.review.conftest import Served
 from unveil import audit
+from unveil.io.trust import signed
 from unveil.review import REVIEW_VERDICTS, VerdictStore
 from unveil.runs.finished import FinishedRun
+from unveil.runs.parts import PARTS, checksums
 
 pytestmark = needs_browser
 Serve = Callable[..., Served]
@@ -65,6 +68,8 @@ def with_pairs(run: Path, n: int) -> None:
         for i in range(n)
     ]
     pq.write_table(pa.Table.from_pylist(rows, old.schema), run / "pairs.parquet")
+    manifest = json.loads((run / "manifest.json").read_text("utf-8"))
+    write(run / "manifest.json", json.dumps(signed({**manifest, PARTS: checksums(run)})))
 
 
 def test_fifty_pairs_by_keyboard_with_a_reload(run: Path, served: Serve, browser: Browser) -> None:
