@@ -26,6 +26,7 @@ test: $(READY)
 nightly: $(READY)
 	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 \
 	  tests/images tests/stats tests/compare tests/faces tests/mitigation tests/test_resume.py
+	$(BIN)/python -m pytest --timeout 3600 -m slow
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

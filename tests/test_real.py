@@ -161,6 +161,7 @@ def lfw_halves(shared_folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_published_generator_shows_five_people_in_all_their_images(lfw_halves: Path) -> None:
     """Most images of an identity choose the same one of 3,781 people. The figures have more StyleGAN2 faces."""
     result = idiff_face.audit(SHARED, lfw_halves, idiff_face.COPIED, 100)
@@ -173,6 +174,7 @@ def test_a_published_generator_shows_five_people_in_all_their_images(lfw_halves:
     assert face.used and face.n_identities == 5
 
 
+@pytest.mark.slow
 def test_invented_people_of_the_same_generator_are_no_leak(lfw_halves: Path) -> None:
     result = idiff_face.audit(SHARED, lfw_halves, idiff_face.INVENTED, 100)
     assert result.verdict == "none detected" and not result.significant_people

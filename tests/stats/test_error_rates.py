@@ -38,8 +38,10 @@ def test_leaks_are_found_at_the_promised_rate(scenario: Scenario) -> None:
             false = np.array([run[level].false[name] / max(1, run[level].significant[name]) for run in runs])
             assert false.mean() <= level + 3 * false.std() / np.sqrt(RUNS), (name, level)
     found = np.mean([run[0.1].significant["GPD tail"] - run[0.1].false["GPD tail"] for run in runs])
-    # Many images per person make chance matches higher, so fewer leaks are found.
-    assert found > (0.25 if scenario.most_training > 1 else 0.9) * round(0.05 * scenario.training)
+    # Many images per person make chance matches higher, so fewer leaks are found. With two channels, twelve leaks do
+    # not always decide which channel leads.
+    least = 0.25 if scenario.most_training > 1 else 0.7 if scenario.second else 0.9
+    assert found > least * round(0.05 * scenario.training)
 
 
 def test_counting_every_identity_would_not_hold_where_one_face_is_close_to_all() -> None:
