@@ -13,9 +13,11 @@ from tools import reference
 from unveil.report.first_page import HOLD, answers, examples, meaning, not_tested, odds, steps, weakened_by
 from unveil.report.glossary import TERMS, anchor, breakable, command, term
 from unveil.report.html import render
-from unveil.results import Review
+from unveil.results import ExactCopy, LabelLink, NoControl, Review
 from unveil.stats.checks import Check
+from unveil.stats.intervals import share
 from unveil.stats.next_step import next_step
+from unveil.stats.no_control import CrowdTest
 from unveil.types import Estimate
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -75,6 +77,32 @@ def test_other_verdicts_have_other_answers_and_steps(audited: Audited) -> None:
     assert any("there is no control set" in text for text in not_tested(open_question))
     assert any("no leaks were planted" in text for text in not_tested(open_question))
     assert HOLD in render(result, None) and HOLD not in render(open_question, None)
+
+
+def test_facts_labels_and_crowds_are_answered(audited: Audited) -> None:
+    result = audited[0]
+    nobody = tuple(replace(p, significant_by=()) for p in result.people)
+    first = replace(result.people[0], significant_by=("exact copy",))
+    copy = ExactCopy(first.synthetic_id, first.training_id, first.person, "bytes")
+    bare = replace(result, global_test=None, membership=None, exposures=None, exposed_people=None, exposed_share=None)
+    bare = replace(bare, power=None, people=nobody, synthetic_identities=(), expected_false_people=0.0)
+    copied = replace(bare, evidence=("exact copy",), exact_copies=(copy,), people=(first, *nobody[1:]))
+    people, wrong, sure = answers(copied)
+    assert people.answer == "1 person" and "exact copies of images of 1 of them" in people.sentence
+    assert (wrong.answer, sure.answer) == ("none", "no") and "photographs of real people" in meaning(copied)
+    assert "clean" in names(copied) and "guard" not in names(copied)
+
+    link = LabelLink(True, 1e-4, "equal names", 30, 9_999, share(20, 30), 12)
+    linked = replace(bare, evidence=("label link",), label_link=link)
+    assert [a.answer for a in answers(linked)] == ["30 classes", "nobody is named", "1 in 10,000"]
+    assert names(linked)[0] == "permute the labels" and "clean" not in names(linked)
+
+    crowd = CrowdTest(1e-5, 12, 2.4, 0.02)
+    searched = NoControl("there is no control set", 150, "image", 140, crowd, 0.01, None, share(70, 140), ())
+    crowded = replace(bare, verdict="leak indicated (no control set)", evidence=("crowd test",), no_control=searched)
+    people, _, sure = answers(crowded)
+    assert people.answer == "about 10 people" and sure.answer == "1 in 100,000" and "behave like real" in sure.sentence
+    assert "because there is no control set" in not_tested(crowded)[1]
 
 
 def test_reviewers_are_heard(audited: Audited) -> None:

@@ -70,10 +70,10 @@ def _how_many(result: AuditResult) -> Answer:
     of_all = f"of {people:,} people of the training set"
     if result.verdict == "inconclusive":
         return Answer(question, "not known", "This audit cannot say.")
-    facts = f" {copied:,} of them have an exact copy in the dataset." if copied else ""
+    facts = f" The dataset has exact copies of images of {copied:,} of them." if copied else ""
     if significant and is_leak(result):
         least, share = result.exposed_people, result.exposed_share
-        sentence = f"{of_all} are named.{facts}"
+        sentence = f"{of_all} {'is' if significant == 1 else 'are'} named.{facts}"
         if least is not None and result.tests_are_reliable:
             sentence += f" Named or not, at least {least.low:,.0f} are exposed, with {least.level:.0%} confidence."
         if least is None:
@@ -81,7 +81,7 @@ def _how_many(result: AuditResult) -> Answer:
         if share is not None:
             low, value, high = (round(part * share.n) for part in (share.low, share.value, share.high))
             sentence += f" By estimate, about {value:,} are ({low:,} to {high:,})."
-        return Answer(question, f"{significant:,} people", sentence)
+        return Answer(question, "1 person" if significant == 1 else f"{significant:,} people", sentence)
     if is_leak(result) and link is not None and "label link" in result.evidence:
         return Answer(
             question,
