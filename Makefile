@@ -97,7 +97,7 @@ bench-lfw: $(READY)
 
 # Small sets of real faces with 34 planted leaks, and without: half an hour on two cores.
 bench-small: $(READY)
-	$(BIN)/python benchmarks/small_sets.py --data $(DATA) --splits 20 > docs/figures/small_sets.md
+	$(BIN)/python benchmarks/small_sets.py --data $(DATA) --vectors build/small_sets --workers 2 > docs/figures/small_sets.md
 
 # Generators trained on real faces, what gives their people away and what an audit makes of it: an hour and a half on two
 # cores. Needs PyTorch (pip install torch==2.13.0).

@@ -1,20 +1,30 @@
 """Small sets with known leaks: 250 training and 250 control people of LFW, 300 StyleGAN2 faces, 34 planted leaks.
 
-    python benchmarks/small_sets.py --data ../shared/data --splits 20 > docs/figures/small_sets.md
+    python benchmarks/small_sets.py --data ../shared/data --vectors build/small_sets > docs/figures/small_sets.md
 
 Each split draws the people anew. Planted are 8 exact copies, 8 blurred, 6 mirrored and 6 rotated and faded copies, and
 another photograph of 6 people. A false finding is a training person who was not planted. With ``--without-leaks N`` the
 same sets are audited N times without planted leaks: the share of `leak found` is the share of false alarms.
+
+With ``--vectors DIR``, the embeddings of each split are kept there, and its analysis is run on them: the matches, the
+near-duplicates and the tests of an audit with all its defaults. Input checks, exact copies as a fact and what follows
+the findings are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import pickle
 import random
+import shlex
+import sys
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +32,19 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 import unveil
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.findings import Findings
+from unveil.auditor import analyse
+from unveil.compare import open_backend
+from unveil.config.channels import channel_config
+from unveil.config.parsing import settings_from
+from unveil.embedding.embed import decide_alignment
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.embedding.images import ImageReader
 from unveil.images import Source, open_source
+from unveil.io.run_directory import RunDirectory
+from unveil.progress import Silent
+from unveil.types import ROLES, Embedded, Role
 
 PEOPLE, SYNTHETIC, IMAGES_EACH = 250, 300, 3
 EXACT, BLURRED, MIRRORED, ROTATED, OTHER = 8, 8, 6, 6, 6
@@ -109,19 +131,73 @@ def write_split(faces: Faces, split: int, folder: Path, *, leaks: bool) -> set[s
     return {*others[: PLANTED - OTHER], *several[:OTHER]}
 
 
-def run(faces: Faces, split: int, model: str | None, store: Path, *, leaks: bool) -> Outcome:
-    """One audit of one split."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        planted = write_split(faces, split, folder, leaks=leaks)
-        settings: dict[str, Any] = {"store": store, "aligned": "yes", "planted_leaks": "off", "resamples": 1}
-        if model is not None:
-            settings["model"] = model
-        result = unveil.audit(
-            folder / "synthetic", folder / "training", folder / "control", out=folder / "run", **settings
-        )
-    significant = {p.person for p in result.significant_people}
-    return Outcome(result.verdict, len(significant & planted), len(significant - planted))
+@dataclass(frozen=True)
+class Runner:
+    """Audits splits of the data, in full or on kept vectors."""
+
+    data: Path
+    store: Path
+    vectors: Path | None
+    workers: int
+
+    def outcomes(self, splits: Sequence[int], model: str, *, leaks: bool) -> list[Outcome]:
+        """One outcome for each split, computed by several processes."""
+        n = len(splits)
+        with ProcessPoolExecutor(self.workers) as pool:
+            return list(pool.map(self.outcome, splits, [model] * n, [leaks] * n))
+
+    def outcome(self, split: int, model: str, leaks: bool) -> Outcome:
+        """One audit of one split."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            planted = write_split(open_faces(self.data), split, folder, leaks=leaks)
+            settings: dict[str, Any] = {"store": self.store, "aligned": "yes", "planted_leaks": "off", "resamples": 1}
+            file = MODELS[model]
+            if file is not None:
+                settings["model"] = str(self.data / file)
+            settings |= {role: folder / role for role in ROLES} | {"out": folder / "run"}
+            result: Findings | unveil.Audit
+            if self.vectors is None:
+                result = unveil.audit(**settings)
+            else:
+                result = findings(settings, self.vectors / f"{model}_{split:04d}.pkl")
+        significant = {p.person for p in result.significant_people}
+        print(f"{split}: {result.verdict}, {len(significant & planted)} found", file=sys.stderr, flush=True)
+        return Outcome(result.verdict, len(significant & planted), len(significant - planted))
+
+
+@lru_cache(maxsize=1)
+def open_faces(data: Path) -> Faces:
+    """The images, opened once in each process."""
+    return Faces(data)
+
+
+def findings(values: dict[str, Any], vectors: Path) -> Findings:
+    """The findings of an audit with these settings, on the embeddings in a file, which is made where it is missing."""
+    settings = settings_from(values | {"workers": 1})
+    sources: dict[Role, Source] = {role: open_source(values[role]) for role in ROLES}
+    embedder = AuditEmbedder(channel_config(settings), sources, store=settings.store_place, workers=1)
+    run = RunDirectory(settings.out, settings.facts())
+    if not vectors.exists():
+        run.begin()
+        made = embedder.embed_roles(sources, run, settings.random("networks"), aligned=settings.aligned)
+        vectors.parent.mkdir(parents=True, exist_ok=True)
+        vectors.write_bytes(pickle.dumps({role: in_memory(made[role].embedded) for role in ROLES}))
+    sets = pickle.loads(vectors.read_bytes())  # noqa: S301
+    images = {
+        role: ImageReader(source, sets[role].distinct, embedder.preprocessor(decide_alignment(source, "yes")))
+        for role, source in sources.items()
+    }
+    synthetic, training, control = (images["synthetic"].embedded, sets["training"], sets["control"])
+    compare = Comparisons(run, open_backend(settings.backend, 1), Silent(), settings.top_k, settings.top_pairs)
+    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
+    return analyse(settings, synthetic, training, control, raw, [], compare, {}, images=images)
+
+
+def in_memory(images: Embedded) -> Embedded:
+    """The same without files."""
+    views = tuple(replace(view, vectors=np.array(view.vectors)) for view in images.views)
+    return replace(images, vectors=np.array(images.vectors), views=views)
 
 
 def main() -> None:
@@ -131,16 +207,21 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--without-leaks", type=int, default=40, metavar="N")
     parser.add_argument("--store", type=Path, help="keep embeddings here, so that the next run makes none")
+    parser.add_argument("--vectors", type=Path, help="keep vectors here, and audit them up to the findings")
+    parser.add_argument("--workers", type=int, default=1, help="processes, each of which audits a split at a time")
     args = parser.parse_args()
-    faces = Faces(args.data)
-    print(f"# Small sets\n\nVersion {unveil.__version__}. {PLANTED} planted leaks among {PEOPLE} training people.\n")
+    what = "Whole audits" if args.vectors is None else "Analyses of kept embeddings, without input checks,"
+    print(
+        f"# Small sets\n\nVersion {unveil.__version__}. {what} of {PEOPLE} training people, of whom {PLANTED} leak, "
+        f"{PEOPLE} control people of LFW and {SYNTHETIC} StyleGAN2 faces. False: people reported who were not planted. "
+        f"Command:\n\n    python {shlex.join(sys.argv)}\n"
+    )
     print(f"| model | splits | found of {PLANTED}, mean | least | most | false, mean | false discovery proportion |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
-        store = args.store or Path(name)
-        for model, path in MODELS.items():
-            file = None if path is None else str(args.data / path)
-            outcomes = [run(faces, split, file, store, leaks=True) for split in range(args.splits)]
+        runner = Runner(args.data, args.store or Path(name), args.vectors, args.workers)
+        for model in MODELS:
+            outcomes = runner.outcomes(range(args.splits), model, leaks=True)
             found, shares = [o.found for o in outcomes], [o.false_share for o in outcomes]
             error = np.std(shares, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else float("nan")
             print(
@@ -149,10 +230,11 @@ def main() -> None:
                 flush=True,
             )
         if args.without_leaks:
-            quiet = [run(faces, 1000 + i, None, store, leaks=False).verdict for i in range(args.without_leaks)]
+            without = runner.outcomes(range(1000, 1000 + args.without_leaks), "default", leaks=False)
+            quiet, reported = [outcome.verdict for outcome in without], sum(outcome.false for outcome in without)
             print(
                 f"\nWithout planted leaks (default model): `leak found` in {quiet.count('leak found')} of {len(quiet)} "
-                f"splits, `inconclusive` in {quiet.count('inconclusive')}."
+                f"splits, `inconclusive` in {quiet.count('inconclusive')}; {reported} people reported."
             )
 
 

@@ -119,16 +119,19 @@ def test_without_a_control_set_a_generator_that_copies_training_people_and_one_t
             assert not result.improbable_pairs and "None detected (no control set)" in page
 
 
-def small_world(seed: int, leaks: int, settings: Settings) -> tuple[Comparisons, Embedded, Embedded, Embedded]:
-    """250 training and 250 control people and 300 synthetic images by two channels, of which only the face leaks."""
+def small_world(
+    seed: int, leaks: int, settings: Settings, by: str = "face"
+) -> tuple[Comparisons, Embedded, Embedded, Embedded]:
+    """250 training and 250 control people and 300 synthetic images by two channels, of which only ``by`` leaks."""
     rng = np.random.default_rng(seed)
     made = []
-    faces = [crowd(rng, 250), crowd(rng, 250), crowd(rng, 300)]
-    faces[2][:leaks] = faces[0][:leaks] + rng.normal(size=(leaks, DIMENSION)) * 0.06
-    for prefix, face, labelled in zip("tcs", faces, (True, True, False), strict=True):
-        n = len(face)
+    leaking = [crowd(rng, 250), crowd(rng, 250), crowd(rng, 300)]
+    leaking[2][:leaks] = leaking[0][:leaks] + rng.normal(size=(leaks, DIMENSION)) * 0.06
+    for prefix, shown, labelled in zip("tcs", leaking, (True, True, False), strict=True):
+        n = len(shown)
+        face, appearance = (shown, crowd(rng, n)) if by == "face" else (crowd(rng, n), shown)
         images = embedded(unit(face), prefix, [f"{prefix}{i}" for i in range(n)] if labelled else None)
-        view = ChannelVectors("appearance", unit(crowd(rng, n)), "appearance")
+        view = ChannelVectors("appearance", unit(appearance), "appearance")
         made.append(replace(images, views=(view,)))
     compare = Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
     return compare, made[2], made[0], made[1]
@@ -155,6 +158,16 @@ def test_a_channel_that_shows_nothing_loses_no_findings(settings: Settings) -> N
         true = {f"t{i}" for i in range(34)}
         assert len(true & {p.person for p in both}) >= 30
         assert len(true & {p.person for p in both}) >= len(true & {p.person for p in alone}) - 1
+
+
+@pytest.mark.parametrize("by", ["face", "appearance"])
+def test_every_training_person_leaks(settings: Settings, by: str) -> None:
+    """As many control people as training people: half of all real people are exposed, by one channel."""
+    compare, synthetic, training, control = small_world(8, 250, settings, by)
+    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
+    found = analyse(settings, synthetic, training, control, raw, [], compare, {})
+    assert found.verdict == "leak found" and len(found.significant_people) >= 240
+    assert {p.channel for p in found.significant_people} == {by}
 
 
 def test_no_seed_decides_who_is_named(settings: Settings) -> None:

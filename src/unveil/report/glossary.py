@@ -14,7 +14,10 @@ TERMS: dict[str, str] = {
     "exposed": "Closer to the synthetic set than chance explains.",
     "significant": "Reported by a test at the false discovery rate that was chosen.",
     "cosine": "How similar two images are to a model: 1 for the same direction, 0 for none in common.",
-    "score": "How close a person's best pair is: 0 is the median of all real people, and 15% of them are below -1.",
+    "score": (
+        "How close a person's best pair is: 0 is the median of real people and 15% are below -1, as estimated from the "
+        "lowest 30%."
+    ),
     "channel": "One way to compare images: by the face, by its appearance, or as a whole copy.",
     "hub image": "An image that is close to everybody, and so no evidence about one person.",
     "p-value": "The probability of a result as extreme as this one if nothing had leaked.",

@@ -306,8 +306,8 @@ def methods(
         "score": Method(
             pairs_compared,
             "measured: cosine minus half the closeness of each image to others (arXiv 1710.04087), scaled so that 0 is "
-            "the median of all real people and 15% of them are below -1; the highest over all channels, of which the "
-            "one in which most people are exposed counts in full and others half",
+            "the median of real people and 15% are below -1, as estimated from the lowest 30%; the highest over all "
+            "channels, of which the one in which most people are exposed counts in full and others half",
         ),
     }
     if no_control is not None:

@@ -104,7 +104,10 @@ class PersonFinding:
     person: str
     """Label of the training person."""
     score: float
-    """Score of the best pair over all channels: 0 is the median of all real people, and 15% of them are below -1."""
+    """Score of the best pair over all channels: 0 is the median of real people and 15% are below -1.
+
+    Both are estimated from the lowest 30%.
+    """
     cosine: float
     """Cosine similarity of that pair in its channel."""
     synthetic_id: str

@@ -22,7 +22,7 @@ class SearchShift:
     location: Estimate
     """Median of synthetic images minus that of real people, in units of the cosine."""
     spread_ratio: float
-    """Spread (90th percentile minus median) of synthetic images divided by that of real people."""
+    """Spread (median minus 15% quantile) of synthetic images divided by that of real people."""
     correction: float
     """What was subtracted from the scores of synthetic images: the difference and a standard error, if it is above
     0."""

@@ -15,7 +15,7 @@ from scipy import stats
 
 from unveil.stats.hubness import best_of_each
 from unveil.stats.intervals import LEVEL, NORMAL, share
-from unveil.stats.score_scale import MIN_PEOPLE, fit_score_scale
+from unveil.stats.score_scale import MIN_PEOPLE
 from unveil.stats.tail import Tail, fit_tail
 from unveil.types import Estimate, Floats, Ints, Probability
 
@@ -203,7 +203,7 @@ class Shift:
     location: Estimate
     """Median score of synthetic images with people other than their closest, minus that of real people."""
     spread_ratio: float
-    """Spread (90th percentile minus median) of these scores of synthetic images, divided by that of real people."""
+    """Spread (median minus 15% quantile) of these scores of synthetic images, divided by that of real people."""
     middle: float
     """Median of the real people."""
     correction: float
@@ -236,7 +236,7 @@ def fit_shift(synthetic: Floats, real: Floats, n_identities: int) -> Shift:
     margin = float(np.hypot(above - value - middle, below - middle))
     ratio = 1.0
     if min(len(synthetic), len(real)) >= MIN_PEOPLE:
-        ratio = fit_score_scale(synthetic).spread / fit_score_scale(real).spread
+        ratio = _spread(synthetic) / _spread(real)
     return Shift(
         location=Estimate(
             value,
@@ -251,6 +251,12 @@ def fit_shift(synthetic: Floats, real: Floats, n_identities: int) -> Shift:
         correction=max(0.0, value + margin),
         factor=max(1.0, ratio),
     )
+
+
+def _spread(values: Floats) -> float:
+    """The distance from the 15% quantile to the median, which closer people do not change."""
+    low, middle = (float(v) for v in np.quantile(values, [0.15, 0.5]))
+    return max(middle - low, 1e-6)
 
 
 def _median_limit(values: Floats, n: int, z: float) -> float:

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import gumbel_r
 
 from unveil.types import Floats, Ints
 
-# The scale is set by the median of all real people and by this quantile. Leaks raise scores, so the lower half of the
-# scale stays what it is until half of all people leak.
-BELOW = 0.15
+# The scale is set by these quantiles of all real people. Leaks raise scores, so the lowest scores are those of people
+# who do not leak, even where most people leak.
+LOW, HIGH = 0.1, 0.3
+# Where the standard Gumbel distribution has these quantiles, its 15% quantile and its median.
+GUMBEL_LOW, GUMBEL_BELOW, GUMBEL_HIGH, GUMBEL_MIDDLE = (float(v) for v in gumbel_r.ppf([LOW, 0.15, HIGH, 0.5]))
 MIN_PEOPLE = 20
-# A person counts as exposed in a channel beyond this score, which 1% of people reach without a leak.
+# A person counts as exposed in a channel beyond this score, which 2% of a Gumbel distribution exceed.
 EXPOSED = 3.5
 # What the score of a channel counts that does not lead.
 OTHER_CHANNELS = 0.5
@@ -21,7 +24,7 @@ OTHER_CHANNELS = 0.5
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """A linear scale: 0 is the median exposure of real people, and 15% of them are below -1."""
+    """A linear scale: 0 is the median exposure of real people, and 15% are below -1, both by the lowest 30%."""
 
     middle: float
     spread: float
@@ -48,12 +51,17 @@ def max_over_channels(scores: Sequence[Floats]) -> tuple[Ints, Floats]:
 def fit_score_scale(exposure: Floats) -> ScoreScale:
     """The scale of the exposures (N,) of real people, training and control people alike.
 
-    With fewer than MIN_PEOPLE people, scores are not rescaled.
+    The exposure of a person is the highest of many scores, and is assumed to follow a Gumbel distribution, the limit of
+    such maxima (Fisher and Tippett 1928, doi:10.1017/S0305004100015681): Q(p) = location - spread * ln(-ln p). Its two
+    parameters follow from the 10% and 30% quantiles. Zero is the median of that distribution, and -1 its 15% quantile.
+    Where the assumption fails, units differ, but everybody's scores keep their order. The scale breaks where more than
+    60% to 70% of all people leak. With fewer than MIN_PEOPLE people, scores are not rescaled.
     """
     if len(exposure) < MIN_PEOPLE:
         return ScoreScale(0.0, 1.0)
-    low, middle = (float(v) for v in np.quantile(exposure, [BELOW, 0.5]))
-    return ScoreScale(middle, max(middle - low, 1e-6))
+    low, high = (float(v) for v in np.quantile(exposure, [LOW, HIGH]))
+    unit = (high - low) / (GUMBEL_HIGH - GUMBEL_LOW)
+    return ScoreScale(low + (GUMBEL_MIDDLE - GUMBEL_LOW) * unit, max((GUMBEL_MIDDLE - GUMBEL_BELOW) * unit, 1e-6))
 
 
 def fit_score_scales(exposures: Mapping[str, Floats]) -> dict[str, ScoreScale]:
