@@ -61,7 +61,7 @@ def test_other_verdicts_have_other_answers_and_steps(audited: Audited) -> None:
     none = replace(result, verdict="none detected", evidence=(), people=nobody, expected_false_people=0.0)
     people, wrong, sure = answers(none)
     assert people.answer == "nobody found" and wrong.answer == "nobody is named" and "nobody is missed" in sure.question
-    assert names(none) == ["answer a person", "audit again"] and "does not prove" in meaning(none)
+    assert names(none) == ["look closer", "answer a person", "audit again"] and "does not prove" in meaning(none)
     group = replace(
         result, evidence=("global test",), people=nobody, synthetic_identities=(), expected_false_people=0.0
     )

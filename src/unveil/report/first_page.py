@@ -7,7 +7,7 @@ from shlex import quote
 
 from unveil.choices import LEAK, NO_LEAK
 from unveil.config.record import command_of
-from unveil.report.text import enumeration, few, percent, would_be_found
+from unveil.report.text import PERTURBATION_NAMES, enumeration, few, percent
 from unveil.results import AuditResult, PersonFinding
 from unveil.stats.power import FOUND
 
@@ -154,7 +154,7 @@ def _how_sure(result: AuditResult) -> Answer:
         return Answer(
             "How sure is it that nobody is missed?",
             f"{weakest:.0%} to {best:.0%}",
-            f"of planted leaks would have been found, depending on their kind. {would_be_found(result.power)}",
+            "of planted leaks of one person would have been found, depending on their kind and strength.",
         )
     return Answer(question, "not known", "Nothing in this audit measures how close chance comes.")
 
@@ -227,6 +227,15 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
                 (f"unveil guard build {place} -o guard{threshold}", "unveil guard check guard NEW-IMAGES"),
             )
         )
+    if of_images and result.verdict in NO_LEAK and _default_model(result):
+        found.append(
+            Step(
+                "look closer",
+                "An ArcFace model finds new images of a person, which the default model misses. Its licence allows "
+                "research only.",
+                ("unveil models fetch buffalo_m", again.commands[0].replace(" -o RUN", " --model w600k_r50 -o RUN")),
+            )
+        )
     if of_images:
         found.append(
             Step(
@@ -269,7 +278,7 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
         found.append("Copied pose, light and composition: only the face was compared.")
     if "copy" not in result.channels:
         found.append("Copied backgrounds, and copies of whole images whose face was changed.")
-    if [model["name"] for model in result.models] == ["dlib_resnet_v1"]:
+    if _default_model(result):
         found.append(
             "New images of a person: the default face model finds few of them. Use an ArcFace model (--model "
             "w600k_r50)."
@@ -277,11 +286,12 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
     if result.power is None:
         found.append("How small a leak would have been found: no leaks were planted.")
     else:
-        missed = sorted({r.kind for r in result.power.recalls if r.one_leak.value < FOUND})
+        recalls = [r for r in result.power.recalls if r.one_leak.value < FOUND]
+        missed = dict.fromkeys(PERTURBATION_NAMES[r.kind][1] for r in recalls)
         if missed:
             found.append(
-                f"Some leaks of one person: fewer than {FOUND:.0%} of planted leaks were found for some strengths of "
-                f"{enumeration(missed, 'and')}."
+                f"Some changed copies of one image: at some strengths, fewer than {FOUND:.0%} would be found if they "
+                f"are {enumeration(missed)}."
             )
     if result.balance is not None and result.balance.training_not_tested:
         found.append(
@@ -295,6 +305,11 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
     if unassessed:
         found.append(f"The risk of {enumeration(unassessed, 'and')}.")
     return tuple(found[:MAX_NOT_TESTED])
+
+
+def _default_model(result: AuditResult) -> bool:
+    """Whether the audit used the default face model alone."""
+    return [model["name"] for model in result.models] == ["dlib_resnet_v1"]
 
 
 def weakened_by(result: AuditResult) -> tuple[str, ...]:
