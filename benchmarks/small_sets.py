@@ -232,9 +232,10 @@ def main() -> None:
         if args.without_leaks:
             without = runner.outcomes(range(1000, 1000 + args.without_leaks), "default", leaks=False)
             quiet, reported = [outcome.verdict for outcome in without], sum(outcome.false for outcome in without)
+            unclear = "" if args.vectors else f", `inconclusive` in {quiet.count('inconclusive')}"
             print(
                 f"\nWithout planted leaks (default model): `leak found` in {quiet.count('leak found')} of {len(quiet)} "
-                f"splits, `inconclusive` in {quiet.count('inconclusive')}; {reported} people reported."
+                f"splits{unclear}; {reported} people reported."
             )
 
 
