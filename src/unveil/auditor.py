@@ -86,13 +86,13 @@ def run_audit(
         finished = finished_result(settings, redact=redact, verify=verify)
         if finished is not None:
             return finished
-        if overwrite:
-            replace_run(settings.out)
         with open_engine(settings.engine, progress) as engine:
-            return _run(settings, progress, engine, redact, sizes or WorkSizes())
+            return _run(settings, progress, engine, redact, overwrite, sizes or WorkSizes())
 
 
-def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: bool, sizes: WorkSizes) -> AuditResult:
+def _run(
+    settings: Settings, progress: Progress, engine: Engine | None, redact: bool, overwrite: bool, sizes: WorkSizes
+) -> AuditResult:
     """The stages of an audit, in order."""
     started = datetime.now(UTC)
     remote = _fetch_manifest(settings)
@@ -109,6 +109,8 @@ def _run(settings: Settings, progress: Progress, engine: Engine | None, redact: 
         engine=engine,
         sizes=sizes.pipeline,
     )
+    if overwrite:  # only now is it known that the inputs and models of the new audit can be read
+        replace_run(settings)
     run = RunDirectory(settings.out, settings.facts(), sizes.checkpoint_seconds)
     run.begin()
     backend = open_audit_backend(

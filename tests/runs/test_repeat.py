@@ -126,3 +126,41 @@ def test_overwrite_keeps_the_work_of_others(inputs: dict[str, Any], tmp_path: Pa
     with pytest.raises(unveil.SettingError, match="expected an audit"):
         unveil.audit(**{**inputs, "out": tmp_path / "mine"}, overwrite=True)
     assert (tmp_path / "mine/thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "set.parquet",
+        "audit-notes.json",
+        "report-final.html",
+        "clean/notes.txt",
+        "clean/after-1/mine.txt",
+        "publish/a",
+    ],
+)
+def test_overwrite_removes_no_file_of_the_user(name: str, inputs: dict[str, Any]) -> None:
+    unveil.audit(**inputs)
+    write(inputs["out"] / name, "mine")
+    with pytest.raises(unveil.SettingError, match="no part of an audit"):
+        unveil.audit(**inputs, fdr=0.1, overwrite=True)
+    assert (inputs["out"] / name).read_text() == "mine"
+    assert unveil.load(inputs["out"]).manifest["settings"]["fdr"] == 0.05
+
+
+@pytest.mark.parametrize("setting", ["exclude", "training", "store"])
+def test_overwrite_removes_nothing_that_the_new_audit_needs(setting: str, inputs: dict[str, Any]) -> None:
+    first = unveil.audit(**inputs)
+    run = inputs["out"]
+    write(run / "clean/removed.txt", "00000003\n")
+    needed = {"exclude": run / "clean/removed.txt", "training": run / "stores/training.npy", "store": run / "work"}
+    with pytest.raises(unveil.SettingError, match="would be removed before it is used"):
+        unveil.audit(**{**inputs, setting: str(needed[setting])}, fdr=0.1, overwrite=True)
+    assert (run / "clean/removed.txt").exists() and unveil.load(run) == first
+
+
+def test_overwrite_removes_no_audit_for_one_that_cannot_be_made(inputs: dict[str, Any], tmp_path: Path) -> None:
+    first = unveil.audit(**inputs)
+    with pytest.raises(unveil.InputError):
+        unveil.audit(**{**inputs, "training": tmp_path / "nowhere"}, overwrite=True)
+    assert unveil.load(inputs["out"]) == first

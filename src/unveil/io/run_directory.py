@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import SettingError
-from unveil.io.atomic import remove_stale_temp, write_bytes
+from unveil.io.atomic import TEMPORARY, remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from unveil.io.regular import read_regular
 from unveil.io.trust import signed
@@ -21,8 +21,18 @@ MANIFEST = "manifest.json"
 SCRATCH = "work"
 # The folders in a run. A link in place of one would lead writing elsewhere.
 FOLDERS = (SCRATCH, "stores", "publish", "clean")
-# Further files of a run.
-FILES = ("audit*.json", "report*.html", "*.parquet", MANIFEST)
+# What a run consists of, by its path there. Nothing else in the folder is removed with it.
+TABLES = ("people", "identities", "label_link", "matches", "images", "exposures", "pairs", "rejects")
+FILES = (
+    *("audit.json", "audit.redacted.json", "report.html", "report.redacted.html", "report.pairs-*.html"),
+    *(f"{table}.parquet" for table in TABLES),
+    *("stores/*.npy", "stores/*.parquet", "stores/state.npz"),
+    *(f"publish/{name}" for name in ("report.md", "junit.xml", "croissant.json", "datasheet.md")),
+    *("clean/removed.txt", "clean/remaining.txt", "clean/clean.json", "clean/removed-*.txt"),
+    MANIFEST,
+)
+# Runs inside a run: the audits of `unveil clean`.
+INNER_RUNS = "clean/after-*"
 MAX_MANIFEST_BYTES = 16 * 2**20
 # Characters of a value in a message.
 MAX_SHOWN = 60
@@ -48,19 +58,31 @@ def is_finished(folder: Path) -> bool:
     return manifest is not None and manifest.get("status") == "finished"
 
 
-def files_of_run(run: Path) -> list[Path]:
-    """The files and folders in a folder that belong to a run. The manifest is last."""
-    found = [run / name for name in FOLDERS if (run / name).exists()]
-    return found + [file for pattern in FILES for file in sorted(run.glob(pattern))]
+def other_files(run: Path) -> list[str]:
+    """The paths in a folder that do not belong to the run there, relative to it. Temporary files belong to it."""
+    own = {file for pattern in FILES for file in run.glob(pattern)}
+    inner = [folder for folder in run.glob(INNER_RUNS) if folder.is_dir() and not folder.is_symlink()]
+    others = [f"{folder.relative_to(run).as_posix()}/{name}" for folder in inner for name in other_files(folder)]
+    leading = {run / name for name in FOLDERS} | set(inner)
+    for folder in (run, *(run / name for name in FOLDERS if name != SCRATCH)):
+        for path in folder.iterdir() if folder.is_dir() else ():
+            is_temporary = path.name.startswith(".") and path.name.endswith(TEMPORARY)
+            if not is_temporary and path not in leading and path not in own:
+                others.append(path.relative_to(run).as_posix())
+    return sorted(others)
 
 
 def remove_run(run: Path) -> None:
-    """Removes the files of a run from a folder; other files stay."""
-    for path in files_of_run(run):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    """Removes the files of a run from a folder, the manifest last; other files stay."""
+    for name in FOLDERS:
+        folder = run / name
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+    for pattern in FILES:
+        for file in run.glob(pattern):
+            file.unlink()
 
 
 def _changed(before: object, facts: dict[str, Any]) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
-from unveil.config.settings import Settings
+from unveil.config.settings import LISTS, Settings
 from unveil.errors import InputError, SettingError, StoreError
-from unveil.io.run_directory import MANIFEST, files_of_run, read_manifest, remove_run
+from unveil.images.readers.shards import expand_braces
+from unveil.io.remote import is_address
+from unveil.io.run_directory import MANIFEST, other_files, read_manifest, remove_run
 from unveil.io.trust import is_own
+from unveil.io.walk import real_path
 from unveil.results import AuditResult
 from unveil.runs.assemble import software_versions
 from unveil.runs.finished import FinishedRun
 from unveil.runs.inputs import same_inputs
 from unveil.runs.parts import PARTS, checksums
+from unveil.types import ROLES
 
 logger = logging.getLogger(__name__)
 
@@ -50,24 +55,45 @@ def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditR
     return result
 
 
-def replace_run(run: Path) -> None:
-    """Removes the audit in the folder ``run``, so that an audit with other settings can take its place.
+def replace_run(settings: Settings) -> None:
+    """Removes the audit in ``settings.out``, so that an audit with other settings can take its place.
 
-    Raises SettingError for a folder without an audit, and for one that also holds verdicts of reviewers or other files.
+    Raises SettingError for a folder without an audit, for one that also holds verdicts of reviewers or other files, and
+    if the new audit reads a file or uses a store inside it.
     """
+    run = settings.out
     if not run.exists() or not any(run.iterdir()):
         return
     if read_manifest(run / MANIFEST) is None:
         raise SettingError(f"--overwrite: expected an audit in {run}, found other files; name another folder with -o")
-    others = sorted({file.name for file in run.iterdir()} - {file.name for file in files_of_run(run)})
+    others = other_files(run)
     if others:
-        what = "verdicts of reviewers" if VERDICTS in others else "a file that is no part of an audit"
-        name = VERDICTS if VERDICTS in others else others[0]
+        verdicts = next((name for name in others if Path(name).name == VERDICTS), None)
+        what = "a file that is no part of an audit" if verdicts is None else "verdicts of reviewers"
+        name = verdicts or others[0]
         raise SettingError(
             f"--overwrite: expected nothing but an audit in {run}, found {what} ({name}). Move it away, or name "
             "another folder with -o"
         )
+    needed = next((place for place in _named_places(settings) if real_path(place).is_relative_to(real_path(run))), None)
+    if needed is not None:
+        raise SettingError(
+            f"--overwrite: expected an audit that needs nothing in {run}, found {needed}, which would be removed "
+            "before it is used. Move it away, or name another folder with -o"
+        )
     remove_run(run)
+
+
+def _named_places(settings: Settings) -> Iterator[str]:
+    """The files and folders of this machine that an audit reads, and its store."""
+    sources = (settings.source(role) for role in ROLES)
+    places = [source.target for source in sources if source is not None]
+    lists = (getattr(settings, name) for name in LISTS)
+    named = (*lists, settings.detector, settings.copy_model, *settings.model)
+    places += [str(name) for name in named if name is not None and Path(name).exists()]
+    for place in (*places, settings.store_place):
+        if not is_address(place):
+            yield from expand_braces(place)
 
 
 def _was_reviewed_since(run: Path) -> bool:
