@@ -32,6 +32,7 @@ training = "real"
         {"engine": "ray:10.0.0.1:6379"},
         {"out": "run"},
         {"store": "store"},
+        {"follow_links": True},
         {"synthetic": "s3://bucket/set"},
         {"synthetic": "zip:https://host/set.zip"},
         {"synthetic": "dcface-0.5m:/data/dcface"},
@@ -48,6 +49,8 @@ training = "real"
         {"exclude": "/etc/passwd"},
         {"strata": "../strata.txt"},
         {"label_map": "../map.tsv"},
+        {"model": ["name_of_a_file"]},
+        {"detector": "name_of_a_file"},
         {"training": "a\0b"},
     ],
 )
@@ -56,6 +59,7 @@ def test_a_file_names_nothing_outside_its_folder(
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/link").symlink_to(tmp_path)
+    (tmp_path / "folder/name_of_a_file").symlink_to("/dev/zero")
     monkeypatch.chdir(tmp_path / "folder")
     with pytest.raises(SettingError, match=r"--trusted|expected a path or an address"):
         check_confined(values, Path("audit.toml"))
@@ -65,7 +69,7 @@ def test_a_file_names_what_lies_in_its_folder(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     inside = {
         **{"synthetic": "lmdb:syn/data.mdb", "training": "shards/{000..003}.tar", "control": str(tmp_path / "others")},
-        **{"model": ["w600k_r50", "models/own.onnx"], "detector": "dlib", "exclude": "list.txt", "fdr": 0.1},
+        **{"model": ["w600k_r50", "models/own.onnx"], "detector": "dlib", "exclude": "list.txt", "follow_links": False},
     }
     check_confined(inside, tmp_path / "audit.toml")
     # A wrong type is reported when it is parsed.

@@ -60,3 +60,10 @@ def test_files_of_others_are_named(tmp_path: Path) -> None:
     assert other_file(tmp_path, ("*.npy",)) == "b"
     write(tmp_path / "thesis.txt", "")
     assert other_file(tmp_path, ("a.npy", "b")) == "thesis.txt"
+
+
+def test_a_link_is_never_a_file_of_its_own(tmp_path: Path) -> None:
+    """Otherwise a folder from somebody else could lead writing elsewhere."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/after-1").symlink_to(tmp_path)
+    assert other_file(tmp_path / "folder", ("after-*",)) == "after-1"

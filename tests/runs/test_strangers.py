@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import unveil
+from tests.builders import drawn_faces, encoded, write
 from tests.cli.runner import unveil as command_line
 from unveil.demo.world import World
-from unveil.errors import ModelError, SettingError, SourceError, StoreError
+from unveil.errors import ImageError, ModelError, SettingError, SourceError, StoreError
 from unveil.io.run_directory import RunDirectory
 from unveil.mitigation import Guard, clean
 from unveil.review.verdicts import VerdictStore
@@ -108,6 +109,39 @@ def test_a_model_of_a_stranger_is_taken_from_the_library(audited: Audited, tmp_p
         file.write_text(json.dumps(found))
     with pytest.raises(ModelError, match="install the file with unveil models add"):
         _ = FinishedRun(named.path).channel_config
+
+
+@pytest.mark.parametrize("setting", ["model", "detector"])
+def test_a_model_of_a_stranger_is_no_file_of_the_current_folder(
+    audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    """The current folder may be the one that the stranger sent."""
+    run = forged(audited[1], tmp_path / "run")
+    for document in ("manifest.json", "audit.json"):
+        found = json.loads((run / document).read_text())
+        settings = (found if document == "manifest.json" else found["manifest"])["settings"]
+        settings[setting] = ["recogniser"] if setting == "model" else "recogniser"
+        (run / document).write_text(json.dumps(found))
+    monkeypatch.chdir(tmp_path)
+    _ = FinishedRun(run).channel_config
+    write(tmp_path / "recogniser", "")
+    with pytest.raises(ModelError, match="expected a model of the library"):
+        _ = FinishedRun(run).channel_config
+
+
+def test_a_stranger_does_not_decide_that_links_are_followed(audited: Audited, tmp_path: Path) -> None:
+    run = forged(audited[1], tmp_path / "run")
+    for document in ("manifest.json", "audit.json"):
+        found = json.loads((run / document).read_text())
+        (found if document == "manifest.json" else found["manifest"])["settings"]["follow_links"] = True
+        (run / document).write_text(json.dumps(found))
+    write(tmp_path / "private/photo.png", encoded(drawn_faces(1, 0)[0]))
+    write(tmp_path / "set/a.png", encoded(drawn_faces(1, 1)[0]))
+    (tmp_path / "set/link").symlink_to(tmp_path / "private")
+    source = FinishedRun(run, {"synthetic": str(tmp_path / "set")}).source("synthetic")
+    assert not any("photo" in record.id for record in source.records)
+    with pytest.raises(ImageError, match="links are not followed"):
+        source.read(next(record for record in source.records if record.id == "link"))
 
 
 def test_commands_on_a_strangers_run(audited: Audited, world: World, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from unveil.images.readers.shards import expand_braces
 from unveil.io.remote import is_address
 from unveil.presets import resolve
 
-# Where work is done and where anything is written.
-TYPED = ("engine", "out", "store")
+# Where work is done, where anything is written, and whether links lead reading out of a folder.
+TYPED = ("engine", "out", "store", "follow_links")
 MODELS = ("model", "detector", "copy_model")
 ADVICE = "Give it on the command line, or add --trusted if the file is yours"
 
@@ -28,7 +28,7 @@ def check_confined(values: Mapping[str, Any], file: Path, root: Path | None = No
     start at ``base`` (default: the current folder).
     """
     for name in TYPED:
-        if values.get(name) is not None:
+        if values.get(name) not in (None, False):
             raise SettingError(
                 f"{file}: expected settings of the audit, found {name}, which a file may not decide. {ADVICE}"
             )
@@ -51,8 +51,14 @@ def _places(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 continue
             if name in ROLES:
                 yield name, resolve(one)[0].target
-            elif name in LISTS or is_address(one) or Path(one).name != one or Path(one).suffix == ".onnx":
+            elif name in LISTS or is_address(one) or _is_path(one):
                 yield name, one
+
+
+def _is_path(model: str) -> bool:
+    """Whether a model is named by a path. A name that is also a file in the current folder is one."""
+    path = Path(model)
+    return path.name != model or path.suffix == ".onnx" or path.exists()
 
 
 def _is_inside(place: str, root: Path | None, folder: Path, base: Path) -> bool:

@@ -43,8 +43,10 @@ def exclusive(folder: Path) -> Iterator[None]:
 def other_file(folder: Path, own: Iterable[str]) -> str | None:
     """The name of a file or folder in ``folder`` that is none of ``own``, which may hold ``*``; None if there is none.
 
-    Temporary files that a killed process left are its own.
+    Temporary files that a killed process left are its own. A link is not: it leads writing elsewhere.
     """
     patterns = (*own, f".*{TEMPORARY}")
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    return next((name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)), None)
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next(
+        (p.name for p in paths if p.is_symlink() or not any(fnmatchcase(p.name, pattern) for pattern in patterns)), None
+    )

@@ -341,10 +341,12 @@ class FinishedRun:
 
 
 def _settings_of(manifest: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
-    """The settings in a manifest that decide its result. Those of somebody else name no file."""
+    """The settings in a manifest that decide its result. Those of somebody else name no file and follow no link."""
     decide = {name: value for name, value in manifest["settings"].items() if name in SETTINGS}
     decide = {name: value for name, value in decide.items() if SETTINGS[name].changes_result}
-    return decide if own else {name: value for name, value in decide.items() if name not in FILES}
+    if own:
+        return decide
+    return {**{name: value for name, value in decide.items() if name not in FILES}, "follow_links": False}
 
 
 def model_keys(result: AuditResult) -> dict[str, Any]:
@@ -370,8 +372,11 @@ def from_library(config: ChannelConfig, keys: Mapping[str, Any]) -> ChannelConfi
 
 
 def _installed(name: str | None, key: str) -> str | None:
-    """A model by its name, or for the path of one the file in the library whose SHA-256 is in ``key``."""
-    if name is None or Path(name).name == name:
+    """A model by its name, or for the path of one the file in the library whose SHA-256 is in ``key``.
+
+    A name that is also a file in the current folder counts as a path.
+    """
+    if name is None or (Path(name).name == name and not Path(name).expanduser().exists()):
         return name
     for model in installed_models():
         if model.spec is not None and model.spec.sha256 in key:
