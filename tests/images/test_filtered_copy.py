@@ -26,6 +26,7 @@ from tests.containers import WRITERS, drawn_items
 from tests.images.conftest import Written
 from unveil.errors import SettingError, SourceError
 from unveil.images import LabelRule, Source, open_source, write_without
+from unveil.io.folders import exclusive
 
 WRITTEN = (
     "folder",
@@ -92,6 +93,26 @@ def test_a_list_and_labels_lose_their_lines(tmp_path: Path) -> None:
     write(tmp_path / "style/dataset.json", json.dumps({"labels": [["a.png", 0], ["b.png", 1]]}))
     write_without(open_source(tmp_path / "style"), tmp_path / "out2", {"a.png"})
     assert json.loads((tmp_path / "out2/dataset.json").read_text()) == {"labels": [["b.png", 1]]}
+
+
+def test_a_copy_removes_no_folder_of_the_user_and_waits_for_no_other(tmp_path: Path) -> None:
+    items = drawn_items(3)
+    for item in items:
+        write(tmp_path / "in" / item.name, item.data)
+    source = open_source(tmp_path / "in")
+    removed = {source.records[0].id}
+    write(tmp_path / ".out.tmp/mine.txt", "mine")
+    unfinished = tmp_path / ".out.unveil-copy.tmp"
+    with exclusive(unfinished), pytest.raises(SettingError, match="another unveil process"):
+        write_without(source, tmp_path / "out", removed)
+    write(unfinished / "half.png", "of a killed process")
+    write_without(source, tmp_path / "out", removed)
+    assert (tmp_path / ".out.tmp/mine.txt").read_text() == "mine" and not unfinished.exists()
+    assert len(open_source(tmp_path / "out").records) == len(items) - 1
+    unfinished.with_name(".new.unveil-copy.tmp").symlink_to(tmp_path / "in")
+    with pytest.raises(SettingError, match="found a link"):
+        write_without(source, tmp_path / "new", removed)
+    assert len(open_source(tmp_path / "in").records) == len(items)
 
 
 def test_names_from_strangers_stay_inside(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from unveil.images.registry import open_source
 from unveil.images.source import Source
 from unveil.images.writers.as_folder import write_as_folder
 from unveil.images.writers.registry import WRITERS
+from unveil.io.folders import exclusive
 
 
 def write_without(source: Source, out: Path, removed: Collection[str], *, as_folder: bool = False) -> Path:
@@ -30,12 +31,19 @@ def write_without(source: Source, out: Path, removed: Collection[str], *, as_fol
     """
     if out.exists():
         raise SettingError(f"--copy {out} exists already; name a new folder")
-    removed = frozenset(removed)
+    partial = out.with_name(f".{out.name}.unveil-copy.tmp")
+    if partial.is_symlink():
+        raise SettingError(f"--copy: expected a place for the copy, found a link at {partial}. Remove it")
+    with exclusive(partial):  # another process may write the same copy
+        _write_copy(source, out, partial, frozenset(removed), as_folder)
+    return out
+
+
+def _write_copy(source: Source, out: Path, partial: Path, removed: frozenset[str], as_folder: bool) -> None:
+    """Writes the copy under a temporary name, compares it with the original, and renames it."""
     inner = source.inner if isinstance(source, BgrSource) else source
-    partial = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        _empty(partial)
         if as_folder:
             if isinstance(source, EmbeddingSource):
                 raise SettingError("embeddings are no images, which a folder could hold; leave out --as-folder")
@@ -47,6 +55,8 @@ def write_without(source: Source, out: Path, removed: Collection[str], *, as_fol
         else:
             _write(inner, partial, removed)
             _compare(inner, removed, _place(inner, partial))
+        if out.exists():
+            raise SettingError(f"--copy: expected a new folder, found {out}, which another process made. Name another")
         partial.rename(out)
     except ImageError as error:
         shutil.rmtree(partial, ignore_errors=True)
@@ -54,7 +64,15 @@ def write_without(source: Source, out: Path, removed: Collection[str], *, as_fol
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return out
+
+
+def _empty(folder: Path) -> None:
+    """Removes what a killed process left of a copy."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _write(source: Source, out: Path, removed: frozenset[str]) -> None:
