@@ -5,6 +5,7 @@ Read `_run` from top to bottom: each stage is one call.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -45,11 +46,11 @@ from unveil.io.run_directory import RunDirectory
 from unveil.planning import expected_units, workload_of
 from unveil.progress import Progress
 from unveil.report import write_reports
-from unveil.results import AuditResult
+from unveil.results import AuditResult, from_document
 from unveil.review import review_summary
 from unveil.runs.assemble import AuditParts, assemble, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
-from unveil.runs.parts import PARTS, checksums
+from unveil.runs.parts import PARTS, RESULT, checksums, result_sha256
 from unveil.runs.repeat import finished_result, replace_run
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
@@ -181,7 +182,9 @@ def _run(
         *(result, found.identities, found.label_link, run.path, raw, synthetic, training, sources), redact=redact
     )
     remove_tiles(engine, settings.store_place, run)
-    facts = {"places": absolute_places(settings), STAMPS: stamps, PARTS: checksums(run.path)}
+    written = from_document(json.loads((run.path / "audit.json").read_bytes()))
+    seals = {PARTS: checksums(run.path), RESULT: result_sha256(written)}
+    facts = {"places": absolute_places(settings), STAMPS: stamps, **seals}
     run.finish({**result.manifest, **times_since(started), **facts})
     if remote is not None:
         remote.push()

@@ -76,6 +76,14 @@ def damaged_result(inputs: dict[str, Any]) -> None:
     write(inputs["out"] / "audit.json", "{}")
 
 
+def changed_result(inputs: dict[str, Any]) -> None:
+    file = inputs["out"] / "audit.json"
+    document = json.loads(file.read_text("utf-8"))
+    write(file, json.dumps({**document, "headline": "Nobody is exposed.", "verdict": "none detected"}))
+    with pytest.raises(unveil.StoreError, match="of different audits, or it is damaged"):
+        unveil.load(inputs["out"])
+
+
 def new_verdicts(inputs: dict[str, Any]) -> None:
     write(inputs["out"] / "review.sqlite", "")
 
@@ -88,7 +96,7 @@ def rewrite(inputs: dict[str, Any], change: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [changed_input, touched_input, other_version, no_signature, damaged_result, new_verdicts]
+    "change", [changed_input, touched_input, other_version, no_signature, damaged_result, changed_result, new_verdicts]
 )
 def test_it_is_computed_again_after(change: Any, first: unveil.Audit, inputs: dict[str, Any]) -> None:
     change(inputs)

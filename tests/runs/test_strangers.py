@@ -17,9 +17,12 @@ from tests.cli.runner import unveil as command_line
 from unveil.demo.world import World
 from unveil.errors import ImageError, ModelError, SettingError, SourceError, StoreError
 from unveil.io.run_directory import RunDirectory
+from unveil.io.text import printable_document
 from unveil.mitigation import Guard, clean
+from unveil.results import from_document
 from unveil.review.verdicts import VerdictStore
 from unveil.runs.finished import FinishedRun
+from unveil.runs.parts import result_sha256
 
 Audited = tuple[unveil.AuditResult, Path]
 
@@ -142,6 +145,23 @@ def test_a_stranger_does_not_decide_that_links_are_followed(audited: Audited, tm
     assert not any("photo" in record.id for record in source.records)
     with pytest.raises(ImageError, match="links are not followed"):
         source.read(next(record for record in source.records if record.id == "link"))
+
+
+def test_texts_of_a_stranger_hold_no_control_characters(audited: Audited, tmp_path: Path) -> None:
+    run = forged(audited[1], tmp_path / "run")
+    file = run / "audit.json"
+    audit = json.loads(file.read_text())
+    audit["headline"] += "\x1b]0;owned\x07"
+    audit["people"][0]["person"] = "\x1b[2Jnobody"
+    file.write_text(json.dumps(audit))
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["result"] = result_sha256(from_document(printable_document(audit)))
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    loaded = unveil.load(run)
+    assert "owned" in loaded.summary() and "nobody" in loaded.people[0].person
+    assert "\x1b" not in loaded.summary() + loaded.people[0].person + loaded.people.to_frame()["person"][0]
+    assert command_line("report", run).returncode == 0
+    assert all("\x1b" not in page.read_text("utf-8") for page in (*run.glob("*.html"), *run.glob("publish/*")))
 
 
 def test_commands_on_a_strangers_run(audited: Audited, world: World, tmp_path: Path) -> None:

@@ -18,7 +18,9 @@ from unveil.errors import ImageError
 from unveil.images import open_source
 from unveil.images.readers.folder import FolderSource
 from unveil.progress import Silent
+from unveil.results import from_document
 from unveil.runs.inputs import STAMPS, input_stamps, same_inputs
+from unveil.runs.parts import result_sha256
 from unveil.study import read_plan, run_study
 from unveil.types import ImageRecord
 
@@ -89,6 +91,20 @@ def test_a_changed_image_is_audited_again(study: Path, monkeypatch: pytest.Monke
     (row,) = run_study(read_plan(study / "study.toml"), study / "out", Silent())
     assert row.state == "audited" and "no longer available" in row.notes[-1]
     assert manifest(study) == second
+
+
+@pytest.mark.parametrize("change", ["no signature", "other result"])
+def test_an_audit_of_somebody_else_is_no_result(study: Path, change: str) -> None:
+    plan, run = read_plan(Path("study.toml")), study / "out/runs/one"
+    (true,) = run_study(plan, Path("out"), Silent())
+    audit = json.loads((run / "audit.json").read_text())
+    write(run / "audit.json", json.dumps({**audit, "headline": "Nobody is exposed."}))
+    if change == "no signature":
+        found = {name: value for name, value in manifest(study).items() if name != "signature"}
+        found["result"] = result_sha256(from_document({**audit, "headline": "Nobody is exposed."}))
+        write(run / "manifest.json", json.dumps(found))
+    (row,) = run_study(plan, Path("out"), Silent())
+    assert row.state == "audited" and row.headline == true.headline
 
 
 @pytest.fixture

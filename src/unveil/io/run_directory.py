@@ -14,7 +14,7 @@ from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from unveil.io.regular import read_regular
 from unveil.io.trust import signed
 
-FORMAT = 3
+FORMAT = 4
 MARK = "unveil run"
 MANIFEST = "manifest.json"
 # The subfolder with checkpoints and temporary vectors; it is removed when the run is finished.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def printable(text: str, keep: str = "") -> str:
     """The same text without undecodable bytes and control characters, which become backslash escapes.
@@ -14,3 +16,14 @@ def printable(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_document(value: Any) -> Any:
+    """The same JSON value with every text in it `printable`, also those that name a value."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [printable_document(one) for one in value]
+    if isinstance(value, dict):
+        return {printable(name): printable_document(one) for name, one in value.items()}
+    return value

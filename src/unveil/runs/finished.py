@@ -29,7 +29,7 @@ from unveil.io.npy import read_npz
 from unveil.io.regular import read_regular
 from unveil.io.remote import is_address
 from unveil.io.run_directory import FORMAT, MANIFEST, linked_folder, read_manifest
-from unveil.io.text import printable
+from unveil.io.text import printable, printable_document
 from unveil.io.trust import is_own
 from unveil.presets import resolve
 from unveil.progress import Progress
@@ -39,8 +39,10 @@ from unveil.runs.parts import (
     IMAGES,
     PAIRS,
     PARTS,
+    RESULT,
     STATE,
     audit_key,
+    result_sha256,
     role_file,
     vector_file,
 )
@@ -117,10 +119,11 @@ class FinishedRun:
             result = from_document(document)
             own = {name: manifest[name] for name in result.manifest}
             absolute = {str(name): value for name, value in manifest["places"].items()}
+            checksum = str(manifest[RESULT])
             self._checksums = {str(name): str(digest) for name, digest in manifest[PARTS].items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._damaged("audit.json") from None
-        if audit_key(own) != audit_key(result.manifest):
+        if audit_key(own) != audit_key(result.manifest) or checksum != result_sha256(result):
             raise self._different("audit.json")
         self._checked: set[str] = set()
         self.result: AuditResult = replace(result, exposures=self._exposures(result))
@@ -145,7 +148,10 @@ class FinishedRun:
             raise self._other_version() from None
         except (OSError, ValueError, RecursionError):
             raise self._damaged("audit.json") from None
-        return document if isinstance(document, dict) else {}
+        if not isinstance(document, dict):
+            return {}
+        # Reports, messages and programs show these texts. The manifest is compared with that of the run as it is.
+        return {name: v if name == "manifest" else printable_document(v) for name, v in document.items()}
 
     def _other_version(self) -> StoreError:
         return StoreError(

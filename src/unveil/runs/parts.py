@@ -1,7 +1,7 @@
 """The files of a finished run that programs read, and how to see that they belong to one audit.
 
-`manifest.json` and `audit.json` hold the same manifest. `manifest.json` also holds the SHA-256 of every other part, and
-it is written last.
+`manifest.json` and `audit.json` hold the same manifest. `manifest.json` also holds the SHA-256 of every other part and
+of the result, and it is written last.
 """
 
 from __future__ import annotations
@@ -17,18 +17,27 @@ import pyarrow.parquet as pq
 
 from unveil.io.atomic import replacing
 from unveil.io.checksums import file_sha256
-from unveil.results import plain
+from unveil.results import AuditResult, plain, to_document
 from unveil.types import Role
 
 STATE = "stores/state.npz"
 PAIRS, IMAGES, EXPOSURES, MATCHES = "pairs.parquet", "images.parquet", "exposures.parquet", "matches.parquet"
-# The name of the checksums in the manifest.
-PARTS = "parts"
+# The names of the checksums in the manifest: of the parts, and of the result.
+PARTS, RESULT = "parts", "result"
 
 
 def audit_key(manifest: Mapping[str, Any]) -> str:
     """The key of the audit with this manifest: its settings, the hashes of its inputs and its versions."""
     return hashlib.sha256(json.dumps(plain(manifest), sort_keys=True).encode()).hexdigest()
+
+
+def result_sha256(result: AuditResult) -> str:
+    """The SHA-256 of a result as `audit.json` states it.
+
+    Without its manifest, which `audit_key` identifies, and its review, which `unveil report` adds later.
+    """
+    document = {name: value for name, value in to_document(result).items() if name not in ("manifest", "review")}
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 def checksums(run: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,15 @@ from typing import Any
 from unveil import __version__
 from unveil.auditor import run_audit
 from unveil.config.settings import Settings
-from unveil.errors import InputError
+from unveil.errors import InputError, UnveilError
 from unveil.images import Source, open_source
 from unveil.io.folders import exclusive
+from unveil.io.run_directory import MANIFEST, read_manifest
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
 from unveil.report.thumbnails import Thumbnails
+from unveil.results import to_document
+from unveil.runs.finished import FinishedRun
 from unveil.runs.inputs import same_inputs
 from unveil.study.plan import Plan, PlannedSet
 from unveil.study.report import SetRow, Thumbnail, row_of, write_comparison
@@ -79,21 +81,24 @@ def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress) -> SetR
 
 @dataclass(frozen=True)
 class _FinishedAudit:
-    """The `manifest.json` and the `audit.json` of a finished run."""
+    """The manifest and the result of a finished run, as plain values."""
 
     manifest: dict[str, Any]
     audit: dict[str, Any]
 
 
 def _finished(settings: Settings) -> _FinishedAudit | None:
-    """The finished audit with these settings and this version, or None."""
+    """The finished audit with these settings and this version, or None.
+
+    An audit that another user made, or that was changed since it finished, is none.
+    """
+    manifest = read_manifest(settings.out / MANIFEST) or {}
     try:
-        manifest = json.loads((settings.out / "manifest.json").read_bytes())
-        audit: dict[str, Any] = json.loads((settings.out / "audit.json").read_bytes())
         same = manifest["settings"] == settings.facts() and manifest["versions"]["unveil"] == __version__
-        return _FinishedAudit(manifest, audit) if same and manifest["status"] == "finished" else None
-    except (OSError, ValueError, KeyError, TypeError):
+        run = FinishedRun(settings.out) if same else None
+    except (UnveilError, OSError, KeyError, TypeError):
         return None
+    return _FinishedAudit(manifest, to_document(run.result)) if run is not None and run.own else None
 
 
 def _notes(planned: PlannedSet) -> tuple[str, ...]:
