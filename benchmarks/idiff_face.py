@@ -42,11 +42,19 @@ def main() -> None:
         result = audit(args.data, args.work, identities, args.faces)
         shown = [p for p in result.people if p.person in FIVE or p.significant_by]
         for p in sorted(shown, key=lambda p: p.person):
-            agree = "" if p.identity is None else f"{p.identity.n_agreeing} of {p.identity.n_images}"
+            agree = _agreement(result, p.person)
             significant = "yes" if p.significant_by else "no"
             print(f"| {name} | {result.verdict} | {significant} | {p.person} | {_lowest([p])} | {agree} |")
         others = [p for p in result.people if p.person not in FIVE]
         print(f"| {name} | {result.verdict} | | lowest of the others | {_lowest(others)} | |", flush=True)
+
+
+def _agreement(result: AuditResult, person: str) -> str:
+    """How many images of the closest identity of a person have this person as their closest; nothing without one."""
+    for identity in result.synthetic_identities:
+        if identity.n_images > 1 and (identity.training_id or "").startswith(f"{person}/"):
+            return f"{identity.n_agreeing} of {identity.n_images}"
+    return ""
 
 
 def _lowest(people: list[PersonFinding]) -> str:
