@@ -5,7 +5,7 @@ READY := .venv/.ready
 DATA ?= ../shared/data
 
 KERNEL := src/unveil/native/src
-.PHONY: dist interruptions nightly faults test-lowest bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
+.PHONY: slow dist interruptions nightly faults test-lowest bench-scale setup demo docs test lint check bench simulations bench-lfw lab bench-embed bench-compare bench-read fuzz sanitize neon clean
 
 setup: $(READY)
 
@@ -22,11 +22,15 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist worksteal
 
+# The tests that take long, which CI runs too.
+slow: $(READY)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses $$(($$(nproc) + 1)) --dist worksteal
+
 # Property tests with twenty times the examples, and audits killed at twenty random moments.
 nightly: $(READY)
 	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 \
-	  tests/images tests/stats tests/compare tests/faces tests/mitigation tests/test_resume.py
-	$(BIN)/python -m pytest --timeout 3600 -m slow
+	  -m "not nightly" tests/images tests/stats tests/compare tests/faces tests/mitigation tests/test_resume.py
+	$(BIN)/python -m pytest --timeout 3600 -m nightly
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -58,6 +58,7 @@ def test_every_family_learns_and_draws(family: str) -> None:
     assert (asked is not None) == (family == "conditional") and set(asked or ()) <= set(range(12))
 
 
+@pytest.mark.slow
 def test_a_generator_that_has_learnt_little_else_draws_what_it_learnt() -> None:
     """Eight pictures, learnt for as long as it takes: the nearest of them is far nearer than the second."""
     images = np.stack([x[::3, ::3] for x in drawn_faces(8)])

@@ -54,6 +54,7 @@ WHOLE_LFW = ((0.340, 0.9963), (0.413, 0.9903), (0.484, 0.9720))
 MATED_IN_LFW = 242_257
 
 
+@pytest.mark.slow
 def test_rates_on_lfw_are_those_of_the_whole(tmp_path: Path) -> None:
     """18% of LFW's mated pairs are here: those of Bush, Powell, Blair and Schroeder, three quarters of all, are not. So
     what the others would have to reach for the whole's figures is a share, and the thresholds are close.
@@ -118,6 +119,7 @@ def test_re_encoded_people_are_found_among_real_ones(halves: tuple[Path, list[st
     assert result.models[0]["licence"].startswith("InsightFace")
 
 
+@pytest.mark.slow
 def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The sum of two networks finds what one finds, and shows each one's view of a pair."""
     folder, planted = halves
@@ -161,7 +163,7 @@ def lfw_halves(shared_folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_published_generator_shows_five_people_in_all_their_images(lfw_halves: Path) -> None:
     """Most images of an identity choose the same one of 3,781 people. The figures have more StyleGAN2 faces."""
     result = idiff_face.audit(SHARED, lfw_halves, idiff_face.COPIED, 100)
@@ -175,7 +177,7 @@ def test_a_published_generator_shows_five_people_in_all_their_images(lfw_halves:
     assert face.used and face.n_identities == 5
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_invented_people_of_the_same_generator_are_no_leak(lfw_halves: Path) -> None:
     result = idiff_face.audit(SHARED, lfw_halves, idiff_face.INVENTED, 100)
     assert result.verdict == "none detected" and not result.significant_people

@@ -117,6 +117,7 @@ def test_killed_at_chosen_moments(
     same(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1 if PROFILE == "ci" else NIGHTLY_FACTOR))
 def test_killed_at_random_moments(uninterrupted: Uninterrupted, tmp_path: Path, seed: int) -> None:
     sources, _, whole, seconds = uninterrupted

@@ -246,6 +246,7 @@ def test_every_reader_has_a_bomb() -> None:
     assert {name.partition(",")[0] for name in BOMBS} == set(FORMS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured as Linux states it")
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_takes_little_memory_and_time(name: str, tmp_path: Path) -> None:
