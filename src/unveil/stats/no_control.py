@@ -15,6 +15,7 @@ from scipy import stats
 
 from unveil.stats.hubness import best_of_each
 from unveil.stats.intervals import LEVEL, NORMAL, share
+from unveil.stats.person_tests import benjamini_hochberg
 from unveil.stats.score_scale import MIN_PEOPLE
 from unveil.stats.tail import Tail, fit_tail
 from unveil.types import Estimate, Floats, Ints, Probability
@@ -181,19 +182,15 @@ def search_tests(scores: Floats, person: Ints, identity: Ints, searches: Floats,
     return SearchTests(
         p=p,
         identity_p=of_identity,
-        identity_q=_bh(of_identity),
+        identity_q=benjamini_hochberg(of_identity),
         people_p=np.minimum(1.0, of_people),
         people_q=people_q(of_people),
         people_p_gpd=None if people_gpd is None else np.minimum(1.0, people_gpd),
         people_q_gpd=None if people_gpd is None else people_q(people_gpd),
-        identity_q_gpd=None if p_gpd is None else _bh(identity_p(p_gpd, identity)),
+        identity_q_gpd=None if p_gpd is None else benjamini_hochberg(identity_p(p_gpd, identity)),
         tail=tail,
         crowd=crowd_test(of_identity, chosen, len(searches)),
     )
-
-
-def _bh(p: Floats) -> Floats:
-    return np.asarray(stats.false_discovery_control(p), np.float64)
 
 
 @dataclass(frozen=True)
