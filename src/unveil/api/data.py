@@ -89,7 +89,7 @@ def _file(data: Any, role: Role) -> tuple[bytes, str]:
     if isinstance(data, Images):
         return _images(data, role), ".parquet"
     if _is_frame(data):
-        return _parquet(_arrow_of(data, role)), ".parquet"
+        return _parquet(_without_views(_arrow_of(data, role))), ".parquet"
     array = None if _is_image(data[0] if isinstance(data, (list, tuple)) and data else None) else _array(data)
     if array is not None and array.ndim == 2 and array.dtype.kind == "f":
         return _embeddings(Embeddings(array), role), ".npz"
@@ -169,6 +169,16 @@ def _arrow_of(data: Any, role: Role) -> pa.Table:
             f"{role}: expected a data frame with a column of embeddings or images, found one that Arrow cannot hold "
             f"({error})"
         ) from None
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """The table with plain columns in place of Arrow views, which older versions of PyArrow cannot write."""
+    plain_types = {"string_view": pa.string(), "binary_view": pa.binary()}
+    for k, field in enumerate(table.schema):
+        kind = plain_types.get(str(field.type))
+        if kind is not None:
+            table = table.set_column(k, field.name, pa.array(table.column(k).to_pylist(), kind))
+    return table
 
 
 def _parquet(table: pa.Table) -> bytes:
