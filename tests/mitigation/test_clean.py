@@ -93,6 +93,15 @@ def test_threshold_of_an_audit(audited: Audited) -> None:
         mitigation_threshold(replace(nobody, verdict="leak found"))
 
 
+def test_the_same_cleaning_from_another_folder(audited: Audited, tmp_path: Path) -> None:
+    """The paths that it was given are other words for the same files."""
+    _, run = audited
+    (tmp_path / "below").mkdir()
+    for folder, out in ((tmp_path, "clean"), (tmp_path / "below", "../clean")):
+        done = command_line("clean", run, "-o", out, cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+
 def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world: World, tmp_path: Path) -> None:
     result, run = audited
     done = command_line("clean", run, "-o", tmp_path / "clean", "--copy", tmp_path / "copy")

@@ -104,7 +104,8 @@ class Audit(AuditResult):
                 rejected = f", {n.rejected:,} rejected" if n.rejected else ""
                 lines.append(f"{role:<10} {n.embedded:>9,} images, {n.people:,} people{rejected}")
         for person in self.significant_people[:3]:
-            q = "" if person.q is None else f", q {person.q:.3g}"
+            qs = [q for q in (person.q, person.q_gpd) if q is not None]
+            q = f", q {min(qs):.3g}" if qs else ""
             lines.append(f"exposed    {person.person}: {person.synthetic_id} (score {person.score:.2f}{q})")
         more = len(self.significant_people) - 3
         if more > 0:

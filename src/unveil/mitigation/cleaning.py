@@ -220,7 +220,7 @@ def _audit_rest(
 ) -> tuple[AuditResult, Path]:
     """Audits the remaining images in a run of their own, with the embeddings of the first audit."""
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
-    list_file, where = out / f"removed-{n}.txt", out / f"after-{n}"
+    list_file, where = (out / f"removed-{n}.txt").resolve(), out / f"after-{n}"
     _write_list(list_file, removed)
     settings = settings_from(
         {
