@@ -106,7 +106,7 @@ def further_scores(
 def _exposure(synthetic: Embedded, real: Embedded, cohort_rows: NDArray[np.int64]) -> Floats:
     """The best hub-corrected score of each real vector (N,), on the scale of the cohort."""
     cohort = Cohort(real.take(cohort_rows), len(cohort_rows))
-    context = channel_context(synthetic, cohort)
+    context = channel_context(synthetic, cohort).on_cohort_scale()
     matched = compare_all(
         *(synthetic.vectors, real.vectors),
         top_k=1,

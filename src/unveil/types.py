@@ -24,6 +24,7 @@ ChannelName = Annotated[str, tuple(CHANNELS)]
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 # Gives the random generator of a purpose, so that a new purpose never changes the numbers of another.
 Generators = Callable[[str], np.random.Generator]

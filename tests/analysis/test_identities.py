@@ -104,7 +104,7 @@ def score(
     synthetic: Embedded, training: Embedded, control: Embedded, identities: Identities | None, compare: Comparisons
 ) -> tuple[RealSide, RealSide]:
     """Both sides by the face channel."""
-    context = {"face": channel_context(synthetic, pooled_cohort(training, control), identities, 1.0)}
+    context = {"face": channel_context(synthetic, pooled_cohort(training, control), identities, 1.0).on_cohort_scale()}
     raw = compare.ranked(Comparison("cosine", "face", "training"), synthetic, training)
     return (
         score_side("training", training, raw, context, compare, 5),
@@ -156,7 +156,9 @@ def test_the_pair_of_an_identity_shows_its_closest_image(compare: Comparisons) -
 def test_single_images_are_lowered_only_where_identities_are_compared() -> None:
     synthetic, training, control = labelled(np.random.default_rng(5))
     cohort = pooled_cohort(training, control)
-    without, with_identities = (channel_context(synthetic, cohort, i, 0.5) for i in (None, mean_identities(synthetic)))
+    without, with_identities = (
+        channel_context(synthetic, cohort, i, 0.5).on_cohort_scale() for i in (None, mean_identities(synthetic))
+    )
     assert with_identities.scale.of(np.ones(1)) == pytest.approx(without.scale.of(np.ones(1)) - 0.5)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.builders import examples
-from unveil.stats import label_link
+from unveil.stats import class_sums, label_link
 from unveil.stats.correspondence import MIN_CLASSES, correspondences, last_number, name_of, natural_order
 from unveil.stats.label_link import class_means, link_test, similar_classes
 from unveil.types import Floats
@@ -124,7 +124,7 @@ def test_classes_that_are_all_alike_link_nothing() -> None:
 
 
 def test_class_means_are_summed_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(label_link, "BLOCK", 7)
+    monkeypatch.setattr(class_sums, "BLOCK", 7)
     rng = np.random.default_rng(0)
     vectors, codes = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(-1, 6, 50)
     slow = [np.mean([v.astype(float) for v, c in zip(vectors, codes, strict=True) if c == k], axis=0) for k in range(6)]

@@ -24,8 +24,8 @@ from unveil.analysis.matching import Matching, MatchMode, Subsample, match_contr
 from unveil.analysis.near_duplicates import NO_NEAR_DUPLICATES, explain_away, find_near_duplicates
 from unveil.analysis.overlap import find_overlap
 from unveil.analysis.scores import COSINE, RealSide, score_side, with_common_scale
-from unveil.analysis.searches import improbable_pairs, probe_rows
-from unveil.analysis.uncalibrated import analyse_without_control, rank
+from unveil.analysis.searches import can_be_searched, improbable_pairs
+from unveil.analysis.uncalibrated import analyse_without_control, ranked_only
 from unveil.embedding.images import ImageReader
 from unveil.results import (
     Balance,
@@ -82,7 +82,7 @@ def analyse_with_control(
     ``fdr`` is the false discovery rate of people and identities, ``global_level`` the level of the global test.
     ``strata`` are labels of people. Near-duplicates are looked for in ``images``; None where embeddings were given.
     """
-    searchable = probe_rows(training) is not None
+    searchable = can_be_searched(training)
 
     def without_control(checks: Sequence[Check], balance: Balance | None) -> Findings:
         """The statement that needs no control set, beside the reason why the control set cannot be used."""
@@ -106,13 +106,11 @@ def analyse_with_control(
     }
     depth = _depth(training, control, compare.top_k)
     if not len(control):
-        training_side = score_side("training", training, raw, contexts, compare, depth)
         checks = (*input_checks, *check_control(overlap, 0, None))
         if searchable:
             return without_control(checks, None)
-        people, identity_findings = rank(synthetic, training_side)
-        nobody = Findings("inconclusive", (), checks, people, identity_findings, training_side, contexts)
-        return replace(nobody, overlap=overlap.removed)
+        training_side = score_side("training", training, raw, contexts, compare, depth)
+        return replace(ranked_only(synthetic, training_side, contexts, checks), overlap=overlap.removed)
 
     raw_control = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "control"), synthetic, control, top_k=1)
     contexts, training_side, control_side = _score_both(

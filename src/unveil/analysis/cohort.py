@@ -12,12 +12,9 @@ from unveil.analysis.identities import Identities
 from unveil.compare import Backend, compare_all, exact_cosine
 from unveil.stats.exposure import subsample_images
 from unveil.stats.hubness import NEIGHBOURS, closeness, person_codes
-from unveil.stats.score_scale import ScoreScale, fit_score_scale
+from unveil.stats.score_scale import NO_SCALE, ScoreScale, fit_score_scale
 from unveil.types import Embedded, Floats, Ints, Matches, Role
 
-# Real people who are searched among other real people. The maximum suffices for an FPIR of 1 in 1,000.
-MAX_PROBES = 2000
-MIN_PROBES = 100
 # A larger cohort costs comparisons and changes nothing: ten neighbours are used.
 MAX_COHORT_PEOPLE = 5000
 # Synthetic images whose mean cosine is the closeness of a real image to the synthetic set.
@@ -121,10 +118,10 @@ def pooled_cohort(training: Embedded, control: Embedded | None, backend: str | B
     it does not favour the people of either side, and nothing in it is random.
     """
     sides = [training] if control is None else [training, control]
-    first = [_first_images(side.people_or_ids) for side in sides]
+    first = [first_images(side.people_or_ids) for side in sides]
     digests = [side.digests[i] for side, rows in zip(sides, first, strict=True) for i in rows]
     chosen = np.zeros(len(digests), np.bool_)
-    chosen[_chosen_by_digest(digests)] = True
+    chosen[chosen_by_digest(digests, MAX_COHORT_PEOPLE)] = True
     ends = np.cumsum([0, *(len(rows) for rows in first)])
     parts = [
         side.take(rows[chosen[start:end]])
@@ -166,7 +163,7 @@ def synthetic_corrections(
     rest = np.setdiff1d(np.arange(len(synthetic)), explained)
     if not len(rest):
         return np.zeros(len(sides[0])), np.zeros(len(sides[1]))
-    some = synthetic.take(rest[_chosen_by_digest([synthetic.digests[i] for i in rest])])
+    some = synthetic.take(rest[chosen_by_digest([synthetic.digests[i] for i in rest], MAX_COHORT_PEOPLE)])
     found = [
         compare_all(
             *(side.vectors, some.vectors),
@@ -210,20 +207,18 @@ def _closeness_to_others(real: Embedded, synthetic: Embedded, codes: Ints, close
     return np.asarray(mean, np.float64)
 
 
-def _chosen_by_digest(digests: Sequence[str]) -> Ints:
-    """Rows, ascending, of at most MAX_COHORT_PEOPLE images, which their digests choose."""
-    order = sorted(range(len(digests)), key=lambda i: (_order_key(digests[i]), i))
-    return np.sort(np.array(order[:MAX_COHORT_PEOPLE], np.int64))
+def chosen_by_digest(digests: Sequence[str], at_most: int) -> Ints:
+    """Rows, ascending, of at most so many images, which their digests choose: no seed, and neither side of a test.
+
+    Digests are hashed once more, so that nobody is chosen by a digest that a file was given.
+    """
+    order = sorted(range(len(digests)), key=lambda i: (hashlib.sha256(digests[i].encode()).digest(), i))
+    return np.sort(np.array(order[:at_most], np.int64))
 
 
-def _first_images(people: Sequence[str]) -> Ints:
-    """Rows (P,) of the first image of each person."""
+def first_images(people: Sequence[str]) -> Ints:
+    """Rows (P,), ascending, of the first image of each person."""
     return np.unique(person_codes(people)[1], return_index=True)[1].astype(np.int64)
-
-
-def _order_key(digest: str) -> str:
-    """Hashed once more, so that nobody is chosen by a digest that a file was given."""
-    return hashlib.sha256(digest.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -235,7 +230,7 @@ class IdentityContext:
 
     identities: Identities
     correction: Floats
-    scale: ScoreScale
+    scale: ScoreScale = NO_SCALE
 
     def higher(self, row: Ints, score: Floats, identity_row: Ints, identity_score: Floats) -> tuple[Ints, Floats]:
         """The closest row and its score (Q,), of each synthetic image (Q,) or of the identity that it belongs to.
@@ -259,9 +254,32 @@ class ChannelContext:
     synthetic: Embedded
     cohort: Cohort
     synthetic_correction: Floats
-    scale: ScoreScale
+    scale: ScoreScale = NO_SCALE
     identities: IdentityContext | None = None
     handicap: float = 0.0
+
+    def on_cohort_scale(self) -> ChannelContext:
+        """The same on scales that are fitted to the exposures of the cohort, where those of all people are not known.
+
+        It compares the synthetic set with the cohort.
+        """
+        own, identities = self.cohort.own_correction(), self.identities
+        if identities is not None:
+            scale = self._cohort_scale(identities.identities.means, identities.correction, own)
+            identities = replace(identities, scale=scale)
+        scale = self._cohort_scale(self.synthetic, self.synthetic_correction, own).lowered(self.handicap)
+        return replace(self, scale=scale, identities=identities)
+
+    def _cohort_scale(self, queries: Embedded, correction: Floats, of_cohort: Floats) -> ScoreScale:
+        found = compare_all(
+            *(queries.vectors, self.cohort.images.vectors),
+            top_k=1,
+            query_offset=correction,
+            gallery_offset=of_cohort,
+            backend=self.cohort.backend,
+            moments=False,
+        )
+        return fit_score_scale(found.best_query_score)
 
     def weighted(self, weight: float) -> ChannelContext:
         """The same with all scores multiplied by this weight."""
@@ -274,27 +292,13 @@ class ChannelContext:
 def channel_context(
     synthetic: Embedded, cohort: Cohort, identities: Identities | None = None, handicap: float = 0.0
 ) -> ChannelContext:
-    """The context of a channel. Its scales are fitted to the exposures of the cohort, of all real people alike.
+    """The context of a channel, not yet on a scale.
 
     ``identities`` of this channel have labels that hold. Their mean vectors then say more than single images do, which
     are lowered by ``handicap``: the higher of both is one score, and a single image counts where it is far higher.
     """
-    own = cohort.own_correction()
-
-    def scaled(queries: Embedded) -> tuple[Floats, ScoreScale]:
-        correction = cohort.correction(queries, "synthetic", skip_best=True)
-        found = compare_all(
-            *(queries.vectors, cohort.images.vectors),
-            top_k=1,
-            query_offset=correction,
-            gallery_offset=own,
-            backend=cohort.backend,
-            moments=False,
-        )
-        return correction, fit_score_scale(found.best_query_score)
-
-    correction, scale = scaled(synthetic)
+    correction = cohort.correction(synthetic, "synthetic", skip_best=True)
     if identities is None:
-        return ChannelContext(synthetic, cohort, correction, scale)
-    by_identity = IdentityContext(identities, *scaled(identities.means))
-    return ChannelContext(synthetic, cohort, correction, scale.lowered(handicap), by_identity, handicap)
+        return ChannelContext(synthetic, cohort, correction)
+    by_identity = IdentityContext(identities, cohort.correction(identities.means, "synthetic", skip_best=True))
+    return ChannelContext(synthetic, cohort, correction, identities=by_identity, handicap=handicap)

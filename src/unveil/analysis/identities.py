@@ -10,6 +10,7 @@ import numpy as np
 
 from unveil.compare import exact_cosine
 from unveil.stats.checks import label_closeness
+from unveil.stats.class_sums import class_sums
 from unveil.stats.hubness import person_codes
 from unveil.types import Embedded, Estimate, Ints, Vectors
 
@@ -23,7 +24,6 @@ LABELS_HOLD, LABELS_HOLD_FULLY = 0.6, 0.8
 IMAGE_HANDICAP = 1.0
 # Pairs of each kind that decide it; more change no digit that matters.
 MAX_PAIRS = 20_000
-CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,7 @@ def mean_identities(synthetic: Embedded) -> Identities:
 
 def _mean_vectors(vectors: Vectors, of_image: Ints, n: int) -> Vectors:
     """The mean (n, D) of the vectors of each identity, of length 1; the first image where the mean has no direction."""
-    total = np.zeros((n, vectors.shape[1]))
-    for start in range(0, len(vectors), CHUNK):
-        of = of_image[start : start + CHUNK]
-        np.add.at(total, of[of >= 0], np.asarray(vectors[start : start + CHUNK], np.float64)[of >= 0])
+    total = class_sums(vectors, of_image, n)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     for i in np.flatnonzero(length[:, 0] < 1e-6):
         total[i] = vectors[np.flatnonzero(of_image == i)[0]]

@@ -19,8 +19,8 @@ from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.person_tests import PersonTests, lifted, person_tests
 from unveil.stats.score_scale import max_over_channels
 from unveil.stats.statements import Evidence
-from unveil.stats.target_decoy import Competition, Mask, compete
-from unveil.types import Embedded, Exposure, Floats, Generators, Ints
+from unveil.stats.target_decoy import Competition, compete
+from unveil.types import Embedded, Exposure, Floats, Generators, Ints, Mask
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from unveil.results import Balance
 from unveil.stats.balance import (
     MIN_CONTROL_PEOPLE,
     SHIFT_WARN,
-    Mask,
     PrognosticModel,
     classifier_auc,
     fit_prognostic_score,
@@ -24,7 +23,7 @@ from unveil.stats.balance import (
 )
 from unveil.stats.exposure import counts_differ, matched_counts, subsample_images
 from unveil.stats.intervals import standardised_difference
-from unveil.types import Floats, Ints
+from unveil.types import Floats, Ints, Mask
 
 MatchMode = Literal["auto", "on", "off"]
 # Principal directions of the face vectors that describe a person's appearance.

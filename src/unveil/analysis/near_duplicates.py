@@ -15,8 +15,7 @@ from unveil.embedding.images import ImageReader
 from unveil.progress import Progress
 from unveil.stats.hubness import best_of_each
 from unveil.stats.leak_kinds import is_near_duplicate
-from unveil.stats.person_tests import Mask
-from unveil.types import Floats, Ints, Matches, Role
+from unveil.types import Floats, Ints, Mask, Matches, Role
 
 # A pair is looked at if its score is this many times as far above the 25% quantile of all people as the 5% quantile is
 # below it; at most so many pairs.

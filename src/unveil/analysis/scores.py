@@ -13,9 +13,8 @@ from unveil.analysis.comparisons import Comparison, Comparisons
 from unveil.compare import exact_cosine
 from unveil.stats.exposure import exposures
 from unveil.stats.hubness import best_of_each, person_codes
-from unveil.stats.person_tests import Mask
-from unveil.stats.score_scale import OTHER_CHANNELS, ScoreScale, fit_score_scale, leading_channel, max_over_channels
-from unveil.types import Embedded, Exposure, Floats, Ints, Matches, Role
+from unveil.stats.score_scale import ScoreScale, channel_weights, fit_score_scale, max_over_channels
+from unveil.types import Embedded, Exposure, Floats, Ints, Mask, Matches, Role
 
 # The name of the published attack's score among the names of channels.
 COSINE = "cosine"
@@ -107,6 +106,10 @@ class RealSide:
     raw: Matches
     by_channel: Mapping[str, ChannelMatches]
     near_duplicate: Mask | None = None  # (N,) which images have a near-duplicate in the synthetic set
+
+    def rescaled(self, contexts: Mapping[str, ChannelContext]) -> RealSide:
+        """The same on the scales of other contexts."""
+        return replace(self, by_channel={name: m.rescaled(contexts[name]) for name, m in self.by_channel.items()})
 
     @cached_property
     def people(self) -> tuple[tuple[str, ...], Ints]:
@@ -261,7 +264,5 @@ def with_common_scale(
             identities = replace(identities, scale=fit_score_scale(of_identities))
             exposed[channel] = np.maximum(exposed[channel], identities.scale.of(of_identities))
         scaled[channel] = replace(context, scale=scale, identities=identities)
-    leader = leading_channel(exposed)
-    scaled = {c: context if c == leader else context.weighted(OTHER_CHANNELS) for c, context in scaled.items()}
-    t, c = (replace(side, by_channel={n: m.rescaled(scaled[n]) for n, m in side.by_channel.items()}) for side in sides)
-    return scaled, t, c
+    scaled = {channel: scaled[channel].weighted(weight) for channel, weight in channel_weights(exposed).items()}
+    return scaled, training.rescaled(scaled), control.rescaled(scaled)

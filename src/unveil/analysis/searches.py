@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unveil.analysis.cohort import ChannelContext
+from unveil.analysis.cohort import ChannelContext, chosen_by_digest, first_images
 from unveil.analysis.findings import best_pair
 from unveil.analysis.scores import RealSide
 from unveil.compare import Backend, best_of_others
 from unveil.results import IdentityFinding, ImprobablePair, NoControl, PersonFinding, SearchShift
-from unveil.stats.hubness import best_of_each, person_codes
+from unveil.stats.hubness import best_of_each, n_agreeing, person_codes
 from unveil.stats.no_control import (
     CLUMP,
     MIN_SEARCHES,
@@ -136,14 +135,14 @@ class Searches:
         significant_people = self.tests.conformal(fdr) | self.tests.gpd(fdr)
         best = best_of_each(codes, self.score)
         n_images = np.bincount(codes)
-        n_agreeing = np.bincount(codes, self.person == self.person[best][codes])
+        agreeing = n_agreeing(codes, self.person, best)
         return tuple(
             IdentityFinding(
                 identity=names[i],
                 score=float(self.score[best[i]]),
                 q=float(q[i]) if tested else None,
                 n_images=int(n_images[i]),
-                n_agreeing=int(n_agreeing[i]),
+                n_agreeing=int(agreeing[i]),
                 synthetic_id=synthetic.ids[best[i]],
                 training_id=self.side.images.ids[self.row[best[i]]],
                 channel=synthetic.channels[self.channel[best[i]]],
@@ -154,20 +153,20 @@ class Searches:
         )
 
 
-def probe_rows(training: Embedded) -> Ints | None:
-    """Rows (S,) of the first image of each training person, or of MAX_SEARCHES of them.
+def can_be_searched(training: Embedded) -> bool:
+    """Whether enough training people have labels to show what chance is."""
+    return any(person is not None for person in training.people) and len(set(training.people_or_ids)) >= MIN_SEARCHES
 
-    None when no image has a person label or there are fewer than MIN_SEARCHES people: chance is then unknown.
+
+def probe_rows(training: Embedded) -> Ints | None:
+    """Rows (S,) of the first image of each training person, or of MAX_SEARCHES of them; None if chance is unknown.
+
+    Which people are searched for depends on their images alone, and on no seed.
     """
-    if all(person is None for person in training.people):
+    if not can_be_searched(training):
         return None
-    _, codes = person_codes(training.people_or_ids)
-    first = np.unique(codes, return_index=True)[1]
-    if len(first) < MIN_SEARCHES:
-        return None
-    # Which people are searched for depends on their images alone, and on no seed.
-    order = sorted(first.tolist(), key=lambda i: (hashlib.sha256(training.digests[i].encode()).digest(), i))
-    return np.sort(np.array(order[:MAX_SEARCHES], np.int64))
+    first = first_images(training.people_or_ids)
+    return first[chosen_by_digest([training.digests[i] for i in first], MAX_SEARCHES)]
 
 
 def search(
@@ -186,14 +185,15 @@ def search(
     identity = codes if labels_hold else np.arange(len(synthetic))
     n_units = int(identity.max()) + 1
     probes = training.take(rows)
-    people = (_people(training, rows), _people(training))
+    people = _people(training)
+    sought = [people[i] for i in rows]
     null, shifts, by_channel, of_synthetic = [], {}, {}, []
     for channel, matches in side.by_channel.items():
         context = contexts[channel]
         some, everyone = probes.through(channel), training.through(channel)
         own = context.cohort.correction(some, "training", skip_best=True)
         score = best_of_others(
-            *(some.vectors, people[0], everyone.vectors, people[1]),
+            *(some.vectors, sought, everyone.vectors, people),
             *(own, matches.correction, context.cohort.backend),
         )[1]
         bulk_real = context.cohort.mean_score(some, "training", own)
@@ -222,8 +222,8 @@ def search(
     )
 
 
-def _people(training: Embedded, rows: Ints | None = None) -> Sequence[str]:
-    """The person of each image, or of those of ``rows``. People who share a file are one: they are no false match."""
+def _people(training: Embedded) -> Sequence[str]:
+    """The person of each image. People who share a file are one: they are no false match."""
     names, codes = person_codes(training.people_or_ids)
     parent = list(range(len(names)))
 
@@ -236,8 +236,7 @@ def _people(training: Embedded, rows: Ints | None = None) -> Sequence[str]:
     first: dict[str, int] = {}
     for digest, code in zip(training.digests, codes.tolist(), strict=True):
         parent[root(code)] = root(first.setdefault(digest, code))
-    at = codes if rows is None else codes[rows]
-    return [names[root(code)] for code in at.tolist()]
+    return [names[root(code)] for code in codes.tolist()]
 
 
 def improbable_pairs(
@@ -252,8 +251,9 @@ def improbable_pairs(
     rows = probe_rows(training)
     if rows is None or not len(synthetic):
         return ()
+    people = _people(training)
     null = best_of_others(
-        *(training.vectors[rows], _people(training, rows), training.vectors, _people(training)),
+        *(training.vectors[rows], [people[i] for i in rows], training.vectors, people),
         *(np.zeros(len(rows)), np.zeros(len(training)), backend),
     )[1]
     cosine, row = raw.cosine[:, 0], raw.rows[:, 0]
@@ -264,8 +264,8 @@ def improbable_pairs(
     expected = p * len(synthetic)
     found = np.flatnonzero(expected < IMPROBABLE)
     found = found[np.argsort(-cosine[found], kind="stable")][:MAX_IMPROBABLE]
-    people = training.people_or_ids
+    names = training.people_or_ids
     return tuple(
-        ImprobablePair(synthetic.ids[i], training.ids[row[i]], people[row[i]], float(cosine[i]), float(expected[i]))
+        ImprobablePair(synthetic.ids[i], training.ids[row[i]], names[row[i]], float(cosine[i]), float(expected[i]))
         for i in found
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from unveil.analysis.cohort import channel_context, pooled_cohort
+from unveil.analysis.cohort import ChannelContext, channel_context, pooled_cohort
 from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings, best_pair
 from unveil.analysis.scores import RealSide, score_side
 from unveil.analysis.searches import improbable_pairs, search
 from unveil.results import IdentityFinding, PersonFinding
 from unveil.stats.checks import Check
-from unveil.stats.hubness import best_of_each, person_codes
+from unveil.stats.hubness import best_of_each, n_agreeing, person_codes
 from unveil.stats.verdict import blocked, search_verdict
 from unveil.types import Embedded, Matches
 
@@ -43,10 +43,9 @@ def analyse_without_control(
     # A person who is searched for may be the closest cohort person of their match, which a synthetic image never is.
     side = score_side("training", training, raw, contexts, compare, compare.top_k, skip_best=True)
     found = search(synthetic, side, contexts, labels_hold="identities" not in blocked(checks))
-    improbable = improbable_pairs(synthetic, training, raw, compare.backend)
     if found is None:
-        people, identities = rank(synthetic, side)
-        return Findings("inconclusive", (), tuple(checks), people, identities, side, contexts)
+        return ranked_only(synthetic, side, contexts, checks)
+    improbable = improbable_pairs(synthetic, training, raw, compare.backend)
     verdict, evidence = search_verdict(checks, found.evidence(fdr, global_level))
     return Findings(
         *(verdict, evidence, tuple(checks)),
@@ -54,6 +53,15 @@ def analyse_without_control(
         *(found.side, found.contexts),
         no_control=found.statement(why),
     ).with_improbable(improbable, len(synthetic))
+
+
+def ranked_only(
+    synthetic: Embedded, training: RealSide, contexts: Mapping[str, ChannelContext], checks: Sequence[Check]
+) -> Findings:
+    """The findings where nothing shows what chance is: people and identities by their best pair, and no verdict."""
+    scaled = {channel: context.on_cohort_scale() for channel, context in contexts.items()}
+    side = training.rescaled(scaled)
+    return Findings("inconclusive", (), tuple(checks), *rank(synthetic, side), side, scaled)
 
 
 def rank(synthetic: Embedded, training: RealSide) -> tuple[tuple[PersonFinding, ...], tuple[IdentityFinding, ...]]:
@@ -66,14 +74,14 @@ def rank(synthetic: Embedded, training: RealSide) -> tuple[tuple[PersonFinding, 
     best = best_of_each(codes, score)
     n_images = np.bincount(codes)
     person = training.people[1][row]
-    n_agreeing = np.bincount(codes, person == person[best][codes])
+    agreeing = n_agreeing(codes, person, best)
     identities = tuple(
         IdentityFinding(
             identity=names[i],
             score=float(score[best[i]]),
             q=None,
             n_images=int(n_images[i]),
-            n_agreeing=int(n_agreeing[i]),
+            n_agreeing=int(agreeing[i]),
             synthetic_id=synthetic.ids[best[i]],
             training_id=training.images.ids[row[best[i]]],
             channel=synthetic.channels[channel[best[i]]],

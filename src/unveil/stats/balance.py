@@ -10,13 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from unveil.stats.intervals import difference
 from unveil.stats.membership import auc_estimate
-from unveil.types import Estimate, Floats, Ints
+from unveil.types import Estimate, Floats, Ints, Mask
 
-Mask = npt.NDArray[np.bool_]
 RidgeModel = Callable[[Floats], Floats]
 
 FOLDS = 5

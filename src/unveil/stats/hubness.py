@@ -51,6 +51,14 @@ def best_of_each(codes: Ints, score: Floats, before: Floats | None = None) -> In
     return np.asarray(order[np.unique(codes[order], return_index=True)[1]], np.int64)
 
 
+def n_agreeing(codes: Ints, person: Ints, best: Ints) -> Ints:
+    """How many images of each identity (I,) have the person of its ``best`` image (I,) as their closest person.
+
+    ``codes`` (N,) are the identities of the images, ``person`` (N,) the people whom they are closest to.
+    """
+    return np.bincount(codes, person == person[best][codes]).astype(np.int64)
+
+
 def person_codes(people: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
     """The distinct people in order of first appearance, and the index (N,) of each image's person."""
     distinct = {person: i for i, person in enumerate(dict.fromkeys(people))}

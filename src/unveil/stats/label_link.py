@@ -7,8 +7,8 @@ from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
+from unveil.stats.class_sums import class_sums
 from unveil.types import Floats, Ints, Vectors
 
 # Random arrangements: p-values below .001 remain possible after a correction for several correspondences.
@@ -17,8 +17,8 @@ N_ARRANGEMENTS = 9_999
 MAX_EXACT = 8
 # The most training classes that are exchanged with each other, and the rounds of the iterations that find them.
 MAX_GROUP, ROUNDS = 20, 20
-# Images whose vectors are summed at a time, and groups of neighbours whose similarities are computed at a time.
-BLOCK, GROUPS = 2**16, 32
+# Groups of neighbours whose similarities are computed at a time.
+GROUPS = 32
 # Similarities that differ by less are equal: more than rounding, less than any difference between two people.
 TOLERANCE = 1e-9
 
@@ -42,16 +42,10 @@ class LinkTest:
 def class_means(vectors: Vectors, codes: Ints, n_classes: int) -> Floats:
     """The mean vectors (K, D) of classes from image vectors (N, D) and their codes (N,); a negative code is no class.
 
-    Every class needs an image. Memory holds BLOCK image vectors at a time.
+    Every class needs an image.
     """
-    total = np.zeros((n_classes, vectors.shape[1]))
-    for start in range(0, len(codes), BLOCK):
-        block = codes[start : start + BLOCK]
-        rows = np.flatnonzero(block >= 0)
-        members = sparse.csr_array((np.ones(len(rows)), (block[rows], rows)), shape=(n_classes, len(block)))
-        total += members @ np.asarray(vectors[start : start + BLOCK], np.float64)
     count = np.bincount(codes[codes >= 0], minlength=n_classes)
-    return np.asarray(total / count[:, None], np.float64)
+    return np.asarray(class_sums(vectors, codes, n_classes) / count[:, None], np.float64)
 
 
 def link_test(synthetic: Floats, training: Floats, rng: np.random.Generator) -> LinkTest:

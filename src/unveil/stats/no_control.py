@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from unveil.stats.hubness import best_of_each
@@ -18,9 +17,7 @@ from unveil.stats.intervals import LEVEL, NORMAL, share
 from unveil.stats.person_tests import benjamini_hochberg
 from unveil.stats.score_scale import MIN_PEOPLE
 from unveil.stats.tail import Tail, fit_tail
-from unveil.types import Estimate, Floats, Ints, Probability
-
-Mask = npt.NDArray[np.bool_]
+from unveil.types import Estimate, Floats, Ints, Mask, Probability
 
 # With fewer searches chance is not known well enough to say anything.
 MIN_SEARCHES = 100

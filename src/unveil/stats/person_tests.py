@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from unveil.stats.conformal import conformal_p
 from unveil.stats.enrichment import GlobalTest, global_test, min_exposed
 from unveil.stats.intervals import LEVEL
 from unveil.stats.tail import Tail, fit_tail
-from unveil.types import Estimate, Floats
-
-Mask = npt.NDArray[np.bool_]
+from unveil.types import Estimate, Floats, Mask
 
 
 @dataclass(frozen=True)
@@ -28,11 +25,11 @@ class PersonTests:
     q_gpd: Floats | None
     global_test: GlobalTest
 
-    def conformal(self, fdr: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def conformal(self, fdr: float) -> Mask:
         """Who (P,) is significant by conformal q at a false discovery rate."""
         return np.asarray(self.q <= fdr, np.bool_)
 
-    def gpd(self, fdr: float) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    def gpd(self, fdr: float) -> Mask:
         """Who (P,) is significant by the GPD tail at a false discovery rate; nobody without a tail."""
         if self.q_gpd is None:
             return np.zeros(len(self.q), np.bool_)

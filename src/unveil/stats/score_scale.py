@@ -42,6 +42,10 @@ class ScoreScale:
         return ScoreScale(self.middle, self.spread / weight)
 
 
+# Scores as they are: where nothing is known of their distribution.
+NO_SCALE = ScoreScale(0.0, 1.0)
+
+
 def max_over_channels(scores: Sequence[Floats]) -> tuple[Ints, Floats]:
     """The index (N,) of the channel with the highest score (each N,), and that score (N,); ties go to the first."""
     stacked = np.array(scores)
@@ -58,7 +62,7 @@ def fit_score_scale(exposure: Floats) -> ScoreScale:
     60% to 70% of all people leak. With fewer than MIN_PEOPLE people, scores are not rescaled.
     """
     if len(exposure) < MIN_PEOPLE:
-        return ScoreScale(0.0, 1.0)
+        return NO_SCALE
     low, high = (float(v) for v in np.quantile(exposure, [LOW, HIGH]))
     unit = (high - low) / (GUMBEL_HIGH - GUMBEL_LOW)
     return ScoreScale(low + (GUMBEL_MIDDLE - GUMBEL_LOW) * unit, max((GUMBEL_MIDDLE - GUMBEL_BELOW) * unit, 1e-6))
@@ -67,14 +71,23 @@ def fit_score_scale(exposure: Floats) -> ScoreScale:
 def fit_score_scales(exposures: Mapping[str, Floats]) -> dict[str, ScoreScale]:
     """The scale of each channel, from the exposures (N,) of all real people by each.
 
+    See `channel_weights` for how the channels then count.
+    """
+    scales = {channel: fit_score_scale(exposure) for channel, exposure in exposures.items()}
+    weights = channel_weights({channel: scales[channel].of(exposure) for channel, exposure in exposures.items()})
+    return {channel: scale.weighted(weights[channel]) for channel, scale in scales.items()}
+
+
+def channel_weights(scores: Mapping[str, Floats]) -> dict[str, float]:
+    """What the scores of each channel count, from the exposure (N,) of all real people on its scale.
+
     The channel in which most people are exposed leads, the first of equals. Scores of other channels count half: the
     maximum of a channel that shows the leak and one that does not loses findings, since both bring noise. Which side a
     person is on plays no part, so the highest score over the channels is one score, exchangeable between training and
     control people under the null.
     """
-    scales = {channel: fit_score_scale(exposure) for channel, exposure in exposures.items()}
-    leader = leading_channel({channel: scales[channel].of(exposure) for channel, exposure in exposures.items()})
-    return {c: scale if c == leader else scale.weighted(OTHER_CHANNELS) for c, scale in scales.items()}
+    leader = leading_channel(scores)
+    return {channel: 1.0 if channel == leader else OTHER_CHANNELS for channel in scores}
 
 
 def leading_channel(scores: Mapping[str, Floats]) -> str:

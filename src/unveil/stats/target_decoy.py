@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from unveil.types import Floats, Ints
-
-Mask = npt.NDArray[np.bool_]
+from unveil.types import Floats, Ints, Mask
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,6 @@ from unveil.choices import AuditVerdict
 from unveil.stats.checks import Check
 from unveil.stats.statements import NONE_DETECTED, WITHOUT_CONTROL, Evidence, Statement
 
-# In the order of their strength.
-EVIDENCE: tuple[Evidence, ...] = (
-    *("exact copy", "label link", "global test", "conformal", "GPD tail", "identities"),
-    *WITHOUT_CONTROL,
-)
-
 
 def blocked(checks: Iterable[Check]) -> frozenset[Statement]:
     """The statements that failed checks make unreliable."""
