@@ -14,6 +14,8 @@ import pytest
 import unveil
 from tests.builders import unit_rows, write
 from unveil import auditor
+from unveil.config.parsing import settings_from
+from unveil.runs.repeat import replace_run
 
 
 @pytest.fixture
@@ -165,6 +167,14 @@ def test_overwrite_removes_nothing_that_the_new_audit_needs(setting: str, inputs
     with pytest.raises(unveil.SettingError, match="would be removed before it is used"):
         unveil.audit(**{**inputs, setting: str(needed[setting])}, fdr=0.1, overwrite=True)
     assert (run / "clean/removed.txt").exists() and unveil.load(run) == first
+
+
+def test_overwrite_removes_no_list_of_labels_that_the_new_audit_reads(inputs: dict[str, Any]) -> None:
+    first = unveil.audit(**inputs)
+    labels = write(inputs["out"] / "clean/removed.txt", "00000003\tanna\n")
+    with pytest.raises(unveil.SettingError, match="would be removed before it is used"):
+        replace_run(settings_from({**inputs, "labels": f"list:{labels}"}))
+    assert labels.exists() and unveil.load(inputs["out"]) == first
 
 
 def test_overwrite_removes_no_audit_for_one_that_cannot_be_made(inputs: dict[str, Any], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from unveil.embedding.images import ImageReader
 from unveil.engine import map_ordered
 from unveil.errors import ImageError
-from unveil.images import decode_rgb
+from unveil.images import decode_rgb, pixel_digest
 from unveil.io.host import cores
 from unveil.results import ExactCopy
 from unveil.types import Embedded, Ints, Matches, Reject, Role
@@ -124,9 +124,8 @@ def _same_pixels(
     return [(q, g) for q, g in pairs if of_query.get(q) is not None and of_query[q] == of_gallery.get(g)]
 
 
-def _pixel_digest(image: _Image) -> str | None:
+def _pixel_digest(image: _Image) -> bytes | None:
     try:
-        pixels = decode_rgb(image.reader.data(image.id))
+        return pixel_digest(decode_rgb(image.reader.data(image.id)))
     except ImageError:
         return None
-    return hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()

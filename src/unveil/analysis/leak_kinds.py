@@ -16,6 +16,7 @@ from unveil.channels.similarity import ImageDescriptor, correlation, describe_im
 from unveil.embedding.images import ImageReader
 from unveil.engine import map_ordered
 from unveil.errors import ImageError
+from unveil.images import pixel_digest
 from unveil.io.host import cores
 from unveil.progress import Progress
 from unveil.results import PairFinding, PairKind, PersonFinding
@@ -35,7 +36,7 @@ class _Descriptors:
     """The descriptors of one image: digests of its bytes and pixels, appearance, vectors of the copy model."""
 
     digest: str
-    pixels: str
+    pixels: bytes
     appearance: ImageDescriptor
     vectors: Vectors | None
 
@@ -124,7 +125,7 @@ def _describe(images: ImageReader, id: str, copy_channel: CopyChannel | None) ->
         vectors = copy_channel.embed(np.stack([crop, crop[:, ::-1]]))
     return _Descriptors(
         hashlib.sha256(data).hexdigest(),
-        hashlib.sha256(f"{face.pixels.shape}".encode() + face.pixels.tobytes()).hexdigest(),
+        pixel_digest(face.pixels),
         describe_image(face.pixels, _faces(face)),
         vectors,
     )

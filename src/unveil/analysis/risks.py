@@ -72,7 +72,7 @@ def highest_risk(found: Findings) -> HighestRisk | None:
     if reliable and found.exposures is not None and first.p is not None:
         control = found.exposures.control.score
         as_close = share(int((control >= first.score).sum()), len(control), "share of control people who score as high")
-        q = min(value for value in (first.q, first.q_gpd) if value is not None)
+        q = first.lowest_q
     return HighestRisk(first.person, first.score, as_close, q, first.significant_by)
 
 

@@ -104,8 +104,7 @@ class Audit(AuditResult):
                 rejected = f", {n.rejected:,} rejected" if n.rejected else ""
                 lines.append(f"{role:<10} {n.embedded:>9,} images, {n.people:,} people{rejected}")
         for person in self.significant_people[:3]:
-            qs = [q for q in (person.q, person.q_gpd) if q is not None]
-            q = f", q {min(qs):.3g}" if qs else ""
+            q = "" if person.lowest_q is None else f", q {person.lowest_q:.3g}"
             lines.append(f"exposed    {person.person}: {person.synthetic_id} (score {person.score:.2f}{q})")
         more = len(self.significant_people) - 3
         if more > 0:

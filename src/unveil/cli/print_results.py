@@ -20,7 +20,7 @@ from unveil.io.host import cores, processor
 from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer
 from unveil.report.first_page import steps
-from unveil.report.text import false_findings, number
+from unveil.report.text import false_findings, number, only_default_model
 from unveil.results import AuditResult, Power
 from unveil.stats.checks import Check
 from unveil.study.report import SetRow
@@ -166,9 +166,8 @@ def _few_people(result: AuditResult) -> Table:
         table.add_column(name, no_wrap=True)
     table.add_column("q", justify="right", no_wrap=True)
     for p in result.significant_people[:FEW_ROWS]:
-        qs = [q for q in (p.q, p.q_gpd) if q is not None]
-        kind = "" if p.kind is None else p.kind.kind
-        table.add_row(Text(p.person), kind, Text(p.synthetic_id), number(min(qs)) if qs else "")
+        kind, q = "" if p.kind is None else p.kind.kind, "" if p.lowest_q is None else number(p.lowest_q)
+        table.add_row(Text(p.person), kind, Text(p.synthetic_id), q)
     return table
 
 
@@ -237,7 +236,7 @@ def print_demo(outcome: DemoOutcome) -> None:
     console.print(table)
     console.print()
     console.print(f"The false discovery rate allows about {allowed:.0f} false findings.", markup=False)
-    if [model["name"] for model in outcome.result.models] == ["dlib_resnet_v1"]:
+    if only_default_model(outcome.result.models):
         console.print(
             "New images in the demo keep light and pose, which the appearance channel detects. In other light and pose "
             "the default model detects few new images of a person. Use an ArcFace model with --model, for example "

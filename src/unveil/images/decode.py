@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -85,6 +86,14 @@ def decode_scaled(data: bytes, at_least: Callable[[int, int], int]) -> tuple[npt
     image = _open(data)
     size = image.size
     return _pixels(image, data, at_least(*size)), size
+
+
+def pixel_digest(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """The SHA-256 of an image's size and pixels (H, W, 3) uint8 RGB."""
+    height, width = pixels.shape[:2]
+    digest = hashlib.sha256(f"{height} {width}\n".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
 
 
 def _pixels(image: Image.Image, data: bytes, at_least: int | None = None) -> npt.NDArray[np.uint8]:

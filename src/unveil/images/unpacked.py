@@ -64,6 +64,11 @@ _unpacked: WeakValueDictionary[tuple[object, ...], UnpackedBlob] = WeakValueDict
 _lock = threading.Lock()
 
 
+def most_unpacked(size: int) -> int:
+    """The bytes that a file of images of ``size`` bytes may unpack to."""
+    return MAX_RATIO * size + SPARE_BYTES
+
+
 def compression_of(head: bytes) -> str | None:
     """How a file is compressed, by its first bytes; None when it is not."""
     return next((kind for kind, signature in SIGNATURES.items() if signature.match(head)), None)
@@ -103,7 +108,7 @@ def unpack(blob: Blob) -> Blob:
 
 def _unpack(blob: Blob) -> UnpackedBlob:
     folder = tempfile.gettempdir()
-    limit = MAX_RATIO * blob.size + SPARE_BYTES
+    limit = most_unpacked(blob.size)
     space = shutil.disk_usage(folder).free // 2
     size = 0
     with tempfile.TemporaryFile() as file:

@@ -70,6 +70,11 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
         os.close(folder)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file or folder has a temporary name."""
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
+
+
 def remove_stale_temp(folder: Path, older_than: float = 0.0) -> None:
     """Removes temporary files and folders that a killed process left, if they are older than some seconds.
 

@@ -25,7 +25,7 @@ def file_sha256(path: Path) -> str:
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document with the SHA-256 of its values, which are those of JSON."""
-    return {**document, SEAL: _digest(document)}
+    return {**document, SEAL: document_sha256(document)}
 
 
 def unsealed(document: Any) -> dict[str, Any]:
@@ -33,10 +33,11 @@ def unsealed(document: Any) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError("no document")
     values = {name: value for name, value in document.items() if name != SEAL}
-    if document.get(SEAL) != _digest(values):
+    if document.get(SEAL) != document_sha256(values):
         raise ValueError("its checksum is wrong")
     return values
 
 
-def _digest(document: Mapping[str, Any]) -> str:
+def document_sha256(document: Mapping[str, Any]) -> str:
+    """The SHA-256 of a document of JSON values, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from unveil.errors import SettingError
-from unveil.io.atomic import TEMPORARY
+from unveil.io.atomic import is_temporary
 
 
 @contextlib.contextmanager
@@ -45,8 +45,14 @@ def other_file(folder: Path, own: Iterable[str]) -> str | None:
 
     Temporary files that a killed process left are its own. A link is not: it leads writing elsewhere.
     """
-    patterns = (*own, f".*{TEMPORARY}")
+    patterns = tuple(own)
     paths = sorted(folder.iterdir()) if folder.is_dir() else []
     return next(
-        (p.name for p in paths if p.is_symlink() or not any(fnmatchcase(p.name, pattern) for pattern in patterns)), None
+        (
+            path.name
+            for path in paths
+            if path.is_symlink()
+            or not (is_temporary(path) or any(fnmatchcase(path.name, pattern) for pattern in patterns))
+        ),
+        None,
     )

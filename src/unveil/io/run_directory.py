@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unveil.errors import SettingError
-from unveil.io.atomic import TEMPORARY, remove_stale_temp, write_bytes
+from unveil.io.atomic import is_temporary, remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from unveil.io.regular import read_regular
 from unveil.io.trust import signed
@@ -31,6 +31,8 @@ FILES = (
     *("clean/removed.txt", "clean/remaining.txt", "clean/clean.json", "clean/removed-*.txt"),
     MANIFEST,
 )
+# The verdicts of reviewers, in the folder of a run but no part of it.
+VERDICTS = "review.sqlite"
 # Runs inside a run: the audits of `unveil clean`.
 INNER_RUNS = "clean/after-*"
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -65,15 +67,19 @@ def other_files(run: Path) -> list[str]:
     others = [f"{folder.relative_to(run).as_posix()}/{name}" for folder in inner for name in other_files(folder)]
     leading = {run / name for name in FOLDERS} | set(inner)
     for folder in (run, *(run / name for name in FOLDERS if name != SCRATCH)):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            is_temporary = path.name.startswith(".") and path.name.endswith(TEMPORARY)
-            if not is_temporary and path not in leading and path not in own:
-                others.append(path.relative_to(run).as_posix())
+        others += [
+            path.relative_to(run).as_posix()
+            for path in (folder.iterdir() if folder.is_dir() else ())
+            if not is_temporary(path) and path not in leading and path not in own
+        ]
     return sorted(others)
 
 
 def remove_run(run: Path) -> None:
-    """Removes the files of a run from a folder, the manifest last; other files stay."""
+    """Removes a run from its folder: the folders of a run with all that is in them, then its files, the manifest last.
+
+    Files in no such folder stay. `other_files` says what would be lost.
+    """
     for name in FOLDERS:
         folder = run / name
         if folder.is_symlink():

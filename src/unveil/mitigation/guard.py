@@ -23,14 +23,14 @@ from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SettingError, SourceError, StoreError, VectorError
-from unveil.images import EmbeddingSource, decode_rgb
+from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
 from unveil.io.atomic import replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.io.folders import exclusive, other_file
 from unveil.io.host import cores
 from unveil.io.regular import read_regular
 from unveil.io.trust import is_own, signed
-from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_digest, image_pixels, pixel_digest
+from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_bytes
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
 from unveil.results import AuditResult
@@ -187,12 +187,21 @@ class GuardIndex:
 
     def identical(self, image: ImageArray) -> int | None:
         """The first row of the training image that is the same file or has the same pixels, or None."""
-        digest = file_digest(image)
-        row = None if digest is None else self._files.find(digest)
+        if isinstance(image, np.ndarray):
+            return self._by_pixels(image)
+        data = file_bytes(image)
+        if data is None:
+            return None
+        row = self._files.find(hashlib.sha256(data).digest())
         if row is not None or not self._has_pixels:
             return row
-        pixels = image_pixels(image)
-        return None if pixels is None else self._pixels.find(pixel_digest(pixels))
+        try:
+            return self._by_pixels(decode_rgb(data))
+        except ImageError:
+            return None
+
+    def _by_pixels(self, pixels: npt.NDArray[np.uint8]) -> int | None:
+        return self._pixels.find(pixel_digest(pixels)) if self._has_pixels else None
 
     def closest(self, embedded: Mapping[str, Vectors]) -> tuple[Ints, Floats, Ints]:
         """The row (N,) of the closest training image, its score (N,) and its channel (N,).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -71,33 +70,14 @@ def face_images(
     return [partial(_face_image, image, alignment, detector) for image in checked_images(images)]
 
 
-def file_digest(image: ImageArray) -> bytes | None:
-    """The SHA-256 of an image file. None for pixels, and for a file that is not readable."""
+def file_bytes(image: ImageArray) -> bytes | None:
+    """The bytes of an image file. None for pixels, and for a file that is not readable."""
     if isinstance(image, np.ndarray):
         return None
     try:
-        data = image if isinstance(image, bytes) else read_image(image, MAX_FILE_BYTES)
+        return image if isinstance(image, bytes) else read_image(image, MAX_FILE_BYTES)
     except ImageError:
         return None
-    return hashlib.sha256(data).digest()
-
-
-def image_pixels(image: ImageArray) -> npt.NDArray[np.uint8] | None:
-    """The pixels (H, W, 3) uint8 RGB of an image; None for a file that is not readable."""
-    if isinstance(image, np.ndarray):
-        return image
-    try:
-        return decode_rgb(image if isinstance(image, bytes) else read_image(image, MAX_FILE_BYTES))
-    except ImageError:
-        return None
-
-
-def pixel_digest(pixels: npt.NDArray[np.uint8]) -> bytes:
-    """The SHA-256 of an image's size and pixels (H, W, 3) uint8 RGB."""
-    height, width = pixels.shape[:2]
-    digest = hashlib.sha256(f"{height} {width}\n".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.digest()
 
 
 def _is_image(pixels: npt.NDArray[Any]) -> bool:

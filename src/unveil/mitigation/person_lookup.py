@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +12,7 @@ import numpy as np
 from unveil.channels import open_detector
 from unveil.compare import compare_all
 from unveil.errors import InputError
-from unveil.mitigation.inputs import ImageArray, face_images, file_digest
+from unveil.mitigation.inputs import ImageArray, face_images, file_bytes
 from unveil.progress import Progress, Silent
 from unveil.runs.finished import ChannelState, FinishedRun
 from unveil.stats.conformal import conformal_p
@@ -83,8 +84,8 @@ class Answer:
 
 def identical_files(run: FinishedRun, photos: Sequence[ImageArray]) -> tuple[IdenticalFile, ...]:
     """The photographs that are images of the synthetic or the training set, byte for byte. No model is needed."""
-    hashes = [file_digest(photo) for photo in photos]
-    sought = {i: digest.hex() for i, digest in enumerate(hashes) if digest is not None}
+    files = map(file_bytes, photos)
+    sought = {i: hashlib.sha256(data).hexdigest() for i, data in enumerate(files) if data is not None}
     found = []
     roles: tuple[Role, ...] = ("synthetic", "training")
     for role in roles if sought else ():

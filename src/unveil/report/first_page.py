@@ -7,7 +7,7 @@ from shlex import quote
 
 from unveil.choices import LEAK, NO_LEAK
 from unveil.config.record import command_of
-from unveil.report.text import PERTURBATION_NAMES, enumeration, few, percent
+from unveil.report.text import PERTURBATION_NAMES, enumeration, few, only_default_model, percent
 from unveil.results import AuditResult, PersonFinding
 from unveil.stats.power import FOUND
 
@@ -227,7 +227,7 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
                 (f"unveil guard build {place} -o guard{threshold}", "unveil guard check guard NEW-IMAGES"),
             )
         )
-    if of_images and result.verdict in NO_LEAK and _default_model(result):
+    if of_images and result.verdict in NO_LEAK and only_default_model(result.models):
         found.append(
             Step(
                 "look closer",
@@ -278,7 +278,7 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
         found.append("Copied pose, light and composition: only the face was compared.")
     if "copy" not in result.channels:
         found.append("Copied backgrounds, and copies of whole images whose face was changed.")
-    if _default_model(result):
+    if only_default_model(result.models):
         found.append(
             "New images of a person: the default face model finds few of them. Use an ArcFace model (--model "
             "w600k_r50)."
@@ -305,11 +305,6 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
     if unassessed:
         found.append(f"The risk of {enumeration(unassessed, 'and')}.")
     return tuple(found[:MAX_NOT_TESTED])
-
-
-def _default_model(result: AuditResult) -> bool:
-    """Whether the audit used the default face model alone."""
-    return [model["name"] for model in result.models] == ["dlib_resnet_v1"]
 
 
 def weakened_by(result: AuditResult) -> tuple[str, ...]:

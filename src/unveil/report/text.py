@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from unveil.choices import AuditVerdict
+from unveil.faces.models.table import DEFAULT_MODEL
 from unveil.results import (
     Calibration,
     ExactCopy,
@@ -396,7 +397,7 @@ def limitations(
             "leaks and other channels are not available. That all embeddings come from one model and the right images "
             "was not checked."
         )
-    if names == "dlib_resnet_v1":
+    if only_default_model(models):
         found.append(
             "The default model finds copies of training images, but few other images of a training person. An ArcFace "
             "model (for example --model w600k_r50) finds most of both."
@@ -428,6 +429,11 @@ def limitations(
     if rejected:
         found.append(f"{rejected} files were rejected and not compared (see Rejects). A leak among them is not found.")
     return tuple(found)
+
+
+def only_default_model(models: Sequence[ModelFacts]) -> bool:
+    """Whether an audit used the default face model alone."""
+    return [model["name"] for model in models] == [DEFAULT_MODEL]
 
 
 def _compared(channels: Sequence[str], models: str) -> str:

@@ -147,6 +147,11 @@ class PersonFinding:
     kind: PairKind | None = None
     """Kind of leak. Null if it was not determined."""
 
+    @property
+    def lowest_q(self) -> float | None:
+        """The lower of both q-values, by which the person becomes significant; None if the person was not tested."""
+        return min((q for q in (self.q, self.q_gpd) if q is not None), default=None)
+
 
 @dataclass(frozen=True)
 class IdentityFinding:

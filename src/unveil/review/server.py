@@ -14,12 +14,13 @@ import uvicorn
 
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.io.atomic import write_bytes
+from unveil.io.run_directory import VERDICTS
 from unveil.report.text import false_findings
 from unveil.results import AuditResult
 from unveil.review.app import ReviewApp, verdicts_csv
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
-from unveil.review.verdicts import FILE, VerdictStore
+from unveil.review.verdicts import VerdictStore
 from unveil.runs.finished import FinishedRun
 
 LOOPBACK = "127.0.0.1"
@@ -96,7 +97,7 @@ def _note(result: AuditResult) -> str:
 
 def write_verdicts(run: Path, out: Path) -> int:
     """Writes all verdicts of a run as CSV and returns their number. Raises StoreError if there are none."""
-    if not (run / FILE).exists():
+    if not (run / VERDICTS).exists():
         raise StoreError(f"expected verdicts in {run}, found none. Start a review: unveil review {run}")
     store = VerdictStore(run)
     try:

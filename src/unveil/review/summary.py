@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from unveil.analysis.review_pairs import ReviewPair
+from unveil.io.run_directory import VERDICTS
 from unveil.results import Agreement, PairVerdicts, Review
-from unveil.review.verdicts import FILE, REVIEW_VERDICTS, PairKey, RecordedVerdict, VerdictStore
+from unveil.review.verdicts import REVIEW_VERDICTS, PairKey, RecordedVerdict, VerdictStore
 from unveil.stats.agreement import MISSING, cohen_kappa, krippendorff_alpha
 from unveil.stats.intervals import share
 from unveil.types import Estimate
@@ -22,7 +23,7 @@ CATEGORIES: dict[str, int] = {verdict: i for i, verdict in enumerate(REVIEW_VERD
 
 def review_summary(run: Path, pairs: Sequence[ReviewPair]) -> Review | None:
     """The summary of the verdicts in a run, or None without any verdict. Raises StoreError for a damaged file."""
-    if not (run / FILE).exists():
+    if not (run / VERDICTS).exists():
         return None
     store = VerdictStore(run)
     try:

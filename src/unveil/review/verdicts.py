@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from unveil.errors import SettingError, StoreError
+from unveil.io.run_directory import VERDICTS
 from unveil.types import ROLES, Role
 
 ReviewVerdict = Literal["same image", "same person", "different", "cannot tell"]
 REVIEW_VERDICTS: tuple[ReviewVerdict, ...] = get_args(ReviewVerdict)
 # A row that withdraws the reviewer's verdict on the pair. The withdrawn row stays in the file.
 UNDONE = "undone"
-FILE = "review.sqlite"
 # "unvl" marks our files, so that another program's database is refused.
 APPLICATION, VERSION = 0x756E766C, 2
 MAX_NAME = 60
@@ -58,7 +58,7 @@ class VerdictStore:
     """The verdicts of a run. Several threads may use it. Raises StoreError for a file that it did not write."""
 
     def __init__(self, run: Path) -> None:
-        self.path = run / FILE
+        self.path = run / VERDICTS
         self._lock = threading.Lock()
         for suffix in ("", "-wal", "-shm", "-journal"):
             if Path(f"{self.path}{suffix}").is_symlink():

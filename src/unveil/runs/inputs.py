@@ -30,7 +30,7 @@ def input_stamps(settings: Settings, sources: Mapping[Role, Source]) -> dict[str
 
     Remote inputs have no stamp, nor have lists of images that another reader wraps.
     """
-    stamps = {OTHER_FILES: _stamp(_other_files(settings))}
+    stamps = {OTHER_FILES: _stamp(named_files(settings))}
     for role, source in sources.items():
         location = settings.source(role)
         if location is not None and _can_be_stamped(location):
@@ -132,7 +132,7 @@ def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
         yield from (Path(parent) / name for name in sorted(names))
 
 
-def _other_files(settings: Settings) -> Iterator[Path]:
+def named_files(settings: Settings) -> Iterator[Path]:
     """The lists, labels and models that settings name by a path."""
     labels = [rule.argument for rule in settings.labels.values() if rule.kind == "list"]
     lists = (getattr(settings, name) for name in LISTS)

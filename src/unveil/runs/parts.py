@@ -6,8 +6,6 @@ of the result, and it is written last.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unveil.io.atomic import replacing
-from unveil.io.checksums import file_sha256
+from unveil.io.checksums import document_sha256, file_sha256
 from unveil.results import AuditResult, plain, to_document
 from unveil.types import Role
 
@@ -28,7 +26,7 @@ PARTS, RESULT = "parts", "result"
 
 def audit_key(manifest: Mapping[str, Any]) -> str:
     """The key of the audit with this manifest: its settings, the hashes of its inputs and its versions."""
-    return hashlib.sha256(json.dumps(plain(manifest), sort_keys=True).encode()).hexdigest()
+    return document_sha256(plain(manifest))
 
 
 def result_sha256(result: AuditResult) -> str:
@@ -37,7 +35,7 @@ def result_sha256(result: AuditResult) -> str:
     Without its manifest, which `audit_key` identifies, and its review, which `unveil report` adds later.
     """
     document = {name: value for name, value in to_document(result).items() if name not in ("manifest", "review")}
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    return document_sha256(document)
 
 
 def checksums(run: Path) -> dict[str, str]:

@@ -6,23 +6,22 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from unveil.config.settings import LISTS, Settings
+from unveil.config.settings import Settings
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.images.readers.shards import expand_braces
 from unveil.io.remote import is_address
-from unveil.io.run_directory import MANIFEST, other_files, read_manifest, remove_run
+from unveil.io.run_directory import MANIFEST, VERDICTS, other_files, read_manifest, remove_run
 from unveil.io.trust import is_own
 from unveil.io.walk import real_path
 from unveil.results import AuditResult
 from unveil.runs.assemble import software_versions
 from unveil.runs.finished import FinishedRun
-from unveil.runs.inputs import same_inputs
+from unveil.runs.inputs import named_files, same_inputs
 from unveil.runs.parts import PARTS, checksums
 from unveil.types import ROLES
 
 logger = logging.getLogger(__name__)
 
-VERDICTS = "review.sqlite"
 REDACTED = "report.redacted.html"
 
 
@@ -88,10 +87,7 @@ def _named_places(settings: Settings) -> Iterator[str]:
     """The files and folders of this machine that an audit reads, and its store."""
     sources = (settings.source(role) for role in ROLES)
     places = [source.target for source in sources if source is not None]
-    lists = (getattr(settings, name) for name in LISTS)
-    named = (*lists, settings.detector, settings.copy_model, *settings.model)
-    places += [str(name) for name in named if name is not None and Path(name).exists()]
-    for place in (*places, settings.store_place):
+    for place in (*places, *map(str, named_files(settings)), settings.store_place):
         if not is_address(place):
             yield from expand_braces(place)
 

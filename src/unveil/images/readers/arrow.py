@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.readers.table import MAX_RATIO, SPARE_BYTES, Table, TableSource
+from unveil.images.readers.table import Table, TableSource
+from unveil.images.unpacked import most_unpacked
 
 FILE_MAGIC = b"ARROW1"
 # Bytes of all batches together, where they do not stay mapped.
@@ -116,7 +117,7 @@ class ArrowTable(Table):
         start = FILE_HEADER if is_file else 0
         # polars writes the first message in another way, so that only the footer leads to the others.
         by_footer = is_file and not _begins_stream(blob, start)
-        limit = min(max_unpacked, SPARE_BYTES + MAX_RATIO * blob.size)
+        limit = min(max_unpacked, most_unpacked(blob.size))
         with _opened(blob, start) as source:
             stated = sum(map(unpacked_bytes, _messages_of_footer(blob, source) if by_footer else _messages(source)))
         if stated > limit:

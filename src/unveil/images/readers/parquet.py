@@ -12,14 +12,13 @@ from unveil.errors import ImageError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.readers.table import (
     MAX_GROUP,
-    MAX_RATIO,
-    SPARE_BYTES,
     Table,
     TableSource,
     holds_images,
     holds_vectors,
 )
 from unveil.images.source import MAX_FILE_BYTES
+from unveil.images.unpacked import most_unpacked
 
 
 class ParquetTable(Table):
@@ -35,7 +34,7 @@ class ParquetTable(Table):
         self.groups = [group.num_rows for group in groups]
         self.sizes = [group.total_byte_size for group in groups]
         # Images hardly shrink, so what unpacks to far more than the file holds is none.
-        self._limit = min(MAX_GROUP, SPARE_BYTES + MAX_RATIO * blob.size)
+        self._limit = min(MAX_GROUP, most_unpacked(blob.size))
 
     def _column(self, group: int, name: str, field: str | None) -> Any:
         batches = self._batches(group, [name if field is None else f"{name}.{field}"])

@@ -21,8 +21,6 @@ from unveil.types import ImageRecord
 
 # A group of rows is unpacked as a whole; writers put some hundred images into one.
 MAX_GROUP = 2**30
-# A file may unpack to this many times its size, and to some bytes more where it is small.
-MAX_RATIO, SPARE_BYTES = 64, 2**28
 # JSON takes twenty times its size in memory; the names of a million classes fit.
 MAX_FEATURES_BYTES = 2**24
 CACHED_GROUPS = 3
