@@ -27,7 +27,8 @@ from unveil.images.clutter import is_clutter
 from unveil.images.label_values import label_of
 from unveil.images.labels import parse_list, read_label_map
 from unveil.images.readers.recordio import MAX_EXACT_LABEL, first_range
-from unveil.images.source import unique_ids
+from unveil.images.source import Entry, unique_ids
+from unveil.types import ImageRecord
 
 FACES = list(drawn_faces(8, 5))
 DATA = [encoded(face) for face in FACES]
@@ -355,6 +356,83 @@ class TestLists:
         files["identity_CelebA.txt"] = "".join(f"img_align_celeba/{k:06d}.jpg {k // 2}\n" for k in range(6)).encode()
         source = open_source(packed(path, files), LabelRule.parse("list:identity_CelebA.txt"))
         assert Counter(people(source)) == {"0": 2, "1": 2, "2": 2}
+
+    def test_a_path_with_two_labels_is_an_error(self, tmp_path: Path) -> None:
+        files = {"0.png": DATA[0], "1.png": DATA[1], "people.txt": b"0.png a\n1.png b\n0.png b\n"}
+        with pytest.raises(SourceError, match=r"`0\.png` has the labels a and b; remove one of them"):
+            open_source(packed(tmp_path / "x.zip", files), LabelRule.parse("list:people.txt"))
+
+
+def listed_by_id(source: Source) -> str:
+    """A list that labels every image but the last with the number of its row."""
+    return "".join(f"{record.id}\tp{row}\n" for row, record in enumerate(source.records[:-1]))
+
+
+class TestListsBeside:
+    @pytest.mark.parametrize("name", [n for n in c.WRITERS if "tar" not in n and "zip" not in n and n != "WebDataset"])
+    def test_a_list_labels_the_rows_of_any_container(self, name: str, tmp_path: Path) -> None:
+        path = c.WRITERS[name](tmp_path, c.drawn_items(4, each=2))
+        (folder,) = {file.parent for file in tmp_path.rglob("*") if file.suffix in (".rec", ".mdb")} or {
+            path if path.is_dir() else path.parent
+        }
+        write(folder / "people.tsv", listed_by_id(open_source(path, LabelRule("none"))))
+        source = open_source(path, LabelRule.parse("list:people.tsv"))
+        assert people(source) == ["p0", "p1", "p2", None]
+        with pytest.raises(SourceError, match=r"no file gone\.tsv"):
+            open_source(path, LabelRule.parse("list:gone.tsv"))
+
+    @pytest.mark.parametrize("suffix", [".npy", ".npz", ".parquet"])
+    @pytest.mark.parametrize("with_ids", [False, True])
+    def test_a_list_labels_the_rows_of_embeddings(self, suffix: str, with_ids: bool, tmp_path: Path) -> None:
+        path, vectors = tmp_path / f"v{suffix}", np.eye(4, dtype=np.float32)
+        ids = [f"{k}.png" for k in range(4)]
+        if suffix == ".npy":
+            np.save(path, vectors)
+        elif suffix == ".npz":
+            arrays = {"vectors": vectors, "ids": np.array(ids)} if with_ids else {"vectors": vectors}
+            np.savez(path, allow_pickle=False, **arrays)
+        else:
+            columns = {"path": ids} if with_ids else {}
+            pq.write_table(pa.table({"embedding": list(vectors), **columns}), path)
+        write(tmp_path / "people.tsv", listed_by_id(open_source(path)))
+        assert people(open_source(path, LabelRule.parse("list:people.tsv"))) == ["p0", "p1", "p2", None]
+        write(tmp_path / "people.tsv", "0\ta\n1\tb\n")
+        with pytest.raises(SourceError, match=r"labels 0 of 4 images; one is `0+(\.png)?`, the list has `0`"):
+            open_source(path, LabelRule.parse("list:people.tsv"))
+
+    def test_one_list_labels_all_files_of_a_set(self, tmp_path: Path) -> None:
+        for part in range(2):
+            table = pa.table({"image": DATA[2 * part : 2 * part + 2]})
+            pq.write_table(table, tmp_path / f"x-{part}.parquet")
+        write(tmp_path / "people.tsv", listed_by_id(open_source(tmp_path)))
+        for where in (tmp_path, f"{tmp_path}/x-{{0..1}}.parquet"):
+            source = open_source(where, LabelRule.parse("list:people.tsv"))
+            assert people(source) == ["p0", "p1", "p2", None] and source.records[2].id == "x-1.parquet/00000000"
+        write(tmp_path / "people.tsv", "00000000\ta\n00000001\tb\n")
+        with pytest.raises(SourceError, match=r"labels 0 of 4 images; one is `x-0\.parquet/00000000`"):
+            open_source(tmp_path, LabelRule.parse("list:people.tsv"))
+
+    def test_a_list_labels_sheets_and_so_their_cells(self, tmp_path: Path) -> None:
+        sheets = c.grid(tmp_path, c.drawn_items(4, each=2))
+        names = sorted(file.name for file in sheets.iterdir())
+        write(sheets / "people.txt", f"{names[0]} ann\n{names[1]} bo\n")
+        source = open_source(f"grid,cell=96:{sheets}", LabelRule.parse("list:people.txt"))
+        assert people(source) == ["ann"] * 4 + ["bo"] * 4
+
+    def test_a_reader_that_takes_no_list_says_so(self) -> None:
+        class Drawn(Source):
+            kind = "drawing"
+
+            def __init__(self, rule: LabelRule) -> None:
+                super().__init__("here", rule)
+                self._set_records([Entry("a", "0")])
+
+            def read(self, record: ImageRecord) -> bytes:
+                return DATA[0]
+
+        assert Drawn(LabelRule()).records[0].id == "a"
+        with pytest.raises(SourceError, match="here: the reader of the drawing takes no list of labels"):
+            Drawn(LabelRule.parse("list:x"))
 
 
 # Label maps

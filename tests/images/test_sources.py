@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -72,6 +73,38 @@ def test_identity_rules_of_a_flat_folder(tmp_path: Path, rule: str, people: list
     for name in ("Ann_B_1.png", "Ann_B_2.png", "Cy_1.png"):
         write(tmp_path / name, PICTURE)
     assert [r.person for r in open_source(tmp_path, LabelRule.parse(rule)).records] == people
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hostile"),
+    [
+        (r"^(a|a)*$", "a" * 4000 + "!"),
+        (r"(.*?a)(.*?b)(.*?c)(.*?d)$", "ab" * 4000),
+        (r"((a{1,1000}){1,1000})b", "a" * 3000),
+    ],
+)
+def test_a_pattern_that_a_hostile_name_keeps_busy_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, hostile: str
+) -> None:
+    monkeypatch.setattr("unveil.images.label_rule.MATCH_SECONDS", 0.2)
+    rule = LabelRule.parse(f"regex:{pattern}")
+    usual = open_source(as_zip(tmp_path / "usual.zip", {"ab1": PICTURE, "aab": PICTURE}), rule)
+    assert ids(usual) == ["aab", "ab1"]
+    start = time.thread_time()
+    with pytest.raises(SettingError, match=r"takes too long on `a.{79}`\. A group"):
+        open_source(as_zip(tmp_path / "hostile.zip", {"a1": PICTURE, hostile: PICTURE}), rule)
+    assert time.thread_time() - start < 5
+
+
+def test_many_names_that_are_slow_by_little_are_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unveil.images.label_rule.MATCH_SECONDS", 0.5)
+    names = [f"{k}{'ab' * 150}" for k in range(2000)]
+    slow = LabelRule.parse("regex:(.*?a)(.*?b)(.*?c)$")
+    first = next(iter(slow.people(names)))
+    assert first is None
+    with pytest.raises(SettingError, match="takes too long"):
+        list(slow.people(names))
+    assert set(LabelRule.parse(r"regex:(\d+)ab").people(names)) == {str(k) for k in range(2000)}
 
 
 def test_list_inside_a_folder_and_inside_a_zip(tmp_path: Path) -> None:

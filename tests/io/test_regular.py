@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import stat
 import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests import containers
 from tests.builders import audit, encoded, unit_rows, write
 from unveil.cli.log import JsonLog
-from unveil.errors import ImageError, SettingError, SourceError
-from unveil.images import open_source
+from unveil.errors import ImageError, ModelError, SettingError, SourceError
+from unveil.faces.models.library import installed_models, read_model
+from unveil.faces.models.spec import description_path
+from unveil.images import LabelRule, open_source, read_label_map, read_labels
+from unveil.images.location import FORMS
 from unveil.images.source import Source
 from unveil.io.atomic import write_bytes
 from unveil.io.checksums import file_sha256
@@ -52,6 +60,101 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
         "a.png": "",
         "b.png": "unreadable file: b.png: a regular file was expected",
     }
+
+
+def odd(path: Path, kind: str) -> Path:
+    """A file of a kind that is never read: it waits for a writer, or it has no end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
+            made.bind(path.name)  # the whole path would be too long
+    return path
+
+
+ODD = ("pipe", "device", "socket")
+REFUSED = "a regular file was expected|No such device|no such file"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ODD)
+class TestOddFiles:
+    def test_as_a_source(self, kind: str, tmp_path: Path) -> None:
+        place = odd(tmp_path / "odd", kind)
+        for form in ("", *(f"{form}:" for form in FORMS if form not in ("folder", "grid"))):
+            with pytest.raises(SourceError, match=REFUSED):
+                open_source(f"{form}{place}")
+        with pytest.raises(SourceError, match="folder"):
+            open_source(f"folder:{place}")
+        with pytest.raises(SourceError, match=REFUSED):
+            open_source(f"grid,cell=24:{place}")
+        with pytest.raises(SourceError, match=REFUSED):
+            open_source(f"{tmp_path}/{{odd,other}}")
+        for read in (read_labels, read_label_map):
+            with pytest.raises(SourceError, match=REFUSED):
+                read(place)
+
+    @pytest.mark.parametrize("follow", [False, True])
+    def test_among_images(self, kind: str, follow: bool, tmp_path: Path) -> None:
+        write(tmp_path / "images/a.png", IMAGE)
+        odd(tmp_path / "images/b.png", kind)
+        odd(tmp_path / "images/dataset.json", kind)
+        write(tmp_path / "images/list.csv", "a.png,1\nb.png,2\n")
+        for place in (tmp_path / "images", f"list:{tmp_path}/images/list.csv"):
+            found = reasons(open_source(place, follow_links=follow))
+            assert {id: why[:10] for id, why in found.items()} == {"a.png": "", "b.png": found["b.png"][:10]}
+            assert found["b.png"].startswith(("unreadable file", "link leaves the folder"))
+
+    def test_as_the_list_of_a_label_rule(self, kind: str, tmp_path: Path) -> None:
+        write(tmp_path / "images/a.png", IMAGE)
+        (tmp_path / "vectors").mkdir()
+        np.save(tmp_path / "vectors/v.npy", np.eye(3))
+        for place in (tmp_path / "images", tmp_path / "vectors"):
+            odd(place / "people.txt", kind)
+            with pytest.raises(SourceError, match=r"regular file|people\.txt|link leaves"):
+                open_source(place, LabelRule.parse("list:people.txt"))
+
+    def test_beside_a_container(self, kind: str, tmp_path: Path) -> None:
+        items = containers.drawn_items(2, each=1)
+        for name, files in (
+            ("RecordIO", ("train.tsv", "train.lst")),
+            ("DCFace", ()),
+            ("LMDB, msgpack", ("mask.npy",)),
+            ("Parquet", ("other.parquet", "b.json")),
+            ("TFRecord", ("other.tfrecords",)),
+        ):
+            to = tmp_path / name.replace(" ", "-")
+            to.mkdir()
+            where = containers.WRITERS[name](to, items)
+            folder = next(file.parent for file in to.rglob("*") if file.is_file())
+            for beside in [*folder.glob("*.idx"), *folder.glob("*.labels"), *folder.glob("list.txt")]:
+                beside.unlink()
+                odd(beside, kind)
+            for file in files:
+                odd(folder / file, kind)
+            assert len(reasons(open_source(where))) == 2
+            if name.startswith("LMDB"):
+                with pytest.raises(SourceError, match=r"mask\.npy"):
+                    open_source(f"lmdb,mask=mask.npy:{where}")
+
+    def test_beside_a_model(self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("unveil.faces.models.library.library_folder", lambda: tmp_path)
+        model = write(tmp_path / "a/a.onnx", b"no model")
+        odd(model.parent / "manifest.json", kind)
+        odd(description_path(model), kind)
+        assert [one.spec for one in installed_models() if one.path == model] == [None]
+        with pytest.raises(ModelError):
+            read_model(model)
+
+    def test_as_a_row_that_names_a_file(self, kind: str, tmp_path: Path) -> None:
+        odd(tmp_path / "b.png", kind)
+        rows = [{"bytes": IMAGE, "path": "a.png"}, {"bytes": None, "path": "b.png"}]
+        pq.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
+        found = reasons(open_source(tmp_path / "x.parquet"))
+        assert found["a.png"] == "" and found["b.png"].startswith(("unreadable file", "link leaves the folder"))
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class LocalBlob(Blob):
             n = min(n, self.size - offset)
             if self._descriptor is not None:
                 return pread(self._descriptor, n, offset)
-            descriptor = os.open(self.path, os.O_RDONLY)
+            descriptor = regular_descriptor(self.path)
             try:
                 return pread(descriptor, n, offset)
             finally:

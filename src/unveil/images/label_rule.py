@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
 from unveil.errors import SettingError
+from unveil.io.text import printable
 
 RuleKind = Literal["auto", "folder", "labels", "one-per-image", "none", "prefix", "regex", "list"]
 
 HELP = (
     "auto, folder (the folder of an image), labels (those that the container stores), "
     "prefix:_ (the file name up to the last _), "
-    "regex:PATTERN (its first group, searched in the path), list:FILE (lines `path label` inside the source), "
+    "regex:PATTERN (its first group, searched in the path), list:FILE (lines `path label` in the source or beside it), "
     "one-per-image (every image shows another person) or none (unknown)"
 )
 # Folders with these names hold parts of a dataset, not people.
@@ -25,6 +27,9 @@ _STYLEGAN_BATCH = re.compile(r"(?:.*/)?(\d{5})/img(\d{8})\.\w+")
 # FFHQ names each folder of 1,000 images after the first of them.
 _FFHQ_BATCH = re.compile(r"(?:.*/)?(\d{5})/(\d{5})\.\w+")
 BATCH = 1000
+# Processor seconds that a pattern may take for a whole set, and for each name of it; a usual one takes 2 us a name.
+MATCH_SECONDS, MATCH_SECONDS_PER_NAME = 10.0, 1e-4
+SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,11 @@ class LabelRule:
         if kind in ("prefix", "list") and argument:
             return cls(kind, argument)  # type: ignore[arg-type]
         if kind == "regex" and argument:
+            import regex
+
             try:
-                groups = re.compile(argument).groups
-            except re.error as error:
+                groups = regex.compile(argument).groups
+            except regex.error as error:
                 raise SettingError(f"label rule {text!r}: the pattern does not compile ({error})") from None
             if groups < 1:
                 raise SettingError(f"label rule {text!r}: the pattern needs a group ( ) around the person")
@@ -83,22 +90,37 @@ class LabelRule:
             return LabelRule("none"), f"its {len(folders)} folders are numbered batches of images"
         return LabelRule("folder"), f"its images lie in {len(folders)} folders"
 
-    def person(self, name: str) -> str | None:
-        """The label that follows from the name of an image; None where the rule gives none.
+    def people(self, names: Sequence[str]) -> Iterator[str | None]:
+        """The label that follows from the name of each image; None where the rule gives none.
 
-        The rules ``labels``, ``list`` and ``one-per-image`` need more than the name; `Source` applies them.
+        The rules ``labels``, ``list`` and ``one-per-image`` need more than the name; `Source` applies them. Raises
+        SettingError when the pattern of a rule ``regex:`` takes longer than `MATCH_SECONDS` allows.
         """
         if self.kind == "folder":
-            folder = folder_of(name)
-            return folder if folder != "." else None
+            return (folder if (folder := folder_of(name)) != "." else None for name in names)
         if self.kind == "prefix":
-            path = PurePosixPath(name)
-            before, separator, _ = path.stem.rpartition(self.argument)
-            return str(path.parent / before) if separator else None
-        if self.kind == "regex":
-            found = re.search(self.argument, name)
-            return found.group(1) if found else None
-        return None
+            return (self._before_separator(PurePosixPath(name)) for name in names)
+        return self._by_pattern(names) if self.kind == "regex" else (None for _ in names)
+
+    def _before_separator(self, path: PurePosixPath) -> str | None:
+        before, separator, _ = path.stem.rpartition(self.argument)
+        return str(path.parent / before) if separator else None
+
+    def _by_pattern(self, names: Sequence[str]) -> Iterator[str | None]:
+        # Python's own module has no limit of time, and some patterns try 2^n ways to match a name of n characters.
+        import regex
+
+        pattern = regex.compile(self.argument)
+        end = time.thread_time() + MATCH_SECONDS + MATCH_SECONDS_PER_NAME * len(names)
+        for name in names:
+            try:
+                found = pattern.search(name, timeout=max(0.0, end - time.thread_time()))
+            except TimeoutError:
+                raise SettingError(
+                    f"label rule {str(self)!r}: the pattern was expected to match names at once, but it takes too long "
+                    f"on `{printable(name[:SHOWN_CHARACTERS])}`. A group that repeats should hold no repeat"
+                ) from None
+            yield found.group(1) if found else None
 
 
 def _are_batches(names: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from unveil.errors import ImageError, SourceError
+from unveil.images.blob import Blob
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_inside
@@ -152,11 +153,14 @@ def text_lines(data: bytes, where: str) -> list[tuple[int, str]]:
 
 
 def labels_from(data: bytes, where: str) -> dict[str, str]:
-    """The label of each listed path; SourceError when the list has none."""
+    """The label of each listed path; SourceError when the list has none, or two for one path."""
     stylegan = stylegan_labels(data) if data.lstrip()[:1] == b"{" else None
     if stylegan is not None:
         return stylegan
-    labels = {printable(row.path): row.label for row in parse_list(data, where).rows if row.label}
+    labels: dict[str, str] = {}
+    for row in parse_list(data, where).rows:
+        if row.label and labels.setdefault(name := printable(row.path), row.label) != row.label:
+            raise SourceError(f"{where}: `{name}` has the labels {labels[name]} and {row.label}; remove one of them")
     if not labels:
         raise SourceError(f"{where}: lines `path label` were expected, but no line has a label")
     return labels
@@ -233,6 +237,20 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         if stored is not None:
             files.add(STYLEGAN_LABELS)
     return FoundLabels(stored, listed, frozenset(files))
+
+
+def labels_beside(rule: LabelRule, blob: Blob) -> dict[str, str] | None:
+    """The labels in the list that the rule names, a file beside the container; None for any other rule.
+
+    Raises SourceError when there is no such file, or when it has no labels.
+    """
+    if rule.kind != "list":
+        return None
+    name = rule.argument
+    found = blob.sibling(name) if "/" not in name and "\\" not in name else None
+    if found is None:
+        raise SourceError(f"{blob.where}: no file {name} beside it, which the label rule names")
+    return labels_from(found.read_all(MAX_LIST_BYTES), f"{blob.where}:{name}")
 
 
 def read_label_map(path: Path) -> tuple[tuple[str, str], ...]:

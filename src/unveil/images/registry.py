@@ -8,6 +8,7 @@ from pathlib import Path
 from unveil.errors import SettingError, SourceError
 from unveil.images.blob import Blob, LocalBlob, RemoteBlob, is_folder
 from unveil.images.label_rule import LabelRule
+from unveil.images.labels import labels_beside
 from unveil.images.location import Location
 from unveil.images.readers.arrow import ArrowSource
 from unveil.images.readers.bgr import BgrSource
@@ -31,6 +32,8 @@ from unveil.io.remote import is_address
 from unveil.io.walk import walk
 
 ReaderOptions = dict[str, str]
+# Containers of files, which may hold a list of labels.
+ARCHIVES = ("zip", "tar")
 # The reader of one file of each form.
 READERS: dict[str, Callable[[Blob, LabelRule, ReaderOptions], Source]] = {
     "zip": ZipSource,
@@ -68,7 +71,7 @@ def open_source(where: str | Path | Location, rule: LabelRule | None = None, *, 
 
 def _open(location: Location, rule: LabelRule, follow_links: bool) -> Source:
     if location.form == "grid":
-        sheets = _open(Location(location.target), LabelRule("none"), follow_links)
+        sheets = _open(Location(location.target), rule if rule.kind == "list" else LabelRule("none"), follow_links)
         return GridSource(sheets, rule, location.options)
     braces = "{" in location.target and not location.path.exists()
     files = expand_braces(location.target) if braces else [location.target]
@@ -153,7 +156,9 @@ def _sharded(
     def part(blob: Blob) -> Callable[[LabelRule], Source]:
         return lambda rule: _read(blob, form, rule, options)
 
-    return ShardedSource(where, [(name, part(blob)) for name, blob in zip(names, blobs, strict=True)], rule)
+    parts = [(name, part(blob)) for name, blob in zip(names, blobs, strict=True)]
+    # An archive holds its list; any other container has it beside it, for all files of the set.
+    return ShardedSource(where, parts, rule, None if form in ARCHIVES else labels_beside(rule, blobs[0]))
 
 
 def _read(blob: Blob, form: str, rule: LabelRule, options: ReaderOptions) -> Source:

@@ -111,16 +111,16 @@ class Source(ABC):
         self._decide_rule(names, any(entry.label is not None for entry in ordered), states_labels)
         kind = self.rule.kind
         if kind == "list":
-            self._check_list(names, listed or {})
+            self._check_list(names, listed)
         shown: dict[str, str] = {}  # each label once, however long it is and however many images have it
-        for id, entry in zip(unique_ids(names), ordered, strict=True):
+        for id, entry, by_name in zip(unique_ids(names), ordered, self.rule.people(names), strict=True):
             if kind == "labels":
                 person = entry.label
             elif kind == "list":
                 person = (listed or {}).get(entry.name)
             else:
                 # A repeated name is another image: only its id is its own.
-                person = id if kind == "one-per-image" else self.rule.person(entry.name)
+                person = id if kind == "one-per-image" else by_name
             if person is not None and (text := shown.get(person)) is None:
                 text = shown[person] = printable(person)
             self.records.append(ImageRecord(id, None if person is None else text, entry.key))
@@ -139,16 +139,23 @@ class Source(ABC):
         else:
             self.rule, self.reason = self.rule.decide(names)
 
-    def _check_list(self, names: Sequence[str], listed: Mapping[str, str]) -> None:
-        """SourceError when the list labels fewer than half of the images: it is then a list of other names."""
+    def _check_list(self, names: Sequence[str], listed: Mapping[str, str] | None) -> None:
+        """SourceError when the list labels fewer than half of the images: it is then a list of other names.
+
+        A reader that passes no list does not read any.
+        """
+        if listed is None:
+            raise SourceError(
+                f"{self.where}: the reader of the {self.kind} takes no list of labels; use another label rule"
+            )
         matched = sum(name in listed for name in names)
         if 2 * matched >= len(names):
             return
         unlisted = next(name for name in names if name not in listed)
-        other = next((name for name in listed if name not in set(names)), next(iter(listed), "nothing"))
+        other = next((name for name in listed if name not in set(names)), next(iter(listed)))
         raise SourceError(
             f"{self.where}: {self.rule.argument} labels {matched} of {len(names)} images; one is `{unlisted}`, the "
-            f"list has `{other}`. Write its paths relative to {self.where}"
+            f"list has `{other}`. Name the images in it like the first of the two"
         )
 
 

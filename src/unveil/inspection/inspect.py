@@ -169,7 +169,7 @@ def _better_rule(source: Source, rule: LabelRule) -> str | None:
         return str(rule) if rule.kind != "auto" else None
     for separator in ("_", "-"):
         by_name = LabelRule("prefix", separator)
-        people = Counter(by_name.person(record.id) for record in source.records)
+        people = Counter(by_name.people([record.id for record in source.records]))
         alone = people.pop(None, 0)
         if len(people) > 1 and alone == 0 and len(source.records) >= MIN_IMAGES_PER_PERSON * len(people):
             return str(by_name)

@@ -18,6 +18,7 @@ from unveil.errors import ModelError
 from unveil.faces import dlib_onnx
 from unveil.faces.models.spec import (
     DESCRIPTION_EXAMPLE,
+    MAX_DESCRIPTION_BYTES,
     DetectorSpec,
     ModelSpec,
     Spec,
@@ -26,6 +27,7 @@ from unveil.faces.models.spec import (
 )
 from unveil.faces.models.table import default_spec, families, file_names, find_download, model_table
 from unveil.io.atomic import write_bytes
+from unveil.io.regular import read_regular
 
 # A name that can be a folder on any operating system.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -103,12 +105,12 @@ def _unverified_spec(path: Path) -> Spec | None:
 def _declared_sha256(path: Path) -> str | None:
     """The sha256 in the description beside a file; the file itself is not read."""
     try:
-        text = description_path(path).read_text("utf-8")
+        text = read_regular(description_path(path), MAX_DESCRIPTION_BYTES).decode()
         return match[1] if (match := re.search(r'^sha256 = "([0-9a-f]{64})"$', text, re.MULTILINE)) else None
     except (OSError, UnicodeDecodeError):
         pass
     try:
-        tasks = json.loads((path.parent / "manifest.json").read_text("utf-8"))["tasks"].values()
+        tasks = json.loads(read_regular(path.parent / "manifest.json", MAX_DESCRIPTION_BYTES))["tasks"].values()
         return next((str(task["sha256"]) for task in tasks if task.get("file") == path.name), None)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None

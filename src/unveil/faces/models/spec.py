@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from unveil.errors import ModelError
+from unveil.io.regular import read_regular
+
+# A file that describes models holds a few lines for each.
+MAX_DESCRIPTION_BYTES = 2**24
 
 # "whole" means the whole image without face alignment, for copy-detection models of any input size.
 ModelAlignment = Literal["arcface112", "dlib150", "whole"]
@@ -161,7 +165,7 @@ def read_description(weights: Path, sha256: str) -> Spec | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(read_regular(path, MAX_DESCRIPTION_BYTES).decode())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not valid TOML: {error}") from None
 
@@ -173,7 +177,7 @@ _DEFAULT_PREPROCESSING = {"detection": {"mean": 127.5, "std": 128.0}, "recogniti
 def _facts_of_manifest(path: Path, file: str) -> dict[str, Any] | None:
     """What an InsightFace ``manifest.json`` (version 1 or 2) says of one file, as our TOML would; None if nothing."""
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(read_regular(path, MAX_DESCRIPTION_BYTES))
         version = document.get("manifest_version")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is not an InsightFace manifest: {error}") from None

@@ -16,6 +16,7 @@ from typing import Any
 from unveil.errors import SourceError
 from unveil.images.blob import Blob
 from unveil.images.label_rule import LabelRule
+from unveil.images.labels import labels_beside
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
 from unveil.types import ImageRecord
 
@@ -70,6 +71,7 @@ class VerificationSource(Source):
                 Entry(name, f"{s.at} {s.length}", names[first])
                 for name, s, first in zip(names, spans, people, strict=True)
             ),
+            listed=labels_beside(rule, blob),
             in_order=True,
         )
 

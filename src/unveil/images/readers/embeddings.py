@@ -14,6 +14,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
+from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import LABEL_NAMES, choose_column
 from unveil.images.readers.parquet import ParquetTable
 from unveil.images.readers.table import holds_vectors
@@ -71,6 +72,7 @@ class EmbeddingSource(Source):
         self._set_records(
             (Entry(name, str(row), label) for row, (name, label) in enumerate(zip(names, labels, strict=True))),
             states_labels=found.labels is not None,
+            listed=labels_beside(rule, blob),
             in_order=True,
         )
 

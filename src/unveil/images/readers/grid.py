@@ -33,6 +33,8 @@ class GridSource(Source):
         self.ignored, self.notes = sheets.ignored, list(sheets.notes)
         self._sheet_records = {record.id: record for record in sheets.records}
         entries = []
+        # A list names sheets: who is in a sheet is in each of its cells.
+        listed: dict[str, str] | None = {} if rule.kind == "list" else None
         for record in sheets.records:
             try:
                 width, height = image_size(sheets.read(record))
@@ -46,8 +48,11 @@ class GridSource(Source):
                     f"with gaps of {self._gap} do not fill; correct cell= and gap="
                 )
             person = record.person or str(PurePosixPath(record.id).with_suffix(""))
-            entries += [Entry(f"{record.id}#{i:02d}", f"{i} {record.id}", person) for i in range(across * down)]
-        self._set_records(entries, in_order=True)
+            cells = [Entry(f"{record.id}#{i:02d}", f"{i} {record.id}", person) for i in range(across * down)]
+            entries += cells
+            if listed is not None and record.person is not None:
+                listed.update((cell.name, record.person) for cell in cells)
+        self._set_records(entries, listed=listed, in_order=True)
 
     def _count(self, side: int) -> int:
         """Cells along a side; 0 when they do not fill it."""

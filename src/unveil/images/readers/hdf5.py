@@ -21,6 +21,7 @@ from unveil.images.blob import Blob, BlobView
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import MAX_LABEL_CHARACTERS, labels_of
+from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable
@@ -30,7 +31,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # A chunk is unpacked as a whole.
 MAX_CHUNK = 2**28
 CACHED_CHUNKS, CACHED_HEAPS = 4, 64
-# Reads that listing a file may take; a file whose structure is circular ends here.
+# Reads that listing a file may take.
 MAX_READS = 5_000_000
 MAX_DATASETS = 10_000
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
@@ -80,6 +81,7 @@ class HDF5Source(Source):
         self._set_records(
             (Entry(name, str(i), labels[i]) for i, name in enumerate(numbered_ids(range(n)))),
             states_labels=label is not None,
+            listed=labels_beside(rule, blob),
             in_order=True,
         )
 
@@ -316,10 +318,14 @@ def open_file(blob: Blob) -> Any:
 
 
 def items_of(file: Any, where: str, refused: dict[str, str]) -> Iterator[tuple[str, Any]]:
-    """Every dataset and group of the file with its path; the others go into ``refused``, with the reason."""
+    """Every dataset and group of the file with its path; the others go into ``refused``, with the reason.
+
+    A group that a link shows again is not listed again: links may form a circle.
+    """
     import pyfive
 
     groups: list[tuple[str, Any]] = [("", file)]
+    listed = {file._dataobjects.offset}
     count = 0
     while groups:
         prefix, group = groups.pop()
@@ -340,6 +346,9 @@ def items_of(file: Any, where: str, refused: dict[str, str]) -> Iterator[tuple[s
                 refused[path] = _reason(error)
                 continue
             if isinstance(item, pyfive.Group):
+                if item._dataobjects.offset in listed:
+                    continue
+                listed.add(item._dataobjects.offset)
                 groups.append((path + "/", item))
             if isinstance(item, pyfive.Group | pyfive.Dataset):
                 yield path, item

@@ -14,6 +14,7 @@ from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
+from unveil.images.labels import labels_beside
 from unveil.images.readers.lmdb_pages import Value, entries
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.io.npy import parse_npy
@@ -61,6 +62,7 @@ class LMDBSource(Source):
                 for key, value in found
             ),
             states_labels=uses_labels,
+            listed=labels_beside(rule, blob),
             in_order=True,
         )
 

@@ -12,7 +12,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
-from unveil.images.labels import labels_from, text_lines
+from unveil.images.labels import labels_beside, text_lines
 from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, MAX_RECORDS, Entry, Source, numbered_ids, printable
 from unveil.types import ImageRecord, Ints
 
@@ -69,11 +69,7 @@ class RecordIOSource(Source):
                 f"{n_rounded} labels of {MAX_EXACT_LABEL:,} or more are not used: the float32 that stores them is not "
                 "exact. List the people in a file beside the records"
             )
-        listed = None
-        if rule.kind == "list":
-            listed = labels_from(
-                _sibling(blob, rule.argument).read_all(MAX_LIST_BYTES), f"{blob.where}:{rule.argument}"
-            )
+        listed = labels_beside(rule, blob)
         if rule.kind == "auto" and len({id.rpartition("/")[0] for id in paths.ids.values()}) > 1:
             # The person is the folder of the listed path, whatever the record says.
             self.rule, self.reason = LabelRule("folder"), "the list beside the records has folders"
@@ -299,10 +295,3 @@ def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
             return _Paths(ids, labels)
         notes.append(f"{name} beside the records names {matched} of {len(keys)} of them and is not used")
     return _Paths({}, {})
-
-
-def _sibling(blob: Blob, name: str) -> Blob:
-    found = blob.sibling(name) if "/" not in name and "\\" not in name else None
-    if found is None:
-        raise SourceError(f"{blob.where}: no file {name} beside it, which the label rule names")
-    return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 from unveil.errors import SettingError, SourceError
@@ -17,27 +18,27 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 class ShardedSource(Source):
-    """Several containers of one kind as one. Ids begin with the name of the file; a label means one person in all."""
+    """Several containers of one kind as one. Ids begin with the name of the file; a label means one person in all.
 
-    def __init__(self, where: str, parts: Sequence[tuple[str, Callable[[LabelRule], Source]]], rule: LabelRule) -> None:
+    ``listed`` maps ids to the labels of a list beside the files.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        parts: Sequence[tuple[str, Callable[[LabelRule], Source]]],
+        rule: LabelRule,
+        listed: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(where, rule)
         self.names = unique_ids([name for name, _ in parts])
-        self.parts = [open_part(rule) for _, open_part in parts]
-        kinds = {source.rule.kind for source in self.parts}
-        if len({source.rule for source in self.parts}) > 1:
-            # Opened alone, a shard with a single folder would have no people.
-            self.rule = LabelRule(next(kind for kind in ("labels", "folder", "none") if kind in kinds))
-            if self.rule.kind == "labels" and not all(source.states_labels for source in self.parts):
-                raise SourceError(f"{where}: some of its files store labels and others do not; give one label rule")
-            if self.rule.kind != "labels":
-                self.parts = [
-                    source if source.rule == self.rule else open_part(self.rule)
-                    for source, (_, open_part) in zip(self.parts, parts, strict=True)
-                ]
+        if listed is None:
+            self.parts = self._opened([open_part for _, open_part in parts])
+            ruling = next(source for source in self.parts if source.rule == self.rule)
+            self.reason = ruling.reason and f"in {ruling.where}, {ruling.reason}"
         else:
-            self.rule = self.parts[0].rule
-        ruling = next(source for source in self.parts if source.rule == self.rule)
-        self.reason = ruling.reason and f"in {ruling.where}, {ruling.reason}"
+            # The list has the ids of the whole set, which no part knows.
+            self.parts = [open_part(LabelRule("none")) for _, open_part in parts]
         self.states_labels = all(source.states_labels for source in self.parts)
         self.ignored = [
             entry._replace(name=f"{name}/{entry.name}")
@@ -52,6 +53,27 @@ class ShardedSource(Source):
             for i, (name, source) in enumerate(zip(self.names, self.parts, strict=True))
             for record in source.records
         ]
+        if listed is not None:
+            self._check_list([record.id for record in self.records], listed)
+            self.records = [replace(record, person=listed.get(record.id)) for record in self.records]
+
+    def _opened(self, parts: Sequence[Callable[[LabelRule], Source]]) -> list[Source]:
+        """The parts under one rule, which ``auto`` may decide anew. SourceError when only some of them store labels."""
+        opened = [open_part(self.rule) for open_part in parts]
+        if len({source.rule for source in opened}) == 1:
+            self.rule = opened[0].rule
+            return opened
+        # Opened alone, a shard with a single folder would have no people.
+        kinds = {source.rule.kind for source in opened}
+        self.rule = LabelRule(next(kind for kind in ("labels", "folder", "none") if kind in kinds))
+        if self.rule.kind != "labels":
+            return [
+                source if source.rule == self.rule else open_part(self.rule)
+                for source, open_part in zip(opened, parts, strict=True)
+            ]
+        if not all(source.states_labels for source in opened):
+            raise SourceError(f"{self.where}: some of its files store labels and others do not; give one label rule")
+        return opened
 
     def read(self, record: ImageRecord) -> bytes:
         part, key = record.key.split(" ", 1)

@@ -14,6 +14,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import labels_of
+from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable, read_inside
@@ -89,7 +90,7 @@ class TableSource(Source):
             raise SourceError(f"{blob.where}: {error}") from None
         except Exception as error:  # a damaged file raises almost anything
             raise SourceError(f"{blob.where}: a damaged {self.kind} file ({type(error).__name__}: {error})") from None
-        self._set_records(entries, states_labels=label is not None, in_order=True)
+        self._set_records(entries, listed=labels_beside(rule, blob), states_labels=label is not None, in_order=True)
 
     @staticmethod
     @abstractmethod

@@ -15,6 +15,7 @@ from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
+from unveil.images.labels import labels_beside
 from unveil.images.readers.tf_example import Value, parse_example
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
 from unveil.io.npy import parse_npy
@@ -54,6 +55,7 @@ class TFRecordSource(Source):
                 for name, (at, length), label in zip(numbered_ids(range(len(spans))), spans, labels, strict=True)
             ),
             states_labels=stated,
+            listed=labels_beside(rule, blob),
             in_order=True,
         )
 
