@@ -112,7 +112,7 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
     exposed_t, exposed_c = _exposures(scores_t, codes_t, rows_t), _exposures(scores_c, codes_c, rows_c)
     near_t, near_c = (rng.random(len(e)) < scenario.near for e in (exposed_t, exposed_c))
     near_t[leaked[::2]] |= scenario.near > 0
-    decision = person_tests(*lifted(exposed_t, exposed_c, near_t, near_c))
+    decision = person_tests(exposed_t, exposed_c, lifted(exposed_t, exposed_c, near_t, near_c))
     best_t, best_c = scores_t[:, rows_t].argmax(1), scores_c[:, rows_c].argmax(1)
     top_t, top_c = scores_t[:, rows_t].max(1), scores_c[:, rows_c].max(1)
     won = top_t > top_c
@@ -236,9 +236,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000, help="of each row")
     parser.add_argument("--only", default="", help="scenarios whose name holds this; each is the same as in a full run")
+    parser.add_argument("--workers", type=int, default=None, help="processes; by default one a core")
     args = parser.parse_args()
     runs, scenarios = args.runs, [scenario for scenario in SCENARIOS if args.only in scenario.name]
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(args.workers) as pool:
         print(f"# Error rates, {runs} runs a row\n")
         print("## Nothing leaks: share of runs with any false finding\n")
         print(

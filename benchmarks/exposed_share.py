@@ -138,7 +138,9 @@ def list_table(runs: int, pool: ProcessPoolExecutor) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=2000, help="of each row")
-    runs = parser.parse_args().runs
+    parser.add_argument("--workers", type=int, default=None, help="processes; by default one a core")
+    args = parser.parse_args()
+    runs = args.runs
     print(f"# Share of exposed people, {runs} simulated audits a row\n")
     print(
         "Made by `python -m benchmarks.exposed_share`. Chance is a Gumbel distribution; a weak leak adds "
@@ -159,7 +161,7 @@ def main() -> None:
         *("corrected, as strong", "half as strong", "twice as strong"),
     )
     print("| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(args.workers) as pool:
         for n, m in SIZES:
             for leaked in SHARES:
                 for name, strength in STRENGTHS.items():

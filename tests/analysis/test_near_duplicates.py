@@ -148,9 +148,21 @@ def test_people_with_a_near_duplicate_are_above_all_others_and_tested_like_them(
     assert (person_tests(t, c).conformal(0.05) == near_t).all()
     both_sides = lifted(training, control, near_t, near_t)
     assert not person_tests(*both_sides).conformal(0.05).any(), "control people have as many: it is no evidence"
-    few = person_tests(*lifted(training, control, np.arange(250) < 3, nobody))
+    few = person_tests(training, control, lifted(training, control, np.arange(250) < 3, nobody))
     assert few.gpd(0.05).tolist() == [True] + [False] * 249, "three are not enough, but for the one who is far away"
     assert lifted(training, control, nobody, nobody)[0] is training
+
+
+def test_a_near_duplicate_by_chance_does_not_borrow_the_height_of_leaks() -> None:
+    """Twelve people leak and one has a near-duplicate by chance: ranks count it, the fitted tail has its own score."""
+    rng = np.random.default_rng(3)
+    training, control = rng.normal(size=250), rng.normal(size=250)
+    training[:12] += 15
+    near, nobody = np.arange(250) == 20, np.zeros(250, np.bool_)
+    found = person_tests(training, control, lifted(training, control, near, nobody))
+    assert found.p[20] == found.p[0] == 1 / 251
+    assert found.p_gpd is not None and found.p_gpd[20] > 0.05 > 1 / 251 > found.p_gpd[:12].max()
+    assert found.gpd(0.01).tolist() == [True] * 12 + [False] * 238
 
 
 def test_control_people_with_a_training_image_are_removed_and_look_alikes_are_not(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from unveil.types import Embedded, Exposure, Floats, Generators, Ints, Mask
 class ScoreTests:
     """The exposures of training and control people by one score, and the tests of the training people.
 
-    ``tested`` are the exposures (P,) and (C,) that decide: people with a near-duplicate are above all others.
+    ``tested`` are the exposures (P,) and (C,) that are ranked: people with a near-duplicate are above all others.
     """
 
     training: Exposure
@@ -90,14 +90,14 @@ class Inference:
         """The tests of the people in a subsample, by one score; ``by`` as in `RealSide.exposure`."""
         training = self._training.exposure(subsample.training, by)
         control = self._control.exposure(subsample.control, by)
-        tested = training.score, control.score
+        exposures = tested = training.score, control.score
         if by != COSINE:
             near = (
                 self._training.people_with_near_duplicate(subsample.training),
                 self._control.people_with_near_duplicate(subsample.control),
             )
-            tested = lifted(*tested, *near)
-        return ScoreTests(training, control, person_tests(*tested), tested)
+            tested = lifted(*exposures, *near)
+        return ScoreTests(training, control, person_tests(*exposures, tested), tested)
 
     def by_channel(self, subsample: Subsample, all_channels: ScoreTests) -> dict[str, ScoreTests]:
         """The tests by each channel alone; with a single channel they are those of ``all_channels``."""

@@ -36,13 +36,17 @@ class PersonTests:
         return np.asarray(self.q_gpd <= fdr, np.bool_)
 
 
-def person_tests(training: Floats, control: Floats) -> PersonTests:
+def person_tests(training: Floats, control: Floats, raised: tuple[Floats, Floats] | None = None) -> PersonTests:
     """Tests the exposures of training people (P,) against those of control people (C,).
+
+    ``raised`` are the same exposures after `lifted`. They decide conformal p and the global test, which need ranks
+    only. The GPD tail extrapolates from scores, so it has the exposures as they were measured.
 
     q are Benjamini-Hochberg adjusted p (1995, doi:10.1111/j.2517-6161.1995.tb02031.x). The adjustment is valid for
     conformal p that share their controls, which are positively dependent (Bates et al. 2023, doi:10.1214/22-AOS2244).
     """
-    p = conformal_p(training, control)
+    ranked = (training, control) if raised is None else raised
+    p = conformal_p(*ranked)
     tail = fit_tail(control)
     p_gpd = None if tail is None else tail.p_values(training)
     return PersonTests(
@@ -51,16 +55,17 @@ def person_tests(training: Floats, control: Floats) -> PersonTests:
         tail=tail,
         p_gpd=p_gpd,
         q_gpd=None if p_gpd is None else benjamini_hochberg(p_gpd),
-        global_test=global_test(training, control),
+        global_test=global_test(*ranked),
     )
 
 
 def lifted(training: Floats, control: Floats, near_training: Mask, near_control: Mask) -> tuple[Floats, Floats]:
     """The exposures (P,) and (C,) with those of people who have a near-duplicate above all others.
 
-    They rise just above the highest exposure of all others, on both sides alike, so they are tested like any score.
+    They rise just above the highest exposure of all others, on both sides alike, so ranks test them like any score.
     They rise no further: how far beyond chance a person is, only the score shows, since too few pairs of strangers are
-    known to say how rare a near-duplicate is.
+    known to say how rare a near-duplicate is. For the same reason the GPD tail does not see that they rose: others who
+    leak would set the height, and a person with a near-duplicate by chance would be as improbable as they are.
     """
     near, everybody = np.concatenate([near_training, near_control]), np.concatenate([training, control])
     if not near.any() or near.all():
