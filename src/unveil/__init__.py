@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unveil.api import ROC, Audit, Embeddings, Images, Records, audit, load
+    from unveil.api import ROC, Audit, Embeddings, Images, Records, audit, load, write_protocol
     from unveil.compare import compare_all
     from unveil.embedding.embed import embed
     from unveil.errors import InputError, ModelError, SettingError, SourceError, StoreError, UnveilError, VectorError
@@ -40,6 +40,7 @@ _HOMES = {
     "StoreError": "unveil.errors",
     "UnveilError": "unveil.errors",
     "VectorError": "unveil.errors",
+    "write_protocol": "unveil.api",
 }
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "compare_all",
     "embed",
     "load",
+    "write_protocol",
 ]
 
 

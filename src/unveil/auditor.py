@@ -44,6 +44,8 @@ from unveil.io.folders import exclusive
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
 from unveil.planning import expected_units, workload_of
+from unveil.planning.deviations import check_deviations, deviations_before, deviations_of_content, record_of
+from unveil.planning.protocol import read_protocol
 from unveil.progress import Progress
 from unveil.report import write_reports
 from unveil.results import AuditResult, from_document
@@ -110,6 +112,10 @@ def _run(
         engine=engine,
         sizes=sizes.pipeline,
     )
+    protocol = None if settings.protocol is None else read_protocol(settings.protocol)
+    deviations = () if protocol is None else deviations_before(protocol, settings, sources, embedder, started)
+    if protocol is not None:
+        check_deviations(protocol, settings, deviations)
     if overwrite:  # only now is it known that the inputs and models of the new audit can be read
         replace_run(settings)
     run = RunDirectory(settings.out, settings.facts(), sizes.checkpoint_seconds)
@@ -118,7 +124,7 @@ def _run(
         *(settings.backend, settings.workers, engine, settings.store_place, run, sizes.backend, sizes.tiles)
     )
     compare = Comparisons(run, backend, progress, settings.top_k, settings.top_pairs)
-    work = workload_of(sources, embedder.dimensions, top_k=settings.top_k)
+    work = workload_of(*(sources, embedder.dimensions), top_k=settings.top_k, planted_leaks=settings.planted_leaks)
     progress.expect(expected_units(work, sources))
 
     # Images to vectors. Synthetic images that repeat another byte for byte count once.
@@ -128,6 +134,9 @@ def _run(
         exclude=settings.exclude,
         specs=specs,
     )
+    if protocol is not None:  # before anything is compared
+        deviations += deviations_of_content(protocol, sets, deviations)
+        check_deviations(protocol, settings, deviations)
     images = {
         role: ImageReader(sources[role], s.embedded.distinct, embedder.preprocessor(s.alignment))
         for role, s in sets.items()
@@ -176,6 +185,7 @@ def _run(
     result = assemble(
         AuditParts(sets, synthetic, raw, found, kinds, top, corrected, power, baselines, verification),
         *(settings, embedder, review_summary(run.path, pairs)),
+        None if protocol is None else record_of(protocol, deviations, settings, found),
     )
     write_run(run.path, result, pairs, sets, synthetic, found, embedder)
     write_reports(

@@ -298,7 +298,7 @@ TWICE = "".join(f"[[set]]\nname='{name}'\nsynthetic='s'\ntraining='t'\n" for nam
         ("[[set]]\nsynthetic='a'", "expected a name"),
         ("[[set]]\nname='a'\nsynthetic='s'", "expected synthetic and training"),
         ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nfdr=7", "fdr: expected a number above 0"),
-        ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nout='x'", "study chooses these folders"),
+        ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nout='x'", "study chooses folders itself"),
         (TWICE, "a-b more than once"),
         ("[settings]\ncolour=1\n[[set]]\nname='a'\nsynthetic='s'\ntraining='t'", "unknown setting colour"),
         ("not toml", "expected a readable TOML file"),

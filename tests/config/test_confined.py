@@ -181,4 +181,4 @@ def test_a_missing_list_begins_no_run(tmp_path: Path) -> None:
 
 def test_every_file_that_an_audit_reads_is_a_list() -> None:
     """A setting that names a text file is checked, hashed and confined without further mention."""
-    assert LISTS == ("exclude", "strata", "label_map")
+    assert LISTS == ("exclude", "strata", "label_map", "protocol")

@@ -75,7 +75,7 @@ def classify_pairs(
     """
     pairs = list(dict.fromkeys((f.synthetic_id, f.training_id) for f in findings))
     mated = _mated_pairs(training, rng)
-    progress.start("classifying the closest pairs", len(pairs) + len(mated), "pairs")
+    progress.start("classifying the closest pairs", len(pairs) + len(mated), "image pairs")
     tasks = [((first, a), (training, b)) for first, some in ((training, mated), (synthetic, pairs)) for a, b in some]
     measured = similar_pairs(tasks, progress, workers, copy_channel)
     thresholds = calibrate_thresholds([s for s in measured[: len(mated)] if s is not None])

@@ -98,7 +98,7 @@ def find_near_duplicates(
         ((synthetic, synthetic.embedded.ids[q]), (readers[side], ids[side][row]))
         for q, side, row in zip(found.query, found.of_control, found.row, strict=True)
     ]
-    progress.start("looking for near-duplicates", len(pairs), "pairs")
+    progress.start("looking for near-duplicates", len(pairs), "image pairs")
     measured = similar_pairs(pairs, progress, workers)
     near = np.array([s is not None and is_near_duplicate(s) for s in measured], np.bool_)
     rows = np.column_stack([found.query, found.row])

@@ -81,7 +81,7 @@ def _same_image(
     found: list[OverlapFinding] = []
     for start in range(0, len(order), BATCH):
         batch = [(int(i), int(matches.rows[i, 0])) for i in order[start : start + BATCH]]
-        compare.progress.start("looking for control images in the training set", len(batch), "pairs")
+        compare.progress.start("looking for control images in the training set", len(batch), "image pairs")
         pairs = [((images["control"], control.ids[i]), (images["training"], training.ids[g])) for i, g in batch]
         measured = similar_pairs(pairs, compare.progress, workers)
         same = [(pair, s) for pair, s in zip(batch, measured, strict=True) if s is not None and is_near_duplicate(s)]

@@ -17,9 +17,13 @@ from unveil.api.roc import ROC, roc_of
 from unveil.api.score_files import Columns, write_score_file
 from unveil.auditor import run_audit
 from unveil.config.parsing import settings_from
+from unveil.config.settings import Settings
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
 from unveil.mitigation import Cleaning, Guard, clean
+from unveil.planning.fixing import fix_protocol
+from unveil.planning.protocol import under_protocol
+from unveil.planning.protocol import write_protocol as write
 from unveil.progress import Progress, Silent
 from unveil.report import write_report
 from unveil.results import (
@@ -36,7 +40,7 @@ from unveil.results import (
 )
 from unveil.runs.finished import FinishedRun
 from unveil.stats.checks import Check
-from unveil.types import ROLES
+from unveil.types import ROLES, Role
 
 
 @cache
@@ -225,17 +229,38 @@ def audit(
     ``verify`` reads all files to see that. ``overwrite`` replaces an audit with other settings. ``redact`` also writes
     a report without faces and names. Raises InputError for input that cannot be used.
     """
-    given: dict[str, Any] = {"synthetic": synthetic, "training": training, "control": control}
-    values: dict[str, Any] = {"out": out, **settings}
-    # The store decides where arrays are written, so settings are read before there is a path for each set.
-    settled = settings_from(values | dict.fromkeys(given, "."))
-    for role in ROLES:
-        if given[role] is not None:
-            values[role] = place_of(given[role], role, settled.store_place)
-    parsed = settings_from(values)
+    parsed = _settings(under_protocol({"out": out, **settings}), synthetic, training, control)
     return Audit.of(
         run_audit(parsed, progress or Silent(), redact=redact, verify=verify, overwrite=overwrite), parsed.out
     )
+
+
+def write_protocol(
+    path: str | Path,
+    synthetic: Data,
+    training: Data,
+    control: Data | None = None,
+    **settings: Unpack[AuditKeywords],
+) -> str:
+    """Writes what is decided before an audit to a new file, and returns its SHA-256.
+
+    It fixes inputs, models, thresholds and statements; nothing is embedded or compared. ``audit(..., protocol=path)``
+    runs under it. Sets and settings are as for `audit`; arrays are stored beside ``path`` unless ``store`` is given.
+    Raises SettingError if the file exists, and InputError for input that cannot be used.
+    """
+    values = {**settings, "out": Path(path).parent / "run", "protocol": None, "deviate": None}
+    return write(fix_protocol(_settings(values, synthetic, training, control)), Path(path)).sha256
+
+
+def _settings(values: dict[str, Any], synthetic: Data, training: Data, control: Data | None) -> Settings:
+    """The settings of an audit of these sets; arrays among them are written to the store."""
+    given: dict[Role, Any] = {"synthetic": synthetic, "training": training, "control": control}
+    # The store decides where arrays are written, so settings are read before there is a path for each set.
+    settled = settings_from({**values, **dict.fromkeys(given, ".")})
+    for role, data in given.items():
+        if data is not None:
+            values = {**values, role: place_of(data, role, settled.store_place)}
+    return settings_from(values)
 
 
 def load(run: str | Path) -> Audit:

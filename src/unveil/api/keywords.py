@@ -51,6 +51,12 @@ class AuditKeywords(TypedDict, total=False):
     """Resamples of people and images, which show how stable the findings are; one where all images are tested."""
     planted_leaks: PlantedLeaks | None
     """Planted leaks, which measure what the audit would miss: full, quick (a tenth of the work) or off."""
+    protocol: str | Path | None
+    """A protocol that unveil plan --protocol wrote. Its settings apply, and an audit that differs from it is
+    refused."""
+    deviate: str | Path | None
+    """Audit although settings or inputs differ from the protocol. The differences and this reason stand in the
+    report."""
     seed: int | None
     """Seed of every random choice."""
     store: str | Path | None

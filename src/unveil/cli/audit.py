@@ -73,11 +73,12 @@ def audit(
     from unveil.cli.progress import TerminalProgress
     from unveil.config.confined import check_confined
     from unveil.config.parsing import merge, read_toml, settings_from
+    from unveil.planning.protocol import under_protocol
 
     from_file = read_toml(settings_file) if settings_file is not None else {}
     if settings_file is not None and not trusted:
         check_confined(from_file, settings_file)
-    settings = settings_from(merge(from_file, values))
+    settings = settings_from(under_protocol(merge(from_file, values)))
     resume = f"Run the same command again to resume. Finished work is stored in {settings.store_place}."
     show_from(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     with TerminalProgress(resume, quiet=quiet) as terminal, ExitStack() as stack:

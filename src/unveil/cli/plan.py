@@ -1,4 +1,4 @@
-"""`unveil plan`: the cost of an audit before it runs."""
+"""`unveil plan`: the cost of an audit before it runs, and what is decided before it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from unveil.cli.options import with_settings
+from unveil.cli.options import SettingsFile, Trusted, with_settings
 from unveil.cli.terminal import echo
+from unveil.config.settings import SETTINGS
 
-
-@with_settings(
-    *("synthetic", "training", "control", "model", "detector", "channels", "copy_model", "aligned", "labels"),
-    *("follow_links", "device", "backend"),
+# What can change the result of an audit, and what decides its speed.
+PLANNED = tuple(
+    name
+    for name, setting in SETTINGS.items()
+    if (setting.changes_result or name in ("device", "backend")) and name not in ("protocol", "deviate")
 )
+
+
+@with_settings(*PLANNED)
 def plan(
     values: dict[str, Any],
+    settings_file: SettingsFile = None,
+    trusted: Trusted = False,
     counts: Annotated[
         str | None,
         typer.Option(
@@ -31,32 +38,59 @@ def plan(
             help="Machines to plan for, for example 20xours=64@2.5; repeatable. (default: some machines for rent)",
         ),
     ] = None,
+    protocol: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.json",
+            help="Write what is decided before anything is seen: inputs, models, thresholds and statements. unveil "
+            "audit --protocol FILE.json runs under it. Nothing is measured.",
+        ),
+    ] = None,
 ) -> None:
-    """Estimate pairs, storage, hours and cost of an audit from a short measurement on this machine.
+    """Estimate pairs, storage, hours and cost of an audit, or write its protocol.
 
-    Nothing is stored. The hours cover embedding and comparison, the two parts that grow with the datasets.
+    The estimate comes from a short measurement on this machine. The hours cover embedding and comparison, the two parts
+    that grow with the datasets. Nothing is stored but the protocol.
 
     **Examples**
 
     unveil plan --synthetic syn/ --training real.zip --control others/
 
     unveil plan --counts 10M,42M,1M --machine 20xc7a.48xlarge
+
+    unveil plan --synthetic syn/ --training real.zip --control others/ --fdr 0.01 --protocol protocol.json
     """
+    from unveil.config.confined import check_confined
+    from unveil.config.parsing import merge, read_toml
+    from unveil.errors import SettingError
+
+    from_file = read_toml(settings_file) if settings_file is not None else {}
+    if settings_file is not None and not trusted:
+        check_confined(from_file, settings_file)
+    values = merge(from_file, values)
+    if (counts is None) == (not {"synthetic", "training"} <= set(values)):
+        raise SettingError(
+            "a plan needs either --synthetic and --training, or --counts SYN,REAL[,CONTROL]. Give one of the two"
+        )
+    if protocol is None:
+        _estimate(values, counts, machine or [])
+    elif counts is not None:
+        raise SettingError("--protocol: expected --synthetic and --training to fix, found --counts. Give the images")
+    else:
+        _fix(values, protocol)
+
+
+def _estimate(values: dict[str, Any], counts: str | None, machine: list[str]) -> None:
     import tempfile
 
     from unveil.cli.print_plan import print_plan
     from unveil.config.parsing import parse, with_defaults
     from unveil.demo.faces import drawn_faces
-    from unveil.errors import SettingError
     from unveil.planning import known_machines, measure, parse_machine
     from unveil.planning.rates import MEASURED
     from unveil.planning.sample import from_counts, from_sources, parse_counts
 
-    if (counts is None) == (not {"synthetic", "training"} <= set(values)):
-        raise SettingError(
-            "a plan needs either --synthetic and --training, or --counts SYN,REAL[,CONTROL]. Give one of the two"
-        )
-    machines = [parse_machine(text) for text in machine or []] or list(known_machines().values())
+    machines = [parse_machine(text) for text in machine] or list(known_machines().values())
     settings = with_defaults(parse(values))
     with tempfile.TemporaryDirectory() as folder:
         if counts is not None:
@@ -66,3 +100,14 @@ def plan(
         echo("Measuring this machine for some seconds ...", error=True)
         rates = measure(sample)
     print_plan(workload, rates, machines)
+
+
+def _fix(values: dict[str, Any], file: Path) -> None:
+    from unveil.cli.print_plan import print_protocol
+    from unveil.config.parsing import settings_from
+    from unveil.planning.fixing import fix_protocol
+    from unveil.planning.protocol import write_protocol
+
+    # A plan has no run; only the options of this command count.
+    settings = settings_from({**values, "out": "run", "protocol": None, "deviate": None})
+    print_protocol(write_protocol(fix_protocol(settings), file), settings, file)

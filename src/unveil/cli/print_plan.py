@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 
 from unveil.cli.terminal import open_console
+from unveil.config.record import command_of
+from unveil.config.settings import Settings
 from unveil.io.host import cores, processor
 from unveil.planning import Machines, Rates, Workload
+from unveil.planning.protocol import Protocol
 
 MAX_COMPARISONS = 12
 
@@ -21,6 +25,9 @@ def print_plan(workload: Workload, rates: Rates, machines: Sequence[Machines]) -
         console.print(f"{role:<10} {n:>14,} images", markup=False)
     channels = ", ".join(f"{name} ({n})" for name, n in workload.dimensions.items())
     console.print(f"{'embedding':<10} {workload.n_images:>14,} images in {channels} dimensions", markup=False)
+    if workload.planted:
+        planted = f"{'planting':<10} {workload.planted:>14,} changed images of control people (--planted-leaks)"
+        console.print(planted, markup=False)
     console.print(f"{'comparing':<10} {workload.pairs:>14,.3g} pairs, all exactly:", markup=False)
     for one in sorted(workload.comparisons, key=lambda c: -c.pairs)[:MAX_COMPARISONS]:
         sizes = f"{one.queries:,} x {one.gallery:,}"
@@ -63,13 +70,41 @@ def print_plan(workload: Workload, rates: Rates, machines: Sequence[Machines]) -
     )
 
 
+def print_protocol(protocol: Protocol, settings: Settings, file: Path) -> None:
+    """What was decided, the hash of the file, and the command that audits under it."""
+    console = open_console()
+    console.print()
+    for role, fixed in protocol.inputs.items():
+        how = "numbers, names and labels only; their content is not fixed"
+        how = how if fixed.content_sha256 is None else "names, labels and content"
+        labels = f" with {fixed.labels:,} labels" if fixed.labels else ", no labels"
+        console.print(f"{role:<10} {fixed.images:,} images{labels}: {how}", markup=False)
+    models = " and ".join(f"{model.name} ({model.sha256[:16]})" for model in protocol.models)
+    console.print(f"{'models':<10} {models}; detector {protocol.detector.name}", markup=False)
+    values = protocol.settings
+    shown = f"FDR {values['fdr']:g}, level {values['global_level']:g}, channels {', '.join(values['channels'])}"
+    console.print(f"{'settings':<10} {shown}, seed {values['seed']}", markup=False)
+    console.print(f"{'statements':<10} {', '.join(one.statement for one in protocol.statements)}", markup=False)
+    console.print()
+    console.print(f"Protocol: {file}, made {protocol.made} by the clock of this machine.", markup=False)
+    console.print(f"SHA-256:  {protocol.sha256}", markup=False)
+    console.print(
+        "The hash proves that the protocol came first only if you publish it, or have it time-stamped, before the "
+        "audit.",
+        markup=False,
+    )
+    command = command_of({**settings.facts(), "protocol": str(file)})
+    console.print("\nnext:", style="bold")
+    console.print(f"  {command}", markup=False)
+
+
 def core_seconds(workload: Workload, rates: Rates) -> tuple[float, float]:
-    """Core seconds of embedding and of the comparison."""
+    """Core seconds of embedding, planted images included, and of the comparison."""
     slowest = min(rates.pairs.values())
     comparing = 0.0
     for one in workload.comparisons:
         comparing += one.pairs / rates.pairs.get(one.comparison.channel, slowest)
-    return workload.n_images / rates.images, comparing
+    return (workload.n_images + workload.planted) / rates.images, comparing
 
 
 def _bytes(n: float) -> str:

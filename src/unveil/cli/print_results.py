@@ -20,6 +20,7 @@ from unveil.io.host import cores, processor
 from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer
 from unveil.report.first_page import steps
+from unveil.report.protocol import day, followed
 from unveil.report.text import false_findings, number, only_default_model
 from unveil.results import AuditResult, Power
 from unveil.stats.checks import Check
@@ -38,6 +39,10 @@ def print_result(result: AuditResult, run: Path, *, redacted: bool = False, verb
     console.print(result.headline, markup=False)
     if result.evidence:
         console.print(f"Evidence: {', '.join(result.evidence)}.", markup=False)
+    if result.protocol is not None:
+        style = "yellow" if result.protocol.deviations else "default"
+        text = f"Protocol of {day(result.protocol)}, SHA-256 {result.protocol.sha256[:16]}. {followed(result.protocol)}"
+        console.print(Text(text, style))
     if result.next_step is not None:
         console.print(
             Text("Next step: ", "bold").append(f"{result.next_step.option}. {result.next_step.action}", "default")

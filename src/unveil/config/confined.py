@@ -15,8 +15,8 @@ from unveil.images.readers.shards import expand_braces
 from unveil.io.remote import is_address
 from unveil.presets import resolve
 
-# Where work is done, where anything is written, and whether links lead reading out of a folder.
-TYPED = ("engine", "out", "store", "follow_links")
+# Where work is done and written to, whether links lead reading out of a folder, and whether a protocol binds.
+TYPED = ("engine", "out", "store", "follow_links", "deviate")
 MODELS = ("model", "detector", "copy_model")
 ADVICE = "Give it on the command line, or add --trusted if the file is yours"
 
@@ -51,11 +51,11 @@ def _places(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 continue
             if name in ROLES:
                 yield name, resolve(one)[0].target
-            elif name in LISTS or is_address(one) or _is_path(one):
+            elif name in LISTS or is_address(one) or is_path(one):
                 yield name, one
 
 
-def _is_path(model: str) -> bool:
+def is_path(model: str) -> bool:
     """Whether a model is named by a path. A name that is also a file in the current folder is one."""
     path = Path(model)
     return path.name != model or path.suffix == ".onnx" or path.exists()

@@ -11,13 +11,18 @@ from unveil.io.remote import is_address
 from unveil.io.walk import real_path
 
 
-def check_paths(settings: Settings) -> None:
-    """Raises SettingError if a list cannot be read, so that no run begins without it, and if the run or the store lies
-    inside a folder of images: its files would be read as images."""
+def check_lists(settings: Settings) -> None:
+    """Raises SettingError if a file that a setting names is none, so that no run begins without it."""
     for name in LISTS:
         file: Path | None = getattr(settings, name)
         if file is not None and not file.is_file():
             raise SettingError(f"{SETTINGS[name].option}: expected a text file, found none at {file}. Correct the path")
+
+
+def check_paths(settings: Settings) -> None:
+    """Raises SettingError if a list cannot be read, and if the run or the store lies inside a folder of images: its
+    files would be read as images."""
+    check_lists(settings)
     for option, place in (("-o", str(settings.out)), ("--store", settings.store_place)):
         if not is_address(place) and Path(place).is_symlink() and not Path(place).exists():
             raise SettingError(f"{option}: expected a folder, found a link to nothing at {place}. Name another folder")

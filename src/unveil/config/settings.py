@@ -187,6 +187,23 @@ class Settings:
         panel=STATISTICS,
         choices=PLANTED_LEAKS,
     )
+    protocol: Path | None = setting(
+        None,
+        help="A protocol that unveil plan --protocol wrote. Its settings apply, and an audit that differs from it is "
+        "refused.",
+        panel=STATISTICS,
+        metavar="FILE",
+        private=True,
+    )
+    deviate: str | None = setting(
+        None,
+        help="Audit although settings or inputs differ from the protocol. The differences and this reason stand in the "
+        "report.",
+        expected="a reason in words",
+        panel=STATISTICS,
+        metavar="REASON",
+        private=True,
+    )
     seed: int = setting(0, help="Seed of every random choice.", panel=STATISTICS, at_least=0, at_most=2**63 - 1)
     store: str | None = setting(
         None,
@@ -242,6 +259,11 @@ class Settings:
             raise SETTINGS["model"].refusal(list(self.model))
         if "face" not in self.channels or set(self.channels) - set(CHANNELS):
             raise SETTINGS["channels"].refusal(",".join(self.channels))
+        if self.deviate is not None and self.protocol is None:
+            raise SettingError(
+                "deviate: expected a protocol to deviate from, found none. Name it with --protocol, or leave --deviate "
+                "out"
+            )
         if "copy" in self.channels and self.copy_model is None:
             raise SettingError(
                 "channels: expected a copy detection model for the copy channel, found none. Name one with "

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -160,10 +160,8 @@ def collect(
     """
     good: list[tuple[ImageRecord, ShardRow]] = []
     rejects: list[Reject] = []
-    sha256 = hashlib.sha256()
     included = [(record, row) for record, row in zip(source.records, rows, strict=True) if row is not EXCLUDED]
     for record, row in included:
-        sha256.update(f"{record.id}\0{record.person}\0{row.digest or row.reason}\n".encode())
         if row.stage is None:
             good.append((record, row))
         else:
@@ -193,9 +191,32 @@ def collect(
         alignment,
         str(source.rule),
         source.kind,
-        sha256.hexdigest(),
+        records_sha256((record, row.digest or row.reason) for record, row in included),
         sum(row.n_faces > 1 for _, row in good),
     )
+
+
+def content_sha256(source: Source, excluded: frozenset[str] = frozenset()) -> str:
+    """The hash of the ids, people and bytes of all images, as `collect` makes it, without embedding anything.
+
+    Images with ids in ``excluded`` are left out.
+    """
+
+    def digest(record: ImageRecord) -> str:
+        try:
+            return hashlib.sha256(source.read(record)).hexdigest()
+        except ImageError as error:
+            return error.reason
+
+    return records_sha256((record, digest(record)) for record in source.records if record.id not in excluded)
+
+
+def records_sha256(records: Iterable[tuple[ImageRecord, str]]) -> str:
+    """The hash of records, each with the digest of its content or the reason why it has none."""
+    sha256 = hashlib.sha256()
+    for record, digest in records:
+        sha256.update(f"{record.id}\0{record.person}\0{digest}\n".encode())
+    return sha256.hexdigest()
 
 
 def resolve_alignment(source: Source, aligned: Aligned, label: str) -> ImageAlignment:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unveil.channels.alignment import ImageAlignment
-from unveil.embedding.embed import EXCLUDED, EmbeddedSource, collect
+from unveil.embedding.embed import EXCLUDED, EmbeddedSource, collect, records_sha256
 from unveil.embedding.shards import ShardRow, write_vectors
 from unveil.errors import SourceError
 from unveil.faces.models import ModelSpec
@@ -31,15 +31,7 @@ def read_precomputed(source: EmbeddingSource, path: Path, exclude: frozenset[str
     """
     vectors = source.vectors
     dimension = vectors.shape[1]
-    rows: list[ShardRow] = []
-    for block in _blocks(vectors):
-        valid = np.isfinite(block).all(1) & (np.linalg.norm(block, axis=1) > 0)
-        rows += [
-            ShardRow(hashlib.sha256(vector.tobytes()).hexdigest())
-            if ok
-            else ShardRow("", "embed", "no usable vector", "zero or not finite")
-            for vector, ok in zip(block, valid, strict=True)
-        ]
+    rows = list(_rows(vectors))
     if exclude:
         rows = [EXCLUDED if record.id in exclude else row for record, row in zip(source.records, rows, strict=True)]
     embedded = np.array([row.stage is None for row in rows], np.bool_)
@@ -54,6 +46,23 @@ def read_precomputed(source: EmbeddingSource, path: Path, exclude: frozenset[str
     written = write_vectors(scaled(), int(embedded.sum()), dimension, path)
     view = ChannelVectors("face", written, source.model or UNKNOWN_MODEL)
     return collect(source, rows, [view], ImageAlignment(None, "precomputed embeddings"))
+
+
+def vectors_sha256(source: EmbeddingSource, excluded: frozenset[str] = frozenset()) -> str:
+    """The hash of the ids, people and vectors of a source, as `unveil.embedding.embed.collect` makes it."""
+    pairs = zip(source.records, _rows(source.vectors), strict=True)
+    return records_sha256((record, row.digest or row.reason) for record, row in pairs if record.id not in excluded)
+
+
+def _rows(vectors: Vectors) -> Iterator[ShardRow]:
+    """A row for each vector; one that is zero or not finite is a reject."""
+    for block in _blocks(vectors):
+        valid = np.isfinite(block).all(1) & (np.linalg.norm(block, axis=1) > 0)
+        for vector, ok in zip(block, valid, strict=True):
+            if ok:
+                yield ShardRow(hashlib.sha256(vector.tobytes()).hexdigest())
+            else:
+                yield ShardRow("", "embed", "no usable vector", "zero or not finite")
 
 
 def _blocks(vectors: Vectors) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:

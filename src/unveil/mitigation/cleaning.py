@@ -229,6 +229,8 @@ def _audit_rest(
             "out": where,
             "store": run.next_store,
             "exclude": list_file,
+            # A protocol plans one audit. That of the rest is another.
+            **dict.fromkeys(("protocol", "deviate")),
         }
     )
     return run_audit(settings, progress), where

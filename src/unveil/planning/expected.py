@@ -6,22 +6,33 @@ from collections import Counter
 from collections.abc import Mapping
 
 from unveil.analysis.identities import MIN_IMAGES
+from unveil.choices import PlantedLeaks
 from unveil.images import EmbeddingSource, Source
-from unveil.planning.workload import Workload
+from unveil.planning.workload import Workload, planted_images
 from unveil.types import Role
 
 
-def workload_of(sources: Mapping[Role, Source], dimensions: Mapping[str, int], *, top_k: int) -> Workload:
+def workload_of(
+    sources: Mapping[Role, Source], dimensions: Mapping[str, int], *, top_k: int, planted_leaks: PlantedLeaks
+) -> Workload:
     """The workload of an audit of these sources, whose channels have these dimensions."""
-    real = (source for role, source in sources.items() if role != "synthetic")
-    people = sum(len({r.id if r.person is None else r.person for r in source.records}) for source in real)
+    people = {role: len({r.id if r.person is None else r.person for r in s.records}) for role, s in sources.items()}
     images = {role: len(source.records) for role, source in sources.items()}
     labels = Counter(r.person for r in sources["synthetic"].records if r.person is not None)
-    return Workload(images, people, dimensions, top_k, sum(n >= MIN_IMAGES for n in labels.values()))
+    # Embeddings cannot be changed, so nothing is planted.
+    of_images = not any(isinstance(source, EmbeddingSource) for source in sources.values())
+    return Workload(
+        images,
+        people["training"] + people.get("control", 0),
+        dimensions,
+        top_k,
+        sum(n >= MIN_IMAGES for n in labels.values()),
+        planted_images(planted_leaks, people.get("control", 0)) if of_images else 0,
+    )
 
 
 def expected_units(work: Workload, sources: Mapping[Role, Source]) -> dict[str, int]:
     """About how many images are embedded and how many pairs are compared, for `unveil.progress.Progress.expect`."""
     precomputed = sum(len(source.records) for source in sources.values() if isinstance(source, EmbeddingSource))
     pairs = sum(c.pairs for c in work.comparisons if c.comparison.shows_progress)
-    return {"images": work.n_images - precomputed, "pairs": pairs}
+    return {"images": work.n_images - precomputed + work.planted, "pairs": pairs}

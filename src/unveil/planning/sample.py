@@ -17,7 +17,7 @@ from unveil.faces.align import ImageArray
 from unveil.images import open_source
 from unveil.planning.expected import workload_of
 from unveil.planning.rates import Sample
-from unveil.planning.workload import Workload
+from unveil.planning.workload import Workload, planted_images
 from unveil.types import ROLES, Role
 
 _NUMBER = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([kKMG]?)")
@@ -48,7 +48,10 @@ def from_sources(settings: Mapping[str, Any]) -> tuple[Workload, Sample]:
     role, source = max(sources.items(), key=lambda item: len(item[1].records))
     alignment = decide_alignment(source, settings["aligned"].get(role, "auto"))
     sample = Sample(source, embedder.preprocessor(alignment), settings["backend"], f"{role} images")
-    return workload_of(sources, embedder.dimensions, top_k=settings["top_k"]), sample
+    work = workload_of(
+        *(sources, embedder.dimensions), top_k=settings["top_k"], planted_leaks=settings["planted_leaks"]
+    )
+    return work, sample
 
 
 def from_counts(
@@ -68,4 +71,5 @@ def from_counts(
     alignment = decide_alignment(source, settings["aligned"].get("training", "yes"))
     sample = Sample(source, embedder.preprocessor(alignment), settings["backend"], "drawn faces, 112 pixels, aligned")
     people = counts["training"] + counts.get("control", 0)
-    return Workload(dict(counts), people, embedder.dimensions, settings["top_k"]), sample
+    planted = planted_images(settings["planted_leaks"], counts.get("control", 0))
+    return Workload(dict(counts), people, embedder.dimensions, settings["top_k"], planted=planted), sample

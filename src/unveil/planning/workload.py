@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from unveil.analysis.cohort import MAX_COHORT_PEOPLE
 from unveil.analysis.comparisons import Comparison, comparisons_of_audit
+from unveil.analysis.power import N_PEOPLE
 from unveil.analysis.searches import MAX_SEARCHES
+from unveil.choices import PlantedLeaks
+from unveil.planting import PERTURBATIONS, QUICK
 from unveil.types import Role
 
 FLOAT = 4  # bytes
@@ -33,12 +36,20 @@ class PlannedComparison:
         return self.queries * self.gallery
 
 
+def planted_images(setting: PlantedLeaks, n_control: int) -> int:
+    """About how many changed images of ``n_control`` people an audit plants and embeds."""
+    if setting == "off":
+        return 0
+    return min(N_PEOPLE[setting], n_control) * len(PERTURBATIONS if setting == "full" else QUICK)
+
+
 @dataclass(frozen=True)
 class Workload:
     """An audit of ``images`` by role, by channels of these ``dimensions``, that stores ``top_k`` matches an image.
 
     The cohort holds one image each of at most MAX_COHORT_PEOPLE of the ``people``. The synthetic set has so many
     ``identities`` with several images; their mean vectors are compared where labels hold, which is not known before.
+    ``planted`` images are embedded as well and not stored.
     """
 
     images: Mapping[Role, int]
@@ -46,10 +57,11 @@ class Workload:
     dimensions: Mapping[str, int]
     top_k: int
     identities: int = 0
+    planted: int = 0
 
     @property
     def n_images(self) -> int:
-        """Images to embed."""
+        """Images to embed and to store, without planted ones."""
         return sum(self.images.values())
 
     @property

@@ -6,6 +6,7 @@ from unveil.report.audit_facts import provenance, residual_risk, reviewers, thre
 from unveil.report.croissant import measured
 from unveil.report.first_page import AUDIT_AGAIN
 from unveil.report.key_numbers import bullets, escaped, made_with, number_table, own_limitations, risk_rows, table
+from unveil.report.protocol import NO_PROTOCOL, PROOF, decided, fixed_inputs
 from unveil.report.text import number
 from unveil.results import AuditResult
 
@@ -46,6 +47,7 @@ def datasheet(result: AuditResult) -> str:
             + "\nWhether the control people are like the training people was tested only as "
             "far as the input checks say. Describe the origin of each set here.",
         ),
+        ("What was decided before the audit?", _decided(result)),
         ("Who reviewed the findings?", escaped(reviewers(result))),
         ("Which risk remains?", bullets(residual_risk(result))),
         ("When must the dataset be audited again?", AUDIT_AGAIN),
@@ -53,6 +55,13 @@ def datasheet(result: AuditResult) -> str:
     ]
     body = "\n\n".join(f"### {question}\n\n{answer.strip()}" for question, answer in answers)
     return f"## People of the training set: a section for the datasheet\n\n{body}\n\n{made_with(result)}\n"
+
+
+def _decided(result: AuditResult) -> str:
+    protocol = result.protocol
+    if protocol is None:
+        return NO_PROTOCOL
+    return f"{decided(protocol)} {fixed_inputs(protocol)} {PROOF}\n\nSHA-256 of the protocol: `{protocol.sha256}`"
 
 
 def _searches(result: AuditResult) -> str:

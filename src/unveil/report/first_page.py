@@ -196,7 +196,9 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
     """What to do after an audit, in order. ``run`` is the place of its run in the commands."""
     place = quote(run)
     of_images = not any(facts["kind"] == "embeddings" for facts in result.manifest["inputs"].values())
-    again = Step("audit again", AUDIT_AGAIN, (command_of(result.manifest["settings"]),))
+    # A protocol is of one audit. The settings that it decided are among the others.
+    settings = {k: v for k, v in result.manifest["settings"].items() if k not in ("protocol", "deviate")}
+    again = Step("audit again", AUDIT_AGAIN, (command_of(settings),))
     found: list[Step] = []
     if result.next_step is not None:
         step = result.next_step

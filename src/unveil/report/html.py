@@ -17,6 +17,7 @@ from unveil.report.charts import exposure_chart, roc_chart
 from unveil.report.first_page import HOLD, LEGAL, answers, examples, is_leak, meaning, not_tested, steps, weakened_by
 from unveil.report.glossary import TERMS, anchor, breakable, command, hint, term
 from unveil.report.key_numbers import strictest_rate
+from unveil.report.protocol import NO_PROTOCOL, PROOF, at_level, decided, fixed_inputs
 from unveil.report.templating import environment, label_cells
 from unveil.report.text import (
     EVIDENCE_MEANINGS,
@@ -111,6 +112,7 @@ def _pages() -> Environment:
     pages.filters["hint"] = hint
     pages.filters["command"] = command
     pages.filters["breakable"] = breakable
+    pages.filters["at_level"] = at_level
     return pages
 
 
@@ -148,6 +150,7 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
         ("checks", "Input checks", True),
         ("rejects", "Rejects", True),
         ("limitations", "Limitations", True),
+        ("protocol", "Decided beforehand", True),
         ("record", "Repeat this audit", True),
         ("glossary", "Glossary", True),
     ]
@@ -182,6 +185,10 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             audit_again=any(command.startswith("unveil audit") for step in next_steps for command in step.commands),
             not_tested=not_tested(result),
             weakened_by=weakened_by(result),
+            decided="" if result.protocol is None else decided(result.protocol),
+            fixed_inputs="" if result.protocol is None else fixed_inputs(result.protocol),
+            proof=PROOF,
+            no_protocol=NO_PROTOCOL,
             would_be_found=would_be_found(result.power),
             terms=TERMS,
             several=len(result.channels) > 1,

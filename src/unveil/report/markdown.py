@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from unveil.report.key_numbers import bullets, escaped, made_with, number_table, own_limitations, risk_rows, table
+from unveil.report.protocol import decided
 from unveil.report.text import false_findings
 from unveil.results import AuditResult
 
@@ -28,6 +29,7 @@ def markdown(result: AuditResult) -> str:
         false_findings(result.expected_false_people, result.manifest["settings"]["fdr"]) if significant else "",
         number_table(result),
         compared,
+        "" if result.protocol is None else f"{decided(result.protocol)} SHA-256: `{result.protocol.sha256}`.",
         table(("kind of leak", "people"), [(kind, str(n)) for kind, n in kinds.most_common()]) if kinds else "",
         table(("risk (WP216)", "attack", "control", "guessing", "risk"), risk_rows(result)),
         f"{len(result.input_checks) - len(noted)} of {len(result.input_checks)} input checks passed.",

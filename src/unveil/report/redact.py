@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from unveil.config.record import without_names
+from unveil.config.settings import SETTINGS
 from unveil.results import (
     AuditResult,
     Exposures,
@@ -15,10 +16,12 @@ from unveil.results import (
     Manifest,
     PairVerdicts,
     PersonFinding,
+    ProtocolRecord,
     Review,
 )
 from unveil.types import Exposure, Reject, Role
 
+NOT_SHOWN = "not shown"
 REDACTED = "This copy is redacted: it shows no face, and numbers replace names, files and paths."
 
 
@@ -140,6 +143,7 @@ def redact(result: AuditResult) -> AuditResult:
         limitations=(REDACTED, *result.limitations),
         review=review,
         manifest=_manifest(result.manifest),
+        protocol=None if result.protocol is None else _protocol(result.protocol),
     )
 
 
@@ -154,6 +158,15 @@ def _manifest(manifest: Manifest) -> Any:
         },
         "redacted": REDACTED,
     }
+
+
+def _protocol(protocol: ProtocolRecord) -> ProtocolRecord:
+    """The protocol without the reason, and without values of settings that can hold a name or a path."""
+    private = {name for name, setting in SETTINGS.items() if setting.private}
+    deviations = tuple(
+        replace(one, planned=NOT_SHOWN, found=NOT_SHOWN) if one.what in private else one for one in protocol.deviations
+    )
+    return replace(protocol, deviations=deviations, reason=None)
 
 
 def _nameless(exposure: Exposure) -> Exposure:

@@ -43,6 +43,7 @@ from unveil.results.findings import (
 )
 from unveil.results.label_link import LabelLink, LinkedClass, TriedCorrespondence
 from unveil.results.no_control import ImprobablePair, NoControl, SearchShift
+from unveil.results.protocol import Deviation, FixedBy, PlannedStatement, ProtocolRecord
 from unveil.results.review import Agreement, Outcome, PairVerdicts, Review
 from unveil.results.risk import HighestRisk, PrivacyRisk
 from unveil.results.serialise import from_document, plain, schema, to_document
@@ -55,8 +56,10 @@ __all__ = [
     "Calibration",
     "ChannelScore",
     "DetectionLimit",
+    "Deviation",
     "ExactCopy",
     "Exposures",
+    "FixedBy",
     "GPDFit",
     "HighestRisk",
     "HubnessFinding",
@@ -81,8 +84,10 @@ __all__ = [
     "PairKind",
     "PairVerdicts",
     "PersonFinding",
+    "PlannedStatement",
     "Power",
     "PrivacyRisk",
+    "ProtocolRecord",
     "Review",
     "RoleCounts",
     "SearchShift",

@@ -29,6 +29,7 @@ from unveil.results.findings import (
 )
 from unveil.results.label_link import LabelLink
 from unveil.results.no_control import ImprobablePair, NoControl
+from unveil.results.protocol import ProtocolRecord
 from unveil.results.review import Review
 from unveil.results.risk import HighestRisk, PrivacyRisk
 from unveil.stats.checks import Check
@@ -266,6 +267,8 @@ class AuditResult:
     """The face models."""
     manifest: Manifest
     """What is needed to repeat the audit."""
+    protocol: ProtocolRecord | None = None
+    """What was decided before the audit, and what differs. Null without a protocol."""
     exposures: Exposures | None = field(default=None, compare=False, repr=False)
 
     @property

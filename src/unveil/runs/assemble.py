@@ -26,6 +26,7 @@ from unveil.results import (
     Manifest,
     PairFinding,
     Power,
+    ProtocolRecord,
     Review,
     VerificationPerformance,
     foremost,
@@ -57,7 +58,13 @@ class AuditParts:
     verification: tuple[VerificationPerformance, ...]
 
 
-def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, review: Review | None) -> AuditResult:
+def assemble(
+    parts: AuditParts,
+    settings: Settings,
+    embedder: AuditEmbedder,
+    review: Review | None,
+    protocol: ProtocolRecord | None = None,
+) -> AuditResult:
     """The result: every number, the text that reports them, and the manifest."""
     found, sets = parts.found, parts.sets
     people, counts = parts.kinds.mark(found.people), {role: count_images(s) for role, s in sets.items()}
@@ -130,6 +137,7 @@ def assemble(parts: AuditParts, settings: Settings, embedder: AuditEmbedder, rev
         channels=parts.synthetic.channels,
         models=models,
         manifest=manifest,
+        protocol=protocol,
         exposures=found.exposures,
         # The fields that need a control set have the same names in both records.
         **({"balance": found.balance} if found.calibration is None else vars(found.calibration)),

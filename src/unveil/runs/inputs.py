@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from unveil.config.settings import LISTS, Settings
-from unveil.embedding.embed import read_exclusions
-from unveil.errors import ImageError, InputError
+from unveil.embedding.embed import content_sha256, read_exclusions
+from unveil.errors import InputError
 from unveil.images import EmbeddingSource, Location, Source, open_source
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.shards import expand_braces
@@ -52,7 +52,7 @@ def same_inputs(settings: Settings, manifest: Mapping[str, Any], *, read: bool =
             return False
         return all(
             (not read and role in stamps and stamps[role] == recorded.get(role))
-            or _sha256(source, settings.exclude if role == "synthetic" else None) == manifest["inputs"][role]["sha256"]
+            or _content(source, settings, role) == manifest["inputs"][role]["sha256"]
             for role, source in sources.items()
         )
     except (OSError, InputError):
@@ -71,24 +71,12 @@ def _open(settings: Settings, role: Role) -> Source:
     return open_source(location, settings.labels.get(role), follow_links=settings.follow_links)
 
 
-def _sha256(source: Source, exclude: Path | None) -> str | None:
-    """The hash of ids, people and bytes of all images as `unveil.embedding.embed.collect` makes it.
-
-    None for embeddings, which cost nothing to audit again.
-    """
+def _content(source: Source, settings: Settings, role: Role) -> str | None:
+    """The hash of the content of a role; None for embeddings, which cost nothing to audit again."""
     if isinstance(source, EmbeddingSource):
         return None
-    excluded = frozenset() if exclude is None else read_exclusions(exclude, source)
-    sha256 = hashlib.sha256()
-    for record in source.records:
-        if record.id in excluded:
-            continue
-        try:
-            content = hashlib.sha256(source.read(record)).hexdigest()
-        except ImageError as error:
-            content = error.reason
-        sha256.update(f"{record.id}\0{record.person}\0{content}\n".encode())
-    return sha256.hexdigest()
+    exclude = settings.exclude if role == "synthetic" else None
+    return content_sha256(source, frozenset() if exclude is None else read_exclusions(exclude, source))
 
 
 def _stamp(files: Iterable[Path]) -> str:

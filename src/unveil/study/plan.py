@@ -19,7 +19,7 @@ from unveil.types import ROLES
 # Keys of a [[set]] that are no settings.
 SET_KEYS = {"name", "title", *ROLES}
 # The study chooses these settings itself.
-RESERVED = {"out", "store", "engine"}
+RESERVED = {"out", "store", "engine", "protocol", "deviate"}
 
 
 @dataclass(frozen=True)
@@ -135,5 +135,5 @@ def _check_reserved(path: Path, where: str, settings: dict[str, Any]) -> None:
     if found:
         raise SettingError(
             f"{path}: expected settings of an audit in {where}, found {', '.join(sorted(found))}. Remove them: the "
-            "study chooses these folders itself, and --engine the cluster"
+            "study chooses folders itself, --engine the cluster, and a protocol is of one audit"
         )

@@ -1,0 +1,145 @@
+"""From the settings of an audit to its protocol, before anything is embedded or compared."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from unveil import __version__
+from unveil.analysis.label_link import class_labels
+from unveil.config.channels import channel_config
+from unveil.config.paths import check_lists
+from unveil.config.settings import LISTS, Settings
+from unveil.embedding.embed import content_sha256, read_exclusions
+from unveil.embedding.embedder import AuditEmbedder
+from unveil.embedding.precomputed import vectors_sha256
+from unveil.errors import ImageError
+from unveil.images import EmbeddingSource, Source, open_source
+from unveil.io.checksums import file_sha256
+from unveil.planning.protocol import FIXED, FixedInput, FixedModel, Protocol, named_models, without_places
+from unveil.results import PlannedStatement
+from unveil.stats.no_control import MIN_SEARCHES
+from unveil.types import ROLES, Role
+
+logger = logging.getLogger(__name__)
+
+# Images of more bytes than this are fixed by their names alone: reading them would take minutes.
+MAX_READ_BYTES = 16 * 2**30
+SIZE_SAMPLE = 64
+
+
+def fix_protocol(settings: Settings) -> Protocol:
+    """The protocol of the audit with these settings. Nothing is embedded or compared.
+
+    The content of images is hashed if they lie on this machine and have at most MAX_READ_BYTES. Raises InputError for
+    inputs that cannot be read.
+    """
+    check_lists(settings)
+    sources = {
+        role: open_source(location, settings.labels.get(role), follow_links=settings.follow_links)
+        for role in ROLES
+        if (location := settings.source(role)) is not None
+    }
+    models, detector, copy_model = fixed_models(AuditEmbedder(channel_config(settings), sources))
+    facts = settings.facts()
+    return Protocol(
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        unveil=__version__,
+        settings={**{name: without_places(name, facts[name]) for name in FIXED}, **named_models(facts)},
+        models=models,
+        detector=detector,
+        copy_model=copy_model,
+        files=fixed_files(settings),
+        inputs={role: _fixed_input(settings, role, source) for role, source in sources.items()},
+        statements=announced(settings, sources),
+    )
+
+
+def fixed_models(embedder: AuditEmbedder) -> tuple[tuple[FixedModel, ...], FixedModel, FixedModel | None]:
+    """The face models, the detector and the copy-detection model."""
+    copies = embedder.copy_channel
+    return (
+        tuple(FixedModel(str(facts["name"]), str(facts["sha256"])) for facts in embedder.model_facts),
+        FixedModel(embedder.detector["name"], embedder.detector["key"]),
+        None if copies is None else FixedModel(copies.model.spec.name, copies.model.spec.sha256),
+    )
+
+
+def fixed_files(settings: Settings) -> dict[str, str]:
+    """The SHA-256 of each further file that the settings name, but for the protocol."""
+    named: dict[str, Path | None] = {name: getattr(settings, name) for name in LISTS if name != "protocol"}
+    named |= {f"{role} labels": Path(r.argument) for role, r in settings.labels.items() if r.kind == "list"}
+    return {name: file_sha256(file) for name, file in named.items() if file is not None and file.is_file()}
+
+
+def names_sha256(source: Source) -> str:
+    """The hash of the names and labels of all images."""
+    sha256 = hashlib.sha256()
+    for record in source.records:
+        sha256.update(f"{record.id}\0{record.person}\n".encode())
+    return sha256.hexdigest()
+
+
+def announced(settings: Settings, sources: Mapping[Role, Source]) -> tuple[PlannedStatement, ...]:
+    """The statements that an audit of these sources makes, unless an input check blocks them."""
+    fdr, level = settings.fdr, settings.global_level
+    found = [PlannedStatement("exact copy", None, None)]
+    if all(class_labels(sources).values()):
+        found.append(PlannedStatement("label link", level, "test"))
+    if "control" in sources:
+        return (
+            *found,
+            PlannedStatement("global test", level, "test"),
+            PlannedStatement("conformal", fdr, "false discovery rate"),
+            PlannedStatement("GPD tail", fdr, "false discovery rate"),
+            PlannedStatement("identities", fdr, "false discovery rate"),
+        )
+    people = {record.person for record in sources["training"].records} - {None}
+    if len(people) >= MIN_SEARCHES:
+        found += [
+            PlannedStatement("crowd test", level, "test"),
+            PlannedStatement("conformal search", fdr, "false discovery rate"),
+            PlannedStatement("GPD search", fdr, "false discovery rate"),
+        ]
+    return tuple(found)
+
+
+def _fixed_input(settings: Settings, role: Role, source: Source) -> FixedInput:
+    people = [record.person for record in source.records]
+    return FixedInput(
+        kind=source.kind,
+        images=len(source.records),
+        labels=len(set(people) - {None}),
+        unlabelled=people.count(None),
+        names_sha256=names_sha256(source),
+        content_sha256=_content(settings, role, source),
+    )
+
+
+def _content(settings: Settings, role: Role, source: Source) -> str | None:
+    """The hash of the content of a role, as the manifest of the audit states it; None if reading it takes long."""
+    exclude = settings.exclude if role == "synthetic" else None
+    excluded = frozenset() if exclude is None else read_exclusions(exclude, source)
+    if isinstance(source, EmbeddingSource):
+        return vectors_sha256(source, excluded)
+    location = settings.source(role)
+    if location is None or location.remote or _bytes(source) > MAX_READ_BYTES:
+        return None
+    logger.info("%s: reading %d files", role, len(source.records))
+    return content_sha256(source, excluded)
+
+
+def _bytes(source: Source) -> float:
+    """About how many bytes the images of a source have."""
+    sizes = []
+    for i in np.linspace(0, len(source.records) - 1, min(SIZE_SAMPLE, len(source.records))).astype(int):
+        try:
+            sizes.append(len(source.read(source.records[i])))
+        except ImageError:
+            continue
+    return float(np.mean(sizes)) * len(source.records) if sizes else 0.0
