@@ -29,6 +29,7 @@ from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images import Source, decode_rgb, open_source, write_without
 from unveil.images.blob import LocalBlob
 from unveil.images.readers.arrow import ArrowTable
+from unveil.images.readers.hdf5 import contents_of
 from unveil.images.readers.parquet import ParquetSource
 from unveil.images.readers.tf_example import parse_example
 from unveil.presets import resolve
@@ -183,6 +184,16 @@ class TestHDF5:
         with pytest.raises(SourceError, match="may be test/images or train/images; say which, as in image=test/images"):
             open_source(tmp_path / "x.h5")
         check(open_source(f"hdf5,image=train/images:{tmp_path / 'x.h5'}"))
+
+    def test_groups_that_contain_each_other_are_listed_once(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["a/images"], file["a/labels"] = FACES, LABELS
+            for name in ("root", "a/root", "b/root"):
+                file[name] = file["/"]
+            file["a/b"], file["b/a"], file["b/again"] = file["b"], file["a"], file["a"]
+        source = open_source(tmp_path / "x.h5")
+        check(source)
+        assert len(contents_of(LocalBlob(tmp_path / "x.h5")).tables) == 2
 
     def test_a_label_too_long_is_not_read(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "x.h5", "w") as file:
