@@ -26,7 +26,8 @@ class ParquetTable(Table):
 
     def __init__(self, blob: Blob) -> None:
         source = pa.OSFile(str(blob.path)) if isinstance(blob, LocalBlob) else pa.PythonFile(blob.open(), "r")
-        self._file = pq.ParquetFile(source)
+        # Reading ahead saves requests to a remote address, and copies what is on this machine.
+        self._file = pq.ParquetFile(source, pre_buffer=not isinstance(blob, LocalBlob))
         self.schema = self._file.schema_arrow
         metadata = self._file.metadata
         # Single columns are not asked for their size: the exception of a damaged one reaches C and ends the process.
@@ -52,7 +53,8 @@ class ParquetTable(Table):
         # A dictionary can repeat one large value in every row, so that the stated size says nothing.
         rows = max(1, self._limit // max(self.sizes[group], MAX_FILE_BYTES))
         batches, total = [], 0
-        for batch in self._file.iter_batches(batch_size=rows, row_groups=[group], columns=columns):
+        # Threads of pyarrow would take one column each; starting them for every batch takes longer than a batch.
+        for batch in self._file.iter_batches(batch_size=rows, row_groups=[group], columns=columns, use_threads=False):
             batches.append(batch)
             total += batch.nbytes
             if total > self._limit:
