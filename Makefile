@@ -39,7 +39,9 @@ lint: $(READY)
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_words.py
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	$(BIN)/zizmor --offline --quiet --strict-collection .github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
+	$(BIN)/zizmor --offline --quiet --strict-collection .github/workflows action.yml
+	$(BIN)/pre-commit validate-manifest .pre-commit-hooks.yaml
 
 # The documentation with its generated reference, offline; any warning, missing name or request to another host fails.
 docs: $(READY)

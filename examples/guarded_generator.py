@@ -1,7 +1,7 @@
 """A generator in a loop with a guard: images that show somebody of its training set are drawn again.
 
-Run `unveil demo` and `unveil guard build unveil-demo/run -o guard` first, then
-`python examples/guarded_generator.py guard`.
+Run `unveil demo` and `unveil guard build unveil-demo/run -o demo-guard` first, then
+`python examples/guarded_generator.py demo-guard`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def generator(rng: np.random.Generator) -> np.ndarray:
 def main(folder: str) -> None:
     """Draws until enough images pass."""
     guard, rng = unveil.Guard.open(folder), np.random.default_rng(1)
-    kept: list[np.ndarray] = []
+    passed: list[np.ndarray] = []
     refused = 0
-    while len(kept) < WANTED:
+    while len(passed) < WANTED:
         batch = generator(rng)
         decisions = guard.check(list(batch))
-        kept += [image for image, decision in zip(batch, decisions, strict=True) if decision.passes]
+        passed += [image for image, decision in zip(batch, decisions, strict=True) if decision.passes]
         refused += sum(decision.answer == "refuse" for decision in decisions)
-    print(f"{len(kept[:WANTED])} images kept, {refused} refused at a score of {guard.threshold.score:.2f}")
+    print(f"{len(passed[:WANTED])} images passed, {refused} refused at a score of {guard.threshold.score:.2f}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ needs_browser = pytest.mark.skipif(
 )
 # Chromium asks its maker for updates unless it is told not to.
 OFFLINE = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+SMALLEST_READABLE = 12  # pixels of the screen
 DESK, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -90,7 +91,18 @@ class Watched:
         """The size of the smallest visible text in pixels of the screen, in charts as well."""
         return float(self.page.evaluate(SMALLEST_TEXT))
 
+    def phone_faults(self) -> list[str]:
+        """What makes the page hard to read on a phone: its width, small text, no width of the device."""
+        viewport = self.page.locator("meta[name=viewport]").get_attribute("content") or ""
+        faults = [] if "width=device-width" in viewport else [f"viewport {viewport}"]
+        if not self.no_sideways():
+            faults.append("scrolls sideways")
+        if (size := self.smallest_text()) < SMALLEST_READABLE:
+            faults.append(f"text of {size} px")
+        return faults
+
     def violations(self) -> list[str]:
-        """What axe finds against WCAG 2.2 A and AA and its best practices."""
-        found = Axe().run(self.page).response["violations"]
+        """What axe finds against WCAG 2.2 A and AA, with the size of targets, and its best practices."""
+        options = {"rules": {"target-size": {"enabled": True}}}
+        found = Axe().run(self.page, options=options).response["violations"]
         return [f"{v['id']}: {n['target']} {n.get('failureSummary', '')}" for v in found for n in v["nodes"]]

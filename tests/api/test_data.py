@@ -91,6 +91,26 @@ def test_the_same_data_are_the_same_file(vectors: np.ndarray[Any, Any], tmp_path
     assert place_of(Path("some"), "training", "s3://bucket/store") == Path("some")
 
 
+def test_hugging_face_datasets(tmp_path: Path) -> None:
+    """Images in memory and images that are named by their files, of a dataset and of a part of it."""
+    datasets = pytest.importorskip("datasets")
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 24, 20, 3), np.uint8)
+    for k, one in enumerate(pixels):
+        Image.fromarray(one).save(tmp_path / f"{k}.png")
+    features = datasets.Features(image=datasets.Image(), label=datasets.Value("string"))
+    forms = ([Image.fromarray(one) for one in pixels], [str(tmp_path / f"{k}.png") for k in range(5)])
+    for images in forms:
+        columns = {"image": images, "label": ["a", None, "b", None, "7"]}
+        whole = datasets.Dataset.from_dict(columns, features=features)
+        for dataset, rows in ((whole, range(5)), (whole.select([3, 0]), (3, 0))):
+            source = opened(dataset, tmp_path / "store")
+            assert [record.person for record in source.records] == [READ[k] for k in rows]
+            for record, k in zip(source.records, rows, strict=True):
+                np.testing.assert_array_equal(decode_rgb(source.read(record)), pixels[k])
+    with pytest.raises(unveil.InputError, match=r"found a DatasetDict of train\. Choose a split"):
+        opened(datasets.DatasetDict(train=whole), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [

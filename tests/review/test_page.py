@@ -214,18 +214,18 @@ def test_a_phone(run: Path, served: Serve, browser: Browser) -> None:
     watched = Watched(browser, PHONE, has_touch=True, is_mobile=True)
     page = watched.page
     page.goto(served(run).address)
-    assert watched.no_sideways()
+    assert not watched.phone_faults()
     page.fill("#name", "anna")
     page.tap("#start button")
     wait_for_pair(page, 0)
-    assert watched.no_sideways()
+    assert not watched.phone_faults() and not watched.violations()
     boxes = [b.bounding_box() for b in page.locator("#verdicts button").all()]
     assert len(boxes) == 4 and all(b and b["height"] >= 44 and b["y"] + b["height"] <= 844 for b in boxes)
     page.tap('[data-verdict="same person"]')
     wait_for_pair(page, 1)
     page.tap('[data-tool="neighbours"]')
     expect(page.locator("#neighbours figure").first).to_be_visible()
-    assert watched.no_sideways() and not watched.wrong
+    assert not watched.phone_faults() and not watched.wrong
 
 
 def test_zoom_flicker_and_faces(run: Path, served: Serve, browser: Browser) -> None:

@@ -19,6 +19,7 @@ from unveil.auditor import run_audit
 from unveil.config.parsing import settings_from
 from unveil.config.settings import Settings
 from unveil.errors import SettingError
+from unveil.images import write_without
 from unveil.io.atomic import write_bytes
 from unveil.mitigation import Cleaning, Guard, clean
 from unveil.planning.fixing import fix_protocol
@@ -171,19 +172,23 @@ class Audit(AuditResult):
         *,
         threshold: str = "significant",
         whole_identities: bool = False,
+        copy: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Cleaning:
         """Finds the smallest part of the synthetic set that must be removed, and audits the rest.
 
         ``out`` is the folder of the lists and the new audit, by default ``clean`` in the run. ``threshold`` is
         `significant`, `control`, `fpr:RATE` or a score. ``whole_identities`` removes every image of a synthetic
-        identity if one reaches the threshold. The set is not changed. Raises InputError if there is nothing to clean
-        from, and StoreError for a run that was damaged.
+        identity if one reaches the threshold. ``copy`` is a folder for the cleaned set in its own container; that of
+        arrays is Parquet. The set is not changed. Raises InputError if there is nothing to clean from, and
+        StoreError for a run that was damaged.
         """
         folder = self.run / "clean" if out is None else Path(out)
-        return clean(
-            FinishedRun(self.run), folder, threshold=threshold, whole_identities=whole_identities, progress=progress
-        )
+        run = FinishedRun(self.run)
+        cleaned = clean(run, folder, threshold=threshold, whole_identities=whole_identities, progress=progress)
+        if copy is not None:
+            write_without(run.source("synthetic"), Path(copy), cleaned.left_out)
+        return cleaned
 
     def build_guard(self, out: str | Path, *, threshold: str = "audit", names: bool = False) -> Guard:
         """Builds a guard in the folder ``out`` and opens it: it checks images while they are generated.
@@ -224,10 +229,11 @@ def audit(
     """Audits the images in ``synthetic`` for people in ``training``, calibrated on people in ``control``.
 
     Each is a path, an array of images (N, H, W, 3) of uint8, an array of embeddings (N, D) of floats, a data frame with
-    such a column, `unveil.Images` or `unveil.Embeddings`. Writes a run directory to ``out`` and returns the result. An
-    audit that was killed resumes when it is run again. A finished one answers at once if its inputs have not changed;
-    ``verify`` reads all files to see that. ``overwrite`` replaces an audit with other settings. ``redact`` also writes
-    a report without faces and names. Raises InputError for input that cannot be used.
+    such a column, a `datasets.Dataset` of Hugging Face, `unveil.Images` or `unveil.Embeddings`. Writes a run directory
+    to ``out`` and returns the result. An audit that was killed resumes when it is run again. A finished one answers at
+    once if its inputs have not changed; ``verify`` reads all files to see that. ``overwrite`` replaces an audit with
+    other settings. ``redact`` also writes a report without faces and names. Raises InputError for input that cannot be
+    used.
     """
     parsed = _settings(under_protocol({"out": out, **settings}), synthetic, training, control)
     return Audit.of(

@@ -27,7 +27,7 @@ from unveil.types import Role
 FOLDER = "arrays"
 EXPECTED = (
     "a path, images (N, H, W, 3) of uint8 or a list of images, embeddings (N, D) of floats, a data frame, "
-    "unveil.Images or unveil.Embeddings"
+    "a datasets.Dataset, unveil.Images or unveil.Embeddings"
 )
 
 
@@ -88,6 +88,8 @@ def _file(data: Any, role: Role) -> tuple[bytes, str]:
         return _embeddings(data, role), ".npz"
     if isinstance(data, Images):
         return _images(data, role), ".parquet"
+    if hasattr(data, "with_format") and hasattr(data, "num_rows"):
+        return _parquet(_table_of_dataset(data, role)), ".parquet"
     if _is_frame(data):
         return _parquet(_without_views(_arrow_of(data, role))), ".parquet"
     array = None if _is_image(data[0] if isinstance(data, (list, tuple)) and data else None) else _array(data)
@@ -157,6 +159,20 @@ def _names(
 
 def _is_frame(data: Any) -> bool:
     return hasattr(data, "__arrow_c_stream__") or (hasattr(data, "columns") and hasattr(data, "to_numpy"))
+
+
+def _table_of_dataset(data: Any, role: Role) -> pa.Table:
+    """A Hugging Face dataset as a table that holds its images, also those that it names by their files.
+
+    The table states its features, so that `datasets` reads a cleaned copy of it as images.
+    """
+    from datasets.table import embed_table_storage
+
+    if isinstance(data, dict):
+        raise InputError(
+            f"{role}: expected one datasets.Dataset, found a DatasetDict of {', '.join(map(str, data))}. Choose a split"
+        )
+    return embed_table_storage(data.with_format("arrow")[:])
 
 
 def _arrow_of(data: Any, role: Role) -> pa.Table:

@@ -81,8 +81,7 @@ def clean(
         )
     copied = None
     if copy is not None:
-        left_out = frozenset((*cleaned.excluded, *cleaned.removed))
-        copied = write_without(finished.source("synthetic"), copy, left_out, as_folder=as_folder)
+        copied = write_without(finished.source("synthetic"), copy, cleaned.left_out, as_folder=as_folder)
     print_cleaning(cleaned, folder, copied)
 
 

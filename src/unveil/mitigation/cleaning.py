@@ -58,6 +58,11 @@ class Cleaning:
     whole_identities: bool = False
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """The ids that a copy of the cleaned set does not hold."""
+        return frozenset((*self.excluded, *self.removed))
+
+    @property
     def after(self) -> AuditResult:
         """The audit of the remaining images."""
         return self.rounds[-1].after
