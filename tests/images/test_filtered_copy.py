@@ -95,6 +95,32 @@ def test_a_list_and_labels_lose_their_lines(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out2/dataset.json").read_text()) == {"labels": [["b.png", 1]]}
 
 
+@pytest.mark.parametrize("name", ["RecordIO", "TFRecord", "Parquet", "Arrow", "LMDB, msgpack", "HDF5, raw"])
+def test_labels_beside_a_container_need_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    where = WRITERS[name](tmp_path / "in", drawn_items(4, each=2))
+    (beside,) = {f.parent for f in (tmp_path / "in").rglob("*") if f.is_file() and "lock" not in f.name}
+    ids = [record.id for record in open_source(where).records]
+    (beside / "people.tsv").write_text("".join(f"{id}\tp{k}\n" for k, id in enumerate(ids)))
+    source = open_source(where, LabelRule.parse("list:people.tsv"))
+    with pytest.raises(SettingError, match=r"found them in people\.tsv beside it, which is not copied"):
+        write_without(source, tmp_path / "out", {ids[0]})
+    assert not (tmp_path / "out").exists()
+    write_without(source, tmp_path / "out", {ids[0]}, as_folder=True)
+    copy = open_source(tmp_path / "out")
+    assert [record.person for record in copy.records] == ["p1", "p2", "p3"]
+
+
+def test_a_folder_keeps_people_apart_and_makes_none(tmp_path: Path) -> None:
+    people = ["a/b", "a:b", None, "c", "c"]
+    images = [item.data for item in drawn_items(5)]
+    pq.write_table(pa.table({"image": images, "person": people}), tmp_path / "x.parquet")
+    copy = open_source(write_without(open_source(tmp_path / "x.parquet"), tmp_path / "out", (), as_folder=True))
+    assert {copy.read(r): r.person for r in copy.records} == dict(
+        zip(images, ["a_b", "a_b~2", None, "c", "c"], strict=True)
+    )
+
+
 def test_a_copy_removes_no_folder_of_the_user_and_waits_for_no_other(tmp_path: Path) -> None:
     items = drawn_items(3)
     for item in items:

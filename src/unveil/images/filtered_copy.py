@@ -53,6 +53,7 @@ def _write_copy(source: Source, out: Path, partial: Path, removed: frozenset[str
             _write(inner, partial, removed)
             _count(inner, removed, partial)
         else:
+            _check_list_inside(inner)
             _write(inner, partial, removed)
             _compare(inner, removed, _place(inner, partial))
         if out.exists():
@@ -64,6 +65,16 @@ def _write_copy(source: Source, out: Path, partial: Path, removed: frozenset[str
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _check_list_inside(source: Source) -> None:
+    """SettingError when the labels lie in a list beside the container, whose rows get other numbers in a copy."""
+    first = source.parts[0] if isinstance(source, ShardedSource) else source
+    if source.rule.kind == "list" and source.rule.argument not in getattr(first, "label_files", ()):
+        raise SettingError(
+            f"--copy: expected labels inside {source.where}, found them in {source.rule.argument} beside it, which is "
+            "not copied. Use --as-folder, which makes a folder for each person"
+        )
 
 
 def _empty(folder: Path) -> None:

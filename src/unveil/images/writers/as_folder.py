@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.readers.shards import ShardedSource
-from unveil.images.source import Source, printable
+from unveil.images.source import Source, printable, unique_ids
 from unveil.images.writers.base import write_bytes
 from unveil.types import ImageRecord
 
@@ -25,12 +25,15 @@ MAX_RATIO, SPARE_BYTES = 64, 2**30
 
 
 def write_as_folder(source: Source, out: Path, removed: Collection[str]) -> None:
-    """One file an image, in a folder for each person where people are known. Unreadable images are left out.
+    """One file an image, in a folder for each person. Images without a label lie beside these folders. Unreadable images
+    are left out.
 
     Raises SourceError when the images take far more bytes than the container: they are then the same bytes, many times.
     """
     limit, written = _limit(source), 0
-    people = any(record.person is not None for record in source.records)
+    people = list(dict.fromkeys(record.person for record in source.records if record.person is not None))
+    # Labels that differ in unsafe characters alone are two people.
+    folders: dict[str | None, str] = dict(zip(people, unique_ids([_safe(person) for person in people]), strict=True))
     for record in source.records:
         if record.id not in removed:
             try:
@@ -43,8 +46,7 @@ def write_as_folder(source: Source, out: Path, removed: Collection[str]) -> None
                     f"{source.where}: its images take more than {limit} bytes, far more than the container, so they "
                     "share bytes; nothing is copied"
                 )
-            folder = _safe(record.person or "unlabelled") if people else "."
-            write_bytes(_free(out / folder / _file_name(record, data)), data)
+            write_bytes(_free(out / folders.get(record.person, ".") / _file_name(record, data)), data)
 
 
 def _limit(source: Source) -> int:
