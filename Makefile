@@ -66,7 +66,7 @@ test-lowest: .venv-lowest/.ready
 
 .venv-lowest/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
-	$(PYTHON) tools/lowest.py cluster copy hdf5 heif plot remote s3 test:click > .venv-lowest/constraints.txt
+	$(PYTHON) tools/lowest.py cluster copy hdf5 heif plot remote s3 test:click test:datasets > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet --editable '.[test]' --constraint .venv-lowest/constraints.txt
 	touch $@
 
