@@ -25,8 +25,9 @@ MAX_RATIO, SPARE_BYTES = 64, 2**30
 
 
 def write_as_folder(source: Source, out: Path, removed: Collection[str]) -> None:
-    """One file an image, in a folder for each person. Images without a label lie beside these folders. Unreadable images
-    are left out.
+    """One file an image, in a folder for each person. Images without a label lie beside these folders.
+
+    Unreadable images are left out.
 
     Raises SourceError when the images take far more bytes than the container: they are then the same bytes, many times.
     """
