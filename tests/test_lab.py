@@ -16,7 +16,7 @@ from tests.builders import drawn_faces, encoded
 
 pytest.importorskip("torch", reason="generators are trained with PyTorch")
 
-from benchmarks.lab import make, measure, people, scores, summarise
+from benchmarks.lab import make, measure, other_people, people, scores, summarise
 from benchmarks.lab.families import FAMILIES, Setup
 
 SMALL = Setup(side=32, width=16, batch=8)
@@ -105,6 +105,34 @@ def test_sets_are_made_once_measured_and_summarised(
     page = capsys.readouterr().out
     assert "| components | 40 | 600 |" in page and "nan" not in page
     assert (out / "lab.svg").read_text().startswith("<svg")
+
+
+def test_people_whom_a_generator_never_saw_are_audited_with_and_without_a_control_set(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (faces.parent / "cross_label_matches.csv").write_text("a,b\nperson_000/1.png,person_001/1.png\n")
+    monkeypatch.setattr(other_people, "GENERATORS", dict.fromkeys(other_people.GENERATORS, (40, 2, 16)))
+    lines = tmp_path / "lines.csv"
+    few = ["--components", "2", "--variational", "0", "--audits", "1", "--people", "100", "--images", "60"]
+    sets = ["--faces", str(faces), "--sets", str(tmp_path / "sets"), "--lines", str(lines)]
+    monkeypatch.setattr("sys.argv", ["other_people", *few, *sets])
+    other_people.main()
+    rows = list(csv.DictReader(lines.read_text().splitlines()))
+    assert [(r["family"], r["seed"], r["repeat"]) for r in rows] == [("components", "0", "0"), ("components", "1", "0")]
+    assert {r["verdict"] for r in rows} == {"none detected"}
+    assert {r["verdict_without"] for r in rows} == {"none detected (no control set)"}
+    assert "| all | without a control set | 0 of 2 |" in capsys.readouterr().out
+
+
+def test_false_verdicts_are_counted_by_audit_and_by_generator() -> None:
+    """Three audits of one generator are false, and none of two others: 3 of 12 audits, 1 of 3 generators."""
+    rows = [
+        {"family": "components", "seed": str(seed), "verdict": "leak found" if seed == 1 and k < 3 else "none detected"}
+        for seed in range(3)
+        for k in range(4)
+    ]
+    told = other_people.false_verdicts(rows, "verdict")
+    assert told.startswith("3 of 12 | 0.2500 (0.0549 to 0.5719) | 0.2500 | 1 of 3 (0.008 to 0.906)")
 
 
 def test_memorised_faces_are_those_far_nearer_to_one_image(faces: Path, tmp_path: Path) -> None:

@@ -94,14 +94,28 @@ def main() -> None:
 
 
 class Lab:
-    """One synthetic set, the real faces, and who of them the generator learnt."""
+    """One synthetic set, the real faces, and who of them the generator learnt.
 
-    def __init__(self, folder: Path, faces: Path, model: Path | None, work: Path, store: Path) -> None:
+    ``aligned`` and ``workers`` are those of the settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        faces: Path,
+        model: Path | None,
+        work: Path,
+        store: Path,
+        *,
+        aligned: str = "yes",
+        workers: int = 0,
+    ) -> None:
         facts = json.loads((folder / "facts.json").read_text())
         self.key = [facts[name] for name in SET]
         values: dict[str, Any] = {
             **{"synthetic": folder / "synthetic.zip", "training": faces, "control": faces},
-            **{"out": work / "-".join(map(str, self.key)), "store": store, "resamples": 1, "aligned": "yes"},
+            **{"out": work / "-".join(map(str, self.key)), "store": store, "resamples": 1, "aligned": aligned},
+            "workers": workers,
             **({} if model is None else {"model": model}),
         }
         self.settings: Settings = settings_from(values)
