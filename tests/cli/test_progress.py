@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
 
+import unveil
 from unveil.cli.log import JsonLog
 from unveil.cli.progress import SECONDS_BETWEEN_LINES, TerminalProgress
 from unveil.errors import SettingError, StoreError
+from unveil.planning import Workload, expected_units
 from unveil.progress import Silent, WholeRun, duration
 
 
@@ -45,6 +48,37 @@ def test_time_left_of_a_whole_run() -> None:
     clock.now = 145
     whole.advance(2000)  # more than was expected
     assert whole.seconds_left() == 0 and whole.summary() == ""
+
+
+def test_time_left_during_planted_leaks() -> None:
+    """Planted images are expected like others; stages that look at pairs of images leave the rate of comparisons."""
+    clock = Clock()
+    whole = WholeRun(clock)
+    work = Workload({"synthetic": 60, "training": 40}, 40, {"face": 8}, 10, planted=100)
+    whole.expect({**expected_units(work, {}), "pairs": 1000})
+    whole.start("images")
+    clock.now = 10
+    whole.advance(100)
+    whole.start("pairs")
+    clock.now = 11
+    whole.advance(1000)
+    whole.start("image pairs")
+    clock.now = 51
+    whole.advance(20)
+    assert whole.rate("pairs") == 1000 and whole.summary() == "10 s left in total"
+    whole.start("images")
+    clock.now = 56
+    whole.advance(50)
+    assert whole.seconds_left() == pytest.approx(5)
+
+
+def test_no_stage_but_a_comparison_counts_pairs() -> None:
+    stages = [
+        (file.stem, unit)
+        for file in (Path(unveil.__file__).parent / "analysis").rglob("*.py")
+        for unit in re.findall(r'progress\.start\([^\n]*"([a-z ]+)"\)', file.read_text())
+    ]
+    assert len(stages) >= 4 and [stem for stem, unit in stages if unit == "pairs"] == ["comparisons"]
 
 
 def test_a_line_every_half_minute_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

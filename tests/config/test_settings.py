@@ -48,6 +48,8 @@ OTHER: dict[str, Any] = {
     "label_map": "map.tsv",
     "resamples": 3,
     "planted_leaks": "off",
+    "protocol": "protocol.json",
+    "deviate": "a file was damaged",
     "seed": 5,
     "store": "s3://bucket/store",
     "device": "cpu",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unveil
-from tests.builders import SHARED, audit, encoded, examples, needs_real_data, write
+from tests.builders import SHARED, audit, encoded, examples, needs_real_data, unit_rows, write
 from tests.cli.runner import unveil as command_line
 from unveil.demo.world import World
 from unveil.errors import SettingError
@@ -200,3 +200,28 @@ def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:
     threshold = mitigation_threshold(before).score
     over = {p.id for p in run.images if p.score >= threshold}
     assert over <= set(done.removed) and (len(done.rounds) > 1 or over == set(done.removed))
+
+
+def test_another_threshold_replaces_nothing_unless_asked(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    training = unit_rows(rng, 120, 32)
+    synthetic = np.concatenate([training[:20] + 0.2 * unit_rows(rng, 20, 32), unit_rows(rng, 60, 32)])
+    result = unveil.audit(synthetic, training, unit_rows(rng, 150, 32), out=tmp_path / "run", planted_leaks="off")
+    first = result.clean()
+    folder = result.run / "clean"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(SettingError, match=r"found one with threshold significant in .* or add --overwrite"):
+        result.clean(threshold="control")
+    with pytest.raises(SettingError, match="found one with threshold significant"):
+        result.clean(whole_identities=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert result.clean().removed == first.removed  # the same cleaning is made again
+    done = command_line("clean", result.run, "--threshold", "control", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((folder / "clean.json").read_text())
+    assert summary["settings"] == {"threshold": "control", "whole_identities": False}
+    assert len(summary["rounds"]) == 1 and [path.name for path in sorted(folder.glob("after-*"))] == ["after-1"]
+    write(folder / "after-1" / "notes.txt", "mine")
+    with pytest.raises(SettingError, match=r"nothing but a cleaning in .*, found after-1/notes\.txt"):
+        result.clean(overwrite=True)
+    assert (folder / "after-1" / "notes.txt").read_text() == "mine"

@@ -403,6 +403,21 @@ def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
     )
 
 
+def test_every_channel_is_searched(audited: Audited, world: World) -> None:
+    """A synthetic image that exposes a person by its appearance leads to that person."""
+    result, path = audited
+    by_appearance = next(p for p in result.significant_people if p.channel == "appearance")
+    photo = world.synthetic / by_appearance.synthetic_id
+    answer = lookup(FinishedRun(path), [photo])
+    match = next(m for m in answer.training.matches if m.id == by_appearance.training_id)
+    assert set(match.scores) == {"face", "appearance"} and match.scores["face"] == match.score
+    assert match.scores["appearance"] == max(m.scores["appearance"] for m in answer.training.matches)
+    done = command_line("lookup", photo, "--run", path)
+    assert done.returncode == 0, done.stderr
+    assert "by the face" in done.stdout and "appearance" in done.stdout
+    assert f"exposes {by_appearance.person}" in done.stdout and "significant in the audit" in done.stdout
+
+
 def test_a_file_of_a_set_is_recognised_without_a_model(audited: Audited, world: World, tmp_path: Path) -> None:
     run = FinishedRun(audited[1])
     training, synthetic = min(world.training.rglob("*.png")), min(world.synthetic.iterdir())

@@ -8,11 +8,14 @@ import pytest
 
 from tests.cli.runner import Done, unveil
 from tests.conftest import Unplanted
+from unveil.cli.print_plan import core_seconds
 from unveil.demo.world import World
 from unveil.errors import SettingError
-from unveil.planning import Machines, known_machines, parse_machine, rates
+from unveil.planning import Machines, Rates, expected_units, known_machines, parse_machine, rates
 from unveil.planning.sample import parse_counts
-from unveil.planning.workload import Workload
+from unveil.planning.workload import Workload, planted_images
+from unveil.planting import PERTURBATIONS, QUICK
+from unveil.types import Role
 
 
 @pytest.fixture
@@ -45,6 +48,7 @@ def test_a_plan_for_existing_images(world: World, tmp_path: Path, monkeypatch: p
     done = plan("--synthetic", world.synthetic, "--training", world.training, "--control", world.control)
     assert done.returncode == 0, done.stderr
     n = len(list(world.synthetic.rglob("*.*")))
+    assert f"planting   {100 * len(PERTURBATIONS):>14,} changed images" in done.stdout
     assert f"synthetic  {n:>14,} images" in done.stdout and "hub-corrected" in done.stdout
     assert all(name in done.stdout for name in ("this machine", *known_machines())) and "$" in done.stdout
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
@@ -59,6 +63,18 @@ def test_a_plan_for_numbers_of_images() -> None:
     for wrong in (["--counts", "5"], ["--counts", "0,5"], ["--counts", "a,b"], [], ["--synthetic", "x"]):
         refused = plan(*wrong)
         assert refused.returncode == 2 and "Traceback" not in refused.stderr and "--counts" in refused.stderr
+
+
+def test_planted_images_take_time() -> None:
+    sizes: dict[Role, int] = {"synthetic": 1000, "training": 500, "control": 60}
+    with_plants = Workload(sizes, 560, {"face": 128}, 10, planted=planted_images("full", 60))
+    assert with_plants.planted == 60 * len(PERTURBATIONS) and planted_images("quick", 60) == 40 * len(QUICK)
+    assert planted_images("off", 60) == planted_images("full", 0) == 0
+    assert expected_units(with_plants, {})["images"] == 1560 + with_plants.planted
+    measured = Rates(10.0, 0.0, {"face": 1e9}, 1.0, "drawn")
+    embedding, _ = core_seconds(with_plants, measured)
+    assert embedding == pytest.approx((1560 + with_plants.planted) / 10)
+    assert with_plants.store_bytes == 1560 * 128 * 4  # they are not stored
 
 
 def test_machines() -> None:

@@ -37,8 +37,8 @@ def test_a_leak_is_answered(audited: Audited) -> None:
         people.answer == f"{significant} people" and "of 150 people of the training set are named." in people.sentence
     )
     assert f"at least {exposed.low:.0f} are exposed, with 95% confidence" in people.sentence
-    assert wrong.answer == f"about {0.05 * significant:.1f} of {significant}" and "at most 5%" in wrong.sentence
-    assert sure.answer == odds(result.global_test.p_value) and "people whom the generator never saw" in sure.sentence
+    assert wrong.answer == f"about {0.05 * significant:.0f} of {significant}" and "at most 5%" in wrong.sentence
+    assert sure.answer == odds(result.global_test.p_value) and "people, whom the generator never saw" in sure.sentence
     assert names(result) == ["review", "clean", "guard", "answer a person", "audit again"]
     page = render(result, None)
     first = page.partition('id="evidence"')[0]

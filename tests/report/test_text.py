@@ -10,7 +10,7 @@ import unveil
 from unveil.report.charts import round_ticks
 from unveil.report.text import (
     LOOK_ALIKES,
-    as_high,
+    as_close,
     can_invalidate,
     enumeration,
     false_findings,
@@ -31,14 +31,14 @@ from unveil.types import Estimate
 @pytest.mark.parametrize(
     ("p", "text"),
     [
-        (1 / 321, "none of 320 control people score as high"),
-        (2 / 321, "0.31% of 320 control people score as high"),
-        (33 / 321, "10% of 320 control people score as high"),
-        (1.0, "100% of 320 control people score as high"),
+        (1 / 321, "none of 320 control people is as close"),
+        (2 / 321, "0.31% of 320 control people are as close"),
+        (33 / 321, "10% of 320 control people are as close"),
+        (1.0, "100% of 320 control people are as close"),
     ],
 )
 def test_p_values_are_shares_of_control_people(p: float, text: str) -> None:
-    assert as_high(p, 320) == text
+    assert as_close(p, 320) == text
 
 
 def test_numbers_for_readers() -> None:

@@ -27,6 +27,7 @@ from unveil.planning.protocol import under_protocol
 from unveil.planning.protocol import write_protocol as write
 from unveil.progress import Progress, Silent
 from unveil.report import write_report
+from unveil.report.units import unit_of
 from unveil.results import (
     AuditResult,
     Baselines,
@@ -172,6 +173,7 @@ class Audit(AuditResult):
         *,
         threshold: str = "significant",
         whole_identities: bool = False,
+        overwrite: bool = False,
         copy: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Cleaning:
@@ -179,13 +181,19 @@ class Audit(AuditResult):
 
         ``out`` is the folder of the lists and the new audit, by default ``clean`` in the run. ``threshold`` is
         `significant`, `control`, `fpr:RATE` or a score. ``whole_identities`` removes every image of a synthetic
-        identity if one reaches the threshold. ``copy`` is a folder for the cleaned set in its own container; that of
-        arrays is Parquet. The set is not changed. Raises InputError if there is nothing to clean from, and
-        StoreError for a run that was damaged.
+        identity if one reaches the threshold. ``overwrite`` replaces a cleaning with other settings in the folder.
+        ``copy`` is a folder for the cleaned set in its own container; that of arrays is Parquet. The set is not
+        changed. Raises InputError if there is nothing to clean from, and StoreError for a run that was damaged.
         """
         folder = self.run / "clean" if out is None else Path(out)
         run = FinishedRun(self.run)
-        cleaned = clean(run, folder, threshold=threshold, whole_identities=whole_identities, progress=progress)
+        cleaned = clean(
+            *(run, folder),
+            threshold=threshold,
+            whole_identities=whole_identities,
+            overwrite=overwrite,
+            progress=progress,
+        )
         if copy is not None:
             write_without(run.source("synthetic"), Path(copy), cleaned.left_out)
         return cleaned
@@ -206,7 +214,8 @@ class Audit(AuditResult):
 
     def __repr__(self) -> str:
         n, people = len(self.significant_people), self.counts["training"].people
-        return f"<unveil.Audit: {self.verdict}; {n:,} of {people:,} training people significant; run in {self.run}>"
+        what = unit_of(self.counts).many
+        return f"<unveil.Audit: {self.verdict}; {n:,} of {people:,} training {what} significant; run in {self.run}>"
 
     def _repr_html_(self) -> str:
         head = f"<p><strong>{escape(self.verdict)}</strong><br>{escape(self.headline)}</p>"

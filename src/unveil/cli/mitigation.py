@@ -46,6 +46,9 @@ def clean(
             "--whole-identities", help="Remove every image of a synthetic identity if one exceeds the threshold."
         ),
     ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a cleaning with another threshold in the folder.")
+    ] = False,
     copy: Annotated[
         Path | None,
         typer.Option("--copy", metavar="PATH", help="Also write the dataset without them, in its own container."),
@@ -77,7 +80,11 @@ def clean(
     folder = out or run / "clean"
     with TerminalProgress("Run the same command again to resume.") as progress:
         cleaned = clean_dataset(
-            finished, folder, threshold=threshold, whole_identities=whole_identities, progress=progress
+            *(finished, folder),
+            threshold=threshold,
+            whole_identities=whole_identities,
+            overwrite=overwrite,
+            progress=progress,
         )
     copied = None
     if copy is not None:

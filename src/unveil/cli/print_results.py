@@ -17,11 +17,13 @@ from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
 from unveil.faces.onnx_model import describe_devices
 from unveil.io.host import cores, processor
+from unveil.io.text import printable
 from unveil.mitigation.cleaning import Cleaning
-from unveil.mitigation.person_lookup import Answer
+from unveil.mitigation.person_lookup import Answer, LookupMatch, Search
 from unveil.report.first_page import steps
 from unveil.report.protocol import day, followed
 from unveil.report.text import false_findings, number, only_default_model
+from unveil.report.units import unit_of
 from unveil.results import AuditResult, Power
 from unveil.stats.checks import Check
 from unveil.study.report import SetRow
@@ -61,7 +63,9 @@ def print_result(result: AuditResult, run: Path, *, redacted: bool = False, verb
 def _print_main_numbers(console: Console, result: AuditResult, run: Path, *, redacted: bool) -> None:
     """What was compared, what weakens the result, and the most exposed people."""
     counts, rejected = result.counts, sum(n.rejected for n in result.counts.values())
-    control = f"; {counts['control'].people:,} control people" if "control" in counts else ""
+    control = ""
+    if "control" in counts:
+        control = f"; {counts['control'].people:,} control {unit_of(counts, 'control').many}"
     console.print(
         f"Compared: all {result.pairs_compared:,} pairs of {counts['synthetic'].embedded:,} synthetic and "
         f"{counts['training'].embedded:,} training images{control}; {rejected:,} files rejected.",
@@ -93,6 +97,7 @@ def _print_numbers(console: Console, result: AuditResult, run: Path, *, redacted
     console.print(
         f"compared   {result.pairs_compared:>9,} pairs = {synthetic:,} x {training:,}, all of them", markup=False
     )
+    unit = unit_of(result.counts)
     noted = [check for check in result.input_checks if check.status != "pass"]
     if noted:
         console.print()
@@ -119,8 +124,8 @@ def _print_numbers(console: Console, result: AuditResult, run: Path, *, redacted
     if result.exposed_share is not None and result.verdict != "inconclusive":
         share = result.exposed_share
         console.print(
-            f"Estimated share of training people exposed: {share.value:.0%} ({share.low:.0%} to {share.high:.0%}). "
-            "People whose scores look like chance are missed.",
+            f"Estimated share of training {unit.many} exposed: {share.value:.0%} "
+            f"({share.low:.0%} to {share.high:.0%}). Those whose scores look like chance are missed.",
             markup=False,
         )
     console.print()
@@ -335,12 +340,19 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
         console.print(f"Dataset without them: {copied} (verified byte for byte against the original)", markup=False)
 
 
+def _significance(match: LookupMatch, search: Search, result: AuditResult) -> str:
+    """What the audit says of an image that is close to a photograph."""
+    if search.role == "training":
+        return "significant in the audit" if any(p.person == match.person for p in result.significant_people) else ""
+    exposed = [p.person for p in result.significant_people if p.synthetic_id == match.id]
+    return printable(f"exposes {exposed[0]}, significant in the audit") if exposed else ""
+
+
 def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text: str) -> None:
     """The closest images for the auditor, and the answer for the person who asked."""
     console = open_console()
     for i, why in answer.unusable:
         console.print(f"{names[i]}: not used, {why}", markup=False)
-    significant = {p.person for p in result.significant_people}
     for search in (answer.synthetic, answer.training):
         p = (
             "no control set, so no p-value"
@@ -348,14 +360,14 @@ def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text
             else f"p {number(search.p)} against {search.n_people:,} people"
         )
         console.print()
-        console.print(f"{search.role} set: {search.answer} ({p})", markup=False)
+        console.print(f"{search.role} set: {search.answer} by the face ({p}). Scores by channel:", markup=False)
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("photograph", "image", "person", "cosine", "score", ""):
-            table.add_column(name, justify="right" if name in ("cosine", "score") else "left")
+        for name in ("photograph", "image", "person", *result.channels, ""):
+            table.add_column(name, justify="right" if name in result.channels else "left")
         for m in search.matches:
-            note = "significant in the audit" if search.role == "training" and m.person in significant else ""
+            scores = (f"{m.scores[channel]:.2f}" for channel in result.channels)
             table.add_row(
-                *(Text(t) for t in (names[m.photo], m.id, m.person)), f"{m.cosine:.3f}", f"{m.score:.2f}", note
+                *(Text(t) for t in (names[m.photo], m.id, m.person)), *scores, _significance(m, search, result)
             )
         console.print(table)
     console.print()

@@ -259,11 +259,6 @@ class Settings:
             raise SETTINGS["model"].refusal(list(self.model))
         if "face" not in self.channels or set(self.channels) - set(CHANNELS):
             raise SETTINGS["channels"].refusal(",".join(self.channels))
-        if self.deviate is not None and self.protocol is None:
-            raise SettingError(
-                "deviate: expected a protocol to deviate from, found none. Name it with --protocol, or leave --deviate "
-                "out"
-            )
         if "copy" in self.channels and self.copy_model is None:
             raise SettingError(
                 "channels: expected a copy detection model for the copy channel, found none. Name one with "

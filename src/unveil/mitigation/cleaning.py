@@ -16,6 +16,9 @@ from unveil.config.parsing import settings_from
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
 from unveil.io.folders import exclusive, other_file
+from unveil.io.regular import read_regular
+from unveil.io.run_directory import other_files, remove_run
+from unveil.io.text import printable
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
 from unveil.results import AuditResult, plain
@@ -25,6 +28,8 @@ from unveil.types import Embedded
 # At FDR 5% the audit of a clean set has a finding in 5% of cases. Six such findings in a row are not chance.
 MAX_ROUNDS = 6
 REMOVED, REMAINING, SUMMARY = "removed.txt", "remaining.txt", "clean.json"
+# A larger summary is none.
+MAX_SUMMARY_BYTES = 2**24
 # All that a cleaning writes.
 OWN = (REMOVED, REMAINING, SUMMARY, "removed-*.txt", "after-*")
 
@@ -44,7 +49,8 @@ class Cleaning:
     """The removed ids in the order of the set, the images and identities affected, and the rounds of removal.
 
     ``excluded`` are the ids that the audit had left out already. They are left out of the copy and the new audit too.
-    ``whole_identities`` is true if every image of an identity is removed with one that reaches the threshold.
+    ``threshold`` is as it was asked for. ``whole_identities`` is true if every image of an identity is removed with one
+    that reaches the threshold.
     """
 
     before: AuditResult
@@ -55,6 +61,7 @@ class Cleaning:
     identities_gone: int
     rounds: tuple[Round, ...]
     excluded: tuple[str, ...] = ()
+    threshold: str = "significant"
     whole_identities: bool = False
 
     @property
@@ -119,13 +126,15 @@ def clean(
     *,
     threshold: str = "significant",
     whole_identities: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Cleaning:
     """Finds the images to remove, writes the lists to ``out`` and audits the remaining images there.
 
-    With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times. Raises
-    SettingError if there is nothing to remove or nothing would be left, and if the places of a run that somebody else
-    made are not named.
+    With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times.
+    ``overwrite`` replaces a finished cleaning with other settings. Raises SettingError if there is nothing to remove or
+    nothing would be left, for a folder with such a cleaning, and if the places of a run that somebody else made are not
+    named.
     """
     _check_places(run)
     first = mitigation_threshold(run.result, threshold)
@@ -135,7 +144,41 @@ def clean(
             f"-o: expected a new folder or an earlier cleaning, found {other} in {out}. Name another folder"
         )
     with exclusive(out):
+        _make_room(out, {"threshold": threshold, "whole_identities": whole_identities}, overwrite=overwrite)
         return _clean(run, out, first, threshold, whole_identities, progress or Silent())
+
+
+def _make_room(out: Path, settings: dict[str, object], *, overwrite: bool) -> None:
+    """Removes a finished cleaning with other settings, if it may be replaced."""
+    try:
+        before = json.loads(read_regular(out / SUMMARY, MAX_SUMMARY_BYTES))["settings"]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        before = None
+    if before == settings:
+        return
+    if not overwrite:
+        shown = "other settings" if not isinstance(before, dict) else f"threshold {before.get('threshold')}"
+        if isinstance(before, dict) and before.get("whole_identities"):
+            shown += " and whole identities"
+        raise SettingError(
+            f"-o: expected a new folder or the same cleaning, found one with {printable(shown)} in {out}. Name another "
+            "folder with -o, or add --overwrite to replace that cleaning"
+        )
+    folders = sorted(out.glob("after-*"))
+    others = [f"{folder.name}/{name}" for folder in folders for name in other_files(folder)]
+    if others:
+        raise SettingError(
+            f"--overwrite: expected nothing but a cleaning in {out}, found {others[0]}. Move it away, or name another "
+            "folder with -o"
+        )
+    for folder in folders:
+        remove_run(folder)
+        folder.rmdir()
+    for pattern in (SUMMARY, REMOVED, REMAINING, "removed-*.txt"):
+        for file in out.glob(pattern):
+            file.unlink()
 
 
 def _clean(
@@ -177,7 +220,7 @@ def _clean(
             break
         audited, current = FinishedRun(where), mitigation_threshold(after)
     done = _cleaning(run, everything, [id for id in order if id in removed], rounds)
-    done = replace(done, excluded=excluded, whole_identities=whole_identities)
+    done = replace(done, excluded=excluded, threshold=threshold, whole_identities=whole_identities)
     _write_list(out / REMAINING, (id for id in order if id not in removed))
     _write_list(out / REMOVED, (*excluded, *done.removed))
     write_bytes(out / SUMMARY, (json.dumps(_summary(done), indent=1, ensure_ascii=False) + "\n").encode())
@@ -263,6 +306,7 @@ def _write_list(path: Path, ids: Iterable[str]) -> None:
 def _summary(done: Cleaning) -> dict[str, object]:
     summary: dict[str, object] = plain(
         {
+            "settings": {"threshold": done.threshold, "whole_identities": done.whole_identities},
             "n_images": done.n_images,
             "n_removed": len(done.removed),
             "n_identities": done.n_identities,

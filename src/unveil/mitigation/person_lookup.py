@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from unveil.channels import open_detector
-from unveil.compare import compare_all
+from unveil.compare import compare_all, exact_cosine
 from unveil.errors import InputError
 from unveil.mitigation.inputs import ImageArray, face_images, file_bytes
 from unveil.progress import Progress, Silent
@@ -33,13 +33,17 @@ LookupAnswer = Literal["unusually close", "rather close", "not close", "not know
 
 @dataclass(frozen=True)
 class LookupMatch:
-    """An image of the set that is close to one of the photographs (counted from 0)."""
+    """An image of the set that is close to one of the photographs (counted from 0) in some channel.
+
+    ``cosine`` and ``score`` are those of the face channel; ``scores`` has the score of each channel.
+    """
 
     photo: int
     id: str
     person: str
     cosine: float
     score: float
+    scores: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -102,14 +106,14 @@ def identical_files(run: FinishedRun, photos: Sequence[ImageArray]) -> tuple[Ide
 def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress | None = None) -> Answer:
     """Searches the sets of an audit for one person, given photographs; nothing is written.
 
-    Uses the face channel alone. The conformal p-value (doi:10.1007/b106715) compares the person with control people
-    and assumes that they are exchangeable with somebody who is in neither set. Raises InputError if no photograph has a
-    detectable face.
+    Every channel gives its closest images, by face first. The answer and its conformal p-value (doi:10.1007/b106715)
+    use the face alone: they compare the person with control people, and assume that these are exchangeable with
+    somebody who is in neither set. Raises InputError if no photograph has a detectable face.
     """
     if not photos:
         raise InputError("expected at least one photograph of the person, found none. Name one or more files")
     channels = run.channels(progress or Silent())
-    embedded, rows = channels.embed_images(face_images(photos, None, open_detector(run.detector)), face_only=True)
+    embedded, rows = channels.embed_images(face_images(photos, None, open_detector(run.detector)))
     unusable = tuple(
         (i, f"{row.reason} ({row.detail})" if row.detail else row.reason) for i, row in enumerate(rows) if row.stage
     )
@@ -118,43 +122,63 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
         reasons = "; ".join(why for _, why in unusable)
         raise InputError(f"expected a photograph with a face, found none in {len(photos)} ({reasons}). Use others")
     audit, state = run.state, run.state.by_channel[FACE]
-    vectors = embedded[FACE]
-    own = state.correction(vectors)
+    photographs = {
+        channel: (embedded[channel], of_channel.correction(embedded[channel]))
+        for channel, of_channel in audit.by_channel.items()
+    }
     rng = generator(run.seed, "lookup")
     control = run.embedded("control").through(FACE).take(audit.control_rows) if len(audit.control_rows) else None
     null = None if control is None else _Null(control, len(used), rng)
 
-    synthetic = run.embedded("synthetic").through(FACE).take(audit.synthetic_rows)
-    training = run.embedded("training").through(FACE)
+    synthetic = run.embedded("synthetic").take(audit.synthetic_rows)
+    training = run.embedded("training")
 
-    def search(role: Role, images: Embedded, offset: Floats, of_control: Floats | None) -> Search:
-        found = compare_all(
-            *(vectors, images.vectors), top_k=BEST_PAIRS, query_offset=own, gallery_offset=offset, moments=False
-        )
-        score = state.scale.of(found.score)
-        order = np.lexsort((found.rows.ravel(), -score.ravel()))[:BEST_PAIRS]
-        people = images.people_or_ids
-        matches = tuple(
-            LookupMatch(
-                int(used[i // score.shape[1]]),
-                *(images.ids[row], people[row]),
-                *(float(found.cosine.ravel()[i]), float(score.ravel()[i])),
+    def search(role: Role, images: Embedded, of_control: Floats | None) -> Search:
+        closest: dict[tuple[int, int], None] = {}
+        best = np.zeros(0)
+        for channel, of_channel in audit.by_channel.items():
+            queries, query_offset = photographs[channel]
+            found = compare_all(
+                *(queries, images.through(channel).vectors),
+                top_k=BEST_PAIRS,
+                query_offset=query_offset,
+                gallery_offset=of_channel.on(role),
+                moments=False,
             )
-            for i in order
-            for row in (found.rows.ravel()[i],)
+            if channel == FACE:
+                best = state.scale.of(found.score)[:, 0]
+            order = np.lexsort((found.rows.ravel(), -found.score.ravel()))[:BEST_PAIRS]
+            closest |= {(int(i // found.rows.shape[1]), int(found.rows.ravel()[i])): None for i in order}
+        p = None if null is None or of_control is None else null.p(best, of_control)
+        n_people = 0 if null is None else null.n_people
+        return Search(role, _matches(role, images, list(closest)), p, n_people, len(images))
+
+    def _matches(role: Role, images: Embedded, closest: Sequence[tuple[int, int]]) -> tuple[LookupMatch, ...]:
+        photo, row = np.array(closest, np.int64).reshape(-1, 2).T
+        cosine, scores = {}, {}
+        for channel, of_channel in audit.by_channel.items():
+            queries, offset = photographs[channel]
+            cosine[channel] = exact_cosine(queries, images.through(channel).vectors, photo, row)
+            scores[channel] = of_channel.scale.of(cosine[channel] + offset[photo] + of_channel.on(role)[row])
+        people = images.people_or_ids
+        return tuple(
+            LookupMatch(
+                *(int(used[i]), images.ids[r], people[r]),
+                *(float(cosine[FACE][k]), float(scores[FACE][k])),
+                {channel: float(of[k]) for channel, of in scores.items()},
+            )
+            for k, (i, r) in enumerate(closest)
         )
-        p = None if null is None or of_control is None else null.p(score[:, 0], of_control)
-        return Search(role, matches, p, 0 if null is None else null.n_people, len(images))
 
     of_synthetic, of_training = (
-        None if null is None else null.scores(control, images.vectors, offset, state)
+        None if null is None else null.scores(control, images.through(FACE).vectors, offset, state)
         for images, offset in ((synthetic, state.on_synthetic), (training, state.on_training))
     )
     return Answer(
         n_photos=len(used),
         unusable=unusable,
-        synthetic=search("synthetic", synthetic, state.on_synthetic, of_synthetic),
-        training=search("training", training, state.on_training, of_training),
+        synthetic=search("synthetic", synthetic, of_synthetic),
+        training=search("training", training, of_training),
         identical=identical_files(run, photos),
     )
 

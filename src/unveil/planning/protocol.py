@@ -150,6 +150,10 @@ def under_protocol(values: Mapping[str, Any]) -> dict[str, Any]:
     Paths, lists and regular expressions of label rules are not taken from it. They are compared.
     """
     file = values.get("protocol")
+    if file is None and values.get("deviate") is not None:
+        raise SettingError(
+            "deviate: expected a protocol to deviate from, found none. Name it with --protocol, or leave --deviate out"
+        )
     if not isinstance(file, (str, Path)):
         return dict(values)
     settings = read_protocol(Path(file)).settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from unveil.report.first_page import not_tested
 from unveil.report.text import enumeration
+from unveil.report.units import IMAGES, unit_of
 from unveil.results import AuditResult
 from unveil.types import ROLES
 
@@ -26,8 +27,7 @@ def threat_model(result: AuditResult) -> str:
 
 def unit(result: AuditResult) -> str:
     """What error rates count."""
-    counts = result.counts["training"]
-    if counts.unlabelled == counts.embedded:
+    if unit_of(result.counts) is IMAGES:
         return "An image: the training images have no person labels, so each counts as a person of its own."
     return "A person: all images with one label count together, and error rates hold over people."
 

@@ -7,7 +7,8 @@ from shlex import quote
 
 from unveil.choices import LEAK, NO_LEAK
 from unveil.config.record import command_of
-from unveil.report.text import PERTURBATION_NAMES, enumeration, few, only_default_model, percent
+from unveil.report.text import PERTURBATION_NAMES, enumeration, only_default_model, percent, whole
+from unveil.report.units import unit_of
 from unveil.results import AuditResult, PersonFinding
 from unveil.stats.power import FOUND
 
@@ -64,10 +65,11 @@ def answers(result: AuditResult) -> tuple[Answer, Answer, Answer]:
 
 
 def _how_many(result: AuditResult) -> Answer:
-    question = "How many people are affected?"
+    question = f"How many {unit_of(result.counts).many} are affected?"
     significant, copied = len(result.significant_people), len({c.person for c in result.exact_copies})
     link, people = result.label_link, result.counts["training"].people
-    of_all = f"of {people:,} people of the training set"
+    unit = unit_of(result.counts)
+    of_all = f"of {unit.count(people)} of the training set"
     if result.verdict == "inconclusive":
         return Answer(question, "not known", "This audit cannot say.")
     facts = f" The dataset has exact copies of images of {copied:,} of them." if copied else ""
@@ -80,8 +82,10 @@ def _how_many(result: AuditResult) -> Answer:
             sentence += " How many more are exposed is not known without a control set."
         if share is not None:
             low, value, high = (round(part * share.n) for part in (share.low, share.value, share.high))
-            sentence += f" By estimate, about {value:,} are ({low:,} to {high:,})."
-        return Answer(question, "1 person" if significant == 1 else f"{significant:,} people", sentence)
+            # The exact lower limit can be above the estimate, which is then the lower end.
+            about = f"about {value:,} are ({low:,} to {high:,})" if low < value else f"{low:,} to {high:,} are"
+            sentence += f" By estimate, {about}."
+        return Answer(question, unit.count(significant), sentence)
     if is_leak(result) and link is not None and "label link" in result.evidence:
         return Answer(
             question,
@@ -92,12 +96,14 @@ def _how_many(result: AuditResult) -> Answer:
         crowd = result.no_control.crowd_test
         return Answer(
             question,
-            f"about {max(0, crowd.people - crowd.expected):,.0f} people",
+            f"about {unit.count(round(max(0, crowd.people - crowd.expected)))}",
             f"{of_all} more than chance explains have an image as close as only {percent(crowd.share)} of real people "
             "are to others. Nobody can be named.",
         )
     if is_leak(result):
-        return Answer(question, "not known", f"As a group, people {of_all[3:]} are too close. Nobody can be named.")
+        return Answer(
+            question, "not known", f"As a group, {unit.many} of the training set are too close. None can be named."
+        )
     return Answer(question, "nobody found", f"{of_all} is closer to the dataset than chance explains.")
 
 
@@ -120,8 +126,9 @@ def _how_many_wrong(result: AuditResult) -> Answer:
     condition = "" if result.no_control is None else ", if synthetic images behave like real ones"
     return Answer(
         question,
-        f"about {few(expected)} of {significant:,}",
-        f"On average, at most {fdr} of the people that a test reports are chance{condition}.{reviewed}",
+        f"{whole(expected)} of {significant:,}",
+        f"On average, at most {fdr} of the {unit_of(result.counts).many} that a test reports are chance{condition}."
+        f"{reviewed}",
     )
 
 
@@ -135,7 +142,7 @@ def _how_sure(result: AuditResult) -> Answer:
             question,
             odds(test.p_value),
             "is the probability of ranks like these if nothing had leaked. "
-            f"{test.n_control:,} people whom the generator never saw show what chance does.",
+            f"{test.n_control:,} control people, whom the generator never saw, show what chance does.",
         )
     if "label link" in result.evidence and link is not None and link.p_value is not None:
         return Answer(question, odds(link.p_value), "is the probability of such a link if the labels had no meaning.")
@@ -154,7 +161,8 @@ def _how_sure(result: AuditResult) -> Answer:
         return Answer(
             "How sure is it that nobody is missed?",
             f"{weakest:.0%} to {best:.0%}",
-            "of planted leaks of one person would have been found, depending on their kind and strength.",
+            f"of planted leaks of one {unit_of(result.counts).one} would have been found, depending on their kind and "
+            "strength.",
         )
     return Answer(question, "not known", "Nothing in this audit measures how close chance comes.")
 
@@ -297,7 +305,8 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
             )
     if result.balance is not None and result.balance.training_not_tested:
         found.append(
-            f"{result.balance.training_not_tested:,} of {training.people:,} training people: too few comparable "
+            f"{result.balance.training_not_tested:,} of {training.people:,} training {unit_of(counts).many}: too few "
+            "comparable "
             "control people."
         )
     rejected = sum(c.rejected for c in counts.values())

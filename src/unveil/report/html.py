@@ -20,18 +20,19 @@ from unveil.report.key_numbers import strictest_rate
 from unveil.report.protocol import NO_PROTOCOL, PROOF, at_level, decided, fixed_inputs
 from unveil.report.templating import environment, label_cells
 from unveil.report.text import (
-    EVIDENCE_MEANINGS,
     KIND_MEANINGS,
     STATEMENTS,
-    as_high,
+    as_close,
     can_invalidate,
     enumeration,
+    evidence_meaning,
     false_findings,
     number,
     percent,
     would_be_found,
 )
 from unveil.report.thumbnails import Thumbnails
+from unveil.report.units import IMAGES, IMAGES_COUNT, unit_of
 from unveil.results import AuditResult, PairFinding, PersonFinding
 from unveil.stats.strata import CONCENTRATED
 from unveil.types import Estimate
@@ -103,7 +104,7 @@ def _pages() -> Environment:
     pages.filters["percent"] = percent
     pages.filters["figure"] = _figure
     pages.filters["share"] = _share
-    pages.filters["as_high"] = as_high
+    pages.filters["as_close"] = as_close
     pages.filters["false_findings"] = false_findings
     pages.filters["can_invalidate"] = can_invalidate
     pages.filters["thousands"] = lambda n: f"{n:,}"
@@ -136,7 +137,7 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
     sections: list[tuple[str, str, object]] = [
         ("copies", "Exact copies", result.exact_copies),
         ("link", "Label link", result.label_link),
-        ("people", "Exposed people", True),
+        ("people", f"Exposed {unit_of(result.counts).many}", True),
         ("closest", "Closest pairs", True),
         ("review", "Review", result.review),
         ("searches", "Searches of training people", result.no_control),
@@ -166,7 +167,7 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
     kinds = Counter(p.kind.kind for p in result.significant_people if p.kind is not None)
     recalls = [] if result.power is None else [(k, list(g)) for k, g in groupby(result.power.recalls, lambda r: r.kind)]
     charts = {}
-    next_steps = steps(result)
+    next_steps, unit = steps(result), unit_of(result.counts)
     if result.exposures is not None and result.membership:
         charts["exposure"] = exposure_chart(result.exposures, significant)
         charts["roc"] = roc_chart(result.exposures, result.membership[0].auc.value)
@@ -217,7 +218,9 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             max_top_pairs=max(Counter(pair.training_id for pair in result.top_pairs).values(), default=0),
             kinds=sorted(kinds.items(), key=lambda item: -item[1]),
             kind_meanings=KIND_MEANINGS,
-            evidence=[EVIDENCE_MEANINGS[test] for test in result.evidence],
+            evidence=[evidence_meaning(test, unit) for test in result.evidence],
+            unit=unit,
+            images_count=IMAGES_COUNT if unit is IMAGES else "",
             recalls=recalls,
             max_steps=max((len(steps) for _, steps in recalls), default=0),
             manifest=json.dumps(result.manifest, indent=1, ensure_ascii=False),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from unveil.report.redact import REDACTED
+from unveil.report.units import unit_of
 from unveil.results import AuditResult
 from unveil.types import Estimate
 
@@ -22,14 +23,15 @@ def key_numbers(result: AuditResult) -> list[tuple[str, Estimate]]:
         if result.no_control is None:
             return []
         return [("synthetic identities or images below the median of searches", result.no_control.below_median)]
+    unit = unit_of(result.counts).many
     if not result.tests_are_reliable:
-        return [("training people exposed", result.exposed_people)]
-    found = [("training people exposed", result.exposed_people)]
+        return [(f"training {unit} exposed", result.exposed_people)]
+    found = [(f"training {unit} exposed", result.exposed_people)]
     if result.exposed_share is not None:
-        found.append(("estimated share of training people exposed", result.exposed_share))
+        found.append((f"estimated share of training {unit} exposed", result.exposed_share))
     fpr, tpr = strictest_rate(result)
     if tpr is not None:
-        found.append((f"training people found at a false positive rate of {100 * fpr:g}%", tpr))
+        found.append((f"training {unit} found at a false positive rate of {100 * fpr:g}%", tpr))
     found.append(("AUC of training against control people", result.membership[0].auc))
     found += [(f"risk of {risk.criterion}", risk.risk) for risk in result.privacy_risks if risk.risk is not None]
     if result.review is not None and result.review.reviewer_precision is not None:

@@ -7,6 +7,7 @@ from collections import Counter
 from unveil.report.key_numbers import bullets, escaped, made_with, number_table, own_limitations, risk_rows, table
 from unveil.report.protocol import decided
 from unveil.report.text import false_findings
+from unveil.report.units import IMAGES, unit_of
 from unveil.results import AuditResult
 
 
@@ -16,9 +17,11 @@ def markdown(result: AuditResult) -> str:
     noted = [c for c in result.input_checks if c.status != "pass"]
     significant = result.significant_people
     kinds = Counter(p.kind.kind for p in significant if p.kind is not None)
+    unit = unit_of(counts)
+    people = "" if unit is IMAGES else f" of {counts['training'].people:,} people"
     compared = (
         f"All {result.pairs_compared:,} pairs of {counts['synthetic'].embedded:,} synthetic and "
-        f"{counts['training'].embedded:,} training images of {counts['training'].people:,} people were compared."
+        f"{counts['training'].embedded:,} training images{people} were compared."
     )
     if result.global_test is not None:
         compared += f" {result.global_test.n_control:,} control people calibrate the result."
@@ -30,7 +33,7 @@ def markdown(result: AuditResult) -> str:
         number_table(result),
         compared,
         "" if result.protocol is None else f"{decided(result.protocol)} SHA-256: `{result.protocol.sha256}`.",
-        table(("kind of leak", "people"), [(kind, str(n)) for kind, n in kinds.most_common()]) if kinds else "",
+        table(("kind of leak", unit.many), [(kind, str(n)) for kind, n in kinds.most_common()]) if kinds else "",
         table(("risk (WP216)", "attack", "control", "guessing", "risk"), risk_rows(result)),
         f"{len(result.input_checks) - len(noted)} of {len(result.input_checks)} input checks passed.",
         table(("input check", "result", "found"), [(c.name, c.status, c.message) for c in noted]) if noted else "",

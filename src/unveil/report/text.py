@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from unveil.choices import AuditVerdict
 from unveil.faces.models.table import DEFAULT_MODEL
+from unveil.report.units import IMAGES, IMAGES_COUNT, PEOPLE, Unit, unit_of
 from unveil.results import (
     Calibration,
     ExactCopy,
@@ -101,9 +102,10 @@ def headline(
     synthetic_labelled: bool,
     power: Power | None,
     fdr: float,
+    unit: Unit = PEOPLE,
 ) -> str:
-    """The verdict in a few sentences."""
-    parts = [_copied(copies)] if copies else []
+    """The verdict in a few sentences. ``unit`` is what is counted."""
+    parts = [_copied(copies, unit)] if copies else []
     if link is not None and "label link" in evidence:
         parts.append(_linked(link))
     if parts and calibration is None and no_control is None:
@@ -122,7 +124,7 @@ def headline(
         by_search = [name for name in evidence if name in WITHOUT_CONTROL]
         if parts and not by_search:
             return " ".join(parts)
-        parts.append(_without_control(no_control, by_search, len(people), significant, fdr))
+        parts.append(_without_control(no_control, by_search, len(people), significant, fdr, unit))
         matching = sum(i.significant for i in identities)
         if matching:
             what = "identities" if synthetic_labelled else "images"
@@ -133,14 +135,15 @@ def headline(
     test = calibration.global_test
     if verdict == "none detected":
         return (
-            f"No test finds any of the {test.n_training} training people closer to the synthetic set than chance "
+            f"No test finds any of the {test.n_training} training {unit.many} closer to the synthetic set than chance "
             f"explains, compared with {test.n_control} control people. {would_be_found(power)}"
         )
     if "conformal" in evidence or "GPD tail" in evidence:
         parts.append(
-            f"{significant} of {test.n_training} training people are closer to the synthetic set than chance explains. "
+            f"{significant} of {test.n_training} training {unit.many} are closer to the synthetic set than chance "
+            f"explains. "
             f"{false_findings(expected_false(fdr, found_by_tests(p.significant_by for p in people)), fdr)} At least "
-            f"{calibration.exposed_people.low:.0f} people are exposed, with 95% confidence."
+            f"{unit.count(calibration.exposed_people.low)} are exposed, with 95% confidence."
         )
         stability = calibration.stability
         if stability.resamples > 1:
@@ -149,30 +152,30 @@ def headline(
                 f"{max(stability.people_significant)} are significant."
             )
     if "global test" in evidence:
-        group = "As a group, training people" if parts else "Training people as a group"
+        group = f"As a group, training {unit.many}" if parts else f"Training {unit.many} as a group"
         parts.append(f"{group} rank closer than control people (p = {number(test.p_value)}).")
         if len(parts) == 1:
-            parts.append("No single person is significant.")
+            parts.append(f"No single {unit.one} is significant.")
     matching = sum(i.significant for i in identities)
     if matching:
         what = "identities" if synthetic_labelled else "images"
-        parts.append(f"{matching} of {len(identities)} synthetic {what} match a training person.")
+        parts.append(f"{matching} of {len(identities)} synthetic {what} match a training {unit.one}.")
     return " ".join(parts)
 
 
 def _without_control(
-    statement: NoControl, evidence: Sequence[Evidence], n_people: int, significant: int, fdr: float
+    statement: NoControl, evidence: Sequence[Evidence], n_people: int, significant: int, fdr: float, unit: Unit
 ) -> str:
     """What the searches of training people say."""
     compared = f"compared with searches of {statement.n_searches:,} of them among the others"
     if not evidence:
         return (
-            f"No test finds any of the {n_people:,} training people closer to the synthetic set than real people are "
-            f"to other people, {compared}."
+            f"No test finds any of the {n_people:,} training {unit.many} closer to the synthetic set than real people "
+            f"are to other people, {compared}."
         )
     if significant:
         return (
-            f"{significant} of {n_people:,} training people are closer to synthetic images than chance explains, "
+            f"{significant} of {n_people:,} training {unit.many} are closer to synthetic images than chance explains, "
             f"{compared}. At most {percent(fdr)} of these findings are expected to be false."
         )
     crowd = statement.crowd_test
@@ -206,12 +209,21 @@ def _assumption(statement: NoControl) -> str:
     return f"{text}. Away from the closest pairs, synthetic images and real people have similar scores."
 
 
-def _copied(copies: Sequence[ExactCopy]) -> str:
+_FACT = "This is a fact and needs no test."
+
+
+def _copied(copies: Sequence[ExactCopy], unit: Unit) -> str:
     """How many synthetic images are training images, and of how many people."""
+    if unit is IMAGES:
+        synthetic = IMAGES.count(len({c.synthetic_id for c in copies}))
+        training = IMAGES.count(len({c.training_id for c in copies}))
+        return (
+            f"Exact copies: {synthetic} of the synthetic set and {training} of the training set are the same. {_FACT}"
+        )
     n_images, n_people = len({c.synthetic_id for c in copies}), len({c.person for c in copies})
     images = "1 synthetic image is an exact copy" if n_images == 1 else f"{n_images} synthetic images are exact copies"
     people = "1 person" if n_people == 1 else f"{n_people} people"
-    return f"{images} of training images of {people}. This is a fact and needs no test."
+    return f"{images} of training images of {people}. {_FACT}"
 
 
 def _linked(link: LabelLink) -> str:
@@ -236,9 +248,20 @@ def false_findings(expected: float | None, fdr: float) -> str:
     return f"About {few(expected)} of them are expected to be false (false discovery rate {percent(fdr)})."
 
 
+def whole(expected: float) -> str:
+    """An expected number of people in words: a whole number, or fewer than 1."""
+    return f"about {expected:,.0f}" if expected >= 1 else "fewer than 1"
+
+
 def few(expected: float) -> str:
     """An expected number: with one digit below 10, as a whole number above."""
     return f"{expected:.0f}" if expected >= 10 else f"{expected:.1f}"
+
+
+def evidence_meaning(evidence: Evidence, unit: Unit) -> str:
+    """What a test of the evidence says, in a sentence for readers who know no statistics."""
+    text = EVIDENCE_MEANINGS[evidence]
+    return text if unit is PEOPLE else text.replace("training people", "training images")
 
 
 def can_invalidate(statements: Sequence[Statement]) -> str:
@@ -290,12 +313,12 @@ def percent(share: float) -> str:
     return f"{value:.0f}%" if value >= 10 else f"{value:.2g}%"
 
 
-def as_high(p: float, n_control: int) -> str:
-    """A conformal p-value as the share of control people who score as high."""
+def as_close(p: float, n_control: int) -> str:
+    """A conformal p-value as the share of control people who are as close to the synthetic set."""
     above = round(p * (n_control + 1)) - 1
     if above <= 0:
-        return f"none of {n_control:,} control people score as high"
-    return f"{percent(above / n_control)} of {n_control:,} control people score as high"
+        return f"none of {n_control:,} control people is as close"
+    return f"{percent(above / n_control)} of {n_control:,} control people are as close"
 
 
 def methods(
@@ -390,6 +413,8 @@ def limitations(
         for c in checks
         if c.status == "fail" and c.invalidates
     ]
+    if unit_of(counts) is IMAGES:
+        found.append(IMAGES_COUNT)
     precomputed = [role for role, facts in inputs.items() if facts["kind"] == "embeddings"]
     if precomputed:
         found.append(

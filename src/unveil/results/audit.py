@@ -159,8 +159,8 @@ class Manifest(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditResult:
-    """The result of one audit. It contains no times, so that the same audit gives the same bytes. Images are named by
-    their path or key in their source."""
+    """The result of one audit. It contains no times of its own, so that the same audit gives the same bytes. Images are
+    named by their path or key in their source."""
 
     schema_version: int = SCHEMA_VERSION
     """Version of this format."""

@@ -20,6 +20,7 @@ from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.io.host import cores
 from unveil.report.text import headline, limitations, methods
+from unveil.report.units import unit_of
 from unveil.results import (
     AuditResult,
     Baselines,
@@ -84,6 +85,7 @@ def assemble(
             synthetic_labelled=not counts["synthetic"].unlabelled,
             power=parts.power,
             fdr=settings.fdr,
+            unit=unit_of(counts),
         ),
         evidence=found.evidence,
         expected_false_people=None

@@ -72,6 +72,10 @@ class ChannelState:
     on_training: Floats
     on_control: Floats
 
+    def on(self, role: Role) -> Floats:
+        """The hub corrections of the images of a role: the distinct synthetic or all training images."""
+        return self.on_synthetic if role == "synthetic" else self.on_training
+
     def correction(self, vectors: Vectors, *, skip_best: bool = False) -> Floats:
         """The hub correction (N,) of further images (N, D); ``skip_best`` as in `unveil.analysis.cohort.Cohort`."""
         n_skipped = int(skip_best)
