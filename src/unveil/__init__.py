@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unveil.api import ROC, Audit, Embeddings, Images, Records, audit, load, write_protocol
+    from unveil.api import ROC, Audit, Embeddings, Images, Plots, Records, audit, load, write_protocol
     from unveil.compare import compare_all
-    from unveil.embedding.embed import embed
+    from unveil.embedding.embed import EmbeddedSource, embed
     from unveil.errors import InputError, ModelError, SettingError, SourceError, StoreError, UnveilError, VectorError
-    from unveil.mitigation import Guard
+    from unveil.mitigation import Cleaning, Decision, Guard
     from unveil.results import AuditResult
     from unveil.types import Embedded, Estimate, Exposure, Matches, Reject
 
@@ -21,9 +21,12 @@ _HOMES = {
     "Audit": "unveil.api",
     "audit": "unveil.api",
     "AuditResult": "unveil.results",
+    "Cleaning": "unveil.mitigation",
     "compare_all": "unveil.compare",
+    "Decision": "unveil.mitigation",
     "embed": "unveil.embedding.embed",
     "Embedded": "unveil.types",
+    "EmbeddedSource": "unveil.embedding.embed",
     "Embeddings": "unveil.api",
     "Estimate": "unveil.types",
     "Exposure": "unveil.types",
@@ -33,6 +36,7 @@ _HOMES = {
     "load": "unveil.api",
     "Matches": "unveil.types",
     "ModelError": "unveil.errors",
+    "Plots": "unveil.api",
     "Records": "unveil.api",
     "Reject": "unveil.types",
     "SettingError": "unveil.errors",
@@ -47,7 +51,10 @@ __all__ = [
     "ROC",
     "Audit",
     "AuditResult",
+    "Cleaning",
+    "Decision",
     "Embedded",
+    "EmbeddedSource",
     "Embeddings",
     "Estimate",
     "Exposure",
@@ -56,6 +63,7 @@ __all__ = [
     "InputError",
     "Matches",
     "ModelError",
+    "Plots",
     "Records",
     "Reject",
     "SettingError",

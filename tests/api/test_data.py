@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import unveil
-from tests.builders import unit_rows
+from tests.builders import encoded, unit_rows
 from unveil.api.data import place_of
 from unveil.embedding.precomputed import read_precomputed
 from unveil.images import EmbeddingSource, decode_rgb, open_source
@@ -78,8 +78,11 @@ def test_images_keep_their_pixels_and_labels(tmp_path: Path) -> None:
         source = opened(form, tmp_path)
         assert [record.person for record in source.records] == READ
         np.testing.assert_array_equal([decode_rgb(source.read(record)) for record in source.records], pixels)
-    for bare in (pixels, list(pixels), pillow, tuple(pillow)):
+    named = unveil.Images(pixels, ids=list("vwxyz"))
+    frame = pd.DataFrame({"image": [encoded(one) for one in pixels], "id": list("vwxyz")})
+    for bare in (pixels, list(pixels), pillow, tuple(pillow), named, frame):
         source = opened(bare, tmp_path)
+        assert {record.person for record in source.records} == {None}  # ids are no labels
         np.testing.assert_array_equal([decode_rgb(source.read(record)) for record in source.records], pixels)
 
 

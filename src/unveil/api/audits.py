@@ -98,7 +98,7 @@ class Audit(AuditResult):
 
     @property
     def plot(self) -> Plots:
-        """Plots of the scores, the ROC, the DET curve and the power. They need matplotlib."""
+        """Plots: ``plot.scores()``, ``plot.roc()``, ``plot.det()`` and ``plot.power()``. They need matplotlib."""
         return Plots(self)
 
     def summary(self) -> str:
@@ -237,12 +237,15 @@ def audit(
 ) -> Audit:
     """Audits the images in ``synthetic`` for people in ``training``, calibrated on people in ``control``.
 
-    Each is a path, an array of images (N, H, W, 3) of uint8, an array of embeddings (N, D) of floats, a data frame with
-    such a column, a `datasets.Dataset` of Hugging Face, `unveil.Images` or `unveil.Embeddings`. Writes a run directory
-    to ``out`` and returns the result. An audit that was killed resumes when it is run again. A finished one answers at
-    once if its inputs have not changed; ``verify`` reads all files to see that. ``overwrite`` replaces an audit with
-    other settings. ``redact`` also writes a report without faces and names. Raises InputError for input that cannot be
-    used.
+    Each is a path, an array of images (N, H, W, 3) of uint8, an array of embeddings (N, D) of floats, `unveil.Images`,
+    `unveil.Embeddings`, a `datasets.Dataset` of Hugging Face, or a data frame of pandas, polars or Arrow. A data frame
+    has a column of embeddings or of encoded images, and may have the columns ``label`` (the person) and ``id``. Further
+    keywords are the settings of `unveil audit` with underscores, such as ``fdr=0.01`` and ``planted_leaks="quick"``.
+
+    Writes a run directory to ``out`` and returns the result. An audit that was killed resumes when it is run again. A
+    finished one answers at once if its inputs have not changed; ``verify`` reads all files to see that. ``overwrite``
+    replaces an audit with other settings. ``redact`` also writes a report without faces and names. Raises InputError
+    for input that cannot be used.
     """
     parsed = _settings(under_protocol({"out": out, **settings}), synthetic, training, control)
     return Audit.of(

@@ -18,6 +18,7 @@ from PIL import Image
 
 from unveil.errors import InputError, SettingError, VectorError
 from unveil.images.label_values import label_of
+from unveil.images.readers.columns import LABEL_NAMES
 from unveil.images.source import numbered_ids
 from unveil.io.atomic import write_bytes
 from unveil.io.remote import is_address
@@ -91,7 +92,7 @@ def _file(data: Any, role: Role) -> tuple[bytes, str]:
     if hasattr(data, "with_format") and hasattr(data, "num_rows"):
         return _parquet(_table_of_dataset(data, role)), ".parquet"
     if _is_frame(data):
-        return _parquet(_without_views(_arrow_of(data, role))), ".parquet"
+        return _parquet(_with_label(_without_views(_arrow_of(data, role)))), ".parquet"
     array = None if _is_image(data[0] if isinstance(data, (list, tuple)) and data else None) else _array(data)
     if array is not None and array.ndim == 2 and array.dtype.kind == "f":
         return _embeddings(Embeddings(array), role), ".npz"
@@ -123,9 +124,9 @@ def _images(data: Images, role: Role) -> bytes:
     columns: dict[str, Any] = {
         "image": pa.array([_png(image, k, role) for k, image in enumerate(pixels)], pa.binary()),
         "id": ids,
+        # Without this column, a reader of tables takes ids for labels.
+        "label": pa.array(labels or [None] * len(ids), pa.string()),
     }
-    if labels is not None:
-        columns["label"] = pa.array(labels, pa.string())
     return _parquet(pa.table(columns))
 
 
@@ -185,6 +186,13 @@ def _arrow_of(data: Any, role: Role) -> pa.Table:
             f"{role}: expected a data frame with a column of embeddings or images, found one that Arrow cannot hold "
             f"({error})"
         ) from None
+
+
+def _with_label(table: pa.Table) -> pa.Table:
+    """The table with a column of labels, so that a reader does not take ids for labels."""
+    if any(name.lower() in LABEL_NAMES[:-3] for name in table.column_names):
+        return table
+    return table.append_column("label", pa.nulls(table.num_rows, pa.string()))
 
 
 def _without_views(table: pa.Table) -> pa.Table:

@@ -38,7 +38,11 @@ class Records(tuple[T, ...]):
         return pa.Table.from_pylist([plain(asdict(record)) for record in self])  # type: ignore[call-overload]
 
     def to_frame(self, library: Library = "pandas") -> Any:
-        """The records as a data frame of pandas or polars. Raises SettingError if the library is not installed."""
+        """The records as a data frame of pandas or polars, a row for each and a column for each field.
+
+        A field that is a record itself, such as ``kind``, is a dictionary in pandas and a struct in polars. Raises
+        SettingError if the library is not installed.
+        """
         try:
             if library == "pandas":
                 return self.to_arrow().to_pandas()

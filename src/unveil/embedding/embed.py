@@ -52,7 +52,11 @@ EmbedFunction = Callable[[Source, str, ImageAlignment], "EmbeddedSource"]
 
 @dataclass(frozen=True)
 class EmbeddedSource:
-    """The result of a source: vectors and ids of the embedded images, and all other images as rejects."""
+    """The result of a source: vectors and ids of the embedded images, and all other images as rejects.
+
+    ``embedded`` holds the vectors, ids and people, ``rejects`` the images without a usable face. ``n_images`` is the
+    number of both. ``alignment``, ``label_rule`` and ``kind`` say how the source was read; ``sha256`` identifies it.
+    """
 
     embedded: Embedded
     rejects: tuple[Reject, ...]
@@ -295,6 +299,7 @@ def embed(
 ) -> EmbeddedSource:
     """Embeds the images of a path or PRESET:PATH: unit vectors (N, D) float32 with ids, people and rejects.
 
+    They are in ``embedded`` of the result: ``embedded.vectors``, ``embedded.ids`` and ``embedded.people``.
     With ``out``, the vectors are stored in ``out/vectors.npy``, and shards for the next time in ``store`` (default
     ``out/shards``). Without it, nothing is left on disk but the shards in ``store``. Raises SettingError, SourceError
     or ModelError for input that cannot be used.

@@ -70,6 +70,7 @@ GuardAnswer = Literal["pass", "refuse", "no face"]
 class Decision:
     """The decision on one image, with the score and row of its closest training image.
 
+    ``answer`` is `pass`, `refuse` or `no face`; ``passes`` says whether the image may be used.
     ``id`` is the name of that training image if the guard holds names. If the image is identical to a training image,
     the same file or the same pixels, row and id are of that image and ``why`` says so. Without a detected face, score
     and channel are None, and ``why`` gives the reason.
