@@ -6,8 +6,9 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from unveil.errors import SettingError
 from unveil.io.text import printable
@@ -27,7 +28,7 @@ _STYLEGAN_BATCH = re.compile(r"(?:.*/)?(\d{5})/img(\d{8})\.\w+")
 # FFHQ names each folder of 1,000 images after the first of them.
 _FFHQ_BATCH = re.compile(r"(?:.*/)?(\d{5})/(\d{5})\.\w+")
 BATCH = 1000
-# Processor seconds that a pattern may take for a whole set, and for each name of it; a usual one takes 2 us a name.
+# Processor seconds that a pattern may take in all, and for each name; a usual one takes 3 us a name.
 MATCH_SECONDS, MATCH_SECONDS_PER_NAME = 10.0, 1e-4
 SHOWN_CHARACTERS = 80
 
@@ -107,20 +108,37 @@ class LabelRule:
         return str(path.parent / before) if separator else None
 
     def _by_pattern(self, names: Sequence[str]) -> Iterator[str | None]:
-        # Python's own module has no limit of time, and some patterns try 2^n ways to match a name of n characters.
-        import regex
-
-        pattern = regex.compile(self.argument)
-        end = time.thread_time() + MATCH_SECONDS + MATCH_SECONDS_PER_NAME * len(names)
+        matcher = _matcher(self.argument)
+        matcher.seconds_left += MATCH_SECONDS_PER_NAME * len(names)
         for name in names:
+            start = time.thread_time()
             try:
-                found = pattern.search(name, timeout=max(0.0, end - time.thread_time()))
+                found = matcher.pattern.search(name, timeout=max(0.0, matcher.seconds_left))
             except TimeoutError:
+                _matcher.cache_clear()
                 raise SettingError(
                     f"label rule {str(self)!r}: the pattern was expected to match names at once, but it takes too long "
                     f"on `{printable(name[:SHOWN_CHARACTERS])}`. A group that repeats should hold no repeat"
                 ) from None
+            matcher.seconds_left -= time.thread_time() - start
             yield found.group(1) if found else None
+
+
+@dataclass
+class _Matcher:
+    """A compiled pattern, and the seconds that matching may still take."""
+
+    pattern: Any
+    seconds_left: float
+
+
+@lru_cache(maxsize=8)
+def _matcher(pattern: str) -> _Matcher:
+    """One matcher for all files of a set, which may be thousands."""
+    # Python's own module has no limit of time, and some patterns try 2^n ways to match a name of n characters.
+    import regex
+
+    return _Matcher(regex.compile(pattern), MATCH_SECONDS)
 
 
 def _are_batches(names: Iterable[str]) -> bool:
