@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 
 from unveil.analysis import leak_kinds
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings
 from unveil.analysis.power import measure_power
 from unveil.auditor import analyse
@@ -239,8 +239,7 @@ class Bench:
         synthetic, training, control = (images[role].embedded for role in ROLES)
         backend = open_backend(settings.backend, 1)
         compare = Comparisons(self.run_directory, backend, Silent(), settings.top_k, settings.top_pairs)
-        raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
-        found = analyse(settings, synthetic, training, control, raw, [], compare, {}, images=images)
+        found = analyse(settings, synthetic, training, control, [], compare, {}, images=images)
         if found.calibration is None or found.verdict == "inconclusive":
             raise SystemExit(
                 f"split {split} was not calibrated: {[c.message for c in found.checks if c.status == 'fail']}"

@@ -32,7 +32,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 import unveil
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings
 from unveil.auditor import analyse
 from unveil.compare import open_backend
@@ -190,8 +190,7 @@ def findings(values: dict[str, Any], vectors: Path) -> Findings:
     }
     synthetic, training, control = (images["synthetic"].embedded, sets["training"], sets["control"])
     compare = Comparisons(run, open_backend(settings.backend, 1), Silent(), settings.top_k, settings.top_pairs)
-    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
-    return analyse(settings, synthetic, training, control, raw, [], compare, {}, images=images)
+    return analyse(settings, synthetic, training, control, [], compare, {}, images=images)
 
 
 def in_memory(images: Embedded) -> Embedded:

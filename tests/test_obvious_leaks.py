@@ -12,7 +12,7 @@ import pytest
 from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
 from tests.builders import audit, drawn_faces, encoded, write
 from tests.cli.runner import unveil as command_line
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings
 from unveil.auditor import analyse
 from unveil.compare import open_backend
@@ -142,8 +142,7 @@ def found_people(settings: Settings, seed: int, leaks: int, channels: int = 2) -
     compare, synthetic, training, control = small_world(seed, leaks, settings)
     if channels == 1:
         synthetic, training, control = (x.through("face") for x in (synthetic, training, control))
-    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
-    return analyse(settings, synthetic, training, control, raw, [], compare, {})
+    return analyse(settings, synthetic, training, control, [], compare, {})
 
 
 @pytest.fixture
@@ -164,8 +163,7 @@ def test_a_channel_that_shows_nothing_loses_no_findings(settings: Settings) -> N
 def test_every_training_person_leaks(settings: Settings, by: str) -> None:
     """As many control people as training people: half of all real people are exposed, by one channel."""
     compare, synthetic, training, control = small_world(8, 250, settings, by)
-    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
-    found = analyse(settings, synthetic, training, control, raw, [], compare, {})
+    found = analyse(settings, synthetic, training, control, [], compare, {})
     assert found.verdict == "leak found" and len(found.significant_people) >= 240
     assert {p.channel for p in found.significant_people} == {by}
 
@@ -173,10 +171,9 @@ def test_every_training_person_leaks(settings: Settings, by: str) -> None:
 def test_no_seed_decides_who_is_named(settings: Settings) -> None:
     """Case 7: seeds 0 to 9 give one list, with the same scores and q-values."""
     compare, synthetic, training, control = small_world(5, 34, settings)
-    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
     lists = set()
     for seed in range(10):
-        found = analyse(replace(settings, seed=seed), synthetic, training, control, raw, [], compare, {})
+        found = analyse(replace(settings, seed=seed), synthetic, training, control, [], compare, {})
         lists.add(tuple((p.person, p.score, p.q, p.q_gpd, p.significant_by) for p in found.people))
     assert len(lists) == 1
 
@@ -187,7 +184,6 @@ def test_people_who_look_alike_stay_on_both_sides(settings: Settings) -> None:
     vectors = np.array(control.vectors)
     vectors[:7] = unit(np.asarray(training.vectors[:7] + np.random.default_rng(0).normal(size=(7, DIMENSION)) * 0.02))
     control = replace(control, vectors=vectors)
-    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
-    found = analyse(settings, synthetic, training, control, raw, [], compare, {})
+    found = analyse(settings, synthetic, training, control, [], compare, {})
     assert found.overlap == () and found.control is not None and len(found.control.side.images) == 250
     assert found.verdict == "none detected"

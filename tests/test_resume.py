@@ -30,9 +30,9 @@ WHILE_EMBEDDING = (
 )
 AFTERWARDS = (
     ("comparing synthetic with training", 0.6),
+    ("comparing synthetic with control", 0.8),
     ("comparing synthetic with training by appearance, hub-corrected", 0.5),
     ("comparing synthetic with control by appearance, hub-corrected", 0.7),
-    ("comparing synthetic with training by face, hub-corrected", 0.8),
     ("classifying the closest pairs", 0.3),
 )
 

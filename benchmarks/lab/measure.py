@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.lab.scores import further_scores, memorised
 from unveil.analysis.baselines import measure_baselines
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings
 from unveil.auditor import analyse
 from unveil.compare import open_backend
@@ -156,8 +156,7 @@ class Lab:
 
     def analyse(self, training: Ints, control: Ints) -> Findings:
         t, c = self.real.take(np.sort(training)), self.real.take(control)
-        raw = self.compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), self.synthetic, t)
-        return analyse(self.settings, self.synthetic, t, c, raw, [], self.compare, {})
+        return analyse(self.settings, self.synthetic, t, c, [], self.compare, {})
 
     def scores(self) -> Iterator[list[object]]:
         """How well each score separates people who were learnt from all others."""

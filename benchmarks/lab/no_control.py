@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.lab.measure import Lab
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison
 from unveil.analysis.findings import Findings
 from unveil.auditor import analyse
 from unveil.stats.intervals import share
@@ -33,8 +32,7 @@ STRANGERS = 300  # real people as the synthetic set
 def audit(lab: Lab, synthetic: Embedded, rows: Ints) -> Findings:
     """An audit of some real images without a control set."""
     training = lab.real.take(np.sort(rows))
-    raw = lab.compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
-    return analyse(lab.settings, synthetic, training, None, raw, [], lab.compare, {})
+    return analyse(lab.settings, synthetic, training, None, [], lab.compare, {})
 
 
 def rows_of(lab: Lab, people: Sequence[str], among: Ints) -> Ints:

@@ -12,13 +12,7 @@ from datetime import UTC, datetime
 
 from unveil.analysis.baselines import measure_baselines
 from unveil.analysis.calibrated import analyse_with_control
-from unveil.analysis.comparisons import (
-    FIRST_CHANNEL,
-    Comparison,
-    Comparisons,
-    open_audit_backend,
-    remove_tiles,
-)
+from unveil.analysis.comparisons import Comparisons, open_audit_backend, remove_tiles
 from unveil.analysis.facts import exact_copies
 from unveil.analysis.findings import Findings
 from unveil.analysis.input_checks import check_sets
@@ -56,7 +50,7 @@ from unveil.runs.parts import PARTS, RESULT, checksums, result_sha256
 from unveil.runs.repeat import finished_result, replace_run
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
-from unveil.types import ROLES, Embedded, Matches, Role
+from unveil.types import ROLES, Embedded, Role
 
 
 @dataclass(frozen=True)
@@ -144,8 +138,7 @@ def _run(
     synthetic, training = images["synthetic"].embedded, sets["training"].embedded
     checks = check_sets(sets, settings.random("hygiene"))
 
-    # Vectors to findings. The raw matches are the published attack: every pair, ranked by cosine.
-    raw = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "training"), synthetic, training)
+    # Vectors to findings.
     control = sets["control"].embedded if "control" in sets else None
     link = measure_label_link(
         *(synthetic, training, class_labels(sources), label_map, settings.random),
@@ -154,8 +147,9 @@ def _run(
     )
     readable = not any(s.kind == "embeddings" for s in sets.values())
     found = analyse(
-        *(settings, synthetic, training, control, raw, checks, compare, strata), images=images if readable else None
+        *(settings, synthetic, training, control, checks, compare, strata), images=images if readable else None
     ).reliable()
+    raw = found.training.raw  # The published attack: every pair, ranked by cosine.
     copies = exact_copies(
         *(sets["synthetic"].embedded, training, raw, images if readable else None),
         rejects={role: s.rejects for role, s in sets.items()},
@@ -223,24 +217,23 @@ def analyse(
     synthetic: Embedded,
     training: Embedded,
     control: Embedded | None,
-    raw: Matches,
     checks: Sequence[Check],
     compare: Comparisons,
     strata: Mapping[str, str],
     images: Mapping[Role, ImageReader] | None = None,
 ) -> Findings:
-    """From the raw matches of synthetic with training images to the verdict, with or without a control set.
+    """From vectors to the verdict, with or without a control set.
 
     ``images`` are read to look for near-duplicates.
     """
     if control is None:
         return analyse_without_control(
-            *(synthetic, training, raw, checks, compare),
+            *(synthetic, training, checks, compare),
             fdr=settings.fdr,
             global_level=settings.global_level,
         )
     return analyse_with_control(
-        *(synthetic, training, control, raw, checks, compare, settings.random),
+        *(synthetic, training, control, checks, compare, settings.random),
         fdr=settings.fdr,
         global_level=settings.global_level,
         match_controls=settings.match_controls,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.analysis.worlds import crowd, embedded, unit
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.comparisons import Comparisons
 from unveil.auditor import analyse
 from unveil.compare import compare_all, exact_cosine, open_backend
 from unveil.config.settings import Settings
@@ -18,8 +18,6 @@ from unveil.images import Location
 from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
 from unveil.types import Embedded
-
-COSINE = Comparison("cosine", FIRST_CHANNEL, "training")
 
 
 def source(vectors: np.ndarray, model_id: str = "m") -> Embedded:
@@ -90,8 +88,7 @@ def test_resamples_show_what_depends_on_them(settings: Settings) -> None:
         embedded(unit(x), n, p)
         for x, n, p in ((synthetic, "s", None), (training, "t", people_t), (control, "c", people_c))
     )
-    raw = compare.ranked(COSINE, s, t)
-    found = analyse(settings, s, t, c, raw, [], compare, {})
+    found = analyse(settings, s, t, c, [], compare, {})
     assert found.calibration is not None
     stability = found.calibration.stability
     assert (
@@ -103,7 +100,7 @@ def test_resamples_show_what_depends_on_them(settings: Settings) -> None:
     assert all(1 <= (p.resamples_significant or 0) <= 5 for p in found.significant_people)
     # About half are in each subsample, so some people are significant in some subsamples only.
     assert any(not p.significant_by and p.resamples_significant for p in found.people)
-    again = analyse(settings, s, t, c, raw, [], compare, {})
+    again = analyse(settings, s, t, c, [], compare, {})
     assert again.calibration is not None and again.calibration.stability == stability
 
 
@@ -115,7 +112,7 @@ def test_matching_on_request_keeps_the_leaks(settings: Settings) -> None:
     s, t, c = (replace(e, quality=rng.normal(size=(len(e), 5))) for e in made)
     settings = replace(settings, match_controls="on")
     compare = Comparisons(RunDirectory(settings.out, {}), open_backend("numpy", 1), Silent())
-    found = analyse(settings, s, t, c, compare.ranked(COSINE, s, t), [], compare, {})
+    found = analyse(settings, s, t, c, [], compare, {})
     assert found.calibration is not None and found.exposures is not None
     balance = found.calibration.balance
     assert balance.prognostic_shift is not None and balance.prognostic_shift_before is not None

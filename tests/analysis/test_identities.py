@@ -10,7 +10,7 @@ import pytest
 
 from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
 from unveil.analysis.cohort import channel_context, pooled_cohort
-from unveil.analysis.comparisons import Comparison, Comparisons
+from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings
 from unveil.analysis.identities import Cohesion, Identities, mean_identities, measure_cohesion
 from unveil.analysis.scores import RealSide, score_side
@@ -105,10 +105,9 @@ def score(
 ) -> tuple[RealSide, RealSide]:
     """Both sides by the face channel."""
     context = {"face": channel_context(synthetic, pooled_cohort(training, control), identities, 1.0).on_cohort_scale()}
-    raw = compare.ranked(Comparison("cosine", "face", "training"), synthetic, training)
     return (
-        score_side("training", training, raw, context, compare, 5),
-        score_side("control", control, raw, context, compare, 5),
+        score_side("training", training, context, compare, 5),
+        score_side("control", control, context, compare, 5),
     )
 
 
@@ -210,5 +209,4 @@ def test_labels_that_mean_nothing_change_no_finding_about_people(compare: Compar
 def audited(
     settings: Settings, synthetic: Embedded, training: Embedded, control: Embedded, compare: Comparisons
 ) -> Findings:
-    raw = compare.ranked(Comparison("cosine", "face", "training"), synthetic, training)
-    return analyse(settings, synthetic, training, control, raw, [], compare, {})
+    return analyse(settings, synthetic, training, control, [], compare, {})

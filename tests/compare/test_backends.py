@@ -140,10 +140,10 @@ def test_a_sample_finds_an_order_that_pays_and_one_that_does_not() -> None:
     thin /= np.linalg.norm(thin, axis=1, keepdims=True)
     none = np.zeros(n)
     join = QuerySpec(0, False, 0, 0.7, np.zeros(0), none, none, 10**6)
-    found = choose_dimension_order(thin, thin, join, (8, 48))
+    found = choose_dimension_order(thin, thin, [join], (8, 48))
     assert found.checks and found.checks[0] < 160
     flat = unit_rows(rng, n, d)
     top = replace(join, top_k=1, best_queries=True, threshold=None)
-    assert choose_dimension_order(flat, flat, top, (8, 48)) == DimensionOrder()
-    too_few = choose_dimension_order(thin[:100], thin[:100], join, (8, 48))
+    assert choose_dimension_order(flat, flat, [top], (8, 48)) == DimensionOrder()
+    too_few = choose_dimension_order(thin[:100], thin[:100], [join], (8, 48))
     assert too_few == DimensionOrder(), "a rotation costs more than it saves"

@@ -15,7 +15,7 @@ from unveil.analysis.cohort import (
     pooled_cohort,
     synthetic_corrections,
 )
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparisons
 from unveil.analysis.findings import ControlState, Findings
 from unveil.analysis.identities import mean_identities, measure_cohesion
 from unveil.analysis.inference import Inference, ScoreTests
@@ -23,7 +23,7 @@ from unveil.analysis.input_checks import check_control
 from unveil.analysis.matching import Matching, MatchMode, Subsample, match_control_people
 from unveil.analysis.near_duplicates import NO_NEAR_DUPLICATES, explain_away, find_near_duplicates
 from unveil.analysis.overlap import find_overlap
-from unveil.analysis.scores import COSINE, RealSide, score_side, with_common_scale
+from unveil.analysis.scores import COSINE, RealSide, corrected_again, score_side, with_common_scale
 from unveil.analysis.searches import can_be_searched, improbable_pairs
 from unveil.analysis.uncalibrated import analyse_without_control, ranked_only
 from unveil.embedding.images import ImageReader
@@ -53,7 +53,7 @@ from unveil.stats.strata import concentration_p
 from unveil.stats.tail import Tail
 from unveil.stats.target_decoy import Competition
 from unveil.stats.verdict import blocked, calibrated_evidence, calibrated_verdict
-from unveil.types import Embedded, Generators, Matches, Role
+from unveil.types import Embedded, Floats, Generators, Ints, Matches, Role
 
 # Where a subsample is tested, the best tested match of a synthetic image is among its stored matches this often.
 COVERAGE = 0.99
@@ -64,7 +64,6 @@ def analyse_with_control(
     synthetic: Embedded,
     training: Embedded,
     all_control: Embedded,
-    raw: Matches,
     input_checks: Sequence[Check],
     compare: Comparisons,
     generators: Generators,
@@ -77,18 +76,18 @@ def analyse_with_control(
     images: Mapping[Role, ImageReader] | None = None,
     workers: int = 0,
 ) -> Findings:
-    """The analysis from the raw matches of synthetic with training images to a verdict.
+    """The analysis from vectors to a verdict.
 
     ``fdr`` is the false discovery rate of people and identities, ``global_level`` the level of the global test.
     ``strata`` are labels of people. Near-duplicates are looked for in ``images``; None where embeddings were given.
     """
     searchable = can_be_searched(training)
 
-    def without_control(checks: Sequence[Check], balance: Balance | None) -> Findings:
+    def without_control(checks: Sequence[Check], balance: Balance | None, raw: Matches | None = None) -> Findings:
         """The statement that needs no control set, beside the reason why the control set cannot be used."""
         why = "the control set cannot be used: " + "; ".join(_unusable(checks))
         found = analyse_without_control(
-            *(synthetic, training, raw, checks, compare), fdr=fdr, global_level=global_level, why=why
+            *(synthetic, training, checks, compare), fdr=fdr, global_level=global_level, why=why, raw=raw
         )
         return replace(found, balance=balance, overlap=overlap.removed)
 
@@ -109,18 +108,15 @@ def analyse_with_control(
         checks = (*input_checks, *check_control(overlap, 0, None))
         if searchable:
             return without_control(checks, None)
-        training_side = score_side("training", training, raw, contexts, compare, depth)
+        training_side = score_side("training", training, contexts, compare, depth)
         return replace(ranked_only(synthetic, training_side, contexts, checks), overlap=overlap.removed)
 
-    raw_control = compare.ranked(Comparison("cosine", FIRST_CHANNEL, "control"), synthetic, control, top_k=1)
-    contexts, training_side, control_side = _score_both(
-        *(contexts, (training, raw), (control, raw_control), compare, depth, images, workers)
-    )
+    contexts, training_side, control_side = _score_both(contexts, training, control, compare, depth, images, workers)
     rng = generators("calibration")
     matching, subsample, balance = match_control_people(training_side, control_side, strata, match_controls, rng)
     checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), balance))
     if searchable and _unusable(checks):
-        return without_control(checks, balance)
+        return without_control(checks, balance, training_side.raw)
 
     inference = Inference(synthetic, contexts, training_side, control_side, fdr, compare.backend)
     tests = _tests(inference, subsample)
@@ -163,7 +159,7 @@ def analyse_with_control(
         exposures=Exposures(tests.all_channels.training, tests.all_channels.control),
         tests=tests.all_channels.decision,
         overlap=overlap.removed,
-    ).with_improbable(improbable_pairs(synthetic, training, raw, compare.backend), len(synthetic))
+    ).with_improbable(improbable_pairs(synthetic, training, training_side.raw, compare.backend), len(synthetic))
 
 
 def _unusable(checks: Sequence[Check]) -> list[str]:
@@ -176,46 +172,62 @@ def _unusable(checks: Sequence[Check]) -> list[str]:
 
 def _score_both(
     contexts: Mapping[str, ChannelContext],
-    training: tuple[Embedded, Matches],
-    control: tuple[Embedded, Matches],
+    training: Embedded,
+    control: Embedded,
     compare: Comparisons,
     depth: int,
     images: Mapping[Role, ImageReader] | None,
     workers: int,
 ) -> tuple[dict[str, ChannelContext], RealSide, RealSide]:
-    """The scores of both sides on one scale; each side is its images and their raw matches.
+    """The scores of both sides on one scale.
 
-    The face channel comes last: synthetic images that near-duplicates explain take no part in its hub correction.
+    Each set is compared once by the face channel, raw and hub-corrected. Near-duplicates are then looked for. The
+    synthetic images that they explain take no part in the hub correction of the face channel. The real images whose
+    correction that changes are compared again.
     """
-    synthetic = contexts[FIRST_CHANNEL].synthetic
+    face = contexts[FIRST_CHANNEL]
+    sides = (training.through(FIRST_CHANNEL), control.through(FIRST_CHANNEL))
     corrections = (
-        people_corrections(contexts, training[0], "training"),
-        people_corrections(contexts, control[0], "control"),
+        people_corrections(contexts, training, "training"),
+        people_corrections(contexts, control, "control"),
     )
+    by_people = (corrections[0][FIRST_CHANNEL].by_people, corrections[1][FIRST_CHANNEL].by_people)
 
-    def scored(channels: Mapping[str, ChannelContext]) -> tuple[RealSide, RealSide]:
+    def of_score(explained: Ints) -> tuple[Floats, Floats]:
+        return synthetic_corrections(face.synthetic, sides, by_people, explained, compare.backend)
+
+    for own, people, score in zip(corrections, by_people, of_score(NO_NEAR_DUPLICATES.explained), strict=True):
+        own[FIRST_CHANNEL] = RealCorrection(people, score)
+
+    def scored(
+        channels: Mapping[str, ChannelContext], raw: tuple[Matches, Matches] | None = None, *, spare: bool = False
+    ) -> tuple[RealSide, RealSide]:
+        of_training, of_control = (None, None) if raw is None else raw
+        arguments = (channels, compare, depth)
         return (
-            score_side("training", *training, channels, compare, depth, corrections=corrections[0]),
-            score_side("control", *control, channels, compare, depth, corrections=corrections[1]),
+            score_side("training", training, *arguments, raw=of_training, corrections=corrections[0], spare=spare),
+            score_side("control", control, *arguments, raw=of_control, corrections=corrections[1], spare=spare),
         )
 
-    others = scored({channel: context for channel, context in contexts.items() if channel != FIRST_CHANNEL})
+    by_face = scored({FIRST_CHANNEL: face}, spare=images is not None)
+    others = scored(
+        {channel: context for channel, context in contexts.items() if channel != FIRST_CHANNEL},
+        (by_face[0].raw, by_face[1].raw),
+    )
     near = NO_NEAR_DUPLICATES
     if images is not None:
         near = find_near_duplicates(*others, images, compare.progress, workers)
-    by_people = (corrections[0][FIRST_CHANNEL].by_people, corrections[1][FIRST_CHANNEL].by_people)
-    of_score = synthetic_corrections(
-        *(synthetic, (training[0].through(FIRST_CHANNEL), control[0].through(FIRST_CHANNEL)), by_people),
-        *(near.explained, compare.backend),
-    )
-    for own, people, score in zip(corrections, by_people, of_score, strict=True):
-        own[FIRST_CHANNEL] = RealCorrection(people, score)
-    by_face = scored({FIRST_CHANNEL: contexts[FIRST_CHANNEL]})
-    sides = [
-        replace(other, by_channel={c: {**face.by_channel, **other.by_channel}[c] for c in contexts})
-        for other, face in zip(others, by_face, strict=True)
+        first = (corrections[0][FIRST_CHANNEL].of_score, corrections[1][FIRST_CHANNEL].of_score)
+        again = of_score(near.explained) if len(near.explained) else first
+        by_face = (
+            corrected_again("training", by_face[0], face, again[0], compare, depth),
+            corrected_again("control", by_face[1], face, again[1], compare, depth),
+        )
+    both = [
+        replace(other, by_channel={c: {**own.by_channel, **other.by_channel}[c] for c in contexts})
+        for other, own in zip(others, by_face, strict=True)
     ]
-    return with_common_scale(contexts, *explain_away(near, contexts, sides[0], sides[1], compare.backend))
+    return with_common_scale(contexts, *explain_away(near, contexts, both[0], both[1], compare.backend))
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from unveil.types import Embedded, Floats, Ints, Matches, Role
 MAX_COHORT_PEOPLE = 5000
 # Synthetic images whose mean cosine is the closeness of a real image to the synthetic set.
 SYNTHETIC_NEIGHBOURS = 5
-# Closest synthetic images of a real image that are looked at first: few people are reproduced more often.
-SYNTHETIC_DEPTH = 64
+# Closest synthetic images of a real image that are looked at first, and then where a person is reproduced more often.
+SYNTHETIC_DEPTHS = (8, 64)
 
 
 def one_image_per_person(people: tuple[str, ...], rng: np.random.Generator, max_people: int | None = None) -> Ints:
@@ -167,7 +167,7 @@ def synthetic_corrections(
     found = [
         compare_all(
             *(side.vectors, some.vectors),
-            top_k=min(SYNTHETIC_DEPTH, len(some)),
+            top_k=min(SYNTHETIC_DEPTHS[0], len(some)),
             query_offset=offset,
             backend=backend,
             moments=False,
@@ -186,25 +186,54 @@ def synthetic_corrections(
         codes = person_codes(side.people_or_ids)[1]
         # The code of the person of this side who is closest to each synthetic image, -1 where the other side is closer.
         closest = np.where(best[this] >= best[1 - this], codes[matches.best_query], -1)
-        of_score.append(-_closeness_to_others(side, some, codes, closest, matches) / 2)
+        of_score.append(-_closeness_to_others(side, some, codes, closest, matches, by_people[this], backend) / 2)
     return of_score[0], of_score[1]
 
 
-def _closeness_to_others(real: Embedded, synthetic: Embedded, codes: Ints, closest: Ints, found: Matches) -> Floats:
-    """The mean (N,) of the highest cosines of each image with synthetic images not ``closest`` to its person."""
-    others = closest[found.rows] != codes[:, None]
-    n_known = others.sum(axis=1)
-    order = np.argsort(~others, axis=1, kind="stable")[:, :SYNTHETIC_NEIGHBOURS]
-    cosine = np.take_along_axis(found.cosine, order, axis=1)
-    counted = np.take_along_axis(others, order, axis=1)
-    mean = np.where(counted, cosine, 0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
-    # A person who is reproduced very often fills the list of matches: all other images are compared again.
+def _closeness_to_others(
+    real: Embedded,
+    synthetic: Embedded,
+    codes: Ints,
+    closest: Ints,
+    found: Matches,
+    offset: Floats,
+    backend: str | Backend,
+) -> Floats:
+    """The mean (N,) of the highest cosines of each image with synthetic images not ``closest`` to its person.
+
+    ``found`` are its matches with the query offset ``offset`` (N,). A person who is reproduced often fills the list of
+    matches. Longer lists, and then all synthetic images, are compared for these images alone.
+    """
+    mean, n_known = _mean_of_others(found, codes, closest)
+    for depth in SYNTHETIC_DEPTHS[1:]:
+        few = np.flatnonzero(n_known < SYNTHETIC_NEIGHBOURS)
+        if found.rows.shape[1] == len(synthetic) or not len(few):
+            return mean
+        found = compare_all(
+            *(np.ascontiguousarray(real.vectors[few]), synthetic.vectors),
+            top_k=min(depth, len(synthetic)),
+            best_queries=False,
+            query_offset=offset[few],
+            backend=backend,
+            moments=False,
+        )
+        mean[few], n_known[few] = _mean_of_others(found, codes[few], closest)
     if found.rows.shape[1] < len(synthetic):
         for i in np.flatnonzero(n_known < SYNTHETIC_NEIGHBOURS):
             rows = np.flatnonzero(closest != codes[i])
             cosines = exact_cosine(real.vectors, synthetic.vectors, np.full(len(rows), i), rows)
             mean[i] = np.sort(cosines)[::-1][:SYNTHETIC_NEIGHBOURS].mean() if len(rows) else 0.0
-    return np.asarray(mean, np.float64)
+    return mean
+
+
+def _mean_of_others(found: Matches, codes: Ints, closest: Ints) -> tuple[Floats, Ints]:
+    """The mean (N,) over the first matches that are not ``closest`` to the own person, and how many there are (N,)."""
+    others = closest[found.rows] != codes[:, None]
+    order = np.argsort(~others, axis=1, kind="stable")[:, :SYNTHETIC_NEIGHBOURS]
+    cosine = np.take_along_axis(found.cosine, order, axis=1)
+    counted = np.take_along_axis(others, order, axis=1)
+    mean = np.where(counted, cosine, 0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    return np.asarray(mean, np.float64), others.sum(axis=1)
 
 
 def chosen_by_digest(digests: Sequence[str], at_most: int) -> Ints:

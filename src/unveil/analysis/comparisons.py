@@ -9,15 +9,25 @@ from typing import Literal
 
 import numpy as np
 
-from unveil.compare import Backend, BackendSizes, DistributedBackend, TileSizes, compare_all, open_backend
+from unveil.compare import (
+    Backend,
+    BackendSizes,
+    DistributedBackend,
+    Ranking,
+    TileSizes,
+    compare_rankings,
+    open_backend,
+)
 from unveil.engine import Engine
 from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
 from unveil.io.storage import open_storage
 from unveil.progress import Progress
-from unveil.types import Embedded, Floats, Matches, Role
+from unveil.types import ROLES, Embedded, Floats, Matches, Role
 
-ComparisonKind = Literal["cosine", "overlap", "cohort", "hub-corrected", "identities", "search"]
+ComparisonKind = Literal[
+    "cosine", "overlap", "cohort", "synthetic sample", "hub-corrected", "identities", "search", "changed"
+]
 # The channel of the published attack and of the search for people on both sides.
 FIRST_CHANNEL = "face"
 # The name of the uncorrected cosine of the first channel among the channels of searches.
@@ -30,10 +40,12 @@ STORED_PAIRS = 10_000
 class Comparison:
     """All pairs of two sets, by one channel.
 
-    ``cosine`` and ``hub-corrected`` compare synthetic images with the images of ``role``; ``overlap`` compares the
-    images of ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort; ``identities``
-    compares the mean vectors of synthetic identities with the images of ``role``; ``search`` compares one image each of
-    training people with all images of ``role``.
+    ``cosine`` and ``hub-corrected`` compare synthetic images with the images of ``role``: the first ranks them by the
+    uncorrected cosine and hub-corrected in one pass, the second hub-corrected alone. ``overlap`` compares the images of
+    ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort, ``synthetic sample`` with
+    a sample of the synthetic images; ``identities`` compares the mean vectors of synthetic identities with the images
+    of ``role``; ``search`` compares one image each of training people with all images of ``role``. ``changed`` compares
+    synthetic images again with those images of ``role`` whose hub correction near-duplicates change; no plan knows it.
     """
 
     kind: ComparisonKind
@@ -49,16 +61,20 @@ class Comparison:
             return f"{self.role} with training"
         if self.kind == "cohort":
             return f"{self.role} with the cohort by {self.channel}"
+        if self.kind == "synthetic sample":
+            return f"{self.role} with a sample of the synthetic images by {self.channel}"
         if self.kind == "identities":
             return f"synthetic identities with {self.role} by {self.channel}"
         if self.kind == "search":
             return f"{self.role} people with each other by {self.channel}"
+        if self.kind == "changed":
+            return f"synthetic with {self.role} by {self.channel}, after near-duplicates"
         return f"synthetic with {self.role} by {self.channel}, hub-corrected"
 
     @property
     def shows_progress(self) -> bool:
         """Whether the comparison has a progress line; those of few images are too short for one."""
-        return self.kind not in ("cohort", "search")
+        return self.kind not in ("cohort", "synthetic sample", "search")
 
     @property
     def queries(self) -> Role | Literal["identities", "searches"]:
@@ -67,13 +83,15 @@ class Comparison:
             return "identities"
         if self.kind == "search":
             return "searches"
-        return self.role if self.kind in ("overlap", "cohort") else "synthetic"
+        return self.role if self.kind in ("overlap", "cohort", "synthetic sample") else "synthetic"
 
     @property
-    def gallery(self) -> Role | Literal["cohort"]:
-        """The role whose images are the gallery, or the cohort."""
+    def gallery(self) -> Role | Literal["cohort", "sample"]:
+        """The role whose images are the gallery, or the cohort, or the sample of the synthetic images."""
         if self.kind == "cohort":
             return "cohort"
+        if self.kind == "synthetic sample":
+            return "sample"
         return "training" if self.kind == "overlap" else self.role
 
 
@@ -84,19 +102,17 @@ def comparisons_of_audit(
 
     With ``identities``, the mean vectors of synthetic identities are compared too, where there is a control set.
     """
-    yield Comparison("cosine", FIRST_CHANNEL, "training")
+    real: list[Role] = [role for role in ROLES if role in roles and role != "synthetic"]
     if "control" in roles:
         yield Comparison("overlap", FIRST_CHANNEL, "control")
-    for channel in channels:
-        yield Comparison("cohort", channel, "synthetic")
-    for role in ("training", "control"):
-        if role not in roles:
-            continue
-        if role == "control":
-            yield Comparison("cosine", FIRST_CHANNEL, role)
+    for role in (ROLES[0], *real):
         for channel in channels:
             yield Comparison("cohort", channel, role)
-            yield Comparison("hub-corrected", channel, role)
+    for role in real if "control" in roles else ():
+        yield Comparison("synthetic sample", FIRST_CHANNEL, role)
+    for channel in channels:
+        for role in real:
+            yield Comparison("cosine" if channel == FIRST_CHANNEL else "hub-corrected", channel, role)
             if identities and "control" in roles:
                 yield Comparison("identities", channel, role)
     # What chance produces without a control set; with one, by uncorrected cosine alone.
@@ -108,7 +124,7 @@ def comparisons_of_audit(
 class Comparisons:
     """Runs the comparisons of one audit; each has a progress line and a checkpoint in ``directory``.
 
-    ``top_k`` matches of each query are stored, and at least ``top_pairs`` closest pairs of a ranked comparison.
+    ``top_k`` matches of each query are stored, and at least ``top_pairs`` closest pairs where pairs are ranked.
     """
 
     directory: RunDirectory
@@ -117,22 +133,10 @@ class Comparisons:
     top_k: int = 10
     top_pairs: int = 100
 
-    def ranked(
-        self,
-        comparison: Comparison,
-        queries: Embedded,
-        gallery: Embedded,
-        query_offset: Floats | None = None,
-        gallery_offset: Floats | None = None,
-        *,
-        top_k: int | None = None,
-    ) -> Matches:
-        """Compares all pairs; stores the closest pairs beside the best matches of each image."""
-        return self.matches(
-            *(comparison, queries, gallery, query_offset, gallery_offset),
-            top_k=self.top_k if top_k is None else top_k,
-            top_pairs=max(STORED_PAIRS, self.top_pairs),
-        )
+    @property
+    def n_pairs(self) -> int:
+        """How many closest pairs are stored where pairs are ranked."""
+        return max(STORED_PAIRS, self.top_pairs)
 
     def matches(
         self,
@@ -146,19 +150,24 @@ class Comparisons:
         top_pairs: int = 0,
     ) -> Matches:
         """Compares all pairs of queries (Q) and gallery (G); offsets (Q,) and (G,) are added to their cosines."""
-        seal = hashlib.sha256(f"{queries.fingerprint} {gallery.fingerprint} {top_k} {top_pairs}".encode())
-        for offset in (query_offset, gallery_offset):
-            seal.update(b"none" if offset is None else np.ascontiguousarray(offset, np.float64).tobytes())
+        ranking = Ranking(top_k, True, top_pairs, query_offset, gallery_offset)
+        return self.rankings(comparison, queries, gallery, [ranking])[0]
+
+    def rankings(
+        self, comparison: Comparison, queries: Embedded, gallery: Embedded, rankings: Sequence[Ranking]
+    ) -> tuple[Matches, ...]:
+        """Compares all pairs of queries (Q) and gallery (G) once; the matches by each ranking."""
+        seal = hashlib.sha256(f"{queries.fingerprint} {gallery.fingerprint}".encode())
+        for ranking in rankings:
+            seal.update(f" {ranking.top_k} {ranking.top_pairs}".encode())
+            for offset in (ranking.query_offset, ranking.gallery_offset):
+                seal.update(b"none" if offset is None else np.ascontiguousarray(offset, np.float64).tobytes())
         self.progress.start(f"comparing {comparison.name}", len(queries) * len(gallery), "pairs")
-        return compare_all(
+        return compare_rankings(
             queries.vectors,
             gallery.vectors,
-            top_k=top_k,
-            top_pairs=top_pairs,
-            query_offset=query_offset,
-            gallery_offset=gallery_offset,
+            rankings,
             backend=self.backend,
-            moments=False,
             progress=self.progress.advance,
             checkpoint=self.directory.checkpoint(comparison.name.replace(" ", "-"), seal.hexdigest()),
         )

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from unveil.analysis.cohort import ChannelContext, IdentityContext, RealCorrection
-from unveil.analysis.comparisons import Comparison, Comparisons
-from unveil.compare import exact_cosine
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.recorrection import Stored, with_changed_rows
+from unveil.compare import Ranking, exact_cosine
 from unveil.stats.exposure import exposures
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.score_scale import ScoreScale, channel_weights, fit_score_scale, max_over_channels
@@ -196,19 +197,26 @@ class RealSide:
 def score_side(
     role: Role,
     images: Embedded,
-    raw: Matches,
     contexts: Mapping[str, ChannelContext],
     compare: Comparisons,
     depth: int,
     *,
+    raw: Matches | None = None,
     corrections: Mapping[str, RealCorrection] | None = None,
     skip_best: bool = False,
+    spare: bool = False,
 ) -> RealSide:
     """Compares the synthetic set with training or control images by every channel; ``depth`` matches are stored.
 
-    Without ``corrections`` by channel, they come from the cohort; ``skip_best`` is that of `Cohort.correction`.
+    ``raw`` are the matches by uncorrected cosine. Without them, the first channel gives both in one pass. Without
+    ``corrections`` by channel, they come from the cohort; ``skip_best`` is that of `Cohort.correction`. With
+    ``spare``, some more hub-corrected matches are stored, for `corrected_again`.
     """
     by_channel = {}
+    # Only the closest pairs with training images are reported.
+    stored = Stored(depth, compare.n_pairs if role == "training" else 0)
+    if spare:
+        stored = stored.spare
     for channel, context in contexts.items():
         own = images.through(channel)
         if corrections is None:
@@ -216,18 +224,52 @@ def score_side(
             correction = RealCorrection(by_people, by_people)
         else:
             correction = corrections[channel]
-        # Only the closest pairs with training images are reported.
-        run = compare.ranked if role == "training" else compare.matches
-        corrected = run(
-            Comparison("hub-corrected", channel, role),
-            *(context.synthetic, own, context.synthetic_correction, correction.of_score),
-            top_k=depth,
-        )
+        offsets = (context.synthetic_correction, correction.of_score)
+        rankings = [Ranking(stored.top_k, True, stored.top_pairs, *offsets)]
+        if raw is None and channel == FIRST_CHANNEL:
+            first = Ranking(compare.top_k if role == "training" else 1, True, compare.n_pairs)
+            raw, corrected = compare.rankings(
+                Comparison("cosine", channel, role), context.synthetic, own, [first, *rankings]
+            )
+        else:
+            (corrected,) = compare.rankings(
+                Comparison("hub-corrected", channel, role), context.synthetic, own, rankings
+            )
         by_channel[channel] = ChannelMatches(
             *(correction.of_score, corrected, context.scale, correction.by_people),
             _match_identities(role, own, context, correction.by_people, compare, depth),
         )
+    if raw is None:
+        raise ValueError(f"the matches by cosine need the channel {FIRST_CHANNEL}, got {list(contexts)}")
     return RealSide(images, raw, by_channel)
+
+
+def corrected_again(
+    role: Role, side: RealSide, context: ChannelContext, of_score: Floats, compare: Comparisons, depth: int
+) -> RealSide:
+    """The side with the hub corrections ``of_score`` (N,) in the first channel.
+
+    Its matches have some to spare. Those of the images whose correction is another are compared again.
+    """
+    before, stored = side.by_channel[FIRST_CHANNEL], Stored(depth, compare.n_pairs if role == "training" else 0)
+    own = side.images.through(FIRST_CHANNEL)
+    changed = np.flatnonzero(of_score != before.correction)
+
+    def among(queries: Ints | None, rows: Ints, top_k: int, top_pairs: int) -> Matches:
+        offset = context.synthetic_correction
+        return compare.matches(
+            Comparison("changed", FIRST_CHANNEL, role),
+            *(context.synthetic if queries is None else context.synthetic.take(queries), own.take(rows)),
+            *(offset if queries is None else offset[queries], of_score[rows]),
+            top_k=top_k,
+            top_pairs=top_pairs,
+        )
+
+    corrected = before.corrected
+    if len(changed):
+        corrected = with_changed_rows(corrected, changed, stored, among)
+    again = replace(before, correction=of_score, corrected=stored.trimmed(corrected))
+    return replace(side, by_channel={**side.by_channel, FIRST_CHANNEL: again})
 
 
 def _match_identities(

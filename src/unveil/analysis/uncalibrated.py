@@ -23,29 +23,30 @@ NO_CONTROL_SET = "there is no control set"
 def analyse_without_control(
     synthetic: Embedded,
     training: Embedded,
-    raw: Matches,
     checks: Sequence[Check],
     compare: Comparisons,
     *,
     fdr: float,
     global_level: float,
     why: str = NO_CONTROL_SET,
+    raw: Matches | None = None,
 ) -> Findings:
-    """The analysis from the raw matches of synthetic with training images to a verdict.
+    """The analysis from vectors to a verdict.
 
     ``fdr`` is the false discovery rate of people and identities, ``global_level`` the level of the crowd test.
-    ``why`` says why no control people are used.
+    ``why`` says why no control people are used. ``raw`` are the matches of synthetic with training images by
+    uncorrected cosine, where they are known.
     """
     cohort = pooled_cohort(training, None, compare.backend)
     contexts = {
         channel: channel_context(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels
     }
     # A person who is searched for may be the closest cohort person of their match, which a synthetic image never is.
-    side = score_side("training", training, raw, contexts, compare, compare.top_k, skip_best=True)
+    side = score_side("training", training, contexts, compare, compare.top_k, raw=raw, skip_best=True)
     found = search(synthetic, side, contexts, labels_hold="identities" not in blocked(checks))
     if found is None:
         return ranked_only(synthetic, side, contexts, checks)
-    improbable = improbable_pairs(synthetic, training, raw, compare.backend)
+    improbable = improbable_pairs(synthetic, training, side.raw, compare.backend)
     verdict, evidence = search_verdict(checks, found.evidence(fdr, global_level))
     return Findings(
         *(verdict, evidence, tuple(checks)),

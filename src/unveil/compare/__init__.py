@@ -1,6 +1,6 @@
 """Exact comparison of all pairs: no pair is missed and no score is approximate."""
 
-from unveil.compare.api import compare_all
+from unveil.compare.api import Ranking, compare_all, compare_rankings
 from unveil.compare.backends import Backend, describe, open_backend
 from unveil.compare.distributed import DistributedBackend, TileSizes
 from unveil.compare.exact import exact_cosine
@@ -13,10 +13,12 @@ __all__ = [
     "BackendSizes",
     "Checkpoint",
     "DistributedBackend",
+    "Ranking",
     "TileSizes",
     "best_among",
     "best_of_others",
     "compare_all",
+    "compare_rankings",
     "describe",
     "exact_cosine",
     "open_backend",

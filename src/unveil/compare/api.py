@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +24,7 @@ NORM_TOLERANCE = 5e-3
 CHECK_ROWS = 8192
 # An int8 product of more dimensions could overflow 32 bits.
 MAX_DIMS = 65536
+NO_TAIL = np.zeros(0)
 
 
 def compare_all(
@@ -62,12 +64,70 @@ def compare_all(
     that cannot run here, and a threshold that more than ``max_pairs`` pairs reach.
     """
     levels = np.array(tail, np.float64)
-    if top_k < 0 or top_pairs < 0 or threads < 0:
-        raise SettingError(f"top_k, top_pairs and threads should be 0 or more, got {top_k}, {top_pairs}, {threads}")
     if threshold is not None and not np.isfinite(threshold):
         raise SettingError(f"threshold should be a finite number, got {threshold}")
     if levels.ndim != 1 or not np.isfinite(levels).all() or (np.diff(levels) <= 0).any():
         raise SettingError(f"tail should be finite scores in ascending order, got {levels}")
+    ranking = Ranking(top_k, best_queries, top_pairs, query_offset, gallery_offset)
+    (matches,) = _compare(
+        *(queries, gallery, [ranking], backend, threads, progress, checkpoint),
+        threshold=threshold,
+        tail=levels,
+        max_pairs=max_pairs,
+        moments=moments,
+    )
+    return matches
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A score, and how many of the best pairs by it are wanted; fields as the arguments of `compare_all`."""
+
+    top_k: int = 10
+    best_queries: bool = True
+    top_pairs: int = 0
+    query_offset: Floats | None = None
+    gallery_offset: Floats | None = None
+
+
+def compare_rankings(
+    queries: UnitRows,
+    gallery: UnitRows,
+    rankings: Sequence[Ranking],
+    *,
+    backend: str | Backend = "auto",
+    threads: int = 0,
+    progress: Callable[[int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[Matches, ...]:
+    """Compares every query (Q, D) with every gallery row (G, D) once, and ranks the pairs by one score or by two.
+
+    Returns what `compare_all` returns for each ranking, to the last bit, without moments. The compiled kernel computes
+    each product once; the other backends need a pass for each ranking. Raises the errors of `compare_all`.
+    """
+    return _compare(queries, gallery, rankings, backend, threads, progress, checkpoint)
+
+
+def _compare(
+    queries: UnitRows,
+    gallery: UnitRows,
+    rankings: Sequence[Ranking],
+    backend: str | Backend,
+    threads: int,
+    progress: Callable[[int], None] | None,
+    checkpoint: Checkpoint | None,
+    *,
+    threshold: float | None = None,
+    tail: Floats = NO_TAIL,
+    max_pairs: int = 0,
+    moments: bool = False,
+) -> tuple[Matches, ...]:
+    """The matches by each ranking; ``threshold`` and ``tail`` are of the first."""
+    for ranking in rankings:
+        if ranking.top_k < 0 or ranking.top_pairs < 0 or threads < 0:
+            raise SettingError(
+                f"top_k, top_pairs and threads should be 0 or more, got {ranking.top_k}, {ranking.top_pairs}, {threads}"
+            )
     opened = open_backend(backend, threads) if isinstance(backend, str) else backend
     check_vectors(queries, "queries")
     check_vectors(gallery, "gallery")
@@ -76,21 +136,25 @@ def compare_all(
             f"queries and gallery should have the same dimensions, got {queries.shape[1]} and {gallery.shape[1]}; "
             "embed both with one model"
         )
-    spec = QuerySpec(
-        top_k=min(top_k, len(gallery)),
-        best_queries=best_queries,
-        top_pairs=min(top_pairs, len(queries) * len(gallery)),
-        threshold=threshold,
-        tail=levels,
-        query_offset=_offset(query_offset, len(queries), "query_offset"),
-        gallery_offset=_offset(gallery_offset, len(gallery), "gallery_offset"),
-        max_pairs=max_pairs,
-    )
-    matches = TopMatches(len(queries), len(gallery), spec)
+    specs = [
+        QuerySpec(
+            top_k=min(ranking.top_k, len(gallery)),
+            best_queries=ranking.best_queries,
+            top_pairs=min(ranking.top_pairs, len(queries) * len(gallery)),
+            threshold=None if i else threshold,
+            tail=NO_TAIL if i else tail,
+            query_offset=_offset(ranking.query_offset, len(queries), "query_offset"),
+            gallery_offset=_offset(ranking.gallery_offset, len(gallery), "gallery_offset"),
+            max_pairs=max_pairs,
+        )
+        for i, ranking in enumerate(rankings)
+    ]
+    matches = [TopMatches(len(queries), len(gallery), spec) for spec in specs]
     if len(queries) and len(gallery):
         opened.run(queries, gallery, matches, progress or (lambda _: None), checkpoint or Checkpoint(None))
     mean, variance = mean_and_variance(queries, gallery) if moments else (math.nan, math.nan)
-    return matches.result(functools.partial(opened.cosines, queries, gallery), mean, variance)
+    cosines = functools.partial(opened.cosines, queries, gallery)
+    return tuple(ranked.result(cosines, mean, variance) for ranked in matches)
 
 
 def check_vectors(vectors: UnitRows, name: str) -> None:

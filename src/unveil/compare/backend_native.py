@@ -6,9 +6,10 @@ result exactly, from the stored vectors. This module prepares its input and rece
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,21 @@ from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
 from unveil.compare.pruning import DimensionOrder, choose_dimension_order
 from unveil.compare.scoring import ParallelScorer
 from unveil.compare.sizes import BackendSizes
-from unveil.compare.topk import QuerySpec, TopMatches
+from unveil.compare.topk import QuerySpec, TopMatches, joint_state, restore_joint
 from unveil.errors import SettingError
 from unveil.io.checkpoint import Checkpoint
-from unveil.native import FLOAT16, FLOAT32, STATUS, Kernel, Library, NativeJob, NativePacked, NativeVectors
+from unveil.native import (
+    FLOAT16,
+    FLOAT32,
+    MAX_RANKINGS,
+    STATUS,
+    Kernel,
+    Library,
+    NativeJob,
+    NativePacked,
+    NativeRanking,
+    NativeVectors,
+)
 from unveil.types import Floats, Ints
 
 PANEL_ROWS, SLAB_BYTES = 4096, 1 << 30
@@ -72,36 +84,41 @@ class NativeBackend:
         self,
         queries: UnitRows,
         gallery: UnitRows,
-        matches: TopMatches,
+        matches: Sequence[TopMatches],
         progress: Callable[[int], None],
         checkpoint: Checkpoint,
     ) -> None:
-        """Adds to ``matches`` every pair that can belong to the result.
+        """Adds to each of ``matches`` (at most MAX_RANKINGS) every pair that can belong to its result, in one pass.
 
         Raises SettingError for too many pairs, and MemoryError.
         """
+        if len(matches) > MAX_RANKINGS:
+            raise SettingError(f"one pass should rank by at most {MAX_RANKINGS} scores, got {len(matches)}")
         queries, gallery = _readable(queries), _readable(gallery)
         steps = -(-queries.shape[1] // 16) * 4
         slab_rows = max(1, self.slab_bytes // (4 * steps * self.kernel.width)) * self.kernel.width
         slabs, panels = _slices(len(gallery), slab_rows), _slices(len(queries), self.panel_rows)
         checkpoint = checkpoint.with_key(f"native {slab_rows} {self.panel_rows}")
         if (saved := checkpoint.load()) is not None:
-            matches.restore(saved)
-            progress(sum(_pairs(slabs[i // len(panels)], panels[i % len(panels)]) for i in range(matches.done)))
-        order = self.order or choose_dimension_order(queries, gallery, matches.spec, self._tile)
+            restore_joint(matches, saved)
+            done = matches[0].done
+            progress(sum(_pairs(slabs[i // len(panels)], panels[i % len(panels)]) for i in range(done)))
+        order = self.order or choose_dimension_order(queries, gallery, [m.spec for m in matches], self._tile)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="unveil") as pool:
-            for s in range(matches.done // len(panels), len(slabs)):
+            for s in range(matches[0].done // len(panels), len(slabs)):
                 rows = gallery[slabs[s]]
                 b = _PackedRows(len(rows), steps, self.kernel.width, order, self.kernel.bias, self.kernel.levels)
                 b.fill(rows, self.library, self.kernel, pool)
-                for p in range(matches.done - s * len(panels), len(panels)):
+                for p in range(matches[0].done - s * len(panels), len(panels)):
                     part = queries[panels[p]]
                     a = _PackedRows(len(part), steps, self.kernel.height, order, 0, 127)
                     a.fill(part, self.library, self.kernel, pool)
                     tile = _Tile(self, matches, order, panels[p], slabs[s])
                     tile.run(part, rows, a, b, pool, progress)
-                    matches.done += 1
-                    checkpoint.save(matches.arrays, done=matches.done == len(slabs) * len(panels))
+                    for ranking in matches:
+                        ranking.done += 1
+                    finished = matches[0].done == len(slabs) * len(panels)
+                    checkpoint.save(partial(joint_state, matches), done=finished)
 
     @property
     def _tile(self) -> tuple[int, int]:
@@ -110,7 +127,7 @@ class NativeBackend:
     def tuned(self, queries: UnitRows, gallery: UnitRows, spec: QuerySpec) -> NativeBackend:
         """The same backend with the order of dimensions that costs least on a sample of these sets."""
         spec = replace(spec, gallery_offset=spec.gallery_offset[: len(gallery)])
-        return replace(self, order=choose_dimension_order(_readable(queries), _readable(gallery), spec, self._tile))
+        return replace(self, order=choose_dimension_order(_readable(queries), _readable(gallery), [spec], self._tile))
 
     def cosines(self, queries: UnitRows, gallery: UnitRows, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""
@@ -173,7 +190,7 @@ class _Tile:
     """One panel of queries against one slab of the gallery."""
 
     def __init__(
-        self, backend: NativeBackend, matches: TopMatches, order: DimensionOrder, panel: slice, slab: slice
+        self, backend: NativeBackend, matches: Sequence[TopMatches], order: DimensionOrder, panel: slice, slab: slice
     ) -> None:
         self._backend, self._matches, self._order, self._panel, self._slab = backend, matches, order, panel, slab
 
@@ -187,10 +204,13 @@ class _Tile:
         progress: Callable[[int], None],
     ) -> None:
         """Runs the kernel on every thread until the tile is done; an interrupt stops them within milliseconds."""
-        matches = self._matches
-        floor = rounded_down(matches.score[self._panel, 0]) if matches.spec.top_k else np.zeros(1, np.float32)
-        lock = np.zeros(len(queries), np.uint8)
-        job = self._job(queries, rows, a, b, floor, lock)
+        floors = [
+            rounded_down(m.score[self._panel, 0]) if m.spec.top_k else np.zeros(1, np.float32) for m in self._matches
+        ]
+        locks = [np.zeros(len(queries), np.uint8) for _ in self._matches]
+        job = self._job(queries, rows, a, b)
+        for i, (matches, floor, lock) in enumerate(zip(self._matches, floors, locks, strict=True)):
+            self._set_ranking(job.rankings[i], matches, floor, lock)
         library = self._backend.library
         workers = [pool.submit(library.work, job) for _ in range(self._backend.threads)]
         reported = 0
@@ -212,33 +232,15 @@ class _Tile:
         rows: UnitRows,
         a: _PackedRows,
         b: _PackedRows,
-        floor: Float32s,
-        lock: npt.NDArray[np.uint8],
     ) -> NativeJob:
-        matches, spec, order = self._matches, self._matches.spec, self._order
+        matches, spec, order = self._matches[0], self._matches[0].spec, self._order
         job = NativeJob(
             kernel=self._backend.kernel.index, query=_native_vectors(queries), gallery=_native_vectors(rows)
         )
         job.a, job.b = a.packed, b.packed
         job.first_query, job.first_row = self._panel.start, self._slab.start
-        job.query_offset = spec.query_offset[self._panel].ctypes.data
-        job.gallery_offset = spec.gallery_offset[self._slab].ctypes.data
-        job.slack = float_slack(spec.max_offset) + order.basis_error
-        job.floor = float(rounded_down(np.array([spec.floor]))[0])
-        job.stages = len(order.checks)
+        job.stages, job.n_rankings = len(order.checks), len(self._matches)
         job.stage_end[: job.stages] = order.check_steps
-        if spec.top_k:
-            job.top_k = spec.top_k
-            job.top_score, job.top_row = matches.score[self._panel].ctypes.data, matches.rows[self._panel].ctypes.data
-            job.top_floor, job.top_lock = floor.ctypes.data, lock.ctypes.data
-        if spec.best_queries:
-            job.best_score = matches.best_query_score[self._slab].ctypes.data
-            job.best_query = matches.best_query[self._slab].ctypes.data
-        if spec.top_pairs:
-            job.n_overall = spec.top_pairs
-            job.overall_score, job.overall_query = matches.top_score.ctypes.data, matches.top_query.ctypes.data
-            job.overall_row = matches.top_row.ctypes.data
-            job.overall_floor = float(rounded_down(matches.top_score[:1])[0])
         if spec.threshold is not None:
             job.collect, job.threshold = 1, spec.threshold
             job.max_pairs = spec.max_pairs - matches.n_pairs
@@ -246,16 +248,37 @@ class _Tile:
         job.counts = matches.counts.ctypes.data
         return job
 
+    def _set_ranking(
+        self, ranking: NativeRanking, matches: TopMatches, floor: Float32s, lock: npt.NDArray[np.uint8]
+    ) -> None:
+        spec = matches.spec
+        ranking.query_offset = spec.query_offset[self._panel].ctypes.data
+        ranking.gallery_offset = spec.gallery_offset[self._slab].ctypes.data
+        ranking.slack = float_slack(spec.max_offset) + self._order.basis_error
+        ranking.floor = float(rounded_down(np.array([spec.floor]))[0])
+        if spec.top_k:
+            score, rows = matches.score[self._panel], matches.rows[self._panel]
+            ranking.top_k, ranking.top_score, ranking.top_row = spec.top_k, score.ctypes.data, rows.ctypes.data
+            ranking.top_floor, ranking.top_lock = floor.ctypes.data, lock.ctypes.data
+        if spec.best_queries:
+            ranking.best_score = matches.best_query_score[self._slab].ctypes.data
+            ranking.best_query = matches.best_query[self._slab].ctypes.data
+        if spec.top_pairs:
+            ranking.n_overall = spec.top_pairs
+            ranking.overall_score = matches.top_score.ctypes.data
+            ranking.overall_query, ranking.overall_row = matches.top_query.ctypes.data, matches.top_row.ctypes.data
+            ranking.overall_floor = float(rounded_down(matches.top_score[:1])[0])
+
     def _add_results(self, job: NativeJob, statuses: list[int]) -> None:
         outcome = STATUS[max(statuses)]
         if outcome == "too many pairs":
-            raise self._matches.spec.too_many_pairs()
+            raise self._matches[0].spec.too_many_pairs()
         if outcome != "done":
             raise MemoryError(f"the comparison ended: {outcome}")
-        if self._matches.spec.threshold is not None:
+        if self._matches[0].spec.threshold is not None:
             q, g, score = np.empty(job.n_found, np.int64), np.empty(job.n_found, np.int64), np.empty(job.n_found)
             self._backend.library.take_pairs(job, q.ctypes.data, g.ctypes.data, score.ctypes.data)
-            self._matches.add_pairs(q, g, score)
+            self._matches[0].add_pairs(q, g, score)
 
 
 def float_slack(max_offset: float) -> float:

@@ -8,7 +8,7 @@ block sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from unveil.compare.error_bounds import UNIT_ROUNDOFF, gamma, rounded_down
 from unveil.compare.exact import Float32s, UnitRows, exact_cosine
 from unveil.compare.sizes import BackendSizes
-from unveil.compare.topk import QuerySpec, TopMatches
+from unveil.compare.topk import QuerySpec, TopMatches, one_by_one
 from unveil.io.checkpoint import Checkpoint
 from unveil.types import Floats, Ints
 
@@ -35,14 +35,15 @@ class NumpyBackend:
         self,
         queries: UnitRows,
         gallery: UnitRows,
-        matches: TopMatches,
+        matches: Sequence[TopMatches],
         progress: Callable[[int], None],
         checkpoint: Checkpoint,
     ) -> None:
-        """Adds to ``matches`` every pair that can belong to the result."""
-        slack = error_bound(queries.shape[1], matches.spec.max_offset)
-        for panel in matches.panels(self.panel_rows, checkpoint.with_key(f"numpy {self.panel_rows}"), progress):
-            _compare_panel(queries, gallery, matches, panel, self.block_rows, slack, progress)
+        """Adds to each of ``matches`` every pair that can belong to its result, in a pass for each."""
+        for ranking, advance, part in one_by_one(matches, progress, checkpoint):
+            slack = error_bound(queries.shape[1], ranking.spec.max_offset)
+            for panel in ranking.panels(self.panel_rows, part.with_key(f"numpy {self.panel_rows}"), advance):
+                _compare_panel(queries, gallery, ranking, panel, self.block_rows, slack, advance)
 
     def tuned(self, queries: UnitRows, gallery: UnitRows, spec: QuerySpec) -> NumpyBackend:
         """The same backend: no choice depends on the data."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from unveil.choices import BACKENDS
@@ -40,14 +40,15 @@ class Backend(Protocol):
         self,
         queries: UnitRows,
         gallery: UnitRows,
-        matches: TopMatches,
+        matches: Sequence[TopMatches],
         progress: Callable[[int], None],
         checkpoint: Checkpoint,
     ) -> None:
-        """Adds to ``matches`` every pair that can belong to the result; resumes from the checkpoint.
+        """Adds to each of ``matches`` every pair that can belong to its result; resumes from the checkpoint.
 
-        ``progress`` receives the number of pairs done since its last call. Raises SettingError for too many pairs at
-        the threshold.
+        Several rank the same pairs by scores with other offsets; only the first may have a threshold or a tail. A
+        backend that ranks by one score in a pass uses `unveil.compare.topk.one_by_one`. ``progress`` receives the
+        number of pairs done since its last call. Raises SettingError for too many pairs at the threshold.
         """
 
     def tuned(self, queries: UnitRows, gallery: UnitRows, spec: QuerySpec) -> Backend:

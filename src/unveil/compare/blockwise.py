@@ -7,7 +7,7 @@ for a query, the whole group is skipped. The remaining pairs whose upper bound c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
-from unveil.compare.topk import QuerySpec, TopMatches
+from unveil.compare.topk import QuerySpec, TopMatches, one_by_one
 from unveil.engine import map_ordered
 from unveil.io.checkpoint import Checkpoint
 from unveil.types import Floats, Ints
@@ -112,11 +112,22 @@ class BlockwiseBackend(Generic[Rows]):
         self,
         queries: UnitRows,
         gallery: UnitRows,
+        matches: Sequence[TopMatches],
+        progress: Callable[[int], None],
+        checkpoint: Checkpoint,
+    ) -> None:
+        """Adds to each of ``matches`` every pair that can belong to its result, in a pass for each."""
+        for ranking, advance, part in one_by_one(matches, progress, checkpoint):
+            self._rank(queries, gallery, ranking, advance, part)
+
+    def _rank(
+        self,
+        queries: UnitRows,
+        gallery: UnitRows,
         matches: TopMatches,
         progress: Callable[[int], None],
         checkpoint: Checkpoint,
     ) -> None:
-        """Adds to ``matches`` every pair that can belong to the result."""
         spec = matches.spec
         fits = len(gallery) * gallery.shape[1] * gallery.itemsize <= self.multiplier.cache_bytes()
         load = _Loader(self.multiplier, gallery, spec.gallery_offset, self.block_rows, {} if fits else None)

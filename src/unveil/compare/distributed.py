@@ -21,7 +21,7 @@ import numpy as np
 from unveil.compare import merging
 from unveil.compare.backends import Backend, open_backend
 from unveil.compare.exact import UnitRows
-from unveil.compare.topk import QuerySpec, TopMatches
+from unveil.compare.topk import QuerySpec, TopMatches, one_by_one
 from unveil.engine import Engine, SharedArray, Task, WorkerFailure
 from unveil.errors import EngineError, StoreError
 from unveil.io.checkpoint import Checkpoint
@@ -182,7 +182,7 @@ def compare_tile(tile: Tile, spec: QuerySpec, backend: Backend, earlier: Earlier
         part.counts, part.n_pairs = matches.counts, matches.n_pairs
         if spec.best_queries:
             part.best_query, part.best_query_score = matches.best_query[here], matches.best_query_score[here]
-        backend.run(queries, gallery, part, lambda _: None, Checkpoint(None))
+        backend.run(queries, gallery, [part], lambda _: None, Checkpoint(None))
         matches.rows, matches.score = part.rows + start, part.score
         matches.top_query, matches.top_row, matches.top_score = part.top_query, part.top_row + start, part.top_score
         matches.counts = part.counts
@@ -246,18 +246,29 @@ class DistributedBackend:
         self,
         queries: UnitRows,
         gallery: UnitRows,
+        matches: Sequence[TopMatches],
+        progress: Callable[[int], None],
+        checkpoint: Checkpoint,
+    ) -> None:
+        """Adds to each of ``matches`` every pair that can belong to its result, in a pass for each.
+
+        Raises EngineError when every worker that tries a tile ends.
+        """
+        if len(queries) * len(gallery) < self.sizes.min_pairs:
+            self.local.run(queries, gallery, matches, progress, checkpoint)
+            return
+        for ranking, advance, part in one_by_one(matches, progress, checkpoint):
+            self._rank(queries, gallery, ranking, advance, part)
+
+    def _rank(
+        self,
+        queries: UnitRows,
+        gallery: UnitRows,
         matches: TopMatches,
         progress: Callable[[int], None],
         checkpoint: Checkpoint,
     ) -> None:
-        """Adds to ``matches`` every pair that can belong to the result.
-
-        Raises EngineError when every worker that tries a tile ends.
-        """
         n_pairs = len(queries) * len(gallery)
-        if n_pairs < self.sizes.min_pairs:
-            self.local.run(queries, gallery, matches, progress, checkpoint)
-            return
         sizes = self.sizes.for_queries(len(queries))
         checkpoint = checkpoint.with_key(f"tiles {sizes.panel} {sizes.block} {sizes.blocks}")
         if (saved := checkpoint.load()) is not None:

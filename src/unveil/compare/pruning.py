@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,9 +73,12 @@ ORIGINAL = DimensionOrder()
 
 
 def choose_dimension_order(
-    queries: UnitRows, gallery: UnitRows, spec: QuerySpec, tile: tuple[int, int]
+    queries: UnitRows, gallery: UnitRows, specs: Sequence[QuerySpec], tile: tuple[int, int]
 ) -> DimensionOrder:
-    """The order that costs least on a sample of tiles (height, width); only speed depends on it."""
+    """The order that costs least on a sample of tiles (height, width); only speed depends on it.
+
+    ``specs`` are what one pass has to find.
+    """
     dims, (height, width) = queries.shape[1], tile
     n_tiles = len(queries) * len(gallery) / (height * width)
     rotation = ROTATION_COST * (dims / 512) ** 2 * (len(queries) + len(gallery))
@@ -83,8 +87,7 @@ def choose_dimension_order(
     principal = DimensionOrder(_principal_basis(queries, gallery))
     groups, strips = _sample_runs(queries, height), _sample_runs(gallery, width)
     rows, columns = queries[groups], gallery[strips]
-    floor = _expected_floors(queries, gallery, spec, groups, strips)
-    need = floor - (spec.query_offset[groups][:, None] + spec.gallery_offset[strips][None]).astype(np.float32)
+    need = np.minimum.reduce([_needed_cosines(queries, gallery, spec, groups, strips) for spec in specs])
 
     original = _TileSample(rows, columns, need, tile)
     rotated = _TileSample(principal.rotated(rows), principal.rotated(columns), need, tile)
@@ -130,6 +133,12 @@ def _sample_runs(vectors: UnitRows, length: int) -> Ints:
     runs = min(SAMPLE_TILES, len(vectors) // length)
     starts = np.linspace(0, len(vectors) - length, runs).astype(np.int64)
     return (starts[:, None] + np.arange(length)[None]).ravel()
+
+
+def _needed_cosines(queries: UnitRows, gallery: UnitRows, spec: QuerySpec, groups: Ints, strips: Ints) -> Float32s:
+    """The cosine from which a pair counts."""
+    floor = _expected_floors(queries, gallery, spec, groups, strips)
+    return floor - (spec.query_offset[groups][:, None] + spec.gallery_offset[strips][None]).astype(np.float32)
 
 
 def _expected_floors(queries: UnitRows, gallery: UnitRows, spec: QuerySpec, groups: Ints, strips: Ints) -> Float32s:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -204,6 +204,38 @@ class TopMatches:
             variance=variance,
             n_compared=n_queries * n_gallery,
         )
+
+
+def joint_state(matches: Sequence[TopMatches]) -> dict[str, npt.NDArray[np.generic]]:
+    """The state of several rankings of the same pairs as arrays, for one checkpoint."""
+    if len(matches) == 1:
+        return matches[0].arrays()
+    return {f"{i} {name}": array for i, m in enumerate(matches) for name, array in m.arrays().items()}
+
+
+def restore_joint(matches: Sequence[TopMatches], saved: Mapping[str, npt.NDArray[np.generic]]) -> None:
+    """Restores what `joint_state` returned."""
+    for i, m in enumerate(matches):
+        start = f"{i} " if len(matches) > 1 else ""
+        m.restore({name.removeprefix(start): array for name, array in saved.items() if name.startswith(start)})
+
+
+def one_by_one(
+    matches: Sequence[TopMatches], progress: Callable[[int], None], checkpoint: Checkpoint
+) -> Iterator[tuple[TopMatches, Callable[[int], None], Checkpoint]]:
+    """For a backend that ranks by one score in a pass: each ranking with its progress and checkpoint.
+
+    Together they report each pair once.
+    """
+    done = 0
+
+    def shared(n: int) -> None:
+        nonlocal done
+        before, done = done, done + n
+        progress(done // len(matches) - before // len(matches))
+
+    for i, m in enumerate(matches):
+        yield m, shared, checkpoint if len(matches) == 1 else checkpoint.part(i)
 
 
 def worst_first(place: Ints, score: Floats, g: Ints) -> Ints:

@@ -38,6 +38,11 @@ class Checkpoint:
         """The same file for a comparison that ``more`` identifies as well."""
         return Checkpoint(self._path, f"{self._key} {more}", self._every)
 
+    def part(self, number: int) -> Checkpoint:
+        """A file of its own, beside this one, for one part of the comparison."""
+        path = None if self._path is None else self._path.with_name(f"{self._path.stem}-{number}{self._path.suffix}")
+        return Checkpoint(path, f"{self._key} part {number}", self._every)
+
     @property
     def saves(self) -> bool:
         """Whether there is a file."""

@@ -8,8 +8,9 @@ from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 MAX_STAGES = 4
+MAX_RANKINGS = 2
 FLOAT32, FLOAT16 = 0, 1
 STATUS = ("done", "too many pairs", "no memory")
 HERE = Path(__file__).parent
@@ -40,23 +41,14 @@ class NativePacked(ctypes.Structure):
     )
 
 
-class NativeJob(ctypes.Structure):
-    """One panel of queries against one slab of the gallery; the last fields change while threads process it."""
+class NativeRanking(ctypes.Structure):
+    """A score, by its offsets, and the pairs that are best by it; the last fields change during a job."""
 
     _fields_ = (
-        ("kernel", c_int32),
-        ("query", NativeVectors),
-        ("gallery", NativeVectors),
-        ("a", NativePacked),
-        ("b", NativePacked),
         ("query_offset", c_void_p),
         ("gallery_offset", c_void_p),
-        ("first_query", c_int64),
-        ("first_row", c_int64),
         ("slack", c_float),
         ("floor", c_float),
-        ("stages", c_int32),
-        ("stage_end", c_int32 * MAX_STAGES),
         ("top_k", c_int64),
         ("top_score", c_void_p),
         ("top_row", c_void_p),
@@ -68,6 +60,26 @@ class NativeJob(ctypes.Structure):
         ("overall_score", c_void_p),
         ("overall_query", c_void_p),
         ("overall_row", c_void_p),
+        ("overall_floor", c_float),
+        ("lock", c_uint8),
+    )
+
+
+class NativeJob(ctypes.Structure):
+    """One panel of queries against one slab of the gallery; the last fields change while threads process it."""
+
+    _fields_ = (
+        ("kernel", c_int32),
+        ("query", NativeVectors),
+        ("gallery", NativeVectors),
+        ("a", NativePacked),
+        ("b", NativePacked),
+        ("first_query", c_int64),
+        ("first_row", c_int64),
+        ("stages", c_int32),
+        ("stage_end", c_int32 * MAX_STAGES),
+        ("n_rankings", c_int32),
+        ("rankings", NativeRanking * MAX_RANKINGS),
         ("collect", c_int32),
         ("threshold", c_double),
         ("max_pairs", c_int64),
@@ -75,7 +87,6 @@ class NativeJob(ctypes.Structure):
         ("n_levels", c_int64),
         ("levels", c_void_p),
         ("counts", c_void_p),
-        ("overall_floor", c_float),
         ("lock", c_uint8),
         ("stop", c_int32),
         ("status", c_int32),

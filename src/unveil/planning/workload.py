@@ -71,6 +71,7 @@ class Workload:
         size: dict[str, int] = {role: self.images[role] for role in roles}
         size["identities"] = self.identities
         size["cohort"] = min(MAX_COHORT_PEOPLE, self.people)
+        size["sample"] = min(MAX_COHORT_PEOPLE, self.images.get("synthetic", 0))
         # At most: how many of the people are training people is not known here.
         size["searches"] = min(MAX_SEARCHES, self.people)
         return tuple(

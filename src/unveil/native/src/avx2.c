@@ -29,13 +29,13 @@ static int avxvnni_available(void) {
 #endif
 
 #define LOAD_COLUMNS(v) \
-    const __m256 scale##v = _mm256_loadu_ps(t->column_scale + 8 * v), base##v = _mm256_loadu_ps(t->column_base + 8 * v);
+    const __m256 scale##v = _mm256_loadu_ps(t->column_scale + 8 * v), base##v = _mm256_loadu_ps(t->column_base[R] + 8 * v);
 #define BOUND(i, v, dot) _mm256_fmadd_ps( \
     _mm256_mul_ps(_mm256_cvtepi32_ps(dot), scale##v), _mm256_set1_ps(t->rows->scale[i]), base##v)
 #define WHOLE(i, v) BOUND(i, v, acc##i##v)
 #define PARTIAL(i, v) _mm256_fmadd_ps(_mm256_set1_ps(t->rows->rest[stage][i]), _mm256_loadu_ps(t->column_rest[stage] + 8 * v), \
     BOUND(i, v, _mm256_add_epi32(acc##i##v, _mm256_set1_epi32(t->rows->ahead[stage][i]))))
-#define REACHED(i, upper) (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(upper, _mm256_set1_ps(t->row_need[i]), _CMP_GE_OQ))
+#define REACHED(i, upper) (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(upper, _mm256_set1_ps(t->row_need[R][i]), _CMP_GE_OQ))
 #define LOOK_WHOLE(i, v) any |= REACHED(i, WHOLE(i, v));
 #define LOOK_PARTIAL(i, v) any |= REACHED(i, PARTIAL(i, v));
 #define STORE(i, v) _mm256_storeu_si256((__m256i *)(t->dot[i] + 8 * v), acc##i##v);
@@ -43,6 +43,9 @@ static int avxvnni_available(void) {
 #define LOAD_GALLERY(v) const __m256i b##v = _mm256_loadu_si256((const __m256i *)(gallery + 32 * v));
 #define ROW(i) a = _mm256_set1_epi32(query[i]); EACH_VECTOR(DOT, i)
 #define EACH(DO) EACH_VECTOR(DO, 0) EACH_VECTOR(DO, 1) EACH_VECTOR(DO, 2) EACH_VECTOR(DO, 3)
+
+/* A look by the score of one ranking. */
+#define LOOK_BY(RANKING, LOOK) { enum { R = RANKING }; EACH_COLUMN(LOAD_COLUMNS) EACH(LOOK) }
 
 /* The body of both kernels: they differ in DOT, in the vectors of a tile and in what stays in registers. */
 #define MULTIPLY(VECTORS) \
@@ -56,14 +59,15 @@ static int avxvnni_available(void) {
             EACH_COLUMN(LOAD_GALLERY) \
             ROW(0) ROW(1) ROW(2) ROW(3) \
         } \
-        EACH_COLUMN(LOAD_COLUMNS) \
         unsigned any = 0; \
         if (stage == t->stages) { \
-            EACH(LOOK_WHOLE) \
+            LOOK_BY(0, LOOK_WHOLE) \
+            if (!any && t->rankings > 1) LOOK_BY(1, LOOK_WHOLE) \
             if (!any) return 0; \
             break; \
         } \
-        EACH(LOOK_PARTIAL) \
+        LOOK_BY(0, LOOK_PARTIAL) \
+        if (!any && t->rankings > 1) LOOK_BY(1, LOOK_PARTIAL) \
         if (!any) return 0; \
     } \
     EACH(STORE) \

@@ -31,7 +31,7 @@ static int available(void) {
 #define LOOK(i, UPPER) { \
     const __m512 row_scale = _mm512_set1_ps(t->rows->scale[i]); \
     const __m512 most = _mm512_max_ps(_mm512_max_ps(UPPER(i, 0), UPPER(i, 1)), UPPER(i, 2)); \
-    any = _kor_mask16(any, _mm512_cmp_ps_mask(most, _mm512_set1_ps(t->row_need[i]), _CMP_GE_OQ)); }
+    any = _kor_mask16(any, _mm512_cmp_ps_mask(most, _mm512_set1_ps(t->row_need[R][i]), _CMP_GE_OQ)); }
 #define LOOK_PARTIAL(i) LOOK(i, PARTIAL)
 #define LOOK_WHOLE(i) LOOK(i, WHOLE)
 #define EACH_ROW(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7)
@@ -40,8 +40,11 @@ static int available(void) {
 #define BARRIER __asm__ volatile("" ::: "memory");
 #define LOAD_COLUMNS(i, v) \
     const __m512 column_scale##v = _mm512_loadu_ps(t->column_scale + 16 * v), \
-                 column_base##v = _mm512_loadu_ps(t->column_base + 16 * v);
+                 column_base##v = _mm512_loadu_ps(t->column_base[R] + 16 * v);
 #define LOAD_RESTS(i, v) const __m512 column_rest##v = _mm512_loadu_ps(t->column_rest[stage] + 16 * v);
+/* A look by the score of one ranking. */
+#define LOOK_BY(RANKING, LOADS, EACH_LOOK) { enum { R = RANKING }; EACH_VECTOR(LOAD_COLUMNS, 0) LOADS EACH_ROW(EACH_LOOK) }
+#define LOADS_PARTIAL EACH_VECTOR(LOAD_RESTS, 0)
 /* Registers of their own, or the compiler spills some of them in the loop for the sake of the look. */
 #define PIN(i, v) register __m512i acc##i##v __asm__(PLACE_##i##v);
 #define START(i, v) acc##i##v = _mm512_set1_epi32(t->rows->start[i]);
@@ -72,7 +75,27 @@ static int available(void) {
 #define STORE(i, v) _mm512_storeu_si512(t->dot[i] + 16 * v, acc##i##v);
 
 /* Out of the way of the loop's registers. */
-TARGET static __attribute__((noinline)) int look_closer(tile *t) { return find_hits(t, HEIGHT, WIDTH); }
+TARGET static __attribute__((noinline)) int look_closer(tile *t) { /* find_hits with a mask for each comparison */
+    uint64_t any = 0;
+    for (int i = 0; i < HEIGHT; i++) {
+        uint64_t hits = 0;
+        for (int r = 0; r < t->rankings; r++) {
+            const __m512 scale = _mm512_set1_ps(t->rows->scale[i]), base = _mm512_set1_ps(t->rows->base[r][i]),
+                         floor = _mm512_set1_ps(t->row_floor[r][i]);
+            for (int v = 0; v < VECTORS; v++) {
+                const __m512 dot = _mm512_cvtepi32_ps(_mm512_loadu_si512(t->dot[i] + 16 * v)),
+                             product = _mm512_mul_ps(_mm512_mul_ps(dot, _mm512_loadu_ps(t->column_scale + 16 * v)), scale),
+                             upper = _mm512_add_ps(product, _mm512_add_ps(_mm512_loadu_ps(t->column_base[r] + 16 * v), base)),
+                             least = _mm512_min_ps(_mm512_loadu_ps(t->column_floor[r] + 16 * v), floor);
+                _mm512_storeu_ps(t->upper[r][i] + 16 * v, upper);
+                hits |= (uint64_t)_mm512_cmp_ps_mask(upper, least, _CMP_GE_OQ) << 16 * v;
+            }
+        }
+        t->hits[i] = hits;
+        any |= hits;
+    }
+    return any != 0;
+}
 
 TARGET static int multiply(tile *t) {
     const uint8_t *gallery = t->b;
@@ -90,14 +113,14 @@ TARGET static int multiply(tile *t) {
         }
         BARRIER
         __mmask16 any = 0;
-        EACH_VECTOR(LOAD_COLUMNS, 0)
         if (stage == t->stages) {
-            EACH_ROW(LOOK_WHOLE)
+            LOOK_BY(0, , LOOK_WHOLE)
+            if (!any && t->rankings > 1) LOOK_BY(1, , LOOK_WHOLE)
             if (!any) return 0;
             break;
         }
-        EACH_VECTOR(LOAD_RESTS, 0)
-        EACH_ROW(LOOK_PARTIAL)
+        LOOK_BY(0, LOADS_PARTIAL, LOOK_PARTIAL)
+        if (!any && t->rankings > 1) LOOK_BY(1, LOADS_PARTIAL, LOOK_PARTIAL)
         if (!any) return 0;
         BARRIER
     }
@@ -115,7 +138,6 @@ TARGET static inline __m512d eight(const char *from, int32_t type, int64_t k) {
 }
 
 TARGET static double cosine(const char *a, int32_t a_type, const char *b, int32_t b_type, int64_t dims) {
-    double lanes[LANES];
     __m512d sum[4] = {_mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd(), _mm512_setzero_pd()};
     int64_t k = 0;
     for (; k + LANES <= dims; k += LANES)
@@ -129,8 +151,11 @@ TARGET static double cosine(const char *a, int32_t a_type, const char *b, int32_
         for (int v = 0; v < 4; v++)
             sum[v] = _mm512_fmadd_pd(eight(rest[0], a_type, 8 * v), eight(rest[1], b_type, 8 * v), sum[v]);
     }
-    for (int v = 0; v < 4; v++) _mm512_storeu_pd(lanes + 8 * v, sum[v]);
-    return tree_sum(lanes);
+    /* The order of tree_sum: in each step, lane i takes lane i + half. */
+    const __m512d eight_lanes = _mm512_add_pd(_mm512_add_pd(sum[0], sum[2]), _mm512_add_pd(sum[1], sum[3]));
+    const __m256d four_lanes = _mm256_add_pd(_mm512_castpd512_pd256(eight_lanes), _mm512_extractf64x4_pd(eight_lanes, 1));
+    const __m128d two_lanes = _mm_add_pd(_mm256_castpd256_pd128(four_lanes), _mm256_extractf128_pd(four_lanes, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(two_lanes, _mm_unpackhi_pd(two_lanes, two_lanes)));
 }
 
 const kernel kernel_avx512vnni = {"avx512vnni", HEIGHT, WIDTH, 128, 127, available, multiply, quantise, cosine};

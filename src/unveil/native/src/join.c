@@ -72,26 +72,26 @@ static void replace_worst(double *score, int64_t *query, int64_t *row, int64_t n
     if (query) query[at] = p.query;
 }
 
-static void offer_query(job *j, int64_t i, pair p) {
-    if (p.score < (double)atomic_load_explicit(j->top_floor + i, memory_order_relaxed)) return;
-    double *score = j->top_score + i * j->top_k;
-    int64_t *row = j->top_row + i * j->top_k;
-    take_lock(j->top_lock + i);
+static void offer_query(ranking *by, int64_t i, pair p) {
+    if (p.score < (double)atomic_load_explicit(by->top_floor + i, memory_order_relaxed)) return;
+    double *score = by->top_score + i * by->top_k;
+    int64_t *row = by->top_row + i * by->top_k;
+    take_lock(by->top_lock + i);
     if (worse(score[0], 0, row[0], p.score, 0, p.row)) {
-        replace_worst(score, 0, row, j->top_k, p);
-        atomic_store_explicit(j->top_floor + i, below(score[0]), memory_order_relaxed);
+        replace_worst(score, 0, row, by->top_k, p);
+        atomic_store_explicit(by->top_floor + i, below(score[0]), memory_order_relaxed);
     }
-    free_lock(j->top_lock + i);
+    free_lock(by->top_lock + i);
 }
 
-static void offer_overall(job *j, pair p) {
-    if (p.score < (double)atomic_load_explicit(&j->overall_floor, memory_order_relaxed)) return;
-    take_lock(&j->lock);
-    if (worse(j->overall_score[0], j->overall_query[0], j->overall_row[0], p.score, p.query, p.row)) {
-        replace_worst(j->overall_score, j->overall_query, j->overall_row, j->n_overall, p);
-        atomic_store_explicit(&j->overall_floor, below(j->overall_score[0]), memory_order_relaxed);
+static void offer_overall(ranking *by, pair p) {
+    if (p.score < (double)atomic_load_explicit(&by->overall_floor, memory_order_relaxed)) return;
+    take_lock(&by->lock);
+    if (worse(by->overall_score[0], by->overall_query[0], by->overall_row[0], p.score, p.query, p.row)) {
+        replace_worst(by->overall_score, by->overall_query, by->overall_row, by->n_overall, p);
+        atomic_store_explicit(&by->overall_floor, below(by->overall_score[0]), memory_order_relaxed);
     }
-    free_lock(&j->lock);
+    free_lock(&by->lock);
 }
 
 /* What one thread gathers before it shares it. */
@@ -140,28 +140,37 @@ static void count(const job *j, gathered *mine, double score) {
 }
 
 static void score_pair(job *j, const kernel *k, tile *t, int64_t i, int64_t column, int c, gathered *mine) {
-    pair p = {j->first_query + i, j->first_row + column, 0};
-    p.score = k->cosine(j->query.data + i * j->query.stride, j->query.type,
-                        j->gallery.data + column * j->gallery.stride, j->gallery.type, j->query.dims);
-    p.score = p.score + j->query_offset[i] + j->gallery_offset[column];
+    const double cosine = k->cosine(j->query.data + i * j->query.stride, j->query.type,
+                                    j->gallery.data + column * j->gallery.stride, j->gallery.type, j->query.dims);
     mine->n_scored++;
-    if (j->top_k) offer_query(j, i, p);
-    if (j->best_score && worse(j->best_score[column], j->best_query[column], 0, p.score, p.query, 0)) {
-        j->best_score[column] = p.score, j->best_query[column] = p.query;
-        t->column_floor[c] = below(p.score);
+    for (int r = 0; r < j->n_rankings; r++) {
+        ranking *by = j->rankings + r;
+        const pair p = {j->first_query + i, j->first_row + column,
+                        cosine + by->query_offset[i] + by->gallery_offset[column]};
+        if (by->top_k) offer_query(by, i, p);
+        if (by->best_score && worse(by->best_score[column], by->best_query[column], 0, p.score, p.query, 0)) {
+            by->best_score[column] = p.score, by->best_query[column] = p.query;
+            t->column_floor[r][c] = below(p.score);
+        }
+        if (by->n_overall) offer_overall(by, p);
+        if (r) continue;
+        if (j->collect && p.score >= j->threshold) collect(j, mine, p);
+        if (j->n_levels && p.score >= j->levels[0]) count(j, mine, p.score);
     }
-    if (j->n_overall) offer_overall(j, p);
-    if (j->collect && p.score >= j->threshold) collect(j, mine, p);
-    if (j->n_levels && p.score >= j->levels[0]) count(j, mine, p.score);
+}
+
+/* What any pair must score to matter. */
+static float floor_of_all(const ranking *by) {
+    return by->n_overall ? lesser(by->wanted, atomic_load_explicit(&by->overall_floor, memory_order_relaxed)) : by->wanted;
+}
+
+/* What a pair of query `i` must score to be among its best. */
+static float floor_of_query(const ranking *by, int64_t i) {
+    return by->top_k ? atomic_load_explicit(by->top_floor + i, memory_order_relaxed) : INFINITY;
 }
 
 /* What a pair of query `i` must score to matter, whatever its column. */
-static float row_floor(const job *j, int64_t i) {
-    float floor = j->wanted;
-    if (j->n_overall) floor = lesser(floor, atomic_load_explicit(&j->overall_floor, memory_order_relaxed));
-    if (j->top_k) floor = lesser(floor, atomic_load_explicit(j->top_floor + i, memory_order_relaxed));
-    return floor;
-}
+static float row_floor(const ranking *by, int64_t i) { return lesser(floor_of_all(by), floor_of_query(by, i)); }
 
 /* Hits of one tile, waiting for their vectors to arrive in the cache while the next tile is multiplied. */
 typedef struct {
@@ -169,7 +178,7 @@ typedef struct {
     struct {
         int64_t query;
         int column;
-        float upper;
+        float upper[MAX_RANKINGS];
     } hit[MAX_HEIGHT * MAX_WIDTH];
 } waiting;
 
@@ -193,10 +202,12 @@ static void line_up(const job *j, const kernel *k, const tile *t, int64_t first_
         uint64_t hits = t->hits[r] & real;
         if (!hits) continue;
         fetch(&j->query, first_query + r);
-        for (int c = highest(t->upper[r], hits);; c = __builtin_ctzll(hits)) {
+        for (int c = highest(t->upper[0][r], hits);; c = __builtin_ctzll(hits)) {
             hits &= ~((uint64_t)1 << c);
             fetch(&j->gallery, first_column + c);
-            w->hit[w->n].query = first_query + r, w->hit[w->n].column = c, w->hit[w->n++].upper = t->upper[r][c];
+            w->hit[w->n].query = first_query + r, w->hit[w->n].column = c;
+            for (int by = 0; by < t->rankings; by++) w->hit[w->n].upper[by] = t->upper[by][r][c];
+            w->n++;
             if (!hits) break;
         }
     }
@@ -205,15 +216,19 @@ static void line_up(const job *j, const kernel *k, const tile *t, int64_t first_
 static void score_waiting(job *j, const kernel *k, tile *t, int64_t first_column, waiting *w, gathered *mine) {
     for (int h = 0; h < w->n; h++) {
         const int c = w->hit[h].column;
-        if (w->hit[h].upper >= lesser(row_floor(j, w->hit[h].query), t->column_floor[c]))
-            score_pair(j, k, t, w->hit[h].query, first_column + c, c, mine);
+        int still = 0;
+        for (int r = 0; r < j->n_rankings; r++)
+            still |= w->hit[h].upper[r] >= lesser(row_floor(j->rankings + r, w->hit[h].query), t->column_floor[r][c]);
+        if (still) score_pair(j, k, t, w->hit[h].query, first_column + c, c, mine);
     }
     w->n = 0;
 }
 
 static void find_least(tile *t, int32_t width) {
-    t->column_least = INFINITY;
-    for (int c = 0; c < width; c++) t->column_least = lesser(t->column_least, t->column_floor[c]);
+    for (int r = 0; r < t->rankings; r++) {
+        t->column_least[r] = INFINITY;
+        for (int c = 0; c < width; c++) t->column_least[r] = lesser(t->column_least[r], t->column_floor[r][c]);
+    }
 }
 
 static void load_columns(const job *j, tile *t, int64_t strip, float largest_norm) {
@@ -223,8 +238,12 @@ static void load_columns(const job *j, tile *t, int64_t strip, float largest_nor
         const int64_t column = strip * b->width + c;
         const int real = column < j->gallery.n;
         t->column_scale[c] = b->scale[column];
-        t->column_base[c] = real ? above((double)largest_norm * b->error[column] + j->gallery_offset[column]) : -INFINITY;
-        t->column_floor[c] = real && j->best_score ? below(j->best_score[column]) : INFINITY;
+        for (int r = 0; r < t->rankings; r++) {
+            const ranking *by = j->rankings + r;
+            const double error = (double)largest_norm * b->error[column];
+            t->column_base[r][c] = real ? above(error + by->gallery_offset[column]) : -INFINITY;
+            t->column_floor[r][c] = real && by->best_score ? below(by->best_score[column]) : INFINITY;
+        }
         for (int s = 0; s < j->stages; s++) t->column_rest[s][c] = b->rest[s * b->padded + column];
     }
     find_least(t, b->width);
@@ -247,7 +266,11 @@ static group *gather_groups(const job *j, const kernel *k) {
         const int64_t r = i % k->height;
         to->start[r] = -k->bias * a->sum[i];
         to->scale[r] = a->scale[i];
-        to->base[r] = i < j->query.n ? above(a->error[i] * gallery_norm + j->query_offset[i] + j->slack) : -INFINITY;
+        for (int32_t by = 0; by < j->n_rankings; by++) {
+            const ranking *of = j->rankings + by;
+            const double error = a->error[i] * gallery_norm;
+            to->base[by][r] = i < j->query.n ? above(error + of->query_offset[i] + of->slack) : -INFINITY;
+        }
         for (int s = 0; s < j->stages; s++) {
             to->ahead[s][r] = k->bias * a->sum[(s + 1) * a->padded + i];
             to->rest[s][r] = a->rest[s * a->padded + i];
@@ -264,9 +287,14 @@ static void work_strip(job *j, const kernel *k, tile *t, const group *groups, in
         const int64_t first = g * k->height;
         t->a = j->a.bytes + g * group_bytes;
         t->rows = groups + g;
-        for (int r = 0; r < k->height; r++) {
-            t->row_floor[r] = first + r < j->query.n ? row_floor(j, first + r) : INFINITY;
-            t->row_need[r] = lesser(t->row_floor[r], t->column_least) - t->rows->base[r];
+        const int64_t rest = j->query.n - first;
+        for (int by = 0; by < j->n_rankings; by++) {
+            const float of_all = floor_of_all(j->rankings + by), least = t->column_least[by];
+            for (int r = 0; r < k->height; r++) {
+                const float floor = r < rest ? lesser(of_all, floor_of_query(j->rankings + by, first + r)) : INFINITY;
+                t->row_floor[by][r] = floor;
+                t->row_need[by][r] = lesser(floor, least) - t->rows->base[by][r];
+            }
         }
         const int any = k->multiply(t);
         if (w.n) {
@@ -289,7 +317,7 @@ UNVEIL_PUBLIC int32_t unveil_work(job *j) {
     if (!groups || !mine.counts) end(j, NO_MEMORY);
     const float query_norm = largest(j->a.norm, j->a.padded);
     const int64_t strips = j->b.padded / k->width;
-    t.stages = j->stages;
+    t.stages = j->stages, t.rankings = j->n_rankings;
     memcpy(t.stage_end, j->stage_end, sizeof j->stage_end);
     t.stage_end[t.stages] = j->a.steps;
     while (!atomic_load(&j->stop)) {

@@ -25,9 +25,9 @@ static int available(void) {
 #endif
 }
 
-TARGET static inline float32x4_t upper_bound(const tile *t, int32x4_t dot, int i, int v) {
+TARGET static inline float32x4_t upper_bound(const tile *t, int32x4_t dot, int r, int i, int v) {
     const float32x4_t scaled = vmulq_f32(vcvtq_f32_s32(dot), vld1q_f32(t->column_scale + 4 * v));
-    return vfmaq_n_f32(vld1q_f32(t->column_base + 4 * v), scaled, t->rows->scale[i]);
+    return vfmaq_n_f32(vld1q_f32(t->column_base[r] + 4 * v), scaled, t->rows->scale[i]);
 }
 
 TARGET static int multiply(tile *t) {
@@ -51,17 +51,20 @@ TARGET static int multiply(tile *t) {
         }
         const int last = stage == t->stages;
         uint32x4_t any = vdupq_n_u32(0);
-        for (int i = 0; i < HEIGHT; i++)
-            for (int v = 0; v < VECTORS; v++) {
-                float32x4_t upper;
-                if (last) upper = upper_bound(t, acc[i][v], i, v);
-                else {
-                    const int32x4_t dot = vaddq_s32(acc[i][v], vdupq_n_s32(t->rows->ahead[stage][i]));
-                    const float32x4_t rest = vld1q_f32(t->column_rest[stage] + 4 * v);
-                    upper = vfmaq_n_f32(upper_bound(t, dot, i, v), rest, t->rows->rest[stage][i]);
+        for (int r = 0; r < t->rankings; r++) {
+            for (int i = 0; i < HEIGHT; i++)
+                for (int v = 0; v < VECTORS; v++) {
+                    float32x4_t upper;
+                    if (last) upper = upper_bound(t, acc[i][v], r, i, v);
+                    else {
+                        const int32x4_t dot = vaddq_s32(acc[i][v], vdupq_n_s32(t->rows->ahead[stage][i]));
+                        const float32x4_t rest = vld1q_f32(t->column_rest[stage] + 4 * v);
+                        upper = vfmaq_n_f32(upper_bound(t, dot, r, i, v), rest, t->rows->rest[stage][i]);
+                    }
+                    any = vorrq_u32(any, vcgeq_f32(upper, vdupq_n_f32(t->row_need[r][i])));
                 }
-                any = vorrq_u32(any, vcgeq_f32(upper, vdupq_n_f32(t->row_need[i])));
-            }
+            if (vmaxvq_u32(any)) break;
+        }
         if (!vmaxvq_u32(any)) return 0;
         if (last) break;
     }

@@ -1,8 +1,9 @@
 /* The exact comparison kernel: what its files share. No Python, no libc beyond malloc, math and memory.
  *
- * A pair's score is its cosine (exact.c) plus the offsets of its query and of its gallery row. Rows are quantised to
- * int8 with a proven bound on what that can hide; tiles of queries x gallery rows are multiplied in integers, and every
- * pair whose upper bound reaches what is still wanted of it is scored exactly. Nothing else can matter.
+ * A pair's score is its cosine (exact.c) plus the offsets of its query and of its gallery row. One pass ranks pairs by
+ * one or two such scores, which differ in their offsets. Rows are quantised to int8 with a proven bound on what that can
+ * hide; tiles of queries x gallery rows are multiplied in integers, and every pair whose upper bound reaches what is
+ * still wanted of it, by either score, is scored exactly. Nothing else can matter.
  */
 #ifndef UNVEIL_H
 #define UNVEIL_H
@@ -12,12 +13,13 @@
 #include <stdint.h>
 #include <string.h>
 
-#define UNVEIL_VERSION 1
+#define UNVEIL_VERSION 2
 #define UNVEIL_PUBLIC __attribute__((visibility("default")))
 
 enum { LANES = 32 };        /* of the exact sum, as in compare/exact.py */
 enum { MAX_WIDTH = 64 };    /* columns of the widest tile: its hits fit one word a row */
 enum { MAX_HEIGHT = 8 };    /* rows of the tallest tile */
+enum { MAX_RANKINGS = 2 };  /* scores by which one pass ranks pairs */
 enum { MAX_STAGES = 4 };    /* looks at partial sums before the last dimension */
 enum { FLOAT32 = 0, FLOAT16 = 1 };
 
@@ -41,27 +43,29 @@ typedef struct {
     int32_t width, steps, bias, levels;
 } packed;
 
-/* One tile: `height` queries against `width` gallery rows. A pair's upper bound is
- * dot * scale * column_scale + base + column_base; a hit is one that reaches min(row_floor, column_floor). */
+/* One tile: `height` queries against `width` gallery rows. A pair's upper bound by ranking r is
+ * dot * scale * column_scale + base[r] + column_base[r]; a hit reaches min(row_floor[r], column_floor[r]) by some r. */
 typedef struct {
     int32_t start[MAX_HEIGHT];              /* cancels the bias of b over all steps */
     int32_t ahead[MAX_STAGES][MAX_HEIGHT];  /* gives back what was cancelled for the steps beyond a stage */
-    float scale[MAX_HEIGHT], base[MAX_HEIGHT];
+    float scale[MAX_HEIGHT], base[MAX_RANKINGS][MAX_HEIGHT];
     float rest[MAX_STAGES][MAX_HEIGHT];
 } group; /* what is fixed of the queries of a tile */
 
 typedef struct {
     const uint8_t *a, *b;
     const group *rows;
-    float row_floor[MAX_HEIGHT];
-    float row_need[MAX_HEIGHT];         /* min(row_floor, column_least) - base: below it a row needs no closer look */
-    float column_scale[MAX_WIDTH], column_base[MAX_WIDTH], column_floor[MAX_WIDTH];
-    float column_least;                 /* of column_floor */
+    int32_t rankings;
+    float row_floor[MAX_RANKINGS][MAX_HEIGHT];
+    /* min(row_floor, column_least) - base: below it a row needs no closer look */
+    float row_need[MAX_RANKINGS][MAX_HEIGHT];
+    float column_scale[MAX_WIDTH], column_base[MAX_RANKINGS][MAX_WIDTH], column_floor[MAX_RANKINGS][MAX_WIDTH];
+    float column_least[MAX_RANKINGS];   /* of column_floor */
     float column_rest[MAX_STAGES][MAX_WIDTH];
     int32_t stage_end[MAX_STAGES + 1];  /* in steps; the last is the end */
     int32_t stages;                     /* looks before the end */
     int32_t dot[MAX_HEIGHT][MAX_WIDTH]; /* filled when the last look was not enough */
-    float upper[MAX_HEIGHT][MAX_WIDTH];
+    float upper[MAX_RANKINGS][MAX_HEIGHT][MAX_WIDTH];
     uint64_t hits[MAX_HEIGHT];
 } tile;
 
@@ -99,17 +103,11 @@ typedef struct pairs {
 
 enum { DONE = 0, TOO_MANY_PAIRS = 1, NO_MEMORY = 2 };
 
-/* One panel of queries against one slab of the gallery; worked on by any number of threads at once. */
+/* A score, and the pairs that are best by it. */
 typedef struct {
-    int32_t kernel;
-    vectors query, gallery;             /* of the panel and the slab */
-    packed a, b;
     const double *query_offset, *gallery_offset;
-    int64_t first_query, first_row;     /* where panel and slab start in the whole */
     float slack;                        /* for the float arithmetic of the bound */
     float wanted;                       /* a score from which any pair matters; infinite when there is none */
-    int32_t stages;
-    int32_t stage_end[MAX_STAGES];
 
     int64_t top_k;                      /* kept for each query: heaps (n, top_k), worst first, -inf where free */
     double *top_score;
@@ -123,7 +121,22 @@ typedef struct {
     int64_t n_overall;                  /* kept overall: one heap */
     double *overall_score;
     int64_t *overall_query, *overall_row;
+    _Atomic float overall_floor;
+    _Atomic uint8_t lock;               /* of the heap of all */
+} ranking;
 
+/* One panel of queries against one slab of the gallery; worked on by any number of threads at once. */
+typedef struct {
+    int32_t kernel;
+    vectors query, gallery;             /* of the panel and the slab */
+    packed a, b;
+    int64_t first_query, first_row;     /* where panel and slab start in the whole */
+    int32_t stages;
+    int32_t stage_end[MAX_STAGES];
+    int32_t n_rankings;
+    ranking rankings[MAX_RANKINGS];
+
+    /* By the first ranking alone. */
     int32_t collect;                    /* all pairs that score at least `threshold` */
     double threshold;
     int64_t max_pairs;
@@ -133,8 +146,7 @@ typedef struct {
     const double *levels;               /* ascending */
     int64_t *counts;                    /* (n_levels + 1) */
 
-    _Atomic float overall_floor;
-    _Atomic uint8_t lock;
+    _Atomic uint8_t lock;               /* of what threads share */
     _Atomic int32_t stop, status;
     _Atomic int64_t next_strip, strips_done, n_found, n_scored;
 } job;
@@ -189,15 +201,17 @@ static inline __attribute__((always_inline)) void quantise_row(const float *x, i
 static inline __attribute__((always_inline)) int find_hits(tile *t, int height, int width) {
     uint64_t any = 0;
     for (int i = 0; i < height; i++) {
-        const float scale = t->rows->scale[i], base = t->rows->base[i], floor = t->row_floor[i];
-        float over[MAX_WIDTH];
-        for (int c = 0; c < width; c++) {
-            const float least = lesser(t->column_floor[c], floor);
-            t->upper[i][c] = (float)t->dot[i][c] * t->column_scale[c] * scale + (t->column_base[c] + base);
-            over[c] = t->upper[i][c] - least;
-        }
         uint64_t hits = 0;
-        for (int c = 0; c < width; c++) hits |= (uint64_t)(over[c] >= 0) << c;
+        for (int r = 0; r < t->rankings; r++) {
+            const float scale = t->rows->scale[i], base = t->rows->base[r][i], floor = t->row_floor[r][i];
+            float over[MAX_WIDTH];
+            for (int c = 0; c < width; c++) {
+                const float least = lesser(t->column_floor[r][c], floor);
+                t->upper[r][i][c] = (float)t->dot[i][c] * t->column_scale[c] * scale + (t->column_base[r][c] + base);
+                over[c] = t->upper[r][i][c] - least;
+            }
+            for (int c = 0; c < width; c++) hits |= (uint64_t)(over[c] >= 0) << c;
+        }
         t->hits[i] = hits;
         any |= hits;
     }
