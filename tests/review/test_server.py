@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import re
@@ -15,12 +16,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from tests.cli.runner import Done
 from tests.cli.runner import unveil as command_line
 from tests.review.conftest import Served
-from unveil.errors import StoreError
+from unveil.errors import DiskFullError, StoreError
 from unveil.review import VerdictStore
+from unveil.review.app import ReviewApp
 from unveil.review.queue import ReviewQueue
 from unveil.runs.finished import FinishedRun
 
@@ -196,3 +200,33 @@ def test_command_line_says_what_is_wrong(run: Path, tmp_path: Path) -> None:
     (run / "audit.json").write_bytes(b"nonsense")
     damaged = review(run)
     assert damaged.returncode == 2 and "is damaged" in damaged.stderr and "Traceback" not in damaged.stderr
+
+
+def test_a_full_disk_is_reported_and_loses_no_verdict(run: Path) -> None:
+    store = VerdictStore(run)
+    first, *_ = FinishedRun(run).pairs
+    pair = (first.synthetic_id, first.real_id, first.role)
+    store.add("anna", pair, "different", blind=False)
+    with sqlite3.connect(run / "review.sqlite") as db:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+    store._db.execute(f"PRAGMA max_page_count = {pages}")  # SQLite then reports a full disk
+    with pytest.raises(DiskFullError, match=r"disk is full\. Free some space and give the verdict again"):
+        for _ in range(1000):
+            store.add("anna", pair, "same person", blind=False)
+    n = len(store.history())
+    store._db.execute("PRAGMA max_page_count = 100000")
+    store.add("anna", pair, "cannot tell", blind=False)
+    assert len(store.history()) == n + 1 and store.history()[0].verdict == "different"
+    store.close()
+
+
+@pytest.mark.parametrize(("error", "status"), [(DiskFullError("full"), 507), (StoreError("damaged"), 500)])
+def test_errors_of_the_store_reach_the_reviewer(error: Exception, status: int) -> None:
+    def answer(_: object) -> Response:
+        raise error
+
+    async def ask() -> Response:
+        return await ReviewApp._in_thread(answer)(Request({"type": "http"}))
+
+    answered = asyncio.run(ask())
+    assert answered.status_code == status and json.loads(answered.body) == {"error": str(error)}

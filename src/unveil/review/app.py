@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unveil.analysis.review_pairs import ReviewPair
-from unveil.errors import SettingError
+from unveil.errors import DiskFullError, SettingError, StoreError
 from unveil.io.atomic import csv_text
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
@@ -97,13 +97,15 @@ class ReviewApp:
 
     @staticmethod
     def _in_thread(answer: Callable[[Request], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """An endpoint that answers in a thread. A SettingError becomes status 400 with its message."""
+        """An endpoint that answers in a thread. Errors become a status with their message."""
 
         async def respond(request: Request) -> Response:
             try:
                 return await to_thread.run_sync(answer, request)
             except SettingError as error:
                 return _json({"error": str(error)}, 400)
+            except StoreError as error:
+                return _json({"error": str(error)}, 507 if isinstance(error, DiskFullError) else 500)
 
         return respond
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-from unveil.errors import SettingError, StoreError
+from unveil.errors import DiskFullError, SettingError, StoreError
 from unveil.io.run_directory import VERDICTS
 from unveil.types import ROLES, Role
 
@@ -75,7 +76,28 @@ class VerdictStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
+            if _is_full(error):
+                raise self._full() from None
             raise self._refusal(f"a damaged file ({error})") from None
+
+    def _full(self) -> DiskFullError:
+        return DiskFullError(
+            f"{self.path}: the disk is full. Free some space and give the verdict again; recorded verdicts are stored"
+        )
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Keeps other threads out. Errors of SQLite become DiskFullError, or StoreError."""
+        try:
+            with self._lock:
+                yield
+        except sqlite3.Error as error:
+            if _is_full(error):
+                raise self._full() from None
+            raise StoreError(
+                f"{self.path}: expected a file of verdicts that can be read and written, found none ({error}). Correct "
+                "its permissions and start the review again"
+            ) from None
 
     def _refusal(self, found: str) -> StoreError:
         return StoreError(f"{self.path}: expected verdicts of this version, found {found}. Move the file away")
@@ -105,14 +127,15 @@ class VerdictStore:
     def add(self, reviewer: str, pair: PairKey, verdict: str, *, blind: bool) -> None:
         """Adds a verdict, or withdraws one with UNDONE. It is on disk when this returns.
 
-        Raises SettingError for an unknown verdict or role, and for a name that cannot be used.
+        Raises SettingError for an unknown verdict or role and for a name that cannot be used, DiskFullError when the
+        disk is full, and StoreError when the file can no longer be written to.
         """
         if verdict not in (*REVIEW_VERDICTS, UNDONE):
             raise SettingError(f"verdict: expected one of {', '.join(REVIEW_VERDICTS)}, found {verdict!r}")
         if pair[2] not in ROLES[1:]:
             raise SettingError(f"role of the real image: expected {' or '.join(ROLES[1:])}, found {pair[2]!r}")
         row = (checked_name(reviewer), pair[2], pair[0], pair[1], verdict, int(blind), datetime.now(UTC).isoformat())
-        with self._lock:
+        with self._explained():
             self._db.execute(
                 "INSERT INTO verdicts (reviewer, role, synthetic_id, real_id, verdict, blind, time) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -120,8 +143,8 @@ class VerdictStore:
             )
 
     def history(self) -> list[RecordedVerdict]:
-        """All rows, in the order in which they were added."""
-        with self._lock:
+        """All rows, in the order in which they were added. Raises StoreError as `add`."""
+        with self._explained():
             rows = self._db.execute(
                 "SELECT reviewer, synthetic_id, real_id, role, verdict, blind, time FROM verdicts ORDER BY id"
             ).fetchall()
@@ -130,6 +153,11 @@ class VerdictStore:
     def current(self) -> dict[str, dict[PairKey, RecordedVerdict]]:
         """The last verdict of each reviewer on each pair, without withdrawn ones."""
         return current_verdicts(self.history())
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    """Whether there is no space left. SQLite calls it an I/O error where it extends its shared memory, to read too."""
+    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def current_verdicts(history: Iterable[RecordedVerdict]) -> dict[str, dict[PairKey, RecordedVerdict]]:
