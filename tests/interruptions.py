@@ -425,8 +425,8 @@ def main() -> int:
     write(
         "Each command was killed at random moments, up to "
         f"{KILLS_IN_A_ROW} times in a row, and run on {len(SHARES)} disks that were too small. Each trial ended with "
-        "an undisturbed run. The files of that run must be the same, byte for byte, as those of a command that was never "
-        "disturbed. Times and signatures are left out.\n"
+        "an undisturbed run. The files of that run must be the same, byte for byte, as those of a command that was "
+        "never disturbed. Times and signatures are left out.\n"
     )
     write(
         f"`python -m tests.interruptions {' '.join(sys.argv[1:])}`, unveil {__version__}, {processor()}, "

@@ -25,6 +25,20 @@ def test_a_checkpoint_with_another_key_or_damaged_is_ignored(tmp_path: Path) -> 
     assert Checkpoint(tmp_path / "none.npz", "one").load() is None
 
 
+def test_a_checkpoint_of_somebody_else_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.npz"
+    Checkpoint(path, "one", 0).save(lambda: {"done": np.array(3)}, done=True)
+    monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "key"))
+    assert Checkpoint(path, "one").load() is None
+    Checkpoint(path, "one", 0).save(lambda: {"done": np.array(4)}, done=True)
+    assert Checkpoint(path, "one").load() is not None
+    # Where no key can be stored, nobody's checkpoint is believed, an unsealed one neither.
+    monkeypatch.setenv("UNVEIL_KEY", str(path / "key"))
+    assert Checkpoint(path, "one").load() is None
+    Checkpoint(path, "one", 0).save(lambda: {"done": np.array(5)}, done=True)
+    assert Checkpoint(path, "one").load() is None
+
+
 def test_every_changed_byte_of_a_checkpoint_is_noticed_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "c.npz"
     saved = {"row": np.arange(6), "score": np.linspace(0, 1, 5), "none": np.zeros(0)}

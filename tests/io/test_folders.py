@@ -12,7 +12,7 @@ import pytest
 
 from tests.builders import write
 from unveil.errors import SettingError
-from unveil.io.folders import exclusive, other_file
+from unveil.io.folders import exclusive, other_file, unchanged
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -42,6 +42,18 @@ def test_the_second_process_ends_and_a_kill_frees_the_folder(name: str, tmp_path
     with exclusive(tmp_path / name):
         write(tmp_path / name / "file", "")
     assert (tmp_path / name / "file").exists()
+
+
+def test_readers_share_a_folder_and_keep_writers_out(tmp_path: Path) -> None:
+    with unchanged(tmp_path):
+        with unchanged(tmp_path):
+            pass
+        with pytest.raises(SettingError, match="another unveil process works"), exclusive(tmp_path):
+            pass
+    with exclusive(tmp_path), pytest.raises(SettingError, match="another unveil process works"), unchanged(tmp_path):
+        pass
+    with pytest.raises(FileNotFoundError), unchanged(tmp_path / "none"):
+        pass
 
 
 def test_a_folder_stays_only_if_something_was_written(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from tests import containers
 from tests.builders import audit, encoded, unit_rows, write
 from unveil.cli.log import JsonLog
+from unveil.embedding.crash_marker import mark_in_progress
 from unveil.errors import ImageError, ModelError, SettingError, SourceError
 from unveil.faces.models.library import installed_models, read_model
 from unveil.faces.models.spec import description_path
@@ -208,21 +209,34 @@ def test_a_thousand_levels_are_a_reject(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(parents) == MAX_DEPTH + 1
 
 
-@pytest.mark.parametrize("mask", [0o000, 0o022])
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_what_may_name_people_is_private_whatever_the_umask(mask: int, tmp_path: Path) -> None:
     before = os.umask(mask)
     try:
         RunDirectory(tmp_path / "run", {}).begin()
         LocalStorage(tmp_path / "store").write("ab/cd/file", b"1")
-        write_bytes(tmp_path / "made/file", b"1")
+        write_bytes(tmp_path / "made/within/file", b"1")
+        with mark_in_progress(tmp_path / "run/stores/synthetic.in-progress", "synthetic") as mark:
+            mark("a.png")
+            assert not stat.S_IMODE((tmp_path / "run/stores/synthetic.in-progress").stat().st_mode) & 0o077
         with JsonLog(Silent(), str(tmp_path / "log.jsonl")) as log:
             log.start("stage", 1, "images")
     finally:
         os.umask(before)
     made = [path for path in tmp_path.rglob("*") if path != tmp_path]
-    assert len(made) >= 7
+    assert len(made) >= 10
     for path in made:
         mode = stat.S_IMODE(path.stat().st_mode)
-        # A folder between two others is made with the mask; nothing in it can be read from outside.
-        if path.is_file() or path.parent == tmp_path:
-            assert not mode & 0o077, f"{path} {mode:o}"
+        assert not mode & 0o077, f"{path} {mode:o}"
+
+
+def test_a_link_or_a_pipe_in_place_of_the_mark_of_a_crash_is_neither_followed_nor_read(tmp_path: Path) -> None:
+    """A run that somebody else left unfinished could hold one."""
+    mine = write(tmp_path / "mine", b"keep")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/link.in-progress").symlink_to(mine)
+    os.mkfifo(tmp_path / "run/pipe.in-progress")
+    for name in ("link", "pipe"):
+        with mark_in_progress(tmp_path / f"run/{name}.in-progress", name) as mark:
+            mark("a.png")
+    assert mine.read_bytes() == b"keep" and not any((tmp_path / "run").iterdir())

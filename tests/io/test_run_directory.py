@@ -10,6 +10,7 @@ import pytest
 from tests.builders import write
 from unveil.errors import SettingError
 from unveil.io.run_directory import FORMAT, MANIFEST, MARK, RunDirectory, is_finished
+from unveil.io.trust import is_own
 
 FACTS = {"seed": 1, "top_k": 10}
 
@@ -41,6 +42,41 @@ def test_a_killed_run_resumes_without_its_leftovers(tmp_path: Path) -> None:
         write(tmp_path / "run/stores" / leftover, "1")
     RunDirectory(tmp_path / "run", FACTS).begin()
     assert {file.name for file in (tmp_path / "run").rglob("*")} == {"stores", MANIFEST}
+
+
+@pytest.mark.parametrize("signature", ["none", "changed", "another user"])
+def test_an_audit_that_somebody_else_began_is_not_continued(
+    signature: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunDirectory(tmp_path / "run", FACTS)
+    run.begin()
+    for name in ("work/comparing.npz", "stores/synthetic.npy", "people.parquet"):
+        write(run.path / name, "1")
+    RunDirectory(run.path, FACTS).begin()
+    assert run.scratch("comparing.npz").exists() and not caplog.text  # one's own is
+    manifest = json.loads((run.path / MANIFEST).read_text())
+    if signature == "another user":
+        monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "key"))
+    else:
+        del manifest["signature"]
+        more = {} if signature == "none" else {"signature": "0" * 64}
+        write(run.path / MANIFEST, json.dumps({**manifest, **more}))
+    RunDirectory(run.path, FACTS).begin()
+    assert "this user did not begin the audit there" in caplog.text
+    assert {path.name for path in run.path.iterdir()} == {MANIFEST, "people.parquet"}
+    assert is_own(json.loads((run.path / MANIFEST).read_text()))
+
+
+def test_a_finished_run_of_somebody_else_brings_no_checkpoints(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run", FACTS)
+    run.begin()
+    run.finish({"settings": FACTS})
+    manifest = json.loads((run.path / MANIFEST).read_text())
+    write(run.path / MANIFEST, json.dumps({**manifest, "signature": "0" * 64}))
+    for name in ("work/comparing.npz", "stores/synthetic.npy"):
+        write(run.path / name, "1")
+    RunDirectory(run.path, FACTS).begin()
+    assert not run.scratch("comparing.npz").exists() and (run.path / "stores/synthetic.npy").exists()
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

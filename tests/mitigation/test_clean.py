@@ -18,7 +18,8 @@ from tests.cli.runner import unveil as command_line
 from unveil.demo.world import World
 from unveil.errors import SettingError
 from unveil.images import decode_rgb, open_source
-from unveil.mitigation import clean
+from unveil.io.folders import exclusive
+from unveil.mitigation import Guard, clean
 from unveil.mitigation.cleaning import Cleaning, Round, at_or_above
 from unveil.mitigation.threshold import mitigation_threshold
 from unveil.runs.finished import FinishedRun
@@ -50,6 +51,16 @@ def test_no_smaller_set_would_do(pairs: list[list[int]], identities: list[str], 
                 enough.append(removed)
     fewest = min(removed.sum() for removed in enough)
     assert gone.sum() == fewest and any((gone == removed).all() for removed in enough)
+
+
+def test_nothing_is_made_from_a_run_that_another_process_changes(audited: Audited, tmp_path: Path) -> None:
+    run = FinishedRun(audited[1])
+    with exclusive(run.path):
+        with pytest.raises(SettingError, match="another unveil process works in this folder"):
+            clean(run, tmp_path / "clean")
+        with pytest.raises(SettingError, match="another unveil process works in this folder"):
+            Guard.build(run, tmp_path / "guard")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_label_link_is_not_removed_with_images(audited: Audited) -> None:

@@ -229,4 +229,4 @@ def test_errors_of_the_store_reach_the_reviewer(error: Exception, status: int) -
         return await ReviewApp._in_thread(answer)(Request({"type": "http"}))
 
     answered = asyncio.run(ask())
-    assert answered.status_code == status and json.loads(answered.body) == {"error": str(error)}
+    assert answered.status_code == status and json.loads(bytes(answered.body)) == {"error": str(error)}

@@ -9,16 +9,21 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from unveil.io.private import make_private
+from unveil.io.regular import read_regular
+
 logger = logging.getLogger(__name__)
 
 SLOT = 512  # bytes for an id; a longer id is truncated
+MAX_BYTES = SLOT * 4096  # one id for each thread
 
 
 @contextlib.contextmanager
 def mark_in_progress(file: Path, label: str) -> Iterator[Callable[[str], None]]:
     """Yields a function that records the id of an image before it is decoded; it may be called from any thread.
 
-    First logs the ids that a killed run has left in ``file``. The file is removed when the block ends.
+    First logs the ids that a killed run has left in ``file``. The file is removed when the block ends. A link or a pipe
+    in its place is neither followed nor read.
     """
     left = _read_ids(file)
     if left:
@@ -29,8 +34,9 @@ def mark_in_progress(file: Path, label: str) -> Iterator[Callable[[str], None]]:
             label,
             names,
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    make_private(file.parent)
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     slots: dict[int, int] = {}
     lock = threading.Lock()
 
@@ -49,7 +55,7 @@ def mark_in_progress(file: Path, label: str) -> Iterator[Callable[[str], None]]:
 
 def _read_ids(file: Path) -> list[str]:
     try:
-        data = file.read_bytes()
+        data = b"" if file.is_symlink() else read_regular(file, MAX_BYTES)
     except OSError:
         return []
     slots = (data[i : i + SLOT].split(b"\0")[0] for i in range(0, len(data), SLOT))

@@ -20,6 +20,7 @@ from unveil.images.source import Source
 from unveil.images.writers.as_folder import write_as_folder
 from unveil.images.writers.registry import WRITERS
 from unveil.io.folders import exclusive
+from unveil.io.private import make_private
 
 
 def write_without(source: Source, out: Path, removed: Collection[str], *, as_folder: bool = False) -> Path:
@@ -93,7 +94,7 @@ def _write(source: Source, out: Path, removed: frozenset[str]) -> None:
             if any(record.id not in own for record in part.records):
                 # Shards in several folders may have one name.
                 folder = out / Path(name).parent
-                folder.mkdir(parents=True, exist_ok=True)
+                make_private(folder)
                 _write(part, folder, own)
         return
     writer = WRITERS.get(type(source))

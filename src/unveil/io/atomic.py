@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.errors import DiskFullError
+from unveil.io.private import make_private
 
 Rows = npt.NDArray[np.float32]
 # Error numbers of a disk without space.
@@ -52,7 +53,7 @@ def _explain_full_disk(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(path.parent)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from unveil.io.atomic import replacing
 from unveil.io.checksums import SEAL
 from unveil.io.npy import read_npz
+from unveil.io.trust import own_seal
 
 State = dict[str, npt.NDArray[np.generic]]
 # A state may hold gigabytes of pairs: saving takes at most this share of the time.
@@ -23,8 +25,9 @@ CHECKPOINT_SECONDS = 20.0
 class Checkpoint:
     """One file with the arrays of a comparison after its last finished tile; without a path, nothing is saved.
 
-    ``key`` identifies the comparison: a file with another key is ignored and replaced. The file is saved at most every
-    ``every_seconds`` (0: always), and when the comparison is done.
+    ``key`` identifies the comparison: a file with another key is ignored and replaced, and so is a file that another
+    user wrote or that was changed. Where no key of the user can be stored, no file is believed. The file is saved at
+    most every ``every_seconds`` (0: always), and when the comparison is done.
     """
 
     def __init__(self, path: Path | None, key: str = "", every_seconds: float = CHECKPOINT_SECONDS) -> None:
@@ -54,23 +57,24 @@ class Checkpoint:
         return self._key
 
     def load(self) -> State | None:
-        """The saved state, or None when there is none for this key or when its checksums are wrong."""
+        """The saved state, or None when there is none for this key or when its seal is not this user's."""
         if self._path is None:
             return None
         try:
             state: State = dict(read_npz(self._path))
         except (OSError, ValueError):
             return None
-        return state if str(state.pop(SEAL, "")) == self._seal(state) else None
+        found = str(state.pop(SEAL, ""))
+        return state if hmac.compare_digest(found.encode(), (self._seal(state) or "none").encode()) else None
 
-    def _seal(self, state: Mapping[str, npt.NDArray[np.generic]]) -> str:
-        """A hash of the key and of everything in a state."""
+    def _seal(self, state: Mapping[str, npt.NDArray[np.generic]]) -> str | None:
+        """The user's seal of the key and of everything in a state."""
         digest = hashlib.sha256(self._key.encode())
         for name in sorted(state):
             array = np.ascontiguousarray(state[name])
             digest.update(f"{name} {array.dtype.str} {state[name].shape}\n".encode())
             digest.update(array.reshape(-1).view(np.uint8).data)
-        return digest.hexdigest()
+        return own_seal(digest.hexdigest())
 
     def save(self, state: Callable[[], Mapping[str, npt.NDArray[np.generic]]], *, done: bool) -> None:
         """Replaces the file by ``state()`` when it is due or the comparison is done."""
@@ -80,6 +84,6 @@ class Checkpoint:
             return
         with replacing(self._path) as file:
             arrays = {name: np.asarray(array) for name, array in state().items()}
-            np.savez(file, **{SEAL: np.array(self._seal(arrays))}, **arrays)  # type: ignore[arg-type]
+            np.savez(file, **{SEAL: np.array(self._seal(arrays) or "")}, **arrays)  # type: ignore[arg-type]
         self._last_saved = time.monotonic()
         self._save_seconds = self._last_saved - start

@@ -11,21 +11,43 @@ from pathlib import Path
 
 from unveil.errors import SettingError
 from unveil.io.atomic import is_temporary
+from unveil.io.private import make_private
 
 
 @contextlib.contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Keeps other processes of unveil out of a folder, which is made if it does not exist.
 
-    Raises SettingError if another process works in it. The lock ends with the process, however it ends. File systems
-    without locks, such as some network drives, are not protected.
+    Raises SettingError if another process works in it or reads it. The lock ends with the process, however it ends.
+    File systems without locks, such as some network drives, are not protected.
     """
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(folder)
+    try:
+        with _locked(folder, fcntl.LOCK_EX):
+            yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # fails if anything was written
+
+
+@contextlib.contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Keeps processes of unveil that would change a folder out of it, while this one reads it; others may read it too.
+
+    Raises SettingError if another process works in it, and OSError if there is no such folder.
+    """
+    with _locked(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, kind: int) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             raise SettingError(
                 f"{folder}: another unveil process works in this folder. Wait until it ends, or name another folder"
@@ -35,9 +57,6 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-        if is_new:
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # fails if anything was written
 
 
 def other_file(folder: Path, own: Iterable[str]) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unveil.errors import StoreError
 from unveil.io.atomic import TEMPORARY, write_bytes
+from unveil.io.private import make_private
 from unveil.io.run_directory import MANIFEST, SCRATCH, is_finished
 from unveil.io.storage import RemoteStorage, cache_folder
 
@@ -64,7 +65,7 @@ class RemoteRun:
         A file that was changed here alone stays, unless an unfinished audit changed it. Raises StoreError for a file
         that was changed here and at the address.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self.folder)
         synced = self._synced()
         # An interrupted audit leaves results that are older, newer or both: the finished ones replace them.
         local_counts = synced is not None and is_finished(self.folder)

@@ -1,9 +1,13 @@
-"""The run directory: all files of one audit, and the manifest by which a killed audit resumes."""
+"""The run directory: all files of one audit, and the manifest by which a killed audit resumes.
+
+The manifest is signed while the audit runs too. An audit continues only from a run that this user began.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,11 @@ from typing import Any
 from unveil.errors import SettingError
 from unveil.io.atomic import is_temporary, remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
+from unveil.io.private import make_private
 from unveil.io.regular import read_regular
-from unveil.io.trust import signed
+from unveil.io.trust import is_own, signed
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 4
 MARK = "unveil run"
@@ -141,14 +148,25 @@ class RunDirectory:
     def begin(self) -> None:
         """Creates the folder, removes what a killed audit left unfinished, and marks the run as running.
 
-        A finished run stays finished until the same audit replaces it: its parts carry the key of their audit.
+        A finished run stays finished until the same audit replaces it: its parts carry the key of their audit. What
+        somebody else left unfinished is removed, and the audit starts over.
         """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self.path)
         remove_stale_temp(self.path)
-        before = read_manifest(self.path / MANIFEST) or {}
-        if before.get("status") == "finished":
+        before = read_manifest(self.path / MANIFEST)
+        finished = before is not None and before.get("status") == "finished"
+        if before is not None and not is_own(before):
+            logger.warning(
+                "%s: this user did not begin the audit there, or its manifest was changed. The audit starts over. If "
+                "it was yours, set UNVEIL_KEY to a file that lasts from one start to the next",
+                self.path,
+            )
+            for name in (SCRATCH,) if finished else (SCRATCH, "stores"):
+                shutil.rmtree(self.path / name, ignore_errors=True)
+        if finished:
             return
-        self.write_json(MANIFEST, {"format": MARK, "version": FORMAT, "status": "running", "settings": self._facts})
+        running = {"format": MARK, "version": FORMAT, "status": "running", "settings": self._facts}
+        self.write_json(MANIFEST, signed(running))
 
     def vectors(self, role: str) -> Path:
         """The file for the vectors of a role."""

@@ -21,6 +21,7 @@ import platformdirs
 
 from unveil.errors import StoreError
 from unveil.io.atomic import TEMPORARY, remove_stale_temp, write_bytes
+from unveil.io.private import make_private
 from unveil.io.remote import check_address, environment_number, filesystem, is_address, with_retries, without_secrets
 
 # On these protocols an upload appears at once and complete; on others a file is uploaded and then renamed.
@@ -64,7 +65,7 @@ class LocalStorage(Storage):
     def __init__(self, root: Path) -> None:
         self._root = root
         self.where = str(root)
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(root)
 
     def read(self, name: str) -> bytes | None:
         """As `Storage.read`. Raises StoreError for a file that is there and cannot be read."""
@@ -140,7 +141,7 @@ class RemoteStorage(Storage):
         """Downloads a file part by part. Raises StoreError when it no longer exists."""
 
         def fetch() -> None:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_private(file.parent)
             with tempfile.TemporaryDirectory(dir=file.parent, prefix=".", suffix=TEMPORARY) as folder:
                 fetched = Path(folder) / "file"
                 self._files.get_file(self._path(name), str(fetched))

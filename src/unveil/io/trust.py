@@ -1,7 +1,7 @@
 """Whether this user made a run or a guard. Only then do the places that it records count.
 
 A run from somebody else is a file like any other: it must not decide where images are read, or where anything is
-written. Documents are signed with a key of the user that no document contains.
+written, and an audit does not continue from it. Documents are signed with a key of the user that no document contains.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import platformdirs
 
+from unveil.io.private import make_private
 from unveil.io.regular import read_regular
 
 # The name of the signature in a document.
@@ -38,9 +39,7 @@ def signed(document: Mapping[str, Any]) -> dict[str, Any]:
     Where no key can be stored, the document stays unsigned: it then counts as somebody else's.
     """
     values = {name: value for name, value in document.items() if name != SIGNATURE}
-    with contextlib.suppress(OSError):
-        _make_key()
-    key = _key()
+    key = _made_key()
     return values if key is None else {**values, SIGNATURE: _signature(key, values)}
 
 
@@ -49,6 +48,19 @@ def is_own(document: Mapping[str, Any]) -> bool:
     values, key, found = dict(document), _key(), document.get(SIGNATURE)
     values.pop(SIGNATURE, None)
     return key is not None and isinstance(found, str) and hmac.compare_digest(found, _signature(key, values))
+
+
+def own_seal(text: str) -> str | None:
+    """A seal of a text that only this user can make; None where no key can be stored."""
+    key = _made_key()
+    return None if key is None else hmac.new(key, b"unveil seal\0" + text.encode(), hashlib.sha256).hexdigest()
+
+
+def _made_key() -> bytes | None:
+    """The user's key, which is made if there is none. None where it cannot be stored."""
+    with contextlib.suppress(OSError):
+        _make_key()
+    return _key()
 
 
 def _key() -> bytes | None:
@@ -63,7 +75,7 @@ def _make_key() -> None:
     file = key_file()
     if file.exists():
         return
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(file.parent)
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".key.")
     try:
         with os.fdopen(descriptor, "wb") as temporary:

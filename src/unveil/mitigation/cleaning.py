@@ -15,7 +15,8 @@ from unveil.choices import LEAK
 from unveil.config.parsing import settings_from
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
-from unveil.io.folders import exclusive, other_file
+from unveil.io.folders import exclusive, other_file, unchanged
+from unveil.io.private import make_private
 from unveil.io.regular import read_regular
 from unveil.io.run_directory import other_files, remove_run
 from unveil.io.text import printable
@@ -133,8 +134,8 @@ def clean(
 
     With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times.
     ``overwrite`` replaces a finished cleaning with other settings. Raises SettingError if there is nothing to remove or
-    nothing would be left, for a folder with such a cleaning, and if the places of a run that somebody else made are not
-    named.
+    nothing would be left, for a folder with such a cleaning, if the places of a run that somebody else made are not
+    named, and if another process works in the run or in ``out``.
     """
     _check_places(run)
     first = mitigation_threshold(run.result, threshold)
@@ -143,7 +144,7 @@ def clean(
         raise SettingError(
             f"-o: expected a new folder or an earlier cleaning, found {other} in {out}. Name another folder"
         )
-    with exclusive(out):
+    with unchanged(run.path), exclusive(out):
         _make_room(out, {"threshold": threshold, "whole_identities": whole_identities}, overwrite=overwrite)
         return _clean(run, out, first, threshold, whole_identities, progress or Silent())
 
@@ -267,7 +268,7 @@ def _audit_rest(
     run: FinishedRun, out: Path, n: int, removed: Sequence[str], progress: Progress
 ) -> tuple[AuditResult, Path]:
     """Audits the remaining images in a run of their own, with the embeddings of the first audit."""
-    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(out)
     list_file, where = (out / f"removed-{n}.txt").resolve(), out / f"after-{n}"
     _write_list(list_file, removed)
     settings = settings_from(

@@ -26,7 +26,7 @@ from unveil.errors import ImageError, SettingError, SourceError, StoreError, Vec
 from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
 from unveil.io.atomic import replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
-from unveil.io.folders import exclusive, other_file
+from unveil.io.folders import exclusive, other_file, unchanged
 from unveil.io.host import cores
 from unveil.io.regular import read_regular
 from unveil.io.trust import is_own, signed
@@ -254,7 +254,8 @@ class Guard:
         """Writes the guard of a finished audit to a folder. With ``names`` it holds the ids of training images.
 
         Training images that can be read are also recognised by their pixels. Raises SettingError for a threshold that
-        the audit does not have, for an audit of precomputed embeddings, and for a folder with other content.
+        the audit does not have, for an audit of precomputed embeddings, for a folder with other content, and if another
+        process works in the run or in the folder.
         """
         other = other_file(out, OWN)
         if other is not None:
@@ -271,36 +272,8 @@ class Guard:
                 f"--threshold {threshold}: expected a finding by a test, found only exact copies. Use --threshold "
                 "control or a score"
             )
-        training, state, config = run.embedded("training"), run.state, run.channel_config.absolute
-        digests = np.frombuffer(bytes.fromhex("".join(training.digests)), np.uint8).reshape(len(training), DIGEST_BYTES)
-        pixels = _pixel_digests(run, training, progress or Silent())
-        arrays = {DIGESTS: digests, PIXELS: pixels}
-        for channel, of_channel in state.by_channel.items():
-            arrays[f"{channel}.npy"] = np.asarray(training.through(channel).vectors, np.float16)
-            arrays[f"{channel}.cohort.npy"] = np.asarray(of_channel.cohort, np.float32)
-            arrays[f"{channel}.correction.npy"] = of_channel.on_training.astype(np.float32)
-        if state.whitening is not None:
-            arrays[WHITENING] = np.vstack([state.whitening.centre, state.whitening.rows])
-        about: dict[str, Any] = {
-            "format": MARK,
-            "version": FORMAT,
-            "channels": asdict(config),
-            "models": list(run.result.models),
-            "keys": model_keys(run.result),
-            "aligned": inputs["synthetic"]["aligned"],
-            "threshold": asdict(chosen),
-            "scales": {channel: asdict(of_channel.scale) for channel, of_channel in state.by_channel.items()},
-            "ids": list(training.ids) if names else None,
-        }
-        # The description is last and names the hash of every part: a guard that was half written is no guard.
-        with exclusive(out):
-            for name, array in arrays.items():
-                _save(out / name, array)
-            about["parts"] = {name: file_sha256(out / name) for name in arrays}
-            text = json.dumps(sealed(signed(about)), indent=1, ensure_ascii=False) + "\n"
-            write_bytes(out / ABOUT, text.encode("utf-8"))
-        refused = training_refused(_read_index(out, about), training, chosen.score, generator(run.seed, "guard"))
-        return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()))
+        with unchanged(run.path):
+            return _write_guard(run, out, chosen, names, progress or Silent())
 
     @classmethod
     def open(cls, folder: str | Path, *, device: str = "auto", progress: Progress | None = None) -> Guard:
@@ -388,6 +361,42 @@ class Guard:
 
     def _id(self, row: int) -> str | None:
         return None if self._index.ids is None else self._index.ids[row]
+
+
+def _write_guard(
+    run: FinishedRun, out: Path, chosen: MitigationThreshold, names: bool, progress: Progress
+) -> BuiltGuard:
+    """Writes the parts of a guard, then its description. Measures what it refuses."""
+    training, state, config = run.embedded("training"), run.state, run.channel_config.absolute
+    digests = np.frombuffer(bytes.fromhex("".join(training.digests)), np.uint8).reshape(len(training), DIGEST_BYTES)
+    pixels = _pixel_digests(run, training, progress)
+    arrays = {DIGESTS: digests, PIXELS: pixels}
+    for channel, of_channel in state.by_channel.items():
+        arrays[f"{channel}.npy"] = np.asarray(training.through(channel).vectors, np.float16)
+        arrays[f"{channel}.cohort.npy"] = np.asarray(of_channel.cohort, np.float32)
+        arrays[f"{channel}.correction.npy"] = of_channel.on_training.astype(np.float32)
+    if state.whitening is not None:
+        arrays[WHITENING] = np.vstack([state.whitening.centre, state.whitening.rows])
+    about: dict[str, Any] = {
+        "format": MARK,
+        "version": FORMAT,
+        "channels": asdict(config),
+        "models": list(run.result.models),
+        "keys": model_keys(run.result),
+        "aligned": run.result.manifest["inputs"]["synthetic"]["aligned"],
+        "threshold": asdict(chosen),
+        "scales": {channel: asdict(of_channel.scale) for channel, of_channel in state.by_channel.items()},
+        "ids": list(training.ids) if names else None,
+    }
+    # The description is last and names the hash of every part: a guard that was half written is no guard.
+    with exclusive(out):
+        for name, array in arrays.items():
+            _save(out / name, array)
+        about["parts"] = {name: file_sha256(out / name) for name in arrays}
+        text = json.dumps(sealed(signed(about)), indent=1, ensure_ascii=False) + "\n"
+        write_bytes(out / ABOUT, text.encode("utf-8"))
+    refused = training_refused(_read_index(out, about), training, chosen.score, generator(run.seed, "guard"))
+    return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()))
 
 
 def training_refused(index: GuardIndex, training: Embedded, threshold: float, rng: np.random.Generator) -> Estimate:

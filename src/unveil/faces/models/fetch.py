@@ -21,6 +21,7 @@ from unveil.faces.models.library import install_model, library_folder
 from unveil.faces.models.spec import Spec
 from unveil.faces.models.table import Download, model_table
 from unveil.io.atomic import DISK_FULL, replacing
+from unveil.io.private import make_private
 
 CHUNK = 2**18
 # How often the rest is requested after a timeout or an early end of the connection.
@@ -53,7 +54,7 @@ def fetch(
     """
     limits = limits or FetchLimits()
     part = library_folder() / ".parts" / f"{download.sha256}.part"
-    part.parent.mkdir(parents=True, exist_ok=True)
+    make_private(part.parent)
     where = _location(download, mirror)
     if isinstance(where, Path):
         _copy(where, part, limits.max_bytes)

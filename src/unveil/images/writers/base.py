@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from unveil.errors import ImageError, SettingError
 from unveil.images.labels import STYLEGAN_LABELS, parse_list
 from unveil.images.source import Source, printable, stays_inside
+from unveil.io.private import make_private
 from unveil.types import ImageRecord
 
 S_contra = TypeVar("S_contra", bound=Source, contravariant=True)
@@ -70,5 +71,5 @@ def copy_image(source: Source, record: ImageRecord, path: str, out: Path) -> Non
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     path.write_bytes(data)
