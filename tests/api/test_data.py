@@ -130,6 +130,16 @@ def test_hugging_face_datasets(tmp_path: Path) -> None:
         (unveil.Embeddings(np.ones((2, 3)), labels=["a"]), "each of 2 images, found 1"),
         (unveil.Images(np.zeros((2, 4, 4, 3), np.uint8), ids=["a"]), "each of 2 images, found 1"),
         (pd.DataFrame({"x": [object(), object()]}), "a data frame"),
+        (unveil.Embeddings(np.ones((2, 3)), labels=(name for name in "ab")), "as labels, .* found generator. Make a l"),
+        (unveil.Embeddings(np.ones((2, 3)), labels=iter("ab")), "as labels, .* found str_"),
+        (unveil.Embeddings(np.ones((2, 3)), ids=map(str, range(2))), "as ids, .* found map"),
+        (unveil.Embeddings(np.ones((2, 3)), labels="ab"), "as labels, .* found str"),
+        (unveil.Images(np.zeros((2, 4, 4, 3), np.uint8), labels={"a", "b"}), "as labels, .* found set"),
+        (unveil.Images(np.zeros((2, 4, 4, 3), np.uint8), ids={0: "a", 1: "b"}), "as ids, .* found dict"),
+        (unveil.Embeddings(np.ones((2, 3)), labels=np.array(3)), "as labels, .* found ndarray"),
+        (unveil.Embeddings(np.ones((2, 3)), ids=["a", "b" * 65_537]), "ids of at most 65,536 characters"),
+        (unveil.Embeddings(np.ones((2, 3)), ids=["a", 10**5000]), "ids of at most 65,536 characters"),
+        (unveil.Embeddings(np.ones((2, 3)), labels=(1, 2, 3)), "each of 2 images, found 3"),
     ],
 )
 def test_other_data_are_refused(data: Any, said: str, tmp_path: Path) -> None:
@@ -140,3 +150,15 @@ def test_other_data_are_refused(data: Any, said: str, tmp_path: Path) -> None:
 def test_arrays_need_a_store_on_this_machine(vectors: np.ndarray[Any, Any]) -> None:
     with pytest.raises(unveil.SettingError, match="Set store to a folder"):
         place_of(vectors, "training", "s3://bucket/store")
+
+
+def test_ids_that_pad_to_gigabytes_are_refused(tmp_path: Path) -> None:
+    """An array of texts gives each the space of the longest: 65,536 characters for each of 20,000."""
+    ids = ["x" * 65_536, *map(str, range(19_999))]
+    with pytest.raises(unveil.InputError, match=r"take at most 4,294,967,296 bytes, each padded to the longest, found"):
+        place_of(unveil.Embeddings(np.ones((20_000, 2)), ids=ids), "training", str(tmp_path))
+
+
+def test_a_label_of_thousands_of_digits_is_none(tmp_path: Path) -> None:
+    source = opened(unveil.Embeddings(np.ones((3, 2)), labels=[10**5000, 7, "a"]), tmp_path)
+    assert [record.person for record in source.records] == [None, "7", "a"]

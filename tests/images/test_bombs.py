@@ -211,6 +211,22 @@ def embeddings(path: Path) -> Path:
     return path
 
 
+def texts(path: Path) -> Path:
+    """Four ids of 64 million characters, compressed."""
+    np.savez_compressed(path, vectors=np.ones((4, 8), np.float32), ids=np.array(["", "a", "b", "c"], f"U{64 * MIB}"))
+    return path.with_name(f"{path.name}.npz")
+
+
+def repeated(path: Path) -> Path:
+    """In each of 200 groups of rows, one id of a mebibyte 300 times: 60 gigabytes."""
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(300 * 4, np.float32)), 4)
+    group = pa.table({"vectors": vectors, "id": pa.array(["x" * MIB] * 300)})
+    with pq.ParquetWriter(path, group.schema, compression="zstd") as writer:
+        for _ in range(200):
+            writer.write_table(group)
+    return path
+
+
 def sheets(path: Path) -> Path:
     """A list of sheets, each with thousands of cells."""
     write(path.with_suffix("") / "a.png", png(2048, 2048))
@@ -237,6 +253,8 @@ BOMBS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "recordio": ("", records),
     "tfrecord": ("", tfrecord),
     "embeddings": ("", embeddings),
+    "embeddings, texts": ("", texts),
+    "embeddings, a table": ("", repeated),
     "grid": ("grid,cell=16:", sheets),
     "list": ("", image_list),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from PIL import Image
 from unveil.errors import InputError, SettingError, VectorError
 from unveil.images.label_values import label_of
 from unveil.images.readers.columns import LABEL_NAMES
-from unveil.images.source import numbered_ids
+from unveil.images.source import MAX_ID_CHARACTERS, numbered_ids
 from unveil.io.atomic import write_bytes
+from unveil.io.npy import text_array
 from unveil.io.remote import is_address
 from unveil.types import Role
 
@@ -106,9 +107,13 @@ def _embeddings(data: Embeddings, role: Role) -> bytes:
     if vectors is None or vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.shape[1]:
         raise VectorError(f"{role}: expected vectors (N, D) of floats, found {_described(data.vectors)}")
     ids, labels = _names(data.ids, data.labels, len(vectors), role)
-    arrays: dict[str, npt.NDArray[Any]] = {"vectors": np.ascontiguousarray(vectors, np.float32), "ids": np.array(ids)}
-    if labels is not None:
-        arrays["people"] = np.array([label or "" for label in labels])
+    arrays: dict[str, npt.NDArray[Any]] = {"vectors": np.ascontiguousarray(vectors, np.float32)}
+    try:
+        arrays["ids"] = text_array(ids)
+        if labels is not None:
+            arrays["people"] = text_array([label or "" for label in labels])
+    except ValueError as error:
+        raise InputError(f"{role}: ids and labels: {error}") from None
     if data.model is not None:
         arrays |= {"model_id": np.array(data.model), "model_name": np.array(data.model)}
     buffer = io.BytesIO()
@@ -152,10 +157,40 @@ def _names(
     ids: Sequence[object] | None, labels: Sequence[object] | None, n: int, role: Role
 ) -> tuple[list[str], list[str | None] | None]:
     for name, given in (("labels", labels), ("ids", ids)):
-        if given is not None and len(given) != n:
-            raise InputError(f"{role}: expected a value in {name} for each of {n} images, found {len(given)}")
-    names = list(numbered_ids(range(n))) if ids is None else [str(id) for id in ids]
+        if given is None:
+            continue
+        length = _length(given)
+        if length is None:
+            raise InputError(
+                f"{role}: expected a list or an array as {name}, with a value for each image, found "
+                f"{type(given).__name__}. Make a list of it"
+            )
+        if length != n:
+            raise InputError(f"{role}: expected a value in {name} for each of {n} images, found {length}")
+    names = list(numbered_ids(range(n))) if ids is None else [_id_text(id, role) for id in ids]
     return names, None if labels is None else [label_of(label) for label in labels]
+
+
+def _length(values: object) -> int | None:
+    """The number of values in a list or an array; None for anything else, such as a generator, a text or a set."""
+    if isinstance(values, (str, bytes, Mapping, Set)):
+        return None
+    try:
+        return len(values)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _id_text(id: object, role: Role) -> str:
+    try:
+        text = str(id)
+    except ValueError:  # a number of more than 4,300 digits
+        text = " " * (MAX_ID_CHARACTERS + 1)
+    if len(text) > MAX_ID_CHARACTERS:
+        raise InputError(
+            f"{role}: expected ids of at most {MAX_ID_CHARACTERS:,} characters, found a longer one. Shorten it"
+        )
+    return text
 
 
 def _is_frame(data: Any) -> bool:

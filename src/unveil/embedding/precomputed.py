@@ -16,6 +16,7 @@ from unveil.errors import SourceError
 from unveil.faces.models import ModelSpec
 from unveil.images import EmbeddingSource
 from unveil.io.atomic import replacing
+from unveil.io.npy import text_array
 from unveil.types import ChannelVectors, Vectors
 
 CHUNK = 8192
@@ -100,14 +101,21 @@ def check_one_model(precomputed: Iterable[EmbeddingSource], model: ModelSpec | N
 
 
 def write_embeddings_file(source: EmbeddedSource, path: Path) -> None:
-    """Writes embeddings to a ``.npz`` file that an audit reads in place of images: vectors, ids, people, model."""
+    """Writes embeddings to a ``.npz`` file that an audit reads in place of images: vectors, ids, people, model.
+
+    Raises SourceError if ids or people are too long for an array.
+    """
     embedded = source.embedded
+    try:
+        ids, people = text_array(embedded.ids), text_array([person or "" for person in embedded.people])
+    except ValueError as error:
+        raise SourceError(f"ids and people: {error}") from None
     with replacing(path) as file:
         np.savez(
             file,
             vectors=np.asarray(embedded.vectors),
-            ids=np.array(embedded.ids),
-            people=np.array([person or "" for person in embedded.people]),
+            ids=ids,
+            people=people,
             model_id=np.array(embedded.model_id),
             model_name=np.array(source.model_name),
         )

@@ -28,7 +28,8 @@ def label_of(value: object) -> str | None:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return None if value == NO_LABEL else str(value)
+        # Python turns no number of more than 4,300 digits into text.
+        return None if value == NO_LABEL or value.bit_length() > MAX_LABEL_CHARACTERS else str(value)
     if isinstance(value, float):
         return _of_float(value)
     if isinstance(value, bytes):

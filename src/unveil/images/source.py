@@ -25,8 +25,11 @@ MAX_LIST_BYTES = 2**30
 READ_CHUNK = 2**20
 # No container holds more images than this; a header that states more is damaged.
 MAX_RECORDS = 10**9
+# Of an id: longer names hold other content. No path is as long.
+MAX_ID_CHARACTERS = 2**16
 # Names that a note or an error shows.
 SHOWN_NAMES = 3
+SHOWN_CHARACTERS = 60
 
 
 class Entry(NamedTuple):
@@ -93,7 +96,7 @@ class Source(ABC):
         rule ``list:`` names. ``states_labels`` says that the container states who is in its images, even where that is
         nobody. With ``are_files``, entries whose names are those of other files are ignored and counted in a note.
 
-        Raises SourceError when there are no images, or no labels where the rule needs them.
+        Raises SourceError when there are no images, no labels where the rule needs them, or a name is too long.
         """
         ordered = list(entries) if in_order else sorted(entries, key=itemgetter(0, 1))
         if are_files:
@@ -108,6 +111,12 @@ class Source(ABC):
         if not ordered:
             raise SourceError(f"{self.where}: images were expected, but there are no files in it")
         names = [entry.name for entry in ordered]
+        longest = max(names, key=len)
+        if len(longest) > MAX_ID_CHARACTERS:
+            raise SourceError(
+                f"{self.where}: expected names of at most {MAX_ID_CHARACTERS:,} characters, found one of "
+                f"{len(longest):,} (`{longest[:SHOWN_CHARACTERS]}...`). Shorten it"
+            )
         self._decide_rule(names, any(entry.label is not None for entry in ordered), states_labels)
         kind = self.rule.kind
         if kind == "list":

@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unveil.io.regular import open_regular
+from unveil.io.regular import check_stored, open_regular
 
 # The key of a document that holds the SHA-256 of everything else in it.
 SEAL = "sha256"
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a regular file, as hexadecimal digits. Raises OSError."""
+    """The SHA-256 of a regular file, as hexadecimal digits. Raises OSError for anything else and for a sparse file."""
     with open_regular(path) as file:
+        check_stored(file)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,34 @@ MAGIC = b"\x93NUMPY"
 # NumPy itself reads headers of at most 10,000 bytes.
 MAX_HEADER = 2**16
 MAX_CODE_POINT = 0x10FFFF
+# Of an array of texts: 17 million of 60 characters.
+MAX_TEXT_BYTES = 2**32
 
 
 def parse_npy(data: bytes | bytearray, *, allow_empty: bool = False) -> npt.NDArray[Any]:
     """The array in the bytes of a `.npy` file, read-only if ``data`` are bytes.
 
     Raises ValueError when the bytes do not fit the header, and for an array without values unless ``allow_empty``.
+    """
+    shape, fortran, dtype, start = npy_header(data)
+    left = len(data) - start
+    if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != left:
+        raise ValueError(f"shape {shape} of {dtype} for {left} bytes")
+    if not left and not allow_empty:
+        raise ValueError(f"shape {shape} of {dtype} holds no values")
+    if not left:
+        return np.zeros(shape, dtype)
+    if dtype.names is None and dtype.base.kind == "U":
+        _check_text(data, start, dtype.base)
+    elif any(field[0].base.kind in "UV" for field in (dtype.fields or {}).values()):
+        raise ValueError(f"text in a record of {dtype}")
+    return np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+
+
+def npy_header(data: bytes | bytearray) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """The shape, the order (true for Fortran's), the type and the first byte of the array in a `.npy` file.
+
+    ``data`` are its first bytes. Raises ValueError when they are none of such a file.
     """
     file = io.BytesIO(bytes(memoryview(data)[:MAX_HEADER]))
     try:
@@ -29,18 +52,21 @@ def parse_npy(data: bytes | bytearray, *, allow_empty: bool = False) -> npt.NDAr
         shape, fortran, dtype = header(file)
     except Exception as error:  # NumPy parses the header as Python, which raises almost anything
         raise ValueError(f"no header of an array ({type(error).__name__}: {error})") from None
-    left = len(data) - file.tell()
-    if dtype.hasobject or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != left:
-        raise ValueError(f"shape {shape} of {dtype} for {left} bytes")
-    if not left and not allow_empty:
-        raise ValueError(f"shape {shape} of {dtype} holds no values")
-    if not left:
-        return np.zeros(shape, dtype)
-    if dtype.names is None and dtype.base.kind == "U":
-        _check_text(data, file.tell(), dtype.base)
-    elif any(field[0].base.kind in "UV" for field in (dtype.fields or {}).values()):
-        raise ValueError(f"text in a record of {dtype}")
-    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+    return shape, fortran, dtype, file.tell()
+
+
+def text_array(texts: Sequence[str]) -> npt.NDArray[np.str_]:
+    """Texts as an array (N,), in which each takes the space of the longest.
+
+    Raises ValueError if that is more than MAX_TEXT_BYTES.
+    """
+    size = 4 * len(texts) * max(map(len, texts), default=0)
+    if size > MAX_TEXT_BYTES:
+        raise ValueError(
+            f"expected texts that take at most {MAX_TEXT_BYTES:,} bytes, each padded to the longest, found {size:,}. "
+            "Shorten the longest"
+        )
+    return np.array(texts, np.str_)
 
 
 def _check_text(data: bytes | bytearray, at: int, dtype: np.dtype[Any]) -> None:

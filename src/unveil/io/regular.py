@@ -1,4 +1,7 @@
-"""Regular files alone: a pipe, a socket or a device under a path from elsewhere is refused before it is read."""
+"""Regular files alone: a pipe, a socket or a device under a path from elsewhere is refused before it is read.
+
+A file that is read whole may not be sparse either: it would cost its author nothing and its reader gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,10 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
+
+# A file may state this many times the bytes that it takes on the disk, since some file systems compress, and a start.
+MAX_SPARSE_RATIO, SPARE_BYTES = 64, 2**28
+BLOCK_BYTES = 512
 
 
 def regular_descriptor(path: str | Path) -> int:
@@ -30,7 +37,16 @@ def open_regular(path: str | Path) -> BufferedReader:
 def read_regular(path: str | Path, limit: int) -> bytes:
     """The bytes of a regular file. Raises OSError for anything else, and for more than ``limit`` bytes."""
     with open_regular(path) as file:
+        check_stored(file)
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"more than {limit} bytes", str(path))
     return data
+
+
+def check_stored(file: BufferedReader) -> None:
+    """Raises OSError for a file that is almost all holes."""
+    status = os.fstat(file.fileno())
+    blocks = getattr(status, "st_blocks", None)  # not known on every system
+    if blocks is not None and status.st_size > MAX_SPARSE_RATIO * BLOCK_BYTES * blocks + SPARE_BYTES:
+        raise OSError(errno.EFBIG, f"{status.st_size} bytes, of which the disk holds {BLOCK_BYTES * blocks}", file.name)

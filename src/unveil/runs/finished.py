@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair
 from unveil.channels.alignment import ImageAlignment
@@ -42,6 +41,7 @@ from unveil.runs.parts import (
     RESULT,
     STATE,
     audit_key,
+    read_part,
     result_sha256,
     role_file,
     vector_file,
@@ -54,8 +54,8 @@ from unveil.types import ROLES, ChannelVectors, Embedded, Exposure, Floats, Ints
 R = TypeVar("R")
 # Settings whose value is the place of images or lists.
 FILES = frozenset({*ROLES, *LISTS})
-# An audit.json larger than this is not read.
-MAX_RESULT_BYTES = 4 * 2**30
+# An audit.json larger than this is not read: that of a million people is smaller.
+MAX_RESULT_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ class FinishedRun:
         """A table of the run by the name of its file. Raises StoreError if it is damaged or of another audit."""
         file = self._file(name)
         try:
-            return pq.read_table(file, columns=columns)
-        except (OSError, ValueError, pa.ArrowException):
+            return read_part(file, columns)
+        except (OSError, ValueError, KeyError, pa.ArrowException):
             raise self._damaged(name) from None
 
     def _exposures(self, result: AuditResult) -> Exposures | None:

@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from unveil.images.readers.table import value_bytes
+from unveil.images.unpacked import most_unpacked
 from unveil.io.atomic import replacing
 from unveil.io.checksums import document_sha256, file_sha256
 from unveil.results import AuditResult, plain, to_document
@@ -22,6 +24,9 @@ STATE = "stores/state.npz"
 PAIRS, IMAGES, EXPOSURES, MATCHES = "pairs.parquet", "images.parquet", "exposures.parquet", "matches.parquet"
 # The names of the checksums in the manifest: of the parts, and of the result.
 PARTS, RESULT = "parts", "result"
+# The types of the columns in the tables of a run, and how many rows are read at a time.
+PLAIN = (pa.types.is_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
+BATCH_ROWS = 65_536
 
 
 def audit_key(manifest: Mapping[str, Any]) -> str:
@@ -48,6 +53,33 @@ def write_part(path: Path, table: pa.Table) -> None:
     """Writes a Parquet file."""
     with replacing(path) as file:
         pq.write_table(table, file)
+
+
+def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A table of a run, or some of its columns. Somebody else may have written it.
+
+    Raises ValueError, OSError or ArrowException for a file that is damaged, holds other values than a run does, or
+    unpacks to far more than its size.
+    """
+    size = path.stat().st_size
+    schema = pq.read_schema(path)
+    other = next((f for f in schema if not any(is_plain(f.type) for is_plain in PLAIN)), None)
+    if other is not None:
+        raise ValueError(f"values of type {other.type}")
+    # A text that repeats is stored once, and unpacked only when it is known that all fit.
+    texts = [f.name for f in schema if pa.types.is_string(f.type)]
+    file = pq.ParquetFile(pa.OSFile(str(path)), read_dictionary=texts)
+    if file.metadata.num_rows > size:
+        raise ValueError(f"{file.metadata.num_rows} rows in {size} bytes")
+    total, batches = 0, []
+    for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
+        batch.validate(full=True)
+        total += sum(map(value_bytes, batch.columns))
+        if total > most_unpacked(size):
+            raise ValueError(f"more than {most_unpacked(size)} bytes unpacked from {size}")
+        batches.append(batch)
+    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    return pa.Table.from_batches(batches).cast(wanted) if batches else wanted.empty_table()
 
 
 def vector_file(run: Path, role: Role, channel: str) -> Path:

@@ -117,7 +117,8 @@ class ArrowTable(Table):
         start = FILE_HEADER if is_file else 0
         # polars writes the first message in another way, so that only the footer leads to the others.
         by_footer = is_file and not _begins_stream(blob, start)
-        limit = min(max_unpacked, most_unpacked(blob.size))
+        self.most = most_unpacked(blob.size)
+        limit = min(max_unpacked, self.most)
         with _opened(blob, start) as source:
             stated = sum(map(unpacked_bytes, _messages_of_footer(blob, source) if by_footer else _messages(source)))
         if stated > limit:

@@ -18,13 +18,15 @@ from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import LABEL_NAMES, choose_column
 from unveil.images.readers.parquet import ParquetTable
 from unveil.images.readers.table import holds_vectors
-from unveil.images.source import Entry, Source, check_row_count, numbered_ids, printable
-from unveil.io.npy import MAGIC, parse_npy
+from unveil.images.source import MAX_ID_CHARACTERS, Entry, Source, check_row_count, numbered_ids, printable
+from unveil.io.npy import MAGIC, MAX_HEADER, npy_header, parse_npy
 from unveil.types import ImageRecord, Vectors
 
 # Unpacked bytes of one array in a `.npz`.
 MAX_ARRAY = 2**36
 MAX_DIMENSION = 65_536
+# Bytes of one text of an array, which takes four bytes for each character.
+MAX_TEXT_ITEM = 4 * MAX_ID_CHARACTERS
 # A compressed `.npz` of floats shrinks by no more than this.
 MAX_COMPRESSION = 64
 VECTOR_NAMES = ("vectors", "embeddings", "embedding", "features", "feature", "x")
@@ -54,6 +56,8 @@ class EmbeddingSource(Source):
             found = _load(blob, options)
         except SourceError:
             raise
+        except ImageError as error:
+            raise SourceError(f"{blob.where}: {error}") from None
         except Exception as error:  # a damaged file raises almost anything
             raise SourceError(f"{blob.where}: damaged embeddings ({type(error).__name__}: {error})") from None
         vectors = found.vectors
@@ -112,7 +116,14 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
             if archive.getinfo(f"{name}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{name} is compressed by a method that NumPy does not use")
             with archive.open(f"{name}.npy") as file:
-                return parse_npy(file.read(limit))
+                head = file.read(MAX_HEADER)
+                _, _, dtype, _ = npy_header(head)
+                if dtype.base.kind in "US" and dtype.base.itemsize > MAX_TEXT_ITEM:
+                    raise SourceError(
+                        f"{blob.where}: expected texts of at most {MAX_ID_CHARACTERS:,} characters in {name}, found "
+                        f"an array of {dtype}. Shorten them"
+                    )
+                return parse_npy(head + file.read(limit - len(head)))
 
         vectors = choose_column(names, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
         others = [n for n in names if n != vectors]
@@ -143,14 +154,12 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Loaded:
     others = [n for n in names if n not in lists]
     label = choose_column(others, options.get("label"), LABEL_NAMES[:-3], blob.where, "label", needed=False)
     ids = choose_column(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
-    groups = range(len(table.groups))
 
     def column(name: str | None) -> list[object] | None:
-        return None if name is None else [v for group in groups for v in table.column(group, name).to_pylist()]
+        return None if name is None else [v for array in table.groups_of(name) for v in array.to_pylist()]
 
     blocks = []
-    for group in groups:
-        rows = table.column(group, vectors)
+    for rows in table.groups_of(vectors):
         flat = rows.flatten().to_numpy(zero_copy_only=False)
         if len(rows) and (rows.null_count or len(flat) % len(rows)):
             raise ValueError("vectors of different lengths")

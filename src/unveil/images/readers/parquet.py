@@ -35,7 +35,8 @@ class ParquetTable(Table):
         self.groups = [group.num_rows for group in groups]
         self.sizes = [group.total_byte_size for group in groups]
         # Images hardly shrink, so what unpacks to far more than the file holds is none.
-        self._limit = min(MAX_GROUP, most_unpacked(blob.size))
+        self.most = most_unpacked(blob.size)
+        self._limit = min(MAX_GROUP, self.most)
 
     def _column(self, group: int, name: str, field: str | None) -> Any:
         batches = self._batches(group, [name if field is None else f"{name}.{field}"])

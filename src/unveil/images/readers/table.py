@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
@@ -33,6 +34,20 @@ class Table(ABC):
     schema: pa.Schema
     groups: list[int]  # rows of each group
     sizes: list[int]  # unpacked bytes of each group, as far as the file states them
+    most: int  # bytes that a column may take in all groups together
+
+    def groups_of(self, name: str, field: str | None = None) -> Iterator[Any]:
+        """A column, group by group, as Arrow arrays.
+
+        Raises ImageError when it takes far more than the file in all groups together.
+        """
+        total = 0
+        for group in range(len(self.groups)):
+            array = self.column(group, name, field)
+            total += value_bytes(array)
+            if total > self.most:
+                raise ImageError("read", "column too large", f"{name} takes more than {self.most} bytes in all rows")
+            yield array
 
     def column(self, group: int, name: str, field: str | None = None) -> Any:
         """A column of one group, or one field of a column of structs, as an Arrow array with checked offsets."""
@@ -151,8 +166,8 @@ class TableSource(Source):
         if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
             return numbers
         paths: list[str | None] = []
-        for group in range(len(self._table.groups)):
-            paths += self._table.column(group, self._image, "path").to_pylist()
+        for array in self._table.groups_of(self._image, "path"):
+            paths += array.to_pylist()
             if None in paths:
                 return numbers
         return [printable(path or "") for path in paths]
@@ -161,12 +176,23 @@ class TableSource(Source):
         classes = _class_names(self._table.schema, name)
 
         def values() -> Iterator[object]:
-            for group in range(len(self._table.groups)):
-                for value in self._table.column(group, name).to_pylist():
+            for array in self._table.groups_of(name):
+                for value in array.to_pylist():
                     known = classes and isinstance(value, int) and 0 <= value < len(classes)
                     yield classes[value] if known else value
 
         return labels_of(values())
+
+
+def value_bytes(array: Any) -> int:
+    """The bytes of the values of an Arrow array. Each value of a dictionary counts as often as it occurs."""
+    if not pa.types.is_dictionary(array.type):
+        return int(array.nbytes)
+    values = array.dictionary
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return int(array.nbytes)
+    lengths = pa.compute.binary_length(values).take(array.indices)
+    return int(array.nbytes) + int(pa.compute.sum(lengths).as_py() or 0)
 
 
 def holds_images(kind: Any) -> bool:
