@@ -88,7 +88,7 @@ faults: $(READY)
 
 # kill -9 at random moments and full disks, for each command that follows an audit: half an hour, as root.
 interruptions: $(READY)
-	$(BIN)/python -m tests.interruptions --kills 30 > docs/figures/interruptions.md
+	$(BIN)/python -m tests.interruptions --kills 30 --mirror $(DATA)/models/yunet > docs/figures/interruptions.md
 
 # The same comparison by threads and by the workers of a Ray cluster, time and memory: a quarter of an hour.
 bench-scale: $(READY)

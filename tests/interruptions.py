@@ -74,7 +74,8 @@ n = 0
 def changed(event, arguments):
     global n
     writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    if writes or event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate"):
+    changes = writes or event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate")
+    if changes and "__pycache__" not in str(arguments[0]):
         n += 1
         if clock == "changes" and n >= amount > 0:
             os.kill(os.getpid(), signal.SIGKILL)
