@@ -535,7 +535,7 @@ def test_two_audits_never_mix_in_one_folder(audited: Audited, world: World, stor
     write(tmp_path / "mine/thesis.txt", "text")
     with pytest.raises(unveil.SettingError, match="should be empty or hold an audit"):
         audit(world.synthetic, world.training, out=tmp_path / "mine", store=store)
-    with pytest.raises(unveil.SettingError, match="expected a folder outside the training images"):
+    with pytest.raises(unveil.SettingError, match="expected a place outside the training images"):
         audit(world.synthetic, world.training, out=world.training / "run", store=store)
 
 

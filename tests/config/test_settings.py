@@ -238,12 +238,12 @@ class TestPaths:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ({"out": "t/run"}, "-o: expected a folder outside the training images .t., found t/run"),
-            ({"out": "s"}, "-o: expected a folder outside the synthetic images"),
+            ({"out": "t/run"}, "-o: expected a place outside the training images .t., found t/run"),
+            ({"out": "s"}, "-o: expected a place outside the synthetic images"),
             ({"synthetic": "."}, "outside the synthetic images"),
             (
                 {"training": "real", "store": "./real/people/../store"},
-                "--store: expected a folder outside the training",
+                "--store: expected a place outside the training",
             ),
         ],
     )
@@ -253,7 +253,7 @@ class TestPaths:
             check_paths(settings)
         words = [word for name, value in {**LEAST, **values}.items() for word in (f"--{name}", value)]
         done = command_line("audit", *words)
-        assert done.returncode == 2 and "expected a folder outside" in done.stderr
+        assert done.returncode == 2 and "expected a place outside" in done.stderr
         assert not Path(str(settings.out), "manifest.json").exists()
 
     def test_a_run_beside_images(self) -> None:

@@ -63,6 +63,18 @@ def test_nothing_is_made_from_a_run_that_another_process_changes(audited: Audite
     assert not list(tmp_path.iterdir())
 
 
+def test_nothing_is_written_among_the_images_of_a_run(audited: Audited, world: World, tmp_path: Path) -> None:
+    run = FinishedRun(audited[1])
+    with pytest.raises(SettingError, match="-o: expected a place outside the synthetic images"):
+        clean(run, world.synthetic / "clean")
+    with pytest.raises(SettingError, match="-o: expected a place outside the training images"):
+        Guard.build(run, world.training / "guard")
+    copy = ("--copy", str(world.synthetic / "copy"))
+    done = command_line("clean", str(run.path), "-o", str(tmp_path / "clean"), *copy)
+    assert done.returncode == 2 and "--copy: expected a place outside the synthetic images" in done.stderr
+    assert not (world.synthetic / "copy").exists() and not (tmp_path / "clean").exists()
+
+
 def test_a_label_link_is_not_removed_with_images(audited: Audited) -> None:
     result, path = audited
 

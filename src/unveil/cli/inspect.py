@@ -26,10 +26,14 @@ def inspect(
     The container is recognised by its content, not by its name. If it is ambiguous, every reading is shown.
     """
     from unveil.cli.print_inspection import print_inspection
+    from unveil.images.outputs import check_outside
     from unveil.inspection.inspect import candidate_locations, write_contact_sheet
     from unveil.inspection.inspect import inspect as inspect_location
+    from unveil.presets import resolve
 
     locations = candidate_locations(place)
+    if contact_sheet is not None:
+        check_outside("--contact-sheet", contact_sheet, resolve(place)[0])
     labels, follow_links = values.get("labels", "auto"), values.get("follow_links", False)
     for location in locations:
         inspection = inspect_location(location, labels=labels, sample=sample, follow_links=follow_links)

@@ -78,6 +78,8 @@ def clean(
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training, "control": control, "store": store})
     folder = out or run / "clean"
+    if copy is not None:
+        finished.check_outside("--copy", copy)
     with TerminalProgress("Run the same command again to resume.") as progress:
         cleaned = clean_dataset(
             *(finished, folder),
@@ -149,9 +151,13 @@ def check(
     """Decide on every image of a folder or container. The exit code is 1 if any is refused."""
     from unveil.cli.progress import TerminalProgress
     from unveil.config.parsing import parse
+    from unveil.images.outputs import check_outside
     from unveil.mitigation.batch import check_output, write_decisions
     from unveil.mitigation.guard import Guard
+    from unveil.presets import resolve
 
+    if out is not None:
+        check_outside("-o", out, resolve(place)[0])
     with TerminalProgress("Run the same command again to start over.") as progress:
         opened = Guard.open(folder, device=parse(values).get("device", "auto"), progress=progress)
         decisions = check_output(opened, place, progress)
@@ -195,12 +201,17 @@ def lookup(
     """
     from unveil.cli.print_results import print_lookup
     from unveil.cli.progress import TerminalProgress
+    from unveil.images.location import Location
+    from unveil.images.outputs import check_outside
     from unveil.io.atomic import write_bytes
     from unveil.mitigation import identical_files
     from unveil.mitigation import lookup as search
     from unveil.mitigation.subject_letter import letter
     from unveil.runs.finished import FinishedRun
 
+    if out is not None:
+        for photo in photos:
+            check_outside("-o", out, Location(str(photo)), "photographs")
     finished = FinishedRun(run)
     # A fact needs no model, so it comes first, even if no face is found.
     for file in identical_files(finished, photos):

@@ -7,8 +7,8 @@ from pathlib import Path
 from unveil.choices import ROLES
 from unveil.config.settings import LISTS, SETTINGS, Settings
 from unveil.errors import SettingError
+from unveil.images.outputs import check_outside
 from unveil.io.remote import is_address
-from unveil.io.walk import real_path
 
 
 def check_lists(settings: Settings) -> None:
@@ -29,10 +29,5 @@ def check_paths(settings: Settings) -> None:
     for role in ROLES:
         source = settings.source(role)
         for option, place in (("-o", str(settings.out)), ("--store", settings.store_place)):
-            if source is None or source.remote or is_address(place):
-                continue
-            if real_path(place).is_relative_to(real_path(source.path)):
-                raise SettingError(
-                    f"{option}: expected a folder outside the {role} images ({source}), found {place} inside them. "
-                    "Name another folder, or the files written there would be read as images"
-                )
+            if source is not None:
+                check_outside(option, place, source, f"{role} images")

@@ -134,10 +134,11 @@ def clean(
 
     With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times.
     ``overwrite`` replaces a finished cleaning with other settings. Raises SettingError if there is nothing to remove or
-    nothing would be left, for a folder with such a cleaning, if the places of a run that somebody else made are not
-    named, and if another process works in the run or in ``out``.
+    nothing would be left, for a folder with such a cleaning or of images, if the places of a run that somebody else
+    made are not named, and if another process works in the run or in ``out``.
     """
     _check_places(run)
+    run.check_outside("-o", out)
     first = mitigation_threshold(run.result, threshold)
     other = other_file(out, OWN)
     if other is not None:

@@ -254,9 +254,10 @@ class Guard:
         """Writes the guard of a finished audit to a folder. With ``names`` it holds the ids of training images.
 
         Training images that can be read are also recognised by their pixels. Raises SettingError for a threshold that
-        the audit does not have, for an audit of precomputed embeddings, for a folder with other content, and if another
-        process works in the run or in the folder.
+        the audit does not have, for an audit of precomputed embeddings, for a folder with other content or of images,
+        and if another process works in the run or in the folder.
         """
+        run.check_outside("-o", out)
         other = other_file(out, OWN)
         if other is not None:
             raise SettingError(f"-o: expected a new folder or a guard, found {other} in {out}. Name another folder")

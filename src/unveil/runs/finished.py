@@ -23,6 +23,7 @@ from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import ModelError, SettingError, SourceError, StoreError
 from unveil.faces.models.library import installed_models
 from unveil.images import Source, open_source
+from unveil.images.outputs import check_outside
 from unveil.io.checksums import file_sha256
 from unveil.io.npy import read_npz
 from unveil.io.regular import read_regular
@@ -230,6 +231,11 @@ class FinishedRun:
     def _advice(self, role: Role) -> str:
         made = "" if self.own else "This user did not make the run, so the places in it are not used. "
         return f"{made}Name their place with --{role}"
+
+    def check_outside(self, option: str, place: Path) -> None:
+        """Raises SettingError if a place to write to lies in a folder of the images whose places are known."""
+        for role, known in self._places.items():
+            check_outside(option, place, resolve(known)[0], f"{role} images")
 
     def source(self, role: Role) -> Source:
         """The images of a role. Raises SourceError if they are no longer there."""
