@@ -78,8 +78,8 @@ def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
         if total > most_unpacked(size):
             raise ValueError(f"more than {most_unpacked(size)} bytes unpacked from {size}")
         batches.append(batch)
-    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-    return pa.Table.from_batches(batches).cast(wanted) if batches else wanted.empty_table()
+    chosen = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    return pa.Table.from_batches(batches).cast(chosen) if batches else chosen.empty_table()
 
 
 def vector_file(run: Path, role: Role, channel: str) -> Path:
