@@ -357,6 +357,16 @@ class TestLists:
         source = open_source(packed(path, files), LabelRule.parse("list:identity_CelebA.txt"))
         assert Counter(people(source)) == {"0": 2, "1": 2, "2": 2}
 
+    def test_a_list_names_images_of_one_name_by_id(self, tmp_path: Path) -> None:
+        rows = [{"bytes": data, "path": "a.png"} for data in DATA[:3]]
+        pq.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
+        for text, expected in (
+            ("a.png\tp\na.png~2\tq\n", ["p", "q", "p"]),
+            ("a.png~2\tq\na.png~3\tr\n", [None, "q", "r"]),
+        ):
+            write(tmp_path / "people.tsv", text)
+            assert people(open_source(tmp_path / "x.parquet", LabelRule.parse("list:people.tsv"))) == expected
+
     def test_a_path_with_two_labels_is_an_error(self, tmp_path: Path) -> None:
         files = {"0.png": DATA[0], "1.png": DATA[1], "people.txt": b"0.png a\n1.png b\n0.png b\n"}
         with pytest.raises(SourceError, match=r"`0\.png` has the labels a and b; remove one of them"):

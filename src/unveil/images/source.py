@@ -118,21 +118,30 @@ class Source(ABC):
                 f"{len(longest):,} (`{longest[:SHOWN_CHARACTERS]}...`). Shorten it"
             )
         self._decide_rule(names, any(entry.label is not None for entry in ordered), states_labels)
-        kind = self.rule.kind
-        if kind == "list":
-            self._check_list(names, listed)
+        ids = unique_ids(names)
         shown: dict[str, str] = {}  # each label once, however long it is and however many images have it
-        for id, entry, by_name in zip(unique_ids(names), ordered, self.rule.people(names), strict=True):
-            if kind == "labels":
-                person = entry.label
-            elif kind == "list":
-                person = (listed or {}).get(entry.name)
-            else:
-                # A repeated name is another image: only its id is its own.
-                person = id if kind == "one-per-image" else by_name
+        people = self._people(ids, ordered, listed)
+        for id, entry, person in zip(ids, ordered, people, strict=True):
             if person is not None and (text := shown.get(person)) is None:
                 text = shown[person] = printable(person)
             self.records.append(ImageRecord(id, None if person is None else text, entry.key))
+
+    def _people(
+        self, ids: Sequence[str], entries: Sequence[Entry], listed: Mapping[str, str] | None
+    ) -> Iterable[str | None]:
+        """The label of each entry by the rule, which is not ``auto``."""
+        if self.rule.kind == "labels":
+            return (entry.label for entry in entries)
+        if self.rule.kind == "one-per-image":
+            # A repeated name is another image: only its id is its own.
+            return ids
+        names = [entry.name for entry in entries]
+        if self.rule.kind == "list":
+            # A list names one of several images of a name by its id, or all of them by that name.
+            paths = [id if id in (listed or {}) else name for id, name in zip(ids, names, strict=True)]
+            self._check_list(paths, listed)
+            return ((listed or {}).get(path) for path in paths)
+        return self.rule.people(names)
 
     def _decide_rule(self, names: Sequence[str], has_labels: bool, states_labels: bool) -> None:
         """Replaces the rule ``auto`` by what the container says, and stores the reason."""
