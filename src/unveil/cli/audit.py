@@ -58,9 +58,9 @@ def audit(
 
     **Examples**
 
-    unveil audit --synthetic syn/ --training real.zip --control others/ -o run
+    unveil audit --synthetic synthetic --training training.zip --control control -o run
 
-    unveil audit --synthetic syn/ --synthetic-labels prefix:_ --training list.txt -o run --fail-on leak
+    unveil audit --synthetic synthetic --synthetic-labels prefix:_ --training list.txt -o run --fail-on leak
 
     An interrupted audit resumes with the same command. A finished one whose inputs have not changed answers at once.
 

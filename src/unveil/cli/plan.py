@@ -54,11 +54,11 @@ def plan(
 
     **Examples**
 
-    unveil plan --synthetic syn/ --training real.zip --control others/
+    unveil plan --synthetic synthetic --training training.zip --control control
 
     unveil plan --counts 10M,42M,1M --machine 20xc7a.48xlarge
 
-    unveil plan --synthetic syn/ --training real.zip --control others/ --fdr 0.01 --protocol protocol.json
+    unveil plan --synthetic synthetic --training training.zip --control control --fdr 0.01 --protocol protocol.json
     """
     from unveil.config.confined import check_confined
     from unveil.config.parsing import merge, read_toml
