@@ -15,6 +15,7 @@ from unveil.report.first_page import answers
 from unveil.report.html import render
 from unveil.report.markdown import markdown
 from unveil.report.redact import redact
+from unveil.report.thumbnails import Thumbnails
 from unveil.report.units import IMAGES, IMAGES_COUNT, PEOPLE, unit_of
 
 
@@ -39,10 +40,9 @@ def test_images_are_counted(unlabelled: unveil.Audit, capsys: pytest.CaptureFixt
     many, wrong, _ = answers(result)
     assert many.question == "How many images are affected?" and many.answer == f"{n} images"
     assert "of 120 images of the training set are named" in many.sentence and "of the images that" in wrong.sentence
-    page = render(result, None)
-    assert (
-        "Exposed images" in page and "Exposed people" not in page and "training people as a group" not in page.lower()
-    )
+    page = render(result, Thumbnails({}, {"synthetic": [], "training": []}))
+    assert "{{" not in page and "The most exposed images, of" in page
+    assert "Exposed images" in page and "Exposed people" not in page and "people as a group" not in page
     assert IMAGES_COUNT in page.partition('id="evidence"')[0]
     assert "training images exposed" in markdown(redact(result)) and "images of 120 people" not in markdown(result)
     assert unit(result).startswith("An image")
