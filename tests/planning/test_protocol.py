@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import unveil
-from tests.builders import unit_rows, write
+from tests.builders import examples, unit_rows, write
 from tests.cli.runner import unveil as command_line
 from unveil.config.settings import SETTINGS
 from unveil.io.checksums import file_sha256, sealed, unsealed
@@ -149,6 +152,12 @@ def test_changed_bytes_are_noticed_before_anything_is_compared(
     assert not list((tmp_path / "run").glob("*.parquet"))
 
 
+def test_a_protocol_from_the_future_is_noticed(inputs: dict[str, Any], protocol: Path, tmp_path: Path) -> None:
+    late = changed(protocol, tmp_path, lambda v: v.update(made="2999-01-01T00:00:00+00:00"))
+    with pytest.raises(unveil.SettingError, match=r"1 difference \(time: made before the audit, at 2999"):
+        unveil.audit(**inputs, protocol=late, out=tmp_path / "run")
+
+
 def test_images_are_fixed_by_content_or_by_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     for role in ("synthetic", "training"):
@@ -240,6 +249,8 @@ class TestFromAStranger:
             lambda v: v["inputs"]["training"].update(images=True),
             lambda v: v["statements"][0].update(statement="everything"),
             lambda v: v["statements"][0].update(level=float("inf")),
+            lambda v: v["statements"][0].update(level=7),
+            lambda v: v.update(statements=v["statements"] * 4),
             lambda v: v.update(version=2),
             lambda v: v.update(format="other"),
         ],
@@ -249,6 +260,19 @@ class TestFromAStranger:
     ) -> None:
         with pytest.raises(unveil.SettingError, match="expected a"):
             read_protocol(changed(protocol, tmp_path, change))
+
+    @given(st.data())
+    @examples(100)
+    def test_any_bytes_are_a_protocol_or_an_error(self, protocol: Path, data: st.DataObject) -> None:
+        original = protocol.read_bytes()
+        start = data.draw(st.integers(0, len(original)))
+        length, new = data.draw(st.integers(0, 40)), data.draw(st.binary(max_size=40))
+        with tempfile.TemporaryDirectory() as folder:
+            path = write(Path(folder) / "p.json", original[:start] + new + original[start + length :])
+            try:
+                assert read_protocol(path) == read_protocol(protocol)
+            except unveil.SettingError as error:
+                assert "expected a" in str(error)
 
     def test_reading_is_bounded(self, protocol: Path, tmp_path: Path) -> None:
         deep, long, twice = (tmp_path / name for name in ("deep", "long", "twice"))

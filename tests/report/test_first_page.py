@@ -47,6 +47,15 @@ def test_a_leak_is_answered(audited: Audited) -> None:
     assert "unveil clean . --copy cleaned" in re.sub("<[^>]*>", "", first)
 
 
+def test_an_estimate_at_its_lower_limit_is_a_range(audited: Audited) -> None:
+    """The exact lower limit can be above the estimate, which then is the lower end of its interval."""
+    share = Estimate(0.2, 0.2, 0.4, 0.95, 150, "drawn")
+    sentence = answers(replace(audited[0], exposed_share=share))[0].sentence
+    assert sentence.endswith("By estimate, 30 to 60 are.")
+    apart = answers(replace(audited[0], exposed_share=replace(share, value=0.3)))[0].sentence
+    assert apart.endswith("By estimate, about 45 are (30 to 60).")
+
+
 def test_examples_are_the_most_exposed_of_each_kind(audited: Audited) -> None:
     shown, people = examples(audited[0]), audited[0].significant_people
     kinds = [p.kind.kind for p in shown if p.kind]

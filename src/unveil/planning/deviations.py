@@ -73,7 +73,8 @@ def check_deviations(protocol: Protocol, settings: Settings, found: Sequence[Dev
         return
     shown = "; ".join(f"{d.what}: {d.planned} planned, {d.found} found" for d in found)
     raise SettingError(
-        f"--protocol: expected an audit as planned in {settings.protocol}, found {len(found)} differences ({shown}). "
+        f"--protocol: expected an audit as planned in {settings.protocol}, found {len(found)} "
+        f"{'difference' if len(found) == 1 else 'differences'} ({shown}). "
         "Audit as planned, or give a reason with --deviate, which stands in the report"
     )
 

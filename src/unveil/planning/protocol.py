@@ -27,6 +27,7 @@ from unveil.io.checksums import sealed, unsealed
 from unveil.io.regular import read_regular
 from unveil.io.text import printable_document
 from unveil.results import PlannedStatement
+from unveil.stats.statements import Evidence
 from unveil.types import ROLES, Role
 
 FORMAT, VERSION = "unveil protocol", 1
@@ -196,6 +197,9 @@ def _check(protocol: Protocol) -> None:
     names_labels = any(rule.kind == LIST_RULE for rule in parsed["labels"].values())
     if names_labels or any(Path(model).name != model for model in models):
         raise ValueError("the path of a file")
+    levels = [one.level for one in protocol.statements if one.level is not None]
+    if len(protocol.statements) > len(get_args(Evidence)) or not all(0 < level <= 1 for level in levels):
+        raise ValueError("statements that no audit makes")
     if not {"synthetic", "training"} <= set(protocol.inputs) or not 1 <= len(protocol.models) <= MAX_MODELS:
         raise ValueError("no synthetic or training images, or no models")
 
