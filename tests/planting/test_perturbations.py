@@ -38,7 +38,7 @@ def test_each_kind_goes_from_weak_to_strong() -> None:
     for kind in dict.fromkeys(c.kind for c in PERTURBATIONS):
         steps = [np.mean([apart(changed(c, f), f) for f in FACES]) for c in PERTURBATIONS if c.kind == kind]
         assert steps == sorted(steps), kind
-    assert set(QUICK) <= set(PERTURBATIONS) and len(QUICK) == 6
+    assert set(QUICK) <= set(PERTURBATIONS) and len(QUICK) == 7
 
 
 def test_what_each_kind_does() -> None:
@@ -55,6 +55,23 @@ def test_what_each_kind_does() -> None:
     framed = np.pad(face, ((56, 56), (56, 56), (0, 0)), mode="edge")
     mixed = changed(Perturbation("blend", 0.5, ""), framed, slice(56, 168))
     assert np.array_equal(mixed[:56], framed[:56]), "only the face is blended"
+
+
+@pytest.mark.parametrize("margin", [0, 56])
+def test_another_alignment_moves_the_face_by_so_many_pixels(margin: int) -> None:
+    """An image whose colours are coordinates shows where each of its pixels comes from."""
+    y, x = np.mgrid[: 112 + 2 * margin, : 112 + 2 * margin].astype(np.uint8)
+    image, face = np.stack([x, y, np.zeros_like(x)], axis=-1), slice(margin, margin + 112)
+    for amount in (2, 4, 6):
+        moved = []
+        for seed in range(20):
+            how = Perturbation("realign", amount, "")
+            out = perturb(image, how, face, FACES[1], np.random.default_rng(seed)).astype(float)
+            # At the edge of a crop without a margin, pixels repeat.
+            inner = slice(face.start + 12, face.stop - 12)
+            moved.append(((out - image)[inner, inner, :2] ** 2).sum(-1).mean() ** 0.5)
+        assert 0.7 * amount < np.mean(moved) < 1.1 * amount
+        assert np.std(moved) > 0, "shift, zoom and rotation differ"
 
 
 def test_planted_images_are_the_same_at_each_reading() -> None:

@@ -16,6 +16,7 @@ from unveil.channels import AppearanceChannel, FaceImage
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
 from unveil.channels.loading import FACE, load_channels
+from unveil.channels.registration import Registration, fit_registration
 from unveil.choices import Aligned
 from unveil.embedding.distributed import SourceSpec, WorkerInput, embed_distributed
 from unveil.embedding.embed import (
@@ -47,7 +48,8 @@ class AuditEmbedder:
     """Embeds the roles of an audit through all channels.
 
     Several face models become one channel, whose cosine is a weighted mean. Weights and whitening are estimated on the
-    synthetic set only. Sources of precomputed embeddings need no model.
+    synthetic set only. The registration moves real images by the offset of all of them from the synthetic set. Sources
+    of precomputed embeddings need no model.
     Raises SettingError, SourceError or ModelError for models and sources that do not fit together.
     """
 
@@ -85,6 +87,7 @@ class AuditEmbedder:
             logger.warning("%s", fallback)
         self._weights: tuple[float, ...] = (1.0,)
         self.whitening: Whitening | None = None
+        self.registration: Registration | None = None
         if self._precomputed:
             self._check_precomputed()
 
@@ -166,18 +169,22 @@ class AuditEmbedder:
         if self._precomputed:
             # Only images have quality features, and sets are compared by the features that both have.
             return {role: replace(s, embedded=replace(s.embedded, quality=None)) for role, s in embedded.items()}
-        self._fit(embedded["synthetic"].embedded.distinct, rng)
-        return {role: self._fuse_and_whiten(source, role, run) for role, source in embedded.items()}
+        real = [source.embedded for role, source in embedded.items() if role != "synthetic"]
+        self._fit(embedded["synthetic"].embedded.distinct, real, rng)
+        return {
+            role: self._fuse_and_whiten(source, role, run, real=role != "synthetic")
+            for role, source in embedded.items()
+        }
 
     def temporary_embedder(self, run: RunDirectory) -> EmbedFunction:
-        """A function that embeds a further source with the same weights and whitening.
+        """A function that embeds a further source of real images with the same weights, whitening and registration.
 
         Its vectors are stored with the checkpoints, and are removed with them when the run is finished.
         """
 
         def embed(source: Source, label: str, alignment: ImageAlignment) -> EmbeddedSource:
             embedded = self._embed(source, label, alignment, run, temporary=True)
-            return self._fuse_and_whiten(embedded, label, run, temporary=True)
+            return self._fuse_and_whiten(embedded, label, run, real=True, temporary=True)
 
         return embed
 
@@ -267,18 +274,26 @@ class AuditEmbedder:
         ]
         return [replace(embedded, views=()), *others], embedded.views[n:]
 
-    def _fit(self, synthetic: Embedded, rng: np.random.Generator) -> None:
-        """Estimates the weights of the face models and the whitening."""
+    def _fit(self, synthetic: Embedded, real: Sequence[Embedded], rng: np.random.Generator) -> None:
+        """Estimates the weights of the face models, the whitening and the registration."""
         models, others = self._split(synthetic)
         if len(models) > 1:
             self._weights = model_weights(models, rng)
         for view in others:
             if view.channel == AppearanceChannel.name:
                 self.whitening = fit_whitening(view.vectors)
+                of_real = [each.through(view.channel).vectors for each in real]
+                self.registration = fit_registration(of_real, view.vectors)
+        if self.registration is not None:
+            logger.info(
+                "real images lie %.1f pixels off the synthetic ones; in the appearance channel they are %s",
+                *(self.registration.displacement, self.registration.description),
+            )
 
     def _fuse_and_whiten(
-        self, source: EmbeddedSource, label: str, run: RunDirectory, *, temporary: bool = False
+        self, source: EmbeddedSource, label: str, run: RunDirectory, *, real: bool, temporary: bool = False
     ) -> EmbeddedSource:
+        registration = self.registration if real else None
         models, others = self._split(source.embedded)
         face = models[0]
         if len(models) > 1:
@@ -288,14 +303,20 @@ class AuditEmbedder:
         for view in others:
             whitening = self._whitening_of(view.channel)
             if whitening is not None:
-                view = _whiten(view, _path(run, label, f"{view.channel}.whitened", not temporary), whitening)
+                path = _path(run, label, f"{view.channel}.whitened", not temporary)
+                view = _whiten(view, path, whitening, registration)
             views.append(view)
         return replace(source, embedded=replace(face, views=tuple(views)))
 
 
-def _whiten(view: ChannelVectors, path: Path, whitening: Whitening) -> ChannelVectors:
+def _whiten(
+    view: ChannelVectors, path: Path, whitening: Whitening, registration: Registration | None
+) -> ChannelVectors:
     n, dimension = view.vectors.shape
-    blocks = (whitening.apply(view.vectors[i : i + CHUNK]) for i in range(0, n, CHUNK))
+    blocks = (view.vectors[i : i + CHUNK] for i in range(0, n, CHUNK))
+    if registration is not None:
+        blocks = (registration.apply(block) for block in blocks)
+    blocks = (whitening.apply(block) for block in blocks)
     model_id = hashlib.sha256(view.model_id.encode() + whitening.centre.tobytes() + whitening.rows.tobytes())
     vectors = write_vectors(blocks, n, dimension, path)
     return ChannelVectors(view.channel, vectors, model_id.hexdigest(), view.recipe)

@@ -41,6 +41,7 @@ PERTURBATION_NAMES = {
     "colour": ("{}", "faded"),
     "occlude": ("{}", "partly hidden"),
     "blend": ("blended ({})", "blended with another image"),
+    "realign": ("aligned differently ({})", "aligned differently"),
     "identity match": ("another photograph of the person", "another photograph of the person"),
 }
 # What each kind of leak is.

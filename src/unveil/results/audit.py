@@ -123,6 +123,8 @@ class InputFacts(TypedDict):
     """Which images were read as aligned crops."""
     aligned_because: str
     """Why."""
+    registered: NotRequired[str]
+    """How its images are moved onto the synthetic set in the appearance channel, where the alignments differ."""
 
 
 class MachineFacts(TypedDict):

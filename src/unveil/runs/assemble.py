@@ -24,6 +24,7 @@ from unveil.report.units import unit_of
 from unveil.results import (
     AuditResult,
     Baselines,
+    InputFacts,
     Manifest,
     PairFinding,
     Power,
@@ -150,18 +151,7 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
     """The facts that repeating the audit requires: inputs with hashes, settings, versions, machine."""
     return {
         "settings": settings.facts(),
-        "inputs": {
-            role: {
-                "path": str(settings.source(role)),
-                "kind": s.kind,
-                "images": s.n_images,
-                "sha256": s.sha256,
-                "identity": s.label_rule,
-                "aligned": s.alignment.key,
-                "aligned_because": s.alignment.reason,
-            }
-            for role, s in sets.items()
-        },
+        "inputs": {role: _input_facts(settings, role, s, embedder) for role, s in sets.items()},
         "files": {
             **{
                 name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -179,6 +169,21 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
             "device": embedder.runs_on,
         },
     }
+
+
+def _input_facts(settings: Settings, role: Role, source: EmbeddedSource, embedder: AuditEmbedder) -> InputFacts:
+    facts: InputFacts = {
+        "path": str(settings.source(role)),
+        "kind": source.kind,
+        "images": source.n_images,
+        "sha256": source.sha256,
+        "identity": source.label_rule,
+        "aligned": source.alignment.key,
+        "aligned_because": source.alignment.reason,
+    }
+    if embedder.registration is not None and role != "synthetic":
+        facts["registered"] = embedder.registration.description
+    return facts
 
 
 def software_versions() -> dict[str, str]:
