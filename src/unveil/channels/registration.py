@@ -13,10 +13,10 @@ from functools import cached_property
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
 from unveil.channels.appearance import SIDE
 from unveil.faces.align import TEMPLATE_SIZE, Points
+from unveil.stats.optimum import lowest
 from unveil.types import Floats, Vectors
 
 Coarse = npt.NDArray[np.float32]
@@ -130,11 +130,8 @@ def _fit(real: Coarse, synthetic: Coarse) -> tuple[Registration, float]:
     def loss(steps: Floats) -> float:
         return -float(target @ _inner(_registration(steps).of_coarse(real)))
 
-    start = np.vstack([np.zeros(4), np.eye(4)])
-    found = minimize(
-        loss, start[0], method="Nelder-Mead", options={"initial_simplex": start, "xatol": 0.01, "fatol": 1e-7}
-    )
-    return _registration(found.x), -float(found.fun)
+    steps = lowest(loss, len(STEPS), step=1.0, tolerance=0.01)
+    return _registration(steps), -loss(steps)
 
 
 def _registration(steps: Floats) -> Registration:
