@@ -47,6 +47,7 @@ def test_images_are_counted(unlabelled: unveil.Audit, capsys: pytest.CaptureFixt
     assert "training images exposed" in markdown(redact(result)) and "images of 120 people" not in markdown(result)
     assert unit(result).startswith("An image")
     assert "training images significant" in repr(unlabelled)
+    assert "training         120 images, no labels of people" in unlabelled.summary()
     print_result(result, Path("run"))
     assert "150 control images" in capsys.readouterr().out
 

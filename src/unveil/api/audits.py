@@ -27,7 +27,7 @@ from unveil.planning.protocol import under_protocol
 from unveil.planning.protocol import write_protocol as write
 from unveil.progress import Progress, Silent
 from unveil.report import write_report
-from unveil.report.units import unit_of
+from unveil.report.units import IMAGES, unit_of
 from unveil.results import (
     AuditResult,
     Baselines,
@@ -108,7 +108,8 @@ class Audit(AuditResult):
             if role in self.counts:
                 n = self.counts[role]
                 rejected = f", {n.rejected:,} rejected" if n.rejected else ""
-                lines.append(f"{role:<10} {n.embedded:>9,} images, {n.people:,} people{rejected}")
+                people = ", no labels of people" if unit_of(self.counts, role) is IMAGES else f", {n.people:,} people"
+                lines.append(f"{role:<10} {n.embedded:>9,} images{people}{rejected}")
         for person in self.significant_people[:3]:
             q = "" if person.lowest_q is None else f", q {person.lowest_q:.3g}"
             lines.append(f"exposed    {person.person}: {person.synthetic_id} (score {person.score:.2f}{q})")
