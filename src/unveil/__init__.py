@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unveil.api import ROC, Audit, Embeddings, Images, Plots, Records, audit, load, write_protocol
+    from unveil.api import (
+        ROC,
+        Audit,
+        Embeddings,
+        Images,
+        Overlap,
+        Plots,
+        Records,
+        audit,
+        load,
+        overlap,
+        write_protocol,
+    )
     from unveil.compare import compare_all
     from unveil.embedding.embed import EmbeddedSource, embed
     from unveil.errors import InputError, ModelError, SettingError, SourceError, StoreError, UnveilError, VectorError
@@ -36,6 +48,8 @@ _HOMES = {
     "load": "unveil.api",
     "Matches": "unveil.types",
     "ModelError": "unveil.errors",
+    "Overlap": "unveil.api",
+    "overlap": "unveil.api",
     "Plots": "unveil.api",
     "Records": "unveil.api",
     "Reject": "unveil.types",
@@ -63,6 +77,7 @@ __all__ = [
     "InputError",
     "Matches",
     "ModelError",
+    "Overlap",
     "Plots",
     "Records",
     "Reject",
@@ -75,6 +90,7 @@ __all__ = [
     "compare_all",
     "embed",
     "load",
+    "overlap",
     "write_protocol",
 ]
 

@@ -7,6 +7,10 @@ from typing import Literal, get_args
 Role = Literal["synthetic", "training", "control"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+# The two sets of an overlap.
+SetName = Literal["A", "B"]
+SET_NAMES: tuple[SetName, ...] = get_args(SetName)
+
 Aligned = Literal["auto", "yes", "no"]
 ALIGNED: tuple[Aligned, ...] = get_args(Aligned)
 

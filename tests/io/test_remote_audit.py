@@ -17,7 +17,7 @@ from tests.cli.runner import unveil as command_line
 from tests.io.s3 import KEY, SECRET
 from unveil.config.parsing import settings_from
 from unveil.io.remote_run import RemoteRun, local_copy
-from unveil.io.run_directory import FORMAT, MARK
+from unveil.io.run_directory import AUDIT, FORMAT
 
 ROLES = ("synthetic", "training", "control")
 
@@ -103,7 +103,12 @@ def test_workers_of_a_cluster_reach_the_same_addresses(s3: str, images: Path, lo
 def test_a_remote_run_with_other_settings_is_not_overwritten(s3: str, images: Path) -> None:
     settings = settings_from({"synthetic": images / "synthetic", "training": images / "training", "out": f"{s3}/run"})
     run = RemoteRun(f"{s3}/run")
-    document = {"format": MARK, "version": FORMAT, "status": "finished", "settings": {**settings.facts(), "top_k": 7}}
+    document = {
+        "format": AUDIT.mark,
+        "version": FORMAT,
+        "status": "finished",
+        "settings": {**settings.facts(), "top_k": 7},
+    }
     write(run.folder / "manifest.json", json.dumps(document))
     run.push()
     where = [f"--{role}={images / role}" for role in ("synthetic", "training")]

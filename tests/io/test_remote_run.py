@@ -11,10 +11,10 @@ import pytest
 from tests.builders import write
 from unveil.errors import StoreError
 from unveil.io.remote_run import INDEX, RemoteRun, open_remote_run
-from unveil.io.run_directory import MANIFEST, MARK
+from unveil.io.run_directory import AUDIT, MANIFEST
 
-FINISHED = json.dumps({"format": MARK, "status": "finished", "settings": {}})
-RUNNING = json.dumps({"format": MARK, "status": "running", "settings": {}})
+FINISHED = json.dumps({"format": AUDIT.mark, "status": "finished", "settings": {}})
+RUNNING = json.dumps({"format": AUDIT.mark, "status": "running", "settings": {}})
 
 
 @pytest.fixture

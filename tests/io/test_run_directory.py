@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import write
 from unveil.errors import SettingError
-from unveil.io.run_directory import FORMAT, MANIFEST, MARK, RunDirectory, is_finished
+from unveil.io.run_directory import AUDIT, FORMAT, MANIFEST, RunDirectory, is_finished
 from unveil.io.trust import is_own
 
 FACTS = {"seed": 1, "top_k": 10}
@@ -83,7 +83,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "file", "1")
     write(tmp_path / "full/photo.jpg", "1")
     write(tmp_path / "foreign" / MANIFEST, json.dumps({"format": "other"}))
-    later = {"format": MARK, "version": FORMAT + 1, "status": "finished", "settings": FACTS}
+    later = {"format": AUDIT.mark, "version": FORMAT + 1, "status": "finished", "settings": FACTS}
     write(tmp_path / "later" / MANIFEST, json.dumps(later))
     for name, message in (
         *(("file", "is a file"), ("full", "holds other files"), ("foreign", "not the manifest")),

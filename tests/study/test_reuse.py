@@ -114,13 +114,9 @@ def recorded(study: Path) -> Callable[..., tuple[Any, dict[str, Any]]]:
     def record(**more: Any) -> tuple[Any, dict[str, Any]]:
         values = {"synthetic": "synthetic", "training": "training", "out": "run", **more}
         settings = settings_from(values)
-        sources = {
-            role: open_source(location)
-            for role in ("synthetic", "training")
-            if (location := settings.source(role)) is not None
-        }
+        sources = {role: open_source(location) for role, location in settings.locations.items()}
         inputs = {role: {"sha256": "0" * 64} for role in sources}
-        return settings, {STAMPS: input_stamps(settings, sources), "inputs": inputs}  # type: ignore[arg-type]
+        return settings, {STAMPS: input_stamps(settings, sources), "inputs": inputs}
 
     return record
 

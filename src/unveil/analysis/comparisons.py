@@ -150,26 +150,33 @@ class Comparisons:
         top_pairs: int = 0,
     ) -> Matches:
         """Compares all pairs of queries (Q) and gallery (G); offsets (Q,) and (G,) are added to their cosines."""
-        ranking = Ranking(top_k, True, top_pairs, query_offset, gallery_offset)
-        return self.rankings(comparison, queries, gallery, [ranking])[0]
+        return self.named(
+            comparison.name, queries, gallery, [Ranking(top_k, True, top_pairs, query_offset, gallery_offset)]
+        )[0]
 
     def rankings(
         self, comparison: Comparison, queries: Embedded, gallery: Embedded, rankings: Sequence[Ranking]
     ) -> tuple[Matches, ...]:
         """Compares all pairs of queries (Q) and gallery (G) once; the matches by each ranking."""
+        return self.named(comparison.name, queries, gallery, rankings)
+
+    def named(
+        self, name: str, queries: Embedded, gallery: Embedded, rankings: Sequence[Ranking]
+    ) -> tuple[Matches, ...]:
+        """As `rankings`, for a comparison that is none of an audit; ``name`` is that of its checkpoint."""
         seal = hashlib.sha256(f"{queries.fingerprint} {gallery.fingerprint}".encode())
         for ranking in rankings:
             seal.update(f" {ranking.top_k} {ranking.top_pairs}".encode())
             for offset in (ranking.query_offset, ranking.gallery_offset):
                 seal.update(b"none" if offset is None else np.ascontiguousarray(offset, np.float64).tobytes())
-        self.progress.start(f"comparing {comparison.name}", len(queries) * len(gallery), "pairs")
+        self.progress.start(f"comparing {name}", len(queries) * len(gallery), "pairs")
         return compare_rankings(
             queries.vectors,
             gallery.vectors,
             rankings,
             backend=self.backend,
             progress=self.progress.advance,
-            checkpoint=self.directory.checkpoint(comparison.name.replace(" ", "-"), seal.hexdigest()),
+            checkpoint=self.directory.checkpoint(name.replace(" ", "-"), seal.hexdigest()),
         )
 
 

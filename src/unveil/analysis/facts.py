@@ -44,24 +44,33 @@ def exact_copies(
     """
     made, real = _by_digest(synthetic), _by_digest(training)
     people = dict(zip(training.ids, training.people_or_ids, strict=True))
-    same_pixels: list[tuple[str, str]] = []
+    equal: list[tuple[str, str]] = []
     if images is not None:
         distinct = synthetic.distinct
-        sides = ((images["synthetic"], distinct.ids), (images["training"], training.ids))
-        # Equal files have equal pixels, so only pairs of different files are decoded.
-        pairs = [(q, g) for q, g in _close_pairs(matches) if distinct.digests[q] != training.digests[g]]
-        rows = _same_pixels(pairs, *sides, workers)
-        same_pixels = [(id, training.ids[g]) for q, g in rows for id in made[distinct.digests[q]]]
+        rows = same_pixels(distinct, training, matches, (images["synthetic"], images["training"]), workers)
+        equal = [(id, training.ids[g]) for q, g in rows for id in made[distinct.digests[q]]]
         for role, known in (("synthetic", made), ("training", real)):
-            for id, digest in _digests_of_rejects(images[cast(Role, role)], rejects.get(cast(Role, role), ())):
+            for id, digest in digests_of_rejects(images[cast(Role, role)], rejects.get(cast(Role, role), ())):
                 known[digest].append(id)
         people |= {r.id: images["training"].person(r.id) for r in rejects.get("training", ())}
     same_bytes = [(a, b) for digest, ids in made.items() for a in ids for b in real.get(digest, ())]
     kinds: dict[tuple[str, str], Literal["bytes", "pixels"]] = {
-        **dict.fromkeys(same_pixels, "pixels"),
+        **dict.fromkeys(equal, "pixels"),
         **dict.fromkeys(same_bytes, "bytes"),
     }
     return tuple(ExactCopy(a, b, people[b], kind) for (a, b), kind in sorted(kinds.items()))
+
+
+def same_pixels(
+    first: Embedded, second: Embedded, matches: Matches, images: tuple[ImageReader, ImageReader], workers: int = 0
+) -> list[tuple[int, int]]:
+    """Rows of the images of two sets that have the same pixels in different files, the closest first.
+
+    ``matches`` compare ``first`` with ``second``; pixels are compared among the best matches of each image.
+    """
+    # Equal files have equal pixels, so only pairs of different files are decoded.
+    pairs = [(q, g) for q, g in _close_pairs(matches) if first.digests[q] != second.digests[g]]
+    return _same_pixels(pairs, (images[0], first.ids), (images[1], second.ids), workers)
 
 
 def _by_digest(embedded: Embedded) -> dict[str, list[str]]:
@@ -72,7 +81,7 @@ def _by_digest(embedded: Embedded) -> dict[str, list[str]]:
     return ids
 
 
-def _digests_of_rejects(images: ImageReader, rejects: Sequence[Reject]) -> Iterable[tuple[str, str]]:
+def digests_of_rejects(images: ImageReader, rejects: Sequence[Reject]) -> Iterable[tuple[str, str]]:
     """The SHA-256 of each rejected file that can be read."""
     for reject in rejects:
         try:

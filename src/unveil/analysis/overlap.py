@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.leak_kinds import similar_pairs
 from unveil.embedding.images import ImageReader
-from unveil.results import OverlapFinding
+from unveil.progress import Progress
+from unveil.results import OverlapFinding, SameImage
 from unveil.stats.hubness import person_codes
 from unveil.stats.leak_kinds import is_near_duplicate
 from unveil.types import Embedded, Ints, Role
@@ -78,20 +79,40 @@ def _same_image(
     matches = compare.matches(Comparison("overlap", FIRST_CHANNEL, "control"), control, training)
     order = np.argsort(-matches.cosine[:, 0], kind="stable")
     people = (control.people_or_ids, training.people_or_ids)
-    found: list[OverlapFinding] = []
-    for start in range(0, len(order), BATCH):
-        batch = [(int(i), int(matches.rows[i, 0])) for i in order[start : start + BATCH]]
-        compare.progress.start("looking for control images in the training set", len(batch), "image pairs")
-        pairs = [((images["control"], control.ids[i]), (images["training"], training.ids[g])) for i, g in batch]
-        measured = similar_pairs(pairs, compare.progress, workers)
+    same = same_image_pairs(
+        [(int(i), int(matches.rows[i, 0])) for i in order],
+        (images["control"], control.ids),
+        (images["training"], training.ids),
+        "looking for control images in the training set",
+        compare.progress,
+        workers,
+    )
+    return [OverlapFinding(people[0][i], control.ids[i], people[1][g], training.ids[g], how) for (i, g), how in same]
+
+
+def same_image_pairs(
+    pairs: Sequence[tuple[int, int]],
+    first: tuple[ImageReader, Sequence[str]],
+    second: tuple[ImageReader, Sequence[str]],
+    stage: str,
+    progress: Progress,
+    workers: int = 0,
+    *,
+    always: int = 0,
+) -> list[tuple[tuple[int, int], SameImage]]:
+    """Those of the pairs whose two images have the same pixels or are near-duplicates, and which of it.
+
+    ``pairs`` are rows of two sets, the closest first; a set is its reader and its ids. They are looked at in batches,
+    while a tenth of a batch are one image; the ``always`` first are looked at in any case. ``stage`` is shown.
+    """
+    found: list[tuple[tuple[int, int], SameImage]] = []
+    for start in range(0, len(pairs), BATCH):
+        batch = pairs[start : start + BATCH]
+        progress.start(stage, len(batch), "image pairs")
+        images = [((first[0], first[1][i]), (second[0], second[1][g])) for i, g in batch]
+        measured = similar_pairs(images, progress, workers)
         same = [(pair, s) for pair, s in zip(batch, measured, strict=True) if s is not None and is_near_duplicate(s)]
-        found += [
-            OverlapFinding(
-                *(people[0][i], control.ids[i], people[1][g], training.ids[g]),
-                "pixels" if similarity.identical else "near-duplicate",
-            )
-            for (i, g), similarity in same
-        ]
-        if len(same) < CONTINUE * len(batch):
+        found += [(pair, "pixels" if s.identical else "near-duplicate") for pair, s in same]
+        if start + len(batch) >= always and len(same) < CONTINUE * len(batch):
             break
     return found

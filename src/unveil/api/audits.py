@@ -1,18 +1,16 @@
-"""`unveil.audit`, `unveil.load`, and the result with what a Python program does with it."""
+"""`unveil.audit`, and the result with what a Python program does with it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cache
+from dataclasses import dataclass, field, fields
 from html import escape
 from pathlib import Path
-from types import UnionType
-from typing import Any, Unpack, cast, get_args, get_origin, get_type_hints
+from typing import Any, Unpack
 
 from unveil.api.data import Data, place_of
 from unveil.api.keywords import AuditKeywords
 from unveil.api.plots import Plots
-from unveil.api.records import Records
+from unveil.api.records import Records, with_records
 from unveil.api.roc import ROC, roc_of
 from unveil.api.score_files import Columns, write_score_file
 from unveil.auditor import run_audit
@@ -45,18 +43,6 @@ from unveil.stats.checks import Check
 from unveil.types import ROLES, Role
 
 
-@cache
-def _tables() -> dict[str, type[Any]]:
-    """The fields of a result that are lists of records, with the type of the records."""
-    found: dict[str, type[Any]] = {}
-    for name, hint in get_type_hints(AuditResult).items():
-        for kind in get_args(hint) if isinstance(hint, UnionType) else (hint,):
-            inside = get_args(kind)
-            if get_origin(kind) is tuple and inside[1:] == (...,) and is_dataclass(inside[0]):
-                found[name] = cast(type[Any], inside[0])
-    return found
-
-
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Audit(AuditResult):
     """A result and what can be done with it: a summary, data frames, plots, a report and score files.
@@ -80,11 +66,7 @@ class Audit(AuditResult):
     @classmethod
     def of(cls, result: AuditResult, run: Path) -> Audit:
         """The result of the audit in the folder ``run``."""
-        values = {one.name: getattr(result, one.name) for one in fields(AuditResult)}
-        for name, kind in _tables().items():
-            if values[name] is not None:
-                values[name] = Records(values[name], kind)
-        return cls(run=run, **values)
+        return cls(run=run, **with_records(result, AuditResult))
 
     @property
     def result(self) -> AuditResult:
@@ -280,11 +262,3 @@ def _settings(values: dict[str, Any], synthetic: Data, training: Data, control: 
         if data is not None:
             values = {**values, role: place_of(data, role, settled.store_place)}
     return settings_from(values)
-
-
-def load(run: str | Path) -> Audit:
-    """The result of the finished audit in the folder ``run``.
-
-    Raises StoreError for a folder without a finished audit and for files that were damaged or changed.
-    """
-    return Audit.of(FinishedRun(Path(run)).result, Path(run))

@@ -23,7 +23,6 @@ from unveil.images.source import MAX_ID_CHARACTERS, numbered_ids
 from unveil.io.atomic import write_bytes
 from unveil.io.npy import text_array
 from unveil.io.remote import is_address
-from unveil.types import Role
 
 # The folder of these files in a store.
 FOLDER = "arrays"
@@ -60,11 +59,11 @@ class Images:
     ids: Sequence[object] | None = None
 
 
-# What `unveil.audit` takes as a set of images: a path, or any of the values that EXPECTED names.
+# What `unveil.audit` and `unveil.overlap` take as a set of images: a path, or any of the values that EXPECTED names.
 Data = Any
 
 
-def place_of(data: Data, role: Role, store: str) -> str | Path:
+def place_of(data: Data, role: str, store: str) -> str | Path:
     """The path of a set of images: as given, or of a file in ``store`` that holds the array.
 
     The same data give the same file, so an audit of arrays resumes like any other. Raises InputError for data of
@@ -84,7 +83,7 @@ def place_of(data: Data, role: Role, store: str) -> str | Path:
     return path
 
 
-def _file(data: Any, role: Role) -> tuple[bytes, str]:
+def _file(data: Any, role: str) -> tuple[bytes, str]:
     """The content of the file that holds the data, and its suffix."""
     if isinstance(data, Embeddings):
         return _embeddings(data, role), ".npz"
@@ -102,7 +101,7 @@ def _file(data: Any, role: Role) -> tuple[bytes, str]:
     raise InputError(f"{role}: expected {EXPECTED}, found {_described(data)}")
 
 
-def _embeddings(data: Embeddings, role: Role) -> bytes:
+def _embeddings(data: Embeddings, role: str) -> bytes:
     vectors = _array(data.vectors)
     if vectors is None or vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.shape[1]:
         raise VectorError(f"{role}: expected vectors (N, D) of floats, found {_described(data.vectors)}")
@@ -121,7 +120,7 @@ def _embeddings(data: Embeddings, role: Role) -> bytes:
     return buffer.getvalue()
 
 
-def _images(data: Images, role: Role) -> bytes:
+def _images(data: Images, role: str) -> bytes:
     pixels = data.pixels if isinstance(data.pixels, (list, tuple)) else _array(data.pixels)
     if pixels is None:
         raise InputError(f"{role}: expected images (N, H, W, 3) of uint8, found {_described(data.pixels)}")
@@ -135,7 +134,7 @@ def _images(data: Images, role: Role) -> bytes:
     return _parquet(pa.table(columns))
 
 
-def _png(image: Any, index: int, role: Role) -> bytes:
+def _png(image: Any, index: int, role: str) -> bytes:
     if isinstance(image, Image.Image):
         opened = image if image.mode == "RGB" else None
     else:
@@ -154,7 +153,7 @@ def _png(image: Any, index: int, role: Role) -> bytes:
 
 
 def _names(
-    ids: Sequence[object] | None, labels: Sequence[object] | None, n: int, role: Role
+    ids: Sequence[object] | None, labels: Sequence[object] | None, n: int, role: str
 ) -> tuple[list[str], list[str | None] | None]:
     for name, given in (("labels", labels), ("ids", ids)):
         if given is None:
@@ -197,7 +196,7 @@ def _is_frame(data: Any) -> bool:
     return hasattr(data, "__arrow_c_stream__") or (hasattr(data, "columns") and hasattr(data, "to_numpy"))
 
 
-def _table_of_dataset(data: Any, role: Role) -> pa.Table:
+def _table_of_dataset(data: Any, role: str) -> pa.Table:
     """A Hugging Face dataset as a table that holds its images, also those that it names by their files.
 
     The table states its features, so that `datasets` reads a cleaned copy of it as images.
@@ -211,7 +210,7 @@ def _table_of_dataset(data: Any, role: Role) -> pa.Table:
     return embed_table_storage(data.with_format("arrow")[:])
 
 
-def _arrow_of(data: Any, role: Role) -> pa.Table:
+def _arrow_of(data: Any, role: str) -> pa.Table:
     try:
         if hasattr(data, "iloc"):
             return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)

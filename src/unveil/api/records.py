@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, fields, is_dataclass
 from html import escape
-from typing import Any, Literal, TypeVar, overload
+from types import UnionType
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints, overload
 
 import pyarrow as pa
 
@@ -89,3 +90,23 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)[:80]
+
+
+def with_records(result: object, kind: type[Any]) -> dict[str, Any]:
+    """The fields of a result of this kind by name, its lists of records as `Records`."""
+    values = {one.name: getattr(result, one.name) for one in fields(kind)}
+    for name, record in _lists_of_records(kind).items():
+        if values[name] is not None:
+            values[name] = Records(values[name], record)
+    return values
+
+
+def _lists_of_records(result: type[Any]) -> dict[str, type[Any]]:
+    """The fields of a result that are lists of records, with the type of the records."""
+    found: dict[str, type[Any]] = {}
+    for name, hint in get_type_hints(result).items():
+        for kind in get_args(hint) if isinstance(hint, UnionType) else (hint,):
+            inside = get_args(kind)
+            if get_origin(kind) is tuple and inside[1:] == (...,) and is_dataclass(inside[0]):
+                found[name] = cast(type[Any], inside[0])
+    return found

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from unveil import __version__
-from unveil.cli import audit, embed, exit_codes, inspect, mitigation, models, plan, review, study
+from unveil.cli import audit, embed, exit_codes, inspect, mitigation, models, overlap, plan, review, study
 from unveil.cli.remote import AT_THE_END
 from unveil.cli.terminal import echo, messages_on_terminal
 from unveil.errors import DiskFullError, EngineError, UnveilError
@@ -59,6 +59,7 @@ All work is done on this machine. The network is used only for data that you nam
 app.command()(audit.audit)
 app.command()(audit.demo)
 app.command()(inspect.inspect)
+app.command()(overlap.overlap)
 app.command()(study.study)
 app.command()(inspect.presets)
 app.command()(embed.embed)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from unveil.choices import ROLES
 from unveil.config.settings import LISTS, SETTINGS, Settings
 from unveil.errors import SettingError
+from unveil.images.location import Location
 from unveil.images.outputs import check_outside
 from unveil.io.remote import is_address
 
@@ -23,11 +24,17 @@ def check_paths(settings: Settings) -> None:
     """Raises SettingError if a list cannot be read, and if the run or the store lies inside a folder of images: its
     files would be read as images."""
     check_lists(settings)
-    for option, place in (("-o", str(settings.out)), ("--store", settings.store_place)):
+    check_places(settings.out, settings.store_place, {f"{role} images": at for role, at in settings.locations.items()})
+
+
+def check_places(out: Path, store: str, images: Mapping[str, Location]) -> None:
+    """Raises SettingError if the run or the store is a link to nothing or lies inside a folder of images.
+
+    ``images`` are the places of images by what they are called.
+    """
+    for option, place in (("-o", str(out)), ("--store", store)):
         if not is_address(place) and Path(place).is_symlink() and not Path(place).exists():
             raise SettingError(f"{option}: expected a folder, found a link to nothing at {place}. Name another folder")
-    for role in ROLES:
-        source = settings.source(role)
-        for option, place in (("-o", str(settings.out)), ("--store", settings.store_place)):
-            if source is not None:
-                check_outside(option, place, source, f"{role} images")
+    for name, source in images.items():
+        for option, place in (("-o", str(out)), ("--store", store)):
+            check_outside(option, place, source, name)

@@ -19,6 +19,7 @@ from unveil.choices import (
     DEVICES,
     MATCH_CONTROLS,
     PLANTED_LEAKS,
+    ROLES,
     Aligned,
     Device,
     MatchControls,
@@ -270,14 +271,26 @@ class Settings:
         return {"synthetic": self.synthetic, "training": self.training, "control": self.control}[role]
 
     @property
+    def locations(self) -> dict[Role, Location]:
+        """Where the images of each role are that is given."""
+        given = {role: self.source(role) for role in ROLES}
+        return {role: location for role, location in given.items() if location is not None}
+
+    @property
+    def exclusions(self) -> dict[Role, Path]:
+        """The list of images to leave out of a role, where there is one."""
+        return {} if self.exclude is None else {"synthetic": self.exclude}
+
+    @property
+    def file_names(self) -> tuple[str | Path | None, ...]:
+        """The values that can name a file to read besides images: lists, models and labels."""
+        labels = (rule.argument for rule in self.labels.values() if rule.kind == "list")
+        return (*(getattr(self, name) for name in LISTS), self.detector, self.copy_model, *self.model, *labels)
+
+    @property
     def store_place(self) -> str:
         """Where embeddings are stored for the next audit: as set, else UNVEIL_STORE, else beside the run."""
-        return self.store or os.environ.get("UNVEIL_STORE") or self._store_beside()
-
-    def _store_beside(self) -> str:
-        if self.remote_run is not None:
-            return self.remote_run.rstrip("/").rpartition("/")[0] + "/unveil-store"
-        return str(self.out.absolute().parent / "unveil-store")
+        return store_of(self.store, self.out, self.remote_run)
 
     def random(self, purpose: str) -> np.random.Generator:
         """A random generator for one purpose. A further purpose leaves the random numbers of the others unchanged."""
@@ -292,6 +305,16 @@ class Settings:
             for name, declaration in SETTINGS.items()
             if declaration.changes_result
         }
+
+
+def store_of(store: str | None, out: Path, remote_run: str | None = None) -> str:
+    """Where embeddings are stored: in ``store``, else in UNVEIL_STORE, else beside the run."""
+    place = store or os.environ.get("UNVEIL_STORE")
+    if place:
+        return place
+    if remote_run is not None:
+        return remote_run.rstrip("/").rpartition("/")[0] + "/unveil-store"
+    return str(out.absolute().parent / "unveil-store")
 
 
 # By name, in the order of the table.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,8 @@ from unveil.types import ChannelVectors, Embedded, Role, Vectors
 
 logger = logging.getLogger(__name__)
 
+R = TypeVar("R", bound=str)
+
 
 class AuditEmbedder:
     """Embeds the roles of an audit through all channels.
@@ -56,7 +58,7 @@ class AuditEmbedder:
     def __init__(
         self,
         config: ChannelConfig,
-        sources: Mapping[Role, Source],
+        sources: Mapping[R, Source],
         *,
         store: str | Path | None = None,
         workers: int = 0,

@@ -21,9 +21,13 @@ class ImageReader:
     def _records(self) -> dict[str, ImageRecord]:
         return {record.id: record for record in self.source.records}
 
+    def label(self, id: str) -> str | None:
+        """The label of an image, if it has one."""
+        return self._records[id].person
+
     def person(self, id: str) -> str:
         """The person of an image; an image without a label is a person of its own."""
-        return self._records[id].person or id
+        return self.label(id) or id
 
     def data(self, id: str) -> bytes:
         """The bytes of an image. Raises ImageError if it cannot be read any more."""

@@ -1,6 +1,6 @@
-"""The run directory: all files of one audit, and the manifest by which a killed audit resumes.
+"""The run directory: all files of one audit or overlap, and the manifest by which a killed one resumes.
 
-The manifest is signed while the audit runs too. An audit continues only from a run that this user began.
+The manifest is signed while the run goes on too. A run continues only if this user began it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,24 @@ from unveil.io.trust import is_own, signed
 logger = logging.getLogger(__name__)
 
 FORMAT = 4
-MARK = "unveil run"
 MANIFEST = "manifest.json"
 # The subfolder with checkpoints and temporary vectors; it is removed when the run is finished.
 SCRATCH = "work"
 # The folders in a run. A link in place of one would lead writing elsewhere.
 FOLDERS = (SCRATCH, "stores", "publish", "clean")
-# What a run consists of, by its path there. Nothing else in the folder is removed with it.
+# The tables of an audit.
 TABLES = ("people", "identities", "label_link", "matches", "images", "exposures", "pairs", "rejects")
-FILES = (
+AUDIT_FILES = (
     *("audit.json", "audit.redacted.json", "report.html", "report.redacted.html", "report.pairs-*.html"),
     *(f"{table}.parquet" for table in TABLES),
     *("stores/*.npy", "stores/*.parquet", "stores/state.npz"),
     *(f"publish/{name}" for name in ("report.md", "junit.xml", "croissant.json", "datasheet.md")),
     *("clean/removed.txt", "clean/remaining.txt", "clean/clean.json", "clean/removed-*.txt"),
     MANIFEST,
+)
+OVERLAP_FILES = (
+    *("overlap.json", "overlap.html", "people.csv", "images.csv", "pairs.csv"),
+    *("remove-from-A.txt", "remove-from-B.txt", MANIFEST),
 )
 # The verdicts of reviewers, in the folder of a run but no part of it.
 VERDICTS = "review.sqlite"
@@ -47,13 +51,29 @@ MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_SHOWN = 60
 
 
-def read_manifest(manifest: Path) -> dict[str, Any] | None:
-    """The manifest of a run, or None when the file is not one."""
+@dataclass(frozen=True)
+class RunKind:
+    """What a run holds: the mark in its manifest, its name in messages, and its files by their paths there.
+
+    Nothing else in the folder is removed with the run.
+    """
+
+    mark: str
+    name: str
+    files: tuple[str, ...]
+
+
+AUDIT = RunKind("unveil run", "audit", AUDIT_FILES)
+OVERLAP = RunKind("unveil overlap", "overlap", OVERLAP_FILES)
+
+
+def read_manifest(manifest: Path, kind: RunKind = AUDIT) -> dict[str, Any] | None:
+    """The manifest of a run of this kind, or None when the file is not one."""
     try:
         document = json.loads(read_regular(manifest, MAX_MANIFEST_BYTES))
     except (OSError, ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and document.get("format") == MARK else None
+    return document if isinstance(document, dict) and document.get("format") == kind.mark else None
 
 
 def linked_folder(run: Path) -> Path | None:
@@ -67,9 +87,9 @@ def is_finished(folder: Path) -> bool:
     return manifest is not None and manifest.get("status") == "finished"
 
 
-def other_files(run: Path) -> list[str]:
+def other_files(run: Path, kind: RunKind = AUDIT) -> list[str]:
     """The paths in a folder that do not belong to the run there, relative to it. Temporary files belong to it."""
-    own = {file for pattern in FILES for file in run.glob(pattern)}
+    own = {file for pattern in kind.files for file in run.glob(pattern)}
     inner = [folder for folder in run.glob(INNER_RUNS) if folder.is_dir() and not folder.is_symlink()]
     others = [f"{folder.relative_to(run).as_posix()}/{name}" for folder in inner for name in other_files(folder)]
     leading = {run / name for name in FOLDERS} | set(inner)
@@ -82,7 +102,7 @@ def other_files(run: Path) -> list[str]:
     return sorted(others)
 
 
-def remove_run(run: Path) -> None:
+def remove_run(run: Path, kind: RunKind = AUDIT) -> None:
     """Removes a run from its folder: the folders of a run with all that is in them, then its files, the manifest last.
 
     Files in no such folder stay. `other_files` says what would be lost.
@@ -93,7 +113,7 @@ def remove_run(run: Path) -> None:
             folder.unlink()
         elif folder.exists():
             shutil.rmtree(folder)
-    for pattern in FILES:
+    for pattern in kind.files:
         for file in run.glob(pattern):
             file.unlink()
 
@@ -114,12 +134,18 @@ def _changed(before: object, facts: dict[str, Any]) -> str:
 class RunDirectory:
     """The paths inside a run, and its manifest.
 
-    Opening changes nothing on disk; `begin` does. Raises SettingError for a folder that holds something else or an
-    audit with other settings, so that two audits never mix.
+    Opening changes nothing on disk; `begin` does. Raises SettingError for a folder that holds something else or a run
+    with other settings, so that two runs never mix.
     """
 
-    def __init__(self, path: Path, facts: dict[str, Any], checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
-        self.path, self._facts, self._checkpoint_seconds = path, facts, checkpoint_seconds
+    def __init__(
+        self,
+        path: Path,
+        facts: dict[str, Any],
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        kind: RunKind = AUDIT,
+    ) -> None:
+        self.path, self._facts, self._checkpoint_seconds, self._kind = path, facts, checkpoint_seconds, kind
         # The same for the same audit in the same folder.
         identity = json.dumps([str(path.absolute()), facts], sort_keys=True)
         self.seal = hashlib.sha256(identity.encode()).hexdigest()[:24]
@@ -130,20 +156,23 @@ class RunDirectory:
             raise SettingError(f"-o {path}: {linked.name} in it is a link, which is not followed; name a new folder")
         manifest = path / MANIFEST
         if manifest.exists() or manifest.is_symlink():
-            before = read_manifest(manifest)
+            before = read_manifest(manifest, kind)
             if before is None:
                 raise SettingError(f"{manifest} is not the manifest of an unveil run; name another folder with -o")
             if before.get("version") != FORMAT:
                 raise SettingError(
-                    f"-o {path} holds an audit of another version of unveil; name a new folder, or delete this one"
+                    f"-o {path} holds an {kind.name} of another version of unveil; name a new folder, or delete this "
+                    "one"
                 )
             if before.get("settings") != facts:
                 raise SettingError(
-                    f"-o {path} holds an audit with other settings ({_changed(before.get('settings'), facts)}). Name a "
-                    "new folder, or add --overwrite to replace that audit"
+                    f"-o {path} holds an {kind.name} with other settings ({_changed(before.get('settings'), facts)}). "
+                    f"Name a new folder, or add --overwrite to replace that {kind.name}"
                 )
         elif path.exists() and any(path.iterdir()):
-            raise SettingError(f"-o {path} should be empty or hold an audit, and holds other files; name a new folder")
+            raise SettingError(
+                f"-o {path} should be empty or hold an {kind.name}, and holds other files; name a new folder"
+            )
 
     def begin(self) -> None:
         """Creates the folder, removes what a killed audit left unfinished, and marks the run as running.
@@ -153,19 +182,19 @@ class RunDirectory:
         """
         make_private(self.path)
         remove_stale_temp(self.path)
-        before = read_manifest(self.path / MANIFEST)
+        before = read_manifest(self.path / MANIFEST, self._kind)
         finished = before is not None and before.get("status") == "finished"
         if before is not None and not is_own(before):
             logger.warning(
-                "%s: this user did not begin the audit there, or its manifest was changed. The audit starts over. If "
-                "it was yours, set UNVEIL_KEY to a file that lasts from one start to the next",
-                self.path,
+                "%s: this user did not begin the %s there, or its manifest was changed. The %s starts over. If it was "
+                "yours, set UNVEIL_KEY to a file that lasts from one start to the next",
+                *(self.path, self._kind.name, self._kind.name),
             )
             for name in (SCRATCH,) if finished else (SCRATCH, "stores"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
         if finished:
             return
-        running = {"format": MARK, "version": FORMAT, "status": "running", "settings": self._facts}
+        running = {"format": self._kind.mark, "version": FORMAT, "status": "running", "settings": self._facts}
         self.write_json(MANIFEST, signed(running))
 
     def vectors(self, role: str) -> Path:
@@ -188,4 +217,5 @@ class RunDirectory:
     def finish(self, manifest: dict[str, Any]) -> None:
         """Removes the scratch folder, then writes the signed manifest: from here on the run is finished."""
         shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
-        self.write_json(MANIFEST, signed({"format": MARK, "version": FORMAT, "status": "finished", **manifest}))
+        finished = {"format": self._kind.mark, "version": FORMAT, "status": "finished", **manifest}
+        self.write_json(MANIFEST, signed(finished))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from PIL import Image
 
 from unveil.errors import ImageError
 from unveil.images import Source, decode_rgb
-from unveil.types import Role
+
+R = TypeVar("R", bound=str)
+S = TypeVar("S", bound=str)
 
 SIDE = 208
 QUALITY = 82
@@ -19,15 +22,16 @@ QUALITY = 82
 class Thumbnails:
     """Thumbnails as data URIs. They are made from decoded pixels, so no metadata of the original is included."""
 
-    def __init__(self, sources: Mapping[Role, Source], ids: Mapping[Role, Iterable[str]]) -> None:
-        self._sources = sources
+    def __init__(self, sources: Mapping[R, Source], ids: Mapping[S, Iterable[str]]) -> None:
+        """``ids`` are the images that are shown, of each role or set in ``sources``."""
+        self._sources = {str(role): source for role, source in sources.items()}
         self._records = {
-            role: {record.id: record for record in sources[role].records if record.id in of_role}
-            for role, of_role in ((role, frozenset(of_role)) for role, of_role in ids.items())
-            if role in sources
+            role: {record.id: record for record in self._sources[role].records if record.id in of_role}
+            for role, of_role in ((str(role), frozenset(of_role)) for role, of_role in ids.items())
+            if role in self._sources
         }
 
-    def thumbnail(self, role: Role, id: str) -> str | None:
+    def thumbnail(self, role: str, id: str) -> str | None:
         """The image as a JPEG data URI of at most SIDE pixels, or None if it can no longer be read."""
         record = self._records.get(role, {}).get(id)
         if record is None:

@@ -40,13 +40,29 @@ from unveil.results.findings import (
     PairFinding,
     PairKind,
     PersonFinding,
+    SameImage,
 )
 from unveil.results.label_link import LabelLink, LinkedClass, TriedCorrespondence
 from unveil.results.no_control import ImprobablePair, NoControl, SearchShift
+from unveil.results.overlap import (
+    MatchThreshold,
+    OverlapEvidence,
+    OverlapResult,
+    PeoplePair,
+    Shared,
+    SharedImage,
+)
 from unveil.results.protocol import Deviation, FixedBy, PlannedStatement, ProtocolRecord
 from unveil.results.review import Agreement, Outcome, PairVerdicts, Review
 from unveil.results.risk import HighestRisk, PrivacyRisk
-from unveil.results.serialise import from_document, plain, schema, to_document
+from unveil.results.serialise import (
+    from_document,
+    overlap_from_document,
+    overlap_to_document,
+    plain,
+    schema,
+    to_document,
+)
 
 __all__ = [
     "Agreement",
@@ -73,16 +89,20 @@ __all__ = [
     "LinkedClass",
     "MachineFacts",
     "Manifest",
+    "MatchThreshold",
     "Membership",
     "Method",
     "ModelFacts",
     "ModelScore",
     "NoControl",
     "Outcome",
+    "OverlapEvidence",
     "OverlapFinding",
+    "OverlapResult",
     "PairFinding",
     "PairKind",
     "PairVerdicts",
+    "PeoplePair",
     "PersonFinding",
     "PlannedStatement",
     "Power",
@@ -90,13 +110,18 @@ __all__ = [
     "ProtocolRecord",
     "Review",
     "RoleCounts",
+    "SameImage",
     "SearchShift",
+    "Shared",
+    "SharedImage",
     "Stability",
     "Stratum",
     "TriedCorrespondence",
     "VerificationPerformance",
     "foremost",
     "from_document",
+    "overlap_from_document",
+    "overlap_to_document",
     "plain",
     "schema",
     "shortened",

@@ -9,6 +9,8 @@ from unveil.stats.leak_kinds import ImageSimilarity, LeakKind
 from unveil.stats.statements import Evidence
 from unveil.types import ChannelName, Probability
 
+SameImage = Literal["bytes", "pixels", "near-duplicate"]
+
 
 @dataclass(frozen=True)
 class PairKind:
@@ -46,7 +48,7 @@ class OverlapFinding:
     """Label of the training person."""
     training_id: str
     """The training image that it is."""
-    same: Literal["bytes", "pixels", "near-duplicate"]
+    same: SameImage
     """`bytes`: the files are equal. `pixels`: the decoded images are equal. `near-duplicate`: the images are so similar
     that one is made from the other."""
 

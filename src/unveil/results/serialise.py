@@ -1,4 +1,4 @@
-"""A result as the JSON of `audit.json`, and back."""
+"""A result as the JSON of `audit.json` or `overlap.json`, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any, is_typeddict
+from typing import Any, TypeVar, is_typeddict
 
 import numpy as np
 from cattrs import Converter
@@ -15,6 +15,9 @@ from cattrs.errors import BaseValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from unveil.results.audit import SCHEMA_VERSION, AuditResult
+from unveil.results.overlap import OVERLAP_SCHEMA_VERSION, OverlapResult
+
+T = TypeVar("T")
 
 
 def to_document(result: AuditResult) -> dict[str, Any]:
@@ -25,14 +28,28 @@ def to_document(result: AuditResult) -> dict[str, Any]:
 
 def from_document(document: Mapping[str, Any]) -> AuditResult:
     """The inverse of `to_document`. Raises ValueError for values that are not those of a result."""
+    return _structured(document, AuditResult, SCHEMA_VERSION)
+
+
+def overlap_to_document(result: OverlapResult) -> dict[str, Any]:
+    """The result of an overlap as plain JSON values."""
+    document: dict[str, Any] = plain(_converter().unstructure(result))
+    return document
+
+
+def overlap_from_document(document: Mapping[str, Any]) -> OverlapResult:
+    """The inverse of `overlap_to_document`. Raises ValueError for values that are not those of such a result."""
+    return _structured(document, OverlapResult, OVERLAP_SCHEMA_VERSION)
+
+
+def _structured(document: Mapping[str, Any], kind: type[T], expected: int) -> T:
     version = document.get("schema_version") if isinstance(document, Mapping) else None
-    if version != SCHEMA_VERSION:
-        raise ValueError(f"expected schema_version {SCHEMA_VERSION}, found {version!r}")
+    if version != expected:
+        raise ValueError(f"expected schema_version {expected}, found {version!r}")
     try:
-        result: AuditResult = _converter().structure(document, AuditResult)
+        return _converter().structure(document, kind)
     except (BaseValidationError, TypeError, KeyError) as error:
         raise ValueError(f"not the document of a result ({error})") from None
-    return result
 
 
 def schema() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from unveil.analysis.risks import highest_risk, measure_risks
 from unveil.config.settings import LISTS, Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
+from unveil.images import Location
 from unveil.io.host import cores
 from unveil.report.text import headline, limitations, methods
 from unveil.report.units import unit_of
@@ -25,6 +26,7 @@ from unveil.results import (
     AuditResult,
     Baselines,
     InputFacts,
+    MachineFacts,
     Manifest,
     PairFinding,
     Power,
@@ -162,18 +164,14 @@ def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedde
         },
         "detector": embedder.detector,
         "versions": software_versions(),
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "cores": cores(),
-            "device": embedder.runs_on,
-        },
+        "machine": machine_facts(embedder),
     }
 
 
-def _input_facts(settings: Settings, role: Role, source: EmbeddedSource, embedder: AuditEmbedder) -> InputFacts:
-    facts: InputFacts = {
-        "path": str(settings.source(role)),
+def input_facts(location: Location, source: EmbeddedSource) -> InputFacts:
+    """What the manifest says of the images of one role or set."""
+    return {
+        "path": str(location),
         "kind": source.kind,
         "images": source.n_images,
         "sha256": source.sha256,
@@ -181,6 +179,20 @@ def _input_facts(settings: Settings, role: Role, source: EmbeddedSource, embedde
         "aligned": source.alignment.key,
         "aligned_because": source.alignment.reason,
     }
+
+
+def machine_facts(embedder: AuditEmbedder) -> MachineFacts:
+    """What the manifest says of this machine."""
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": cores(),
+        "device": embedder.runs_on,
+    }
+
+
+def _input_facts(settings: Settings, role: Role, source: EmbeddedSource, embedder: AuditEmbedder) -> InputFacts:
+    facts = input_facts(settings.locations[role], source)
     if embedder.registration is not None and role != "synthetic":
         facts["registered"] = embedder.registration.description
     return facts

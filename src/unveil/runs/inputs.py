@@ -10,35 +10,59 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from unveil.config.settings import LISTS, Settings
 from unveil.embedding.embed import content_sha256, read_exclusions
 from unveil.errors import InputError
-from unveil.images import EmbeddingSource, Location, Source, open_source
+from unveil.images import EmbeddingSource, LabelRule, Location, Source, open_source
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.shards import expand_braces
 from unveil.io.walk import walk
-from unveil.types import ROLES, Role
 
 # The name of the stamps in the manifest, and of the stamp of files that settings name, such as models and lists.
 STAMPS, OTHER_FILES = "stamps", "files"
 
+R = TypeVar("R", bound=str)
 
-def input_stamps(settings: Settings, sources: Mapping[Role, Source]) -> dict[str, str]:
+
+class InputSettings(Protocol[R]):
+    """The settings that say what is read: images by their role, and other files."""
+
+    @property
+    def locations(self) -> Mapping[R, Location]:
+        """Where the images of each role are."""
+
+    @property
+    def exclusions(self) -> Mapping[R, Path]:
+        """Lists of images that are left out."""
+
+    @property
+    def labels(self) -> Mapping[R, LabelRule]:
+        """The label rule of each role that has one."""
+
+    @property
+    def follow_links(self) -> bool:
+        """Whether links out of a folder of images are followed."""
+
+    @property
+    def file_names(self) -> tuple[str | Path | None, ...]:
+        """Values that can name a file to read."""
+
+
+def input_stamps(settings: InputSettings[R], sources: Mapping[R, Source]) -> dict[str, str]:
     """A hash of the names, sizes and times of the files behind each role, and of the files that other settings name.
 
     Remote inputs have no stamp, nor have lists of images that another reader wraps.
     """
     stamps = {OTHER_FILES: _stamp(named_files(settings))}
     for role, source in sources.items():
-        location = settings.source(role)
-        if location is not None and _can_be_stamped(location):
+        location = settings.locations[role]
+        if _can_be_stamped(location):
             stamps[role] = _stamp(_files_of(location, source, settings.follow_links))
     return stamps
 
 
-def same_inputs(settings: Settings, manifest: Mapping[str, Any], *, read: bool = False) -> bool:
+def same_inputs(settings: InputSettings[R], manifest: Mapping[str, Any], *, read: bool = False) -> bool:
     """Whether the inputs of ``settings`` are those of the finished run with this manifest.
 
     Reads the images of a role only if its stamp differs, or with ``read``. Inputs that are not readable are not the
@@ -46,13 +70,16 @@ def same_inputs(settings: Settings, manifest: Mapping[str, Any], *, read: bool =
     """
     recorded = manifest.get(STAMPS, {})
     try:
-        sources = {role: _open(settings, role) for role in ROLES if settings.source(role) is not None}
+        sources = {
+            role: open_source(location, settings.labels.get(role), follow_links=settings.follow_links)
+            for role, location in settings.locations.items()
+        }
         stamps = input_stamps(settings, sources)
         if stamps[OTHER_FILES] != recorded.get(OTHER_FILES) or set(sources) != set(manifest["inputs"]):
             return False
         return all(
             (not read and role in stamps and stamps[role] == recorded.get(role))
-            or _content(source, settings, role) == manifest["inputs"][role]["sha256"]
+            or _content(source, settings.exclusions.get(role)) == manifest["inputs"][role]["sha256"]
             for role, source in sources.items()
         )
     except (OSError, InputError):
@@ -64,18 +91,10 @@ def _can_be_stamped(location: Location) -> bool:
     return not location.remote and (location.path.is_dir() or not wrapped)
 
 
-def _open(settings: Settings, role: Role) -> Source:
-    location = settings.source(role)
-    if location is None:
-        raise ValueError(f"the settings name no {role} images")
-    return open_source(location, settings.labels.get(role), follow_links=settings.follow_links)
-
-
-def _content(source: Source, settings: Settings, role: Role) -> str | None:
+def _content(source: Source, exclude: Path | None) -> str | None:
     """The hash of the content of a role; None for embeddings, which cost nothing to audit again."""
     if isinstance(source, EmbeddingSource):
         return None
-    exclude = settings.exclude if role == "synthetic" else None
     return content_sha256(source, frozenset() if exclude is None else read_exclusions(exclude, source))
 
 
@@ -120,11 +139,8 @@ def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
         yield from (Path(parent) / name for name in sorted(names))
 
 
-def named_files(settings: Settings) -> Iterator[Path]:
+def named_files(settings: InputSettings[R]) -> Iterator[Path]:
     """The lists, labels and models that settings name by a path."""
-    labels = [rule.argument for rule in settings.labels.values() if rule.kind == "list"]
-    lists = (getattr(settings, name) for name in LISTS)
-    named = (*lists, settings.detector, settings.copy_model, *settings.model, *labels)
-    for name in named:
+    for name in settings.file_names:
         if name is not None and Path(name).is_file():
             yield Path(name)

@@ -18,7 +18,6 @@ from unveil.runs.assemble import software_versions
 from unveil.runs.finished import FinishedRun
 from unveil.runs.inputs import named_files, same_inputs
 from unveil.runs.parts import PARTS, checksums
-from unveil.types import ROLES
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +84,7 @@ def replace_run(settings: Settings) -> None:
 
 def _named_places(settings: Settings) -> Iterator[str]:
     """The files and folders of this machine that an audit reads, and its store."""
-    sources = (settings.source(role) for role in ROLES)
-    places = [source.target for source in sources if source is not None]
+    places = [location.target for location in settings.locations.values()]
     for place in (*places, *map(str, named_files(settings)), settings.store_place):
         if not is_address(place):
             yield from expand_braces(place)

@@ -75,10 +75,10 @@ def verification_performance(vectors: Vectors, codes: Ints, rng: np.random.Gener
         return None
     mated, mated_person = _mated(vectors, codes)
     n_non_mated = int((len(codes) ** 2 - (sizes**2).sum()) // 2)
-    sample = _sampled(vectors, codes, rng)
+    sample = sampled_non_mated(vectors, codes, rng)
     stored = min(1.0, MARGIN * max(FMRS))
     floor = float(np.quantile(sample, 1 - stored)) if n_non_mated * stored >= 1 else -1.0
-    tail, first, second = _tail(vectors, codes, floor)
+    tail, first, second = non_mated_tail(vectors, codes, floor)
     rates = [fmr for fmr in FMRS if fmr * n_non_mated >= MIN_BEYOND]
     ones = np.ones(len(sizes))
     values = _operate(mated, mated_person, tail, first, second, sizes, ones, rates)
@@ -131,7 +131,7 @@ def _mated(vectors: Vectors, codes: Ints) -> tuple[Floats, Ints]:
     return all_cosines[order], all_people[order]
 
 
-def _sampled(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Floats:
+def sampled_non_mated(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Floats:
     """Cosines of random pairs of images of two people."""
     a, b = rng.integers(len(codes), size=(2, SAMPLE))
     different = codes[a] != codes[b]
@@ -142,7 +142,7 @@ def _sampled(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Floats:
     return np.concatenate(parts).astype(np.float64)
 
 
-def _tail(vectors: Vectors, codes: Ints, floor: float) -> tuple[Floats, Ints, Ints]:
+def non_mated_tail(vectors: Vectors, codes: Ints, floor: float) -> tuple[Floats, Ints, Ints]:
     """The non-mated pairs with a cosine of at least ``floor``, highest first, with both people."""
     found = []
     for start in range(0, len(codes), CHUNK):

@@ -1,0 +1,132 @@
+"""A finished overlap: opened for reading, as the answer to a repeated one, and replaced by another."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from unveil.choices import SetName
+from unveil.config.overlap import OverlapSettings
+from unveil.errors import InputError, SettingError, SourceError, StoreError
+from unveil.images import LabelRule, Source, open_source
+from unveil.io.checksums import document_sha256, file_sha256
+from unveil.io.regular import read_regular
+from unveil.io.run_directory import FORMAT, MANIFEST, OVERLAP, linked_folder, other_files, read_manifest, remove_run
+from unveil.io.text import printable_document
+from unveil.io.trust import is_own
+from unveil.io.walk import real_path
+from unveil.presets import resolve
+from unveil.results import OverlapResult, overlap_from_document, plain
+from unveil.runs.assemble import software_versions
+from unveil.runs.inputs import named_files, same_inputs
+from unveil.runs.parts import PARTS, RESULT
+
+logger = logging.getLogger(__name__)
+
+DOCUMENT = "overlap.json"
+# An overlap.json larger than this is not read.
+MAX_RESULT_BYTES = 4 * 2**30
+
+
+class OverlapRun:
+    """The run of a finished overlap, opened for reading.
+
+    The places of the sets that it records count only if this user made it (``own``). Raises StoreError for a folder
+    without a finished overlap, and for files that were damaged or changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        linked = linked_folder(path)
+        if linked is not None:
+            raise StoreError(f"{linked} is a link, which is not followed in a run; copy the run without links")
+        manifest = read_manifest(path / MANIFEST, OVERLAP)
+        if manifest is None or manifest.get("status") != "finished":
+            state = "holds no overlap" if manifest is None else "holds an overlap that is not finished; run it again"
+            raise StoreError(f"{path} {state}; name the folder given to unveil overlap with -o")
+        try:
+            document = json.loads(read_regular(path / DOCUMENT, MAX_RESULT_BYTES))
+            if manifest["version"] != FORMAT or document_sha256(document) != manifest[RESULT]:
+                raise ValueError("another result")
+            self.result: OverlapResult = overlap_from_document(
+                {name: v if name == "manifest" else printable_document(v) for name, v in document.items()}
+            )
+            self._places = {str(name): str(place) for name, place in manifest["places"].items()}
+            self._parts = {str(name): str(digest) for name, digest in manifest[PARTS].items()}
+            self._settings = dict(manifest["settings"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise StoreError(
+                f"{path / DOCUMENT} is damaged, or of another version or overlap than the manifest beside it; run the "
+                "same overlap again"
+            ) from None
+        self.own = is_own(manifest)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all files of the run are as they were written."""
+        try:
+            return all(file_sha256(self.path / name) == digest for name, digest in self._parts.items())
+        except OSError:
+            return False
+
+    def source(self, name: SetName) -> Source:
+        """The images of a set. Raises SourceError if their place is not known or they are no longer there."""
+        if not self.own or name not in self._places:
+            raise SourceError(
+                f"the images of {name} are not known: this user did not make the overlap in {self.path}, so the "
+                "places in it are not used. Run it again with the places of both sets"
+            )
+        rule = LabelRule.parse(self._settings["labels"][name])
+        return open_source(resolve(self._places[name])[0], rule, follow_links=self._settings["follow_links"])
+
+
+def finished_overlap(settings: OverlapSettings, *, verify: bool) -> OverlapResult | None:
+    """The result of the finished overlap in ``settings.out``, if repeating it would give the same.
+
+    As `unveil.runs.repeat.finished_result`.
+    """
+    manifest = read_manifest(settings.out / MANIFEST, OVERLAP)
+    if manifest is None or manifest.get("status") != "finished" or not is_own(manifest):
+        return None
+    if manifest.get("settings") != plain(settings.facts()) or manifest.get("versions") != software_versions():
+        return None
+    try:
+        run = OverlapRun(settings.out)
+        if verify and not run.is_whole:
+            logger.warning("%s: a file of the finished overlap has changed; comparing again", settings.out)
+            return None
+        if not same_inputs(settings, manifest, read=verify):
+            logger.info("%s: the sets have changed since this overlap; comparing again", settings.out)
+            return None
+    except (OSError, InputError, StoreError):
+        return None
+    logger.info("%s: the sets have not changed since this overlap of %s", settings.out, manifest.get("finished"))
+    return run.result
+
+
+def replace_overlap(settings: OverlapSettings) -> None:
+    """Removes the overlap in ``settings.out``, so that one with other settings can take its place.
+
+    Raises SettingError for a folder without an overlap or with other files, and if the new one reads or stores
+    anything inside it.
+    """
+    run = settings.out
+    if not run.exists() or not any(run.iterdir()):
+        return
+    if read_manifest(run / MANIFEST, OVERLAP) is None:
+        raise SettingError(f"--overwrite: expected an overlap in {run}, found other files; name another folder with -o")
+    others = other_files(run, OVERLAP)
+    if others:
+        raise SettingError(
+            f"--overwrite: expected nothing but an overlap in {run}, found {others[0]}. Move it away, or name another "
+            "folder with -o"
+        )
+    read = (*map(str, named_files(settings)), settings.store_place)
+    needed = next((place for place in read if real_path(place).is_relative_to(real_path(run))), None)
+    if needed is not None:
+        raise SettingError(
+            f"--overwrite: expected an overlap that needs nothing in {run}, found {needed}, which would be removed "
+            "before it is used. Move it away, or name another folder with -o"
+        )
+    remove_run(run, OVERLAP)
