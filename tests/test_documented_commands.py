@@ -179,6 +179,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(world.control, user / "other")
     for name in ("control-0000", "control-0001"):
         shutil.rmtree(user / "other" / name)
+    # An evaluation set shares ten people with the training set.
+    for k in range(40):
+        source = world.training / f"person-{k:04d}" if k < 10 else world.control / f"control-{k:04d}"
+        shutil.copytree(source, user / "evaluation" / source.name)
     # A person of the training set asks, and a generator made images, one of them a copy.
     asks = Image.open(world.training / "person-0000/1.png")
     asks.save(user / "photo.jpg", quality=90)

@@ -95,9 +95,9 @@ def overlap(
 
     **Examples**
 
-    unveil overlap training/ lfw/ -o run
+    unveil overlap training evaluation -o overlap
 
-    unveil overlap training.rec lfw.bin -o run --remove A --copy training-without-lfw
+    unveil overlap training evaluation -o overlap --remove A --copy training-without-evaluation
 
     An interrupted overlap resumes with the same command. A finished one whose sets have not changed answers at once.
     Exit codes: 0 done, 2 bad input, 4 the machine failed, 130 interrupted.
