@@ -225,7 +225,9 @@ def test_empty_and_missing_sets(sets: TwoSets, tmp_path: Path) -> None:
         assert done.returncode == 2 and message in done.stderr
         assert not (tmp_path / "run").exists()
     done = command_line("overlap", sets.a, sets.b, "-o", sets.a / "run")
-    assert done.returncode == 2 and "outside A" in done.stderr
+    assert done.returncode == 2 and "outside the A" in done.stderr
+    done = command_line("overlap", sets.a, sets.b, "-o", tmp_path / "run", "--remove", "A", "--copy", sets.a / "copy")
+    assert done.returncode == 2 and "--copy: expected a place outside the A" in done.stderr
     done = command_line("overlap", sets.a, "", "-o", tmp_path / "run")
     assert done.returncode == 2 and "B: expected a path" in done.stderr
     done = command_line("overlap", sets.a, sets.b, "-o", tmp_path / "run", "--remove", "A")

@@ -150,9 +150,8 @@ class Comparisons:
         top_pairs: int = 0,
     ) -> Matches:
         """Compares all pairs of queries (Q) and gallery (G); offsets (Q,) and (G,) are added to their cosines."""
-        return self.named(
-            comparison.name, queries, gallery, [Ranking(top_k, True, top_pairs, query_offset, gallery_offset)]
-        )[0]
+        ranking = Ranking(top_k, True, top_pairs, query_offset, gallery_offset)
+        return self.rankings(comparison, queries, gallery, [ranking])[0]
 
     def rankings(
         self, comparison: Comparison, queries: Embedded, gallery: Embedded, rankings: Sequence[Ranking]

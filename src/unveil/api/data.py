@@ -180,7 +180,7 @@ def _length(values: object) -> int | None:
         return None
 
 
-def _id_text(id: object, role: Role) -> str:
+def _id_text(id: object, role: str) -> str:
     try:
         text = str(id)
     except ValueError:  # a number of more than 4,300 digits

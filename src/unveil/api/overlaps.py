@@ -67,7 +67,9 @@ class Overlap(OverlapResult):
         compared with the set byte for byte. Raises SettingError if nothing is shared, nothing would be left or the copy
         exists, and SourceError if the set has changed or is no longer there.
         """
-        source = OverlapRun(self.run).source(name)
+        run = OverlapRun(self.run)
+        source = run.source(name)
+        run.check_outside("copy", Path(copy))
         written, _ = remove_shared(self.result, source, name, Path(copy), only_images=only_images, as_folder=as_folder)
         return written
 

@@ -107,6 +107,7 @@ def overlap(
     from unveil.config.overlap import overlap_settings
     from unveil.errors import SettingError
     from unveil.images import open_source
+    from unveil.images.outputs import check_outside
     from unveil.sharing import remove_shared, run_overlap
 
     if (remove is None) != (copy is None):
@@ -116,6 +117,8 @@ def overlap(
         chosen = {side: own or common for side, own in zip("AB", pair, strict=True)}
         values[name] = {side: value for side, value in chosen.items() if value is not None}
     settings = overlap_settings(a, b, out, threshold=threshold, model=model, **values)
+    for set_name, location in settings.locations.items() if copy is not None else ():
+        check_outside("--copy", copy or out, location, set_name)
     resume = f"Run the same command again to resume. Finished work is stored in {settings.store_place}."
     show_from(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     with TerminalProgress(resume, quiet=quiet) as progress:

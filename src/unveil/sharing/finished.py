@@ -10,6 +10,7 @@ from unveil.choices import SetName
 from unveil.config.overlap import OverlapSettings
 from unveil.errors import InputError, SettingError, SourceError, StoreError
 from unveil.images import LabelRule, Source, open_source
+from unveil.images.outputs import check_outside
 from unveil.io.checksums import document_sha256, file_sha256
 from unveil.io.regular import read_regular
 from unveil.io.run_directory import FORMAT, MANIFEST, OVERLAP, linked_folder, other_files, read_manifest, remove_run
@@ -79,6 +80,11 @@ class OverlapRun:
             )
         rule = LabelRule.parse(self._settings["labels"][name])
         return open_source(resolve(self._places[name])[0], rule, follow_links=self._settings["follow_links"])
+
+    def check_outside(self, option: str, place: Path) -> None:
+        """Raises SettingError if ``place`` lies inside one of the sets."""
+        for name, known in self._places.items() if self.own else ():
+            check_outside(option, place, resolve(known)[0], name)
 
 
 def finished_overlap(settings: OverlapSettings, *, verify: bool) -> OverlapResult | None:

@@ -8,6 +8,8 @@ from unveil.choices import SET_NAMES, SetName
 from unveil.report.text import number, only_default_model
 from unveil.results import MatchThreshold, ModelFacts, PeoplePair, Shared, SharedImage
 
+# False pairs for each person of the smaller set, above which a part of them is not listed.
+CROWDED = 0.02
 # A recall that was measured (docs/figures/overlap.md).
 DEFAULT_MODEL = (
     "The default model finds few other photographs of a person: most shared people without a shared image are missed. "
@@ -42,7 +44,9 @@ def headline(
         )
     elif by_face and threshold.expected_false is not None:
         expected = threshold.expected_false
-        limit = "at most about" if threshold.upper_limit else "about"
+        # With many false pairs, some are nobody's closest and are not listed.
+        crowded = expected.value > CROWDED * min(one.people_in_set for one in shared.values())
+        limit = "at most about" if threshold.upper_limit or crowded else "about"
         sentences.append(
             f"Of the pairs that match by face, {limit} {number(expected.value)} are expected to be different people "
             f"({number(expected.low)} to {number(expected.high)}, {expected.level:.0%} interval)."
