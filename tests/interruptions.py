@@ -46,8 +46,8 @@ KILLS_IN_A_ROW = 2
 FIRST_MOMENT = 0.3
 # The free space of each disk, as a share of what the command needs.
 SHARES = (0.05, 0.25, 0.45, 0.65, 0.85)
-# What a run records of its time, and what depends on it.
-TIMES = ("started", "finished", "seconds", "signature")
+# What a run records of its time and of the times of its inputs, and what depends on it.
+TIMES = ("started", "finished", "seconds", "stamps", "signature")
 # The only download of the table whose file the data folder holds.
 FETCHED, FETCHED_FILE = "yunet", "face_detection_yunet_2023mar.onnx"
 # A slow server: the bytes it sends at a time, and the pause after them. A fetch then takes two seconds.
@@ -340,10 +340,10 @@ def _sizes(folder: Path) -> dict[str, int]:
     return {file.relative_to(folder).as_posix(): -(-file.stat().st_size // 4096) * 4 for file in files}
 
 
-def killed(shop: Workshop, command: Command, expected: Undisturbed, kills: int) -> list[str]:
+def killed(shop: Workshop, command: Command, expected: Undisturbed, kills: int, seed: int) -> list[str]:
     """Kills a command that often at random moments and runs it to its end after some. Returns what went wrong."""
     wrong = []
-    rng = random.Random(command.name)
+    rng = random.Random(f"{command.name} {seed}")
     deaths = 0
     while deaths < kills:
         shop.reset()
@@ -358,14 +358,20 @@ def killed(shop: Workshop, command: Command, expected: Undisturbed, kills: int) 
             elif done.returncode == 0:  # it ended before the moment came
                 shop.reset()
                 moments = []
-            else:
+            elif not _complete(done):
                 wrong.append(f"killed at {moments}, then {moment}: {done.stderr.strip()[-300:]}")
         done = command.run(shop)
-        if done.returncode:
+        if done.returncode and not _complete(done):
             wrong.append(f"killed at {moments}: {done.stderr.strip()[-300:]}")
         else:
             wrong += [f"killed at {moments}: {line}" for line in _differences(shop, command, expected)]
+        print(f"{command.name}: {deaths} kills, {len(wrong)} wrong", file=sys.stderr, flush=True)
     return wrong
+
+
+def _complete(done: Done) -> bool:
+    """Whether a command says that the one before it, which was killed, had written its copy already."""
+    return done.returncode == 2 and "--copy out/copy exists already" in done.stderr
 
 
 def _differences(shop: Workshop, command: Command, expected: Undisturbed) -> list[str]:
@@ -395,7 +401,7 @@ def on_small_disks(shop: Workshop, command: Command, expected: Undisturbed) -> t
                 wrong.append(f"{size} KiB: the message says nothing of a full disk: {done.stderr.strip()[-300:]}")
             subprocess.run(["mount", "-o", "remount,size=1g", str(place)], check=True)
             again = command.run(shop)
-            if again.returncode and not (command.name == "clean --copy" and done.returncode == 0):
+            if again.returncode and not _complete(again):
                 wrong.append(f"{size} KiB, then enough: exit code {again.returncode}: {again.stderr.strip()[-300:]}")
             else:
                 wrong += [f"{size} KiB, then enough: {line}" for line in _differences(shop, command, expected)]
@@ -419,6 +425,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--mirror", type=Path, help=f"a folder with {FETCHED_FILE}; without it, nothing is fetched")
     parser.add_argument("--only", action="append", help="a command; may be repeated")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
+    parser.add_argument("--no-disks", action="store_true", help="kills alone")
     options = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("small disks are mounted, which only root may do")
@@ -446,8 +454,8 @@ def main() -> int:
             if options.only and command.name not in options.only:
                 continue
             expected = measured(shop, command)
-            wrong = killed(shop, command, expected, options.kills)
-            full, of_disks = on_small_disks(shop, command, expected)
+            wrong = killed(shop, command, expected, options.kills, options.seed)
+            full, of_disks = (0, []) if options.no_disks else on_small_disks(shop, command, expected)
             wrong += of_disks
             failed += bool(wrong)
             write(f"| {command.name} | {options.kills} | {', '.join(command.clocks)} | {full} | {len(wrong)} |")

@@ -52,6 +52,15 @@ def test_stale_temporary_files_and_folders_are_removed(tmp_path: Path) -> None:
     remove_stale_temp(tmp_path / "missing")
 
 
+def test_temporary_files_of_others_stay(tmp_path: Path) -> None:
+    names = (".a.txt.x1.tmp", ".b-1.txt.x1.tmp", "in/.c.md.x1.tmp", ".mine.txt.x1.tmp", "in/.a.txt.x1.tmp")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    remove_stale_temp(tmp_path, of=("a.txt", "b-*.txt", "in/c.md"))
+    assert [name for name in names if (tmp_path / name).exists()] == [".mine.txt.x1.tmp", "in/.a.txt.x1.tmp"]
+
+
 @pytest.mark.parametrize("max_bytes", [0, 1 << 20])
 def test_gathered_rows_are_the_rows(max_bytes: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

@@ -17,6 +17,7 @@ import pytest
 from tests import containers
 from tests.builders import audit, encoded, unit_rows, write
 from unveil.cli.log import JsonLog
+from unveil.config.parsing import read_toml
 from unveil.embedding.crash_marker import mark_in_progress
 from unveil.errors import ImageError, ModelError, SettingError, SourceError
 from unveil.faces.models.library import installed_models, read_model
@@ -26,6 +27,7 @@ from unveil.images.location import FORMS
 from unveil.images.source import Source
 from unveil.io.atomic import write_bytes
 from unveil.io.checksums import file_sha256
+from unveil.io.folders import exclusive, unchanged
 from unveil.io.regular import open_regular, read_regular
 from unveil.io.run_directory import RunDirectory
 from unveil.io.storage import LocalStorage
@@ -156,6 +158,35 @@ class TestOddFiles:
         pq.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
         found = reasons(open_source(tmp_path / "x.parquet"))
         assert found["a.png"] == "" and found["b.png"].startswith(("unreadable file", "link leaves the folder"))
+
+
+def test_no_command_waits_for_a_pipe(tmp_path: Path) -> None:
+    """Opening a pipe waits until another process opens its other end."""
+    os.mkfifo(tmp_path / "pipe")
+    for lock in (exclusive, unchanged):
+        with pytest.raises(SettingError, match="pipe: expected a folder, found a file"), lock(tmp_path / "pipe"):
+            pass
+    with pytest.raises(SettingError, match=r"expected a readable TOML file, found an error .*a regular file was"):
+        read_toml(tmp_path / "pipe")
+    with pytest.raises(ModelError, match="a regular file was expected"):
+        read_model(tmp_path / "pipe")
+    with pytest.raises(SettingError, match="--log: expected a file that can be written"):
+        JsonLog(Silent(), str(tmp_path / "pipe"))
+    # A program that reads it gets the log.
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with JsonLog(Silent(), str(tmp_path / "pipe")) as log:
+        log.start("stage", 1, "images")
+    assert b"stage" in os.read(reader, 10_000)
+    os.close(reader)
+
+
+def test_a_file_of_holes_is_not_read(tmp_path: Path) -> None:
+    """It costs its author nothing."""
+    with (tmp_path / "hollow").open("wb") as file:
+        file.truncate(2**40)
+    for read in (file_sha256, lambda path: read_regular(path, 2**41)):
+        with pytest.raises(OSError, match="of which the disk holds 0"):
+            read(tmp_path / "hollow")
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:

@@ -117,12 +117,16 @@ def test_threshold_of_an_audit(audited: Audited) -> None:
 
 
 def test_the_same_cleaning_from_another_folder(audited: Audited, tmp_path: Path) -> None:
-    """The paths that it was given are other words for the same files."""
+    """The paths that it was given are other words for the same files. What is finished is not done again."""
     _, run = audited
     (tmp_path / "below").mkdir()
+    leftover = write(tmp_path / "clean/.removed.txt.x1.tmp", b"of a killed process")
+    finished = set()
     for folder, out in ((tmp_path, "clean"), (tmp_path / "below", "../clean")):
         done = command_line("clean", run, "-o", out, cwd=folder)
         assert done.returncode == 0, done.stderr
+        finished.add(json.loads((tmp_path / "clean/after-1/manifest.json").read_text())["finished"])
+    assert len(finished) == 1 and not leftover.exists()
 
 
 def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world: World, tmp_path: Path) -> None:

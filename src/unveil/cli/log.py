@@ -22,8 +22,13 @@ SECONDS_BETWEEN = 5.0
 
 
 def _open_private(file: str) -> IO[str]:
-    """A file to append to, which is made for its owner alone: messages can name files and people."""
-    return os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a", encoding="utf-8")
+    """A file to append to, which is made for its owner alone: messages can name files and people.
+
+    Raises OSError, also for a pipe that nobody reads, which would block.
+    """
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
+    os.set_blocking(descriptor, True)
+    return os.fdopen(descriptor, "a", encoding="utf-8")
 
 
 class JsonLog:

@@ -21,11 +21,14 @@ from unveil.engine import check_engine
 from unveil.errors import SettingError
 from unveil.images.label_rule import LabelRule
 from unveil.images.location import Location
+from unveil.io.regular import read_regular
 from unveil.io.remote import check_address, is_address
 from unveil.io.remote_run import local_copy
 from unveil.presets import Preset, resolve
 
 REQUIRED = ("synthetic", "training", "out")
+# Of a settings file or a study.
+MAX_TOML_BYTES = 2**24
 
 
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def with_defaults(parsed: Mapping[str, Any]) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, unchecked; SettingError if it cannot be read."""
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(read_regular(path, MAX_TOML_BYTES).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise SettingError(f"{path}: expected a readable TOML file, found an error ({error})") from None
 

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -76,13 +76,16 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(TEMPORARY)
 
 
-def remove_stale_temp(folder: Path, older_than: float = 0.0) -> None:
+def remove_stale_temp(folder: Path, older_than: float = 0.0, *, of: Iterable[str] | None = None) -> None:
     """Removes temporary files and folders that a killed process left, if they are older than some seconds.
 
-    What cannot be removed stays: a leftover is no reason to end a run.
+    With ``of``, only those of files with these paths in the folder, which may hold ``*``. What cannot be removed stays:
+    a leftover is no reason to end a run.
     """
     limit = time.time() - older_than
-    for leftover in list(folder.rglob(f".*{TEMPORARY}")):
+    paths = None if of is None else [PurePosixPath(pattern) for pattern in of]
+    patterns = [f"**/.*{TEMPORARY}"] if paths is None else [f"{p.parent}/.{p.name}.*{TEMPORARY}" for p in paths]
+    for leftover in [path for pattern in patterns for path in folder.glob(pattern)]:
         with contextlib.suppress(OSError):
             if leftover.lstat().st_mtime > limit:
                 continue

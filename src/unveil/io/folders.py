@@ -19,7 +19,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Keeps other processes of unveil out of a folder, which is made if it does not exist.
 
     Raises SettingError if another process works in it or reads it. The lock ends with the process, however it ends.
-    File systems without locks, such as some network drives, are not protected.
+    File systems without locks, such as some network drives, are not protected. Raises SettingError for a file, too.
     """
     is_new = not folder.exists()
     make_private(folder)
@@ -44,7 +44,11 @@ def unchanged(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(folder: Path, kind: int) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # A pipe would be opened only once somebody writes to it.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except NotADirectoryError:
+        raise SettingError(f"{folder}: expected a folder, found a file. Name another folder") from None
     try:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

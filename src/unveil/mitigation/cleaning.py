@@ -14,7 +14,7 @@ from unveil.auditor import run_audit
 from unveil.choices import LEAK
 from unveil.config.parsing import settings_from
 from unveil.errors import SettingError
-from unveil.io.atomic import write_bytes
+from unveil.io.atomic import remove_stale_temp, write_bytes
 from unveil.io.folders import exclusive, other_file, unchanged
 from unveil.io.private import make_private
 from unveil.io.regular import read_regular
@@ -146,6 +146,7 @@ def clean(
             f"-o: expected a new folder or an earlier cleaning, found {other} in {out}. Name another folder"
         )
     with unchanged(run.path), exclusive(out):
+        remove_stale_temp(out, of=OWN)
         _make_room(out, {"threshold": threshold, "whole_identities": whole_identities}, overwrite=overwrite)
         return _clean(run, out, first, threshold, whole_identities, progress or Silent())
 
@@ -302,7 +303,10 @@ def _cleaning(run: FinishedRun, everything: Embedded, removed: list[str], rounds
 
 
 def _write_list(path: Path, ids: Iterable[str]) -> None:
-    write_bytes(path, "".join(f"{id}\n" for id in ids).encode())
+    data = "".join(f"{id}\n" for id in ids).encode()
+    # A list that stays keeps its time, so that a repeated audit of the rest answers at once.
+    if not (path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data):
+        write_bytes(path, data)
 
 
 def _summary(done: Cleaning) -> dict[str, object]:

@@ -24,7 +24,7 @@ from unveil.embedding.embedder import AuditEmbedder
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SettingError, SourceError, StoreError, VectorError
 from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
-from unveil.io.atomic import replacing, write_bytes
+from unveil.io.atomic import remove_stale_temp, replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.io.folders import exclusive, other_file, unchanged
 from unveil.io.host import cores
@@ -391,6 +391,7 @@ def _write_guard(
     }
     # The description is last and names the hash of every part: a guard that was half written is no guard.
     with exclusive(out):
+        remove_stale_temp(out, of=OWN)
         for name, array in arrays.items():
             _save(out / name, array)
         about["parts"] = {name: file_sha256(out / name) for name in arrays}

@@ -12,6 +12,7 @@ from unveil.auditor import run_audit
 from unveil.config.settings import Settings
 from unveil.errors import InputError, UnveilError
 from unveil.images import Source, open_source
+from unveil.io.atomic import remove_stale_temp
 from unveil.io.folders import exclusive
 from unveil.io.run_directory import MANIFEST, read_manifest
 from unveil.presets import resolve
@@ -37,6 +38,7 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
     audited becomes a row with the reason.
     """
     with exclusive(out):
+        remove_stale_temp(out, of=("study.*",))
         return _run_study(plan, out, progress or Silent(), redact)
 
 

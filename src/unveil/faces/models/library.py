@@ -29,6 +29,8 @@ from unveil.faces.models.table import default_spec, families, file_names, find_d
 from unveil.io.atomic import write_bytes
 from unveil.io.regular import read_regular
 
+# ONNX holds no more: its format states sizes in 31 bits.
+MAX_MODEL_BYTES = 2**31
 # A name that can be a folder on any operating system.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 State = Literal["good", "damaged", "not described"]
@@ -150,7 +152,7 @@ def read_model(path: Path) -> tuple[Spec, bytes]:
     Raises ModelError if the file cannot be read, has no description, or does not match it.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, MAX_MODEL_BYTES)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     sha256 = hashlib.sha256(raw).hexdigest()
