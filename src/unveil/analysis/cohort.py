@@ -17,6 +17,8 @@ from unveil.types import Embedded, Floats, Ints, Matches, Role
 
 # A larger cohort costs comparisons and changes nothing: ten neighbours are used.
 MAX_COHORT_PEOPLE = 5000
+# Images whose matches with the cohort are sorted at once.
+BLOCK_ROWS = 16384
 # Synthetic images whose mean cosine is the closeness of a real image to the synthetic set.
 SYNTHETIC_NEIGHBOURS = 5
 # Closest synthetic images of a real image that are looked at first, and then where a person is reproduced more often.
@@ -88,9 +90,14 @@ class Cohort:
             moments=False,
         )
         own = self._own_rows(embedded, role)
-        order = np.argsort(found.rows == own[:, None], axis=1, kind="stable")
-        score = np.take_along_axis(found.score, order, axis=1)
-        n_others = found.rows.shape[1] - (found.rows == own[:, None]).any(axis=1).max()
+        score, with_own = found.score, False
+        for start in range(0, len(own), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            is_own = found.rows[block] == own[block, None]
+            order = np.argsort(is_own, axis=1, kind="stable")
+            score[block] = np.take_along_axis(score[block], order, axis=1)
+            with_own = with_own or bool(is_own.any())
+        n_others = found.rows.shape[1] - with_own
         return score[:, n_skipped : min(n_others, NEIGHBOURS + n_skipped)]
 
     def own_correction(self) -> Floats:

@@ -6,8 +6,10 @@ import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal, cast
+from itertools import chain
+from typing import Literal
 
 import numpy as np
 
@@ -42,22 +44,29 @@ def exact_copies(
     pixels give equal vectors. Without ``images`` (embeddings were given) only the digests of embedded images are
     compared. ``workers`` 0 means one per core.
     """
-    made, real = _by_digest(synthetic), _by_digest(training)
-    people = dict(zip(training.ids, training.people_or_ids, strict=True))
-    equal: list[tuple[str, str]] = []
+    distinct, alike = synthetic, list[tuple[int, int]]()
+    rejected: dict[Role, list[tuple[str, str]]] = {"synthetic": [], "training": []}
     if images is not None:
         distinct = synthetic.distinct
-        rows = same_pixels(distinct, training, matches, (images["synthetic"], images["training"]), workers)
-        equal = [(id, training.ids[g]) for q, g in rows for id in made[distinct.digests[q]]]
-        for role, known in (("synthetic", made), ("training", real)):
-            for id, digest in digests_of_rejects(images[cast(Role, role)], rejects.get(cast(Role, role), ())):
-                known[digest].append(id)
-        people |= {r.id: images["training"].person(r.id) for r in rejects.get("training", ())}
+        alike = same_pixels(distinct, training, matches, (images["synthetic"], images["training"]), workers)
+        for role, of_role in rejected.items():
+            of_role += digests_of_rejects(images[role], rejects.get(role, ()))
+    # Only images with a digest that both sets have: a list of each of millions would take gigabytes.
+    both = {*synthetic.digests, *(digest for _, digest in rejected["synthetic"])}
+    both &= {*training.digests, *(digest for _, digest in rejected["training"])}
+    shown = {distinct.digests[q] for q, _ in alike}
+    made = _by_digest(synthetic, rejected["synthetic"], both | shown)
+    real = _by_digest(training, rejected["training"], both)
+    equal = [(id, training.ids[g]) for q, g in alike for id in made[distinct.digests[q]]]
     same_bytes = [(a, b) for digest, ids in made.items() for a in ids for b in real.get(digest, ())]
     kinds: dict[tuple[str, str], Literal["bytes", "pixels"]] = {
         **dict.fromkeys(equal, "pixels"),
         **dict.fromkeys(same_bytes, "bytes"),
     }
+    copied = {b for _, b in kinds}
+    people = {id: person for id, person in zip(training.ids, training.people_or_ids, strict=True) if id in copied}
+    if images is not None:
+        people |= {r.id: images["training"].person(r.id) for r in rejects.get("training", ())}
     return tuple(ExactCopy(a, b, people[b], kind) for (a, b), kind in sorted(kinds.items()))
 
 
@@ -73,11 +82,14 @@ def same_pixels(
     return _same_pixels(pairs, (images[0], first.ids), (images[1], second.ids), workers)
 
 
-def _by_digest(embedded: Embedded) -> dict[str, list[str]]:
-    """The ids of the images with each digest."""
+def _by_digest(
+    embedded: Embedded, rejected: Iterable[tuple[str, str]], needed: AbstractSet[str]
+) -> dict[str, list[str]]:
+    """The ids of the images with each of the ``needed`` digests, embedded and then ``rejected`` (id, digest)."""
     ids = defaultdict(list)
-    for id, digest in zip(embedded.ids, embedded.digests, strict=True):
-        ids[digest].append(id)
+    for id, digest in chain(zip(embedded.ids, embedded.digests, strict=True), rejected):
+        if digest in needed:
+            ids[digest].append(id)
     return ids
 
 

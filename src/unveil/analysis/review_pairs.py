@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,13 +80,15 @@ def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFi
         )
 
     training = found.training.images
-    row_of = {id: row for row, id in enumerate(training.ids)}
-    query_of = {id: row for row, id in enumerate(synthetic.ids)}
+    identities = [i for i in found.identities if i.significant and i.training_id is not None]
+    # Only of the images that are shown: a place for each of millions would take gigabytes.
+    row_of = _rows(training.ids, {i.training_id for i in identities if i.training_id is not None})
+    query_of = _rows(synthetic.ids, {i.synthetic_id for i in identities} | {pair.synthetic_id for pair in rankings})
     for p in found.significant_people:
         add("exposed person", p.synthetic_id, p.training_id, p.person, p.cosine, p.score, "training", p.identity)
-    best_score = dict(zip(synthetic.ids, found.training.closest[1].tolist(), strict=True))
-    for i in found.identities:
-        if i.significant and i.training_id is not None:
+    best_score = found.training.closest[1]
+    for i in identities:
+        if i.training_id is not None:
             row = row_of[i.training_id]
             (cosine,) = exact_cosine(
                 *(synthetic.vectors, training.vectors),
@@ -95,7 +98,7 @@ def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFi
             add("synthetic identity", i.synthetic_id, i.training_id, person, float(cosine), i.score, "training")
     for pair in rankings:
         # Pairs of the published attack have no score of their own: the best score of their synthetic image is shown.
-        score = best_score[pair.synthetic_id]
+        score = float(best_score[query_of[pair.synthetic_id]])
         add("closest pair", pair.synthetic_id, pair.training_id, pair.person, pair.cosine, score, "training")
     if found.control is not None:
         side = found.control.side
@@ -110,14 +113,17 @@ def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFi
     return tuple(pairs.values())
 
 
-def closest_images(found: Findings, synthetic: Embedded) -> tuple[ClosestImage, ...]:
+def _rows(ids: Sequence[str], needed: AbstractSet[str]) -> dict[str, int]:
+    """The rows of some images."""
+    return {id: row for row, id in enumerate(ids) if id in needed}
+
+
+def closest_images(found: Findings, synthetic: Embedded) -> Iterator[ClosestImage]:
     """Each distinct synthetic image with its closest training image."""
     row, score, channel = found.training.closest
     training, channels = found.training.images, list(found.training.by_channel)
     people = training.people_or_ids
     memorised = memorisation(np.sqrt(np.maximum(0, 2 - 2 * found.training.raw.cosine)))
     columns = (synthetic.ids, synthetic.people_or_ids, row, score, channel, memorised)
-    return tuple(
-        ClosestImage(id, identity, float(s), training.ids[r], people[r], channels[c], float(m))
-        for id, identity, r, s, c, m in zip(*columns, strict=True)
-    )
+    for id, identity, r, s, c, m in zip(*columns, strict=True):
+        yield ClosestImage(id, identity, float(s), training.ids[r], people[r], channels[c], float(m))

@@ -12,6 +12,8 @@ from unveil.errors import SettingError
 from unveil.io.checkpoint import Checkpoint
 from unveil.types import Floats, Ints, Matches
 
+# Queries whose lists are sorted at once at the end.
+RESULT_ROWS = 16384
 # Exact cosines (M,) of pairs of the compared sets, by their indexes (M,).
 IndexScorer = Callable[[Ints, Ints], Floats]
 
@@ -170,16 +172,26 @@ class TopMatches:
         self.top_query, self.top_row, self.top_score = q[best], g[best], score[best]
 
     def result(self, cosine: IndexScorer, mean: float, variance: float) -> Matches:
-        """The result of a finished comparison; ``cosine`` computes the exact cosines of pairs."""
-        (n_queries, n_gallery), k = self._shape, self.spec.top_k
-        order = np.lexsort((self.rows, -self.score), axis=1)
-        rows, score = np.take_along_axis(self.rows, order, 1), np.take_along_axis(self.score, order, 1)
+        """The result of a finished comparison, in the same arrays; ``cosine`` computes the exact cosines of pairs."""
+        n_queries, n_gallery = self._shape
+        # A score without offsets is the cosine.
+        plain = not self.spec.query_offset.any() and not self.spec.gallery_offset.any()
+        cosines = self.score if plain else np.empty_like(self.score)
+        # In place and block by block: the lists are the largest arrays of a comparison.
+        for start in range(0, n_queries, RESULT_ROWS):
+            block = slice(start, min(start + RESULT_ROWS, n_queries))
+            rows, score = self.rows[block], self.score[block]
+            order = np.lexsort((rows, -score), axis=1)
+            rows[:], score[:] = np.take_along_axis(rows, order, 1), np.take_along_axis(score, order, 1)
+            if not plain:
+                queries = np.repeat(np.arange(block.start, block.stop), self.spec.top_k)
+                cosines[block] = cosine(queries, rows.ravel()).reshape(rows.shape)
         best_query, best_score = self.best_query, self.best_query_score
         if not self.spec.best_queries:
             best_query, best_score = np.full(n_gallery, -1, np.int64), np.full(n_gallery, -np.inf)
         known = np.flatnonzero(best_query >= 0)
         best_cosine = np.full(n_gallery, -np.inf)
-        best_cosine[known] = cosine(best_query[known], known)
+        best_cosine[known] = best_score[known] if plain else cosine(best_query[known], known)
         best_first = np.lexsort((self.top_row, self.top_query, -self.top_score))
         top = np.column_stack([self.top_query, self.top_row])[best_first]
         pairs = scores = None
@@ -188,9 +200,9 @@ class TopMatches:
             in_order = np.lexsort((pairs[:, 1], pairs[:, 0]))
             pairs, scores = pairs[in_order], scores[in_order]
         return Matches(
-            rows=rows,
-            cosine=cosine(np.repeat(np.arange(n_queries), k), rows.ravel()).reshape(rows.shape),
-            score=score,
+            rows=self.rows,
+            cosine=cosines,
+            score=self.score,
             best_query=best_query,
             best_query_cosine=best_cosine,
             best_query_score=best_score,

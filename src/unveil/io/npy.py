@@ -20,8 +20,8 @@ MAX_CODE_POINT = 0x10FFFF
 MAX_TEXT_BYTES = 2**32
 
 
-def parse_npy(data: bytes | bytearray, *, allow_empty: bool = False) -> npt.NDArray[Any]:
-    """The array in the bytes of a `.npy` file, read-only if ``data`` are bytes.
+def parse_npy(data: bytes | bytearray | memoryview, *, allow_empty: bool = False) -> npt.NDArray[Any]:
+    """The array in the bytes of a `.npy` file, read-only if ``data`` are.
 
     Raises ValueError when the bytes do not fit the header, and for an array without values unless ``allow_empty``.
     """
@@ -40,7 +40,7 @@ def parse_npy(data: bytes | bytearray, *, allow_empty: bool = False) -> npt.NDAr
     return np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
 
 
-def npy_header(data: bytes | bytearray) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+def npy_header(data: bytes | bytearray | memoryview) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     """The shape, the order (true for Fortran's), the type and the first byte of the array in a `.npy` file.
 
     ``data`` are its first bytes. Raises ValueError when they are none of such a file.
@@ -69,7 +69,7 @@ def text_array(texts: Sequence[str]) -> npt.NDArray[np.str_]:
     return np.array(texts, np.str_)
 
 
-def _check_text(data: bytes | bytearray, at: int, dtype: np.dtype[Any]) -> None:
+def _check_text(data: bytes | bytearray | memoryview, at: int, dtype: np.dtype[Any]) -> None:
     """ValueError for a character beyond Unicode, of which Python makes text that breaks later."""
     points = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder), offset=at)
     if len(points) and points.max() > MAX_CODE_POINT:

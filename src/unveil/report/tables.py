@@ -21,6 +21,10 @@ CHANNEL_SCORE = pa.struct(
 )
 
 
+# Rows that are written at once; PyArrow's own number.
+ROW_GROUP = 1024 * 1024
+
+
 def write_parquet_table(
     path: Path,
     columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]],
@@ -76,16 +80,7 @@ def write_tables(
         },
         _note(len(result.significant_people), result.expected_false_people, fdr),
     )
-    k = matches.rows.shape[1]
-    write_parquet_table(
-        run / "matches.parquet",
-        {
-            "synthetic_id": np.repeat(np.array(synthetic.ids, object), k),
-            "rank": np.tile(np.arange(1, k + 1), len(synthetic)),
-            "training_id": np.array(training.ids, object)[matches.rows.ravel()],
-            "cosine": matches.cosine.ravel(),
-        },
-    )
+    _write_matches(run / "matches.parquet", matches, synthetic, training)
     if link is not None and link.classes:
         columns = {f.name: [getattr(c, f.name) for c in link.classes] for f in fields(LinkedClass)}
         write_parquet_table(run / "label_link.parquet", columns)
@@ -115,6 +110,24 @@ def write_tables(
         },
         _note(sum(i.significant for i in identities), result.expected_false_identities, fdr),
     )
+
+
+def _write_matches(path: Path, matches: Matches, synthetic: Embedded, training: Embedded) -> None:
+    """The closest training images of each synthetic image, a row group at a time."""
+    k = matches.rows.shape[1]
+    rows, cosine = matches.rows.reshape(-1), matches.cosine.reshape(-1)
+    ids = (pa.array(synthetic.ids, pa.string()), pa.array(training.ids, pa.string()))
+    schema = pa.schema(
+        {"synthetic_id": pa.string(), "rank": pa.int64(), "training_id": pa.string(), "cosine": pa.float64()}
+    )
+    with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
+        for start in range(0, len(rows), ROW_GROUP):
+            pairs = np.arange(start, min(start + ROW_GROUP, len(rows)))
+            columns = (
+                *(ids[0].take(pa.array(pairs // k)), pairs % k + 1),
+                *(ids[1].take(pa.array(rows[pairs])), cosine[pairs]),
+            )
+            writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema))
 
 
 def _note(n_significant: int, expected: float | None, fdr: float) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from unveil.runs.parts import (
 )
 from unveil.types import ROLES, Embedded, Ints, Role
 
+# Records that become columns at once.
+BATCH_ROWS = 16384
 ARROW_TYPES = {"float": pa.float64(), "bool": pa.bool_()}
 
 
@@ -96,9 +99,14 @@ def exposure_table(exposures: Exposures, channels: Sequence[str]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def _table(record: type[Any], rows: Sequence[Any]) -> pa.Table:
+def _table(record: type[Any], rows: Iterable[Any]) -> pa.Table:
     schema = pa.schema([(f.name, ARROW_TYPES.get(str(f.type), pa.string())) for f in fields(record)])
-    return pa.table({f.name: [getattr(row, f.name) for row in rows] for f in fields(record)}, schema)
+    remaining, batches = iter(rows), []
+    while batch := list(islice(remaining, BATCH_ROWS)):
+        batches.append(
+            pa.record_batch({f.name: [getattr(row, f.name) for row in batch] for f in fields(record)}, schema)
+        )
+    return pa.Table.from_batches(batches, schema).combine_chunks()
 
 
 def _state(
@@ -128,5 +136,8 @@ def _state(
 
 
 def _rows_of(some: Embedded, everything: Embedded) -> Ints:
-    row_of = {id: row for row, id in enumerate(everything.ids)}
-    return np.array([row_of[id] for id in some.ids], np.int64)
+    """The rows of ``some`` of the images, which are in the same order."""
+    if len(some) == len(everything):
+        return np.arange(len(some))
+    remaining = enumerate(everything.ids)
+    return np.fromiter((next(row for row, id in remaining if id == needed) for needed in some.ids), np.int64, len(some))

@@ -62,4 +62,4 @@ def n_agreeing(codes: Ints, person: Ints, best: Ints) -> Ints:
 def person_codes(people: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
     """The distinct people in order of first appearance, and the index (N,) of each image's person."""
     distinct = {person: i for i, person in enumerate(dict.fromkeys(people))}
-    return tuple(distinct), np.array([distinct[p] for p in people], np.int64)
+    return tuple(distinct), np.fromiter((distinct[p] for p in people), np.int64, len(people))

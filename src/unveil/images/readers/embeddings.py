@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from unveil.errors import ImageError, SourceError
+from unveil.errors import DiskFullError, ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
@@ -19,7 +20,8 @@ from unveil.images.readers.columns import LABEL_NAMES, choose_column
 from unveil.images.readers.parquet import ParquetTable
 from unveil.images.readers.table import holds_vectors
 from unveil.images.source import MAX_ID_CHARACTERS, Entry, Source, check_row_count, numbered_ids, printable
-from unveil.io.npy import MAGIC, MAX_HEADER, npy_header, parse_npy
+from unveil.io.mapping import crc32_of, map_file, unpack_blocks
+from unveil.io.npy import MAGIC, npy_header, parse_npy
 from unveil.types import ImageRecord, Vectors
 
 # Unpacked bytes of one array in a `.npz`.
@@ -27,6 +29,9 @@ MAX_ARRAY = 2**36
 MAX_DIMENSION = 65_536
 # Bytes of one text of an array, which takes four bytes for each character.
 MAX_TEXT_ITEM = 4 * MAX_ID_CHARACTERS
+# The header of a member of a zip: signature, and the lengths of the name and of the extra field that follow it.
+LOCAL_HEADER = struct.Struct("<4s22xHH")
+CHUNK = 1 << 20
 # A compressed `.npz` of floats shrinks by no more than this.
 MAX_COMPRESSION = 64
 VECTOR_NAMES = ("vectors", "embeddings", "embedding", "features", "feature", "x")
@@ -54,7 +59,7 @@ class EmbeddingSource(Source):
         options = options or {}
         try:
             found = _load(blob, options)
-        except SourceError:
+        except (SourceError, DiskFullError):
             raise
         except ImageError as error:
             raise SourceError(f"{blob.where}: {error}") from None
@@ -115,15 +120,14 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
         def array(name: str) -> npt.NDArray[Any]:
             if archive.getinfo(f"{name}.npy").compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{name} is compressed by a method that NumPy does not use")
-            with archive.open(f"{name}.npy") as file:
-                head = file.read(MAX_HEADER)
-                _, _, dtype, _ = npy_header(head)
-                if dtype.base.kind in "US" and dtype.base.itemsize > MAX_TEXT_ITEM:
-                    raise SourceError(
-                        f"{blob.where}: expected texts of at most {MAX_ID_CHARACTERS:,} characters in {name}, found "
-                        f"an array of {dtype}. Shorten them"
-                    )
-                return parse_npy(head + file.read(limit - len(head)))
+            data = _member(blob, archive, f"{name}.npy", limit)
+            _, _, dtype, _ = npy_header(data)
+            if dtype.base.kind in "US" and dtype.base.itemsize > MAX_TEXT_ITEM:
+                raise SourceError(
+                    f"{blob.where}: expected texts of at most {MAX_ID_CHARACTERS:,} characters in {name}, found "
+                    f"an array of {dtype}. Shorten them"
+                )
+            return parse_npy(data)
 
         vectors = choose_column(names, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
         others = [n for n in names if n != vectors]
@@ -145,6 +149,22 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
         )
 
 
+def _member(blob: Blob, archive: zipfile.ZipFile, name: str, limit: int) -> memoryview:
+    """At most ``limit`` bytes of a member: mapped where they are stored as they are on this machine, else unpacked."""
+    member = archive.getinfo(name)
+    if isinstance(blob, LocalBlob) and member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1:
+        head = blob.read(member.header_offset, LOCAL_HEADER.size)
+        signature, name_bytes, extra_bytes = LOCAL_HEADER.unpack(head)
+        start = member.header_offset + LOCAL_HEADER.size + name_bytes + extra_bytes
+        if signature == b"PK\x03\x04" and start + member.file_size <= blob.size:
+            data = map_file(blob.path)[start : start + member.file_size]
+            if crc32_of(data) != member.CRC:
+                raise ValueError(f"{name} has a wrong checksum")
+            return data
+    with archive.open(name) as file:
+        return unpack_blocks(iter(lambda: file.read(CHUNK), b""), limit)
+
+
 def _parquet(blob: Blob, options: dict[str, str]) -> _Loaded:
     table = ParquetTable(blob)
     names = table.schema.names
@@ -158,13 +178,20 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Loaded:
     def column(name: str | None) -> list[object] | None:
         return None if name is None else [v for array in table.groups_of(name) for v in array.to_pylist()]
 
-    blocks = []
-    for rows in table.groups_of(vectors):
-        flat = rows.flatten().to_numpy(zero_copy_only=False)
-        if len(rows) and (rows.null_count or len(flat) % len(rows)):
-            raise ValueError("vectors of different lengths")
-        blocks.append(np.asarray(flat, np.float32).reshape(len(rows), -1 if len(rows) else 0))
-    found = _Loaded(np.concatenate([b for b in blocks if len(b)] or blocks[:1]), column(label))
+    widths: set[int] = set()
+
+    def blocks() -> Iterator[bytes]:
+        for rows in table.groups_of(vectors):
+            flat = rows.flatten().to_numpy(zero_copy_only=False)
+            if len(rows) and (rows.null_count or len(flat) % len(rows)):
+                raise ValueError("vectors of different lengths")
+            widths.update([len(flat) // len(rows)] if len(rows) else ())
+            if len(widths) > 1:
+                raise ValueError("vectors of different lengths")
+            yield np.ascontiguousarray(flat, np.float32).tobytes()
+
+    stored = np.frombuffer(unpack_blocks(blocks(), MAX_ARRAY), np.float32)
+    found = _Loaded(stored.reshape(-1, *widths) if widths else stored.reshape(0, 0), column(label))
     return found if ids == label else replace(found, ids=column(ids))
 
 
