@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,22 @@ def test_images_keep_their_pixels_and_labels(tmp_path: Path) -> None:
         np.testing.assert_array_equal([decode_rgb(source.read(record)) for record in source.records], pixels)
 
 
+def test_images_of_pillow_are_read_as_their_files(tmp_path: Path) -> None:
+    """Upright by the EXIF orientation, grey and palettes as RGB; a damaged file is named."""
+    pixels = np.random.default_rng(1).integers(0, 256, (24, 20, 3), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files = {mode: tmp_path / f"{mode}.png" for mode in ("RGB", "L", "P", "RGBA", "1")}
+    for mode, path in files.items():
+        Image.fromarray(pixels).convert(mode).save(path, exif=turned)
+    source = opened([Image.open(path) for path in files.values()], tmp_path / "store")
+    for record, path in zip(source.records, files.values(), strict=True):
+        np.testing.assert_array_equal(decode_rgb(source.read(record)), decode_rgb(path.read_bytes()))
+    cut = io.BytesIO(files["RGB"].read_bytes()[:-200])
+    with pytest.raises(unveil.InputError, match=r"training: image 1 of Pillow cannot be decoded: .*truncated"):
+        opened([Image.open(files["RGB"]), Image.open(cut)], tmp_path)
+
+
 def test_the_same_data_are_the_same_file(vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:
     first = place_of(vectors, "training", str(tmp_path))
     assert place_of(vectors.copy(), "control", str(tmp_path)) == first
@@ -127,7 +144,7 @@ def test_hugging_face_datasets(tmp_path: Path) -> None:
         (np.zeros((2, 4, 4, 1), np.uint8), r"as image 0"),
         (np.zeros((2, 3, 4, 4), np.uint8), r"found ndarray \(3, 4, 4\) uint8 as image 0"),
         (np.zeros((2, 4, 4, 3), np.float32), r"float32 as image 0"),
-        ([Image.new("L", (4, 4))], "mode L; convert it"),
+        ([Image.new("I;16", (4, 4))], "mode I;16; convert it"),
         (unveil.Embeddings(np.zeros((2, 0), np.float32)), r"vectors \(N, D\)"),
         (unveil.Embeddings([["a"]]), "found list"),
         (unveil.Embeddings(np.ones((2, 3)), labels=["a"]), "each of 2 images, found 1"),

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from unveil.errors import InputError, SettingError, VectorError
+from unveil.errors import ImageError, InputError, SettingError, VectorError
+from unveil.images import pillow_rgb
 from unveil.images.label_values import label_of
 from unveil.images.readers.columns import LABEL_NAMES
 from unveil.images.source import MAX_ID_CHARACTERS, numbered_ids
@@ -136,7 +137,11 @@ def _images(data: Images, role: str) -> bytes:
 
 def _png(image: Any, index: int, role: str) -> bytes:
     if isinstance(image, Image.Image):
-        opened = image if image.mode == "RGB" else None
+        try:
+            pixels = pillow_rgb(image)
+        except ImageError as error:
+            raise InputError(f"{role}: image {index} of Pillow cannot be decoded: {error}") from None
+        opened = None if pixels is None else Image.fromarray(pixels)
     else:
         array = _array(image)
         is_rgb = (
@@ -265,5 +270,5 @@ def _described(data: Any) -> str:
     if shape is not None:
         return f"{type(data).__name__} {tuple(shape)} {getattr(data, 'dtype', '')}".rstrip()
     if isinstance(data, Image.Image):
-        return f"a Pillow image of mode {data.mode}; convert it with .convert('RGB')"
+        return f"a Pillow image of mode {data.mode}; convert it to 8 bits a channel"
     return type(data).__name__

@@ -41,6 +41,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+# Modes of Pillow with 8 bits a channel, which convert to RGB without loss of range.
+_EIGHT_BITS = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "1"})
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Kinds of JPEG frames that are coded without loss (ITU-T T.81, table B.1).
 LOSSLESS = (3, 7, 11, 15)
@@ -88,6 +90,19 @@ def decode_scaled(data: bytes, at_least: Callable[[int, int], int]) -> tuple[npt
     return _pixels(image, data, at_least(*size)), size
 
 
+def pillow_rgb(image: Image.Image) -> npt.NDArray[np.uint8] | None:
+    """Pixels (H, W, 3) uint8 RGB of an image of Pillow, as `decode_rgb` makes them.
+
+    None for an image with more than 8 bits a channel. Raises ImageError where its file is damaged.
+    """
+    if image.mode not in _EIGHT_BITS:
+        return None
+    try:
+        return _rgb(image, _turn(image))
+    except Exception as error:  # a file that is opened lazily is decoded here
+        raise _damaged(error) from None
+
+
 def pixel_digest(pixels: npt.NDArray[np.uint8]) -> bytes:
     """The SHA-256 of an image's size and pixels (H, W, 3) uint8 RGB."""
     height, width = pixels.shape[:2]
@@ -104,14 +119,16 @@ def _pixels(image: Image.Image, data: bytes, at_least: int | None = None) -> npt
         turn = _turn(image)
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             image = Image.fromarray(_eight_bits(image))
-        if turn is not None:
-            image = image.transpose(turn)
-        pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+        return _rgb(image, turn)
     except ImageError:
         raise
     except Exception as error:  # decoders raise almost anything on hostile data
         raise _kind_not_read(data) or _damaged(error) from None
-    return pixels
+
+
+def _rgb(image: Image.Image, turn: Image.Transpose | None) -> npt.NDArray[np.uint8]:
+    upright = image if turn is None else image.transpose(turn)
+    return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"), np.uint8)
 
 
 def _damaged(error: Exception) -> ImageError:

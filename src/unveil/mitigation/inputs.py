@@ -15,15 +15,11 @@ from unveil.channels import Detector, FaceImage
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import ImageError, InputError
-from unveil.images import decode_rgb
+from unveil.images import decode_rgb, pillow_rgb
 from unveil.images.source import MAX_FILE_BYTES, read_image
 
 # What a user may pass as an image: pixels (H, W, 3) uint8 RGB, the bytes of an image file, or its path.
 ImageArray = npt.NDArray[np.uint8] | bytes | str | Path
-
-
-# Modes of Pillow with 8 bits a channel, which convert to RGB without loss of range.
-MODES = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "1"})
 
 
 def checked_images(images: Iterable[ImageArray | Image.Image]) -> list[ImageArray]:
@@ -40,11 +36,15 @@ def checked_images(images: Iterable[ImageArray | Image.Image]) -> list[ImageArra
 
 def _checked(image: object) -> ImageArray:
     if isinstance(image, Image.Image):
-        if image.mode not in MODES:
+        try:
+            pixels = pillow_rgb(image)
+        except ImageError as error:
+            raise InputError(f"expected an image of Pillow that can be decoded, found: {error}") from None
+        if pixels is None:
             raise InputError(
                 f"expected an image of Pillow with 8 bits a channel, found mode {image.mode}. Convert it to RGB"
             )
-        return np.asarray(image.convert("RGB"))
+        return pixels
     if isinstance(image, np.ndarray):
         if not _is_image(image):
             hint = "Put the channels last: array.transpose(1, 2, 0)" if image.shape[:1] == (3,) else "Convert them"
