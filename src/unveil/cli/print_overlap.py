@@ -39,10 +39,8 @@ def print_overlap(
     threshold = result.threshold
     if threshold is not None:
         rate = threshold.false_match_rate
-        measured = "" if rate is None else f"; false match rate {number(rate.value)}"
-        console.print(
-            f"Faces match from a cosine of {threshold.cosine:.3f} on{measured}: {threshold.why}.", markup=False
-        )
+        measured = "" if rate is None else f" False match rate there: {number(rate.value)}."
+        console.print(f"Threshold: a cosine of {threshold.cosine:.3f} ({threshold.why}).{measured}", markup=False)
     by_face = [pair for pair in result.people if not pair.shared_images]
     shown = MAX_ROWS if verbose else FEW_ROWS
     if by_face:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unveil.choices import SetName
 from unveil.images import Source
 from unveil.report.templating import environment, label_cells
-from unveil.report.text import number, percent
+from unveil.report.text import number
 from unveil.report.thumbnails import Thumbnails
 from unveil.results import OverlapResult, PeoplePair, SharedImage
 
@@ -47,7 +47,7 @@ def overlap_page(result: OverlapResult, sources: Mapping[SetName, Source]) -> st
     shown = [pair for _, _, pairs in groups for pair in pairs]
     thumbnails = Thumbnails(sources, {"A": [p.a_id for p in shown], "B": [p.b_id for p in shown]})
     pages = environment()
-    pages.filters |= {"number": number, "percent": percent}
+    pages.filters["count"] = lambda n: number(n) if n else "0"
     page = pages.get_template("overlap.html.j2").render(result=result, groups=groups, thumbnail=thumbnails.thumbnail)
     return label_cells(page)
 

@@ -55,7 +55,7 @@ def match_threshold(
             one = tail.cosine_of(settings.fdr)
             closest = float(found.people.cosine.max(initial=-1.0))
             cosine = float(np.nextafter(closest, 2.0)) if one is None else one
-            why = f"no pair matches by face; a single one would, where at most {settings.fdr:g} false ones are expected"
+            why = f"no pair matches by face; one alone would where at most {settings.fdr:g} false pairs are expected"
         else:
             cosine, why = lowest, f"at most {settings.fdr:.0%} of the pairs that match by face are expected to be false"
     return MatchThreshold(
