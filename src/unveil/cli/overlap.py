@@ -12,7 +12,7 @@ import typer
 from unveil.choices import SetName
 from unveil.cli.options import Quiet, Verbose, with_settings
 from unveil.cli.terminal import echo, show_from
-from unveil.config.settings import EXECUTION, READING
+from unveil.config.settings import EXECUTION, READING, STATISTICS
 
 
 class SetChoice(StrEnum):
@@ -29,9 +29,7 @@ def _of_set(name: str, what: str, metavar: str) -> Any:
 
 
 @with_settings(
-    *("detector", "labels", "aligned", "follow_links", "fdr", "top_pairs", "seed", "store", "device", "backend"),
-    "workers",
-    single=("labels", "aligned"),
+    *("detector", "labels", "follow_links", "fdr", "seed", "store", "device", "backend", "workers"), single=("labels",)
 )
 def overlap(
     values: dict[str, Any],
@@ -65,10 +63,24 @@ def overlap(
             metavar="NAME|FILE", help="A face recognition model, as for unveil audit.", rich_help_panel=READING
         ),
     ] = None,
+    aligned: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|yes|no",
+            help="Whether the images are aligned face crops. (default: auto)",
+            rich_help_panel=READING,
+        ),
+    ] = None,
     a_labels: Annotated[str | None, _of_set("A", "labels", "RULE")] = None,
     b_labels: Annotated[str | None, _of_set("B", "labels", "RULE")] = None,
     a_aligned: Annotated[str | None, _of_set("A", "aligned", "auto|yes|no")] = None,
     b_aligned: Annotated[str | None, _of_set("B", "aligned", "auto|yes|no")] = None,
+    top_pairs: Annotated[
+        int | None,
+        typer.Option(
+            help="Closest pairs of people that do not match in pairs.csv. (default: 100)", rich_help_panel=STATISTICS
+        ),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -112,11 +124,13 @@ def overlap(
 
     if (remove is None) != (copy is None):
         raise SettingError("--remove: expected a set and --copy PATH for the copy, found one of them. Give both")
-    for name, pair in (("labels", (a_labels, b_labels)), ("aligned", (a_aligned, b_aligned))):
-        common = values.pop(name, None)
+    for name, common, pair in (
+        ("labels", values.pop("labels", None), (a_labels, b_labels)),
+        ("aligned", aligned, (a_aligned, b_aligned)),
+    ):
         chosen = {side: own or common for side, own in zip("AB", pair, strict=True)}
         values[name] = {side: value for side, value in chosen.items() if value is not None}
-    settings = overlap_settings(a, b, out, threshold=threshold, model=model, **values)
+    settings = overlap_settings(a, b, out, threshold=threshold, model=model, top_pairs=top_pairs, **values)
     for set_name, location in settings.locations.items() if copy is not None else ():
         check_outside("--copy", copy or out, location, set_name)
     resume = f"Run the same command again to resume. Finished work is stored in {settings.store_place}."
