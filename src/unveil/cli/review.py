@@ -102,14 +102,14 @@ def report(
 
     from unveil.io.atomic import remove_stale_temp
     from unveil.io.folders import exclusive
-    from unveil.io.run_directory import FILES
+    from unveil.io.run_directory import AUDIT_FILES
     from unveil.report import PUBLIC, write_pages
     from unveil.review import review_summary
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training})
     with exclusive(run):
-        remove_stale_temp(run, of=FILES)
+        remove_stale_temp(run, of=AUDIT_FILES)
         result = replace(finished.result, review=review_summary(run, finished.pairs))
         sources = finished.sources()
         for role in finished.roles:
