@@ -111,23 +111,24 @@ def test_people_whom_a_generator_never_saw_are_audited_with_and_without_a_contro
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (faces.parent / "cross_label_matches.csv").write_text("a,b\nperson_000/1.png,person_001/1.png\n")
-    monkeypatch.setattr(other_people, "GENERATORS", dict.fromkeys(other_people.GENERATORS, (40, 2, 16)))
+    monkeypatch.setattr(other_people, "PEOPLE", 40)
+    monkeypatch.setattr(other_people, "STEPS", 2)
     lines = tmp_path / "lines.csv"
-    few = ["--components", "2", "--variational", "0", "--audits", "1", "--people", "100", "--images", "60"]
+    few = ["--generators", "2", "--audits", "1", "--people", "100", "--images", "60"]
     sets = ["--faces", str(faces), "--sets", str(tmp_path / "sets"), "--lines", str(lines)]
     monkeypatch.setattr("sys.argv", ["other_people", *few, *sets])
     other_people.main()
     rows = list(csv.DictReader(lines.read_text().splitlines()))
-    assert [(r["family"], r["seed"], r["repeat"]) for r in rows] == [("components", "0", "0"), ("components", "1", "0")]
+    assert [(r["seed"], r["repeat"]) for r in rows] == [("0", "0"), ("1", "0")]
     assert {r["verdict"] for r in rows} == {"none detected"}
     assert {r["verdict_without"] for r in rows} == {"none detected (no control set)"}
-    assert "| all | without a control set | 0 of 2 |" in capsys.readouterr().out
+    assert "| without a control set | 0 of 2 |" in capsys.readouterr().out
 
 
 def test_false_verdicts_are_counted_by_audit_and_by_generator() -> None:
     """Three audits of one generator are false, and none of two others: 3 of 12 audits, 1 of 3 generators."""
     rows = [
-        {"family": "components", "seed": str(seed), "verdict": "leak found" if seed == 1 and k < 3 else "none detected"}
+        {"seed": str(seed), "verdict": "leak found" if seed == 1 and k < 3 else "none detected"}
         for seed in range(3)
         for k in range(4)
     ]
