@@ -136,6 +136,7 @@ def _run(
         for role, s in sets.items()
     }
     synthetic, training = images["synthetic"].embedded, sets["training"].embedded
+    progress.start("checking the inputs", 0, "")
     checks = check_sets(sets, settings.random("hygiene"))
 
     # Vectors to findings.
@@ -172,6 +173,7 @@ def _run(
         seed=settings.seed,
         workers=settings.workers,
     )
+    progress.start("measuring the baselines", 0, "")
     baselines = measure_baselines(synthetic, found, settings.random, backend)
     verification = measure_verification(sets, settings.random)
 

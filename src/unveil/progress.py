@@ -17,7 +17,7 @@ class Progress(Protocol):
         ...
 
     def start(self, stage: str, total: int, unit: str) -> None:
-        """A stage of ``total`` units begins; it ends when the next begins."""
+        """A stage of ``total`` units begins; it ends when the next begins. One that counts nothing has no ``unit``."""
         ...
 
     def advance(self, n: int) -> None:

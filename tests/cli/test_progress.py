@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,26 @@ def test_no_stage_but_a_comparison_counts_pairs() -> None:
     assert len(stages) >= 4 and [stem for stem, unit in stages if unit == "pairs"] == ["comparisons"]
 
 
-def test_a_line_every_half_minute_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_while_nothing_is_counted(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unveil.cli.progress.POLL_SECONDS", 0.01)
+    clock = Clock()
+    with TerminalProgress("", clock=clock) as progress:
+        progress.start("measuring hubness", 0, "")
+        clock.now = SECONDS_BETWEEN_LINES
+        printed, limit = "", time.monotonic() + 20
+        while not printed and time.monotonic() < limit:
+            time.sleep(0.01)
+            printed = capsys.readouterr().err
+    assert printed == "measuring hubness\n"
+    clock.now *= 3
+    time.sleep(0.05)
+    assert capsys.readouterr().err == "", "nothing is printed after the end"
+
+
+def test_a_line_every_half_minute_without_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unveil.cli.progress.POLL_SECONDS", 1000)  # Another test shows what is printed meanwhile.
     for quiet in (False, True):
         clock = Clock()
         with TerminalProgress("", quiet=quiet, clock=clock) as progress:

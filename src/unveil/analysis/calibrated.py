@@ -93,6 +93,7 @@ def analyse_with_control(
 
     overlap = find_overlap(training, all_control, images, compare, workers)
     control = all_control.take(overlap.rows)
+    compare.progress.start("measuring hubness", 0, "")
     cohort = pooled_cohort(training, control, compare.backend)
     identities = mean_identities(synthetic)
     cohesion = {channel: measure_cohesion(synthetic.through(channel), identities) for channel in synthetic.channels}
@@ -118,6 +119,7 @@ def analyse_with_control(
     if searchable and _unusable(checks):
         return without_control(checks, balance, training_side.raw)
 
+    compare.progress.start("testing people and identities", 0, "")
     inference = Inference(synthetic, contexts, training_side, control_side, fdr, compare.backend)
     tests = _tests(inference, subsample)
     people = inference.people(tests.all_channels, tests.by_channel, tests.cosine)

@@ -1,4 +1,4 @@
-"""Progress on a terminal: stage, rate, time left. Without a terminal, a line now and then."""
+"""Progress on a terminal: stage, rate, time left. Without a terminal, a line every half minute."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from unveil.cli.terminal import open_console
 from unveil.io.text import printable
 from unveil.progress import WholeRun
 
-# Without a terminal, and at most that often.
+# Without a terminal: at most that often, and after that time even if nothing is counted.
 SECONDS_BETWEEN_LINES = 30.0
+POLL_SECONDS = 1.0
 
 
 class _Rate(ProgressColumn):
@@ -58,6 +59,7 @@ class TerminalProgress:
         )
         self._crew, self._whole, self._shown_at = "", WholeRun(), 0.0
         self._stage, self._done, self._line_at, self._lock = ("", 0, ""), 0, clock(), threading.Lock()
+        self._ended = threading.Event()
 
     def expect(self, units: Mapping[str, int]) -> None:
         self._whole.expect(units)
@@ -68,25 +70,35 @@ class TerminalProgress:
             self._stage, self._done = (stage, total, unit), 0
         if self._task is not None:
             self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(stage, total=total, unit=unit, crew=self._crew, whole="")
+            self._task = self._bar.add_task(stage, total=total or None, unit=unit, crew=self._crew, whole="")
 
     def advance(self, n: int) -> None:
         self._whole.advance(n)
         with self._lock:
             self._done += n
-            if self._task is None and not self._quiet and self._clock() - self._line_at >= SECONDS_BETWEEN_LINES:
-                self._line_at = self._clock()
-                print(self._line(), file=sys.stderr, flush=True)
+            self._print_if_due()
         if self._task is not None:
             self._bar.advance(self._task, n)
             if time.monotonic() - self._shown_at >= 1:
                 self._shown_at = time.monotonic()
                 self._bar.update(self._task, whole=self._whole.summary())
 
+    def _print_if_due(self) -> None:
+        if self._task is None and not self._quiet and self._clock() - self._line_at >= SECONDS_BETWEEN_LINES:
+            self._line_at = self._clock()
+            print(self._line(), file=sys.stderr, flush=True)
+
+    def _watch(self) -> None:
+        """Prints a line when one is due though no unit is done: some stages count none."""
+        while not self._ended.wait(POLL_SECONDS):
+            with self._lock:
+                self._print_if_due()
+
     def _line(self) -> str:
         """The stage, how far it is, and the time left of the run."""
         (stage, total, unit), whole = self._stage, self._whole.summary()
-        return printable(f"{stage}: {self._done:,} of {total:,} {unit}" + (f"; {whole}" if whole else ""))
+        done = f"{stage}: {self._done:,} of {total:,} {unit}" if unit else stage or "starting"
+        return printable(done + (f"; {whole}" if whole else ""))
 
     def workers(self, n: int, retries: int) -> None:
         text = f"{n} worker{'' if n == 1 else 's'}" + (f", {retries} retries" if retries else "")
@@ -96,11 +108,14 @@ class TerminalProgress:
 
     def __enter__(self) -> TerminalProgress:
         self._bar.start()
+        if self._task is None and not self._quiet:
+            threading.Thread(target=self._watch, name="unveil progress", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._bar.stop()

@@ -160,6 +160,7 @@ class AuditEmbedder:
                 excluded = read_exclusions(exclude, source)
                 logger.info("synthetic: %d of %d files are excluded", len(excluded), len(source.records))
             if isinstance(source, EmbeddingSource):
+                self._progress.start(f"reading the vectors of {role}", 0, "")
                 read = read_precomputed(source, _path(run, role, FACE, True), excluded)
                 embedded[role] = replace(read, embedded=replace(read.embedded, model_id=self._model_name))
                 continue
