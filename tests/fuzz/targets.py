@@ -59,12 +59,13 @@ def recognised(data: bytes) -> None:
 
 
 def copied(data: bytes) -> None:
-    """A copy of the container without its first image."""
+    """Copies of the container without its first image: in its own form and as a folder."""
     (FOLDER / "thing").write_bytes(data)
-    shutil.rmtree(FOLDER / "copy", ignore_errors=True)
-    with contextlib.suppress(SourceError, SettingError):
-        source = open_source(FOLDER / "thing")
-        write_without(source, FOLDER / "copy", {source.records[0].id})
+    for as_folder in (False, True):
+        shutil.rmtree(FOLDER / "copy", ignore_errors=True)
+        with contextlib.suppress(SourceError, SettingError):
+            source = open_source(FOLDER / "thing")
+            write_without(source, FOLDER / "copy", {source.records[0].id}, as_folder=as_folder)
 
 
 def image(data: bytes) -> None:
