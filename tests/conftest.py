@@ -49,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 LONGEST = (
     ("tests/engine", "tests/io"),
     ("tests/test_real", "tests/test_resume", "tests/cli", "tests/test_lab"),
-    ("tests/test_golden", "tests/test_audit", "tests/mitigation", "tests/review"),
+    ("tests/test_documented_commands", "tests/test_golden", "tests/test_audit", "tests/mitigation", "tests/review"),
 )
 
 
