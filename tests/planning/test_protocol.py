@@ -110,10 +110,10 @@ def test_reports_say_what_was_decided(followed: unveil.Audit) -> None:
     again = [command for step in steps(result) for command in step.commands if command.startswith("unveil audit")]
     assert again and all("--fdr 0.01" in command and "--protocol" not in command for command in again)
 
-    deviations = (Deviation("labels", '"/home/anna"', '"b"'), Deviation("fdr", "0.01", "<i>"))
+    deviations = (Deviation("labels of training", '"/home/anna"', '"b"'), Deviation("fdr", "0.01", "<i>"))
     differing = replace(result, protocol=replace(record, deviations=deviations, reason="asked by <b>anna"))
     page = render(differing, None)
-    assert "deviates from it in 2 points: labels and fdr" in page.partition('id="evidence"')[0]
+    assert "deviates from it in 2 points: labels of training and fdr" in page.partition('id="evidence"')[0]
     assert "asked by &lt;b&gt;anna" in page and "&lt;i&gt;" in page
     nameless = render(redact(differing), None) + str(to_document(redact(differing))["protocol"])
     assert "anna" not in nameless and "deviates from it in 2 points" in nameless
@@ -130,6 +130,8 @@ def test_a_difference_is_refused_or_recorded(
     ):
         unveil.audit(**differing, fdr=0.2)
     assert not (tmp_path / "run" / "audit.json").exists()
+    with pytest.raises(unveil.SettingError, match="aligned of control: auto planned, yes found"):
+        unveil.audit(**differing, aligned={"control": "yes"})
     result: unveil.Audit = unveil.audit(**differing, fdr=0.2, deviate="the control set was damaged")
     record = result.protocol
     assert record is not None and [d.what for d in record.deviations] == ["fdr", "control images"]

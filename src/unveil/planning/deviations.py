@@ -30,11 +30,9 @@ def deviations_before(
 ) -> tuple[Deviation, ...]:
     """What differs before anything is embedded: settings, files, models, numbers, names and labels of images."""
     facts = settings.facts()
-    found = []
+    found: list[Deviation] = []
     for name in FIXED:
-        planned, used = protocol.settings[name], without_places(name, facts[name])
-        if planned != used:
-            found.append(Deviation(name, _value(planned), _value(used)))
+        found += _values(name, protocol.settings[name], without_places(name, facts[name]))
     files = fixed_files(settings)
     found += [
         Deviation(name, _file(protocol.files.get(name)), _file(files.get(name)))
@@ -127,6 +125,13 @@ def _absent(name: Evidence, found: Findings) -> str:
     return ""
 
 
+def _values(name: str, planned: Any, used: Any) -> list[Deviation]:
+    """The differences of a setting; one for each role if it has a value for each."""
+    if isinstance(planned, dict):
+        return [d for role in ROLES for d in _values(f"{name} of {role}", planned[role], used[role])]
+    return [] if planned == used else [Deviation(name, _value(planned), _value(used))]
+
+
 def _models(
     what: str, planned: Sequence[FixedModel | None], found: Sequence[FixedModel | None]
 ) -> tuple[Deviation, ...]:
@@ -162,7 +167,7 @@ def _sources(role: Role, planned: FixedInput | None, source: Source | None) -> t
 
 
 def _value(value: Any) -> str:
-    text = json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
 
 

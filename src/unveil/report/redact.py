@@ -164,7 +164,8 @@ def _protocol(protocol: ProtocolRecord) -> ProtocolRecord:
     """The protocol without the reason, and without values of settings that can hold a name or a path."""
     private = {name for name, setting in SETTINGS.items() if setting.private}
     deviations = tuple(
-        replace(one, planned=NOT_SHOWN, found=NOT_SHOWN) if one.what in private else one for one in protocol.deviations
+        replace(one, planned=NOT_SHOWN, found=NOT_SHOWN) if one.what.partition(" of ")[0] in private else one
+        for one in protocol.deviations
     )
     return replace(protocol, deviations=deviations, reason=None)
 
