@@ -279,6 +279,14 @@ COMMANDS = (
     Command("guard build", ["guard", "build", "run", "-o", "out/guard"], "out"),
     Command("clean", ["clean", "run", "-o", "out/clean"], "out"),
     Command("clean --copy", ["clean", "run", "-o", "out/clean", "--copy", "out/copy"], "out"),
+    Command(
+        "overlap --remove",
+        [
+            *("overlap", "world/training", "world/synthetic", "-o", "out/overlap", "--aligned", "yes"),
+            *("--remove", "A", "--copy", "out/copy"),
+        ],
+        "out",
+    ),
     Command("study", ["study", "study.toml", "-o", "out/study"], "out"),
 )
 

@@ -47,7 +47,7 @@ def overlap_page(result: OverlapResult, sources: Mapping[SetName, Source]) -> st
     shown = [pair for _, _, pairs in groups for pair in pairs]
     thumbnails = Thumbnails(sources, {"A": [p.a_id for p in shown], "B": [p.b_id for p in shown]})
     pages = environment()
-    pages.filters["count"] = lambda n: number(n) if n else "0"
+    pages.filters["figure"] = lambda n: number(n) if n else "0"
     page = pages.get_template("overlap.html.j2").render(result=result, groups=groups, thumbnail=thumbnails.thumbnail)
     return label_cells(page)
 

@@ -37,7 +37,7 @@ def headline(
             f"{by_image:,} pairs of people share an image, {by_face:,} match by face."
         )
     else:
-        sentences.append(f"{by_face:,} more pairs of images match by face.")
+        sentences.append(f"{by_face:,} {'more ' if images else ''}pairs of images match by face.")
     if threshold is None:
         sentences.append(
             "No set has enough people to measure how often different people match, so faces are ranked only."
