@@ -88,7 +88,7 @@ try:
     main()
 finally:
     if count:
-        descriptor = os.open(count, os.O_WRONLY)
+        descriptor = os.open(count, os.O_WRONLY | os.O_TRUNC)
         os.write(descriptor, str(n).encode())
 """
 Done = subprocess.CompletedProcess[str]

@@ -220,6 +220,16 @@ def test_a_full_disk_is_reported_and_loses_no_verdict(run: Path) -> None:
     store.close()
 
 
+def test_a_file_that_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "review.sqlite").mkdir()
+    with pytest.raises(StoreError, match=r"expected a file that can be read and written.*not read-only"):
+        VerdictStore(tmp_path)
+    (tmp_path / "review.sqlite").rmdir()
+    (tmp_path / "review.sqlite").write_bytes(b"no database, but as long as the head of one is" * 10)
+    with pytest.raises(StoreError, match="found a damaged file"):
+        VerdictStore(tmp_path)
+
+
 @pytest.mark.parametrize(("error", "status"), [(DiskFullError("full"), 507), (StoreError("damaged"), 500)])
 def test_errors_of_the_store_reach_the_reviewer(error: Exception, status: int) -> None:
     def answer(_: object) -> Response:

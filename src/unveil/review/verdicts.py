@@ -22,6 +22,8 @@ UNDONE = "undone"
 # "unvl" marks our files, so that another program's database is refused.
 APPLICATION, VERSION = 0x756E766C, 2
 MAX_NAME = 60
+# Kinds of errors of a file that may be whole: the disk is read-only, or the file may not be opened.
+CANNOT_BE_USED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM)
 
 SCHEMA = f"""
 CREATE TABLE verdicts (
@@ -78,11 +80,19 @@ class VerdictStore:
         except sqlite3.Error as error:
             if _is_full(error):
                 raise self._full() from None
+            if _code(error) & 0xFF in CANNOT_BE_USED:
+                raise self._unusable(error) from None
             raise self._refusal(f"a damaged file ({error})") from None
 
     def _full(self) -> DiskFullError:
         return DiskFullError(
             f"{self.path}: the disk is full. Free some space and give the verdict again; recorded verdicts are stored"
+        )
+
+    def _unusable(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"{self.path}: expected a file that can be read and written, found none ({error}). Check that the disk is "
+            "not read-only and that the permissions are yours"
         )
 
     @contextlib.contextmanager
@@ -92,12 +102,7 @@ class VerdictStore:
             with self._lock:
                 yield
         except sqlite3.Error as error:
-            if _is_full(error):
-                raise self._full() from None
-            raise StoreError(
-                f"{self.path}: expected a file of verdicts that can be read and written, found none ({error}). Correct "
-                "its permissions and start the review again"
-            ) from None
+            raise (self._full() if _is_full(error) else self._unusable(error)) from None
 
     def _refusal(self, found: str) -> StoreError:
         return StoreError(f"{self.path}: expected verdicts of this version, found {found}. Move the file away")
@@ -157,7 +162,12 @@ class VerdictStore:
 
 def _is_full(error: sqlite3.Error) -> bool:
     """Whether there is no space left. SQLite calls it an I/O error where it extends its shared memory, to read too."""
-    return getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+    return _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """SQLite's number of an error; its last byte is the kind. 0 for an error of Python's module."""
+    return getattr(error, "sqlite_errorcode", 0)
 
 
 def current_verdicts(history: Iterable[RecordedVerdict]) -> dict[str, dict[PairKey, RecordedVerdict]]:
