@@ -12,8 +12,8 @@ from unveil.results import MatchThreshold, ModelFacts, PeoplePair, Shared, Share
 CROWDED = 0.02
 # A recall that was measured (docs/figures/overlap.md).
 DEFAULT_MODEL = (
-    "The default model finds few other photographs of a person: most shared people without a shared image are missed. "
-    "Use an ArcFace model with --model (unveil models list)."
+    "The default model misses about half of the shared people who have only different photographs in the two sets. Use "
+    "an ArcFace model with --model (unveil models list)."
 )
 
 
