@@ -37,6 +37,7 @@ from urllib.parse import urlsplit
 
 from unveil import __version__
 from unveil.demo.world import make_world
+from unveil.io.atomic import is_temporary
 from unveil.io.host import cores, processor
 from unveil.review.verdicts import REVIEW_VERDICTS
 
@@ -52,6 +53,8 @@ TIMES = ("started", "finished", "seconds", "stamps", "signature")
 FETCHED, FETCHED_FILE = "yunet", "face_detection_yunet_2023mar.onnx"
 # A slow server: the bytes it sends at a time, and the pause after them. A fetch then takes two seconds.
 PIECE, PAUSE_SECONDS = 2048, 0.02
+# The folder of embeddings of a study.
+STORE = "unveil-store"
 DEATHS = (-signal.SIGKILL, -signal.SIGPROF, -signal.SIGALRM)
 STUDY = """
 [settings]
@@ -292,10 +295,13 @@ COMMANDS = (
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file below a folder; of JSON and of verdicts without times."""
+    """The SHA-256 of every file below a folder; of JSON and of verdicts without times.
+
+    Without temporary files in a store: they stay for a day, since another process may be writing them.
+    """
     found = {}
     for file in sorted(folder.rglob("*")):
-        if not file.is_file():
+        if not file.is_file() or (is_temporary(file) and STORE in file.parts):
             continue
         data = file.read_bytes()
         if file.suffix == ".json":
@@ -443,7 +449,7 @@ def main() -> int:
         "Each command was killed at random moments, up to "
         f"{KILLS_IN_A_ROW} times in a row, and run on {len(SHARES)} disks that were too small. Each trial ended with "
         "an undisturbed run. The files of that run must be the same, byte for byte, as those of a command that was "
-        "never disturbed. Times and signatures are left out.\n"
+        "never disturbed. Times and signatures are left out, and temporary files in a store, which stay for a day.\n"
     )
     write(
         f"`python -m tests.interruptions {' '.join(sys.argv[1:])}`, unveil {__version__}, {processor()}, "
