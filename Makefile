@@ -76,7 +76,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/compare.py --rows 50000 --repetitions 1 --peers "NumPy float32"
 	$(BIN)/python benchmarks/error_rates.py --runs 100
 
-# Simulated comparisons, every basis of the verdict, 2,000 runs a row: a quarter of an hour on two cores.
+# Simulated comparisons, every basis of the verdict, 2,000 runs a row: 25 minutes of one core.
 simulations: $(READY)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/error_rates.py --runs 2000 > docs/figures/error_rates.md
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.exposed_share --runs 2000 > docs/figures/exposed_share.md
