@@ -48,7 +48,21 @@ def labels_of(values: Iterable[object]) -> list[str | None]:
     Equal labels are one object: a small file may repeat a long label in every row.
     """
     known: dict[str, str] = {}
-    return [None if label is None else known.setdefault(label, label) for label in map(label_of, values)]
+    of_text: dict[str, str | None] = {}  # most labels are of several images
+
+    def shared(value: object) -> str | None:
+        label = label_of(value)
+        return None if label is None else known.setdefault(label, label)
+
+    labels = []
+    for value in values:
+        if type(value) is not str:
+            labels.append(shared(value))
+            continue
+        if value not in of_text:
+            of_text[value] = shared(value)
+        labels.append(of_text[value])
+    return labels
 
 
 def _of_float(value: float) -> str | None:

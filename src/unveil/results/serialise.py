@@ -61,6 +61,8 @@ def schema() -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """The value as JSON holds it: tuples as lists, NumPy numbers as numbers, no infinities."""
+    if value is None or type(value) in (str, int, bool):  # nearly all values
+        return value
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from unveil.errors import DiskFullError, ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
-from unveil.images.label_values import label_of
+from unveil.images.label_values import labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import LABEL_NAMES, choose_column
 from unveil.images.readers.parquet import ParquetTable
@@ -77,7 +77,7 @@ class EmbeddingSource(Source):
         self.model = options.get("model", found.model)
         self.model_name = options.get("model", found.model_name or found.model)
         names = numbered_ids(range(len(vectors))) if found.ids is None else [printable(str(id)) for id in found.ids]
-        labels = [None] * len(names) if found.labels is None else [label_of(label) for label in found.labels]
+        labels = [None] * len(names) if found.labels is None else labels_of(found.labels)
         self._set_records(
             (Entry(name, str(row), label) for row, (name, label) in enumerate(zip(names, labels, strict=True))),
             states_labels=found.labels is not None,
