@@ -411,6 +411,25 @@ def same_output(shown: str, printed: str) -> bool:
     return all(abs(a - b) <= max(2, 0.1 * max(a, b)) for a, b in whole)
 
 
+def test_the_action_runs_no_code_of_the_workspace(tmp_path: Path) -> None:
+    """Data may hold a file or a folder that is called like a module of Python."""
+    described = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
+    (step,) = (step for step in described["runs"]["steps"] if step.get("name") == "Install unveil")
+    for name in ("venv.py", "pip.py", "ensurepip.py"):
+        write(tmp_path / "workspace" / name, "open('run', 'w').close()")
+    package = tmp_path / "package"  # nothing that can be installed: the step ends there
+    package.mkdir()
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        env={**os.environ, "RUNNER_TEMP": str(tmp_path), "GITHUB_ACTION_PATH": str(package)},
+        cwd=tmp_path / "workspace",
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert "package" in done.stderr and not (tmp_path / "workspace/run").exists()
+
+
 def test_outputs_are_compared() -> None:
     shown = "LEAK FOUND\n126 of 400 people (p = 6.0e-36), 00109.png"
     assert same_output(shown, "LEAK FOUND 127 of 400 people\n(p = 5.9e-36), 00110.png")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -160,6 +162,8 @@ def test_hugging_face_datasets(tmp_path: Path) -> None:
         (unveil.Embeddings(np.ones((2, 3)), ids=["a", "b" * 65_537]), "ids of at most 65,536 characters"),
         (unveil.Embeddings(np.ones((2, 3)), ids=["a", 10**5000]), "ids of at most 65,536 characters"),
         (unveil.Embeddings(np.ones((2, 3)), labels=(1, 2, 3)), "each of 2 images, found 3"),
+        (unveil.Embeddings(np.ones((2, 3)), labels=[pd.Timestamp(0), "a"]), "as labels, found Timestamp. Make text"),
+        (unveil.Images(np.zeros((2, 4, 4, 3), np.uint8), labels=[Path("a"), "b"]), "as labels, found PosixPath"),
     ],
 )
 def test_other_data_are_refused(data: Any, said: str, tmp_path: Path) -> None:
@@ -177,6 +181,43 @@ def test_ids_that_pad_to_gigabytes_are_refused(tmp_path: Path) -> None:
     ids = ["x" * 65_536, *map(str, range(19_999))]
     with pytest.raises(unveil.InputError, match=r"take at most 4,294,967,296 bytes, each padded to the longest, found"):
         place_of(unveil.Embeddings(np.ones((20_000, 2)), ids=ids), "training", str(tmp_path))
+
+
+def test_labels_of_any_array(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    whole = torch.tensor([3, 7])
+    forms: list[Any] = [whole, list(whole), pa.array([3, 7]), pa.chunked_array([[3], [7]]), list(pa.array([3, 7]))]
+    for form in (*forms, np.array([3, 7]), [np.array(3), np.array(7)], pd.Series([3, 7]), pd.Categorical([3, 7])):
+        source = opened(unveil.Embeddings(np.ones((2, 2)), labels=form), tmp_path)
+        assert [record.person for record in source.records] == ["3", "7"]
+    missing = opened(unveil.Embeddings(np.ones((3, 2)), labels=[pd.NA, None, pd.NaT], ids=torch.arange(3)), tmp_path)
+    assert [(record.id, record.person) for record in missing.records] == [("0", None), ("1", None), ("2", None)]
+
+
+def test_a_dataset_of_others_names_no_address_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    opened_addresses: list[object] = []
+    monkeypatch.setattr("datasets.features.image.xopen", lambda *place, **_: opened_addresses.append(place))
+    text = tmp_path / "secret.txt"
+    text.write_text("secret")
+    os.mkfifo(tmp_path / "pipe")
+    features = datasets.Features(other=[datasets.Image()], image=datasets.Image())
+    for path, said in (
+        ("http://127.0.0.1:1/x.png", "found an address: http"),
+        ("zip://x.png::http://127.0.0.1:1/x.zip", "found an address: zip"),
+        (str(text), "found another file: .*secret.txt"),
+        (str(tmp_path / "pipe"), "found a file that cannot be read: .*pipe"),
+        ("/dev/zero", "found a file that cannot be read: /dev/zero"),
+    ):
+        named = {"bytes": None, "path": path}
+        for row in ({"other": [], "image": named}, {"other": [named], "image": None}):
+            columns = {name: pa.array([row[name]], features.arrow_schema.field(name).type) for name in row}
+            dataset = datasets.Dataset(pa.table(columns), info=datasets.DatasetInfo(features=features))
+            with pytest.raises(unveil.InputError, match=said):
+                place_of(dataset, "training", str(tmp_path / "store"))
+    assert not opened_addresses
 
 
 def test_a_label_of_thousands_of_digits_is_none(tmp_path: Path) -> None:

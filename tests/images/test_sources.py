@@ -96,6 +96,18 @@ def test_a_pattern_that_a_hostile_name_keeps_busy_is_an_error(
     assert time.thread_time() - start < 5
 
 
+def test_a_pattern_that_would_take_gigabytes_is_not_compiled() -> None:
+    start = time.process_time()
+    for nested in ("(?:" * 4 + "x" + "{200})" * 4, "x{99999999999999}", "(?x: x{2 000 000})"):
+        with pytest.raises(SettingError, match="expected a pattern whose counted repeats, multiplied, are at most"):
+            LabelRule.parse(f"regex:({nested})")
+    with pytest.raises(SettingError, match="too many groups in groups"):
+        LabelRule.parse("regex:" + "(" * 3000 + ")" * 3000)
+    assert time.process_time() - start < 2
+    dated = LabelRule.parse(r"regex:^(\d{8})_\d{2}-\d{2}-\d{4}_\d{6,10}")
+    assert list(dated.people(["20260101_01-02-2026_123456.jpg"])) == ["20260101"]
+
+
 def test_many_files_with_names_that_are_slow_by_little_are_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unveil.images.label_rule.MATCH_SECONDS", 0.5)
     names = [f"{k}{'ab' * 30}" for k in range(20)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +219,11 @@ class TestFromAStranger:
         labels = {"synthetic": "auto", "training": "regex:(a+)+$", "control": "prefix:_"}
         wrong = changed(protocol, tmp_path, lambda v: v["settings"].update(labels=labels))
         assert under_protocol({"protocol": wrong})["labels"] == {"synthetic": "auto", "control": "prefix:_"}
+        # Nor compiled: this one takes gigabytes.
+        labels["training"] = "regex:(" + "(?:" * 4 + "x" + "{200})" * 4 + ")"
+        start = time.process_time()
+        read_protocol(changed(protocol, tmp_path, lambda v: v["settings"].update(labels=labels)))
+        assert time.process_time() - start < 2
 
     def test_a_change_is_detected(self, protocol: Path, tmp_path: Path) -> None:
         text = protocol.read_text()
@@ -225,7 +231,7 @@ class TestFromAStranger:
         with pytest.raises(unveil.SettingError, match="one that was changed since"):
             read_protocol(wrong)
         # Who seals it again cannot keep the hash that was published.
-        again = changed(protocol, tmp_path, lambda v: v["settings"].update(fdr=0.5))
+        again = changed(protocol, tmp_path, lambda v: v["settings"].update(seed=7))
         assert read_protocol(again).sha256 != file_sha256(protocol)
 
     @pytest.mark.parametrize(
@@ -253,6 +259,11 @@ class TestFromAStranger:
             lambda v: v["statements"][0].update(level=float("inf")),
             lambda v: v["statements"][0].update(level=7),
             lambda v: v.update(statements=v["statements"] * 4),
+            lambda v: v.update(statements=v["statements"][1:2] * 2),
+            lambda v: v["statements"][1].update(level=1e-9),
+            lambda v: v["statements"][1].update(level_of="false discovery rate", level=0.01),
+            lambda v: v.update(files={"<b>[a](https://example.org)": "0" * 64}),
+            lambda v: v["settings"].update(labels=["synthetic", "training", "control"]),
             lambda v: v.update(version=2),
             lambda v: v.update(format="other"),
         ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from unveil.errors import ImageError, InputError, SettingError, VectorError
+from unveil.errors import ImageError, InputError, SettingError, SourceError, VectorError
 from unveil.images import pillow_rgb
+from unveil.images.blob import LocalBlob
 from unveil.images.label_values import label_of
 from unveil.images.readers.columns import LABEL_NAMES
+from unveil.images.sniff import form_of
 from unveil.images.source import MAX_ID_CHARACTERS, numbered_ids
 from unveil.io.atomic import write_bytes
 from unveil.io.npy import text_array
 from unveil.io.remote import is_address
+from unveil.io.text import printable
 
+# Types of labels, and of what writers store where there is none.
+LABEL_TYPES = (str, bytes, int, float, list, tuple, np.generic, np.ndarray)
+# What pandas has in place of None, as text.
+MISSING = ("None", "<NA>", "NaT")
+# Characters of the name of a file in a message.
+MAX_SHOWN = 200
 # The folder of these files in a store.
 FOLDER = "arrays"
 EXPECTED = (
@@ -171,8 +181,30 @@ def _names(
             )
         if length != n:
             raise InputError(f"{role}: expected a value in {name} for each of {n} images, found {length}")
-    names = list(numbered_ids(range(n))) if ids is None else [_id_text(id, role) for id in ids]
-    return names, None if labels is None else [label_of(label) for label in labels]
+    names = list(numbered_ids(range(n))) if ids is None else [_id_text(id, role) for id in _plain(ids)]
+    return names, None if labels is None else [_label(label, role) for label in _plain(labels)]
+
+
+def _plain(values: Any) -> Any:
+    """Values of torch, Arrow or another library of arrays as those of Python or NumPy."""
+    if hasattr(values, "to_pylist"):
+        return values.to_pylist()
+    if hasattr(values, "detach"):
+        return values.detach().cpu().numpy()
+    return values
+
+
+def _label(value: object, role: str) -> str | None:
+    """The label in a value. Raises InputError for a value of a type that holds none, which would lose the person."""
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        value = value.item()  # of an array without dimensions: torch has one for each value
+    elif isinstance(value, pa.Scalar):
+        value = value.as_py()
+    if not isinstance(value, LABEL_TYPES) and str(value) not in MISSING:
+        raise InputError(
+            f"{role}: expected text, whole numbers or None as labels, found {type(value).__name__}. Make text of it"
+        )
+    return label_of(value)
 
 
 def _length(values: object) -> int | None:
@@ -212,7 +244,48 @@ def _table_of_dataset(data: Any, role: str) -> pa.Table:
         raise InputError(
             f"{role}: expected one datasets.Dataset, found a DatasetDict of {', '.join(map(str, data))}. Choose a split"
         )
-    return embed_table_storage(data.with_format("arrow")[:])
+    table = data.with_format("arrow")[:]
+    for column in table.columns:
+        for path in _named_files(column):
+            _check_file(path, role)
+    return embed_table_storage(table)
+
+
+def _named_files(column: pa.ChunkedArray | pa.Array) -> Iterator[str]:
+    """The paths of files in a column that `datasets` would read: those without bytes beside them."""
+    if isinstance(column, pa.ChunkedArray):
+        for chunk in column.chunks:
+            yield from _named_files(chunk)
+    elif isinstance(column, pa.ExtensionArray):
+        yield from _named_files(column.storage)
+    elif pa.types.is_struct(column.type):
+        parts = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+        if {"bytes", "path"} <= set(parts):
+            found = parts["path"].filter(pc.is_null(parts["bytes"])).drop_null()
+            yield from map(str, found.unique().to_pylist())
+        else:
+            for part in parts.values():
+                yield from _named_files(part)
+    elif (
+        pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type)
+    ):
+        yield from _named_files(column.flatten())
+
+
+def _check_file(path: str, role: str) -> None:
+    """Raises InputError for anything but an image on this machine: a dataset of others may name any file."""
+    what = "an address"
+    if "://" not in path and "::" not in path:
+        try:
+            if form_of(LocalBlob(Path(path))) == "image":
+                return
+            what = "another file"
+        except (SourceError, ImageError):
+            what = "a file that cannot be read"
+    raise InputError(
+        f"{role}: expected a dataset that holds its images or names files of images on this machine, found {what}: "
+        f"{printable(path[:MAX_SHOWN])}. Store the images in it, or remove the column"
+    )
 
 
 def _arrow_of(data: Any, role: str) -> pa.Table:

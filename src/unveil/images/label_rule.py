@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,8 @@ BATCH = 1000
 # Processor seconds that a pattern may take in all, and for each name; a usual one takes 3 us a name.
 MATCH_SECONDS, MATCH_SECONDS_PER_NAME = 10.0, 1e-4
 SHOWN_CHARACTERS = 80
+# Characters of a pattern with its counted repeats written out: about 600 MB.
+MAX_REPEATED = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,19 @@ class LabelRule:
         if kind == "regex" and argument:
             import regex
 
+            # Counted repeats are written out when a pattern is compiled, one in the other.
+            counts = re.findall(r"\{(\d+)", re.sub(r"\s", "", argument))
+            if len(argument) * math.prod(max(1, min(int(n[:8]), MAX_REPEATED)) for n in counts) > MAX_REPEATED:
+                raise SettingError(
+                    f"label rule {text[:SHOWN_CHARACTERS]!r}: expected a pattern whose counted repeats, multiplied, "
+                    f"are at most {MAX_REPEATED:,} characters, found more. Use + or * in place of a count"
+                )
             try:
                 groups = regex.compile(argument).groups
+            except RecursionError:
+                raise SettingError(
+                    f"label rule {text[:SHOWN_CHARACTERS]!r}: the pattern does not compile (too many groups in groups)"
+                ) from None
             except regex.error as error:
                 raise SettingError(f"label rule {text!r}: the pattern does not compile ({error})") from None
             if groups < 1:

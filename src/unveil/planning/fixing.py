@@ -21,9 +21,18 @@ from unveil.embedding.precomputed import vectors_sha256
 from unveil.errors import ImageError
 from unveil.images import EmbeddingSource, Source, open_source
 from unveil.io.checksums import file_sha256
-from unveil.planning.protocol import FIXED, FixedInput, FixedModel, Protocol, named_models, without_places
+from unveil.planning.protocol import (
+    FIXED,
+    FixedInput,
+    FixedModel,
+    Protocol,
+    named_models,
+    planned_statement,
+    without_places,
+)
 from unveil.results import PlannedStatement
 from unveil.stats.no_control import MIN_SEARCHES
+from unveil.stats.statements import Evidence
 from unveil.types import ROLES, Role
 
 logger = logging.getLogger(__name__)
@@ -87,26 +96,15 @@ def names_sha256(source: Source) -> str:
 
 def announced(settings: Settings, sources: Mapping[Role, Source]) -> tuple[PlannedStatement, ...]:
     """The statements that an audit of these sources makes, unless an input check blocks them."""
-    fdr, level = settings.fdr, settings.global_level
-    found = [PlannedStatement("exact copy", None, None)]
+    names: list[Evidence] = ["exact copy"]
     if all(class_labels(sources).values()):
-        found.append(PlannedStatement("label link", level, "test"))
+        names.append("label link")
     if "control" in sources:
-        return (
-            *found,
-            PlannedStatement("global test", level, "test"),
-            PlannedStatement("conformal", fdr, "false discovery rate"),
-            PlannedStatement("GPD tail", fdr, "false discovery rate"),
-            PlannedStatement("identities", fdr, "false discovery rate"),
-        )
-    people = {record.person for record in sources["training"].records} - {None}
-    if len(people) >= MIN_SEARCHES:
-        found += [
-            PlannedStatement("crowd test", level, "test"),
-            PlannedStatement("conformal search", fdr, "false discovery rate"),
-            PlannedStatement("GPD search", fdr, "false discovery rate"),
-        ]
-    return tuple(found)
+        names += ["global test", "conformal", "GPD tail", "identities"]
+    elif len({record.person for record in sources["training"].records} - {None}) >= MIN_SEARCHES:
+        names += ["crowd test", "conformal search", "GPD search"]
+    levels = {"fdr": settings.fdr, "global_level": settings.global_level}
+    return tuple(planned_statement(name, levels) for name in names)
 
 
 def _fixed_input(settings: Settings, role: Role, source: Source) -> FixedInput:

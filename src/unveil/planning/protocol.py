@@ -45,6 +45,8 @@ FIXED = tuple(
 LIST_RULE = "list"
 # Rules that the user types again: a file to read, and a pattern that can take long to search for.
 TYPED_RULES = (LIST_RULE, "regex")
+# Statements of a single test, which are made at its level.
+TESTS: tuple[Evidence, ...] = ("label link", "global test", "crowd test")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,15 @@ class Protocol:
     inputs: dict[Role, FixedInput]
     statements: tuple[PlannedStatement, ...]
     sha256: str = field(default="", compare=False)
+
+
+def planned_statement(statement: Evidence, settings: Mapping[str, Any]) -> PlannedStatement:
+    """A statement at the level that the settings decide."""
+    if statement == "exact copy":
+        return PlannedStatement(statement, None, None)
+    if statement in TESTS:
+        return PlannedStatement(statement, settings["global_level"], "test")
+    return PlannedStatement(statement, settings["fdr"], "false discovery rate")
 
 
 def write_protocol(protocol: Protocol, path: Path) -> Protocol:
@@ -131,7 +142,7 @@ def read_protocol(path: Path) -> Protocol:
         _check(protocol)
     except BaseValidationError as error:
         raise _incomplete(path, "; ".join(transform_error(error))) from None
-    except (TypeError, ValueError, SettingError) as error:
+    except (AttributeError, TypeError, ValueError, SettingError) as error:
         raise _incomplete(path, str(error)) from None
     statements = tuple(replace(one, made=False, not_made_because=None) for one in protocol.statements)
     return replace(protocol, statements=statements, sha256=hashlib.sha256(data).hexdigest())
@@ -191,15 +202,23 @@ def _check(protocol: Protocol) -> None:
         raise ValueError(f"settings that are {'not in it' if missing else 'unknown'}: {sorted(missing or unknown)}")
     if any(set(protocol.settings[name]) != set(ROLES) for name in ("labels", "aligned")):
         raise ValueError("labels or alignment of other roles")
-    rules = {role: "none" if rule == LIST_RULE else rule for role, rule in protocol.settings["labels"].items()}
+    # A pattern is compared and never compiled, which can take gigabytes.
+    rules = {
+        role: "none" if rule == LIST_RULE or str(rule).startswith("regex:") else rule
+        for role, rule in protocol.settings["labels"].items()
+    }
     parsed = parse({**protocol.settings, "labels": rules})
     models = [*parsed.get("model", ()), *(parsed[name] for name in ("detector", "copy_model") if name in parsed)]
     names_labels = any(rule.kind == LIST_RULE for rule in parsed["labels"].values())
     if names_labels or any(Path(model).name != model for model in models):
         raise ValueError("the path of a file")
-    levels = [one.level for one in protocol.statements if one.level is not None]
-    if len(protocol.statements) > len(get_args(Evidence)) or not all(0 < level <= 1 for level in levels):
-        raise ValueError("statements that no audit makes")
+    made = [planned_statement(one.statement, protocol.settings) for one in protocol.statements]
+    if [(one.statement, one.level, one.level_of) for one in protocol.statements] != [
+        (one.statement, one.level, one.level_of) for one in made
+    ] or len({one.statement for one in made}) < len(made):
+        raise ValueError("statements that no audit with these settings makes")
+    if set(protocol.files) - {*LISTS, *(f"{role} labels" for role in ROLES)}:
+        raise ValueError("files that no setting names")
     if not {"synthetic", "training"} <= set(protocol.inputs) or not 1 <= len(protocol.models) <= MAX_MODELS:
         raise ValueError("no synthetic or training images, or no models")
 

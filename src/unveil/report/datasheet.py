@@ -61,7 +61,9 @@ def _decided(result: AuditResult) -> str:
     protocol = result.protocol
     if protocol is None:
         return NO_PROTOCOL
-    return f"{decided(protocol)} {fixed_inputs(protocol)} {PROOF}\n\nSHA-256 of the protocol: `{protocol.sha256}`"
+    return (
+        f"{escaped(decided(protocol))} {fixed_inputs(protocol)} {PROOF}\n\nSHA-256 of the protocol: `{protocol.sha256}`"
+    )
 
 
 def _searches(result: AuditResult) -> str:

@@ -32,7 +32,7 @@ def markdown(result: AuditResult) -> str:
         false_findings(result.expected_false_people, result.manifest["settings"]["fdr"]) if significant else "",
         number_table(result),
         compared,
-        "" if result.protocol is None else f"{decided(result.protocol)} SHA-256: `{result.protocol.sha256}`.",
+        "" if result.protocol is None else f"{escaped(decided(result.protocol))} SHA-256: `{result.protocol.sha256}`.",
         table(("kind of leak", unit.many), [(kind, str(n)) for kind, n in kinds.most_common()]) if kinds else "",
         table(("risk (WP216)", "attack", "control", "guessing", "risk"), risk_rows(result)),
         f"{len(result.input_checks) - len(noted)} of {len(result.input_checks)} input checks passed.",
