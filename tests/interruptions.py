@@ -332,7 +332,7 @@ def measured(shop: Workshop, command: Command) -> Undisturbed:
     """Runs a command without a disturbance. Raises RuntimeError if it fails."""
     shop.reset()
     place = shop.here / command.output
-    start = _sizes(place)
+    start, times = _sizes(place), _times(place)
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = command.run(shop)
     if done.returncode:
@@ -342,7 +342,7 @@ def measured(shop: Workshop, command: Command) -> Undisturbed:
     totals = {"cpu": cpu, "seconds": time.monotonic() - began, "changes": float(shop.changes)}
     end = _sizes(place)
     # A file that replaces another needs its space beside it.
-    largest = max(size for name, size in end.items() if start.get(name) != size or command.name == "report")
+    largest = max(end[name] for name, at in _times(place).items() if times.get(name) != at)
     needed = max(sum(end.values()) - sum(start.values()), largest)
     totals["verdicts"] = float(len(shop.acknowledged))
     return Undisturbed(contents(place), totals, sum(start.values()), needed)
@@ -352,6 +352,12 @@ def _sizes(folder: Path) -> dict[str, int]:
     """The size of every file below a folder in KiB, in whole pages."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     return {file.relative_to(folder).as_posix(): -(-file.stat().st_size // 4096) * 4 for file in files}
+
+
+def _times(folder: Path) -> dict[str, int]:
+    """The time of every file below a folder, which a file keeps that is not written again."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return {file.relative_to(folder).as_posix(): file.stat().st_mtime_ns for file in files}
 
 
 def killed(shop: Workshop, command: Command, expected: Undisturbed, kills: int, seed: int) -> list[str]:
