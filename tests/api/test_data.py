@@ -194,6 +194,17 @@ def test_labels_of_any_array(tmp_path: Path) -> None:
     assert [(record.id, record.person) for record in missing.records] == [("0", None), ("1", None), ("2", None)]
 
 
+def test_categories_of_polars_are_labels(vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    labels = pl.Series(["a", None, "b", "b", "7"], dtype=pl.Categorical)
+    names, _ = read(pl.DataFrame({"embedding": list(vectors), "label": labels}), tmp_path)
+    assert [person for _, person in names] == ["a", None, "b", "b", "7"]
+
+
+def test_an_empty_id_is_a_number(tmp_path: Path) -> None:
+    source = opened(unveil.Embeddings(np.ones((2, 2)), ids=["a", ""]), tmp_path)
+    assert [record.id for record in source.records] == ["a", "00000001"]
+
+
 def test_a_dataset_of_others_names_no_address_and_no_other_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,12 @@ def test_a_pattern_that_a_hostile_name_keeps_busy_is_an_error(
     assert time.thread_time() - start < 5
 
 
+def test_an_empty_label_is_none() -> None:
+    names = ["abc1.jpg", "7.jpg", "_7.jpg"]
+    assert list(LabelRule.parse("regex:^([a-z]*)").people(names)) == ["abc", None, None]
+    assert list(LabelRule.parse("prefix:_").people(["a/x_1.jpg", "a/_1.jpg"])) == ["a/x", None]
+
+
 def test_a_pattern_that_would_take_gigabytes_is_not_compiled() -> None:
     start = time.process_time()
     for nested in ("(?:" * 4 + "x" + "{200})" * 4, "x{99999999999999}", "(?x: x{2 000 000})"):

@@ -311,7 +311,8 @@ def _without_views(table: pa.Table) -> pa.Table:
     """The table with plain columns in place of Arrow views, which older versions of PyArrow cannot write."""
     plain_types = {"string_view": pa.string(), "binary_view": pa.binary()}
     for k, field in enumerate(table.schema):
-        kind = plain_types.get(str(field.type))
+        values = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        kind = plain_types.get(str(values))
         if kind is not None:
             table = table.set_column(k, field.name, pa.array(table.column(k).to_pylist(), kind))
     return table

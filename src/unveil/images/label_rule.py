@@ -119,7 +119,7 @@ class LabelRule:
 
     def _before_separator(self, path: PurePosixPath) -> str | None:
         before, separator, _ = path.stem.rpartition(self.argument)
-        return str(path.parent / before) if separator else None
+        return str(path.parent / before) if separator and before else None
 
     def _by_pattern(self, names: Sequence[str]) -> Iterator[str | None]:
         matcher = _matcher(self.argument)
@@ -135,7 +135,8 @@ class LabelRule:
                     f"on `{printable(name[:SHOWN_CHARACTERS])}`. A group that repeats should hold no repeat"
                 ) from None
             matcher.seconds_left -= time.thread_time() - start
-            yield found.group(1) if found else None
+            # An empty text names nobody: it would make one person of all images without one.
+            yield (found.group(1) or None) if found else None
 
 
 @dataclass

@@ -76,7 +76,10 @@ class EmbeddingSource(Source):
         self.vectors: Vectors = vectors
         self.model = options.get("model", found.model)
         self.model_name = options.get("model", found.model_name or found.model)
-        names = numbered_ids(range(len(vectors))) if found.ids is None else [printable(str(id)) for id in found.ids]
+        # Lists of images have no empty lines, so an empty id could not be left out by one.
+        numbers = numbered_ids(range(len(vectors)))
+        given = numbers if found.ids is None else found.ids
+        names = [printable(str(id)) or number for id, number in zip(given, numbers, strict=True)]
         labels = [None] * len(names) if found.labels is None else labels_of(found.labels)
         self._set_records(
             (Entry(name, str(row), label) for row, (name, label) in enumerate(zip(names, labels, strict=True))),
