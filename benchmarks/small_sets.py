@@ -204,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="number of the first split, which is its seed")
     parser.add_argument("--without-leaks", type=int, default=40, metavar="N")
     parser.add_argument("--store", type=Path, help="keep embeddings here, so that the next run makes none")
     parser.add_argument("--vectors", type=Path, help="keep vectors here, and audit them up to the findings")
@@ -220,16 +221,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         runner = Runner(args.data, args.store or Path(name), args.vectors, args.workers)
         for model in MODELS:
-            outcomes = runner.outcomes(range(args.splits), model, leaks=True)
+            splits = range(args.first, args.first + args.splits)
+            outcomes = runner.outcomes(splits, model, leaks=True)
             found, shares = [o.found for o in outcomes], [o.false_share for o in outcomes]
             error = np.std(shares, ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else float("nan")
             print(
-                f"| {model} | {args.splits} | {np.mean(found):.1f} | {min(found)} | {max(found)} | "
+                f"| {model} | {splits[0]} to {splits[-1]} | {np.mean(found):.1f} | {min(found)} | {max(found)} | "
                 f"{np.mean([o.false for o in outcomes]):.2f} | {np.mean(shares):.3f} (standard error {error:.3f}) |",
                 flush=True,
             )
         if args.without_leaks:
-            without = runner.outcomes(range(1000, 1000 + args.without_leaks), "default", leaks=False)
+            first = 1000 + args.first
+            without = runner.outcomes(range(first, first + args.without_leaks), "default", leaks=False)
             quiet, reported = [outcome.verdict for outcome in without], sum(outcome.false for outcome in without)
             unclear = "" if args.vectors else f", `inconclusive` in {quiet.count('inconclusive')}"
             print(
