@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from unveil.results import AuditResult
     from unveil.types import Embedded, Estimate, Exposure, Matches, Reject
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 # Public names and where they live; nothing is imported before it is asked for.
 _HOMES = {
