@@ -194,6 +194,19 @@ def test_labels_of_any_array(tmp_path: Path) -> None:
     assert [(record.id, record.person) for record in missing.records] == [("0", None), ("1", None), ("2", None)]
 
 
+def test_an_array_in_the_store_is_believed_by_its_content(vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    path = Path(place_of(vectors, "training", str(tmp_path)))
+    content, written = path.read_bytes(), path.stat().st_mtime_ns
+    assert place_of(vectors, "training", str(tmp_path)) == path and path.stat().st_mtime_ns == written
+    other = Path(place_of(2 + vectors, "training", str(tmp_path)))
+    path.write_bytes(other.read_bytes())
+    assert Path(place_of(vectors, "training", str(tmp_path))).read_bytes() == content
+    path.unlink()
+    path.symlink_to(other)
+    assert place_of(vectors, "training", str(tmp_path)) == path and not path.is_symlink()
+    assert path.read_bytes() == content != other.read_bytes()
+
+
 def test_categories_of_polars_are_labels(vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:
     labels = pl.Series(["a", None, "b", "b", "7"], dtype=pl.Categorical)
     names, _ = read(pl.DataFrame({"embedding": list(vectors), "label": labels}), tmp_path)

@@ -25,6 +25,7 @@ from unveil.images.readers.columns import LABEL_NAMES
 from unveil.images.sniff import form_of
 from unveil.images.source import MAX_ID_CHARACTERS, numbered_ids
 from unveil.io.atomic import write_bytes
+from unveil.io.checksums import file_sha256
 from unveil.io.npy import text_array
 from unveil.io.remote import is_address
 from unveil.io.text import printable
@@ -88,10 +89,19 @@ def place_of(data: Data, role: str, store: str) -> str | Path:
             "Set store to a folder"
         )
     content, suffix = _file(data, role)
-    path = Path(store) / FOLDER / f"{hashlib.sha256(content).hexdigest()[:32]}{suffix}"
-    if not path.exists():
+    digest = hashlib.sha256(content).hexdigest()
+    path = Path(store) / FOLDER / f"{digest[:32]}{suffix}"
+    if not _is_file(path, digest):
         write_bytes(path, content)
     return path
+
+
+def _is_file(path: Path, digest: str) -> bool:
+    """Whether a file has this content. One in a store may be damaged, a link, or somebody else's."""
+    try:
+        return not path.is_symlink() and file_sha256(path) == digest
+    except OSError:
+        return False
 
 
 def _file(data: Any, role: str) -> tuple[bytes, str]:
