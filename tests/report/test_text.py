@@ -12,6 +12,7 @@ from unveil.report.text import (
     LOOK_ALIKES,
     as_close,
     can_invalidate,
+    count,
     enumeration,
     false_findings,
     headline,
@@ -44,6 +45,9 @@ def test_p_values_are_shares_of_control_people(p: float, text: str) -> None:
 def test_numbers_for_readers() -> None:
     assert [percent(s) for s in (0.05, 0.32, 0.0031, 1, 0)] == ["5%", "32%", "0.31%", "100%", "0%"]
     assert [number(p) for p in (0, 0.03, 4.1e-7)] == ["below 1e-300", "0.03", "4.1e-07"]
+    assert [count(n) for n in (1240.3, 620, 99.7, 99.4, 18.2, 0.78, 4.1e-7)] == [
+        *("1,240", "620", "100", "99", "18", "0.78", "4.1e-07")
+    ]
     assert enumeration(["a"]) == "a" and enumeration("abc") == "a, b or c" and enumeration("ab", "and") == "a and b"
 
 

@@ -103,7 +103,7 @@ def test_what_python_gets(found: unveil.Overlap) -> None:
     assert "<b>x" not in found._repr_html_()
     loaded = unveil.load(found.run, unveil.Overlap)
     assert loaded == found and loaded.people == found.people
-    with pytest.raises(StoreError, match="holds no audit"):
+    with pytest.raises(StoreError, match="holds no audit but an overlap"):
         unveil.load(found.run)
     with pytest.raises(StoreError, match="holds no overlap"):
         unveil.load(found.run.parent, unveil.Overlap)
@@ -136,6 +136,12 @@ def test_a_stated_false_match_rate_or_cosine(tmp_path: Path) -> None:
     assert loose.threshold.expected_false.value == pytest.approx(22.5)
     assert len(strict.people) < len(loose.people)
     assert all(p.cosine is not None and p.cosine >= 0.6 for p in fixed.people)
+    below = unveil.overlap(a, b, out=tmp_path / "below", threshold=-1.0)
+    assert below.threshold is not None and below.threshold.false_match_rate is None
+    assert below.threshold.expected_false is None and "are measured from" in below.threshold.why
+    assert any(p.expected_false is None for p in below.people)
+    assert all(p.expected_false is not None for p in below.people if p in strict.people)
+    assert "How many of these are different people is not known." in below.headline
     with pytest.raises(SettingError, match="that these sets can measure"):
         unveil.overlap(a, b, out=tmp_path / "stricter", threshold="fmr:1e-12")
 

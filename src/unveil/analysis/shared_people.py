@@ -210,7 +210,8 @@ def _shared_rejects(
 class FaceMatches:
     """The closest people (N,), the false matches expected at each pair, and its q-value.
 
-    ``q`` is NaN for people who share an image: they are no part of the list whose false share it limits.
+    ``expected`` is NaN below the tail, ``q`` for people who share an image: they are no part of the
+    list whose false share it limits.
     """
 
     people: ClosestPeople
@@ -231,8 +232,9 @@ def face_matches(people: ClosestPeople, tail: FalseMatchTail | None, by_image: M
     expected, q = tail.expected(people.cosine), unknown
     listed = np.arange(len(people)) if by_image is None else np.flatnonzero(~by_image)
     # Below the tail there are more false matches than it can say.
-    q[listed] = np.where(people.cosine[listed] < tail.threshold, 1.0, list_q(expected[listed]))
-    return FaceMatches(people, expected, q)
+    below = people.cosine < tail.threshold
+    q[listed] = np.where(below[listed], 1.0, list_q(expected[listed]))
+    return FaceMatches(people, np.where(below, np.nan, expected), q)
 
 
 def likely_pairs(found: FaceMatches, fdr: float) -> list[tuple[int, int]]:

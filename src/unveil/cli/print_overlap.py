@@ -11,7 +11,7 @@ from rich.text import Text
 
 from unveil.cli.terminal import open_console
 from unveil.config.overlap import OverlapSettings
-from unveil.report.text import number
+from unveil.report.text import count, number
 from unveil.results import OverlapResult, PeoplePair
 
 FEW_ROWS, MAX_ROWS = 3, 20
@@ -98,6 +98,6 @@ def _table(pairs: Sequence[PeoplePair], title: str) -> Table:
     for p in pairs:
         cosine = "" if p.cosine is None else f"{p.cosine:.3f}"
         table.add_row(
-            Text(p.a_person), Text(p.b_person), cosine, "" if p.expected_false is None else number(p.expected_false)
+            Text(p.a_person), Text(p.b_person), cosine, "" if p.expected_false is None else count(p.expected_false)
         )
     return table

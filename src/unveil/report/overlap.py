@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from unveil.choices import SetName
 from unveil.images import Source
 from unveil.report.templating import environment, label_cells
-from unveil.report.text import number
+from unveil.report.text import count
 from unveil.report.thumbnails import Thumbnails
 from unveil.results import OverlapResult, PeoplePair, SharedImage
 
@@ -47,7 +47,7 @@ def overlap_page(result: OverlapResult, sources: Mapping[SetName, Source]) -> st
     shown = [pair for _, _, pairs in groups for pair in pairs]
     thumbnails = Thumbnails(sources, {"A": [p.a_id for p in shown], "B": [p.b_id for p in shown]})
     pages = environment()
-    pages.filters["figure"] = lambda n: number(n) if n else "0"
+    pages.filters["figure"] = lambda n: count(n) if n else "0"
     page = pages.get_template("overlap.html.j2").render(result=result, groups=groups, thumbnail=thumbnails.thumbnail)
     return label_cells(page)
 
@@ -66,5 +66,5 @@ def _image(image: SharedImage) -> ShownPair:
 def _pair(pair: PeoplePair) -> ShownPair:
     cosine = "" if pair.cosine is None else f"cosine {pair.cosine:.3f}"
     if pair.expected_false is not None:
-        cosine += f", {number(pair.expected_false)} false pairs expected as close"
+        cosine += f", {count(pair.expected_false)} false pairs expected as close"
     return ShownPair(pair.a_id, pair.b_id, f"{pair.a_person} | {pair.b_person}", cosine)

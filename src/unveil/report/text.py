@@ -308,6 +308,11 @@ def number(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-3 else f"{p:.1e}"
 
 
+def count(n: float) -> str:
+    """An expected number above 0, with two significant digits below 100: 1,240, 18, 0.78, 4.1e-07."""
+    return f"{n:,.0f}" if n >= 99.5 else number(n)
+
+
 def percent(share: float) -> str:
     """A share in percent with up to two significant digits: 5%, 0.31%, 4.1e-05%."""
     value = 100 * share

@@ -57,7 +57,7 @@ class PeoplePair:
     """Number of images of the person of A that are images of the person of B."""
     expected_false: float | None
     """Number of pairs of different people that are expected to be as close or closer by chance. Null where it was not
-    measured."""
+    measured, as for all but the closest pairs."""
     q: Probability | None
     """Expected share of different people among the pairs that match by face alone and are as close or closer. Null
     for people who share an image, and where it was not measured."""
@@ -73,7 +73,7 @@ class MatchThreshold:
     """Why it is this one."""
     false_match_rate: Estimate | None
     """Share of comparisons of two different people that reach it (ISO/IEC 19795-1), each by their closest images. Null
-    where no set has enough people to measure it."""
+    where no set has enough people to measure it, and for a stated cosine below those that were measured."""
     expected_false: Estimate | None
     """Number of pairs of different people that are expected to reach it: the rate times the pairs of people."""
     expected_false_counted: float | None

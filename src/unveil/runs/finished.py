@@ -116,6 +116,11 @@ class FinishedRun:
         manifest = read_manifest(path / MANIFEST)
         if manifest is None or manifest.get("status") != "finished":
             state = "holds no audit" if manifest is None else "holds an audit that is not finished; run it again"
+            if manifest is None and (path / "overlap.json").exists():
+                raise StoreError(
+                    f"{path} holds no audit but an overlap; open its overlap.html, or use unveil.load({str(path)!r}, "
+                    "unveil.Overlap) in Python"
+                )
             raise StoreError(f"{path} {state}; name the folder given to unveil audit with -o")
         document = self._document()
         if manifest.get("version") != FORMAT or "schema_version" not in document:

@@ -38,7 +38,8 @@ def match_threshold(
     if rule.kind == "cosine":
         cosine, why = rule.value, "as set by the user"
         if cosine < tail.threshold:
-            why += f"; below {tail.threshold:.3f} there are more false matches than these numbers say"
+            why += f"; false matches are measured from {tail.threshold:.3f} upwards"
+            return MatchThreshold(cosine, why, None, None, None, (), False)
     elif rule.kind == "fmr":
         reached = tail.cosine_of(rule.value * n_people_pairs)
         if reached is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from unveil.choices import SET_NAMES, SetName
-from unveil.report.text import number, only_default_model
+from unveil.report.text import count, only_default_model
 from unveil.results import MatchThreshold, ModelFacts, PeoplePair, Shared, SharedImage
 
 # False pairs for each person of the smaller set, above which a part of them is not listed.
@@ -48,8 +48,8 @@ def headline(
         crowded = expected.value > CROWDED * min(one.people_in_set for one in shared.values())
         limit = "at most about" if threshold.upper_limit or crowded else "about"
         sentences.append(
-            f"Of the pairs that match by face, {limit} {number(expected.value)} are expected to be different people "
-            f"({number(expected.low)} to {number(expected.high)}, {expected.level:.0%} interval)."
+            f"Of the pairs that match by face, {limit} {count(expected.value)} are expected to be different people "
+            f"({count(expected.low)} to {count(expected.high)}, {expected.level:.0%} interval)."
         )
     elif by_face:
         sentences.append("How many of these are different people is not known.")
