@@ -430,6 +430,19 @@ def test_the_action_runs_no_code_of_the_workspace(tmp_path: Path) -> None:
     assert "package" in done.stderr and not (tmp_path / "workspace/run").exists()
 
 
+def test_the_action_shows_no_file_that_its_audit_did_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workspace may hold a run with a link in place of the report."""
+    monkeypatch.chdir(tmp_path)
+    secret = write(tmp_path / "secret", "a secret")
+    report = tmp_path / "unveil-run/publish/report.md"
+    report.parent.mkdir(parents=True)
+    report.symlink_to(secret)
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        write(tmp_path / name, "")
+    done = action({"synthetic": "missing", "training": "missing"})
+    assert done.returncode == 2 and "secret" not in done.stdout
+
+
 def test_outputs_are_compared() -> None:
     shown = "LEAK FOUND\n126 of 400 people (p = 6.0e-36), 00109.png"
     assert same_output(shown, "LEAK FOUND 127 of 400 people\n(p = 5.9e-36), 00110.png")
