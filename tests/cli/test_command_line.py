@@ -175,7 +175,7 @@ def test_verdicts_that_fail_a_pipeline(precomputed: Precomputed, tmp_path: Path)
             "planted_leaks: expected one of full, quick, off, found 'much'",
         ),
         (["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--training-labels", "x"], "'x'"),
-        (["audit", "--settings", "gone.toml"], "gone.toml: expected a readable TOML file"),
+        (["audit", "--settings", "gone.toml"], "gone.toml: expected a readable TOML file, found no file."),
         (["audit", "--colour"], "No such option"),
         (["nothing"], "No such command"),
         (["demo", "-o", "full"], "expected a new folder or one of a demo, found other files in full"),

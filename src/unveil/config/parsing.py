@@ -104,6 +104,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, unchecked; SettingError if it cannot be read."""
     try:
         return tomllib.loads(read_regular(path, MAX_TOML_BYTES).decode("utf-8"))
+    except FileNotFoundError:
+        raise SettingError(f"{path}: expected a readable TOML file, found no file. Check the path") from None
     except (OSError, ValueError, RecursionError) as error:
         raise SettingError(f"{path}: expected a readable TOML file, found an error ({error})") from None
 
