@@ -94,7 +94,7 @@ interruptions: $(READY)
 bench-scale: $(READY)
 	$(BIN)/python -m benchmarks.scale
 
-# Real faces with a known leak, and the demo's faces against those behind them: three quarters of an hour for each model. LFW_MODELS
+# Real faces with a known leak, and the demo's faces against those behind them: twenty minutes for each model. LFW_MODELS
 # are names of benchmarks/lfw_splits.py; the published table has the default model.
 LFW_MODELS ?= dlib_resnet_v1
 bench-lfw: $(READY)
