@@ -32,7 +32,7 @@ PERTURBATIONS: tuple[Perturbation, ...] = (
     *(Perturbation("colour", c, f"{c:.0%} faded") for c in (0.3, 0.6, 0.9)),
     *(Perturbation("occlude", f, f"{f:.0%} hidden") for f in (0.1, 0.25, 0.4)),
     *(Perturbation("blend", w, f"{w:.0%} person") for w in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)),
-    # Two detectors align one photograph 2.5 to 4 pixels apart in the median (docs/decisions/0033-registration.md).
+    # Two detectors align one photograph 2.5 to 4 pixels apart in the median (docs/decisions/0030-registration.md).
     *(Perturbation("realign", d, f"{d} px") for d in (2, 4, 6)),
 )
 _QUICK = {
