@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import re
 import socket
 import sqlite3
+import struct
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -181,6 +183,85 @@ def test_files_without_verdicts_are_refused(tmp_path: Path, what: str) -> None:
         file.write_bytes(file.read_bytes()[:1500])
     with pytest.raises(StoreError, match="Move the file away"):
         VerdictStore(tmp_path)
+
+
+def test_a_journal_deletes_no_other_file(tmp_path: Path) -> None:
+    """SQLite deletes the file that a journal names as the journal of several databases."""
+    VerdictStore(tmp_path).close()
+    file, precious = tmp_path / "review.sqlite", tmp_path / "precious.txt"
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    precious.write_text("precious")
+    name, magic = bytes(precious.absolute()), bytes.fromhex("d9d505f920a163d7")
+    head = magic + struct.pack(">5I", 0, 0, file.stat().st_size // 4096, 512, 4096)
+    end = struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
+    Path(f"{file}-journal").write_bytes(head.ljust(512, b"\0") + end)
+    with pytest.raises(StoreError, match="a journal that names another file"):
+        VerdictStore(tmp_path)
+    assert precious.read_text() == "precious"
+    with sqlite3.connect(file) as db:  # the journal is one that SQLite follows
+        db.execute("SELECT count(*) FROM verdicts")
+    assert not precious.exists()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+def test_verdicts_in_a_pipe_are_refused_without_waiting(tmp_path: Path, suffix: str) -> None:
+    if suffix:
+        VerdictStore(tmp_path).close()
+    os.mkfifo(tmp_path / f"review.sqlite{suffix}")
+    with pytest.raises(StoreError, match="no plain file at review"):
+        VerdictStore(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE TRIGGER swaps AFTER INSERT ON verdicts BEGIN INSERT INTO verdicts SELECT NULL, NEW.reviewer, NEW.role, "
+        "NEW.synthetic_id, NEW.real_id, 'different', NEW.blind, NEW.time; END",
+        "DROP TABLE verdicts; CREATE VIEW verdicts AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n)"
+        " SELECT id, 'a' AS reviewer, 's' AS synthetic_id, 't' AS real_id, 'training' AS role, 'different' AS verdict,"
+        " 1 AS blind, '' AS time FROM n",
+    ],
+)
+def test_verdicts_with_a_schema_of_their_own_are_refused(tmp_path: Path, change: str) -> None:
+    """A trigger could change verdicts as they are given, and a view could have no end."""
+    VerdictStore(tmp_path).close()
+    with sqlite3.connect(tmp_path / "review.sqlite") as db:
+        db.executescript(change)
+    with pytest.raises(StoreError, match="another schema"):
+        VerdictStore(tmp_path)
+
+
+def test_pages_that_repeat_are_refused(tmp_path: Path) -> None:
+    """A page that points to one child many times makes endless rows of a small file."""
+    store = VerdictStore(tmp_path)
+    store._db.executemany(
+        "INSERT INTO verdicts (reviewer, role, synthetic_id, real_id, verdict, blind, time) "
+        "VALUES ('a', 'training', ?, 't', 'different', 1, '')",
+        [(f"s{i}",) for i in range(3000)],
+    )
+    (root,) = store._db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'verdicts'").fetchone()
+    store.close()
+    file = tmp_path / "review.sqlite"
+    data = bytearray(file.read_bytes())
+    at = (root - 1) * 4096
+    assert data[at] == 5  # an inner page of a table
+    first, second = struct.unpack_from(">2H", data, at + 12)
+    data[at + second : at + second + 4] = data[at + first : at + first + 4]
+    file.write_bytes(data)
+    with pytest.raises(StoreError, match="a damaged file"):
+        VerdictStore(tmp_path)
+
+
+def test_a_verdict_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    store = VerdictStore(tmp_path)
+    store._db.execute(
+        "INSERT INTO verdicts (reviewer, role, synthetic_id, real_id, verdict, blind, time) "
+        "VALUES (x'ff', 'training', 's', 't', 'different', 1, '')"
+    )
+    with pytest.raises(StoreError, match="no text"):
+        store.history()
+    store.close()
 
 
 def test_command_line_says_what_is_wrong(run: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -12,7 +14,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from unveil.errors import DiskFullError, SettingError, StoreError
+from unveil.io.regular import check_stored, open_regular
 from unveil.io.run_directory import VERDICTS
+from unveil.io.text import printable
 from unveil.types import ROLES, Role
 
 ReviewVerdict = Literal["same image", "same person", "different", "cannot tell"]
@@ -22,6 +26,9 @@ UNDONE = "undone"
 # "unvl" marks our files, so that another program's database is refused.
 APPLICATION, VERSION = 0x756E766C, 2
 MAX_NAME = 60
+JOURNAL = "-journal"
+# The last bytes of a journal that names another file (https://www.sqlite.org/fileformat2.html#the_rollback_journal).
+SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 # Kinds of errors of a file that may be whole: the disk is read-only, or the file may not be opened.
 CANNOT_BE_USED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM)
 
@@ -63,9 +70,7 @@ class VerdictStore:
     def __init__(self, run: Path) -> None:
         self.path = run / VERDICTS
         self._lock = threading.Lock()
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            if Path(f"{self.path}{suffix}").is_symlink():
-                raise self._refusal("a link, through which verdicts would be written elsewhere")
+        self._check_files()
         if not self.path.exists():
             # Verdicts name people, so only the owner may read the file.
             self.path.touch(mode=0o600)
@@ -74,6 +79,7 @@ class VerdictStore:
             self._db.execute("PRAGMA trusted_schema = OFF")
             self._db.execute("PRAGMA busy_timeout = 10000")
             self._create()
+            self._check_content()
             # A verdict is on disk before it is acknowledged.
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
@@ -106,6 +112,40 @@ class VerdictStore:
 
     def _refusal(self, found: str) -> StoreError:
         return StoreError(f"{self.path}: expected verdicts of this version, found {found}. Move the file away")
+
+    def _check_files(self) -> None:
+        """Refuses what SQLite would wait for, or what would lead it to other files. Somebody else may have made it."""
+        for suffix in ("", "-wal", "-shm", JOURNAL):
+            file = Path(f"{self.path}{suffix}")
+            if file.is_symlink():
+                raise self._refusal("a link, through which verdicts would be written elsewhere")
+            try:
+                with open_regular(file) as opened:
+                    check_stored(opened)
+                    opened.seek(-min(len(SUPER_JOURNAL), os.fstat(opened.fileno()).st_size), os.SEEK_END)
+                    end = opened.read()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
+                    continue  # SQLite refuses it, with advice on permissions
+                raise self._refusal(f"no plain file at {file.name} ({error.strerror})") from None
+            # SQLite deletes the file that a journal names at its end. Verdicts are one file, whose journal names none.
+            if suffix == JOURNAL and end == SUPER_JOURNAL:
+                raise self._refusal("a journal that names another file, which would be deleted")
+
+    def _check_content(self) -> None:
+        """Refuses another schema, which can run queries of its own, and a file whose pages do not form one tree."""
+        expected = sqlite3.connect(":memory:")
+        expected.executescript(SCHEMA)
+        schema = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name LIMIT 100"
+        same = self._db.execute(schema).fetchall() == expected.execute(schema).fetchall()
+        expected.close()
+        if not same:
+            raise self._refusal("another schema")
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise self._refusal(f"a damaged file ({printable(found)})")
 
     def _create(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
@@ -153,6 +193,8 @@ class VerdictStore:
             rows = self._db.execute(
                 "SELECT reviewer, synthetic_id, real_id, role, verdict, blind, time FROM verdicts ORDER BY id"
             ).fetchall()
+        if any(not isinstance(value, str) for r, s, t, role, v, _, time in rows for value in (r, s, t, role, v, time)):
+            raise self._refusal("a verdict that is no text")
         return [RecordedVerdict(r, (s, t, role), v, bool(blind), time) for r, s, t, role, v, blind, time in rows]
 
     def current(self) -> dict[str, dict[PairKey, RecordedVerdict]]:
