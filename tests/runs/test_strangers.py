@@ -153,15 +153,19 @@ def test_texts_of_a_stranger_hold_no_control_characters(audited: Audited, tmp_pa
     audit = json.loads(file.read_text())
     audit["headline"] += "\x1b]0;owned\x07"
     audit["people"][0]["person"] = "\x1b[2Jnobody"
+    audit["manifest"]["versions"]["unveil"] += "\x1b]0;owned\x07<script>"
+    audit["manifest"]["inputs"]["training"]["kind"] += "\x1b]0;owned\x07"
     file.write_text(json.dumps(audit))
-    manifest = json.loads((run / "manifest.json").read_text())
+    manifest = json.loads((run / "manifest.json").read_text()) | audit["manifest"]
     manifest["result"] = result_sha256(from_document(printable_document(audit)))
     (run / "manifest.json").write_text(json.dumps(manifest))
     loaded = unveil.load(run)
     assert "owned" in loaded.summary() and "nobody" in loaded.people[0].person
+    assert "\x1b" not in str(loaded.manifest.values())
     assert "\x1b" not in loaded.summary() + loaded.people[0].person + loaded.people.to_frame()["person"][0]
     assert command_line("report", run).returncode == 0
     assert all("\x1b" not in page.read_text("utf-8") for page in (*run.glob("*.html"), *run.glob("publish/*")))
+    assert all("<script>" not in page.read_text("utf-8") for page in run.glob("publish/*.md"))
 
 
 def test_commands_on_a_strangers_run(audited: Audited, world: World, tmp_path: Path) -> None:

@@ -101,6 +101,6 @@ def made_with(result: AuditResult) -> str:
     """The software, the models and the synthetic set of the audit."""
     names = " and ".join(escaped(str(model["name"])) for model in result.models)
     return (
-        f"Made with unveil {result.manifest['versions'].get('unveil', '')} and {names}. SHA-256 of the synthetic set: "
-        f"`{result.manifest['inputs']['synthetic']['sha256'][:16]}`."
+        f"Made with unveil {escaped(str(result.manifest['versions'].get('unveil', '')))} and {names}. SHA-256 of the "
+        f"synthetic set: `{escaped(result.manifest['inputs']['synthetic']['sha256'][:16])}`."
     )

@@ -136,8 +136,9 @@ class FinishedRun:
         if audit_key(own) != audit_key(result.manifest) or checksum != result_sha256(result):
             raise self._different("audit.json")
         self._checked: set[str] = set()
-        self.result: AuditResult = replace(result, exposures=self._exposures(result))
         self.own = is_own(manifest)
+        shown = result.manifest if self.own else printable_document(result.manifest)
+        self.result: AuditResult = replace(result, manifest=shown, exposures=self._exposures(result))
         typed = {name: place for name, place in (places or {}).items() if place}
         recorded = absolute if self.own else {}
         recorded_store = str(recorded.pop("store", ""))
@@ -160,7 +161,7 @@ class FinishedRun:
             raise self._damaged("audit.json") from None
         if not isinstance(document, dict):
             return {}
-        # Reports, messages and programs show these texts. The manifest is compared with that of the run as it is.
+        # Reports, messages and programs show these texts. The manifest is compared with that of the run first.
         return {name: v if name == "manifest" else printable_document(v) for name, v in document.items()}
 
     def _other_version(self) -> StoreError:

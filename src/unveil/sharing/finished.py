@@ -50,8 +50,9 @@ class OverlapRun:
             document = json.loads(read_regular(path / DOCUMENT, MAX_RESULT_BYTES))
             if manifest["version"] != FORMAT or document_sha256(document) != manifest[RESULT]:
                 raise ValueError("another result")
+            self.own = is_own(manifest)
             self.result: OverlapResult = overlap_from_document(
-                {name: v if name == "manifest" else printable_document(v) for name, v in document.items()}
+                {name: v if name == "manifest" and self.own else printable_document(v) for name, v in document.items()}
             )
             self._places = {str(name): str(place) for name, place in manifest["places"].items()}
             self._parts = {str(name): str(digest) for name, digest in manifest[PARTS].items()}
@@ -61,7 +62,6 @@ class OverlapRun:
                 f"{path / DOCUMENT} is damaged, or of another version or overlap than the manifest beside it; run the "
                 "same overlap again"
             ) from None
-        self.own = is_own(manifest)
 
     @property
     def is_whole(self) -> bool:
