@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,11 @@ def test_hugging_face_datasets(tmp_path: Path) -> None:
         (unveil.Embeddings(np.ones((2, 3)), ids=["a", "b" * 65_537]), "ids of at most 65,536 characters"),
         (unveil.Embeddings(np.ones((2, 3)), ids=["a", 10**5000]), "ids of at most 65,536 characters"),
         (unveil.Embeddings(np.ones((2, 3)), labels=(1, 2, 3)), "each of 2 images, found 3"),
+        (EMBEDDINGS(np.ones((2, 3)), labels=pd.DataFrame({"a": [1, 2], "b": [3, 4]})), "as labels, .* found DataFrame"),
+        (unveil.Embeddings(np.ma.masked_equal(np.eye(2), 0)), "found MaskedArray"),
+        (pd.DataFrame({"embedding": [[1.0], [2.0]], "label": [2**65, 1]}), "a data frame"),
+        (pd.DataFrame({"embedding": [[1.0], [2.0]], "label": [Decimal(1), Decimal(2)]}), "column label, found decimal"),
+        (pl.DataFrame({"embedding": [[1.0], [2.0]], "Person": [date(2026, 1, 1)] * 2}), "column Person, found date"),
         (unveil.Embeddings(np.ones((2, 3)), labels=[pd.Timestamp(0), "a"]), "as labels, found Timestamp. Make text"),
         (unveil.Images(np.zeros((2, 4, 4, 3), np.uint8), labels=[Path("a"), "b"]), "as labels, found PosixPath"),
     ],
@@ -192,6 +199,26 @@ def test_labels_of_any_array(tmp_path: Path) -> None:
         assert [record.person for record in source.records] == ["3", "7"]
     missing = opened(unveil.Embeddings(np.ones((3, 2)), labels=[pd.NA, None, pd.NaT], ids=torch.arange(3)), tmp_path)
     assert [(record.id, record.person) for record in missing.records] == [("0", None), ("1", None), ("2", None)]
+
+
+def test_a_masked_label_is_none(tmp_path: Path) -> None:
+    masked = np.ma.array([3, 7], mask=[False, True])
+    source = opened(unveil.Embeddings(np.ones((2, 2)), labels=masked), tmp_path)
+    assert [record.person for record in source.records] == ["3", None]
+
+
+def test_labels_that_pandas_has_rounded_are_refused(tmp_path: Path) -> None:
+    """Two people would be one: pandas stores integers with missing values as floats."""
+    labels = [2**53, 2**53 + 1, None]
+    vectors = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    for rounded in (
+        pd.DataFrame({"embedding": vectors, "label": labels}),
+        unveil.Embeddings(vectors, labels=pd.Series(labels)),
+    ):
+        with pytest.raises(unveil.InputError, match="the float 9007199254740992.0, which may stand for"):
+            opened(rounded, tmp_path)
+    exact = opened(pd.DataFrame({"embedding": vectors, "label": pd.array(labels, dtype="Int64")}), tmp_path)
+    assert [record.person for record in exact.records] == [str(2**53), str(2**53 + 1), None]
 
 
 def test_an_array_in_the_store_is_believed_by_its_content(vectors: np.ndarray[Any, Any], tmp_path: Path) -> None:

@@ -472,3 +472,14 @@ def test_a_label_map_that_is_none_is_refused(text: str, message: str, tmp_path: 
     (tmp_path / "map").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(SourceError, match=re.escape(message)):
         read_label_map(tmp_path / "map")
+
+
+def test_an_image_with_two_labels_in_dataset_json_is_an_error(tmp_path: Path) -> None:
+    for name in TWO:
+        write(tmp_path / name, TWO[name])
+    rows = [[name, 3] for name in TWO]
+    write(tmp_path / "dataset.json", json.dumps({"labels": rows + rows}))
+    assert {record.person for record in open_source(tmp_path).records} == {"3"}
+    write(tmp_path / "dataset.json", json.dumps({"labels": [*rows, [rows[0][0], 4]]}))
+    with pytest.raises(SourceError, match=f"one label for each image, found 3 and 4 for `{rows[0][0]}`"):
+        open_source(tmp_path)

@@ -145,6 +145,9 @@ def test_addresses_hold_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         f"az://container/x?{SECRET}",
         f"https://user:{SECRET}/more@host/x",
         f"https://user:{SECRET}@more@host/x",
+        f"https://user:{SECRET} more@host/x",
+        f"https://user:it's{SECRET}@host/x",
+        f's3://{KEY}:"{SECRET}"@bucket/x',
     ):
         with pytest.raises(SettingError, match="holds credentials") as caught:
             check_address(bad)

@@ -22,6 +22,7 @@ from unveil.images import pillow_rgb
 from unveil.images.blob import LocalBlob
 from unveil.images.label_values import label_of
 from unveil.images.readers.columns import LABEL_NAMES
+from unveil.images.readers.table import holds_labels
 from unveil.images.sniff import form_of
 from unveil.images.source import MAX_ID_CHARACTERS, numbered_ids
 from unveil.io.atomic import write_bytes
@@ -113,7 +114,7 @@ def _file(data: Any, role: str) -> tuple[bytes, str]:
     if hasattr(data, "with_format") and hasattr(data, "num_rows"):
         return _parquet(_table_of_dataset(data, role)), ".parquet"
     if _is_frame(data):
-        return _parquet(_with_label(_without_views(_arrow_of(data, role)))), ".parquet"
+        return _parquet(_with_label(_without_views(_arrow_of(data, role)), role)), ".parquet"
     array = None if _is_image(data[0] if isinstance(data, (list, tuple)) and data else None) else _array(data)
     if array is not None and array.ndim == 2 and array.dtype.kind == "f":
         return _embeddings(Embeddings(array), role), ".npz"
@@ -197,6 +198,8 @@ def _names(
 
 def _plain(values: Any) -> Any:
     """Values of torch, Arrow or another library of arrays as those of Python or NumPy."""
+    if isinstance(values, np.ma.MaskedArray):
+        return values.tolist()
     if hasattr(values, "to_pylist"):
         return values.to_pylist()
     if hasattr(values, "detach"):
@@ -218,8 +221,8 @@ def _label(value: object, role: str) -> str | None:
 
 
 def _length(values: object) -> int | None:
-    """The number of values in a list or an array; None for anything else, such as a generator, a text or a set."""
-    if isinstance(values, (str, bytes, Mapping, Set)):
+    """The number of values in a list or an array; None for anything else, such as a generator, a text, a set or a table."""
+    if isinstance(values, (str, bytes, Mapping, Set)) or hasattr(values, "columns"):
         return None
     try:
         return len(values)  # type: ignore[arg-type]
@@ -303,18 +306,33 @@ def _arrow_of(data: Any, role: str) -> pa.Table:
         if hasattr(data, "iloc"):
             return pa.Table.from_pandas(data, preserve_index=False).replace_schema_metadata(None)
         return pa.table(data).replace_schema_metadata(None)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{role}: expected a data frame with a column of embeddings or images, found one that Arrow cannot hold "
             f"({error})"
         ) from None
 
 
-def _with_label(table: pa.Table) -> pa.Table:
-    """The table with a column of labels, so that a reader does not take ids for labels."""
-    if any(name.lower() in LABEL_NAMES[:-3] for name in table.column_names):
+def _with_label(table: pa.Table, role: str) -> pa.Table:
+    """The table with a column of labels, so that a reader does not take ids for labels.
+
+    Raises InputError where every column that is named like labels has values that are none, which would lose the people.
+    """
+    named = [field for field in table.schema if field.name.lower() in LABEL_NAMES[:-3]]
+    if named and not any(_may_be_labels(field.type) for field in named):
+        raise InputError(
+            f"{role}: expected text or whole numbers in the column {printable(named[0].name)}, found "
+            f"{named[0].type}. Make text of it, or give the column another name"
+        )
+    if named:
         return table
     return table.append_column("label", pa.nulls(table.num_rows, pa.string()))
+
+
+def _may_be_labels(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds labels, or states that there are none."""
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(lists or pa.types.is_null(kind) or pa.types.is_boolean(kind) or holds_labels(kind))
 
 
 def _without_views(table: pa.Table) -> pa.Table:
@@ -335,7 +353,9 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _array(data: Any) -> npt.NDArray[Any] | None:
-    """The data as an array of numbers, or None if they are none. A tensor on a GPU comes to this machine."""
+    """The data as an array of numbers, or None if they are none, or masked. A tensor on a GPU comes to this machine."""
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        return None
     if hasattr(data, "detach"):
         data = data.detach().cpu().numpy()
     try:

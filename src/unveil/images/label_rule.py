@@ -34,6 +34,9 @@ MATCH_SECONDS, MATCH_SECONDS_PER_NAME = 10.0, 1e-4
 SHOWN_CHARACTERS = 80
 # Characters of a pattern with its counted repeats written out: about 600 MB.
 MAX_REPEATED = 2_000_000
+# Flags under which counts may hold spaces and comments, and groups that match themselves, without end.
+_SPACED = re.compile(r"\(\?[\w-]*x")
+_RECURSION = re.compile(r"\(\?(?:R|[+-]?\d|&|P>)")
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,14 @@ class LabelRule:
         if kind == "regex" and argument:
             import regex
 
+            for what, found in (("flag x", _SPACED), ("group that matches itself", _RECURSION)):
+                if found.search(argument):
+                    raise SettingError(
+                        f"label rule {text[:SHOWN_CHARACTERS]!r}: expected a pattern without a {what}, found one. "
+                        "Write the pattern without it"
+                    )
             # Counted repeats are written out when a pattern is compiled, one in the other.
-            counts = re.findall(r"\{(\d+)", re.sub(r"\s", "", argument))
+            counts = re.findall(r"\{(\d+)", argument)
             if len(argument) * math.prod(max(1, min(int(n[:8]), MAX_REPEATED)) for n in counts) > MAX_REPEATED:
                 raise SettingError(
                     f"label rule {text[:SHOWN_CHARACTERS]!r}: expected a pattern whose counted repeats, multiplied, "

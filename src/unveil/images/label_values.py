@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from unveil.errors import SourceError
 from unveil.images.source import printable
 
 # A longer text is no label of a person.
 MAX_LABEL_CHARACTERS = 4096
+# From here on, a number with a point is no longer exact: two people may have become one.
+MAX_EXACT = 2**53
 # What writers store where there is no label.
 NO_LABEL = -1
 NO_LABEL_TEXTS = frozenset({"", "-1", "nan", "none", "null", "<na>"})
@@ -21,7 +24,8 @@ def label_of(value: object) -> str | None:
     """The label in a value that a container stores; None where the value states none.
 
     Whole numbers, text, and one-hot vectors are labels. None, NaN, -1, empty text, the same as words, truth values and
-    other vectors, such as camera poses, are not. A list or array of one value counts as that value.
+    other vectors, such as camera poses, are not. A list or array of one value counts as that value. Raises SourceError
+    for a float from `MAX_EXACT` on, which may stand for several whole numbers.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -68,6 +72,11 @@ def labels_of(values: Iterable[object]) -> list[str | None]:
 def _of_float(value: float) -> str | None:
     if not math.isfinite(value) or value == NO_LABEL:
         return None
+    if abs(value) >= MAX_EXACT:
+        raise SourceError(
+            f"expected labels as text or whole numbers, found the float {value!r}, which may stand for several "
+            "people. Store text or integers; pandas has Int64 for integers with missing values"
+        )
     return str(int(value)) if value.is_integer() else repr(value)
 
 

@@ -170,7 +170,7 @@ def stylegan_labels(data: bytes, n_names: int = 0) -> dict[str, str] | None:
     """The label of each image in a StyleGAN ``dataset.json``, empty when it states none; None for any other file.
 
     ``n_names`` files are in the set. A label is a whole number or a one-hot vector. Other vectors, such as camera
-    poses, are no people.
+    poses, are no people. Raises SourceError for an image with two labels.
     """
     if len(data) > max_json_bytes(n_names):
         return None
@@ -190,8 +190,11 @@ def stylegan_labels(data: bytes, n_names: int = 0) -> dict[str, str] | None:
         if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str):
             return None
         label = label_of(row[1])
-        if label is not None:
-            labels[printable(row[0])] = label
+        if label is not None and labels.setdefault(name := printable(row[0]), label) != label:
+            raise SourceError(
+                f"{STYLEGAN_LABELS}: expected one label for each image, found {labels[name]} and {label} for `{name}`. "
+                "Remove one of them"
+            )
     return labels
 
 

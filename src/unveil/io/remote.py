@@ -54,10 +54,10 @@ def check_address(url: str) -> str:
     try:
         secret = any(_holds_secret(part) for part in _CHAIN.split(url))
     except ValueError as error:
-        raise SettingError(f"{without_secrets(url)}: not an address ({error})") from None
+        raise SettingError(f"{_struck_all(url)}: not an address ({without_secrets(str(error))})") from None
     if secret:
         raise SettingError(
-            f"{without_secrets(url)}: the address holds credentials and would appear in the manifest. Name it without "
+            f"{_struck_all(url)}: the address holds credentials and would appear in the manifest. Name it without "
             "them, and put credentials into the environment or the configuration of fsspec"
         )
     return url
@@ -82,11 +82,16 @@ def _holds_secret(url: str) -> bool:
 def without_secrets(text: str) -> str:
     """A message without the queries, fragments and users of addresses, and without the values of secret environment
     variables."""
-    text = _ADDRESS.sub(lambda found: "::".join(map(_struck, _CHAIN.split(found[0]))), text)
+    text = _ADDRESS.sub(lambda found: _struck_all(found[0]), text)
     for name, value in os.environ.items():
         if len(value) >= MIN_SECRET_LENGTH and _SECRET.search(name):
             text = text.replace(value, "***")
     return text
+
+
+def _struck_all(url: str) -> str:
+    """The addresses of a chain, each without what may be a credential. Passwords may hold quotes and spaces."""
+    return "::".join(map(_struck, _CHAIN.split(url)))
 
 
 def _struck(url: str) -> str:

@@ -26,8 +26,8 @@ from unveil.runs.parts import PARTS, RESULT
 logger = logging.getLogger(__name__)
 
 DOCUMENT = "overlap.json"
-# An overlap.json larger than this is not read.
-MAX_RESULT_BYTES = 4 * 2**30
+# An overlap.json larger than this is not read: it takes about twenty times its size in memory.
+MAX_RESULT_BYTES, MAX_OWN_BYTES = 2**30, 4 * 2**30
 
 
 class OverlapRun:
@@ -46,8 +46,10 @@ class OverlapRun:
         if manifest is None or manifest.get("status") != "finished":
             state = "holds no overlap" if manifest is None else "holds an overlap that is not finished; run it again"
             raise StoreError(f"{path} {state}; name the folder given to unveil overlap with -o")
+        self.own = is_own(manifest)
         try:
-            document = json.loads(read_regular(path / DOCUMENT, MAX_RESULT_BYTES))
+            limit = MAX_OWN_BYTES if self.own else MAX_RESULT_BYTES
+            document = json.loads(read_regular(path / DOCUMENT, limit))
             if manifest["version"] != FORMAT or document_sha256(document) != manifest[RESULT]:
                 raise ValueError("another result")
             self.own = is_own(manifest)
