@@ -215,7 +215,7 @@ def test_labels_that_pandas_has_rounded_are_refused(tmp_path: Path) -> None:
         pd.DataFrame({"embedding": vectors, "label": labels}),
         unveil.Embeddings(vectors, labels=pd.Series(labels)),
     ):
-        with pytest.raises(unveil.InputError, match="the float 9007199254740992.0, which may stand for"):
+        with pytest.raises(unveil.InputError, match=r"the float 9007199254740992\.0, which may stand for"):
             opened(rounded, tmp_path)
     exact = opened(pd.DataFrame({"embedding": vectors, "label": pd.array(labels, dtype="Int64")}), tmp_path)
     assert [record.person for record in exact.records] == [str(2**53), str(2**53 + 1), None]

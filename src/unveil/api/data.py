@@ -221,7 +221,7 @@ def _label(value: object, role: str) -> str | None:
 
 
 def _length(values: object) -> int | None:
-    """The number of values in a list or an array; None for anything else, such as a generator, a text, a set or a table."""
+    """The number of values in a list or an array; None for others, such as a generator, a text, a set or a table."""
     if isinstance(values, (str, bytes, Mapping, Set)) or hasattr(values, "columns"):
         return None
     try:
@@ -316,7 +316,7 @@ def _arrow_of(data: Any, role: str) -> pa.Table:
 def _with_label(table: pa.Table, role: str) -> pa.Table:
     """The table with a column of labels, so that a reader does not take ids for labels.
 
-    Raises InputError where every column that is named like labels has values that are none, which would lose the people.
+    Raises InputError where all columns that are named like labels have values that are none: the people would be lost.
     """
     named = [field for field in table.schema if field.name.lower() in LABEL_NAMES[:-3]]
     if named and not any(_may_be_labels(field.type) for field in named):
