@@ -203,7 +203,7 @@ def test_labels_of_any_array(tmp_path: Path) -> None:
 
 def test_a_masked_label_is_none(tmp_path: Path) -> None:
     masked = np.ma.array([3, 7], mask=[False, True])
-    source = opened(unveil.Embeddings(np.ones((2, 2)), labels=masked), tmp_path)
+    source = opened(EMBEDDINGS(np.ones((2, 2)), labels=masked), tmp_path)
     assert [record.person for record in source.records] == ["3", None]
 
 
@@ -213,7 +213,7 @@ def test_labels_that_pandas_has_rounded_are_refused(tmp_path: Path) -> None:
     vectors = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
     for rounded in (
         pd.DataFrame({"embedding": vectors, "label": labels}),
-        unveil.Embeddings(vectors, labels=pd.Series(labels)),
+        EMBEDDINGS(vectors, labels=pd.Series(labels)),
     ):
         with pytest.raises(unveil.InputError, match=r"the float 9007199254740992\.0, which may stand for"):
             opened(rounded, tmp_path)

@@ -27,6 +27,8 @@ PARTS, RESULT = "parts", "result"
 # The types of the columns in the tables of a run, and how many rows are read at a time.
 PLAIN = (pa.types.is_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 BATCH_ROWS = 65_536
+# What a row takes in memory, even where all its values are missing.
+ROW_BYTES = 8
 
 
 def audit_key(manifest: Mapping[str, Any]) -> str:
@@ -69,7 +71,7 @@ def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     # A text that repeats is stored once, and unpacked only when it is known that all fit.
     texts = [f.name for f in schema if pa.types.is_string(f.type)]
     file = pq.ParquetFile(pa.OSFile(str(path)), read_dictionary=texts)
-    if file.metadata.num_rows > size:
+    if file.metadata.num_rows * ROW_BYTES > most_unpacked(size):
         raise ValueError(f"{file.metadata.num_rows} rows in {size} bytes")
     total, batches = 0, []
     for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=columns):
