@@ -212,7 +212,8 @@ def main() -> None:
     args = parser.parse_args()
     what = "Whole audits" if args.vectors is None else "Analyses of kept embeddings, without input checks,"
     print(
-        f"# Small sets\n\nVersion {unveil.__version__}. {what} of {PEOPLE} training people, of whom {PLANTED} leak, "
+        f"# Small sets{', other splits' if args.first else ''}\n\nVersion {unveil.__version__}. {what} of {PEOPLE} "
+        f"training people, of whom {PLANTED} leak, "
         f"{PEOPLE} control people of LFW and {SYNTHETIC} StyleGAN2 faces. False: people reported who were not planted. "
         f"Command:\n\n    python {shlex.join(sys.argv)}\n"
     )
