@@ -19,12 +19,15 @@ demo: $(READY)
 	$(BIN)/unveil demo
 
 # A process a core and one more, since many tests wait for a process of theirs; each with one thread of its own.
+# MARKS chooses among them; CI runs all but the nightly ones at once.
+MARKS ?= not slow and not nightly
 test: $(READY)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $$(($$(nproc) + 1)) --dist worksteal
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(MARKS)" --numprocesses $$(($$(nproc) + 1)) \
+	  --dist worksteal
 
 # The tests that take long, which CI runs too.
 slow: $(READY)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses $$(($$(nproc) + 1)) --dist worksteal
+	$(MAKE) test MARKS=slow
 
 # Property tests with twenty times the examples, and audits killed at twenty random moments.
 nightly: $(READY)

@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 # What takes longest, a list for each of three processes: each begins with its list, so that none is left alone with it
 # at the end. Tests in one list share what they start, such as a cluster.
 LONGEST = (
-    ("tests/engine", "tests/io"),
+    ("tests/test_documented_commands.py::test_commands_run_as_typed[True]", "tests/engine", "tests/io"),
     ("tests/test_real", "tests/test_resume", "tests/cli", "tests/test_lab"),
     ("tests/test_documented_commands", "tests/test_golden", "tests/test_audit", "tests/mitigation", "tests/review"),
 )

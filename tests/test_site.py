@@ -21,7 +21,7 @@ KINDS = (
     *("index.html", "tutorial/first-audit.html", "how-to/pipelines.html", "explanation/method.html"),
     *("reference/settings.html", "reference/python.html"),
 )
-pytestmark = [pytest.mark.slow, needs_browser]
+pytestmark = [pytest.mark.nightly, needs_browser]
 
 
 @pytest.fixture(scope="module")
