@@ -54,7 +54,7 @@ WHOLE_LFW = ((0.340, 0.9963), (0.413, 0.9903), (0.484, 0.9720))
 MATED_IN_LFW = 242_257
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_rates_on_lfw_are_those_of_the_whole(tmp_path: Path) -> None:
     """18% of LFW's mated pairs are here: those of Bush, Powell, Blair and Schroeder, three quarters of all, are not. So
     what the others would have to reach for the whole's figures is a share, and the thresholds are close.
