@@ -38,6 +38,11 @@ class ImageRecord:
     person: str | None
     key: str
 
+    @property
+    def person_or_id(self) -> str:
+        """The label; an image without a label is a person of its own."""
+        return self.id if self.person is None else self.person
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:

@@ -80,22 +80,19 @@ def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFi
         )
 
     training = found.training.images
-    identities = [i for i in found.identities if i.significant and i.training_id is not None]
+    identities = [(i, id) for i in found.identities if i.significant and (id := i.training_id) is not None]
     # Only of the images that are shown: a place for each of millions would take gigabytes.
-    row_of = _rows(training.ids, {i.training_id for i in identities if i.training_id is not None})
-    query_of = _rows(synthetic.ids, {i.synthetic_id for i in identities} | {pair.synthetic_id for pair in rankings})
+    row_of = _rows(training.ids, {id for _, id in identities})
+    query_of = _rows(synthetic.ids, {i.synthetic_id for i, _ in identities} | {pair.synthetic_id for pair in rankings})
     for p in found.significant_people:
         add("exposed person", p.synthetic_id, p.training_id, p.person, p.cosine, p.score, "training", p.identity)
     best_score = found.training.closest[1]
-    for i in identities:
-        if i.training_id is not None:
-            row = row_of[i.training_id]
-            (cosine,) = exact_cosine(
-                *(synthetic.vectors, training.vectors),
-                *(np.array([query_of[i.synthetic_id]]), np.array([row])),
-            )
-            person = training.people_or_ids[row]
-            add("synthetic identity", i.synthetic_id, i.training_id, person, float(cosine), i.score, "training")
+    for i, id in identities:
+        row = row_of[id]
+        (cosine,) = exact_cosine(
+            *(synthetic.vectors, training.vectors), *(np.array([query_of[i.synthetic_id]]), np.array([row]))
+        )
+        add("synthetic identity", i.synthetic_id, id, training.people_or_ids[row], float(cosine), i.score, "training")
     for pair in rankings:
         # Pairs of the published attack have no score of their own: the best score of their synthetic image is shown.
         score = float(best_score[query_of[pair.synthetic_id]])

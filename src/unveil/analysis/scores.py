@@ -213,8 +213,7 @@ def score_side(
     ``spare``, some more hub-corrected matches are stored, for `corrected_again`.
     """
     by_channel = {}
-    # Only the closest pairs with training images are reported.
-    stored = Stored(depth, compare.n_pairs if role == "training" else 0)
+    stored = _stored(role, depth, compare)
     if spare:
         stored = stored.spare
     for channel, context in contexts.items():
@@ -244,6 +243,11 @@ def score_side(
     return RealSide(images, raw, by_channel)
 
 
+def _stored(role: Role, depth: int, compare: Comparisons) -> Stored:
+    """What a side stores: only the closest pairs with training images are reported."""
+    return Stored(depth, compare.n_pairs if role == "training" else 0)
+
+
 def corrected_again(
     role: Role, side: RealSide, context: ChannelContext, of_score: Floats, compare: Comparisons, depth: int
 ) -> RealSide:
@@ -251,7 +255,7 @@ def corrected_again(
 
     Its matches have some to spare. Those of the images whose correction is another are compared again.
     """
-    before, stored = side.by_channel[FIRST_CHANNEL], Stored(depth, compare.n_pairs if role == "training" else 0)
+    before, stored = side.by_channel[FIRST_CHANNEL], _stored(role, depth, compare)
     own = side.images.through(FIRST_CHANNEL)
     changed = np.flatnonzero(of_score != before.correction)
 

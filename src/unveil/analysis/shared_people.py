@@ -178,30 +178,16 @@ def _shared_rejects(
     a: Embedded, b: Embedded, images: Images, rejects: Mapping[SetName, Sequence[Reject]]
 ) -> list[SharedImage]:
     """Rejected files of either set that are files of the other, byte for byte."""
-    embedded = (dict(zip(a.digests, a.ids, strict=True)), dict(zip(b.digests, b.ids, strict=True)))
+    embedded = [{digest: [id] for id, digest in zip(one.ids, one.digests, strict=True)} for one in (a, b)]
     rejected: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
     for side, name in enumerate(SET_NAMES):
         for id, digest in digests_of_rejects(images[side], rejects[name]):
             rejected[side].setdefault(digest, []).append(id)
     pairs = [
-        *(
-            pair
-            for digest, ids in rejected[0].items()
-            if digest in embedded[1]
-            for pair in _paired(ids, [embedded[1][digest]])
-        ),
-        *(
-            pair
-            for digest, ids in rejected[1].items()
-            if digest in embedded[0]
-            for pair in _paired([embedded[0][digest]], ids)
-        ),
-        *(
-            pair
-            for digest, ids in rejected[0].items()
-            if digest in rejected[1]
-            for pair in _paired(ids, rejected[1][digest])
-        ),
+        pair
+        for of_a, of_b in ((rejected[0], embedded[1]), (embedded[0], rejected[1]), (rejected[0], rejected[1]))
+        for digest in of_a.keys() & of_b.keys()
+        for pair in _paired(of_a[digest], of_b[digest])
     ]
     return [SharedImage(i, images[0].label(i), j, images[1].label(j), "bytes", None) for i, j in pairs]
 

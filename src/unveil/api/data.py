@@ -21,7 +21,7 @@ from unveil.errors import ImageError, InputError, SettingError, SourceError, Vec
 from unveil.images import pillow_rgb
 from unveil.images.blob import LocalBlob
 from unveil.images.label_values import label_of
-from unveil.images.readers.columns import LABEL_NAMES
+from unveil.images.readers.columns import CLASS_NAMES
 from unveil.images.readers.table import holds_labels
 from unveil.images.sniff import form_of
 from unveil.images.source import MAX_ID_CHARACTERS, numbered_ids
@@ -318,7 +318,7 @@ def _with_label(table: pa.Table, role: str) -> pa.Table:
 
     Raises InputError where all columns that are named like labels have values that are none: the people would be lost.
     """
-    named = [field for field in table.schema if field.name.lower() in LABEL_NAMES[:-3]]
+    named = [field for field in table.schema if field.name.lower() in CLASS_NAMES]
     if named and not any(_may_be_labels(field.type) for field in named):
         raise InputError(
             f"{role}: expected text or whole numbers in the column {printable(named[0].name)}, found "

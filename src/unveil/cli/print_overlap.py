@@ -11,6 +11,7 @@ from rich.text import Text
 
 from unveil.cli.terminal import open_console
 from unveil.config.overlap import OverlapSettings
+from unveil.config.settings import SETTINGS
 from unveil.report.text import count, number
 from unveil.results import OverlapResult, PeoplePair
 
@@ -75,17 +76,21 @@ def _options(settings: OverlapSettings) -> str:
     """The options of the same overlap, without defaults."""
     words = [] if str(settings.threshold) == "significant" else ["--threshold", str(settings.threshold)]
     words += [] if settings.model is None else ["--model", settings.model]
-    words += [] if settings.detector == "dlib" else ["--detector", settings.detector]
+    words += _changed(settings, "detector")
     for name, rule in settings.labels.items():
         words += [f"--{name.lower()}-labels", str(rule)]
     for name, crop in settings.aligned.items():
         words += [f"--{name.lower()}-aligned", crop]
-    for option, value, default in (("--fdr", settings.fdr, 0.05), ("--top-pairs", settings.top_pairs, 100)):
-        words += [] if value == default else [option, str(value)]
-    words += [] if settings.seed == 0 else ["--seed", str(settings.seed)]
-    words += [] if settings.store is None else ["--store", settings.store]
+    words += _changed(settings, "fdr", "top_pairs", "seed", "store")
     words += ["--follow-links"] if settings.follow_links else []
     return "".join(f" {quote(word)}" for word in words)
+
+
+def _changed(settings: OverlapSettings, *names: str) -> list[str]:
+    """The options of those settings that are not at their default."""
+    values = {name: getattr(settings, name) for name in names}
+    changed = {name: value for name, value in values.items() if value != SETTINGS[name].default}
+    return [word for name, value in changed.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 def _table(pairs: Sequence[PeoplePair], title: str) -> Table:

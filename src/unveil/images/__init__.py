@@ -6,7 +6,7 @@ from unveil.images.label_rule import LabelRule
 from unveil.images.labels import read_label_map, read_labels
 from unveil.images.location import Location
 from unveil.images.readers.embeddings import EmbeddingSource
-from unveil.images.registry import open_source
+from unveil.images.registry import open_source, open_sources
 from unveil.images.source import Source
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "decode_scaled",
     "image_size",
     "open_source",
+    "open_sources",
     "pillow_rgb",
     "pixel_digest",
     "read_label_map",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from unveil.errors import SettingError, SourceError
 from unveil.images.blob import Blob, LocalBlob, RemoteBlob, is_folder
@@ -31,6 +32,7 @@ from unveil.images.source import Source, complete
 from unveil.io.remote import is_address
 from unveil.io.walk import walk
 
+R = TypeVar("R", bound=str)
 ReaderOptions = dict[str, str]
 # Containers of files, which may hold a list of labels.
 ARCHIVES = ("zip", "tar")
@@ -67,6 +69,15 @@ def open_source(where: str | Path | Location, rule: LabelRule | None = None, *, 
     location = where if isinstance(where, Location) else Location.parse(str(where))
     source = _open(location, rule or LabelRule(), follow_links)
     return complete(BgrSource(source) if location.options.get("channels") == "bgr" else source)
+
+
+def open_sources(
+    locations: Mapping[R, Location], rules: Mapping[R, LabelRule], *, follow_links: bool
+) -> dict[R, Source]:
+    """The source of each role or set, as `open_source` opens it; without a rule of its own, ``auto`` decides."""
+    return {
+        name: open_source(location, rules.get(name), follow_links=follow_links) for name, location in locations.items()
+    }
 
 
 def _open(location: Location, rule: LabelRule, follow_links: bool) -> Source:

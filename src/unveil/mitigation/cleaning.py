@@ -31,8 +31,9 @@ MAX_ROUNDS = 6
 REMOVED, REMAINING, SUMMARY = "removed.txt", "remaining.txt", "clean.json"
 # A larger summary is none.
 MAX_SUMMARY_BYTES = 2**24
-# All that a cleaning writes.
-OWN = (REMOVED, REMAINING, SUMMARY, "removed-*.txt", "after-*")
+# The files that a cleaning writes, the summary first; with the audits of the rest, that is all.
+FILES = (SUMMARY, REMOVED, REMAINING, "removed-*.txt")
+OWN = (*FILES, "after-*")
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _make_room(out: Path, settings: dict[str, object], *, overwrite: bool) -> No
     for folder in folders:
         remove_run(folder)
         folder.rmdir()
-    for pattern in (SUMMARY, REMOVED, REMAINING, "removed-*.txt"):
+    for pattern in FILES:
         for file in out.glob(pattern):
             file.unlink()
 

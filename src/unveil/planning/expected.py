@@ -16,7 +16,7 @@ def workload_of(
     sources: Mapping[Role, Source], dimensions: Mapping[str, int], *, top_k: int, planted_leaks: PlantedLeaks
 ) -> Workload:
     """The workload of an audit of these sources, whose channels have these dimensions."""
-    people = {role: len({r.id if r.person is None else r.person for r in s.records}) for role, s in sources.items()}
+    people = {role: len({r.person_or_id for r in s.records}) for role, s in sources.items()}
     images = {role: len(source.records) for role, source in sources.items()}
     labels = Counter(r.person for r in sources["synthetic"].records if r.person is not None)
     # Embeddings cannot be changed, so nothing is planted.

@@ -19,7 +19,7 @@ from unveil.embedding.embed import content_sha256, read_exclusions
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.precomputed import vectors_sha256
 from unveil.errors import ImageError
-from unveil.images import EmbeddingSource, Source, open_source
+from unveil.images import EmbeddingSource, Source, open_sources
 from unveil.io.checksums import file_sha256
 from unveil.planning.protocol import (
     FIXED,
@@ -33,7 +33,7 @@ from unveil.planning.protocol import (
 from unveil.results import PlannedStatement
 from unveil.stats.no_control import MIN_SEARCHES
 from unveil.stats.statements import Evidence
-from unveil.types import ROLES, Role
+from unveil.types import Role
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +49,7 @@ def fix_protocol(settings: Settings) -> Protocol:
     inputs that cannot be read.
     """
     check_lists(settings)
-    sources = {
-        role: open_source(location, settings.labels.get(role), follow_links=settings.follow_links)
-        for role in ROLES
-        if (location := settings.source(role)) is not None
-    }
+    sources = open_sources(settings.locations, settings.labels, follow_links=settings.follow_links)
     models, detector, copy_model = fixed_models(AuditEmbedder(channel_config(settings), sources))
     facts = settings.facts()
     return Protocol(
@@ -121,12 +117,11 @@ def _fixed_input(settings: Settings, role: Role, source: Source) -> FixedInput:
 
 def _content(settings: Settings, role: Role, source: Source) -> str | None:
     """The hash of the content of a role, as the manifest of the audit states it; None if reading it takes long."""
-    exclude = settings.exclude if role == "synthetic" else None
+    exclude = settings.exclusions.get(role)
     excluded = frozenset() if exclude is None else read_exclusions(exclude, source)
     if isinstance(source, EmbeddingSource):
         return vectors_sha256(source, excluded)
-    location = settings.source(role)
-    if location is None or location.remote or _bytes(source) > MAX_READ_BYTES:
+    if settings.locations[role].remote or _bytes(source) > MAX_READ_BYTES:
         return None
     logger.info("%s: reading %d files", role, len(source.records))
     return content_sha256(source, excluded)

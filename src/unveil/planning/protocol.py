@@ -139,13 +139,14 @@ def read_protocol(path: Path) -> Protocol:
     facts = {name: printable_document(value) for name, value in values.items() if name not in ("format", "version")}
     try:
         protocol: Protocol = _converter().structure(facts, Protocol)
+        statements = tuple(replace(one, made=False, not_made_because=None) for one in protocol.statements)
+        protocol = replace(protocol, statements=statements, sha256=hashlib.sha256(data).hexdigest())
         _check(protocol)
     except BaseValidationError as error:
         raise _incomplete(path, "; ".join(transform_error(error))) from None
     except (AttributeError, TypeError, ValueError, SettingError) as error:
         raise _incomplete(path, str(error)) from None
-    statements = tuple(replace(one, made=False, not_made_because=None) for one in protocol.statements)
-    return replace(protocol, statements=statements, sha256=hashlib.sha256(data).hexdigest())
+    return protocol
 
 
 def _incomplete(path: Path, why: str) -> SettingError:
@@ -212,10 +213,8 @@ def _check(protocol: Protocol) -> None:
     names_labels = any(rule.kind == LIST_RULE for rule in parsed["labels"].values())
     if names_labels or any(Path(model).name != model for model in models):
         raise ValueError("the path of a file")
-    made = [planned_statement(one.statement, protocol.settings) for one in protocol.statements]
-    if [(one.statement, one.level, one.level_of) for one in protocol.statements] != [
-        (one.statement, one.level, one.level_of) for one in made
-    ] or len({one.statement for one in made}) < len(made):
+    planned = tuple(planned_statement(one.statement, protocol.settings) for one in protocol.statements)
+    if protocol.statements != planned or len(set(planned)) < len(planned):
         raise ValueError("statements that no audit with these settings makes")
     if set(protocol.files) - {*LISTS, *(f"{role} labels" for role in ROLES)}:
         raise ValueError("files that no setting names")

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from unveil.embedding.embed import content_sha256, read_exclusions
 from unveil.errors import InputError
-from unveil.images import EmbeddingSource, LabelRule, Location, Source, open_source
+from unveil.images import EmbeddingSource, LabelRule, Location, Source, open_sources
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.shards import expand_braces
 from unveil.io.walk import walk
@@ -70,10 +70,7 @@ def same_inputs(settings: InputSettings[R], manifest: Mapping[str, Any], *, read
     """
     recorded = manifest.get(STAMPS, {})
     try:
-        sources = {
-            role: open_source(location, settings.labels.get(role), follow_links=settings.follow_links)
-            for role, location in settings.locations.items()
-        }
+        sources = open_sources(settings.locations, settings.labels, follow_links=settings.follow_links)
         stamps = input_stamps(settings, sources)
         if stamps[OTHER_FILES] != recorded.get(OTHER_FILES) or set(sources) != set(manifest["inputs"]):
             return False

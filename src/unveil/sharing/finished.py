@@ -52,7 +52,6 @@ class OverlapRun:
             document = json.loads(read_regular(path / DOCUMENT, limit))
             if manifest["version"] != FORMAT or document_sha256(document) != manifest[RESULT]:
                 raise ValueError("another result")
-            self.own = is_own(manifest)
             self.result: OverlapResult = overlap_from_document(
                 {name: v if name == "manifest" and self.own else printable_document(v) for name, v in document.items()}
             )

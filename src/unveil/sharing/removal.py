@@ -26,11 +26,7 @@ def removed_ids(
     side = SET_NAMES.index(name)
     ids = {(image.a_id, image.b_id)[side] for image in images}
     shared = set() if only_images else {(pair.a_person, pair.b_person)[side] for pair in people}
-    return tuple(
-        record.id
-        for record in source.records
-        if record.id in ids or (record.id if record.person is None else record.person) in shared
-    )
+    return tuple(record.id for record in source.records if record.id in ids or record.person_or_id in shared)
 
 
 def remove_shared(

@@ -33,7 +33,7 @@ from unveil.embedding.embed import EmbeddedSource, resolve_alignment
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
 from unveil.embedding.precomputed import read_precomputed
-from unveil.images import EmbeddingSource, Source, open_source
+from unveil.images import EmbeddingSource, Source, open_sources
 from unveil.io.folders import exclusive
 from unveil.io.run_directory import OVERLAP, RunDirectory
 from unveil.progress import Progress
@@ -74,10 +74,7 @@ def run_overlap(
 
 def _run(settings: OverlapSettings, progress: Progress, overwrite: bool, sizes: WorkSizes) -> OverlapResult:
     started, random = datetime.now(UTC), partial(generator, settings.seed)
-    sources: dict[SetName, Source] = {
-        name: open_source(location, settings.labels.get(name), follow_links=settings.follow_links)
-        for name, location in settings.locations.items()
-    }
+    sources = open_sources(settings.locations, settings.labels, follow_links=settings.follow_links)
     stamps = input_stamps(settings, sources)
     embedder = AuditEmbedder(
         ChannelConfig((settings.model,), settings.detector, None, CHANNELS, settings.device),

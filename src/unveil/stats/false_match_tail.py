@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.stats.intervals import LEVEL
-from unveil.stats.verification import non_mated_tail, sampled_non_mated
+from unveil.stats.verification import n_non_mated_pairs, non_mated_tail, sampled_non_mated
 from unveil.types import Estimate, Floats, Ints, Vectors
 
 # The closest pairs of people that form the tail: this share of all, within these limits.
@@ -48,7 +48,7 @@ class PeoplePairs:
     @property
     def n_image_pairs(self) -> int:
         """Number of pairs of images of different people."""
-        return int((self.sizes.sum() ** 2 - (self.sizes**2).sum()) // 2)
+        return int(n_non_mated_pairs(self.sizes))
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def closest_people(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> P
     order = np.argsort(codes, kind="stable")
     vectors, codes = np.ascontiguousarray(vectors[order]), codes[order]
     n_tail = _tail_size(n_pairs)
-    n_image_pairs = int((sizes.sum() ** 2 - (sizes**2).sum()) // 2)
+    n_image_pairs = int(n_non_mated_pairs(sizes))
     floor = -1.0
     if n_image_pairs > FEW_PAIRS:
         sample = sampled_non_mated(vectors, codes, rng)
@@ -188,8 +188,7 @@ def false_match_tail(
 
 def _fit(pairs: PeoplePairs, times: Floats) -> TailFit | None:
     """The tail if each person counts ``times`` (P,) times; None without variation."""
-    own = times * pairs.sizes
-    total = float((own.sum() ** 2 - (own**2).sum()) / 2)
+    total = n_non_mated_pairs(times * pairs.sizes)
     threshold = float(pairs.cosine[-1])
     weight = (times[pairs.first] * times[pairs.second])[:-1]
     excess = _log_distance(threshold) - _log_distance(pairs.cosine[:-1])

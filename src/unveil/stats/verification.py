@@ -74,7 +74,7 @@ def verification_performance(vectors: Vectors, codes: Ints, rng: np.random.Gener
     if (sizes > 1).sum() < MIN_PEOPLE:
         return None
     mated, mated_person = _mated(vectors, codes)
-    n_non_mated = int((len(codes) ** 2 - (sizes**2).sum()) // 2)
+    n_non_mated = int(n_non_mated_pairs(sizes))
     sample = sampled_non_mated(vectors, codes, rng)
     stored = min(1.0, MARGIN * max(FMRS))
     floor = float(np.quantile(sample, 1 - stored)) if n_non_mated * stored >= 1 else -1.0
@@ -131,6 +131,11 @@ def _mated(vectors: Vectors, codes: Ints) -> tuple[Floats, Ints]:
     return all_cosines[order], all_people[order]
 
 
+def n_non_mated_pairs(sizes: Floats | Ints) -> float:
+    """The number of pairs of images of two people, from the number of images (P,) of each, which may be weighted."""
+    return float((sizes.sum() ** 2 - (sizes**2).sum()) / 2)
+
+
 def sampled_non_mated(vectors: Vectors, codes: Ints, rng: np.random.Generator) -> Floats:
     """Cosines of random pairs of images of two people."""
     a, b = rng.integers(len(codes), size=(2, SAMPLE))
@@ -171,8 +176,7 @@ def _operate(
     """For each rate (rates, 2) the threshold that at most this share of non-mated pairs exceed, and the share of mated
     pairs above it; each person counts ``weights`` times.
     """
-    own = weights * sizes
-    total = (own.sum() ** 2 - (own**2).sum()) / 2
+    total = n_non_mated_pairs(weights * sizes)
     beyond = np.cumsum(weights[first] * weights[second])
     mated_weight = np.cumsum(weights[mated_person])
     out = np.zeros((len(rates), 2))

@@ -10,10 +10,10 @@ from unveil.errors import SourceError
 IMAGE_COLUMNS = ("image", "images", "img", "jpg", "png", "picture", "face", "x")
 # Columns that a note shows.
 SHOWN_COLUMNS = 5
-LABEL_NAMES = (
-    *("person", "person_id", "identity", "identity_id", "label", "labels", "subject", "subject_id"),
-    *("class", "cls", "id", "y", "name"),
-)
+# Names that say that the values are people; then those of classes, and those that may be of images as well.
+PERSON_NAMES = ("person", "person_id", "identity", "identity_id", "label", "labels", "subject", "subject_id")
+CLASS_NAMES = (*PERSON_NAMES, "class", "cls")
+LABEL_NAMES = (*CLASS_NAMES, "id", "y", "name")
 
 
 @overload
@@ -53,7 +53,7 @@ def notes_of_unused(columns: Collection[str], usable: Collection[str], used: str
     """Notes on the columns that may be labels and are not ``used``, and what would use them."""
     notes = []
     for name in columns:
-        if name == used or name.rpartition("/")[2].lower() not in LABEL_NAMES[:8]:
+        if name == used or name.rpartition("/")[2].lower() not in PERSON_NAMES:
             continue
         if name not in usable:
             notes.append(f"the column {name} is not used: its values are no labels of people")

@@ -16,7 +16,7 @@ from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import labels_of
 from unveil.images.labels import labels_beside
-from unveil.images.readers.columns import LABEL_NAMES, choose_column
+from unveil.images.readers.columns import CLASS_NAMES, choose_column
 from unveil.images.readers.parquet import ParquetTable
 from unveil.images.readers.table import holds_vectors
 from unveil.images.source import MAX_ID_CHARACTERS, Entry, Source, check_row_count, numbered_ids, printable
@@ -134,9 +134,7 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
 
         vectors = choose_column(names, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
         others = [n for n in names if n != vectors]
-        label = choose_column(
-            others, options.get("label"), ("people", *LABEL_NAMES[:-3]), blob.where, "label", needed=False
-        )
+        label = choose_column(others, options.get("label"), ("people", *CLASS_NAMES), blob.where, "label", needed=False)
         ids = choose_column(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
         model = choose_column(others, None, MODEL_NAMES, blob.where, "model", needed=False)
 
@@ -175,7 +173,7 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Loaded:
     check_row_count(sum(table.groups), blob)
     vectors = choose_column(lists, options.get("vectors"), VECTOR_NAMES, f"{blob.where}: the vectors", "vectors")
     others = [n for n in names if n not in lists]
-    label = choose_column(others, options.get("label"), LABEL_NAMES[:-3], blob.where, "label", needed=False)
+    label = choose_column(others, options.get("label"), CLASS_NAMES, blob.where, "label", needed=False)
     ids = choose_column(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
 
     def column(name: str | None) -> list[object] | None:

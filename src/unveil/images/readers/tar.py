@@ -12,7 +12,7 @@ from unveil.images.blob import Blob, Window
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import find_labels
-from unveil.images.readers.columns import LABEL_NAMES
+from unveil.images.readers.columns import PERSON_NAMES
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.images.unpacked import unpack
 from unveil.types import ImageRecord
@@ -115,7 +115,7 @@ def _json_label(text: str) -> str | None:
     if not isinstance(fields, dict):
         return label_of(fields)
     # A name or id in the metadata of a web image is that of the image.
-    found = (label_of(fields.get(name)) for name in LABEL_NAMES[:8])
+    found = (label_of(fields.get(name)) for name in PERSON_NAMES)
     return next((label for label in found if label is not None), None)
 
 
