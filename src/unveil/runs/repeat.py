@@ -5,23 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from unveil.config.settings import Settings
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.images.readers.shards import expand_braces
 from unveil.io.remote import is_address
-from unveil.io.run_directory import MANIFEST, VERDICTS, other_files, read_manifest, remove_run
+from unveil.io.run_directory import AUDIT, MANIFEST, VERDICTS, RunKind, other_files, read_manifest, remove_run
 from unveil.io.trust import is_own
 from unveil.io.walk import real_path
 from unveil.results import AuditResult
 from unveil.runs.assemble import software_versions
 from unveil.runs.finished import FinishedRun
-from unveil.runs.inputs import named_files, same_inputs
+from unveil.runs.inputs import InputSettings, named_files, same_inputs
 from unveil.runs.parts import PARTS, checksums
 
 logger = logging.getLogger(__name__)
 
 REDACTED = "report.redacted.html"
+R = TypeVar("R", bound=str)
 
 
 def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditResult | None:
@@ -53,37 +55,53 @@ def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditR
     return result
 
 
-def replace_run(settings: Settings) -> None:
-    """Removes the audit in ``settings.out``, so that an audit with other settings can take its place.
+class Replacing(InputSettings[R], Protocol[R]):
+    """The settings of an audit or an overlap that takes the place of another."""
 
-    Raises SettingError for a folder without an audit, for one that also holds verdicts of reviewers or other files, and
-    if the new audit reads a file or uses a store inside it.
+    @property
+    def out(self) -> Path:
+        """The folder of the run."""
+
+    @property
+    def store_place(self) -> str:
+        """Where embeddings are stored."""
+
+
+def replace_run(settings: Replacing[R], kind: RunKind = AUDIT) -> None:
+    """Removes the run in ``settings.out``, so that one of its kind with other settings can take its place.
+
+    Raises SettingError for a folder without such a run, for one that also holds verdicts of reviewers or other files,
+    and if the new one reads a file or uses a store inside it.
     """
     run = settings.out
     if not run.exists() or not any(run.iterdir()):
         return
-    if read_manifest(run / MANIFEST) is None:
-        raise SettingError(f"--overwrite: expected an audit in {run}, found other files; name another folder with -o")
-    others = other_files(run)
-    if others:
-        verdicts = next((name for name in others if Path(name).name == VERDICTS), None)
-        what = "a file that is no part of an audit" if verdicts is None else "verdicts of reviewers"
-        name = verdicts or others[0]
+    if read_manifest(run / MANIFEST, kind) is None:
         raise SettingError(
-            f"--overwrite: expected nothing but an audit in {run}, found {what} ({name}). Move it away, or name "
-            "another folder with -o"
+            f"--overwrite: expected an {kind.name} in {run}, found other files; name another folder with -o"
+        )
+    others = other_files(run, kind)
+    if others:
+        found = others[0]
+        if kind is AUDIT:  # the only one that reviewers decide on
+            verdicts = next((name for name in others if Path(name).name == VERDICTS), None)
+            what = "a file that is no part of an audit" if verdicts is None else "verdicts of reviewers"
+            found = f"{what} ({verdicts or found})"
+        raise SettingError(
+            f"--overwrite: expected nothing but an {kind.name} in {run}, found {found}. Move it away, or name another "
+            "folder with -o"
         )
     needed = next((place for place in _named_places(settings) if real_path(place).is_relative_to(real_path(run))), None)
     if needed is not None:
         raise SettingError(
-            f"--overwrite: expected an audit that needs nothing in {run}, found {needed}, which would be removed "
+            f"--overwrite: expected an {kind.name} that needs nothing in {run}, found {needed}, which would be removed "
             "before it is used. Move it away, or name another folder with -o"
         )
-    remove_run(run)
+    remove_run(run, kind)
 
 
-def _named_places(settings: Settings) -> Iterator[str]:
-    """The files and folders of this machine that an audit reads, and its store."""
+def _named_places(settings: Replacing[R]) -> Iterator[str]:
+    """The files and folders of this machine that a run reads, and its store."""
     places = [location.target for location in settings.locations.values()]
     for place in (*places, *map(str, named_files(settings)), settings.store_place):
         if not is_address(place):

@@ -8,19 +8,18 @@ from pathlib import Path
 
 from unveil.choices import SetName
 from unveil.config.overlap import OverlapSettings
-from unveil.errors import InputError, SettingError, SourceError, StoreError
+from unveil.errors import InputError, SourceError, StoreError
 from unveil.images import LabelRule, Source, open_source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import document_sha256, file_sha256
 from unveil.io.regular import read_regular
-from unveil.io.run_directory import FORMAT, MANIFEST, OVERLAP, linked_folder, other_files, read_manifest, remove_run
+from unveil.io.run_directory import FORMAT, MANIFEST, OVERLAP, linked_folder, read_manifest
 from unveil.io.text import printable_document
 from unveil.io.trust import is_own
-from unveil.io.walk import real_path
 from unveil.presets import resolve
 from unveil.results import OverlapResult, overlap_from_document, plain
 from unveil.runs.assemble import software_versions
-from unveil.runs.inputs import named_files, same_inputs
+from unveil.runs.inputs import same_inputs
 from unveil.runs.parts import PARTS, RESULT
 
 logger = logging.getLogger(__name__)
@@ -110,30 +109,3 @@ def finished_overlap(settings: OverlapSettings, *, verify: bool) -> OverlapResul
         return None
     logger.info("%s: the sets have not changed since this overlap of %s", settings.out, manifest.get("finished"))
     return run.result
-
-
-def replace_overlap(settings: OverlapSettings) -> None:
-    """Removes the overlap in ``settings.out``, so that one with other settings can take its place.
-
-    Raises SettingError for a folder without an overlap or with other files, and if the new one reads or stores
-    anything inside it.
-    """
-    run = settings.out
-    if not run.exists() or not any(run.iterdir()):
-        return
-    if read_manifest(run / MANIFEST, OVERLAP) is None:
-        raise SettingError(f"--overwrite: expected an overlap in {run}, found other files; name another folder with -o")
-    others = other_files(run, OVERLAP)
-    if others:
-        raise SettingError(
-            f"--overwrite: expected nothing but an overlap in {run}, found {others[0]}. Move it away, or name another "
-            "folder with -o"
-        )
-    read = (*map(str, named_files(settings)), settings.store_place)
-    needed = next((place for place in read if real_path(place).is_relative_to(real_path(run))), None)
-    if needed is not None:
-        raise SettingError(
-            f"--overwrite: expected an overlap that needs nothing in {run}, found {needed}, which would be removed "
-            "before it is used. Move it away, or name another folder with -o"
-        )
-    remove_run(run, OVERLAP)

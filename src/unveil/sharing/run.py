@@ -40,7 +40,8 @@ from unveil.progress import Progress
 from unveil.results import OverlapResult, PeoplePair, Shared, SharedImage, plain
 from unveil.runs.assemble import input_facts, machine_facts, software_versions, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
-from unveil.sharing.finished import finished_overlap, replace_overlap
+from unveil.runs.repeat import replace_run
+from unveil.sharing.finished import finished_overlap
 from unveil.sharing.removal import removed_ids
 from unveil.sharing.threshold import match_threshold
 from unveil.sharing.words import headline, limitations
@@ -85,7 +86,7 @@ def _run(settings: OverlapSettings, progress: Progress, overwrite: bool, sizes: 
         sizes=sizes.pipeline,
     )
     if overwrite:  # only now is it known that the sets and the model can be read
-        replace_overlap(settings)
+        replace_run(settings, OVERLAP)
     run = RunDirectory(settings.out, settings.facts(), sizes.checkpoint_seconds, OVERLAP)
     run.begin()
     backend = open_backend(settings.backend, settings.workers, sizes.backend)
