@@ -2,10 +2,10 @@
 
     python benchmarks/error_rates.py --runs 2000 > docs/figures/error_rates.md
 
-Each run draws the scores of all pairs of synthetic pictures with training and control pictures, so that everything that
-makes chance uneven is there: people with many pictures, pictures of one person that score alike, people who are close
-to everybody, sets of unequal size. Then the audit's own functions match, test and list. Without a leak, any finding is
-false; with leaks, the false discovery proportion is the share of listed people (or synthetic pictures) that are not
+Each run draws the scores of all pairs of synthetic images with training and control images. So everything that makes
+chance uneven is there: people with many images, images of one person that score alike, people who are close to
+everybody, sets of unequal size. Then the audit's own functions match, test and list. Without a leak, any finding is
+false; with leaks, the false discovery proportion is the share of listed people (or synthetic images) that are not
 leaked. A tail of the noise heavier than any measured on faces is among the scenarios.
 """
 
@@ -189,8 +189,11 @@ def in_batches(function: Callable[[Sequence[int]], list[T]], runs: int, pool: Pr
 
 
 def mismatch(shift: float, seeds: Sequence[int]) -> list[tuple[bool, bool, bool, int, int]]:
-    """Audits without a leak in which training people differ for another reason: whether the global test rejects before
-    and after matching, whether anybody is listed after it, and how many people of both sides are left."""
+    """Audits without a leak in which training people differ for another reason.
+
+    Whether the global test rejects before and after matching, whether anybody is listed after it, and how many people
+    of both sides are left.
+    """
     found = []
     for seed in seeds:
         rng = np.random.default_rng([seed, round(100 * shift)])

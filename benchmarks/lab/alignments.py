@@ -6,9 +6,10 @@
 
 Generators are trained on the crops as they are. The real crops are then aligned again by each detector, and every set
 is audited against them, with and without registration. A line for each set and alignment: TPR at 1% FPR of the audit's
-score and of the appearance channel alone. The last columns are of people whom the generator never saw: in how many of
-1,000 random halves, one half as training people, anybody is significant at q .05 by counting and by the GPD tail, and
-the global test at .01. All halves of a line share their people, so one unusual person counts in many of them.
+score and of the appearance channel alone. The last columns are of people whom the generator never saw, in 1,000 random
+halves, one half as training people. They say in how many halves anybody is significant at q .05 by counting and by the
+GPD tail, and the global test at .01. All halves of a line share their people, so one unusual person counts in many of
+them.
 """
 
 from __future__ import annotations
