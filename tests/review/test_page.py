@@ -281,6 +281,7 @@ def test_a_blind_review_reveals_nothing(run: Path, served: Serve, browser: Brows
         page.wait_for_timeout(200)
         page.keyboard.press("3")
     wait_for_pair(page, 6)
+    wait_until_stored(page)
     shown = page.content() + "".join(responses)
     assert responses and not [name for name in names if name in shown] and "cosine" not in shown
     assert not re.search(r'"role"|training|"control"', "".join(responses))
