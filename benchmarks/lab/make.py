@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,7 @@ PEOPLE = {
     "variational": (100, 400, 1600),
     "adversarial": (50, 100),
     "conditional": (50, 100),
+    "latent": (100, 400),
 }
 # Steps after which each family is asked for faces: stopped early, and trained for as long as minutes allow.
 LENGTHS = {
@@ -37,6 +39,7 @@ LENGTHS = {
     "variational": (800, 3000),
     "adversarial": (500, 1000),
     "conditional": (500, 2000),
+    "latent": (500, 2000),
 }
 
 
@@ -48,14 +51,16 @@ def main() -> None:
     parser.add_argument("--people", type=int, nargs="*", help="instead of those of each family")
     parser.add_argument("--longer", type=float, default=1.0, help="multiplies every length")
     parser.add_argument("--images", type=int, default=2000, help="faces a set")
-    parser.add_argument("--side", type=int, default=Setup.side)
+    parser.add_argument("--side", type=int, help="instead of that of each family")
     parser.add_argument("--width", type=int, default=Setup.width)
     parser.add_argument("--device", default=Setup.device)
     parser.add_argument("--seed", type=int, default=Setup.seed)
     args = parser.parse_args()
-    setup = Setup(args.side, args.width, device=args.device, seed=args.seed)
-    faces = load(args.faces, args.side)
+    load_once = lru_cache(maxsize=1)(load)
     for family in args.families:
+        side = args.side or FAMILIES[family].side
+        setup = Setup(side, args.width, device=args.device, seed=args.seed)
+        faces = load_once(args.faces, side)
         lengths = tuple(round(length * args.longer) for length in LENGTHS[family])
         for n_people in args.people or PEOPLE[family]:
             make(faces, family, n_people, lengths, args.images, setup, args.out)

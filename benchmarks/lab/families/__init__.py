@@ -3,6 +3,7 @@
 from benchmarks.lab.families.adversarial import Adversarial
 from benchmarks.lab.families.base import Family, Setup
 from benchmarks.lab.families.components import Components
+from benchmarks.lab.families.latent import Latent
 from benchmarks.lab.families.pixels import Conditional, Pixels
 from benchmarks.lab.families.variational import Variational
 
@@ -12,6 +13,7 @@ FAMILIES: dict[str, type[Family]] = {
     "variational": Variational,
     "adversarial": Adversarial,
     "conditional": Conditional,
+    "latent": Latent,
 }
 
 __all__ = ["FAMILIES", "Family", "Setup"]

@@ -28,7 +28,9 @@ class Setup:
 
 
 class Family(ABC):
-    """One generator: trained on pictures (N, S, S, 3) of people (N,), asked for faces."""
+    """One generator: trained on pictures (N, S, S, 3) of people (N,), asked for faces. ``side`` is its usual S."""
+
+    side = Setup.side
 
     def __init__(self, images: Pictures, person: Labels, setup: Setup) -> None:
         torch.manual_seed(setup.seed)

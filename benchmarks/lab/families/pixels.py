@@ -70,19 +70,21 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """Three resolutions, joined across; the first sees squares of 2 x 2 pixels as one place."""
+    """Three resolutions, joined across; the first sees squares of 2 x 2 places of ``channels`` numbers as one."""
 
-    def __init__(self, width: int, n_people: int = 0) -> None:
+    def __init__(self, width: int, n_people: int = 0, channels: int = 3) -> None:
         super().__init__()
         told = 4 * width
         self.time = nn.Sequential(Time(64), nn.Linear(64, told), nn.SiLU(), nn.Linear(told, told))
         self.people = nn.Embedding(n_people, told) if n_people else None
         w1, w2, w3 = width, 2 * width, 3 * width
-        self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, w1, 3, padding=1))
+        self.enter = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, w1, 3, padding=1))
         self.down1, self.down2 = Block(w1, w1, told), Block(w1, w2, told)
         self.middle1, self.middle2 = Block(w2, w3, told), Block(w3, w3, told)
         self.up2, self.up1 = Block(w3 + w2, w2, told), Block(w2 + w1, w1, told)
-        self.leave = nn.Sequential(nn.GroupNorm(8, w1), nn.SiLU(), nn.Conv2d(w1, 12, 3, padding=1), nn.PixelShuffle(2))
+        self.leave = nn.Sequential(
+            *(nn.GroupNorm(8, w1), nn.SiLU(), nn.Conv2d(w1, 4 * channels, 3, padding=1), nn.PixelShuffle(2))
+        )
 
     def forward(self, x: Tensor, time: Tensor, people: Tensor | None = None) -> Tensor:
         told = self.time(time)
