@@ -13,6 +13,7 @@ from unveil.errors import ModelError
 from unveil.faces.models import ModelSpec, load_model
 from unveil.faces.models.table import model_table
 from unveil.faces.onnx_model import SECONDS_PER_BATCH, OnnxModel, Tensor
+from unveil.faces.planes import normalised_planes
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class EmbeddingModel(OnnxModel):
         self._fixed_batch = declared if isinstance(declared, int) and declared > 1 else None
         self.batch = 1 if self._takes_one_image_only(shape) else self.best_batch(shape)
         self._mean = np.asarray(self.spec.mean, np.float32)
-        self._scale = 1 / np.asarray(self.spec.std, np.float32)
+        self._scale = (1 / np.asarray(self.spec.std, np.float32)).astype(np.float32)
 
     def _check_graph(self, shape: tuple[int, int, int]) -> None:
         where = self.where
@@ -96,12 +97,7 @@ class EmbeddingModel(OnnxModel):
         return unit_rows(raw)
 
     def _embed_batch(self, crops: npt.NDArray[np.uint8]) -> Embeddings:
-        ordered = crops if self.spec.channels == "RGB" else crops[..., ::-1]
-        # Plane by plane: a third of the time of a transposition.
-        tensor = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
-        for plane in range(3):
-            np.subtract(ordered[..., plane], self._mean[plane], out=tensor[:, plane], dtype=np.float32)
-            tensor[:, plane] *= self._scale[plane]
+        tensor = normalised_planes(crops, self.spec.channels, self._mean, self._scale)
         (vectors,) = self.run(self._filled(tensor))
         vectors = vectors[: len(crops)] if self._fixed_batch is not None else vectors
         if vectors.shape != (len(crops), self.spec.dimension):

@@ -1,5 +1,6 @@
-"""The compiled comparison kernel, if there is one."""
+"""The compiled kernel, if there is one: comparisons, and faces."""
 
+from unveil.native.faces import FaceKernel, LandmarkModel, NativeImage, load_faces
 from unveil.native.library import (
     FLOAT16,
     FLOAT32,
@@ -19,11 +20,15 @@ __all__ = [
     "FLOAT32",
     "MAX_RANKINGS",
     "STATUS",
+    "FaceKernel",
     "Kernel",
+    "LandmarkModel",
     "Library",
+    "NativeImage",
     "NativeJob",
     "NativePacked",
     "NativeRanking",
     "NativeVectors",
     "load",
+    "load_faces",
 ]

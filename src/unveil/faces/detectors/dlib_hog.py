@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from unveil.faces.align import DLIB_BOX_IN_TEMPLATE, DLIB_IN_TEMPLATE, TEMPLATE_SIZE, ImageArray
 from unveil.faces.detectors.base import Box, DetectedFace, Face
-from unveil.faces.dlib_onnx import package_file
-
-LANDMARKS = "shape_predictor_5_face_landmarks.dat"
+from unveil.faces.detectors.dlib_kernel import cut_face, locate_landmarks
 
 _local = threading.local()
 
@@ -35,10 +32,7 @@ class DlibDetector:
 
 def fit_landmarks(image: ImageArray, box: Box) -> Face:
     """dlib's landmarks of the face in a box like those of dlib's detector."""
-    import dlib
-
-    shape = _predictor()(image, dlib.rectangle(*(round(v) for v in box)))
-    return Face(np.array([(p.x, p.y) for p in shape.parts()], np.float64), DLIB_IN_TEMPLATE)
+    return Face(locate_landmarks(image, box), DLIB_IN_TEMPLATE)
 
 
 def face_in_crop(crop: ImageArray) -> Face:
@@ -49,13 +43,9 @@ def face_in_crop(crop: ImageArray) -> Face:
 
 def dlib_crop(image: ImageArray, face: Face, size: int) -> ImageArray:
     """The crop (size, size, 3) that dlib's recognition model expects, of a face found by any detector."""
-    import dlib
-
     if face.template is not DLIB_IN_TEMPLATE:
         face = _dlib_landmarks(image, face)
-    points = [dlib.point(round(x), round(y)) for x, y in face.landmarks]
-    shape = dlib.full_object_detection(dlib.rectangle(), points)
-    return np.asarray(dlib.get_face_chip(image, shape, size=size, padding=0.25), np.uint8)
+    return cut_face(image, face.landmarks, size)
 
 
 def _dlib_landmarks(image: ImageArray, face: Face) -> Face:
@@ -75,10 +65,3 @@ def _detector() -> Any:
     if not hasattr(_local, "detector"):
         _local.detector = dlib.get_frontal_face_detector()
     return _local.detector
-
-
-@cache
-def _predictor() -> Any:
-    import dlib
-
-    return dlib.shape_predictor(str(package_file(LANDMARKS)))
