@@ -1,9 +1,12 @@
 """The GPU paths: the torch backend beside plain PyTorch and faiss, and embedding on each device.
 
-    python -m benchmarks.gpu --parts ceilings,compare,native,peers,profile
-    python -m benchmarks.gpu --parts embed --data ../shared/data --devices cpu,torch,cuda,tensorrt
+    python -m benchmarks.gpu --data ../shared/data --out gpu.json
+    python -m benchmarks.gpu --parts ceilings,compare,native --minutes 3
+    python -m benchmarks.gpu --sizes 2000,4000 --all-modes-at 2000 --images 64 --crops 64 --minutes 3
 
-It needs one NVIDIA GPU. On a CPU it only shows that the script runs.
+It needs one NVIDIA GPU. On a CPU it only shows that the script runs; the third command is such a trial.
+The whole ends within ``--minutes``: a row that would take longer than what is left is named and left out, and a row
+that takes longer than expected ends the process. Rows are printed as they are measured.
 
 - Ceilings: a float16 matrix product with float32 sums, and a copy within the GPU's memory, in the same run.
 - Seconds of a comparison: `compare_all` as a whole. That includes checking the vectors, copying them to the GPU, exact
@@ -11,6 +14,7 @@ It needs one NVIDIA GPU. On a CPU it only shows that the script runs.
 - Native: the native backend compares the same vectors on the CPU. Every field of both results must be equal.
 - Plain PyTorch: the ten best rows and the best of each column in float16, without exact scores or an error bound.
 - faiss: only if a build for GPUs is installed. It searches one axis.
+- Merging: sorting the candidates of one panel by query and score, by NumPy on the CPU and on the device.
 - Embedding: needs `lfw_aligned112.zip` and the models of ../shared/data. "Model" is the model alone on crops in memory,
   called by one thread and by eight. "From files" is `unveil.embed` of a zip of JPEG files, without the model's start.
 """
@@ -20,6 +24,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import dataclasses
+import faulthandler
 import importlib.util
 import io
 import json
@@ -44,6 +49,8 @@ from PIL import Image
 from benchmarks.compare import OURS, vectors
 from benchmarks.embed import MODELS
 from unveil import compare_all, embed
+from unveil.compare.backend_torch import TorchProduct
+from unveil.compare.topk import worst_first
 from unveil.faces.embedding_model import EmbeddingModel
 from unveil.io.host import cores, processor
 
@@ -51,9 +58,10 @@ DIMS = 512
 BLOCK = 16384
 K = 10
 CALLERS = 8
+HARD_STOP = 20  # seconds after --minutes, when a row that takes too long ends the process
 # A product in float16 that is written once and read once: the least traffic unless the decisions are fused with it.
 BYTES_PER_PAIR = 4
-PARTS = ("ceilings", "compare", "native", "peers", "profile", "embed")
+PARTS = ("ceilings", "compare", "native", "embed", "merging", "peers", "profile", "large")
 Vectors = npt.NDArray[np.float32]
 
 
@@ -63,6 +71,22 @@ class Ceilings:
 
     operations: float = float("nan")
     bytes: float = float("nan")
+
+
+class Deadline:
+    """The end of the run. A row starts only if its expected seconds are left."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self.left_out: list[str] = []
+
+    def allows(self, row: str, seconds: float) -> bool:
+        """Whether a row can end in time; a row that cannot is noted."""
+        left = self._end - time.monotonic()
+        if seconds <= left:
+            return True
+        self.left_out.append(f"{row}: about {seconds:.0f} s needed, {max(0.0, left):.0f} s left")
+        return False
 
 
 def device() -> str:
@@ -160,7 +184,7 @@ def warm_up(folder: Path) -> None:
     compare_all(*opened(folder, 20_000), backend="torch", **OURS["top-10"])
 
 
-def compare(args: argparse.Namespace, most: Ceilings, *, native: bool) -> list[dict[str, Any]]:
+def compare(args: argparse.Namespace, most: Ceilings, deadline: Deadline, sizes: list[int]) -> list[dict[str, Any]]:
     """Times the torch backend at each size and checks it against the native backend."""
     import torch
 
@@ -170,23 +194,30 @@ def compare(args: argparse.Namespace, most: Ceilings, *, native: bool) -> list[d
         "| backend | size | mode | seconds | Gp/s | of the product's peak | of the memory's rate | GPU memory, GiB | "
         "same as native |\n|---|---|---|---|---|---|---|---|---|"
     )
-    for n in args.sizes:
+    per_pair = per_pair_native = 0.0
+    for n in sizes:
         queries, gallery = opened(args.vectors, n)
-        for mode in OURS if n == args.all_modes_at else ("top-10",):
+        for mode in OURS if n <= args.all_modes_at else ("top-10",):
+            if not deadline.allows(f"torch, {n:,} rows, {mode}", per_pair * n * n):
+                continue
             if device() == "cuda":
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
             taken, found = repeated(
                 partial(compare_all, queries, gallery, backend="torch", **OURS[mode]),
-                args.repetitions,
+                args.repetitions if n <= args.all_modes_at else 1,
                 args.seconds,
             )
+            per_pair = statistics.median(taken) / n / n
             memory = torch.cuda.max_memory_allocated() / 2**30, torch.cuda.max_memory_reserved() / 2**30
-            same, on_cpu = "", float("nan")
-            if native and n <= args.native_at_most and mode in args.native_modes:
+            same, on_cpu = "not checked", float("nan")
+            # Every mode at the smallest size, the longest lists at the others.
+            checked = "native" in args.parts and n <= args.native_at_most and (n == min(sizes) or mode == "top-10")
+            if checked and deadline.allows(f"native, {n:,} rows, {mode}", per_pair_native * n * n):
                 start = time.perf_counter()
                 theirs = compare_all(queries, gallery, backend="native", **OURS[mode])
                 on_cpu = time.perf_counter() - start
+                per_pair_native = on_cpu / n / n
                 different = [f for f in field_names(found) if not identical(getattr(found, f), getattr(theirs, f))]
                 same = ", ".join(different) + " differ" if different else "every field"
             rate = n * n / statistics.median(taken)
@@ -199,6 +230,45 @@ def compare(args: argparse.Namespace, most: Ceilings, *, native: bool) -> list[d
                 print(f"| native | {n:,} x {n:,} | {mode} | {on_cpu:.2f} | {n * n / on_cpu / 1e9:.1f} | | | | |")
             results.append({"n": n, "mode": mode, "seconds": taken, "memory": memory, "native": on_cpu, "same": same})
             print(end="", flush=True)
+    print()
+    return results
+
+
+def large(args: argparse.Namespace, most: Ceilings, deadline: Deadline, made: float) -> list[dict[str, Any]]:
+    """As `compare` at the sizes above ``all_modes_at``; ``made`` is the seconds that the vectors of the others took."""
+    sizes = [n for n in args.sizes if n > args.all_modes_at]
+    small = max(n for n in args.sizes if n <= args.all_modes_at)
+    if not sizes or not deadline.allows("vectors of the large sets", made * max(sizes) / small):
+        return []
+    folder = args.vectors
+    try:
+        args.vectors = folder / "large"
+        make_both(args.vectors, max(sizes))
+        return compare(args, most, deadline, sizes)
+    finally:
+        args.vectors = folder
+
+
+def merging(args: argparse.Namespace, deadline: Deadline) -> list[dict[str, Any]]:
+    """Times the sorting of candidates, which merges them into the lists of their queries, on the CPU and the device."""
+    product, rng, seconds = TorchProduct.on(), np.random.default_rng(0), 0.0
+    results: list[dict[str, Any]] = []
+    print(
+        f"| candidates of {BLOCK:,} queries | NumPy, ms | {product.device.type}, ms | same order |\n|---|---|---|---|"
+    )
+    for n in (30_000, 300_000, 3_000_000):
+        if not deadline.allows(f"merging of {n:,} candidates", 10 * seconds):
+            continue
+        place, score, rows = rng.integers(BLOCK, size=n), rng.normal(size=n).round(4), rng.permutation(n)
+        product.worst_first(place, score, rows)
+        start = time.perf_counter()
+        on_cpu, expected = repeated(partial(worst_first, place, score, rows), 5, args.seconds)
+        on_device, found = repeated(partial(product.worst_first, place, score, rows), 5, args.seconds)
+        same = bool(np.array_equal(found, expected))
+        medians = [1000 * statistics.median(taken) for taken in (on_cpu, on_device)]
+        print(f"| {n:,} | {medians[0]:.1f} | {medians[1]:.1f} | {'yes' if same else 'NO'} |", flush=True)
+        results.append({"n": n, "ms": medians, "same": same})
+        seconds = time.perf_counter() - start
     print()
     return results
 
@@ -252,10 +322,11 @@ def faiss_search(queries: Vectors, gallery: Vectors, *, half: bool) -> npt.NDArr
     return found
 
 
-def peers(args: argparse.Namespace) -> list[dict[str, Any]]:
+def peers(args: argparse.Namespace, deadline: Deadline) -> list[dict[str, Any]]:
     """Times peers on the same vectors and counts how many of their rows equal those of the exact comparison."""
+    sizes = [n for n in args.sizes if n <= args.all_modes_at]
     contenders: dict[str, tuple[int, Callable[[Vectors, Vectors], Any]]] = {
-        "plain PyTorch, float16": (max(args.sizes), lambda q, g: plain_torch(q, g)[0])
+        "plain PyTorch, float16": (max(sizes), lambda q, g: plain_torch(q, g)[0])
     }
     if importlib.util.find_spec("faiss") is not None:
         import faiss
@@ -266,20 +337,23 @@ def peers(args: argparse.Namespace) -> list[dict[str, Any]]:
             contenders[f"{name}, float32"] = args.faiss_at_most, lambda q, g: faiss_search(q, g, half=False)
     results = []
     print("| peer | size | seconds | Gp/s | same ten rows | same best row |\n|---|---|---|---|---|---|")
-    for n in args.sizes:
+    per_pair: dict[str, float] = {}
+    for n in sizes:
         queries, gallery = opened(args.vectors, n)
-        exact = None
-        if n <= args.native_at_most:
-            exact = compare_all(queries, gallery, backend="torch", moments=False, **OURS["top-10"]).rows
+        if not deadline.allows(f"exact rows of {n:,}", per_pair.get("exact", 0.0) * n * n):
+            continue
+        seconds, exact = synchronised(
+            partial(compare_all, queries, gallery, backend="torch", moments=False, **OURS["top-10"])
+        )
+        per_pair["exact"] = seconds / n / n
         for name, (most, work) in contenders.items():
-            if n > most:
+            if n > most or not deadline.allows(f"{name}, {n:,} rows", 2 * per_pair.get(name, 0.0) * n * n):
                 continue
             work(queries[:20_000], gallery[:20_000])  # loads kernels
             taken, rows = repeated(partial(work, queries, gallery), args.repetitions, args.seconds)
-            ten = best = float("nan")
-            if exact is not None:
-                ten = float((np.sort(rows, 1) == np.sort(exact, 1)).all(1).mean())
-                best = float((rows[:, 0] == exact[:, 0]).mean())
+            per_pair[name] = statistics.median(taken) / n / n
+            ten = float((np.sort(rows, 1) == np.sort(exact.rows, 1)).all(1).mean())
+            best = float((rows[:, 0] == exact.rows[:, 0]).mean())
             rate = n * n / statistics.median(taken) / 1e9
             print(f"| {name} | {n:,} x {n:,} | {spread(taken)} | {rate:.1f} | {ten:.2%} | {best:.2%} |", flush=True)
             results.append({"peer": name, "n": n, "seconds": taken, "same_ten": ten, "same_best": best})
@@ -287,10 +361,12 @@ def peers(args: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
-def profile(args: argparse.Namespace) -> dict[str, Any]:
+def profile(args: argparse.Namespace, deadline: Deadline) -> dict[str, Any]:
     """Profiles a comparison: GPU kernels by PyTorch's profiler, the main thread by cProfile."""
     import torch
 
+    if not deadline.allows("profile", args.seconds):
+        return {}
     queries, gallery = opened(args.vectors, args.all_modes_at)
     warm_up(args.vectors)
     with torch.profiler.profile(activities=[getattr(torch.profiler.ProfilerActivity, device().upper())]) as kernels:
@@ -346,10 +422,10 @@ def model_rate(loaded: EmbeddingModel, crops: npt.NDArray[np.uint8], callers: in
     return statistics.median(rates)
 
 
-def embedding(args: argparse.Namespace) -> list[dict[str, Any]]:
+def embedding(args: argparse.Namespace, deadline: Deadline) -> list[dict[str, Any]]:
     """Times each model on each device and compares its vectors with those of the CPU."""
     archive = args.data / "lfw/lfw_aligned112.zip"
-    results = []
+    results, longest = [], 0.0
     print(
         "| model | device | batch | start, s | model, 1 caller | model, 8 callers | from files, images/s | "
         "largest difference of a cosine | largest 1 - cosine to the CPU |\n|---|---|---|---|---|---|---|---|---|"
@@ -368,7 +444,9 @@ def embedding(args: argparse.Namespace) -> list[dict[str, Any]]:
                 np.float64
             )
             for where in args.devices:
-                start = time.perf_counter()
+                if not deadline.allows(f"{name} on {where}", longest):
+                    continue
+                start = row = time.perf_counter()
                 loaded = EmbeddingModel(model, device=where)
                 started = time.perf_counter() - start
                 if loaded.runs_on != where:
@@ -409,6 +487,7 @@ def embedding(args: argparse.Namespace) -> list[dict[str, Any]]:
                     f"{rate:.0f} | {pairs:.1e} | {own:.1e} |",
                     flush=True,
                 )
+                longest = max(longest, time.perf_counter() - row)
     print()
     return results
 
@@ -419,12 +498,12 @@ def main() -> None:
     parser.add_argument(
         "--sizes", type=lambda text: [int(n) for n in text.split(",")], default=[60_000, 250_000, 10**6]
     )
-    parser.add_argument("--all-modes-at", type=int, default=250_000, help="the size at which every mode is measured")
+    parser.add_argument("--all-modes-at", type=int, default=250_000, help="the largest size at which all is measured")
     parser.add_argument("--native-at-most", type=int, default=250_000)
-    parser.add_argument("--native-modes", type=lambda text: text.split(","), default=list(OURS))
     parser.add_argument("--faiss-at-most", type=int, default=250_000)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=120, help="of one row, after which no repetition begins")
+    parser.add_argument("--minutes", type=float, default=7.5, help="of the whole")
+    parser.add_argument("--seconds", type=float, default=20, help="of one row, after which no repetition begins")
     parser.add_argument("--vectors", type=Path, help="a folder where the made vectors stay for the next run")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS))
@@ -433,6 +512,10 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=1024)
     parser.add_argument("--out", type=Path, help="a JSON file of every figure")
     args = parser.parse_args()
+    if min(args.sizes) > args.all_modes_at:
+        parser.error("one of --sizes should be at most --all-modes-at")
+    deadline = Deadline(60 * args.minutes)
+    faulthandler.dump_traceback_later(60 * args.minutes + HARD_STOP, exit=True)
     import torch
 
     card = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None
@@ -443,30 +526,38 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         args.vectors = args.vectors or Path(folder)
-        if {"make", "compare", "peers", "profile"} & set(args.parts):
-            make_both(args.vectors, max(args.sizes))
+        start = time.perf_counter()
+        if {"compare", "peers", "profile", "large"} & set(args.parts):
+            make_both(args.vectors, max(n for n in args.sizes if n <= args.all_modes_at))
+        made = time.perf_counter() - start
         most = Ceilings()
         results: dict[str, Any] = {}
         steps: dict[str, Callable[[], Any]] = {
             "ceilings": ceilings,
-            "compare": lambda: compare(args, most, native="native" in args.parts),
-            "peers": lambda: peers(args),
-            "profile": lambda: profile(args),
-            "embed": lambda: embedding(args),
+            "compare": lambda: compare(args, most, deadline, [n for n in args.sizes if n <= args.all_modes_at]),
+            "embed": lambda: embedding(args, deadline),
+            "merging": lambda: merging(args, deadline),
+            "peers": lambda: peers(args, deadline),
+            "profile": lambda: profile(args, deadline),
+            "large": lambda: large(args, most, deadline, made),
         }
         for part, step in steps.items():
-            if part not in args.parts:
+            if part not in args.parts or not deadline.allows(part, 0):
                 continue
+            start = time.perf_counter()
             try:
                 results[part] = step()
             except Exception:  # the other parts still run
                 traceback.print_exc()
                 results[part] = traceback.format_exc()
+            print(f"{part}: {time.perf_counter() - start:.0f} s\n", flush=True)
             if part == "ceilings" and isinstance(results[part], Ceilings):
                 most = results[part]
                 results[part] = dataclasses.asdict(most)
             if args.out is not None:
-                args.out.write_text(json.dumps(results))
+                args.out.write_text(json.dumps({**results, "left out": deadline.left_out}))
+    print("\n".join(["Left out for lack of time:", *deadline.left_out] if deadline.left_out else ["Nothing left out."]))
+    faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":

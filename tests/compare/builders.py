@@ -24,6 +24,7 @@ from unveil.compare.backend_torch import TorchProduct
 from unveil.compare.backends import Backend, open_backend
 from unveil.compare.blockwise import BlockwiseBackend
 from unveil.compare.distributed import DistributedBackend, TileSizes
+from unveil.compare.topk import worst_first
 from unveil.types import Floats, Matches
 
 MakeBackend = Callable[[int, int], Backend]  # by the rows of a panel and of a block
@@ -96,7 +97,7 @@ def kernels() -> dict[str, MakeBackend]:
         return {}
 
     def backend(kernel: native.Kernel, panel: int, block: int) -> Backend:
-        return NativeBackend(library, kernel, 1 + panel % 3, panel, block * 600)
+        return NativeBackend(library, kernel, 1 + panel % 3, panel, block * 600, pilot_rows=2)
 
     return {kernel.name: partial(backend, kernel) for kernel in library.kernels if kernel.available}
 
@@ -110,7 +111,13 @@ def multipliers() -> dict[str, MakeBackend]:
         for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
             made[f"torch {device} single"] = TorchProduct.on(device, False, False)
             made[f"torch {device} half, surveyed"] = TorchProduct.on(device, True, True)
-    return {name: partial(lambda m, panel, block: BlockwiseBackend(m, 2, panel, block), made[name]) for name in made}
+    return {name: partial(blockwise, made[name]) for name in made}
+
+
+def blockwise(multiplier: Any, panel: int, block: int) -> Backend:
+    """A backend of two threads, whose pairs are sorted on the device where the multiplier has one."""
+    order = getattr(multiplier, "worst_first", worst_first)
+    return BlockwiseBackend(multiplier, 2, panel, block, order=order)
 
 
 def distributed(backend: str, panel: int, block: int) -> Backend:

@@ -131,6 +131,18 @@ def test_the_fast_order_is_that_of_lexsort(seed: int, n: int, levels: int) -> No
     assert np.array_equal(worst_first(wide, score, g), np.lexsort((-g, score, wide)))
 
 
+@given(st.integers(0, 2**32), st.integers(0, 60), st.integers(1, 5))
+@examples(100)
+def test_the_order_on_a_device_is_that_of_lexsort(seed: int, n: int, levels: int) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    place, g = rng.integers(4, size=n), rng.permutation(n)
+    score = np.array([-np.inf, -0.0, 0.0, 0.5, np.nextafter(0.5, 1)])[rng.integers(levels, size=n)]
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        order = TorchProduct.on(device).worst_first(place, score, g)
+        assert np.array_equal(order, np.lexsort((-g, score, place)))
+
+
 def test_a_sample_finds_an_order_that_pays_and_one_that_does_not() -> None:
     rng = np.random.default_rng(0)
     n, d = 40_000, 256

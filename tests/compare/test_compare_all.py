@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.builders import examples, unit_rows
 from tests.compare.builders import BACKENDS, all_scores, check, for_every_backend, kernels, worlds
-from unveil.compare import Checkpoint, compare_all
+from unveil.compare import Checkpoint, api, compare_all
 from unveil.compare.backend_native import NativeBackend
 from unveil.compare.backend_torch import TorchProduct
 from unveil.compare.blockwise import BlockwiseBackend
@@ -106,7 +106,9 @@ def test_a_gpu_gives_the_same_bytes(half: bool) -> None:
         "gallery_offset": rng.normal(size=len(g)) * 0.05,
     }
     whole = compare_all(q, g, **arguments, backend="numpy")
-    found = compare_all(q, g, **arguments, backend=BlockwiseBackend(TorchProduct.on("cuda", half), 1, 8192, 8192))
+    product = TorchProduct.on("cuda", half)
+    backend = BlockwiseBackend(product, 1, 8192, 8192, order=product.worst_first)
+    found = compare_all(q, g, **arguments, backend=backend)
     for field in whole.__dataclass_fields__:
         assert np.array_equal(getattr(whole, field), getattr(found, field)), field
 
@@ -138,6 +140,25 @@ def test_refuses_bad_rows_with_their_number(value: float, message: str, side: st
     bad[3] = value
     with pytest.raises(VectorError, match=f"{side} should have finite rows of norm 1, and {message}"):
         compare_all(bad if side == "queries" else good, bad if side == "gallery" else good)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 3, 512, 5000]), st.sampled_from([np.float32, np.float16]))
+@examples(60)
+def test_rows_are_refused_by_their_norm_in_double_precision(seed: int, d: int, dtype: Any) -> None:
+    rng = np.random.default_rng(seed)
+    rows = unit_rows(rng, 20, d)
+    tolerance = api.NORM_TOLERANCE
+    by = rng.choice([1, 1 - tolerance, 1 + tolerance, 1 - tolerance / 2, 1.003, np.inf, np.nan, 1e30, 1e-30], size=20)
+    by *= 1 + rng.choice([0, 1e-3, -1e-3, 1e-7, -1e-7, 1e-6, -1e-6], size=20)
+    with np.errstate(all="ignore"):
+        rows = (rows * by[:, None]).astype(dtype)
+        norms = np.sqrt(np.square(rows.astype(np.float64)).sum(1))
+        wrong = np.flatnonzero(~(np.abs(norms - 1) <= tolerance))
+    if not len(wrong):
+        api.check_vectors(rows, "queries")
+        return
+    with pytest.raises(VectorError, match=f"and row {wrong[0]} "):
+        api.check_vectors(rows, "queries")
 
 
 def test_refuses_other_shapes_types_and_settings() -> None:
@@ -248,7 +269,8 @@ def test_a_killed_comparison_resumes_with_the_same_result(tmp_path: Path, after:
     done: list[int] = []
     again = compare_all(q, g, **arguments, progress=done.append, checkpoint=Checkpoint(tmp_path / "c.npz", "key", 0))
     if after > 1:
-        assert done[0] >= (after - 1) * 16 * 80, "finished panels should not be compared again"
+        # The kernels begin with a panel of two queries.
+        assert done[0] >= (2 + (after - 2) * 16) * 80, "finished panels should not be compared again"
     assert sum(done) == 100 * 80
     for field in whole.__dataclass_fields__:
         assert np.array_equal(getattr(whole, field), getattr(again, field)), field

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.compare.backends import Backend, open_backend
+from unveil.compare.error_bounds import gamma
 from unveil.compare.exact import UnitRows
 from unveil.compare.moments import mean_and_variance
 from unveil.compare.topk import QuerySpec, TopMatches
@@ -169,11 +170,17 @@ def check_vectors(vectors: UnitRows, name: str) -> None:
     if vectors.shape[1] > MAX_DIMS:
         raise VectorError(f"{name} should have at most {MAX_DIMS} dimensions, got {vectors.shape[1]}")
 
+    # |norm - 1| is at most |norm^2 - 1|, which single precision gives with a relative error of gamma.
+    sure = NORM_TOLERANCE - 1.1 * gamma(vectors.shape[1])
+
     def first_wrong_row(start: int) -> tuple[int, float] | None:
-        block = np.asarray(vectors[start : start + CHECK_ROWS], np.float64)
-        norms = np.sqrt(np.einsum("nd,nd->n", block, block))
+        block = np.asarray(vectors[start : start + CHECK_ROWS], np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            doubtful = np.flatnonzero(~(np.abs(np.einsum("nd,nd->n", block, block) - 1) <= sure))
+        exact = block[doubtful].astype(np.float64)
+        norms = np.sqrt(np.einsum("nd,nd->n", exact, exact))
         wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
-        return (start + int(wrong[0]), float(norms[wrong[0]])) if len(wrong) else None
+        return (start + int(doubtful[wrong[0]]), float(norms[wrong[0]])) if len(wrong) else None
 
     for found in map_ordered(first_wrong_row, range(0, len(vectors), CHECK_ROWS), cores()):
         if found is not None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from unveil import native
 from unveil.compare.error_bounds import rounded_down
 from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
+from unveil.compare.forecast import Forecast
 from unveil.compare.pruning import DimensionOrder, choose_dimension_order
 from unveil.compare.scoring import ParallelScorer
 from unveil.compare.sizes import BackendSizes
@@ -39,6 +40,8 @@ from unveil.types import Floats, Ints
 
 PANEL_ROWS, SLAB_BYTES = 4096, 1 << 30
 CHUNK_ROWS = 4096  # quantised at once
+PILOT_ROWS = 1024  # queries that are compared first, without a forecast of where their lists end
+MIN_ROWS_PER_PLACE = 16  # gallery rows for each place of a list from which a forecast pays
 POLL_SECONDS = 0.1
 
 
@@ -79,6 +82,7 @@ class NativeBackend:
     panel_rows: int = PANEL_ROWS
     slab_bytes: int = SLAB_BYTES  # of quantised gallery rows
     order: DimensionOrder | None = None  # None: chosen by a sample
+    pilot_rows: int = PILOT_ROWS
 
     def run(
         self,
@@ -97,13 +101,14 @@ class NativeBackend:
         queries, gallery = _readable(queries), _readable(gallery)
         steps = -(-queries.shape[1] // 16) * 4
         slab_rows = max(1, self.slab_bytes // (4 * steps * self.kernel.width)) * self.kernel.width
-        slabs, panels = _slices(len(gallery), slab_rows), _slices(len(queries), self.panel_rows)
-        checkpoint = checkpoint.with_key(f"native {slab_rows} {self.panel_rows}")
+        slabs, panels = _slices(len(gallery), slab_rows), self._panels(len(queries))
+        checkpoint = checkpoint.with_key(f"native {slab_rows} {self.panel_rows} {self.pilot_rows}")
         if (saved := checkpoint.load()) is not None:
             restore_joint(matches, saved)
             done = matches[0].done
             progress(sum(_pairs(slabs[i // len(panels)], panels[i % len(panels)]) for i in range(done)))
         order = self.order or choose_dimension_order(queries, gallery, [m.spec for m in matches], self._tile)
+        forecasts = [self._forecast(gallery[slabs[0]], m.spec, len(panels)) for m in matches]
         with ThreadPoolExecutor(self.threads, thread_name_prefix="unveil") as pool:
             for s in range(matches[0].done // len(panels), len(slabs)):
                 rows = gallery[slabs[s]]
@@ -111,14 +116,47 @@ class NativeBackend:
                 b.fill(rows, self.library, self.kernel, pool)
                 for p in range(matches[0].done - s * len(panels), len(panels)):
                     part = queries[panels[p]]
-                    a = _PackedRows(len(part), steps, self.kernel.height, order, 0, 127)
-                    a.fill(part, self.library, self.kernel, pool)
                     tile = _Tile(self, matches, order, panels[p], slabs[s])
-                    tile.run(part, rows, a, b, pool, progress)
+                    lists = [_Lists(f, m, part, panels[p]) for f, m in zip(forecasts, matches, strict=True)]
+                    tile.run(part, rows, self._packed(part, order, pool), b, pool, progress)
+                    for again in lists:
+                        again.complete(partial(self._again, rows, order, b, pool, slabs[s]))
                     for ranking in matches:
                         ranking.done += 1
                     finished = matches[0].done == len(slabs) * len(panels)
                     checkpoint.save(partial(joint_state, matches), done=finished)
+
+    def _panels(self, n_queries: int) -> list[slice]:
+        """The panels; if there are enough queries, the first is smaller, and the lists of the others are forecast."""
+        pilot = min(self.pilot_rows, self.panel_rows) if n_queries >= 4 * self.pilot_rows else 0
+        rest = _slices(n_queries - pilot, self.panel_rows)
+        return [slice(0, pilot)][: pilot and 1] + [slice(pilot + s.start, pilot + s.stop) for s in rest]
+
+    def _forecast(self, gallery: UnitRows, spec: QuerySpec, n_panels: int) -> Forecast | None:
+        """Forecasts lists in the first slab of the gallery; None where that does not pay."""
+        pays = n_panels > 1 and 0 < spec.top_k * MIN_ROWS_PER_PLACE <= len(gallery)
+        return Forecast(gallery, replace(spec, gallery_offset=spec.gallery_offset[: len(gallery)])) if pays else None
+
+    def _packed(self, queries: UnitRows, order: DimensionOrder, pool: ThreadPoolExecutor) -> _PackedRows:
+        packed = _PackedRows(len(queries), -(-queries.shape[1] // 16) * 4, self.kernel.height, order, 0, 127)
+        packed.fill(queries, self.library, self.kernel, pool)
+        return packed
+
+    def _again(
+        self,
+        rows: UnitRows,
+        order: DimensionOrder,
+        b: _PackedRows,
+        pool: ThreadPoolExecutor,
+        slab: slice,
+        queries: UnitRows,
+        spec: QuerySpec,
+    ) -> TopMatches:
+        """The lists of some queries, and nothing else, in one slab of the gallery."""
+        matches = TopMatches(len(queries), 0, spec)
+        tile = _Tile(self, [matches], order, slice(0, len(queries)), slab)
+        tile.run(queries, rows, self._packed(queries, order, pool), b, pool, lambda _: None)
+        return matches
 
     @property
     def _tile(self) -> tuple[int, int]:
@@ -184,6 +222,30 @@ class _PackedRows:
         # The error of the rotation adds to the residual, and to the norm of the rotated row.
         for bound in (self.error, self.norm):
             np.nextafter(bound + np.float32(self.order.rotation_error), np.float32(np.inf), out=bound)
+
+
+class _Lists:
+    """The lists of one panel's queries by one ranking, whose free places hold a forecast while they are filled."""
+
+    def __init__(self, forecast: Forecast | None, matches: TopMatches, queries: UnitRows, panel: slice) -> None:
+        self._matches, self._queries, self._panel = matches, queries, panel
+        self._score, self._rows = matches.score[panel], matches.rows[panel]
+        # Lists that hold pairs of an earlier slab end where those say.
+        self._forecast = forecast if forecast is not None and np.isneginf(self._score).all() else None
+        if self._forecast is not None:
+            self._spread = self._forecast.spread(queries, matches.spec.query_offset[panel])
+            self._score[:] = self._forecast.lowest(self._spread)[:, None]
+
+    def complete(self, again: Callable[[UnitRows, QuerySpec], TopMatches]) -> None:
+        """Makes the lists again that have free places left; ``again`` finds the lists of some queries."""
+        if self._forecast is None:
+            return
+        missed = np.flatnonzero((self._rows < 0).any(1))
+        if len(missed):
+            offset = self._matches.spec.query_offset[self._panel][missed]
+            found = again(self._queries[missed], self._matches.spec.lists_only(offset))
+            self._rows[missed], self._score[missed] = found.rows, found.score
+        self._forecast.learn(self._spread, self._score[:, 0])
 
 
 class _Tile:

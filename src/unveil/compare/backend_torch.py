@@ -1,4 +1,4 @@
-"""The backend for GPUs: PyTorch's product in half precision, decisions on the device, exact scores on the CPU.
+"""The backend for GPUs: PyTorch's half-precision product, decisions and sorts on the device, exact scores on the CPU.
 
 The same code runs on PyTorch's CPU device, in single precision.
 """
@@ -18,6 +18,7 @@ from unveil.compare.blockwise import BlockwiseBackend, OffsetBounds, Survey
 from unveil.compare.error_bounds import gamma
 from unveil.compare.exact import Float32s, UnitRows
 from unveil.compare.sizes import BackendSizes
+from unveil.compare.topk import worst_first
 from unveil.errors import SettingError
 from unveil.types import Floats, Ints
 
@@ -42,8 +43,11 @@ def open_torch(threads: int, sizes: BackendSizes) -> BlockwiseBackend[TorchRows]
         raise SettingError(
             "backend torch needs PyTorch, which is not installed: pip install torch (see pytorch.org for your GPU)"
         ) from None
-    rows = CPU_ROWS if product.device.type == "cpu" else GPU_ROWS
-    return BlockwiseBackend(product, 1, sizes.panel_rows or rows, sizes.block_rows or rows, exact_scorer(threads))
+    on_cpu = product.device.type == "cpu"
+    rows = CPU_ROWS if on_cpu else GPU_ROWS
+    panel_rows, block_rows = sizes.panel_rows or rows, sizes.block_rows or rows
+    order = worst_first if on_cpu else product.worst_first
+    return BlockwiseBackend(product, 1, panel_rows, block_rows, exact_scorer(threads), order)
 
 
 def describe_torch() -> str:
@@ -113,6 +117,17 @@ class TorchProduct:
         if self.dtype == torch.float32:
             return summing
         return float(3.2 * UNIT_ROUNDOFF_HALF + summing + 2 * 2.0**-25 * np.sqrt(dims))
+
+    def worst_first(self, place: Ints, score: Floats, g: Ints) -> Ints:
+        """As `unveil.compare.topk.worst_first`, by three stable sorts on the device, the last key first."""
+        import torch
+
+        # Adding 0 turns -0 into 0, which a sort by bits would tell apart.
+        keys = (torch.from_numpy(np.ascontiguousarray(key)).to(self.device) for key in (-g, score + 0.0, place))
+        order = torch.argsort(next(keys), stable=True)
+        for key in keys:
+            order = order[torch.argsort(key[order], stable=True)]
+        return np.asarray(order.cpu().numpy(), np.int64)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
-from unveil.compare.topk import QuerySpec, TopMatches, one_by_one
+from unveil.compare.topk import Order, QuerySpec, TopMatches, one_by_one, worst_first
 from unveil.engine import map_ordered
 from unveil.io.checkpoint import Checkpoint
 from unveil.types import Floats, Ints
@@ -107,6 +107,7 @@ class BlockwiseBackend(Generic[Rows]):
     panel_rows: int = PANEL_ROWS
     block_rows: int = BLOCK_ROWS
     score: PairScorer = exact_cosine
+    order: Order = worst_first  # sorts the pairs that are merged into the lists
 
     def run(
         self,
@@ -145,7 +146,8 @@ class BlockwiseBackend(Generic[Rows]):
                 # After a survey, earlier blocks no longer raise the floors, and sorting many pairs at once is faster.
                 many = sum(len(q) for q, _, _ in waiting) >= MAX_WAITING_PAIRS
                 if survey is None or many or start in (blocks[0], blocks[-1]):
-                    matches.add(*(np.concatenate(part) for part in zip(*waiting, strict=True)))
+                    q, g, cosine = (np.concatenate(part) for part in zip(*waiting, strict=True))
+                    matches.add(q, g, cosine, self.order)
                     waiting = []
                 progress((panel.stop - panel.start) * min(self.block_rows, len(gallery) - start))
 

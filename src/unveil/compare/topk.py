@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from unveil.types import Floats, Ints, Matches
 RESULT_ROWS = 16384
 # Exact cosines (M,) of pairs of the compared sets, by their indexes (M,).
 IndexScorer = Callable[[Ints, Ints], Floats]
+# The order (M,) of `worst_first`.
+Order = Callable[[Ints, Floats, Ints], Ints]
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,38 @@ class QuerySpec:
         levels = [np.inf] if self.threshold is None else [self.threshold]
         return float(min([*levels, *self.tail[:1]]))
 
+    def lists_only(self, query_offset: Floats) -> QuerySpec:
+        """The same, of the lists of other queries alone."""
+        return replace(
+            self,
+            best_queries=False,
+            top_pairs=0,
+            threshold=None,
+            tail=self.tail[:0],
+            query_offset=query_offset,
+        )
+
     def too_many_pairs(self) -> SettingError:
         """The error for more pairs at the threshold than ``max_pairs``."""
         return SettingError(
             f"at most {self.max_pairs} pairs should score {self.threshold:g} or more, and more do. Raise the "
             "threshold, or max_pairs if there is memory for them"
         )
+
+
+def worst_first(place: Ints, score: Floats, g: Ints) -> Ints:
+    """The order (M,) by place, then by rising score, then by falling row; faster than ``np.lexsort``.
+
+    Rows are compared only where scores are equal.
+    """
+    order = np.argsort(score)
+    narrow = np.uint16 if len(place) and place.max() < 1 << 16 else np.int64  # NumPy sorts 16-bit integers by radix
+    order = order[np.argsort(place[order].astype(narrow), kind="stable")]
+    place, score, g = place[order], score[order], g[order]
+    same = (place[1:] == place[:-1]) & (score[1:] == score[:-1]) & (g[1:] != g[:-1])
+    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    order[tied] = order[tied[np.lexsort((-g[tied], score[tied], place[tied]))]]
+    return order
 
 
 class TopMatches:
@@ -111,11 +139,11 @@ class TopMatches:
         worst = self.top_score[0] if len(self.top_score) else np.inf
         return float(min(self.spec.floor, worst))
 
-    def add(self, q: Ints, g: Ints, cosine: Floats) -> None:
-        """Adds pairs of queries and gallery rows with their exact cosines, each (M,)."""
+    def add(self, q: Ints, g: Ints, cosine: Floats, order: Order = worst_first) -> None:
+        """Adds pairs of queries and gallery rows with their exact cosines, each (M,); ``order`` sorts them."""
         score = cosine + self.spec.query_offset[q] + self.spec.gallery_offset[g]
         if self.spec.top_k:
-            self._add_to_rows(q, g, score)
+            self._add_to_rows(q, g, score, order)
         if self.spec.best_queries:
             self._add_to_best_queries(q, g, score)
         if self.spec.top_pairs:
@@ -134,7 +162,7 @@ class TopMatches:
         self._pairs.append(np.column_stack([q, g]))
         self._pairs_score.append(score)
 
-    def _add_to_rows(self, q: Ints, g: Ints, score: Floats) -> None:
+    def _add_to_rows(self, q: Ints, g: Ints, score: Floats, sort: Order) -> None:
         k = self.spec.top_k
         reaching = score >= self.score[q, 0]
         q, g, score = q[reaching], g[reaching], score[reaching]
@@ -148,7 +176,7 @@ class TopMatches:
         g = np.concatenate([self.rows[touched].ravel(), g])
         score = np.concatenate([self.score[touched].ravel(), score])
         # Worst first: free places (row -1, score -inf), then lower scores, then higher rows.
-        order = worst_first(place, score, g)
+        order = sort(place, score, g)
         ends = np.cumsum(np.bincount(place))
         best = order[ends[:, None] - k + np.arange(k)[None]]
         self.rows[touched], self.score[touched] = g[best], score[best]
@@ -248,18 +276,3 @@ def one_by_one(
 
     for i, m in enumerate(matches):
         yield m, shared, checkpoint if len(matches) == 1 else checkpoint.part(i)
-
-
-def worst_first(place: Ints, score: Floats, g: Ints) -> Ints:
-    """The order (M,) by place, then by rising score, then by falling row; faster than ``np.lexsort``.
-
-    Rows are compared only where scores are equal.
-    """
-    order = np.argsort(score)
-    narrow = np.uint16 if len(place) and place.max() < 1 << 16 else np.int64  # NumPy sorts 16-bit integers by radix
-    order = order[np.argsort(place[order].astype(narrow), kind="stable")]
-    place, score, g = place[order], score[order], g[order]
-    same = (place[1:] == place[:-1]) & (score[1:] == score[:-1]) & (g[1:] != g[:-1])
-    tied = np.flatnonzero(np.append(same, False) | np.append(False, same))
-    order[tied] = order[tied[np.lexsort((-g[tied], score[tied], place[tied]))]]
-    return order
