@@ -18,6 +18,7 @@ import numpy as np
 from unveil.analysis.leak_kinds import classify_pairs
 from unveil.channels import open_detector
 from unveil.channels.alignment import ImageAlignment
+from unveil.columns import Labels, Texts
 from unveil.config.parsing import settings_from
 from unveil.embedding.images import ImageReader
 from unveil.embedding.pipeline import ImagePreprocessor
@@ -33,7 +34,7 @@ KINDS = ("re-encoded copy", "near-duplicate", "identity match")
 
 def embedded(records: list[ImageRecord]) -> Embedded:
     """The records as if embedded: kinds need no vectors."""
-    ids, people = tuple(r.id for r in records), tuple(r.person for r in records)
+    ids, people = Texts([r.id for r in records]), Labels.of(r.person for r in records)
     return Embedded(ids, people, ids, np.zeros((len(ids), 1), np.float32), "none")
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from unveil.analysis.cohort import Cohort, channel_context
 from unveil.channels import AppearanceChannel, FaceImage
+from unveil.columns import Labels
 from unveil.compare import compare_all
 from unveil.embedding.fusion import model_weights
 from unveil.images import Source, decode_rgb
@@ -122,7 +123,7 @@ def _templates(images: Embedded) -> Embedded:
     total = np.zeros((len(names), images.vectors.shape[1]))
     np.add.at(total, codes, images.vectors)
     mean = np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), np.float32)
-    return Embedded(names, names, names, mean, "templates")
+    return Embedded(names, Labels.each(names), names, mean, "templates")
 
 
 def _plain(source: Source, embedded: Embedded) -> Vectors:

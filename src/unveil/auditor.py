@@ -95,7 +95,7 @@ def _run(
     remote = _fetch_manifest(settings)
     specs = _source_specs(settings)
     sources = {role: spec.open() for role, spec in specs.items()}
-    stamps = input_stamps(settings, sources)
+    stamps = input_stamps(settings)
     strata = {} if settings.strata is None else read_labels(settings.strata)
     label_map = None if settings.label_map is None else read_label_map(settings.label_map)
     embedder = AuditEmbedder(

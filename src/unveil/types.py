@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from unveil.choices import CHANNELS
 from unveil.choices import ROLES as ROLES
 from unveil.choices import Role as Role
+from unveil.columns import Labels, People, Texts
 from unveil.errors import Stage
 from unveil.io.atomic import gather_rows
 
@@ -42,6 +43,49 @@ class ImageRecord:
     def person_or_id(self) -> str:
         """The label; an image without a label is a person of its own."""
         return self.id if self.person is None else self.person
+
+
+class Records(Sequence[ImageRecord]):
+    """The records (N,) of a source as columns; a record is made when it is asked for."""
+
+    def __init__(self, ids: Texts, people: Labels, keys: Sequence[str]) -> None:
+        if not len(ids) == len(people) == len(keys):
+            raise ValueError(f"{len(ids)} ids, {len(people)} people, {len(keys)} keys")
+        self.ids, self.people, self.keys = ids, people, keys
+
+    @classmethod
+    def of(cls, records: Sequence[ImageRecord]) -> Records:
+        """The same records as columns."""
+        if isinstance(records, Records):
+            return records
+        return cls(Texts([r.id for r in records]), Labels.of(r.person for r in records), [r.key for r in records])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Records: ...
+    def __getitem__(self, index: int | slice) -> ImageRecord | Records:
+        if isinstance(index, slice):
+            return Records(self.ids[index], self.people[index], self.keys[index])
+        return ImageRecord(self.ids[index], self.people[index], self.keys[index])
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return map(ImageRecord, self.ids, self.people, self.keys)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Records):
+            return self.ids == other.ids and self.people == other.people and list(self.keys) == list(other.keys)
+        return isinstance(other, (list, tuple)) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # they are compared by their values
+
+    @cached_property
+    def people_or_ids(self) -> People:
+        """The person of each image; an image without a label counts as a person of its own, named by its id."""
+        return self.people.or_else(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +128,9 @@ class Embedded:
     ``vectors`` (N, D) are float32 unit rows of the first channel, often memory-mapped; ``views`` hold further channels.
     """
 
-    ids: tuple[str, ...] = field(repr=False)
-    people: tuple[str | None, ...] = field(repr=False)
-    digests: tuple[str, ...] = field(repr=False)
+    ids: Texts = field(repr=False)
+    people: Labels = field(repr=False)
+    digests: Texts = field(repr=False)
     vectors: Vectors = field(repr=False)
     model_id: str
     quality: Floats | None = field(default=None, repr=False)  # (N, K) image quality features
@@ -134,22 +178,23 @@ class Embedded:
         )
 
     @cached_property
-    def people_or_ids(self) -> tuple[str, ...]:
+    def people_or_ids(self) -> People:
         """The person of each image; an image without a label counts as a person of its own, named by its id."""
-        return tuple(id if person is None else person for id, person in zip(self.ids, self.people, strict=True))
+        return self.people.or_else(self.ids)
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the images and of everything that determines their vectors."""
-        return hashlib.sha256("\n".join([self.model_id, self.recipe, *self.digests]).encode()).hexdigest()
+        sha256 = hashlib.sha256(f"{self.model_id}\n{self.recipe}".encode())
+        for block in self.digests.blocks():
+            sha256.update("".join(f"\n{digest}" for digest in block).encode())
+        return sha256.hexdigest()
 
     @property
     def distinct(self) -> Embedded:
         """The images without those that repeat an earlier one byte for byte."""
-        first: dict[str, int] = {}
-        for row, digest in enumerate(self.digests):
-            first.setdefault(digest, row)
-        return self if len(first) == len(self) else self.take(np.array(list(first.values()), np.int64))
+        n, codes = len(self.digests.coded()[0]), self.digests.coded()[1]
+        return self if n == len(self) else self.take(np.unique(codes, return_index=True)[1].astype(np.int64))
 
     def joined(self, other: Embedded) -> Embedded:
         """These images and then the other ones, by the same channels, without image quality."""
@@ -168,11 +213,13 @@ class Embedded:
 
     def take(self, rows: Ints) -> Embedded:
         """The images of ``rows`` alone, in that order."""
+        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(self))):
+            return self
         return replace(
             self,
-            ids=tuple(self.ids[i] for i in rows),
-            people=tuple(self.people[i] for i in rows),
-            digests=tuple(self.digests[i] for i in rows),
+            ids=self.ids.take(rows),
+            people=self.people.take(rows),
+            digests=self.digests.take(rows),
             vectors=gather_rows(self.vectors, rows),
             quality=None if self.quality is None else self.quality[rows],
             views=tuple(replace(view, vectors=gather_rows(view.vectors, rows)) for view in self.views),
@@ -215,7 +262,7 @@ class Matches:
 class Exposure:
     """How close the synthetic set comes to each real person: the best pair over the images of the person."""
 
-    people: tuple[str, ...]  # (P,)
+    people: Texts  # (P,)
     score: Floats  # (P,)
     cosine: Floats  # (P,) of the same pair
     n_images: Ints  # (P,) images that were tested

@@ -12,6 +12,7 @@ from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
 from unveil.analysis.cohort import Cohort, one_image_per_person, pooled_cohort, synthetic_corrections
 from unveil.analysis.comparisons import Comparisons
 from unveil.auditor import analyse
+from unveil.columns import Labels
 from unveil.compare import compare_all, exact_cosine, open_backend
 from unveil.config.settings import Settings
 from unveil.images import Location
@@ -219,7 +220,7 @@ def test_leaks_without_a_control_set(compare: Comparisons, settings: Settings, l
 
 def test_without_labels_or_people_nothing_shows_chance(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, _ = leaking_world(np.random.default_rng(7), 30)
-    unlabelled = replace(training, people=(None,) * 400)
+    unlabelled = replace(training, people=Labels.missing(400))
     few = training.take(np.arange(99))
     for images in (unlabelled, few):
         found = analyse(settings, synthetic, images, None, [], compare, {})
@@ -229,7 +230,7 @@ def test_without_labels_or_people_nothing_shows_chance(compare: Comparisons, set
 def test_labels_of_batches_are_not_used(compare: Comparisons, settings: Settings) -> None:
     """Where labels of synthetic images do not hold, images are the units, and people are found all the same."""
     synthetic, training, _ = leaking_world(np.random.default_rng(8), 60)
-    batches = replace(synthetic, people=tuple(f"batch {i % 3}" for i in range(300)))
+    batches = replace(synthetic, people=Labels.of(f"batch {i % 3}" for i in range(300)))
     failed = Check("labels of synthetic", "fail", exact_count(0, 1, "x"), "why", ("identities",))
     found = analyse(settings, batches, training, None, [failed], compare, {}).reliable()
     assert found.no_control is not None and found.no_control.unit == "image" and found.no_control.n_units == 300
@@ -239,7 +240,9 @@ def test_labels_of_batches_are_not_used(compare: Comparisons, settings: Settings
 def test_people_who_share_a_file_are_no_false_match(compare: Comparisons, settings: Settings) -> None:
     """One person with two names, one file in both: the file must not show how close chance comes."""
     synthetic, training, _ = leaking_world(np.random.default_rng(9), 60)
-    twice = training.joined(replace(training.take(np.arange(200, 260)), people=tuple(f"again {i}" for i in range(60))))
+    twice = training.joined(
+        replace(training.take(np.arange(200, 260)), people=Labels.of(f"again {i}" for i in range(60)))
+    )
     found = analyse(settings, synthetic, twice, None, [], compare, {})
     assert len(found.significant_people) >= 60
 

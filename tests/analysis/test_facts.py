@@ -16,6 +16,7 @@ from tests.analysis.worlds import embedded, unit
 from tests.builders import drawn_faces, encoded
 from unveil.analysis import facts
 from unveil.analysis.facts import exact_copies
+from unveil.columns import Texts
 from unveil.compare import compare_all
 from unveil.embedding.images import ImageReader
 from unveil.errors import ImageError
@@ -40,7 +41,7 @@ class Files:
 
 def role(prefix: str, files: list[bytes], vectors: np.ndarray) -> tuple[Embedded, ImageReader]:
     made = embedded(unit(vectors), prefix, [f"{prefix}-person-{i}" for i in range(len(files))])
-    digests = tuple(hashlib.sha256(data).hexdigest() for data in files)
+    digests = Texts([hashlib.sha256(data).hexdigest() for data in files])
     return replace(made, digests=digests), cast(ImageReader, Files(dict(zip(made.ids, files, strict=True))))
 
 

@@ -15,6 +15,7 @@ from unveil.analysis.findings import Findings
 from unveil.analysis.identities import Cohesion, Identities, mean_identities, measure_cohesion
 from unveil.analysis.scores import RealSide, score_side
 from unveil.auditor import analyse
+from unveil.columns import Labels, Texts
 from unveil.compare import exact_cosine, open_backend
 from unveil.config.parsing import settings_from
 from unveil.config.settings import Settings
@@ -58,7 +59,7 @@ def test_mean_vectors_by_hand() -> None:
 
 def test_a_changed_image_changes_the_fingerprint_of_its_identity_alone() -> None:
     images = embedded(unit(np.ones((4, 2))), "s", ["a", "a", "b", "b"])
-    changed = replace(images, digests=(*images.digests[:3], "another"))
+    changed = replace(images, digests=Texts([*images.digests[:3], "another"]))
     before, after = mean_identities(images).means, mean_identities(changed).means
     assert before.digests[0] == after.digests[0] and before.digests[1] != after.digests[1]
     assert before.fingerprint != after.fingerprint
@@ -78,7 +79,7 @@ def test_labels_hold_where_images_of_one_identity_are_alike_and_not_where_they_a
     assert cohesion.holds and cohesion.figure is not None and cohesion.figure.value > 0.95
     for seed in range(5):
         order = np.random.default_rng(seed).permutation(len(synthetic))
-        shuffled = replace(synthetic, people=tuple(synthetic.people[i] for i in order))
+        shuffled = replace(synthetic, people=synthetic.people.take(order))
         meaningless = measure_cohesion(shuffled, mean_identities(shuffled))
         assert not meaningless.holds and meaningless.figure is not None
         assert meaningless.figure.value == pytest.approx(0.5, abs=0.05)
@@ -199,8 +200,8 @@ def test_findings_say_how_many_images_agree(compare: Comparisons, settings: Sett
 def test_labels_that_mean_nothing_change_no_finding_about_people(compare: Comparisons, settings: Settings) -> None:
     synthetic, training, control = labelled(np.random.default_rng(7), pull=0.6)
     order = np.random.default_rng(0).permutation(len(synthetic))
-    shuffled = replace(synthetic, people=tuple(synthetic.people[i] for i in order))
-    unlabelled = replace(synthetic, people=(None,) * len(synthetic))
+    shuffled = replace(synthetic, people=synthetic.people.take(order))
+    unlabelled = replace(synthetic, people=Labels.missing(len(synthetic)))
     found = [audited(settings, images, training, control, compare) for images in (shuffled, unlabelled)]
     assert found[0].people == found[1].people and found[0].tests is not None
     assert found[0].calibration is not None and not found[0].calibration.identity_evidence[0].used

@@ -17,6 +17,7 @@ from unveil.analysis.input_checks.prognostic_score import PrognosticScore
 from unveil.analysis.input_checks.rejects import Rejects
 from unveil.analysis.input_checks.spread import Spread
 from unveil.analysis.overlap import Overlap
+from unveil.columns import Texts
 from unveil.results import OverlapFinding
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count
@@ -43,11 +44,11 @@ def removed(n: int) -> tuple[OverlapFinding, ...]:
         (Rejects().outcome("training", 1, 10), "warn"),
         (Rejects().outcome("training", 6, 10), "fail"),
         (Rejects().outcome("training", 0, 0), "fail"),
-        (Duplicates().outcome("synthetic", ["a", "b", "c"]), "pass"),
-        (Duplicates().outcome("synthetic", ["a", "b", "a"]), "warn"),
-        (IdenticalImages().outcome("training", ["a"], ["a", "b"]), "warn"),
-        (IdenticalImages().outcome("control", ["a"], ["a", "b"]), "fail"),
-        (IdenticalImages().outcome("control", ["c"], ["a", "b"]), "pass"),
+        (Duplicates().outcome("synthetic", Texts(["a", "b", "c"])), "pass"),
+        (Duplicates().outcome("synthetic", Texts(["a", "b", "a"])), "warn"),
+        (IdenticalImages().outcome("training", Texts(["a"]), Texts(["a", "b"])), "warn"),
+        (IdenticalImages().outcome("control", Texts(["a"]), Texts(["a", "b"])), "fail"),
+        (IdenticalImages().outcome("control", Texts(["c"]), Texts(["a", "b"])), "pass"),
         (ControlSize().outcome(59), "fail"),
         (ControlSize().outcome(100), "warn"),
         (ControlSize().outcome(1000), "pass"),

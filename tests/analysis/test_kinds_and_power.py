@@ -14,6 +14,7 @@ from unveil.analysis.matching import Subsample
 from unveil.analysis.power import _choose_people, _score, _scores_of_other_images
 from unveil.analysis.rankings import top_pairs
 from unveil.analysis.scores import ChannelMatches, RealSide
+from unveil.columns import Texts
 from unveil.stats.leak_kinds import ImageSimilarity, calibrate_thresholds
 
 
@@ -56,7 +57,7 @@ def test_a_planted_image_raises_the_exposure_of_its_person_alone() -> None:
     """The copy of x is (0.6, 0.8) and was detected; that of y was not."""
     state = control_state(np.array([[1.0, 0.0], [0.0, 1.0]]), ["x", "y"], [0, 1])
     planted = embedded(unit(np.array([[0.6, 0.8]])), "unused")
-    planted = replace(planted, ids=("000000/001",))
+    planted = replace(planted, ids=Texts(["000000/001"]))
     scores = np.full((2, 2), -np.inf)
     empty = contexts(images("s", [None]))
     empty["face"] = replace(

@@ -25,6 +25,7 @@ from unveil.analysis.near_duplicates import (
 from unveil.analysis.overlap import find_overlap
 from unveil.analysis.scores import RealSide
 from unveil.channels import FaceImage
+from unveil.columns import Texts
 from unveil.compare import open_backend
 from unveil.embedding.images import ImageReader
 from unveil.errors import ImageError
@@ -175,7 +176,7 @@ def test_control_people_with_a_training_image_are_removed_and_look_alikes_are_no
     other = [files[0], encoded(np.asarray(FACES[1]), "BMP"), stored(FACES[2].filter(ImageFilter.GaussianBlur(1)))]
     other += [stored(FACES[9]), stored(FACES[10])]
     digest = [hashlib.sha256(data).hexdigest() for data in (*files, *other)]
-    training, control = replace(training, digests=tuple(digest[:6])), replace(control, digests=tuple(digest[6:]))
+    training, control = replace(training, digests=Texts(digest[:6])), replace(control, digests=Texts(digest[6:]))
     compare = Comparisons(RunDirectory(tmp_path, {}), open_backend("numpy", 1), Silent())
     read: dict[Role, ImageReader] = {"training": reader(training, files), "control": reader(control, other)}
     found = find_overlap(training, control, read, compare, 1)

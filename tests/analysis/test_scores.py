@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from tests.analysis.worlds import contexts, images, matches, side
 from unveil.analysis.findings import ControlState, Findings, best_pair
@@ -142,7 +143,8 @@ def test_review_pairs_are_findings_then_closest_pairs_then_control_pairs_each_on
 
 
 def test_closest_images_and_best_pair() -> None:
-    assert [(c.id, c.training_id, c.person, c.score, c.channel) for c in closest_images(findings(), SYNTHETIC)] == [
+    closest = pa.table(closest_images(findings(), SYNTHETIC, np.arange(2))).to_pylist()
+    assert [tuple(row[name] for name in ("id", "training_id", "person", "score", "channel")) for row in closest] == [
         ("s0", "t1", "b", 7, "appearance"),
         ("s1", "t0", "a", 4, "face"),
     ]

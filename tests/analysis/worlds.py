@@ -8,6 +8,7 @@ import numpy as np
 
 from unveil.analysis.cohort import ChannelContext, Cohort
 from unveil.analysis.scores import ChannelMatches, RealSide
+from unveil.columns import Labels, Texts
 from unveil.stats.score_scale import ScoreScale
 from unveil.types import ChannelVectors, Embedded, Matches, Vectors
 
@@ -18,8 +19,9 @@ SAME_SCALE = ScoreScale(0.0, 1.0)
 def embedded(vectors: Vectors, prefix: str, people: Sequence[str | None] | None = None) -> Embedded:
     """Images ``prefix``0, ``prefix``1, ... with these vectors; without ``people`` they have no labels."""
     n = len(vectors)
-    ids = tuple(f"{prefix}{i}" for i in range(n))
-    return Embedded(ids, tuple(people) if people else (None,) * n, tuple(f"sha-{i}" for i in ids), vectors, "model")
+    ids = Texts([f"{prefix}{i}" for i in range(n)])
+    labels = Labels.of(people) if people else Labels.missing(n)
+    return Embedded(ids, labels, Texts([f"sha-{i}" for i in ids]), vectors, "model")
 
 
 def unit(x: np.ndarray) -> Vectors:

@@ -16,12 +16,11 @@ from unveil.compare import best_among, best_of_others, compare_all
 def test_best_of_others_and_best_among(seed: int, nq: int, ng: int, n_people: int) -> None:
     rng = np.random.default_rng(seed)
     q, g = unit_rows(rng, nq, 6), unit_rows(rng, ng, 6)
-    query_people = [f"p{i}" for i in rng.integers(n_people, size=nq)]
-    gallery_people = [f"p{i}" for i in rng.integers(n_people, size=ng)]
+    query_people, gallery_people = rng.integers(n_people, size=nq), rng.integers(n_people, size=ng)
     qo, go = rng.normal(size=nq), rng.normal(size=ng)
     _, score = all_scores(q, g, qo, go)
 
-    other = np.array(query_people)[:, None] != np.array(gallery_people)[None]
+    other = query_people[:, None] != gallery_people[None]
     rows, best = best_of_others(q, query_people, g, gallery_people, qo, go)
     masked = np.where(other, score, -np.inf)
     assert np.array_equal(best, masked.max(1))

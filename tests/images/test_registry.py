@@ -62,7 +62,7 @@ def test_a_reader_of_one_s_own(tmp_path: Path) -> None:
         ("a~2", None, b"three"),
     ]
     assert source.notes == ["people by stored labels: labels are stored in the lines"]
-    source.records.append(source.records[0])
+    source.records = [*source.records, source.records[0]]
     with pytest.raises(AssertionError, match="share an id"):
         complete(source)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.builders import examples, unit_rows
 from unveil.analysis.verification import choose_images
+from unveil.columns import Labels, Texts
 from unveil.stats import verification
 from unveil.stats.verification import verification_performance
 from unveil.types import Embedded
@@ -95,7 +96,7 @@ def test_nobody_weighs_more_than_ten_images() -> None:
     names = ["often"] * 300 + [f"p{i // 3}" for i in range(90)] + [None] * 50
     n = len(names)
     embedded = Embedded(
-        tuple(str(i) for i in range(n)), tuple(names), tuple(str(i) for i in range(n)), unit_rows(rng, n, 4), "m"
+        Texts(list(map(str, range(n)))), Labels.of(names), Texts(list(map(str, range(n)))), unit_rows(rng, n, 4), "m"
     )
     rows = choose_images(embedded, rng)
     taken = [names[i] for i in rows]

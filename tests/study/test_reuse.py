@@ -116,7 +116,7 @@ def recorded(study: Path) -> Callable[..., tuple[Any, dict[str, Any]]]:
         settings = settings_from(values)
         sources = {role: open_source(location) for role, location in settings.locations.items()}
         inputs = {role: {"sha256": "0" * 64} for role in sources}
-        return settings, {STAMPS: input_stamps(settings, sources), "inputs": inputs}
+        return settings, {STAMPS: input_stamps(settings), "inputs": inputs}
 
     return record
 

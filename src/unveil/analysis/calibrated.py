@@ -115,7 +115,7 @@ def analyse_with_control(
     contexts, training_side, control_side = _score_both(contexts, training, control, compare, depth, images, workers)
     rng = generators("calibration")
     matching, subsample, balance = match_control_people(training_side, control_side, strata, match_controls, rng)
-    checks = (*input_checks, *check_control(overlap, len(set(control.people_or_ids)), balance))
+    checks = (*input_checks, *check_control(overlap, len(control.people_or_ids.coded()[0]), balance))
     if searchable and _unusable(checks):
         return without_control(checks, balance, training_side.raw)
 
@@ -346,10 +346,11 @@ def _strata(
     ):
         everybody, codes = side.people
         present = np.unique(codes[rows])
-        tested.append((np.array(everybody, object)[present], strata[present]))
+        tested.append((everybody.take(present), strata[present]))
     (people_t, strata_t), (_, strata_c) = tested
     n_tested = [int((strata_t == i).sum()) for i in range(len(names))]
-    n_found = [sum(person in significant for person in people_t[strata_t == i]) for i in range(len(names))]
+    of_stratum = [people_t.take(np.flatnonzero(strata_t == i)) for i in range(len(names))]
+    n_found = [sum(person in significant for person in people) for people in of_stratum]
     of_each = zip(names, n_tested, n_found, concentration_p(n_found, n_tested), strict=True)
     return tuple(
         Stratum(name, int((strata_c == i).sum()), share(found, tested, "share of people who are significant"), p)

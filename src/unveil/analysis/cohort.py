@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unveil.analysis.identities import Identities
+from unveil.columns import Texts
 from unveil.compare import Backend, compare_all, exact_cosine
 from unveil.stats.exposure import subsample_images
 from unveil.stats.hubness import NEIGHBOURS, closeness, person_codes
@@ -25,7 +26,7 @@ SYNTHETIC_NEIGHBOURS = 5
 SYNTHETIC_DEPTHS = (8, 64)
 
 
-def one_image_per_person(people: tuple[str, ...], rng: np.random.Generator, max_people: int | None = None) -> Ints:
+def one_image_per_person(people: Sequence[str], rng: np.random.Generator, max_people: int | None = None) -> Ints:
     """Rows, ascending, of one random image of each person, or of ``max_people`` random people."""
     names, codes = person_codes(people)
     counts = np.ones(len(names), np.int64)
@@ -34,7 +35,7 @@ def one_image_per_person(people: tuple[str, ...], rng: np.random.Generator, max_
     return subsample_images(codes, counts, rng)
 
 
-def mated_pairs(people: tuple[str, ...], rng: np.random.Generator, max_people: int) -> tuple[Ints, Ints]:
+def mated_pairs(people: Sequence[str], rng: np.random.Generator, max_people: int) -> tuple[Ints, Ints]:
     """Rows of two random images of each of at most ``max_people`` random people who have two."""
     _, codes = person_codes(people)
     order = np.lexsort((rng.random(len(codes)), codes))
@@ -114,8 +115,9 @@ class Cohort:
         if role == "synthetic":
             return np.full(len(embedded), -1, np.int64)
         first, last = (0, self.n_training) if role == "training" else (self.n_training, len(self.images))
-        rows = {person: first + i for i, person in enumerate(self.images.people_or_ids[first:last])}
-        return np.array([rows.get(person, -1) for person in embedded.people_or_ids], np.int64)
+        names, codes = person_codes(embedded.people_or_ids)
+        row = names.find(Texts(list(self.images.people_or_ids[first:last])))
+        return np.where(row >= 0, first + row, -1)[codes]
 
 
 def pooled_cohort(training: Embedded, control: Embedded | None, backend: str | Backend = "auto") -> Cohort:
@@ -126,7 +128,7 @@ def pooled_cohort(training: Embedded, control: Embedded | None, backend: str | B
     """
     sides = [training] if control is None else [training, control]
     first = [first_images(side.people_or_ids) for side in sides]
-    digests = [side.digests[i] for side, rows in zip(sides, first, strict=True) for i in rows]
+    digests = Texts.joined(side.digests.take(rows) for side, rows in zip(sides, first, strict=True))
     chosen = np.zeros(len(digests), np.bool_)
     chosen[chosen_by_digest(digests, MAX_COHORT_PEOPLE)] = True
     ends = np.cumsum([0, *(len(rows) for rows in first)])
@@ -170,7 +172,7 @@ def synthetic_corrections(
     rest = np.setdiff1d(np.arange(len(synthetic)), explained)
     if not len(rest):
         return np.zeros(len(sides[0])), np.zeros(len(sides[1]))
-    some = synthetic.take(rest[chosen_by_digest([synthetic.digests[i] for i in rest], MAX_COHORT_PEOPLE)])
+    some = synthetic.take(rest[chosen_by_digest(synthetic.digests.take(rest), MAX_COHORT_PEOPLE)])
     found = [
         compare_all(
             *(side.vectors, some.vectors),
@@ -248,8 +250,13 @@ def chosen_by_digest(digests: Sequence[str], at_most: int) -> Ints:
 
     Digests are hashed once more, so that nobody is chosen by a digest that a file was given.
     """
-    order = sorted(range(len(digests)), key=lambda i: (hashlib.sha256(digests[i].encode()).digest(), i))
-    return np.sort(np.array(order[:at_most], np.int64))
+    hashed = b"".join(hashlib.sha256(digest.encode()).digest() for digest in digests)
+    words = np.frombuffer(hashed, ">u8").reshape(len(digests), 4).astype(np.uint64)
+    rows = np.arange(len(digests))
+    if len(digests) > at_most > 0:  # the first words decide about nearly all
+        rows = np.flatnonzero(words[:, 0] <= np.partition(words[:, 0], at_most - 1)[at_most - 1])
+    order = np.lexsort((rows, *words[rows].T[::-1]))
+    return np.sort(rows[order[:at_most]])
 
 
 def first_images(people: Sequence[str]) -> Ints:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from unveil.columns import Texts
 from unveil.embedding.images import ImageReader
 from unveil.engine import map_ordered
 from unveil.errors import ImageError
@@ -52,8 +53,9 @@ def exact_copies(
         for role, of_role in rejected.items():
             of_role += digests_of_rejects(images[role], rejects.get(role, ()))
     # Only images with a digest that both sets have: a list of each of millions would take gigabytes.
-    both = {*synthetic.digests, *(digest for _, digest in rejected["synthetic"])}
-    both &= {*training.digests, *(digest for _, digest in rejected["training"])}
+    of_synthetic = synthetic.digests + Texts([digest for _, digest in rejected["synthetic"]])
+    of_training = training.digests + Texts([digest for _, digest in rejected["training"]])
+    both = set(of_synthetic.take(np.flatnonzero(of_synthetic.are_in(of_training))))
     shown = {distinct.digests[q] for q, _ in alike}
     made = _by_digest(synthetic, rejected["synthetic"], both | shown)
     real = _by_digest(training, rejected["training"], both)
@@ -64,7 +66,8 @@ def exact_copies(
         **dict.fromkeys(same_bytes, "bytes"),
     }
     copied = {b for _, b in kinds}
-    people = {id: person for id, person in zip(training.ids, training.people_or_ids, strict=True) if id in copied}
+    rows = np.flatnonzero(training.ids.are_in(Texts(list(copied))))
+    people = dict(zip(training.ids.take(rows), training.people_or_ids.take(rows), strict=True))
     if images is not None:
         people |= {r.id: images["training"].person(r.id) for r in rejects.get("training", ())}
     return tuple(ExactCopy(a, b, people[b], kind) for (a, b), kind in sorted(kinds.items()))
@@ -87,7 +90,9 @@ def _by_digest(
 ) -> dict[str, list[str]]:
     """The ids of the images with each of the ``needed`` digests, embedded and then ``rejected`` (id, digest)."""
     ids = defaultdict(list)
-    for id, digest in chain(zip(embedded.ids, embedded.digests, strict=True), rejected):
+    rows = np.flatnonzero(embedded.digests.are_in(Texts(list(needed))))
+    of_embedded = zip(embedded.ids.take(rows), embedded.digests.take(rows), strict=True)
+    for id, digest in chain(of_embedded, rejected):
         if digest in needed:
             ids[digest].append(id)
     return ids

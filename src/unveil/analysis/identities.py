@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
+from unveil.columns import Labels, Texts
 from unveil.compare import exact_cosine
 from unveil.stats.checks import label_closeness
 from unveil.stats.class_sums import class_sums
@@ -73,21 +75,17 @@ def mean_identities(synthetic: Embedded) -> Identities:
     Images without a label belong to none.
     """
     names, codes = person_codes(synthetic.people_or_ids)
-    labelled = np.array([person is not None for person in synthetic.people], np.bool_)
+    labelled = synthetic.people.known
     counts = np.bincount(codes[labelled], minlength=len(names))
     chosen = np.flatnonzero(counts >= MIN_IMAGES)
     row_of = np.full(len(names), -1, np.int64)
     row_of[chosen] = np.arange(len(chosen))
     of_image = np.where(labelled, row_of[codes], -1)
-    labels = tuple(names[i] for i in chosen)
-    # A mean is determined by its images, so a changed image makes another digest, and no stale result is resumed.
-    hashes = [hashlib.sha256() for _ in labels]
-    for row in np.flatnonzero(of_image >= 0):
-        hashes[of_image[row]].update(synthetic.digests[row].encode())
+    labels = names.take(chosen)
     means = Embedded(
         ids=labels,
-        people=labels,
-        digests=tuple(h.hexdigest() for h in hashes),
+        people=Labels.each(labels),
+        digests=_digests(synthetic.digests, of_image, len(labels)),
         vectors=_mean_vectors(synthetic.vectors, of_image, len(labels)),
         model_id=synthetic.model_id,
         parts=synthetic.parts,
@@ -98,6 +96,15 @@ def mean_identities(synthetic: Embedded) -> Identities:
         recipe=synthetic.recipe,
     )
     return Identities(means, of_image)
+
+
+def _digests(digests: Texts, of_image: Ints, n: int) -> Texts:
+    """The digest (n,) of each mean: its images determine it, so no stale result of changed images is resumed."""
+    rows = np.flatnonzero(of_image >= 0)
+    rows = rows[np.argsort(of_image[rows], kind="stable")]
+    counts = np.bincount(of_image[rows], minlength=n)
+    ordered = iter(digests.take(rows))
+    return Texts([hashlib.sha256("".join(islice(ordered, count)).encode()).hexdigest() for count in counts.tolist()])
 
 
 def _mean_vectors(vectors: Vectors, of_image: Ints, n: int) -> Vectors:

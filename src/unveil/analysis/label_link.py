@@ -27,9 +27,7 @@ def class_labels(sources: Mapping[Role, Source]) -> dict[Role, tuple[str, ...]]:
     """
     roles: tuple[Role, ...] = ("synthetic", "training")
     return {
-        role: tuple(dict.fromkeys(r.person for r in sources[role].records if r.person is not None))
-        if sources[role].rule.kind not in NO_CLASSES
-        else ()
+        role: tuple(sources[role].records.people.coded()[0]) if sources[role].rule.kind not in NO_CLASSES else ()
         for role in roles
     }
 
@@ -99,9 +97,8 @@ class _Classes:
 
     @classmethod
     def of(cls, embedded: Embedded) -> _Classes:
-        names = dict.fromkeys(person for person in embedded.people if person is not None)
+        names, codes = embedded.people.coded()
         code = {name: i for i, name in enumerate(names)}
-        codes = np.array([-1 if person is None else code[person] for person in embedded.people], np.int64)
         return cls(code, class_means(embedded.vectors, codes, len(code)), np.bincount(codes[codes >= 0]))
 
 

@@ -109,7 +109,7 @@ def similar_pairs(
 def _mated_pairs(training: ImageReader, rng: np.random.Generator) -> Sequence[PairIds]:
     """Two random images of each of at most MATED people who have two."""
     embedded = training.embedded
-    if all(person is None for person in embedded.people):
+    if embedded.people.n_missing == len(embedded):
         return []
     rows = zip(*mated_pairs(embedded.people_or_ids, rng, MATED), strict=True)
     return [(embedded.ids[a], embedded.ids[b]) for a, b in rows]

@@ -59,12 +59,11 @@ def find_overlap(
 
 
 def _same_bytes(training: Embedded, control: Embedded) -> list[OverlapFinding]:
-    row_of = {digest: row for row, digest in reversed(list(enumerate(training.digests)))}
+    row = control.digests.find(training.digests)
     people = (control.people_or_ids, training.people_or_ids)
     return [
-        OverlapFinding(people[0][i], control.ids[i], people[1][row_of[d]], training.ids[row_of[d]], "bytes")
-        for i, d in enumerate(control.digests)
-        if d in row_of
+        OverlapFinding(people[0][i], control.ids[i], people[1][row[i]], training.ids[row[i]], "bytes")
+        for i in np.flatnonzero(row >= 0)
     ]
 
 

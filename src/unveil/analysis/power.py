@@ -12,6 +12,7 @@ from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.findings import ControlState, Findings
 from unveil.analysis.identities import mean_identities
 from unveil.channels.alignment import ImageAlignment
+from unveil.columns import Labels
 from unveil.compare import exact_cosine
 from unveil.embedding.embed import EmbedFunction
 from unveil.embedding.images import ImageReader
@@ -224,7 +225,7 @@ def _scores_of_planted_identities(
         return np.zeros(0)
     own = [rng.permutation(np.flatnonzero(codes == person)) for person in people]
     planted = np.concatenate([rows[:IMAGES_OF_IDENTITY] for rows in own])
-    labels = tuple(f"planted {i}" for i in np.repeat(np.arange(len(people)), IMAGES_OF_IDENTITY))
+    labels = Labels.of(f"planted {i}" for i in np.repeat(np.arange(len(people)), IMAGES_OF_IDENTITY))
     identities = mean_identities(replace(side.images.take(planted), people=labels))
     rest = np.concatenate([rows[IMAGES_OF_IDENTITY:] for rows in own])
     identity = np.repeat(np.arange(len(people)), [len(rows) - IMAGES_OF_IDENTITY for rows in own])

@@ -16,9 +16,9 @@ def count_images(source: EmbeddedSource) -> RoleCounts:
         images=source.n_images,
         embedded=len(images),
         rejected=len(source.rejects),
-        people=len(set(images.people_or_ids)),
-        unlabelled=sum(person is None for person in images.people),
-        repeats=len(images) - len(set(images.digests)),
+        people=len(images.people_or_ids.coded()[0]),
+        unlabelled=images.people.n_missing,
+        repeats=len(images) - images.digests.n_distinct(),
         several_faces=source.n_multiple_faces,
     )
 

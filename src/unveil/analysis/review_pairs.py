@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from unveil.analysis.findings import Findings
+from unveil.columns import Texts
 from unveil.compare import exact_cosine
 from unveil.results import IdentityMatch, PairFinding
 from unveil.stats.baselines.memorisation import memorisation
-from unveil.types import Embedded, Role
+from unveil.types import Embedded, Ints, Role
 
 ReviewReason = Literal["exposed person", "synthetic identity", "closest pair", "control"]
 # The error rate of reviewers is measured on at least so many control pairs, however few the findings are.
@@ -110,17 +111,24 @@ def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFi
     return tuple(pairs.values())
 
 
-def _rows(ids: Sequence[str], needed: AbstractSet[str]) -> dict[str, int]:
+def _rows(ids: Texts, needed: AbstractSet[str]) -> dict[str, int]:
     """The rows of some images."""
-    return {id: row for row, id in enumerate(ids) if id in needed}
+    rows = np.flatnonzero(ids.are_in(Texts(list(needed))))
+    return dict(zip(ids.take(rows), rows.tolist(), strict=True))
 
 
-def closest_images(found: Findings, synthetic: Embedded) -> Iterator[ClosestImage]:
-    """Each distinct synthetic image with its closest training image."""
+def closest_images(found: Findings, synthetic: Embedded, rows: Ints) -> dict[str, Any]:
+    """The distinct synthetic images of some rows, each with its closest training image: `ClosestImage` in columns."""
     row, score, channel = found.training.closest
-    training, channels = found.training.images, list(found.training.by_channel)
-    people = training.people_or_ids
-    memorised = memorisation(np.sqrt(np.maximum(0, 2 - 2 * found.training.raw.cosine)))
-    columns = (synthetic.ids, synthetic.people_or_ids, row, score, channel, memorised)
-    for id, identity, r, s, c, m in zip(*columns, strict=True):
-        yield ClosestImage(id, identity, float(s), training.ids[r], people[r], channels[c], float(m))
+    row, score, channel = row[rows], score[rows], channel[rows]
+    training = found.training.images
+    cosine = found.training.raw.cosine[rows]
+    return {
+        "id": synthetic.ids.take(rows).array,
+        "identity": synthetic.people_or_ids.take(rows).array(),
+        "score": score,
+        "training_id": training.ids.take(row).array,
+        "person": training.people_or_ids.take(row).array(),
+        "channel": Texts(list(found.training.by_channel)).take(channel).array,
+        "memorisation": memorisation(np.sqrt(np.maximum(0, 2 - 2 * cosine))),
+    }

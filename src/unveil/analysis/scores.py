@@ -11,6 +11,7 @@ import numpy as np
 from unveil.analysis.cohort import ChannelContext, IdentityContext, RealCorrection
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.recorrection import Stored, with_changed_rows
+from unveil.columns import Texts
 from unveil.compare import Ranking, exact_cosine
 from unveil.stats.exposure import exposures
 from unveil.stats.hubness import best_of_each, person_codes
@@ -113,7 +114,7 @@ class RealSide:
         return replace(self, by_channel={name: m.rescaled(contexts[name]) for name, m in self.by_channel.items()})
 
     @cached_property
-    def people(self) -> tuple[tuple[str, ...], Ints]:
+    def people(self) -> tuple[Texts, Ints]:
         """The people, and the code (N,) of each image's person."""
         return person_codes(self.images.people_or_ids)
 

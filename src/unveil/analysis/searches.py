@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -155,7 +155,8 @@ class Searches:
 
 def can_be_searched(training: Embedded) -> bool:
     """Whether enough training people have labels to show what chance is."""
-    return any(person is not None for person in training.people) and len(set(training.people_or_ids)) >= MIN_SEARCHES
+    labelled = training.people.n_missing < len(training)
+    return labelled and len(training.people_or_ids.coded()[0]) >= MIN_SEARCHES
 
 
 def probe_rows(training: Embedded) -> Ints | None:
@@ -166,7 +167,7 @@ def probe_rows(training: Embedded) -> Ints | None:
     if not can_be_searched(training):
         return None
     first = first_images(training.people_or_ids)
-    return first[chosen_by_digest([training.digests[i] for i in first], MAX_SEARCHES)]
+    return first[chosen_by_digest(training.digests.take(first), MAX_SEARCHES)]
 
 
 def search(
@@ -186,7 +187,7 @@ def search(
     n_units = int(identity.max()) + 1
     probes = training.take(rows)
     people = _people(training)
-    sought = [people[i] for i in rows]
+    sought = people[rows]
     null, shifts, by_channel, of_synthetic = [], {}, {}, []
     for channel, matches in side.by_channel.items():
         context = contexts[channel]
@@ -222,9 +223,12 @@ def search(
     )
 
 
-def _people(training: Embedded) -> Sequence[str]:
-    """The person of each image. People who share a file are one: they are no false match."""
+def _people(training: Embedded) -> Ints:
+    """The code (N,) of the person of each image. People who share a file are one: they are no false match."""
     names, codes = person_codes(training.people_or_ids)
+    _, files = training.digests.coded()
+    first = np.unique(files, return_index=True)[1]
+    shared = np.flatnonzero(codes[first][files] != codes)
     parent = list(range(len(names)))
 
     def root(i: int) -> int:
@@ -233,10 +237,9 @@ def _people(training: Embedded) -> Sequence[str]:
             i = parent[i]
         return i
 
-    first: dict[str, int] = {}
-    for digest, code in zip(training.digests, codes.tolist(), strict=True):
-        parent[root(code)] = root(first.setdefault(digest, code))
-    return [names[root(code)] for code in codes.tolist()]
+    for row in shared:
+        parent[root(int(codes[row]))] = root(int(codes[first[files[row]]]))
+    return np.array([root(code) for code in range(len(names))], np.int64)[codes]
 
 
 def improbable_pairs(
@@ -253,7 +256,7 @@ def improbable_pairs(
         return ()
     people = _people(training)
     null = best_of_others(
-        *(training.vectors[rows], [people[i] for i in rows], training.vectors, people),
+        *(training.vectors[rows], people[rows], training.vectors, people),
         *(np.zeros(len(rows)), np.zeros(len(training)), backend),
     )[1]
     cosine, row = raw.cosine[:, 0], raw.rows[:, 0]

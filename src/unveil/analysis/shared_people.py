@@ -68,7 +68,7 @@ def closest_of_both(matches: Matches, codes_a: Ints, codes_b: Ints) -> ClosestPe
 
 def is_labelled(embedded: Embedded) -> bool:
     """Whether at least half of the images of a set have a label."""
-    return sum(person is not None for person in embedded.people) * 2 >= len(embedded) > 0
+    return (len(embedded) - embedded.people.n_missing) * 2 >= len(embedded) > 0
 
 
 def measure_false_matches(
@@ -85,7 +85,7 @@ def measure_false_matches(
         # A file that a set holds under two names shows nothing about different people.
         images, rng = sets[name].distinct, generators(f"false matches of {name}")
         rows = choose_images(images, rng) if labelled else np.sort(rng.permutation(len(images))[:MAX_IMAGES])
-        people = [images.people_or_ids[i] for i in rows]
+        people = images.people_or_ids.take(rows)
         pairs = closest_people(np.asarray(images.vectors[rows], np.float32), person_codes(people)[1], rng)
         if pairs is not None:
             found[name] = pairs

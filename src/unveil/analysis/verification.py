@@ -32,7 +32,7 @@ def measure_verification(
 def _measure(embedded: Embedded, rng: np.random.Generator) -> Verification | None:
     rows = choose_images(embedded, rng)
     vectors = np.asarray(embedded.vectors[rows], np.float32)
-    people = [embedded.people_or_ids[i] for i in rows]
+    people = embedded.people_or_ids.take(rows)
     return verification_performance(vectors, person_codes(people)[1], rng) if len(rows) else None
 
 
@@ -43,10 +43,10 @@ def choose_images(
     max_images: int = MAX_IMAGES,
 ) -> Ints:
     """Rows of at most ``max_per_person`` random labelled images per person, of random people up to ``max_images``."""
-    labelled = np.array([i for i, person in enumerate(embedded.people) if person is not None], np.int64)
+    labelled = np.flatnonzero(embedded.people.known)
     if not len(labelled):
         return labelled
-    _, codes = person_codes([embedded.people_or_ids[i] for i in labelled])
+    _, codes = person_codes(embedded.people_or_ids.take(labelled))
     rank_of_person = rng.permutation(codes.max() + 1)[codes]
     order = np.lexsort((rng.random(len(codes)), rank_of_person))
     ranked = rank_of_person[order]

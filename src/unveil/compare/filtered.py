@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,20 +16,22 @@ MAX_FIRST_DEPTH = 256
 
 def best_of_others(
     queries: UnitRows,
-    query_people: Sequence[str],
+    query_people: Ints,
     gallery: UnitRows,
-    gallery_people: Sequence[str],
+    gallery_people: Ints,
     query_offset: Floats,
     gallery_offset: Floats,
     backend: str | Backend = "auto",
 ) -> tuple[Ints, Floats]:
-    """For each query the best gallery row of another person: rows (Q,), -1 where there is none, and scores (Q,)."""
-    codes = {person: i for i, person in enumerate(dict.fromkeys([*query_people, *gallery_people]))}
-    query_codes = np.array([codes[p] for p in query_people], np.int64)
-    gallery_codes = np.array([codes[p] for p in gallery_people], np.int64)
-    rows, score = np.full(len(query_codes), -1, np.int64), np.full(len(query_codes), -np.inf)
-    if not len(query_codes) or not len(gallery_codes):
+    """For each query the best gallery row of another person: rows (Q,), -1 where there is none, and scores (Q,).
+
+    People are numbers of the queries (Q,) and of the gallery rows (G,).
+    """
+    rows, score = np.full(len(query_people), -1, np.int64), np.full(len(query_people), -np.inf)
+    if not len(query_people) or not len(gallery_people):
         return rows, score
+    distinct = np.unique(np.concatenate([query_people, gallery_people]))
+    query_codes, gallery_codes = (np.searchsorted(distinct, people) for people in (query_people, gallery_people))
     depth = min(MAX_FIRST_DEPTH, 1 + int(np.quantile(np.bincount(gallery_codes), 0.99)))
     found = compare_all(
         *(queries, gallery),

@@ -108,7 +108,7 @@ class WorkerInput:
             )
         return source, preprocessor
 
-    def records(self, source: Source, records: RecordRange) -> list[ImageRecord]:
+    def records(self, source: Source, records: RecordRange) -> Sequence[ImageRecord]:
         """The records of a range. Raises SourceError if they differ from those of this process."""
         found = source.records[records.start : records.stop]
         if _hash_ids(found) != records.ids_sha256:

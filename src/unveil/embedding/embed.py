@@ -7,8 +7,9 @@ import hashlib
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from unveil.channels import FaceChannel, open_detector
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
 from unveil.choices import ALIGNED, DEVICES, Aligned
+from unveil.columns import BLOCK, Texts
 from unveil.embedding.crash_marker import mark_in_progress
 from unveil.embedding.pipeline import (
     EmbeddedPartition,
@@ -35,7 +37,7 @@ from unveil.io.host import cores
 from unveil.io.storage import Storage, open_storage
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
-from unveil.types import ChannelVectors, Embedded, ImageRecord, Reject
+from unveil.types import ChannelVectors, Embedded, Floats, ImageRecord, Ints, Records, Reject
 
 logger = logging.getLogger(__name__)
 
@@ -122,9 +124,9 @@ def embed_source(
         logger.info("%s: %d of %d shards were found in %s", label, reused, len(done), storage.where)
     merged = [merge_rows(partition.rows) for partition in done]
     if exclude:
-        merged = _exclude(records, merged, exclude)
-    rows = [row for part in merged for row in part]
-    n_embedded = sum(row.stage is None for row in rows)
+        merged = _exclude(source.records.ids, merged, exclude)
+    rows = ImageRows.of(row for part in merged for row in part)
+    n_embedded = len(rows.embedded)
     by_recipe = {recipe: ShardStore(storage, recipe) for partition in done for recipe in partition.recipes}
     views = [
         ChannelVectors(
@@ -148,55 +150,90 @@ def embed_source(
     return collect(source, rows, views, preprocessor.alignment)
 
 
-def _exclude(
-    records: Sequence[ImageRecord], merged: Sequence[Sequence[ShardRow]], ids: frozenset[str]
-) -> list[list[ShardRow]]:
-    remaining = iter(records)
-    return [[EXCLUDED if next(remaining).id in ids else row for row in part] for part in merged]
+def _exclude(all_ids: Texts, merged: Sequence[Sequence[ShardRow]], excluded: frozenset[str]) -> list[list[ShardRow]]:
+    remaining = iter(all_ids)
+    return [[EXCLUDED if next(remaining) in excluded else row for row in part] for part in merged]
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """What became of all images (N,) of a source, in columns.
+
+    ``content`` (N,) is the digest of each image, or the reason why it has none. ``embedded`` (M,) are the rows of the
+    embedded ones, with the ``quality`` (M, K) of each; ``rejected`` and ``excluded`` are the others.
+    """
+
+    content: Texts
+    embedded: Ints
+    rejected: Mapping[int, ShardRow]
+    excluded: Ints
+    quality: Floats | None = None
+    n_multiple_faces: int = 0
+
+    @classmethod
+    def of(cls, rows: Iterable[ShardRow]) -> ImageRows:
+        """The columns of rows; those that are `EXCLUDED` are left out."""
+        contents, embedded, quality = list[Texts](), list[int](), list[Floats]()
+        rejected, excluded, n_multiple_faces, start = dict[int, ShardRow](), list[int](), 0, 0
+        remaining = iter(rows)
+        while block := list(islice(remaining, BLOCK)):
+            contents.append(Texts([row.digest or row.reason for row in block]))
+            good = [row for row in block if row.stage is None]
+            quality.append(np.array([row.quality for row in good], np.float64).reshape(len(good), -1))
+            n_multiple_faces += sum(row.n_faces > 1 for row in good)
+            for i, row in enumerate(block, start):
+                if row.stage is None:
+                    embedded.append(i)
+                elif row is EXCLUDED:
+                    excluded.append(i)
+                else:
+                    rejected[i] = row
+            start += len(block)
+        known = [features for features in quality if len(features)]
+        return cls(
+            *(Texts.joined(contents), np.array(embedded, np.int64), rejected, np.array(excluded, np.int64)),
+            np.concatenate(known) if known and known[0].shape[1] else None,
+            n_multiple_faces,
+        )
 
 
 def collect(
-    source: Source, rows: Sequence[ShardRow], views: Sequence[ChannelVectors], alignment: ImageAlignment
+    source: Source, rows: ImageRows, views: Sequence[ChannelVectors], alignment: ImageAlignment
 ) -> EmbeddedSource:
-    """The result of a source from a row for each record and the vectors of the embedded ones.
+    """The result of a source from the rows of its images and the vectors of the embedded ones.
 
-    Records whose row is ``EXCLUDED`` are left out. Raises SourceError if nothing is left or embedded.
+    Excluded images are left out. Raises SourceError if nothing is left or embedded.
     """
-    good: list[tuple[ImageRecord, ShardRow]] = []
-    rejects: list[Reject] = []
-    included = [(record, row) for record, row in zip(source.records, rows, strict=True) if row is not EXCLUDED]
-    for record, row in included:
-        if row.stage is None:
-            good.append((record, row))
-        else:
-            rejects.append(Reject(record.id, row.stage, row.reason, row.detail))
-    if not included:
+    records = source.records
+    rejects = [Reject(records.ids[i], r.stage, r.reason, r.detail) for i, r in rows.rejected.items() if r.stage]
+    if len(rows.excluded) == len(records):
         raise SourceError(f"{source.where}: every image is excluded; shorten the list of --exclude")
-    if not good:
+    if not len(rows.embedded):
         (reason, n), *_ = Counter(f"{r.stage}: {r.reason}" for r in rejects).most_common(1)
         raise SourceError(
             f"{source.where}: none of its {len(rejects)} files gave a face; {n} times `{reason}` "
             f"(`{rejects[0].id}`: {rejects[0].reason} {rejects[0].detail})"
         )
+    everything = len(rows.embedded) == len(records)
     embedded = Embedded(
-        ids=tuple(record.id for record, _ in good),
-        people=tuple(record.person for record, _ in good),
-        digests=tuple(row.digest for _, row in good),
+        ids=records.ids if everything else records.ids.take(rows.embedded),
+        people=records.people if everything else records.people.take(rows.embedded),
+        digests=rows.content if everything else rows.content.take(rows.embedded),
         vectors=views[0].vectors,
         model_id=views[0].model_id,
         recipe=views[0].recipe,
-        quality=np.array([row.quality for _, row in good]) if good[0][1].quality else None,
+        quality=rows.quality,
         views=tuple(views[1:]),
     )
     return EmbeddedSource(
         embedded,
         tuple(rejects),
-        len(included),
+        len(records) - len(rows.excluded),
         alignment,
         str(source.rule),
         source.kind,
-        records_sha256((record, row.digest or row.reason) for record, row in included),
-        sum(row.n_faces > 1 for _, row in good),
+        records_sha256(records, rows.content, rows.excluded),
+        rows.n_multiple_faces,
     )
 
 
@@ -212,14 +249,35 @@ def content_sha256(source: Source, excluded: frozenset[str] = frozenset()) -> st
         except ImageError as error:
             return error.reason
 
-    return records_sha256((record, digest(record)) for record in source.records if record.id not in excluded)
+    left_out = excluded_rows(source, excluded)
+    reading = (record for record in source.records if record.id not in excluded)
+    contents = Texts.joined(
+        Texts([digest(record) for record in block]) for block in iter(lambda: list(islice(reading, BLOCK)), [])
+    )
+    return records_sha256(source.records, contents, left_out)
 
 
-def records_sha256(records: Iterable[tuple[ImageRecord, str]]) -> str:
-    """The hash of records, each with the digest of its content or the reason why it has none."""
+def excluded_rows(source: Source, excluded: frozenset[str]) -> Ints:
+    """The rows of the images with these ids."""
+    if not excluded:
+        return np.zeros(0, np.int64)
+    return np.flatnonzero(source.records.ids.are_in(Texts(list(excluded))))
+
+
+def records_sha256(records: Records, content: Texts, excluded: Ints) -> str:
+    """The hash of the records outside the ``excluded`` rows, each with its content.
+
+    ``content`` is the digest of each image, or the reason why it has none, with or without the excluded ones.
+    """
+    included = np.setdiff1d(np.arange(len(records)), excluded) if len(excluded) else None
+    ids, people = records.ids, records.people
+    if included is not None:
+        ids, people = ids.take(included), people.take(included)
+        content = content if len(content) == len(included) else content.take(included)
     sha256 = hashlib.sha256()
-    for record, digest in records:
-        sha256.update(f"{record.id}\0{record.person}\0{digest}\n".encode())
+    rows = zip(ids, people, content, strict=True)
+    while text := "".join(f"{id}\0{person}\0{of_image}\n" for id, person, of_image in islice(rows, BLOCK)):
+        sha256.update(text.encode())
     return sha256.hexdigest()
 
 
@@ -262,7 +320,7 @@ def decide_alignment(source: Source, aligned: Aligned) -> ImageAlignment:
     return ImageAlignment(frozenset(sides), "; ".join(reasons) or "no square size is common among the images")
 
 
-def sample_evenly(records: list[ImageRecord], n: int) -> list[ImageRecord]:
+def sample_evenly(records: Sequence[ImageRecord], n: int) -> list[ImageRecord]:
     """At most ``n`` records, evenly spaced."""
     return [records[i] for i in np.linspace(0, len(records) - 1, min(n, len(records))).astype(int)]
 
@@ -275,7 +333,8 @@ def read_exclusions(path: Path, source: Source) -> frozenset[str]:
         raise SourceError(f"{path}: not a UTF-8 text file") from None
     # An id may begin with any character and never contains a line break.
     ids = frozenset(line for line in text.split("\n") if line)
-    unknown = ids - {record.id for record in source.records}
+    listed = Texts(list(ids))
+    unknown = {listed[i] for i in np.flatnonzero(~listed.are_in(source.records.ids))}
     if unknown:
         raise SourceError(
             f"{path}: {len(unknown)} of its {len(ids)} lines are not images of {source.where}, for example "

@@ -5,24 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from unveil.channels.alignment import ImageAlignment
-from unveil.embedding.embed import EXCLUDED, EmbeddedSource, collect, records_sha256
+from unveil.columns import Texts
+from unveil.embedding.embed import EmbeddedSource, ImageRows, collect, excluded_rows, records_sha256
 from unveil.embedding.shards import ShardRow, write_vectors
 from unveil.errors import SourceError
 from unveil.faces.models import ModelSpec
 from unveil.images import EmbeddingSource
 from unveil.io.atomic import replacing
 from unveil.io.npy import text_array
-from unveil.types import ChannelVectors, Vectors
+from unveil.types import ChannelVectors, Floats, Vectors
 
 CHUNK = 8192
 # How far from 1 the norm of a float32 unit vector may be.
 NORM_TOLERANCE = 1e-5
 UNKNOWN_MODEL = "an unknown model"
+# The row of a vector that is zero or not finite.
+UNUSABLE = ShardRow("", "embed", "no usable vector", "zero or not finite")
 
 
 def read_precomputed(source: EmbeddingSource, path: Path, exclude: frozenset[str] = frozenset()) -> EmbeddedSource:
@@ -30,45 +32,52 @@ def read_precomputed(source: EmbeddingSource, path: Path, exclude: frozenset[str
 
     Rows that are zero or not finite are rejects. Images with ids in ``exclude`` are left out.
     """
-    vectors = source.vectors
-    dimension = vectors.shape[1]
-    rows = list(_rows(vectors))
-    if exclude:
-        rows = [EXCLUDED if record.id in exclude else row for record, row in zip(source.records, rows, strict=True)]
-    embedded = np.array([row.stage is None for row in rows], np.bool_)
+    vectors, excluded = source.vectors, excluded_rows(source, exclude)
+    content, norms = _measured(vectors)
+    usable = norms > 0
+    usable[excluded] = False
+    rejected = norms <= 0
+    rejected[excluded] = False
 
     def scaled() -> Iterator[Vectors]:
-        for i, block in enumerate(_blocks(vectors)):
-            chosen = block[embedded[i * CHUNK : (i + 1) * CHUNK]]
-            norm = np.linalg.norm(chosen, axis=1, keepdims=True)
-            # Unit vectors stay as they are, to the last bit.
-            yield np.asarray(np.where(np.abs(norm - 1) < NORM_TOLERANCE, chosen, chosen / norm), np.float32)
+        for start in range(0, len(vectors), CHUNK):
+            block, chosen = vectors[start : start + CHUNK], usable[start : start + CHUNK]
+            block = block if chosen.all() else block[chosen]
+            norm = norms[start : start + CHUNK][chosen, None]
+            unit = np.abs(norm - 1) < NORM_TOLERANCE
+            if not unit.all():
+                # Unit vectors stay as they are, to the last bit.
+                wide = np.asarray(block, np.float64)
+                block = np.where(unit, wide, wide / norm)
+            yield np.asarray(block, np.float32)
 
-    written = write_vectors(scaled(), int(embedded.sum()), dimension, path)
+    written = write_vectors(scaled(), int(usable.sum()), vectors.shape[1], path)
     view = ChannelVectors("face", written, source.model or UNKNOWN_MODEL)
+    rows = ImageRows(
+        *(content, np.flatnonzero(usable), dict.fromkeys(np.flatnonzero(rejected).tolist(), UNUSABLE), excluded)
+    )
     return collect(source, rows, [view], ImageAlignment(None, "precomputed embeddings"))
 
 
 def vectors_sha256(source: EmbeddingSource, excluded: frozenset[str] = frozenset()) -> str:
     """The hash of the ids, people and vectors of a source, as `unveil.embedding.embed.collect` makes it."""
-    pairs = zip(source.records, _rows(source.vectors), strict=True)
-    return records_sha256((record, row.digest or row.reason) for record, row in pairs if record.id not in excluded)
+    return records_sha256(source.records, _measured(source.vectors)[0], excluded_rows(source, excluded))
 
 
-def _rows(vectors: Vectors) -> Iterator[ShardRow]:
-    """A row for each vector; one that is zero or not finite is a reject."""
-    for block in _blocks(vectors):
-        valid = np.isfinite(block).all(1) & (np.linalg.norm(block, axis=1) > 0)
-        for vector, ok in zip(block, valid, strict=True):
-            if ok:
-                yield ShardRow(hashlib.sha256(vector.tobytes()).hexdigest())
-            else:
-                yield ShardRow("", "embed", "no usable vector", "zero or not finite")
-
-
-def _blocks(vectors: Vectors) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:
+def _measured(vectors: Vectors) -> tuple[Texts, Floats]:
+    """The content (N,) of each vector, a digest, and its norm (N,). That of a vector that cannot be used is 0."""
+    contents, norms = [], np.zeros(len(vectors))
     for start in range(0, len(vectors), CHUNK):
-        yield np.asarray(vectors[start : start + CHUNK], np.float64)
+        block = np.ascontiguousarray(vectors[start : start + CHUNK], np.float64)
+        norm = np.linalg.norm(block, axis=1)
+        norm[~np.isfinite(block).all(1)] = 0
+        norms[start : start + len(block)] = norm
+        data, size = block.reshape(-1).view(np.uint8).data, block.itemsize * block.shape[1]
+        digests = [hashlib.sha256(data[at : at + size]).hexdigest() for at in range(0, len(data), size)]
+        for i in np.flatnonzero(norm == 0):
+            digests[i] = UNUSABLE.reason
+        contents.append(Texts(digests))
+    return Texts.joined(contents), norms
 
 
 def check_one_model(precomputed: Iterable[EmbeddingSource], model: ModelSpec | None) -> str:

@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
+from unveil.columns import BLOCK, Labels, Texts
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter
@@ -16,7 +17,7 @@ from unveil.images.label_rule import LabelRule
 from unveil.io.regular import regular_descriptor
 from unveil.io.text import printable as printable
 from unveil.io.walk import real_path
-from unveil.types import ImageRecord
+from unveil.types import ImageRecord, Records
 
 # The largest image file that is read; 64 MiB holds any photograph.
 MAX_FILE_BYTES = 64 * 2**20
@@ -70,12 +71,21 @@ class Source(ABC):
     def __init__(self, where: str | Path, rule: LabelRule) -> None:
         self.where = str(where)
         self.rule = rule
-        self.records: list[ImageRecord] = []
+        self._records = Records.of([])
         self.notes: list[str] = []
         self.ignored: list[Entry] = []
         self.reason = ""
         self.states_labels = False
         self.options: dict[str, str] = {}
+
+    @property
+    def records(self) -> Records:
+        """The records of the source."""
+        return self._records
+
+    @records.setter
+    def records(self, records: Sequence[ImageRecord]) -> None:
+        self._records = Records.of(records)
 
     @abstractmethod
     def read(self, record: ImageRecord) -> bytes:
@@ -111,31 +121,55 @@ class Source(ABC):
         if not ordered:
             raise SourceError(f"{self.where}: images were expected, but there are no files in it")
         names = [entry.name for entry in ordered]
-        longest = max(names, key=len)
-        if len(longest) > MAX_ID_CHARACTERS:
-            raise SourceError(
-                f"{self.where}: expected names of at most {MAX_ID_CHARACTERS:,} characters, found one of "
-                f"{len(longest):,} (`{longest[:SHOWN_CHARACTERS]}...`). Shorten it"
-            )
+        self._check_longest(max(names, key=len))
         self._decide_rule(names, any(entry.label is not None for entry in ordered), states_labels)
         ids = unique_ids(names)
-        shown: dict[str, str] = {}  # each label once, however long it is and however many images have it
-        people = self._people(ids, ordered, listed)
-        for id, entry, person in zip(ids, ordered, people, strict=True):
-            if person is not None and (text := shown.get(person)) is None:
-                text = shown[person] = printable(person)
-            self.records.append(ImageRecord(id, None if person is None else text, entry.key))
+        people = self._people(ids, names, [entry.label for entry in ordered], listed)
+        self.records = Records(Texts(ids), _shown(people), [entry.key for entry in ordered])
+
+    def _set_columns(
+        self, names: Texts, labels: Labels | None, keys: Sequence[str], *, listed: Mapping[str, str] | None
+    ) -> None:
+        """As `_set_records`, for a container of rows: the name, the stored label and the key (N,) of each, in order.
+
+        ``labels`` are printable; None where the container stores none.
+        """
+        if not len(names):
+            raise SourceError(f"{self.where}: images were expected, but there are no files in it")
+        self._check_longest(names.longest)
+        stored = Labels.missing(len(names)) if labels is None else labels
+        self._decide_rule(names, stored.n_missing < len(stored), labels is not None)
+        ids = names if names.n_distinct() == len(names) else Texts(unique_ids(list(names)))
+        if self.rule.kind == "labels":
+            people = stored
+        elif self.rule.kind == "one-per-image":
+            people = Labels.each(ids)
+        elif self.rule.kind == "none":
+            people = Labels.missing(len(ids))
+        else:
+            people = _shown(self._people(ids, names, stored, listed))
+        self.records = Records(ids, people, keys)
+
+    def _check_longest(self, name: str) -> None:
+        if len(name) > MAX_ID_CHARACTERS:
+            raise SourceError(
+                f"{self.where}: expected names of at most {MAX_ID_CHARACTERS:,} characters, found one of "
+                f"{len(name):,} (`{name[:SHOWN_CHARACTERS]}...`). Shorten it"
+            )
 
     def _people(
-        self, ids: Sequence[str], entries: Sequence[Entry], listed: Mapping[str, str] | None
+        self,
+        ids: Sequence[str],
+        names: Sequence[str],
+        labels: Sequence[str | None],
+        listed: Mapping[str, str] | None,
     ) -> Iterable[str | None]:
-        """The label of each entry by the rule, which is not ``auto``."""
+        """The label of each entry by the rule, which is not ``auto``, from its id, its name and its stored label."""
         if self.rule.kind == "labels":
-            return (entry.label for entry in entries)
+            return labels
         if self.rule.kind == "one-per-image":
             # A repeated name is another image: only its id is its own.
             return ids
-        names = [entry.name for entry in entries]
         if self.rule.kind == "list":
             # A list names one of several images of a name by its id, or all of them by that name.
             paths = [id if id in (listed or {}) else name for id, name in zip(ids, names, strict=True)]
@@ -177,6 +211,18 @@ class Source(ABC):
         )
 
 
+def _shown(people: Iterable[str | None]) -> Labels:
+    """The labels of people as they are shown."""
+    shown: dict[str, str] = {}  # each label once, however long it is and however many images have it
+
+    def text(person: str | None) -> str | None:
+        if person is None:
+            return None
+        return shown.get(person) or shown.setdefault(person, printable(person))
+
+    return Labels.of(map(text, people))
+
+
 def unique_ids(names: Sequence[str]) -> list[str]:
     """The names as unique ids: a repeated name gets ``~2``, ``~3`` and so on, without meeting any other name."""
     taken = set(names)
@@ -201,7 +247,7 @@ def complete(source: Source) -> Source:
 
     Raises AssertionError when two records share an id, which is a fault of the reader.
     """
-    if len({record.id for record in source.records}) != len(source.records):
+    if source.records.ids.n_distinct() != len(source.records):
         raise AssertionError(f"{source.where}: two records of the {source.kind} share an id; please report this")
     if source.ignored:
         names = ", ".join(entry.name for entry in source.ignored[:SHOWN_NAMES])
@@ -212,11 +258,36 @@ def complete(source: Source) -> Source:
     return source
 
 
+class RowKeys(Sequence[str]):
+    """The keys of a container of rows: the number of each."""
+
+    def __init__(self, rows: range) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> RowKeys: ...
+    def __getitem__(self, index: int | slice) -> str | RowKeys:
+        return RowKeys(self._rows[index]) if isinstance(index, slice) else str(self._rows[index])
+
+
 def numbered_ids(numbers: Iterable[int]) -> list[str]:
     """Ids of images that have only a number, padded with zeros to eight digits or to the widest number."""
     all_numbers = list(numbers)
     width = max(8, len(str(max(all_numbers, default=0))))
     return [f"{number:0{width}d}" for number in all_numbers]
+
+
+def numbered_texts(n: int) -> Texts:
+    """The `numbered_ids` of the first ``n`` numbers."""
+    return Texts.joined(
+        Texts([f"{number:0{max(8, len(str(n - 1)))}d}" for number in range(start, min(start + BLOCK, n))])
+        for start in range(0, n, BLOCK)
+    )
 
 
 def check_row_count(n: int, blob: Blob) -> None:

@@ -155,7 +155,7 @@ def _sources(role: Role, planned: FixedInput | None, source: Source | None) -> t
     found = names_sha256(source)
     if planned.names_sha256 == found:
         return ()
-    labels = len({record.person for record in source.records} - {None})
+    labels = len(source.records.people.coded()[0])
     numbers = [
         f"{n:,} images with {m:,} labels, names {digest[:HASH_SHOWN]}"
         for n, m, digest in (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
+
+import numpy as np
 
 from unveil.analysis.identities import MIN_IMAGES
 from unveil.choices import PlantedLeaks
@@ -16,9 +17,10 @@ def workload_of(
     sources: Mapping[Role, Source], dimensions: Mapping[str, int], *, top_k: int, planted_leaks: PlantedLeaks
 ) -> Workload:
     """The workload of an audit of these sources, whose channels have these dimensions."""
-    people = {role: len({r.person_or_id for r in s.records}) for role, s in sources.items()}
+    people = {role: len(source.records.people_or_ids.coded()[0]) for role, source in sources.items()}
     images = {role: len(source.records) for role, source in sources.items()}
-    labels = Counter(r.person for r in sources["synthetic"].records if r.person is not None)
+    labels = sources["synthetic"].records.people
+    of_label = np.bincount(labels.codes[labels.known])
     # Embeddings cannot be changed, so nothing is planted.
     of_images = not any(isinstance(source, EmbeddingSource) for source in sources.values())
     return Workload(
@@ -26,7 +28,7 @@ def workload_of(
         people["training"] + people.get("control", 0),
         dimensions,
         top_k,
-        sum(n >= MIN_IMAGES for n in labels.values()),
+        int((of_label >= MIN_IMAGES).sum()),
         planted_images(planted_leaks, people.get("control", 0)) if of_images else 0,
     )
 

@@ -97,19 +97,19 @@ def announced(settings: Settings, sources: Mapping[Role, Source]) -> tuple[Plann
         names.append("label link")
     if "control" in sources:
         names += ["global test", "conformal", "GPD tail", "identities"]
-    elif len({record.person for record in sources["training"].records} - {None}) >= MIN_SEARCHES:
+    elif len(sources["training"].records.people.coded()[0]) >= MIN_SEARCHES:
         names += ["crowd test", "conformal search", "GPD search"]
     levels = {"fdr": settings.fdr, "global_level": settings.global_level}
     return tuple(planned_statement(name, levels) for name in names)
 
 
 def _fixed_input(settings: Settings, role: Role, source: Source) -> FixedInput:
-    people = [record.person for record in source.records]
+    people = source.records.people
     return FixedInput(
         kind=source.kind,
         images=len(source.records),
-        labels=len(set(people) - {None}),
-        unlabelled=people.count(None),
+        labels=len(people.coded()[0]),
+        unlabelled=people.n_missing,
         names_sha256=names_sha256(source),
         content_sha256=_content(settings, role, source),
     )

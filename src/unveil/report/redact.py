@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from unveil.columns import Texts
 from unveil.config.record import without_names
 from unveil.config.settings import SETTINGS
 from unveil.results import (
@@ -171,4 +172,4 @@ def _protocol(protocol: ProtocolRecord) -> ProtocolRecord:
 
 
 def _nameless(exposure: Exposure) -> Exposure:
-    return replace(exposure, people=("",) * len(exposure))
+    return replace(exposure, people=Texts([""] * len(exposure)))

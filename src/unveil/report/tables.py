@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from unveil.io.atomic import replacing
+from unveil.io.parquet import row_groups, write_row_groups, write_table
 from unveil.report.text import false_findings
 from unveil.results import AuditResult, IdentityFinding, LabelLink, LinkedClass
 from unveil.types import Embedded, Matches
@@ -21,10 +20,6 @@ CHANNEL_SCORE = pa.struct(
 )
 
 
-# Rows that are written at once; PyArrow's own number.
-ROW_GROUP = 1024 * 1024
-
-
 def write_parquet_table(
     path: Path,
     columns: Mapping[str, Sequence[object] | np.ndarray[tuple[int, ...], np.dtype[np.generic]]],
@@ -32,8 +27,7 @@ def write_parquet_table(
 ) -> None:
     """One Parquet file, written atomically. ``note`` goes to the key `note` of its metadata."""
     rows = pa.table(dict(columns))
-    with replacing(path) as file:
-        pq.write_table(rows if note is None else rows.replace_schema_metadata({"note": note}), file)
+    write_table(path, rows if note is None else rows.replace_schema_metadata({"note": note}))
 
 
 def write_tables(
@@ -116,18 +110,19 @@ def _write_matches(path: Path, matches: Matches, synthetic: Embedded, training: 
     """The closest training images of each synthetic image, a row group at a time."""
     k = matches.rows.shape[1]
     rows, cosine = matches.rows.reshape(-1), matches.cosine.reshape(-1)
-    ids = (pa.array(synthetic.ids, pa.string()), pa.array(training.ids, pa.string()))
     schema = pa.schema(
         {"synthetic_id": pa.string(), "rank": pa.int64(), "training_id": pa.string(), "cosine": pa.float64()}
     )
-    with replacing(path) as file, pq.ParquetWriter(file, schema) as writer:
-        for start in range(0, len(rows), ROW_GROUP):
-            pairs = np.arange(start, min(start + ROW_GROUP, len(rows)))
-            columns = (
-                *(ids[0].take(pa.array(pairs // k)), pairs % k + 1),
-                *(ids[1].take(pa.array(rows[pairs])), cosine[pairs]),
-            )
-            writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema))
+    groups = (
+        {
+            "synthetic_id": synthetic.ids.take(pairs // k).array,
+            "rank": pairs % k + 1,
+            "training_id": training.ids.take(rows[pairs]).array,
+            "cosine": cosine[pairs],
+        }
+        for pairs in row_groups(len(rows))
+    )
+    write_row_groups(path, schema, groups)
 
 
 def _note(n_significant: int, expected: float | None, fdr: float) -> str:

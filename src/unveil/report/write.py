@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unveil.images import Source
 from unveil.io.atomic import write_bytes
+from unveil.io.indented import indented_json
 from unveil.report.croissant import croissant
 from unveil.report.datasheet import datasheet
 from unveil.report.html import galleries, render, render_gallery, shown_pairs
@@ -95,7 +96,7 @@ def _texts_to_publish(redacted_result: AuditResult) -> dict[str, str]:
 
 def _write(result: AuditResult, run: Path, page: str, data: str, thumbnails: Thumbnails | None) -> None:
     _write_page(run / page, render(result, thumbnails))
-    text = json.dumps(to_document(result), indent=1, ensure_ascii=False, allow_nan=False)
+    text = indented_json(to_document(result))
     write_bytes(run / data, (text + "\n").encode("utf-8", "backslashreplace"))
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
+from unveil.columns import Labels, Texts
 from unveil.compare import compare_all
 from unveil.config.channels import channels_of
 from unveil.config.parsing import parse
@@ -206,7 +207,7 @@ class FinishedRun:
         try:
             training, control = (
                 Exposure(
-                    tuple(own["person"].to_pylist()),
+                    Texts.of(own["person"]),
                     own["score"].to_numpy(),
                     own["cosine"].to_numpy(),
                     own["n_images"].to_numpy(),
@@ -281,14 +282,14 @@ class FinishedRun:
 
     def embedded(self, role: Role) -> Embedded:
         """Every embedded image of a role in every channel of the audit. Vectors are memory-mapped."""
-        table = self.table(self._name(role_file(self.path, role))).to_pydict()
+        table = self.table(self._name(role_file(self.path, role)))
         try:
             vectors = {}
             for channel in self.result.channels:
                 file = self._file(self._name(vector_file(self.path, role, channel)))
                 vectors[channel] = np.load(file, mmap_mode="r", allow_pickle=False)
             first, *others = self.result.channels
-            ids = (tuple(table["id"]), tuple(table["person"]), tuple(table["digest"]))
+            ids = (Texts.of(table["id"]), Labels.of_arrow(table["person"]), Texts.of(table["digest"]))
             views = tuple(ChannelVectors(channel, vectors[channel], "") for channel in others)
             return Embedded(*ids, vectors[first], self.result.models[0]["model_id"], views=views, channel=first)
         except (OSError, ValueError, KeyError):

@@ -15,8 +15,10 @@ from typing import Any, Protocol, TypeVar
 from unveil.embedding.embed import content_sha256, read_exclusions
 from unveil.errors import InputError
 from unveil.images import EmbeddingSource, LabelRule, Location, Source, open_sources
+from unveil.images.blob import LocalBlob
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.shards import expand_braces
+from unveil.images.sniff import form_of
 from unveil.io.walk import walk
 
 # The name of the stamps in the manifest, and of the stamp of files that settings name, such as models and lists.
@@ -49,34 +51,38 @@ class InputSettings(Protocol[R]):
         """Values that can name a file to read."""
 
 
-def input_stamps(settings: InputSettings[R], sources: Mapping[R, Source]) -> dict[str, str]:
+def input_stamps(settings: InputSettings[R]) -> dict[str, str]:
     """A hash of the names, sizes and times of the files behind each role, and of the files that other settings name.
 
-    Remote inputs have no stamp, nor have lists of images that another reader wraps.
+    Remote inputs have no stamp, nor have lists of images that another reader wraps. Raises SourceError for a list of
+    images that cannot be read.
     """
     stamps = {OTHER_FILES: _stamp(named_files(settings))}
-    for role, source in sources.items():
-        location = settings.locations[role]
+    for role, location in settings.locations.items():
         if _can_be_stamped(location):
-            stamps[role] = _stamp(_files_of(location, source, settings.follow_links))
+            stamps[role] = _stamp(_files_of(location, settings.follow_links))
     return stamps
 
 
 def same_inputs(settings: InputSettings[R], manifest: Mapping[str, Any], *, read: bool = False) -> bool:
     """Whether the inputs of ``settings`` are those of the finished run with this manifest.
 
-    Reads the images of a role only if its stamp differs, or with ``read``. Inputs that are not readable are not the
-    same.
+    Opens and reads the images of a role only if its stamp differs, or with ``read``. Inputs that are not readable are
+    not the same.
     """
     recorded = manifest.get(STAMPS, {})
     try:
-        sources = open_sources(settings.locations, settings.labels, follow_links=settings.follow_links)
-        stamps = input_stamps(settings, sources)
-        if stamps[OTHER_FILES] != recorded.get(OTHER_FILES) or set(sources) != set(manifest["inputs"]):
+        stamps = input_stamps(settings)
+        if stamps[OTHER_FILES] != recorded.get(OTHER_FILES) or set(settings.locations) != set(manifest["inputs"]):
             return False
+        in_doubt = {
+            role: location
+            for role, location in settings.locations.items()
+            if read or role not in stamps or stamps[role] != recorded.get(role)
+        }
+        sources = open_sources(in_doubt, settings.labels, follow_links=settings.follow_links)
         return all(
-            (not read and role in stamps and stamps[role] == recorded.get(role))
-            or _content(source, settings.exclusions.get(role)) == manifest["inputs"][role]["sha256"]
+            _content(source, settings.exclusions.get(role)) == manifest["inputs"][role]["sha256"]
             for role, source in sources.items()
         )
     except (OSError, InputError):
@@ -108,7 +114,7 @@ def _stamp(files: Iterable[Path]) -> str:
     return sha256.hexdigest()
 
 
-def _files_of(location: Location, source: Source, follow_links: bool) -> Iterator[Path]:
+def _files_of(location: Location, follow_links: bool) -> Iterator[Path]:
     """The local files that a source may read, in a fixed order.
 
     For a container these are all files in its folder, because labels and indexes lie beside it.
@@ -120,8 +126,9 @@ def _files_of(location: Location, source: Source, follow_links: bool) -> Iterato
     containers = [path] if path.exists() else [Path(file) for file in expand_braces(location.target)]
     for folder in dict.fromkeys(file.parent for file in containers):
         yield from sorted(file for file in folder.iterdir() if file.is_file())
-    if isinstance(source, ListSource):
-        yield from (path.parent / source.path_of(record) for record in source.records)
+    if path.exists() and (location.form == "list" or (location.form is None and form_of(LocalBlob(path)) == "text")):
+        listed = ListSource(path, LabelRule(), follow_links=follow_links)
+        yield from (path.parent / listed.path_of(record) for record in listed.records)
 
 
 def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:

@@ -15,7 +15,6 @@ import pyarrow.parquet as pq
 
 from unveil.images.readers.table import value_bytes
 from unveil.images.unpacked import most_unpacked
-from unveil.io.atomic import replacing
 from unveil.io.checksums import document_sha256, file_sha256
 from unveil.results import AuditResult, plain, to_document
 from unveil.types import Role
@@ -49,12 +48,6 @@ def checksums(run: Path) -> dict[str, str]:
     """The SHA-256 of every table and of every file of vectors in a run, by its name there."""
     files = [*run.glob("*.parquet"), *(run / "stores").glob("*")]
     return {file.relative_to(run).as_posix(): file_sha256(file) for file in sorted(files) if file.is_file()}
-
-
-def write_part(path: Path, table: pa.Table) -> None:
-    """Writes a Parquet file."""
-    with replacing(path) as file:
-        pq.write_table(table, file)
 
 
 def read_part(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -17,6 +17,7 @@ from unveil.config.settings import LISTS, Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.io.atomic import replacing
+from unveil.io.parquet import row_groups, write_row_groups, write_table
 from unveil.io.remote import absolute_place
 from unveil.results import AuditResult, Exposures
 from unveil.runs.parts import (
@@ -25,7 +26,6 @@ from unveil.runs.parts import (
     PAIRS,
     STATE,
     role_file,
-    write_part,
 )
 from unveil.types import ROLES, Embedded, Ints, Role
 
@@ -44,17 +44,29 @@ def write_run(
     channels: AuditEmbedder,
 ) -> None:
     """Writes everything that `FinishedRun` reads but the manifest and `audit.json`, which the reports include."""
-    write_part(run / PAIRS, _table(ReviewPair, pairs))
-    write_part(run / IMAGES, _table(ClosestImage, closest_images(found, synthetic)))
+    write_table(run / PAIRS, _table(ReviewPair, pairs))
+    closest = (closest_images(found, synthetic, rows) for rows in row_groups(len(synthetic)))
+    write_row_groups(run / IMAGES, _schema(ClosestImage), closest)
     if result.exposures is not None:
-        write_part(run / EXPOSURES, exposure_table(result.exposures, result.channels))
+        write_table(run / EXPOSURES, exposure_table(result.exposures, result.channels))
     for role, s in sets.items():
-        columns = {"id": s.embedded.ids, "person": s.embedded.people, "digest": s.embedded.digests}
-        table = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-        write_part(role_file(run, role), table)
+        _write_names(role_file(run, role), s.embedded)
     arrays = _state(sets, synthetic, found, channels)
     with replacing(run / STATE) as file:
         np.savez(file, allow_pickle=False, **arrays)
+
+
+def _write_names(path: Path, embedded: Embedded) -> None:
+    """Writes the ids, people and digests of the images of a role."""
+    groups = (
+        {
+            "id": embedded.ids.take(rows).array,
+            "person": embedded.people.take(rows).array(),
+            "digest": embedded.digests.take(rows).array,
+        }
+        for rows in row_groups(len(embedded))
+    )
+    write_row_groups(path, pa.schema(dict.fromkeys(("id", "person", "digest"), pa.string())), groups)
 
 
 def absolute_places(settings: Settings) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def exposure_table(exposures: Exposures, channels: Sequence[str]) -> pa.Table:
             pa.table(
                 {
                     "role": pa.array([role] * len(e), pa.string()),
-                    "person": pa.array(e.people, pa.string()),
+                    "person": e.people.array.cast(pa.string()),
                     "score": e.score,
                     "cosine": e.cosine,
                     "n_images": e.n_images,
@@ -99,8 +111,12 @@ def exposure_table(exposures: Exposures, channels: Sequence[str]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
+def _schema(record: type[Any]) -> pa.Schema:
+    return pa.schema([(f.name, ARROW_TYPES.get(str(f.type), pa.string())) for f in fields(record)])
+
+
 def _table(record: type[Any], rows: Iterable[Any]) -> pa.Table:
-    schema = pa.schema([(f.name, ARROW_TYPES.get(str(f.type), pa.string())) for f in fields(record)])
+    schema = _schema(record)
     remaining, batches = iter(rows), []
     while batch := list(islice(remaining, BATCH_ROWS)):
         batches.append(
@@ -139,5 +155,4 @@ def _rows_of(some: Embedded, everything: Embedded) -> Ints:
     """The rows of ``some`` of the images, which are in the same order."""
     if len(some) == len(everything):
         return np.arange(len(some))
-    remaining = enumerate(everything.ids)
-    return np.fromiter((next(row for row, id in remaining if id == needed) for needed in some.ids), np.int64, len(some))
+    return some.ids.find(everything.ids)

@@ -76,7 +76,7 @@ def run_overlap(
 def _run(settings: OverlapSettings, progress: Progress, overwrite: bool, sizes: WorkSizes) -> OverlapResult:
     started, random = datetime.now(UTC), partial(generator, settings.seed)
     sources = open_sources(settings.locations, settings.labels, follow_links=settings.follow_links)
-    stamps = input_stamps(settings, sources)
+    stamps = input_stamps(settings)
     embedder = AuditEmbedder(
         ChannelConfig((settings.model,), settings.detector, None, CHANNELS, settings.device),
         sources,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from unveil.types import Floats, Ints, Vectors
 
@@ -20,6 +20,6 @@ def class_sums(vectors: Vectors, codes: Ints, n_classes: int) -> Floats:
     for start in range(0, len(codes), BLOCK):
         block = codes[start : start + BLOCK]
         rows = np.flatnonzero(block >= 0)
-        members = sparse.csr_array((np.ones(len(rows)), (block[rows], rows)), shape=(n_classes, len(block)))
+        members = scipy.sparse.csr_array((np.ones(len(rows)), (block[rows], rows)), shape=(n_classes, len(block)))
         total += members @ np.asarray(vectors[start : start + BLOCK], np.float64)
     return total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unveil.types import Floats, Ints, Probability
 
@@ -44,7 +44,7 @@ def global_test(training: Floats, control: Floats) -> GlobalTest:
     is_training = _by_rank(training, control)
     cutoffs = _cutoffs(n_t + n_c)
     p, best, filled = _strongest(np.cumsum(is_training), n_t, n_c)
-    best_case = stats.hypergeom.sf(np.minimum(cutoffs, n_t) - 1, n_t + n_c, n_t, cutoffs)
+    best_case = scipy.stats.hypergeom.sf(np.minimum(cutoffs, n_t) - 1, n_t + n_c, n_t, cutoffs)
     return GlobalTest(p, best, filled, n_t, n_c, float(min(1.0, best_case.min() * len(cutoffs))))
 
 
@@ -68,7 +68,7 @@ def min_exposed(training: Floats, control: Floats, level: float) -> int:
         for i in (last, *range(len(cutoffs))):
             if i < len(cutoffs):
                 k = cutoffs[i]
-                p = stats.hypergeom.sf(max(0, filled[k + m] - m) - 1, n_t + n_c - m, n_t - m, k)
+                p = scipy.stats.hypergeom.sf(max(0, filled[k + m] - m) - 1, n_t + n_c - m, n_t - m, k)
                 if p * len(cutoffs) <= level:
                     last = i
                     break
@@ -94,6 +94,6 @@ def _strongest(filled: Ints, n_t: int, n_c: int) -> tuple[float, int, int]:
     if n_t == 0:
         return 1.0, 0, 0
     cutoffs = _cutoffs(n_t + n_c)
-    p = stats.hypergeom.sf(filled[cutoffs - 1] - 1, n_t + n_c, n_t, cutoffs)
+    p = scipy.stats.hypergeom.sf(filled[cutoffs - 1] - 1, n_t + n_c, n_t, cutoffs)
     best = int(np.argmin(p))
     return float(min(1.0, p[best] * len(cutoffs))), int(cutoffs[best]), int(filled[cutoffs[best] - 1])

@@ -71,7 +71,7 @@ def exposures(
     best = used[best_of_each(codes[used], score[used])]
     found = codes[best]
     return Exposure(
-        people=tuple(names[i] for i in found),
+        people=names.take(found),
         score=score[best],
         cosine=cosine[best],
         n_images=np.bincount(codes[used], minlength=len(names))[found],

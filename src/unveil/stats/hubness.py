@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unveil.columns import People, Texts
 from unveil.types import Floats, Ints
 
 # Neighbours in the cohort whose mean cosine is the closeness of an image to everybody.
@@ -59,7 +60,6 @@ def n_agreeing(codes: Ints, person: Ints, best: Ints) -> Ints:
     return np.bincount(codes, person == person[best][codes]).astype(np.int64)
 
 
-def person_codes(people: Sequence[str]) -> tuple[tuple[str, ...], Ints]:
+def person_codes(people: Sequence[str]) -> tuple[Texts, Ints]:
     """The distinct people in order of first appearance, and the index (N,) of each image's person."""
-    distinct = {person: i for i, person in enumerate(dict.fromkeys(people))}
-    return tuple(distinct), np.fromiter((distinct[p] for p in people), np.int64, len(people))
+    return (people if isinstance(people, (People, Texts)) else Texts(people)).coded()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unveil.types import Estimate, Floats
 
 LEVEL = 0.95
 # Half the width of a normal interval, in standard errors.
-NORMAL = float(stats.norm.ppf((1 + LEVEL) / 2))
+NORMAL = 1.959963984540054  # of the normal distribution; scipy.stats takes half a second to import
 
 
 def share(k: int, n: int, method: str = "share") -> Estimate:
     """k / n with the Clopper-Pearson interval (1934, doi:10.1093/biomet/26.4.404), exact for independent people."""
     tail = (1 - LEVEL) / 2
-    low = float(stats.beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
-    high = float(stats.beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
+    low = float(scipy.stats.beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
+    high = float(scipy.stats.beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
     return Estimate(k / n if n else 0.0, low, high, LEVEL, n, f"{method}, Clopper-Pearson")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unveil.stats.intervals import LEVEL, share
 from unveil.types import Estimate, Floats
@@ -14,7 +14,7 @@ RESAMPLES = 1000
 
 def auc(training: Floats, control: Floats) -> float:
     """P(training > control) + P(equal) / 2: the area under the ROC curve (Mann-Whitney)."""
-    ranks = stats.rankdata(np.concatenate([training, control]))
+    ranks = scipy.stats.rankdata(np.concatenate([training, control]))
     n, m = len(training), len(control)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 

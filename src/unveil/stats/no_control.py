@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unveil.stats.hubness import best_of_each
 from unveil.stats.intervals import LEVEL, NORMAL, share
@@ -124,7 +124,7 @@ def crowd_test(p: Floats, person: Ints, n_searches: int) -> CrowdTest:
     levels = _with_surplus(CLUMP * cutoffs) / (n_searches + 1)
     for j, level in zip(cutoffs.tolist(), levels.tolist(), strict=True):
         count = int((p[first] <= level + 1e-12).sum())
-        p_value = float(stats.betabinom.sf(count - 1, n, j, halved - j + 1)) if count else 1.0
+        p_value = float(scipy.stats.betabinom.sf(count - 1, n, j, halved - j + 1)) if count else 1.0
         p_value = min(1.0, p_value * len(cutoffs))
         if p_value < best.p_value:
             part = CLUMP * j / n_searches

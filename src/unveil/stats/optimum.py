@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from unveil.types import Floats
 
@@ -18,4 +18,4 @@ def lowest(loss: Callable[[Floats], float], n_parameters: int, *, step: float, t
     """
     start = np.vstack([np.zeros(n_parameters), step * np.eye(n_parameters)])
     options = {"initial_simplex": start, "xatol": tolerance, "fatol": 1e-7}
-    return np.asarray(minimize(loss, start[0], method="Nelder-Mead", options=options).x, np.float64)
+    return np.asarray(scipy.optimize.minimize(loss, start[0], method="Nelder-Mead", options=options).x, np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unveil.stats.conformal import conformal_p
 from unveil.stats.enrichment import GlobalTest, global_test, min_exposed
@@ -78,7 +78,7 @@ def lifted(training: Floats, control: Floats, near_training: Mask, near_control:
 
 def benjamini_hochberg(p: Floats) -> Floats:
     """Benjamini-Hochberg q (P,) of p (P,)."""
-    return np.asarray(stats.false_discovery_control(p), np.float64)
+    return np.asarray(scipy.stats.false_discovery_control(p), np.float64)
 
 
 def exposed(training: Floats, control: Floats, n_significant: int) -> Estimate:

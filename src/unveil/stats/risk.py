@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unveil.stats.intervals import LEVEL, NORMAL
 from unveil.types import Estimate
@@ -15,7 +15,7 @@ def success_rate(k: int, n: int, what: str) -> Estimate:
     """k / n with the Wilson score interval (1927, doi:10.1080/01621459.1927.10502953)."""
     if not n:
         return Estimate(0.0, 0.0, 1.0, LEVEL, 0, f"{what}, Wilson")
-    interval = stats.binomtest(k, n).proportion_ci(LEVEL, method="wilson")
+    interval = scipy.stats.binomtest(k, n).proportion_ci(LEVEL, method="wilson")
     value = k / n
     return Estimate(
         value, min(float(interval.low), value), max(float(interval.high), value), LEVEL, n, f"{what}, Wilson"

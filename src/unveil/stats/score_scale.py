@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import gumbel_r
 
 from unveil.types import Floats, Ints
 
@@ -14,7 +13,7 @@ from unveil.types import Floats, Ints
 # who do not leak, even where most people leak.
 LOW, HIGH = 0.1, 0.3
 # Where the standard Gumbel distribution has these quantiles, its 15% quantile and its median.
-GUMBEL_LOW, GUMBEL_BELOW, GUMBEL_HIGH, GUMBEL_MIDDLE = (float(v) for v in gumbel_r.ppf([LOW, 0.15, HIGH, 0.5]))
+GUMBEL_LOW, GUMBEL_BELOW, GUMBEL_HIGH, GUMBEL_MIDDLE = (-np.log(-np.log([LOW, 0.15, HIGH, 0.5]))).tolist()
 MIN_PEOPLE = 20
 # A person counts as exposed in a channel beyond this score, which 2% of a Gumbel distribution exceed.
 EXPOSED = 3.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scipy import stats
+import scipy
 
 # A stratum with a smaller p-value gets a warning.
 CONCENTRATED = 0.01
@@ -19,6 +19,6 @@ def concentration_p(significant: Sequence[int], tested: Sequence[int]) -> list[f
     """
     n_found, n_people, n_strata = sum(significant), sum(tested), len(tested)
     return [
-        min(1.0, n_strata * float(stats.hypergeom.sf(k - 1, n_people, n, n_found)))
+        min(1.0, n_strata * float(scipy.stats.hypergeom.sf(k - 1, n_people, n, n_found)))
         for k, n in zip(significant, tested, strict=True)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unveil.stats.conformal import conformal_p
 from unveil.types import Floats
@@ -89,7 +89,7 @@ def fit_tail(controls: Floats, clump: int = 1) -> Tail | None:
         n_controls=n,
         shape=float(shape[best]),
         scale=float(scale[best]),
-        fit_p=float(stats.cramervonmises(survival_of(excess, shape[best], scale[best]), "uniform").pvalue),
+        fit_p=float(scipy.stats.cramervonmises(survival_of(excess, shape[best], scale[best]), "uniform").pvalue),
         accepted=np.column_stack([shape[inside], scale[inside]]),
         controls=ascending,
         clump=clump,

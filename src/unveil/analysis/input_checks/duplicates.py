@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from unveil.analysis.input_checks.base import EmbeddedSets, InputCheck
+from unveil.columns import Texts
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count
 from unveil.types import Role
@@ -19,9 +19,9 @@ class Duplicates(InputCheck[EmbeddedSets]):
         for role, source in inputs.sets.items():
             yield self.outcome(role, source.embedded.digests)
 
-    def outcome(self, role: Role, digests: Sequence[str]) -> Check:
+    def outcome(self, role: Role, digests: Texts) -> Check:
         """The outcome for one role."""
-        n_repeats = sum(n - 1 for n in Counter(digests).values())
+        n_repeats = len(digests) - digests.n_distinct()
         return Check(
             f"duplicates in {role}",
             "warn" if n_repeats else "pass",

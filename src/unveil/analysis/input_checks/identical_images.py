@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from unveil.analysis.input_checks.base import EmbeddedSets, InputCheck
+from unveil.columns import Texts
 from unveil.stats.checks import Check, Status
 from unveil.stats.intervals import exact_count
 from unveil.stats.statements import NONE_DETECTED
@@ -21,10 +22,9 @@ class IdenticalImages(InputCheck[EmbeddedSets]):
             if role != "synthetic":
                 yield self.outcome(role, synthetic, source.embedded.digests)
 
-    def outcome(self, role: Role, synthetic: Sequence[str], real: Sequence[str]) -> Check:
+    def outcome(self, role: Role, synthetic: Texts, real: Texts) -> Check:
         """The outcome for one real role, from the digests of both sets."""
-        known = set(real)
-        n = sum(digest in known for digest in synthetic)
+        n = int(synthetic.are_in(real).sum())
         message = f"{n} synthetic images are {role} images byte for byte"
         status: Status = "pass"
         if n:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from unveil.columns import BLOCK, Labels, Texts
 from unveil.errors import DiskFullError, ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.label_rule import LabelRule
@@ -19,7 +21,14 @@ from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import CLASS_NAMES, choose_column
 from unveil.images.readers.parquet import ParquetTable
 from unveil.images.readers.table import holds_vectors
-from unveil.images.source import MAX_ID_CHARACTERS, Entry, Source, check_row_count, numbered_ids, printable
+from unveil.images.source import (
+    MAX_ID_CHARACTERS,
+    RowKeys,
+    Source,
+    check_row_count,
+    numbered_texts,
+    printable,
+)
 from unveil.io.mapping import crc32_of, map_file, unpack_blocks
 from unveil.io.npy import MAGIC, npy_header, parse_npy
 from unveil.types import ImageRecord, Vectors
@@ -42,8 +51,8 @@ MODEL_NAMES = ("model_id", "model")
 @dataclass(frozen=True)
 class _Loaded:
     vectors: npt.NDArray[Any]
-    labels: Sequence[object] | None = None
-    ids: Sequence[object] | None = None
+    labels: Any = None  # an array of NumPy or of Arrow
+    ids: Any = None
     model: str | None = None
     model_name: str | None = None
 
@@ -76,20 +85,28 @@ class EmbeddingSource(Source):
         self.vectors: Vectors = vectors
         self.model = options.get("model", found.model)
         self.model_name = options.get("model", found.model_name or found.model)
-        # Lists of images have no empty lines, so an empty id could not be left out by one.
-        numbers = numbered_ids(range(len(vectors)))
-        given = numbers if found.ids is None else found.ids
-        names = [printable(str(id)) or number for id, number in zip(given, numbers, strict=True)]
-        labels = [None] * len(names) if found.labels is None else labels_of(found.labels)
-        self._set_records(
-            (Entry(name, str(row), label) for row, (name, label) in enumerate(zip(names, labels, strict=True))),
-            states_labels=found.labels is not None,
-            listed=labels_beside(rule, blob),
-            in_order=True,
-        )
+        names = numbered_texts(len(vectors))
+        if found.ids is not None:
+            # Lists of images have no empty lines, so an empty id could not be left out by one.
+            shown = (
+                [printable(str(id)) or number for id, number in zip(block, numbers, strict=True)]
+                for block, numbers in zip(_blocks(found.ids), names.blocks(BLOCK), strict=True)
+            )
+            names = Texts.joined(Texts(block) for block in shown)
+        labels = None
+        if found.labels is not None:
+            labels = Labels.joined(Labels.of(labels_of(block)) for block in _blocks(found.labels))
+        self._set_columns(names, labels, RowKeys(range(len(names))), listed=labels_beside(rule, blob))
 
     def read(self, record: ImageRecord) -> bytes:
         raise ImageError("read", "no image", "the source holds embeddings alone")
+
+
+def _blocks(values: Any) -> Iterator[list[object]]:
+    """Some thousand values of an array of NumPy or of Arrow at a time, as Python objects."""
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK]
+        yield block.to_pylist() if isinstance(block, pa.ChunkedArray) else block.tolist()
 
 
 def _load(blob: Blob, options: dict[str, str]) -> _Loaded:
@@ -97,9 +114,7 @@ def _load(blob: Blob, options: dict[str, str]) -> _Loaded:
     if head.startswith(MAGIC):
         stem = blob.name.rpartition(".")[0]
         labels = blob.sibling(f"{stem}.labels.npy") or blob.sibling(f"{stem}_labels.npy")
-        return _Loaded(
-            _npy(blob), None if labels is None else np.atleast_1d(parse_npy(labels.read_all(MAX_ARRAY))).tolist()
-        )
+        return _Loaded(_npy(blob), None if labels is None else np.atleast_1d(parse_npy(labels.read_all(MAX_ARRAY))))
     if head.startswith(b"PAR1"):
         return _parquet(blob, options)
     if head.startswith(b"PK"):
@@ -143,8 +158,8 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
 
         return _Loaded(
             array(vectors),
-            None if label is None else np.atleast_1d(array(label)).tolist(),
-            None if ids is None or ids == label else np.atleast_1d(array(ids)).tolist(),
+            None if label is None else np.atleast_1d(array(label)),
+            None if ids is None or ids == label else np.atleast_1d(array(ids)),
             text(model),
             text("model_name" if "model_name" in others else None),
         )
@@ -176,8 +191,9 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Loaded:
     label = choose_column(others, options.get("label"), CLASS_NAMES, blob.where, "label", needed=False)
     ids = choose_column(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
 
-    def column(name: str | None) -> list[object] | None:
-        return None if name is None else [v for array in table.groups_of(name) for v in array.to_pylist()]
+    def column(name: str | None) -> Any:
+        arrays = [] if name is None else list(table.groups_of(name))
+        return None if name is None else pa.chunked_array(arrays) if arrays else pa.chunked_array([], pa.null())
 
     widths: set[int] = set()
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
-from scipy.cluster.vq import kmeans2
+import scipy
 
 from unveil.stats.baselines.base import Baseline, BaselineInputs
 from unveil.stats.intervals import LEVEL, NORMAL
@@ -18,7 +17,8 @@ CELL_SIZE = 250
 
 def partition(training: Vectors, n_cells: int, rng: np.random.Generator) -> Ints:
     """The cell (N,) of each training vector (N, D), by k-means."""
-    return np.asarray(kmeans2(np.asarray(training, np.float64), n_cells, minit="++", rng=rng)[1], np.int64)
+    found = scipy.cluster.vq.kmeans2(np.asarray(training, np.float64), n_cells, minit="++", rng=rng)
+    return np.asarray(found[1], np.int64)
 
 
 def data_copying(
@@ -37,7 +37,7 @@ def data_copying(
         m, n = len(generated), len(held_out)
         if m < MIN_IN_CELL:
             continue
-        u = float(stats.mannwhitneyu(generated, held_out).statistic)
+        u = float(scipy.stats.mannwhitneyu(generated, held_out).statistic)
         z = (u - m * n / 2) / np.sqrt(m * n * (m + n + 1) / 12)
         total, weight = total + n * z, weight + n
     value = total / weight if weight else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from unveil.types import Floats
 
@@ -17,6 +17,6 @@ def density_ratio(to_generated: Floats, to_reference: Floats, width: float, dime
 
     def log_density(distances: Floats) -> Floats:
         constant = np.log(distances.shape[1]) + dimension * np.log(width * np.sqrt(2 * np.pi))
-        return np.asarray(logsumexp(-((distances / width) ** 2) / 2, axis=1) - constant, np.float64)
+        return np.asarray(scipy.special.logsumexp(-((distances / width) ** 2) / 2, axis=1) - constant, np.float64)
 
     return log_density(to_generated) - log_density(to_reference)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from unveil.stats.baselines.base import Baseline, BaselineInputs
 from unveil.stats.intervals import LEVEL, NORMAL
@@ -38,7 +38,7 @@ def likelihood_gap(synthetic: Vectors, training: Vectors, held_out: Vectors) -> 
 
     def nll(images: Floats) -> Floats:
         log_density = _log_density(_squared(images, made), log_variance, dimension) - np.log(len(made))
-        return np.asarray(-logsumexp(log_density, axis=1) / dimension, np.float64)
+        return np.asarray(-scipy.special.logsumexp(log_density, axis=1) / dimension, np.float64)
 
     a, b = 100 * nll(real), 100 * nll(other)
     value = float(a.mean() - b.mean())
@@ -62,7 +62,7 @@ def fitted_log_variance(squared: Floats, to_middle: Floats, dimension: int) -> F
     for step in range(1, STEPS + 1):
         log_density = _log_density(squared, log_variance, dimension) + weight
         # The share of each component in the likelihood of each image.
-        share = np.exp(log_density - logsumexp(log_density, axis=1, keepdims=True))
+        share = np.exp(log_density - scipy.special.logsumexp(log_density, axis=1, keepdims=True))
         slope = (share * (squared / np.exp(log_variance) - dimension)).sum(axis=0) / 2
         gradient = -slope / (len(squared) * dimension)
         mean = DECAY * mean + (1 - DECAY) * gradient

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from unveil.stats.baselines.base import Baseline, BaselineInputs
 from unveil.stats.intervals import LEVEL
@@ -17,7 +17,7 @@ def neighbour_ratio(first: Floats, second: Floats) -> Estimate:
     """
     ratio = np.sort(np.divide(first, second, out=np.ones(len(first)), where=second > 0))
     n = len(ratio)
-    low, high = stats.binom.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], n, 0.05).astype(int)
+    low, high = scipy.stats.binom.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], n, 0.05).astype(int)
     value = float(np.quantile(ratio, 0.05))
     return Estimate(
         *(value, min(value, float(ratio[max(0, low - 1)])), max(value, float(ratio[min(n - 1, high)])), LEVEL, n),
