@@ -5,6 +5,7 @@ Read `_run` from top to bottom: each stage is one call.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ from unveil.results import AuditResult, from_document
 from unveil.review import review_summary
 from unveil.runs.assemble import AuditParts, assemble, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
-from unveil.runs.parts import PARTS, RESULT, checksums, result_sha256
+from unveil.runs.parts import DOCUMENT, PARTS, RESULT, checksums, result_sha256
 from unveil.runs.repeat import finished_result, replace_run
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
@@ -188,8 +189,12 @@ def _run(
         *(result, found.identities, found.label_link, run.path, raw, synthetic, training, sources), redact=redact
     )
     remove_tiles(engine, settings.store_place, run)
-    written = from_document(json.loads((run.path / "audit.json").read_bytes()))
-    seals = {PARTS: checksums(run.path), RESULT: result_sha256(written)}
+    written = (run.path / "audit.json").read_bytes()
+    seals = {
+        PARTS: checksums(run.path),
+        RESULT: result_sha256(from_document(json.loads(written))),
+        DOCUMENT: hashlib.sha256(written).hexdigest(),
+    }
     facts = {"places": absolute_places(settings), STAMPS: stamps, **seals}
     run.finish({**result.manifest, **times_since(started), **facts})
     if remote is not None:

@@ -177,7 +177,7 @@ def test_an_error_of_a_channel_ends_the_work(folder: Path, tmp_path: Path) -> No
             raise ModelError("does not run")
 
     source = open_source(folder)
-    parts = [[record] for record in source.records * 50]
+    parts = [[record] for record in [*source.records] * 50]
     with pytest.raises(ModelError, match="does not run"):
         list(embed_partitions(source, parts, preprocessor(Broken()), [open_store(tmp_path / "store")], 2))
     assert not list((tmp_path / "store").rglob("*.npy"))

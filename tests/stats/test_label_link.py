@@ -54,7 +54,7 @@ def test_few_classes_are_tested_by_every_arrangement(k: int) -> None:
 
 def test_many_classes_agree_with_loops_over_arrangements(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of one group each give the ranks of the whole matrix; arrangements stay inside the groups."""
-    monkeypatch.setattr(label_link, "GROUPS", 1)
+    monkeypatch.setattr(label_link, "PRODUCTS", 64)
     rng = np.random.default_rng(3)
     synthetic, training = drawn(70, 0.05, rng)
     excess, ranks = by_loops(synthetic, training)

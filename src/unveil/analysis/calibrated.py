@@ -43,6 +43,7 @@ from unveil.results import (
 from unveil.stats.checks import Check
 from unveil.stats.conformal import min_significant
 from unveil.stats.exposed_share import exposed_share
+from unveil.stats.exposure import counts_differ
 from unveil.stats.false_matches import FalseMatches, false_matches
 from unveil.stats.hubness import person_codes
 from unveil.stats.intervals import share
@@ -104,7 +105,7 @@ def analyse_with_control(
         )
         for channel, found in cohesion.items()
     }
-    depth = _depth(training, control, compare.top_k)
+    depth = _depth(training, control, compare.top_k, may_select=bool(strata) or training.quality is not None)
     if not len(control):
         checks = (*input_checks, *check_control(overlap, 0, None))
         if searchable:
@@ -319,11 +320,14 @@ def _membership(name: str, tests: ScoreTests, fdr: float, rng: np.random.Generat
     )
 
 
-def _depth(training: Embedded, control: Embedded, top_k: int) -> int:
-    """How many matches of a synthetic image are stored, so that one of them is nearly always in a subsample."""
+def _depth(training: Embedded, control: Embedded, top_k: int, *, may_select: bool) -> int:
+    """How many matches of a synthetic image are stored, so that one of them is nearly always in a subsample.
+
+    The best is enough where all images are tested: ``may_select`` says whether some people may not be.
+    """
     counts = [np.bincount(person_codes(side.people_or_ids)[1]) for side in (training, control) if len(side)]
-    if len(counts) < 2:
-        return top_k
+    if len(counts) < 2 or not (may_select or counts_differ(*counts)):
+        return 1
     # Images per person that both sides can match, by quantile: the part of each side that a subsample holds.
     quantiles = (np.arange(1000) + 0.5) / 1000
     matched = np.minimum(*(np.quantile(c, quantiles) for c in counts))

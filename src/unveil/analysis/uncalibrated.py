@@ -42,7 +42,7 @@ def analyse_without_control(
         channel: channel_context(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels
     }
     # A person who is searched for may be the closest cohort person of their match, which a synthetic image never is.
-    side = score_side("training", training, contexts, compare, compare.top_k, raw=raw, skip_best=True)
+    side = score_side("training", training, contexts, compare, 1, raw=raw, skip_best=True)
     found = search(synthetic, side, contexts, labels_hold="identities" not in blocked(checks))
     if found is None:
         return ranked_only(synthetic, side, contexts, checks)

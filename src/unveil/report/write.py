@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from unveil.images import Source
@@ -55,11 +56,18 @@ def write_pages(result: AuditResult, run: Path, sources: Mapping[Role, Source], 
         if old.name not in {page.file for page in pages}:
             old.unlink()
     _write(result, run, "report.html", "audit.json", thumbnails)
-    nameless = redacted(result)
+    # The texts name nobody: they count significant people and identities, and need no number for the others.
+    nameless = redacted(result if redact else _significant(result))
     if redact:
         _write(nameless, run, "report.redacted.html", "audit.redacted.json", None)
     for name, text in _texts_to_publish(nameless).items():
         write_bytes(run / PUBLIC / name, text.encode("utf-8", "backslashreplace"))
+
+
+def _significant(result: AuditResult) -> AuditResult:
+    """The result without people and identities that are not significant."""
+    identities = tuple(identity for identity in result.synthetic_identities if identity.significant)
+    return replace(result, people=result.significant_people, synthetic_identities=identities)
 
 
 def write_report(result: AuditResult, path: Path, sources: Mapping[Role, Source], *, redact: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from unveil.presets import resolve
 from unveil.progress import Progress
 from unveil.results import AuditResult, Exposures, from_document
 from unveil.runs.parts import (
+    DOCUMENT,
     EXPOSURES,
     IMAGES,
     PAIRS,
@@ -123,7 +125,8 @@ class FinishedRun:
                     "unveil.Overlap) in Python"
                 )
             raise StoreError(f"{path} {state}; name the folder given to unveil audit with -o")
-        document = self._document()
+        self.own = is_own(manifest)
+        document, as_written = self._document(manifest)
         if manifest.get("version") != FORMAT or "schema_version" not in document:
             raise self._other_version()
         try:
@@ -134,10 +137,9 @@ class FinishedRun:
             self._checksums = {str(name): str(digest) for name, digest in manifest[PARTS].items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._damaged("audit.json") from None
-        if audit_key(own) != audit_key(result.manifest) or checksum != result_sha256(result):
+        if not as_written and (audit_key(own) != audit_key(result.manifest) or checksum != result_sha256(result)):
             raise self._different("audit.json")
         self._checked: set[str] = set()
-        self.own = is_own(manifest)
         shown = result.manifest if self.own else printable_document(result.manifest)
         self.result: AuditResult = replace(result, manifest=shown, exposures=self._exposures(result))
         typed = {name: place for name, place in (places or {}).items() if place}
@@ -153,17 +155,21 @@ class FinishedRun:
         self._settings = parse({name: value for name, value in self.values.items() if name not in ROLES})
         self.seed: int = self._settings["seed"]
 
-    def _document(self) -> dict[str, Any]:
+    def _document(self, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+        """The document of the result, and whether it is still the file that this user's audit wrote."""
         try:
-            document = json.loads(read_regular(self.path / "audit.json", MAX_RESULT_BYTES))
+            data = read_regular(self.path / "audit.json", MAX_RESULT_BYTES)
+            document = json.loads(data)
         except FileNotFoundError:
             raise self._other_version() from None
         except (OSError, ValueError, RecursionError):
             raise self._damaged("audit.json") from None
         if not isinstance(document, dict):
-            return {}
+            return {}, False
+        if self.own and hashlib.sha256(data).hexdigest() == manifest.get(DOCUMENT):
+            return document, True
         # Reports, messages and programs show these texts. The manifest is compared with that of the run first.
-        return {name: v if name == "manifest" else printable_document(v) for name, v in document.items()}
+        return {name: v if name == "manifest" else printable_document(v) for name, v in document.items()}, False
 
     def _other_version(self) -> StoreError:
         return StoreError(

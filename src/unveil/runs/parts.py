@@ -21,8 +21,9 @@ from unveil.types import Role
 
 STATE = "stores/state.npz"
 PAIRS, IMAGES, EXPOSURES, MATCHES = "pairs.parquet", "images.parquet", "exposures.parquet", "matches.parquet"
-# The names of the checksums in the manifest: of the parts, and of the result.
-PARTS, RESULT = "parts", "result"
+# The names of the checksums in the manifest: of the parts, of the result, and of the file with the result as the audit
+# wrote it. `unveil report` writes that file again.
+PARTS, RESULT, DOCUMENT = "parts", "result", "document"
 # The types of the columns in the tables of a run, and how many rows are read at a time.
 PLAIN = (pa.types.is_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 BATCH_ROWS = 65_536
