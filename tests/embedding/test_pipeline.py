@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,17 @@ import pytest
 from PIL import Image
 
 from tests.builders import drawn_faces, encoded, write
-from unveil.channels import Channel, FaceImage
+from unveil.channels import Channel, FaceChannel, FaceImage
 from unveil.channels.alignment import ImageAlignment
 from unveil.embedding import pipeline
 from unveil.embedding.embed import embed_source
-from unveil.embedding.pipeline import EmbeddedPartition, ImagePreprocessor, PipelineSizes, embed_partitions
+from unveil.embedding.pipeline import (
+    EmbeddedPartition,
+    ImagePreprocessor,
+    PipelineSizes,
+    embed_images,
+    embed_partitions,
+)
 from unveil.embedding.shards import ShardStore
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, ModelError, SourceError
@@ -157,6 +164,50 @@ def test_the_division_of_the_work_changes_no_vector(tmp_path: Path, workers: int
     ]
     crops = [face[:16, :16] for i, face in enumerate(faces) if i % 7 and i != 5]
     assert np.array_equal(vectors, np.concatenate([Brightness().embed(np.stack([crop])) for crop in crops]))
+
+
+class Prepared(Brightness):
+    """Notes the images that it is given at once."""
+
+    model_id = "prepared-1"
+
+    def __init__(self) -> None:
+        self.groups: list[list[FaceImage]] = []
+
+    def prepare(self, images: Sequence[FaceImage]) -> None:
+        self.groups.append(list(images))
+
+
+@pytest.mark.parametrize("limit", ["images", "bytes"])
+def test_few_decoded_images_are_held_at_a_time(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [FaceImage(face, aligned=True) for face in np.full((7, 20, 20, 3), 9, np.uint8)]
+    if limit == "images":
+        monkeypatch.setattr(pipeline, "MAX_DECODED", 3)
+    else:
+        monkeypatch.setattr(pipeline, "MAX_DECODED_BYTES", 2 * images[0].pixels.nbytes + 1)
+    channel = Prepared()
+    rows, (vectors,) = embed_images([partial(lambda i: i, image) for image in images], [channel])
+    assert channel.groups == [images[:3], images[3:6], images[6:]]
+    assert len(rows) == len(vectors) == 7
+
+
+def test_faces_that_are_located_at_once_are_those_that_are_located_alone() -> None:
+    faces = drawn_faces(5)
+    crops = [faces[0], faces[1][:40], faces[2], np.zeros((64, 64, 3), np.uint8), np.repeat(faces[3], 3, axis=0)]
+    crops += [np.ascontiguousarray(np.kron(faces[4], np.ones((3, 3, 1), np.uint8)))]
+
+    def damaged() -> FaceImage:
+        raise ImageError("decode", "damaged image", "")
+
+    def decoders() -> list[Callable[[], FaceImage]]:
+        return [damaged, *(partial(FaceImage, crop, True) for crop in crops)]
+
+    channel = FaceChannel()
+    rows, (vectors,) = embed_images(decoders(), [channel])
+    alone = [embed_images([decode], [channel]) for decode in decoders()]
+    assert [row.stage for row in rows] == ["decode", None, "detect", None, None, "detect", None]
+    assert list(rows) == [row for found, _ in alone for row in found]
+    assert np.array_equal(vectors, np.concatenate([part for _, (part,) in alone]))
 
 
 def test_finished_shards_remain_when_the_rest_is_abandoned(folder: Path, tmp_path: Path) -> None:

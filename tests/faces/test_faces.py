@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dlib
@@ -36,6 +37,16 @@ def test_the_default_model_equals_dlib() -> None:
     raw = np.array([reference.compute_face_descriptor(crop) for crop in crops], np.float32)
     assert np.abs(channel.embed(crops) - unit_rows(raw)).max() < 1e-5
     assert (channel.name, channel.dimension) == ("face", 128)
+
+
+def test_batches_and_threads_change_no_vector() -> None:
+    """Inputs are built in memory that each thread uses again."""
+    model = EmbeddingModel()
+    crops = np.random.default_rng(0).integers(0, 256, (37, 150, 150, 3), np.uint8)
+    with ThreadPoolExecutor(3) as pool:
+        parts = list(pool.map(model.embed, [crops[:20], crops[20:21], crops[21:], crops[:0]]))
+    alone = np.concatenate([model.embed(crop[None]) for crop in crops])
+    assert np.array_equal(np.concatenate(parts), alone)
 
 
 def test_conversion_gives_the_same_bytes_every_time_and_damage_is_an_error() -> None:

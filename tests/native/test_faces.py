@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.builders import drawn_faces
 from unveil import native
 from unveil.faces.align import ImageArray
-from unveil.faces.detectors import dlib_kernel, face_in_crop
+from unveil.faces.detectors import dlib_kernel, faces_in_crops
 from unveil.faces.detectors.base import Box
 from unveil.faces.detectors.dlib_kernel import (
     LANDMARKS,
@@ -62,14 +62,19 @@ def hostile_box(rng: np.random.Generator, image: ImageArray) -> Box:
     return (left, top, left + width, top + height) if rng.random() < 0.9 else (left, top, left, top)
 
 
+def assert_dlibs_landmarks(kernel: DlibKernel, images: list[ImageArray], boxes: list[Box]) -> None:
+    found = kernel.landmarks(images, boxes)
+    assert found is not None and found.shape == (len(images), 5, 2)
+    assert np.array_equal(found, landmarks_by_dlib(images, boxes))
+
+
 def test_drawn_faces_give_dlibs_landmarks_and_crops(kernel: DlibKernel) -> None:
     for side in (64, 96, 112, 224):
         for face in drawn_faces(6, seed=side):
             image = np.ascontiguousarray(np.resize(face, (side, side, 3))) if side < 96 else face
-            landmarks = face_in_crop(image).landmarks
+            landmarks = faces_in_crops([image])[0].landmarks
             box = (0.13 * side, 0.24 * side, 0.9 * side, 1.01 * side)
-            found = kernel.landmarks(image, box)
-            assert found is not None and np.array_equal(found, landmarks_by_dlib(image, box))
+            assert_dlibs_landmarks(kernel, [image], [box])
             crop = kernel.crop(image, landmarks, 150)
             assert crop is not None and np.array_equal(crop, crop_by_dlib(image, landmarks, 150))
 
@@ -77,10 +82,8 @@ def test_drawn_faces_give_dlibs_landmarks_and_crops(kernel: DlibKernel) -> None:
 @given(st.integers(0, 2**32))
 def test_landmarks_are_dlibs_on_hostile_images_and_boxes(kernel: DlibKernel, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    image = hostile_image(rng)
-    box = hostile_box(rng, image)
-    found = kernel.landmarks(image, box)
-    assert found is not None and np.array_equal(found, landmarks_by_dlib(image, box))
+    images = [hostile_image(rng) for _ in range(rng.integers(0, 20))]
+    assert_dlibs_landmarks(kernel, images, [hostile_box(rng, image) for image in images])
 
 
 @given(st.integers(0, 2**32))
@@ -105,7 +108,7 @@ def test_most_crops_are_cut_and_reduced_ones_are_left_to_dlib(kernel: DlibKernel
     assert kernel.crop(image, np.full((5, 2), 40.0), 150) is None
     for far in (1e12, np.inf, np.nan):
         assert kernel.crop(image, np.array([*face[:4], [far, 3]]), 350) is None
-    assert kernel.landmarks(image, (0, 0, 1e12, 9)) is None
+    assert kernel.landmarks([image], [(0, 0, 1e12, 9)]) is None
     # Whoever calls gets dlib's crop all the same.
     assert np.array_equal(cut_face(image, face, 150), crop_by_dlib(image, face, 150))
 
@@ -116,12 +119,12 @@ def test_a_view_of_an_image_is_read_with_its_strides(kernel: DlibKernel) -> None
     wide[:, 50:146, ::2] = image
     view = wide[:, 50:146, ::2]
     box = (13.0, 23.0, 86.0, 97.0)
-    expected, found = kernel.landmarks(image, box), kernel.landmarks(view, box)
-    assert expected is not None and found is not None and np.array_equal(found, expected)
-    mirrored, of_view = kernel.crop(image[:, ::-1].copy(), expected, 150), kernel.crop(view[:, ::-1], expected, 150)
+    points = kernel.landmarks([image, view], [box, box])
+    assert points is not None and np.array_equal(points[0], points[1])
+    mirrored, of_view = kernel.crop(image[:, ::-1].copy(), points[0], 150), kernel.crop(view[:, ::-1], points[0], 150)
     assert mirrored is not None and of_view is not None and np.array_equal(of_view, mirrored)
     with pytest.raises(ValueError, match=r"should be \(H, W, 3\) uint8"):
-        kernel.landmarks(image[:, :, 0], box)
+        kernel.landmarks([image[:, :, 0]], [box])
 
 
 def test_a_damaged_landmark_file_is_no_model() -> None:
@@ -149,7 +152,7 @@ def test_a_landmark_file_with_other_numbers_runs_within_its_arrays() -> None:
         model = loaded.read_landmark_model(changed.tobytes())
         if model is not None:
             n_models += 1
-            assert DlibKernel(loaded, model).landmarks(image, (10, 20, 90, 95)) is not None
+            assert DlibKernel(loaded, model).landmarks([image], [(10, 20, 90, 95)]) is not None
     assert n_models
 
 
@@ -160,9 +163,10 @@ def test_planes_are_numpys(seed: int) -> None:
     crops = rng.integers(0, 256, (int(rng.integers(0, 4)), side, side, 3), np.uint8)
     mean, scale = (rng.normal(size=3) * 100).astype(np.float32), rng.normal(size=3).astype(np.float32)
     for channels in ("RGB", "BGR"):
-        found = normalised_planes(crops, channels, mean, scale)
-        assert np.array_equal(found, planes_by_numpy(crops, channels, mean, scale))
-        assert found.shape == (len(crops), 3, side, side) and found.dtype == np.float32
+        found, expected = np.full((2, len(crops), 3, side, side), np.nan, np.float32)
+        normalised_planes(crops, channels, mean, scale, found)
+        planes_by_numpy(crops, channels, mean, scale, expected)
+        assert np.array_equal(found, expected)
 
 
 @pytest.fixture
@@ -177,19 +181,21 @@ def forgotten() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("forgotten")
-@pytest.mark.parametrize("reason", ["no library", "another result"])
+@pytest.mark.parametrize("reason", ["no library", "another version", "another result"])
 def test_dlib_is_used_without_a_kernel_that_gives_its_results(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reason: str
 ) -> None:
     image, box = drawn_faces(1)[0], (13.0, 23.0, 86.0, 97.0)
-    expected = landmarks_by_dlib(image, box)
+    expected = landmarks_by_dlib([image], [box])
     if reason == "no library":
         monkeypatch.setattr(native.library, "HERE", tmp_path)
+    elif reason == "another version":
+        monkeypatch.setattr(native.faces, "FACES_VERSION", native.faces.FACES_VERSION + 1)
     else:
-        monkeypatch.setattr(DlibKernel, "landmarks", lambda *_: np.zeros((5, 2)))
+        monkeypatch.setattr(DlibKernel, "landmarks", lambda _, images, boxes: np.zeros((len(images), 5, 2)))
     assert dlib_kernel._trusted_kernel() is None
-    assert np.array_equal(locate_landmarks(image, box), expected)
-    assert np.array_equal(cut_face(image, expected, 150), crop_by_dlib(image, expected, 150))
+    assert np.array_equal(locate_landmarks([image], [box]), expected)
+    assert np.array_equal(cut_face(image, expected[0], 150), crop_by_dlib(image, expected[0], 150))
 
 
 def test_a_kernel_whose_crops_differ_is_noticed(kernel: DlibKernel, monkeypatch: pytest.MonkeyPatch) -> None:

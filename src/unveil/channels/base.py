@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -79,6 +80,10 @@ class Channel(ABC):
     def open(cls, config: ChannelConfig) -> Channel:
         """Opens the channel. Raises ModelError if its model is not available."""
         return cls()
+
+    def prepare(self, images: Sequence[FaceImage]) -> None:
+        """Does for some images at once what `crop` would do for each, where that is faster. Nothing by default."""
+        return
 
     @abstractmethod
     def crop(self, image: FaceImage) -> ImageArray:

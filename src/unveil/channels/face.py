@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from unveil.channels.base import Channel, ChannelConfig, ImageArray
-from unveil.channels.face_image import FaceImage
+from unveil.channels.face_image import FaceImage, locate_faces
 from unveil.choices import Device
 from unveil.errors import ModelError
 from unveil.faces.detectors.dlib_hog import dlib_crop
@@ -33,6 +34,10 @@ class FaceChannel(Channel):
     @classmethod
     def open(cls, config: ChannelConfig) -> FaceChannel:
         return cls(config.models[0], config.device)
+
+    def prepare(self, images: Sequence[FaceImage]) -> None:
+        if self.model.spec.alignment != "arcface112":
+            locate_faces(images)
 
     def crop(self, image: FaceImage) -> ImageArray:
         if self.model.spec.alignment == "arcface112":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from unveil.errors import ImageError
 from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, ImageArray, resize, similarity, warp
-from unveil.faces.detectors import Detector, DlibDetector, Face, face_in_crop, find_face
+from unveil.faces.detectors import Detector, DlibDetector, Face, faces_in_crops, find_face
 
 # Image pixels of a side of the aligned crop. A smaller face is too coarse for recognition.
 MIN_FACE = 32
@@ -48,7 +48,7 @@ class FaceImage:
     def _find_face(self) -> Face | ImageError:
         if self.aligned:
             self._require_square()
-            return face_in_crop(self.pixels)
+            return faces_in_crops([self.pixels])[0]
         found = find_face(self.pixels, self._detector)
         if (found is None or found.face.size < TEMPLATE_SIZE) and self._decode_full is not None:
             self.pixels, self._decode_full = self._decode_full(), None
@@ -88,10 +88,17 @@ class FaceImage:
             raise ImageError("detect", "not an aligned crop", f"{width} x {height} is not square; see --aligned")
 
 
+def locate_faces(images: Sequence[FaceImage]) -> None:
+    """Locates the faces of all aligned crops among images at once, which takes half the time of one after another."""
+    crops = [i for i in images if i.aligned and i._face is None and i.pixels.shape[0] == i.pixels.shape[1]]
+    for image, face in zip(crops, faces_in_crops([image.pixels for image in crops]), strict=True):
+        image._face = face
+
+
 def realigned_face(crop: ImageArray) -> ImageArray:
     """An aligned crop (S, S, 3), aligned again to (112, 112, 3) by landmarks located in it.
 
     This removes a small rotation, shift or zoom.
     """
     crop = resize(crop, TEMPLATE_SIZE)
-    return warp(crop, similarity(face_in_crop(crop).landmarks, DLIB_IN_TEMPLATE), TEMPLATE_SIZE)
+    return warp(crop, similarity(faces_in_crops([crop])[0].landmarks, DLIB_IN_TEMPLATE), TEMPLATE_SIZE)

@@ -31,6 +31,8 @@ CRASHES_DECODER = ImageError("decode", "crashes the decoder", "every process tha
 # The smallest side in pixels to which a JPEG is reduced while it is decoded. Aligned crops: twice the template.
 # Photographs: enough for a face across a quarter of the image to need no enlargement.
 CROP_DETAIL, PHOTOGRAPH_DETAIL = 224, 480
+# Decoded images that a thread holds, and the bytes of their pixels from which no more are decoded before.
+MAX_DECODED, MAX_DECODED_BYTES = 16, 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -216,18 +218,19 @@ def _embed_chunk(
     partition = chunk.partition
     channels = [c for c, shard in zip(preprocessor.channels, partition.shards, strict=True) if shard is None]
     batches = [_ChannelBatch(channel) for channel in channels] if chunk.indices else []
+    waiting = _DecodedImages(batches)
     for i in chunk.indices:
         _raise_if_stopped(stop)
         digest = partition.digests[i]
         if partition.records[i].id in crashing:
-            for batch in batches:
-                batch.reject(digest, CRASHES_DECODER)
+            waiting.add(digest, CRASHES_DECODER)
             continue
         data = partition.data.pop(i, None)
         if data is None:
             data = _read_again(source, partition.records[i], digest)
         before_decoding(partition.records[i].id)
-        _add_image(batches, digest, partial(preprocessor.decode, data))
+        waiting.decode(digest, partial(preprocessor.decode, data))
+    waiting.flush()
     chunk.results.extend(batch.embed() for batch in batches)
     return chunk
 
@@ -241,24 +244,13 @@ def embed_images(
     embedded.
     """
     batches = [_ChannelBatch(channel) for channel in channels]
+    waiting = _DecodedImages(batches)
     for decode in images:
-        _add_image(batches, "", decode)
+        waiting.decode("", decode)
+    waiting.flush()
     results = [batch.embed() for batch in batches]
     rows = merge_rows([rows for rows, _ in results])
     return tuple(rows), [select_common(vectors, own, rows) for own, vectors in results]
-
-
-def _add_image(batches: Sequence[_ChannelBatch], digest: str, decode: Callable[[], FaceImage]) -> None:
-    try:
-        image = decode()
-        # No channel uses an image without a face.
-        quality = quality_features(image)
-    except ImageError as error:
-        for batch in batches:
-            batch.reject(digest, error)
-    else:
-        for batch in batches:
-            batch.add(digest, image, quality)
 
 
 def merge_rows(rows: Sequence[Sequence[ShardRow]]) -> list[ShardRow]:
@@ -297,6 +289,50 @@ def _assemble(chunks: list[_Chunk], preprocessor: ImagePreprocessor, stores: Seq
     )
 
 
+class _DecodedImages:
+    """Decoded images, and errors of others, that are passed on to the batches of all channels a few at a time."""
+
+    def __init__(self, batches: Sequence[_ChannelBatch]) -> None:
+        self._batches = batches
+        self._waiting: list[tuple[str, FaceImage | ImageError]] = []
+        self._bytes = 0
+
+    def decode(self, digest: str, decode: Callable[[], FaceImage]) -> None:
+        try:
+            image = decode()
+        except ImageError as error:
+            self.add(digest, error)
+        else:
+            self._bytes += image.pixels.nbytes
+            self.add(digest, image)
+
+    def add(self, digest: str, image: FaceImage | ImageError) -> None:
+        self._waiting.append((digest, image))
+        if len(self._waiting) >= MAX_DECODED or self._bytes >= MAX_DECODED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        images = [image for _, image in self._waiting if isinstance(image, FaceImage)]
+        for batch in self._batches:
+            batch.prepare(images)
+        for digest, image in self._waiting:
+            self._pass_on(digest, image)
+        self._waiting, self._bytes = [], 0
+
+    def _pass_on(self, digest: str, image: FaceImage | ImageError) -> None:
+        try:
+            if isinstance(image, ImageError):
+                raise image
+            # No channel uses an image without a face.
+            quality = quality_features(image)
+        except ImageError as error:
+            for batch in self._batches:
+                batch.reject(digest, error)
+        else:
+            for batch in self._batches:
+                batch.add(digest, image, quality)
+
+
 class _ChannelBatch:
     """The rows of one channel for some images, and the crops to embed."""
 
@@ -305,6 +341,9 @@ class _ChannelBatch:
         self._rows: list[ShardRow] = []
         self._pending: list[int] = []  # rows whose crops are to be embedded
         self._crops: list[ImageArray] = []
+
+    def prepare(self, images: Sequence[FaceImage]) -> None:
+        self._channel.prepare(images)
 
     def reject(self, digest: str, error: ImageError) -> None:
         self._rows.append(ShardRow(digest, error.stage, error.reason, error.detail))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from unveil.choices import Device
 from unveil.errors import ModelError
 from unveil.faces.models import ModelSpec, load_model
 from unveil.faces.models.table import model_table
-from unveil.faces.onnx_model import SECONDS_PER_BATCH, OnnxModel, Tensor
+from unveil.faces.onnx_model import CPU_BATCH, SECONDS_PER_BATCH, OnnxModel, Tensor
 from unveil.faces.planes import normalised_planes
 
 logger = logging.getLogger(__name__)
+
+# dlib's ResNet quarters its image before the first block. Sixteen crops a call take 3% less time than four.
+DLIB_CPU_BATCH = 16
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -43,9 +47,13 @@ class EmbeddingModel(OnnxModel):
         self._check_graph(shape)
         declared = self.inputs[0].shape[0]
         self._fixed_batch = declared if isinstance(declared, int) and declared > 1 else None
-        self.batch = 1 if self._takes_one_image_only(shape) else self.best_batch(shape)
+        self.batch = 1 if self._takes_one_image_only(shape) else self.best_batch(shape, self._cpu_batch())
+        self._of_thread = threading.local()
         self._mean = np.asarray(self.spec.mean, np.float32)
         self._scale = (1 / np.asarray(self.spec.std, np.float32)).astype(np.float32)
+
+    def _cpu_batch(self) -> int:
+        return DLIB_CPU_BATCH if self.spec.alignment == "dlib150" else CPU_BATCH
 
     def _check_graph(self, shape: tuple[int, int, int]) -> None:
         where = self.where
@@ -97,7 +105,8 @@ class EmbeddingModel(OnnxModel):
         return unit_rows(raw)
 
     def _embed_batch(self, crops: npt.NDArray[np.uint8]) -> Embeddings:
-        tensor = normalised_planes(crops, self.spec.channels, self._mean, self._scale)
+        tensor = self._buffer(len(crops))
+        normalised_planes(crops, self.spec.channels, self._mean, self._scale, tensor)
         (vectors,) = self.run(self._filled(tensor))
         vectors = vectors[: len(crops)] if self._fixed_batch is not None else vectors
         if vectors.shape != (len(crops), self.spec.dimension):
@@ -106,6 +115,14 @@ class EmbeddingModel(OnnxModel):
                 f"{len(crops)}"
             )
         return vectors
+
+    def _buffer(self, n: int) -> Tensor:
+        """An input (N, 3, S, S) of this thread: touching new memory takes longer than the arithmetic."""
+        size = self.spec.input_size
+        held: Tensor | None = getattr(self._of_thread, "tensor", None)
+        if held is None or len(held) < n:
+            held = self._of_thread.tensor = np.empty((n, 3, size, size), np.float32)
+        return held[:n]
 
     def _filled(self, tensor: Tensor) -> Tensor:
         """The inputs (N, 3, S, S), with the last one repeated up to the batch that the graph declares."""

@@ -27,8 +27,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 Tensor = npt.NDArray[np.float32]
 # Characters of a runtime's error that are shown: its first line says enough.
 MAX_ERROR_CHARS = 300
-# Batch sizes where the graph leaves the batch open: 4 was measured for processors (docs/decisions/0014). On every other
-# device the larger sizes are measured until one does not fit.
+# Batch sizes where the graph leaves the batch open: 4 was measured for processors (docs/decisions/0014); callers may
+# know a better one. On every other device the larger sizes are measured until one does not fit.
 CPU_BATCH = 4
 BATCHES = (8, 16, 32, 64, 128, 256)
 SECONDS_PER_BATCH = 0.3
@@ -92,13 +92,16 @@ class OnnxModel:
         except Exception as error:  # runtimes raise exceptions of their own
             raise ModelError(f"{self.where} does not run on {tensor.shape}: {_first_line(error)}") from None
 
-    def best_batch(self, shape: tuple[int, int, int]) -> int:
-        """The number of inputs (C, H, W) for a call: as the graph declares, else as measured for this device."""
+    def best_batch(self, shape: tuple[int, int, int], cpu_batch: int = CPU_BATCH) -> int:
+        """The number of inputs (C, H, W) for a call: as the graph declares, else as measured for this device.
+
+        ``cpu_batch`` is the number for a processor.
+        """
         batch = self.inputs[0].shape[0]
         if isinstance(batch, int):
             return batch
         if self.runs_on == "cpu":
-            return CPU_BATCH
+            return cpu_batch
         best, highest_rate = CPU_BATCH, 0.0
         for n in BATCHES:
             tensor = np.zeros((n, *shape), np.float32)

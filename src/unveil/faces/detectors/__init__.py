@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unveil.faces.detectors.base import DetectedFace, Detector, Face
-from unveil.faces.detectors.dlib_hog import DlibDetector, face_in_crop
+from unveil.faces.detectors.dlib_hog import DlibDetector, faces_in_crops
 from unveil.faces.detectors.grid import GridDetector
 from unveil.faces.detectors.rule import FaceChoice, find_face, with_border
 
@@ -16,7 +16,7 @@ __all__ = [
     "Face",
     "FaceChoice",
     "GridDetector",
-    "face_in_crop",
+    "faces_in_crops",
     "find_face",
     "open_detector",
     "with_border",

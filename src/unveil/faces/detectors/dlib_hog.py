@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,18 @@ class DlibDetector:
 
 def fit_landmarks(image: ImageArray, box: Box) -> Face:
     """dlib's landmarks of the face in a box like those of dlib's detector."""
-    return Face(locate_landmarks(image, box), DLIB_IN_TEMPLATE)
+    return Face(locate_landmarks([image], [box])[0], DLIB_IN_TEMPLATE)
 
 
-def face_in_crop(crop: ImageArray) -> Face:
-    """The landmarks of an aligned crop (S, S, 3), located in the box of the template without detection."""
-    left, top, right, bottom = (v * crop.shape[0] / TEMPLATE_SIZE for v in DLIB_BOX_IN_TEMPLATE)
-    return fit_landmarks(crop, (left, top, right, bottom))
+def faces_in_crops(crops: Sequence[ImageArray]) -> list[Face]:
+    """The landmarks of aligned crops (S, S, 3), located in the box of the template without detection."""
+    boxes = [_box_in_crop(crop.shape[0]) for crop in crops]
+    return [Face(points, DLIB_IN_TEMPLATE) for points in locate_landmarks(crops, boxes)]
+
+
+def _box_in_crop(side: int) -> Box:
+    left, top, right, bottom = (v * side / TEMPLATE_SIZE for v in DLIB_BOX_IN_TEMPLATE)
+    return left, top, right, bottom
 
 
 def dlib_crop(image: ImageArray, face: Face, size: int) -> ImageArray:

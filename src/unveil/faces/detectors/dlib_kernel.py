@@ -6,6 +6,7 @@ process compares both on a few images before it uses the kernel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -24,11 +25,11 @@ MAX_COORDINATE = 2**30
 N_COMPARED, COMPARED_SIZE = 4, 150
 
 
-def locate_landmarks(image: ImageArray, box: Box) -> Points:
-    """dlib's five landmarks (5, 2) of the face in a box of an image (H, W, 3): whole numbers in pixels."""
+def locate_landmarks(images: Sequence[ImageArray], boxes: Sequence[Box]) -> Points:
+    """dlib's five landmarks (N, 5, 2) of a face in each of N images (H, W, 3), in a box: whole numbers in pixels."""
     kernel = _trusted_kernel()
-    points = None if kernel is None else kernel.landmarks(image, box)
-    return landmarks_by_dlib(image, box) if points is None else points
+    points = None if kernel is None else kernel.landmarks(images, boxes)
+    return landmarks_by_dlib(images, boxes) if points is None else points
 
 
 def cut_face(image: ImageArray, landmarks: Points, size: int) -> ImageArray:
@@ -38,12 +39,14 @@ def cut_face(image: ImageArray, landmarks: Points, size: int) -> ImageArray:
     return crop_by_dlib(image, landmarks, size) if crop is None else crop
 
 
-def landmarks_by_dlib(image: ImageArray, box: Box) -> Points:
+def landmarks_by_dlib(images: Sequence[ImageArray], boxes: Sequence[Box]) -> Points:
     """`locate_landmarks` by dlib itself."""
     import dlib
 
-    shape = _predictor()(image, dlib.rectangle(*(round(v) for v in box)))
-    return np.array([(p.x, p.y) for p in shape.parts()], np.float64)
+    shapes = [
+        _predictor()(image, dlib.rectangle(*(round(v) for v in box))) for image, box in zip(images, boxes, strict=True)
+    ]
+    return np.array([[(p.x, p.y) for p in shape.parts()] for shape in shapes], np.float64).reshape(-1, 5, 2)
 
 
 def crop_by_dlib(image: ImageArray, landmarks: Points, size: int) -> ImageArray:
@@ -61,16 +64,14 @@ class DlibKernel:
     def __init__(self, kernel: FaceKernel, model: LandmarkModel, *, plain: bool = False) -> None:
         self._kernel, self._model, self._plain = kernel, model, plain
 
-    def landmarks(self, image: ImageArray, box: Box) -> Points | None:
+    def landmarks(self, images: Sequence[ImageArray], boxes: Sequence[Box]) -> Points | None:
         """As `locate_landmarks`."""
-        left, top, right, bottom = (round(v) for v in box)
-        if max(abs(left), abs(top), abs(right), abs(bottom)) > MAX_COORDINATE:
+        rounded = [(round(left), round(top), round(right), round(bottom)) for left, top, right, bottom in boxes]
+        if any(abs(v) > MAX_COORDINATE for box in rounded for v in box):
             return None
-        pixels = np.ascontiguousarray(image)
-        points = np.empty((self._model.parts, 2), np.float64)
-        self._kernel.landmarks(
-            self._model, _native(pixels), (left, top, right, bottom), points.ctypes.data, self._plain
-        )
+        pixels = [np.ascontiguousarray(image) for image in images]
+        points = np.empty((len(images), self._model.parts, 2), np.float64)
+        self._kernel.landmarks(self._model, [_native(p) for p in pixels], rounded, points.ctypes.data, self._plain)
         return points
 
     def crop(self, image: ImageArray, landmarks: Points, size: int) -> ImageArray | None:
@@ -94,20 +95,18 @@ def open_kernel(*, plain: bool = False) -> DlibKernel | None:
 
 def equals_dlib(kernel: DlibKernel) -> bool:
     """Whether the kernel and dlib give the same landmarks and crops of a few images."""
-    rng = np.random.default_rng(0)
-    for _ in range(N_COMPARED):
-        # Flat squares: a crop rounds towards zero there, so that the last bit of every coordinate shows.
-        flat = rng.integers(0, 256, (14, 14, 3), np.uint8)
-        image = np.ascontiguousarray(flat.repeat(8, axis=0).repeat(8, axis=1))
-        left, top, right, bottom = np.array(DLIB_BOX_IN_TEMPLATE) * image.shape[0] / TEMPLATE_SIZE
-        box = (float(left), float(top), float(right), float(bottom))
-        landmarks, expected = kernel.landmarks(image, box), landmarks_by_dlib(image, box)
-        if landmarks is None or not np.array_equal(landmarks, expected):
-            return False
-        crop = kernel.crop(image, expected, COMPARED_SIZE)
-        if crop is not None and not np.array_equal(crop, crop_by_dlib(image, expected, COMPARED_SIZE)):
-            return False
-    return True
+    # Flat squares: a crop rounds towards zero there, so that the last bit of every coordinate shows.
+    flat = np.random.default_rng(0).integers(0, 256, (N_COMPARED, 14, 14, 3), np.uint8)
+    images = list(flat.repeat(TEMPLATE_SIZE // 14, axis=1).repeat(TEMPLATE_SIZE // 14, axis=2))
+    boxes = [DLIB_BOX_IN_TEMPLATE] * N_COMPARED
+    landmarks, expected = kernel.landmarks(images, boxes), landmarks_by_dlib(images, boxes)
+    if landmarks is None or not np.array_equal(landmarks, expected):
+        return False
+    crops = [kernel.crop(image, points, COMPARED_SIZE) for image, points in zip(images, expected, strict=True)]
+    return all(
+        crop is None or np.array_equal(crop, crop_by_dlib(image, points, COMPARED_SIZE))
+        for crop, image, points in zip(crops, images, expected, strict=True)
+    )
 
 
 @cache

@@ -19,6 +19,8 @@
 #define AVX2 __attribute__((target("avx2")))
 #endif
 
+int32_t unveil_faces_version(void) { return UNVEIL_FACES_VERSION; }
+
 /* --- small linear algebra */
 
 enum { MAX_N = 3 };
@@ -200,22 +202,24 @@ INLINE double apply(const affine *t, int i, double x, double y) {
 
 /* --- landmarks by regression trees (Kazemi and Sullivan 2014) */
 
-enum { MAX_PARTS = 128, MAX_FEATURES = 1024, MAX_TREES = 4096, MAX_SPLITS = 1023 };
+enum { MAX_PARTS = 128, MAX_FEATURES = 1024, MAX_SPLITS = 255, TOGETHER = 16, AHEAD = 4 };
 
-/* A node of a tree: the left child is next if feature a - feature b > above. Packed, so that a tree of 15 nodes is one
- * line of the cache: most of the time is spent on fetching trees. */
-#define NODE(a, b, above) ((uint32_t)(a) | (uint32_t)(b) << 10 | (uint32_t)((above) + 256) << 20)
-#define FEATURE_A(node) ((node) & 1023)
-#define FEATURE_B(node) ((node) >> 10 & 1023)
-#define ABOVE(node) ((int32_t)((node) >> 20) - 256)
+/* A value for each of the images that are processed together. */
+typedef int16_t lanes16 __attribute__((vector_size(2 * TOGETHER)));
+
+/* A node of a tree: the left child is next if feature a - feature b > above. */
+typedef struct {
+    uint16_t a, b;
+    int16_t above;
+} split;
 
 struct landmark_model {
     int32_t parts, lanes, cascades, trees, splits, features;
     float *initial;     /* [lanes], of which 2 * parts are used */
-    uint32_t *nodes;    /* [cascade][tree][splits + 1], the last of which is not used */
+    split *nodes;       /* [cascade][tree][splits] */
     float *leaves;      /* [cascade][tree][splits + 1][lanes] */
     uint8_t *anchors;   /* [cascade][features] */
-    float *deltas;      /* [cascade][features][2] */
+    float *deltas;      /* [cascade][2][features]: x of all, then y of all */
 };
 
 /* Bytes of a file in dlib's serialisation. After an error nothing more is read. */
@@ -256,7 +260,7 @@ static int64_t read_column(reader *r, int64_t lowest, int64_t highest) {
     return r->failed ? 0 : rows;
 }
 
-static void read_tree(reader *r, landmark_model *model, uint32_t *nodes, float *leaves) {
+static void read_tree(reader *r, landmark_model *model, split *nodes, float *leaves) {
     read_size(r, model->splits, model->splits);
     for (int32_t i = 0; i < model->splits && !r->failed; i++) {
         const int32_t a = (int32_t)read_size(r, 0, MAX_FEATURES - 1), b = (int32_t)read_size(r, 0, MAX_FEATURES - 1);
@@ -264,7 +268,7 @@ static void read_tree(reader *r, landmark_model *model, uint32_t *nodes, float *
         if (b >= model->features) model->features = b + 1;
         /* A difference of bytes is above a number if it is above the integer below it. */
         const float above = fmaxf(-256, fminf(255, floorf(read_float(r))));
-        nodes[i] = r->failed ? 0 : NODE(a, b, (int32_t)above);
+        if (!r->failed) nodes[i] = (split){(uint16_t)a, (uint16_t)b, (int16_t)above};
     }
     read_size(r, model->splits + 1, model->splits + 1);
     for (int32_t i = 0; i <= model->splits && !r->failed; i++) {
@@ -288,7 +292,7 @@ static void read_model(reader *r, landmark_model *model) {
     for (int32_t k = 0; k < 2 * model->parts; k++) model->initial[k] = read_float(r);
     model->cascades = (int32_t)read_size(r, 1, 100);
     for (int64_t c = 0; c < model->cascades && !r->failed; c++) {
-        const int64_t trees = read_size(r, 1, MAX_TREES);
+        const int64_t trees = read_size(r, 1, 10000);
         for (int64_t t = 0; t < trees && !r->failed; t++) {
             if (c == 0 && t == 0) {
                 reader ahead = *r;
@@ -296,13 +300,13 @@ static void read_model(reader *r, landmark_model *model) {
                 if (ahead.failed || (model->splits & (model->splits + 1))) r->failed = 1;
                 /* Every stored number takes two bytes or more, so the file bounds what is allocated. */
                 const int64_t all = (int64_t)model->cascades * model->trees;
-                if (!r->failed) model->nodes = rows(r, all * (model->splits + 1), sizeof(uint32_t), bytes);
+                if (!r->failed) model->nodes = rows(r, all * model->splits, sizeof(split), bytes);
                 if (!r->failed) model->leaves = rows(r, all * (model->splits + 1) * model->lanes, sizeof(float), bytes);
             }
             if (trees != model->trees) r->failed = 1;
             const int64_t tree = c * model->trees + t;
             if (!r->failed)
-                read_tree(r, model, model->nodes + tree * (model->splits + 1),
+                read_tree(r, model, model->nodes + tree * model->splits,
                           model->leaves + tree * (model->splits + 1) * model->lanes);
         }
     }
@@ -320,7 +324,7 @@ static void read_model(reader *r, landmark_model *model) {
     for (int64_t c = 0; c < model->cascades && !r->failed; c++) {
         read_size(r, model->features, model->features);
         for (int64_t i = 0; i < 2 * model->features && !r->failed; i++)
-            model->deltas[c * 2 * model->features + i] = read_float(r);
+            model->deltas[(2 * c + i % 2) * model->features + i / 2] = read_float(r);
     }
     if (r->at != r->end) r->failed = 1;
 }
@@ -343,85 +347,129 @@ landmark_model *unveil_read_landmark_model(const uint8_t *file, int64_t n, int32
     return model;
 }
 
-/* The grey values (sum of the channels / 3) of the pixels that a cascade compares; 0 outside the image. */
+/* The pixel values that a cascade compares, the sum of the channels / 3; 0 outside the image. Those of several images lie
+ * side by side: [feature][TOGETHER]. */
 INLINE void read_features(const landmark_model *model, int64_t cascade, const image *of, const affine *to_image,
-                          const float *shape, uint8_t *values) {
+                          const float *shape, int16_t *values) {
     double from[MAX_PARTS][2], to[MAX_PARTS][2];
     for (int32_t i = 0; i < model->parts; i++)
         for (int k = 0; k < 2; k++) from[i][k] = model->initial[2 * i + k], to[i][k] = shape[2 * i + k];
     const affine t = similarity_of(model->parts, from, to);
     const float m00 = (float)t.m[0][0], m01 = (float)t.m[0][1], m10 = (float)t.m[1][0], m11 = (float)t.m[1][1];
-    const float *delta = model->deltas + 2 * cascade * model->features;
-    const uint8_t *anchor = model->anchors + cascade * model->features;
-    const double width = (double)of->width, height = (double)of->height;
-    int64_t at[MAX_FEATURES]; /* of the pixel, or -1 */
-    for (int32_t i = 0; i < model->features; i++) {
-        const float x = m00 * delta[2 * i] + m01 * delta[2 * i + 1] + shape[2 * anchor[i]];
-        const float y = m10 * delta[2 * i] + m11 * delta[2 * i + 1] + shape[2 * anchor[i] + 1];
-        const double column = floor(apply(to_image, 0, x, y) + 0.5), row = floor(apply(to_image, 1, x, y) + 0.5);
-        const int inside = column >= 0 && column < width && row >= 0 && row < height;
-        at[i] = inside ? (int64_t)row * of->stride + 3 * (int64_t)column : -1;
+    const int32_t n = model->features;
+    const float *dx = model->deltas + 2 * cascade * n, *dy = dx + n;
+    const uint8_t *anchor = model->anchors + cascade * n;
+    const double width = (double)of->width, height = (double)of->height, stride = (double)of->stride;
+    float x[MAX_FEATURES], y[MAX_FEATURES];
+    double at[MAX_FEATURES]; /* the byte of the pixel, exact as a double, or -1 outside the image */
+    for (int32_t i = 0; i < n; i++) x[i] = shape[2 * anchor[i]], y[i] = shape[2 * anchor[i] + 1];
+    for (int32_t i = 0; i < n; i++) {
+        const double px = m00 * dx[i] + m01 * dy[i] + x[i], py = m10 * dx[i] + m11 * dy[i] + y[i];
+        const double column = floor(apply(to_image, 0, px, py) + 0.5), row = floor(apply(to_image, 1, px, py) + 0.5);
+        const int inside = (column >= 0) & (column < width) & (row >= 0) & (row < height);
+        at[i] = inside ? row * stride + 3 * column : -1;
     }
-    for (int32_t i = 0; i < model->features; i++) {
-        const uint8_t *pixel = of->pixels + at[i];
-        values[i] = at[i] < 0 ? 0 : (uint8_t)((pixel[0] + pixel[1] + pixel[2]) / 3);
+    for (int32_t i = 0; i < n; i++) {
+        const uint8_t *pixel = of->pixels + (int64_t)at[i];
+        const int value = at[i] < 0 ? 0 : (pixel[0] + pixel[1] + pixel[2]) / 3;
+        values[i * TOGETHER] = (int16_t)value;
     }
 }
 
-INLINE void locate(const landmark_model *model, const image *of, const int32_t *box, double *points) {
-    static const double corners[3][2] = {{0, 0}, {1, 0}, {1, 1}};
-    const double to[3][2] = {{box[0], box[1]}, {box[2], box[1]}, {box[2], box[3]}};
-    const affine to_image = affine_of(corners, to);
-    float shape[2 * MAX_PARTS];
-    uint8_t values[MAX_FEATURES];
-    const float *reached[MAX_TREES];
-    memcpy(shape, model->initial, sizeof(float) * (size_t)model->lanes);
-    const int32_t splits = model->splits, lanes = model->lanes, trees = model->trees;
-    for (int64_t c = 0; c < model->cascades; c++) {
-        read_features(model, c, of, &to_image, shape, values);
-        const uint32_t *nodes = model->nodes + c * trees * (splits + 1);
-        const float *leaves = model->leaves + c * trees * (splits + 1) * lanes;
-        for (int32_t t = 0; t < trees; t++, nodes += splits + 1, leaves += (int64_t)(splits + 1) * lanes) {
+/* All trees of a cascade for one image after another: the leaf that each reaches, in their order. */
+static void add_leaves_plain(const landmark_model *model, int64_t cascade, int32_t images, const int16_t *values,
+                             float *shapes) {
+    const int32_t splits = model->splits, lanes = model->lanes;
+    const split *nodes = model->nodes + cascade * model->trees * splits;
+    const float *leaves = model->leaves + cascade * model->trees * (splits + 1) * lanes;
+    for (int32_t t = 0; t < model->trees; t++, nodes += splits, leaves += (splits + 1) * lanes)
+        for (int32_t n = 0; n < images; n++) {
             int32_t i = 0;
-            while (i < splits) {
-                const uint32_t node = nodes[i];
-                i = 2 * i + 2 - (values[FEATURE_A(node)] - values[FEATURE_B(node)] > ABOVE(node));
-            }
-            reached[t] = leaves + (int64_t)(i - splits) * lanes;
-            __builtin_prefetch(reached[t]), __builtin_prefetch(reached[t] + lanes - 1);
+            while (i < splits)
+                i = 2 * i + 2 - (values[nodes[i].a * TOGETHER + n] - values[nodes[i].b * TOGETHER + n] > nodes[i].above);
+            for (int32_t k = 0; k < lanes; k++) shapes[n * lanes + k] += leaves[(i - splits) * lanes + k];
         }
-        for (int32_t k = 0; k < lanes; k += 4) {
-            float sum[4];
-            memcpy(sum, shape + k, sizeof sum);
-            for (int32_t t = 0; t < trees; t++)
-                for (int j = 0; j < 4; j++) sum[j] += reached[t][k + j];
-            memcpy(shape + k, sum, sizeof sum);
-        }
-    }
-    for (int32_t i = 0; i < model->parts; i++)
-        for (int k = 0; k < 2; k++)
-            points[2 * i + k] = floor(apply(&to_image, k, shape[2 * i], shape[2 * i + 1]) + 0.5);
 }
 
-static void locate_plain(const landmark_model *model, const image *of, const int32_t *box, double *points) {
-    locate(model, of, box, points);
+/* As above, with every node of a tree for all images at once. `next` is the place that is reached from each node: that of
+ * one of its children for an inner node. */
+INLINE void add_leaves(const landmark_model *model, int64_t cascade, int32_t images, const int16_t *values,
+                       float *shapes) {
+    const int32_t splits = model->splits, lanes = model->lanes, inner = splits / 2;
+    const split *nodes = model->nodes + cascade * model->trees * splits;
+    const float *leaves = model->leaves + cascade * model->trees * (splits + 1) * lanes;
+    const lanes16 *value = (const lanes16 *)values;
+    lanes16 next[MAX_SPLITS];
+    for (int32_t t = 0; t < model->trees; t++, nodes += splits, leaves += (splits + 1) * lanes) {
+        for (int32_t i = splits - 1; i >= 0; i--) {
+            const lanes16 left = value[nodes[i].a] - value[nodes[i].b] > nodes[i].above;
+            /* A comparison that holds gives -1 in its lane. */
+            next[i] = i >= inner ? left + (int16_t)(2 * (i - inner) + 1) : (next[2 * i + 1] & left) | (next[2 * i + 2] & ~left);
+        }
+        /* Images reach leaves in no order, so the processor does not foresee which come next. */
+        for (int32_t k = 0; k < (splits + 1) * lanes && t + AHEAD < model->trees; k += 16)
+            __builtin_prefetch(leaves + AHEAD * (splits + 1) * lanes + k);
+        for (int32_t n = 0; n < images; n++) {
+            const float *leaf = leaves + next[0][n] * lanes;
+            float *shape = shapes + n * lanes;
+            for (int32_t k = 0; k < lanes; k += 4)
+                for (int j = 0; j < 4; j++) shape[k + j] += leaf[k + j];
+        }
+    }
+}
+
+INLINE void locate(const landmark_model *model, int32_t images, const image *of, const int32_t (*boxes)[4], int32_t plain,
+                   double *points) {
+    static const double corners[3][2] = {{0, 0}, {1, 0}, {1, 1}};
+    affine to_image[TOGETHER];
+    float shapes[TOGETHER * 2 * MAX_PARTS];
+    lanes16 values[MAX_FEATURES] = {{0}};
+    for (int32_t n = 0; n < images; n++) {
+        const double to[3][2] = {{boxes[n][0], boxes[n][1]}, {boxes[n][2], boxes[n][1]}, {boxes[n][2], boxes[n][3]}};
+        to_image[n] = affine_of(corners, to);
+        memcpy(shapes + n * model->lanes, model->initial, sizeof(float) * (size_t)model->lanes);
+    }
+    for (int64_t c = 0; c < model->cascades; c++) {
+        for (int32_t n = 0; n < images; n++)
+            read_features(model, c, of + n, to_image + n, shapes + n * model->lanes, (int16_t *)values + n);
+        if (plain) add_leaves_plain(model, c, images, (const int16_t *)values, shapes);
+        else add_leaves(model, c, images, (const int16_t *)values, shapes);
+    }
+    for (int32_t n = 0; n < images; n++)
+        for (int32_t i = 0; i < model->parts; i++, points += 2) {
+            const float *shape = shapes + n * model->lanes + 2 * i;
+            for (int k = 0; k < 2; k++) points[k] = floor(apply(to_image + n, k, shape[0], shape[1]) + 0.5);
+        }
+}
+
+static void locate_plain(const landmark_model *model, int32_t images, const image *of, const int32_t (*boxes)[4],
+                         double *points) {
+    locate(model, images, of, boxes, 1, points);
+}
+
+static void locate_vector(const landmark_model *model, int32_t images, const image *of, const int32_t (*boxes)[4],
+                          double *points) {
+    locate(model, images, of, boxes, 0, points);
 }
 
 #if defined(__x86_64__)
-AVX2 static void locate_avx2(const landmark_model *model, const image *of, const int32_t *box, double *points) {
-    locate(model, of, box, points);
+AVX2 static void locate_avx2(const landmark_model *model, int32_t images, const image *of, const int32_t (*boxes)[4],
+                             double *points) {
+    locate(model, images, of, boxes, 0, points);
 }
 #endif
 
-void unveil_landmarks(const landmark_model *model, const image *of, const int32_t *box, int32_t plain, double *points) {
+void unveil_landmarks(const landmark_model *model, int64_t n, const image *of, const int32_t (*boxes)[4], int32_t plain,
+                      double *points) {
+    for (int64_t i = 0; i < n; i += TOGETHER) {
+        const int32_t images = n - i < TOGETHER ? (int32_t)(n - i) : TOGETHER;
+        double *out = points + i * 2 * model->parts;
+        if (plain) locate_plain(model, images, of + i, boxes + i, out);
 #if defined(__x86_64__)
-    if (!plain && __builtin_cpu_supports("avx2")) {
-        locate_avx2(model, of, box, points);
-        return;
-    }
+        else if (__builtin_cpu_supports("avx2")) locate_avx2(model, images, of + i, boxes + i, out);
 #endif
-    (void)plain;
-    locate_plain(model, of, box, points);
+        else locate_vector(model, images, of + i, boxes + i, out);
+    }
 }
 
 /* --- the crop that dlib's recognition model expects */
@@ -478,29 +526,33 @@ static void warp_plain(const image *from, const affine *t, int32_t size, uint8_t
  * last pixels of image and crop are left to the plain code. */
 AVX2 static void warp_avx2(const image *from, const affine *t, int32_t size, uint8_t *out) {
     enum { BLOCK = 256 };
-    double x[BLOCK], y[BLOCK];
+    double right[BLOCK], below[BLOCK], at[BLOCK]; /* at: the first byte, exact as a double, or -1 for the plain code */
     const __m256d one = _mm256_set1_pd(1);
     const __m128i bytes = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    const double width = (double)from->width, height = (double)from->height;
+    const double width = (double)from->width, height = (double)from->height, stride = (double)from->stride;
     for (int32_t r = 0; r < size; r++)
         for (int32_t first = 0; first < size; first += BLOCK) {
             const int32_t n = size - first < BLOCK ? size - first : BLOCK;
-            for (int32_t i = 0; i < n; i++) x[i] = apply(t, 0, first + i, r), y[i] = apply(t, 1, first + i, r);
+            for (int32_t i = 0; i < n; i++) {
+                const double x = apply(t, 0, first + i, r), y = apply(t, 1, first + i, r), column = floor(x), row = floor(y);
+                const int within = (column >= 0) & (row >= 0) & (column + 1 < width) & (row + 1 < height);
+                right[i] = x - column, below[i] = y - row;
+                at[i] = within & ((row + 2 < height) | (column + 2 < width)) ? row * stride + 3 * column : -1;
+            }
+            if (r == size - 1 && first + n == size) at[n - 1] = -1;
             for (int32_t i = 0; i < n; i++, out += 3) {
-                const double column = floor(x[i]), row = floor(y[i]);
-                const int inside = column >= 0 && row >= 0 && column + 1 < width && row + 1 < height;
-                if (!inside || (row + 2 >= height && column + 2 >= width) || (r == size - 1 && first + i == size - 1)) {
+                if (at[i] < 0) {
                     warp_pixel(from, t, r, first + i, out);
                     continue;
                 }
-                const uint8_t *top = from->pixels + (int64_t)row * from->stride + 3 * (int64_t)column;
-                const __m256d right = _mm256_set1_pd(x[i] - column), below = _mm256_set1_pd(y[i] - row);
-                const __m256d left = _mm256_sub_pd(one, right), above = _mm256_sub_pd(one, below);
+                const uint8_t *top = from->pixels + (int64_t)at[i];
+                const __m256d to_right = _mm256_broadcast_sd(right + i), to_left = _mm256_sub_pd(one, to_right);
+                const __m256d downwards = _mm256_broadcast_sd(below + i), upwards = _mm256_sub_pd(one, downwards);
                 NEIGHBOURS(top, tl, tr)
                 NEIGHBOURS(top + from->stride, bl, br)
-                const __m256d upper = _mm256_add_pd(_mm256_mul_pd(tl, left), _mm256_mul_pd(tr, right));
-                const __m256d lower = _mm256_add_pd(_mm256_mul_pd(bl, left), _mm256_mul_pd(br, right));
-                const __m256d value = _mm256_add_pd(_mm256_mul_pd(upper, above), _mm256_mul_pd(lower, below));
+                const __m256d upper = _mm256_add_pd(_mm256_mul_pd(tl, to_left), _mm256_mul_pd(tr, to_right));
+                const __m256d lower = _mm256_add_pd(_mm256_mul_pd(bl, to_left), _mm256_mul_pd(br, to_right));
+                const __m256d value = _mm256_add_pd(_mm256_mul_pd(upper, upwards), _mm256_mul_pd(lower, downwards));
                 const int32_t pixel = _mm_cvtsi128_si32(_mm_shuffle_epi8(_mm256_cvttpd_epi32(value), bytes));
                 memcpy(out, &pixel, 4);
             }

@@ -12,15 +12,20 @@ typedef struct {
 
 typedef struct landmark_model landmark_model;
 
+/* Changes with the arguments of the functions below. */
+#define UNVEIL_FACES_VERSION 2
+UNVEIL_PUBLIC int32_t unveil_faces_version(void);
+
 enum { CUT = 0, UNUSUAL = 1 }; /* of a face chip: written, or left to dlib */
 
 /* The model in a file of dlib's shape_predictor, and its number of landmarks; NULL for any other file. */
 UNVEIL_PUBLIC landmark_model *unveil_read_landmark_model(const uint8_t *file, int64_t n, int32_t *parts);
 UNVEIL_PUBLIC void unveil_free_landmark_model(landmark_model *model);
 
-/* Landmarks (parts, 2), whole numbers, of the face in a box (left, top, right, bottom). `plain` avoids vector code. */
-UNVEIL_PUBLIC void unveil_landmarks(const landmark_model *model, const image *of, const int32_t *box, int32_t plain,
-                                    double *points);
+/* Landmarks (n, parts, 2), whole numbers, of one face in each of n images, in a box (left, top, right, bottom) each. `plain`
+ * avoids vector code. */
+UNVEIL_PUBLIC void unveil_landmarks(const landmark_model *model, int64_t n, const image *of, const int32_t (*boxes)[4],
+                                    int32_t plain, double *points);
 
 /* dlib's get_face_chip with a padding of .25: a crop (size, size, 3) by five landmarks. */
 UNVEIL_PUBLIC int32_t unveil_face_chip(const image *of, const double *points, int32_t size, int32_t plain, uint8_t *out);
