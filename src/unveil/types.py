@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, overload
@@ -86,6 +86,11 @@ class Records(Sequence[ImageRecord]):
     def people_or_ids(self) -> People:
         """The person of each image; an image without a label counts as a person of its own, named by its id."""
         return self.people.or_else(self.ids)
+
+    def with_ids(self, ids: Iterable[str]) -> dict[str, ImageRecord]:
+        """The records of some images by their ids; those that are no records are left out."""
+        records = (self[row] for row in np.flatnonzero(self.ids.are_in(Texts(list(ids)))).tolist())
+        return {record.id: record for record in records}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from unveil.types import Embedded, Floats, Ints, Matches, Role
 
 # A larger cohort costs comparisons and changes nothing: ten neighbours are used.
 MAX_COHORT_PEOPLE = 5000
-# Images whose matches with the cohort are sorted at once.
-BLOCK_ROWS = 16384
+# Images that are compared with the cohort at a time, and images whose matches are sorted at once.
+COMPARED_ROWS, BLOCK_ROWS = 2**18, 16384
 # Synthetic images whose mean cosine is the closeness of a real image to the synthetic set.
 SYNTHETIC_NEIGHBOURS = 5
 # Closest synthetic images of a real image that are looked at first, and then where a person is reproduced more often.
@@ -70,7 +70,7 @@ class Cohort:
         """
         if not len(embedded):
             return np.zeros(0)
-        return -closeness(self._closest(embedded, role, int(skip_best))) / 2
+        return -self._closeness(embedded, role, int(skip_best)) / 2
 
     def mean_score(self, embedded: Embedded, role: Role, correction: Floats) -> Floats:
         """The mean hub-corrected score (N,) of each image with the people it is closest to, but for the closest.
@@ -78,28 +78,33 @@ class Cohort:
         ``correction`` (N,) is the hub correction of the images. A leak raises the score with one person and leaves
         these.
         """
-        return closeness(self._closest(embedded, role, 1, self.own_correction())) + correction
+        return self._closeness(embedded, role, 1, self.own_correction()) + correction
 
-    def _closest(self, embedded: Embedded, role: Role, n_skipped: int, offset: Floats | None = None) -> Floats:
-        """The highest cosines (N, K) with the cohort plus ``offset`` (C,), without those of the own person."""
-        found = compare_all(
-            *(embedded.vectors, self.images.vectors),
-            top_k=NEIGHBOURS + 1 + n_skipped,
-            best_queries=False,
-            gallery_offset=offset,
-            backend=self.backend,
-            moments=False,
-        )
-        own = self._own_rows(embedded, role)
-        score, with_own = found.score, False
-        for start in range(0, len(own), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
-            is_own = found.rows[block] == own[block, None]
-            order = np.argsort(is_own, axis=1, kind="stable")
-            score[block] = np.take_along_axis(score[block], order, axis=1)
-            with_own = with_own or bool(is_own.any())
-        n_others = found.rows.shape[1] - with_own
-        return score[:, n_skipped : min(n_others, NEIGHBOURS + n_skipped)]
+    def _closeness(self, embedded: Embedded, role: Role, n_skipped: int, offset: Floats | None = None) -> Floats:
+        """The mean (N,) of the highest cosines with the cohort plus ``offset`` (C,), without those of the own person.
+
+        Some images are compared at a time: their matches take far more memory than the mean.
+        """
+        own, mean = self._own_rows(embedded, role), np.empty(len(embedded))
+        # Of a small cohort all are listed, so that those of other people are one fewer where the own person is in it.
+        n_others = len(self.images) - bool((own >= 0).any())
+        for start in range(0, len(own), COMPARED_ROWS):
+            compared = slice(start, min(start + COMPARED_ROWS, len(own)))
+            found = compare_all(
+                *(embedded.vectors[compared], self.images.vectors),
+                top_k=NEIGHBOURS + 1 + n_skipped,
+                best_queries=False,
+                gallery_offset=offset,
+                backend=self.backend,
+                moments=False,
+            )
+            for first in range(0, len(found.rows), BLOCK_ROWS):
+                block = slice(first, min(first + BLOCK_ROWS, len(found.rows)))
+                rows = slice(start + block.start, start + block.stop)
+                order = np.argsort(found.rows[block] == own[rows, None], axis=1, kind="stable")
+                score = np.take_along_axis(found.score[block], order, axis=1)
+                mean[rows] = closeness(score[:, n_skipped : min(n_others, NEIGHBOURS + n_skipped)])
+        return mean
 
     def own_correction(self) -> Floats:
         """The hub correction (C,) of the images of the cohort themselves."""

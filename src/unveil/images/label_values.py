@@ -52,7 +52,7 @@ def labels_of(values: Iterable[object]) -> list[str | None]:
     Equal labels are one object: a small file may repeat a long label in every row.
     """
     known: dict[str, str] = {}
-    of_text: dict[str, str | None] = {}  # most labels are of several images
+    of_value: dict[type, dict[object, str | None]] = {str: {}, int: {}}  # most labels are of several images
 
     def shared(value: object) -> str | None:
         label = label_of(value)
@@ -60,12 +60,13 @@ def labels_of(values: Iterable[object]) -> list[str | None]:
 
     labels = []
     for value in values:
-        if type(value) is not str:
+        seen = of_value.get(type(value))
+        if seen is None:
             labels.append(shared(value))
             continue
-        if value not in of_text:
-            of_text[value] = shared(value)
-        labels.append(of_text[value])
+        if value not in seen:
+            seen[value] = shared(value)
+        labels.append(seen[value])
     return labels
 
 

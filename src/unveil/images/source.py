@@ -9,7 +9,11 @@ from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, overload
 
-from unveil.columns import BLOCK, Labels, Texts
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unveil.columns import Labels, Texts
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter
@@ -284,10 +288,8 @@ def numbered_ids(numbers: Iterable[int]) -> list[str]:
 
 def numbered_texts(n: int) -> Texts:
     """The `numbered_ids` of the first ``n`` numbers."""
-    return Texts.joined(
-        Texts([f"{number:0{max(8, len(str(n - 1)))}d}" for number in range(start, min(start + BLOCK, n))])
-        for start in range(0, n, BLOCK)
-    )
+    width = max(8, len(str(n - 1)))
+    return Texts.of(pc.utf8_lpad(pa.array(np.arange(n)).cast(pa.large_string()), width, "0"))
 
 
 def check_row_count(n: int, blob: Blob) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
+
+_NESTED = (dict, list)
 
 
 def indented_json(value: Any, depth: int = 0) -> str:
@@ -14,7 +16,7 @@ def indented_json(value: Any, depth: int = 0) -> str:
     That function encodes in Python as soon as it indents. Here an object or list without others inside is encoded by
     its compiled encoder at once, with line breaks as separators. Keys are texts. Raises ValueError for NaN.
     """
-    if not isinstance(value, (dict, list)) or not value:
+    if not value or type(value) not in _NESTED:
         return _encoder(0).encode(value)
     inside = depth + 1
     if isinstance(value, dict):
@@ -25,14 +27,29 @@ def indented_json(value: Any, depth: int = 0) -> str:
     if is_flat:
         body = _encoder(inside).encode(value)[1:-1]
     elif isinstance(value, dict):
-        body = f",{line}".join(f"{_encoder(0).encode(k)}: {indented_json(v, inside)}" for k, v in value.items())
+        body = f",{line}".join(_members(value, inside))
     else:
         body = f",{line}".join(indented_json(v, inside) for v in value)
     return f"{first}{line}{body}\n{' ' * depth}{last}"
 
 
+def _members(value: dict[str, Any], depth: int) -> Iterator[str]:
+    """The members of an object; those between others that hold more are encoded at once."""
+    plain: dict[str, Any] = {}
+    for key, inner in value.items():
+        if not inner or type(inner) not in _NESTED:
+            plain[key] = inner
+            continue
+        if plain:
+            yield _encoder(depth).encode(plain)[1:-1]
+            plain = {}
+        yield f"{_encoder(0).encode(key)}: {indented_json(inner, depth)}"
+    if plain:
+        yield _encoder(depth).encode(plain)[1:-1]
+
+
 def _is_flat(values: Iterable[Any]) -> bool:
-    return not any(value and isinstance(value, (dict, list)) for value in values)
+    return {type(value) for value in values if value}.isdisjoint(_NESTED)
 
 
 @cache

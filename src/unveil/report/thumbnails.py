@@ -26,9 +26,9 @@ class Thumbnails:
         """``ids`` are the images that are shown, of each role or set in ``sources``."""
         self._sources = {str(role): source for role, source in sources.items()}
         self._records = {
-            role: {record.id: record for record in self._sources[role].records if record.id in of_role}
-            for role, of_role in ((str(role), frozenset(of_role)) for role, of_role in ids.items())
-            if role in self._sources
+            str(role): self._sources[str(role)].records.with_ids(of_role)
+            for role, of_role in ids.items()
+            if str(role) in self._sources
         }
 
     def thumbnail(self, role: str, id: str) -> str | None:

@@ -61,8 +61,13 @@ def schema() -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """The value as JSON holds it: tuples as lists, NumPy numbers as numbers, no infinities."""
-    if value is None or type(value) in (str, int, bool):  # nearly all values
+    kind = type(value)
+    if value is None or kind in (str, int, bool) or (kind is float and math.isfinite(value)):  # nearly all values
         return value
+    if kind is dict:
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if kind in (list, tuple):
+        return [plain(inner) for inner in value]
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -95,7 +95,7 @@ class EmbeddingSource(Source):
             names = Texts.joined(Texts(block) for block in shown)
         labels = None
         if found.labels is not None:
-            labels = Labels.joined(Labels.of(labels_of(block)) for block in _blocks(found.labels))
+            labels = _labels(found.labels)
         self._set_columns(names, labels, RowKeys(range(len(names))), listed=labels_beside(rule, blob))
 
     def read(self, record: ImageRecord) -> bytes:
@@ -107,6 +107,15 @@ def _blocks(values: Any) -> Iterator[list[object]]:
     for start in range(0, len(values), BLOCK):
         block = values[start : start + BLOCK]
         yield block.to_pylist() if isinstance(block, pa.ChunkedArray) else block.tolist()
+
+
+def _labels(values: Any) -> Labels:
+    """The labels of an array of NumPy or of Arrow; of numbers, each once."""
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu":
+        distinct, codes = np.unique(values, return_inverse=True)
+        of_distinct = Labels.of(labels_of(distinct.tolist()))
+        return Labels(of_distinct.names, of_distinct.codes[codes])
+    return Labels.joined(Labels.of(labels_of(block)) for block in _blocks(values))
 
 
 def _load(blob: Blob, options: dict[str, str]) -> _Loaded:
