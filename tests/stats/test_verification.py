@@ -62,6 +62,31 @@ def test_ties_and_copies_are_no_matches_by_rounding() -> None:
     assert [round(one.tpr.value, 3) for one in found.operating] == [0.0]
 
 
+@pytest.mark.parametrize("d", [3, 128, 512])
+def test_pairs_in_small_blocks_are_the_pairs_at_once(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "SAMPLE", 5000)
+    rng = np.random.default_rng(d)
+    vectors, codes = people(rng, [3] * 60, 0.8, d)
+    a, b = np.random.default_rng(1).integers(len(codes), size=(2, 5000))
+    different = codes[a] != codes[b]
+    at_once = np.einsum("ij,ij->i", vectors[a[different]], vectors[b[different]])
+    found = verification.sampled_non_mated(vectors, codes, np.random.default_rng(1))
+    assert found.dtype == np.float64 and np.array_equal(found, at_once.astype(np.float64))
+
+
+@given(st.integers(0, 2**32))
+def test_weights_are_cumulated_as_far_as_they_are_needed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 3 * verification.PAIRS_AT_ONCE))
+    weights = rng.integers(0, 4, 50).astype(np.float64)
+    first, second = rng.integers(50, size=(2, n))
+    whole = np.cumsum(weights[first] * weights[second])
+    highest = float(rng.uniform(0, 1.2) * (whole[-1] if n else 1))
+    found = verification._cumulated_until(weights, first, second, highest)
+    assert np.array_equal(found, whole[: len(found)])
+    assert len(found) == n or found[-1] > highest
+
+
 def test_too_few_people_with_two_images_are_no_measurement() -> None:
     rng = np.random.default_rng(0)
     vectors, codes = people(rng, [2] * 19 + [1] * 400, 0.5)

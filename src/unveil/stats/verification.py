@@ -20,6 +20,10 @@ MARGIN = 3
 ROUNDING = 1e-6
 CHUNK = 512
 SAMPLE = 1_000_000
+# Pairs whose vectors are copied at a time: few enough that the copies stay in the cache of a core.
+GATHERED_PAIRS = 256
+# Pairs of the tail that are cumulated at a time, and what a sum of weights may exceed.
+PAIRS_AT_ONCE, ROOM = 2**14, 1e-9
 
 
 @dataclass(frozen=True)
@@ -141,10 +145,11 @@ def sampled_non_mated(vectors: Vectors, codes: Ints, rng: np.random.Generator) -
     a, b = rng.integers(len(codes), size=(2, SAMPLE))
     different = codes[a] != codes[b]
     a, b = a[different], b[different]
-    parts = [
-        np.einsum("ij,ij->i", vectors[a[i : i + 2**16]], vectors[b[i : i + 2**16]]) for i in range(0, len(a), 2**16)
-    ]
-    return np.concatenate(parts).astype(np.float64)
+    cosines = np.empty(len(a), vectors.dtype)
+    for start in range(0, len(a), GATHERED_PAIRS):
+        part = slice(start, start + GATHERED_PAIRS)
+        np.einsum("ij,ij->i", vectors[a[part]], vectors[b[part]], out=cosines[part])
+    return cosines.astype(np.float64)
 
 
 def non_mated_tail(vectors: Vectors, codes: Ints, floor: float) -> tuple[Floats, Ints, Ints]:
@@ -153,7 +158,7 @@ def non_mated_tail(vectors: Vectors, codes: Ints, floor: float) -> tuple[Floats,
     for start in range(0, len(codes), CHUNK):
         rows = vectors[start : start + CHUNK]
         cosine = rows @ vectors[start:].T
-        i, j = np.nonzero(cosine >= floor)
+        i, j = np.divmod(np.flatnonzero(cosine >= floor), cosine.shape[1])
         once = (codes[start + i] != codes[start + j]) & (i < j)
         i, j = i[once], j[once]
         found.append((cosine[i, j].astype(np.float64), codes[start + i], codes[start + j]))
@@ -177,12 +182,25 @@ def _operate(
     pairs above it; each person counts ``weights`` times.
     """
     total = n_non_mated_pairs(weights * sizes)
-    beyond = np.cumsum(weights[first] * weights[second])
+    beyond = _cumulated_until(weights, first, second, max(rates, default=0.0) * total + ROOM)
     mated_weight = np.cumsum(weights[mated_person])
     out = np.zeros((len(rates), 2))
     for k, fmr in enumerate(rates):
-        index = min(int(np.searchsorted(beyond, fmr * total + 1e-9, side="right")), len(tail) - 1)
+        index = min(int(np.searchsorted(beyond, fmr * total + ROOM, side="right")), len(tail) - 1)
         threshold = tail[index]
         above = int(np.searchsorted(-mated, -(threshold + ROUNDING), side="left"))
         out[k] = threshold, (mated_weight[above - 1] if above else 0.0) / max(mated_weight[-1], 1e-300)
     return out
+
+
+def _cumulated_until(weights: Floats, first: Ints, second: Ints, highest: float) -> Floats:
+    """Cumulated weights of pairs of two people, until they exceed ``highest`` or no pair is left."""
+    parts, reached = [np.zeros(0)], 0.0
+    for start in range(0, len(first), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
+        # Weights are whole numbers, so that sums are exact in any order.
+        parts.append(reached + np.cumsum(weights[first[part]] * weights[second[part]]))
+        reached = float(parts[-1][-1])
+        if reached > highest:
+            break
+    return np.concatenate(parts)
