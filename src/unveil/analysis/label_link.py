@@ -59,7 +59,7 @@ def measure_label_link(
             tried.append(TriedCorrespondence(found.name, 0, None, _why_not(found, len(pairs)), found.ambiguous))
             continue
         rows = [made.code[a] for a, _ in pairs], [real.code[b] for _, b in pairs]
-        test = link_test(made.means[rows[0]], real.means[rows[1]], generators(PURPOSE))
+        test = link_test(_rows(made.means, rows[0]), _rows(real.means, rows[1]), generators(PURPOSE))
         if best is None or test.p_value < best[0].p_value:
             best = test, pairs, len(tried)
         tried.append(TriedCorrespondence(found.name, len(pairs), test.p_value))
@@ -100,6 +100,11 @@ class _Classes:
         names, codes = embedded.people.coded()
         code = {name: i for i, name in enumerate(names)}
         return cls(code, class_means(embedded.vectors, codes, len(code)), np.bincount(codes[codes >= 0]))
+
+
+def _rows(means: Floats, rows: Sequence[int]) -> Floats:
+    """Some rows of the means; without a copy where they are the first ones."""
+    return means[: len(rows)] if list(rows) == list(range(len(rows))) else means[rows]
 
 
 def _why_not(found: Correspondence, n_embedded: int) -> str:

@@ -98,8 +98,8 @@ def _n_reaching(queries: Floats, gallery: Floats, floor: Floats) -> Ints:
     """
     narrow, (n_gallery, dimension) = gallery.astype(np.float32), gallery.shape
     unit = (dimension + 4) * 2.0**-24
-    longest = float(np.linalg.norm(gallery, axis=1).max(initial=0.0))
-    error = unit / (1 - unit) * np.linalg.norm(queries, axis=1) * longest + np.finfo(np.float32).tiny
+    longest, length = (np.sqrt(np.einsum("kd,kd->k", rows, rows)) for rows in (gallery, queries))
+    error = 1.01 * unit / (1 - unit) * length * longest.max(initial=0.0) + np.finfo(np.float32).tiny
     low, high = (floor - error).astype(np.float32), (floor + error).astype(np.float32)
     low, high = np.nextafter(low, np.float32(-np.inf)), np.nextafter(high, np.float32(np.inf))
     count = np.empty(len(queries), np.int64)
@@ -160,8 +160,8 @@ def _centred(means: Floats) -> Floats:
     """Class means (K, D) without their mean, of unit length; a class that is the mean itself stays zero."""
     centred = means - means.mean(axis=0)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit: Floats = np.divide(centred, length, out=np.zeros_like(centred), where=length > TOLERANCE)
-    return unit
+    centred /= np.where(length > TOLERANCE, length, np.inf)
+    return centred
 
 
 def _arrangements(n: int, exact: bool, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
