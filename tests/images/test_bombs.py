@@ -36,7 +36,7 @@ import resource, sys
 from pathlib import Path
 import cv2, pyarrow, pyarrow.parquet, pyfive
 from unveil.errors import UnveilError, ImageError
-from unveil.images import decode_rgb, open_source, write_without
+from unveil.images import LabelRule, decode_rgb, open_source, write_without
 
 def bytes_of(key):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -44,10 +44,10 @@ def bytes_of(key):
 
 resource.setrlimit(resource.RLIMIT_AS, (bytes_of("VmSize") + 3 * 2**30,) * 2)
 resource.setrlimit(resource.RLIMIT_CPU, (60, 65))
-before, place, out = bytes_of("VmRSS"), sys.argv[1], Path(sys.argv[2])
+before, place, out, rule = bytes_of("VmRSS"), sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 for step in ("read", "copy", "folder"):
     try:
-        source = open_source(place)
+        source = open_source(place, LabelRule.parse(rule))
         for record in source.records[:4] if step == "read" else []:
             try:
                 decode_rgb(source.read(record))
@@ -174,6 +174,53 @@ def database(path: Path) -> Path:
     return path
 
 
+def overlapping(path: Path) -> Path:
+    """Eight pages of a database whose entries are all one key of 30,000 bytes."""
+    size, n_pages, length = 2**16, 8, 30_000
+    node = size - (8 + length + 16)
+    n = (node - 16) // 2
+
+    def page(number: int, kind: int, nodes: list[int], upper: int, held: bytes) -> bytes:
+        head = struct.pack("<QHHHH", number, 0, kind, 16 + 2 * len(nodes), upper) + struct.pack(
+            f"<{len(nodes)}H", *nodes
+        )
+        return head + bytes(size - len(head) - len(held)) + held
+
+    def meta(number: int) -> bytes:
+        head = struct.pack("<QHHHHIIQQ", number, 0, 8, 0, 0, 0xBEEFC0DE, 1, 0, 2**30)
+        head += struct.pack("<IHHQQQQQ", size, 0, 0, 0, 0, 0, 0, 2**64 - 1)
+        head += struct.pack("<IHHQQQQQ", 0, 0, 2, 1, n_pages, 0, n * n_pages, 2) + struct.pack(
+            "<QQ", n_pages + 2, number
+        )
+        return head + bytes(size - len(head))
+
+    branch = b"".join(struct.pack("<HHHH", child, 0, 0, 0) for child in range(3, 3 + n_pages))
+    starts = [size - len(branch) + 8 * k for k in range(n_pages)]
+    held = struct.pack("<HHHH", 10, 0, 0, length) + b"k" * length + b"\x89PNG000000" + bytes(6)
+    leaves = b"".join(page(3 + k, 2, [node] * n, node, held) for k in range(n_pages))
+    return write(path, meta(0) + meta(1) + page(2, 1, starts, starts[0], branch) + leaves)
+
+
+def views(path: Path) -> Path:
+    """One label of a mebibyte in 6,000 rows, by views."""
+    n = 6000
+    label = pa.py_buffer(struct.pack("<i4sii", MIB, b"AAAA", 0, 0) * n)
+    labels = pa.Array.from_buffers(pa.string_view(), n, [None, label, pa.py_buffer(b"A" * MIB)])
+    batch = pa.record_batch([pa.array([b"x"] * n, pa.binary()), labels], names=["image", "label"])
+    with pa.ipc.new_file(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
+    return path
+
+
+def long_list(path: Path) -> Path:
+    """A list of 15 million lines for two images, compressed a thousandfold."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("a.png", b"x")
+        archive.writestr("b.png", b"y")
+        archive.writestr("labels.txt", b"a 1\n" * 15_000_000)
+    return path
+
+
 def records(path: Path) -> Path:
     """A header that states four billion labels."""
     payload = struct.pack("<IfQQ", 2**32 - 1, 1.0, 0, 0) + b"x" * 40
@@ -250,6 +297,9 @@ BOMBS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "hdf5": ("", hdf5),
     "bin": ("", pickled),
     "lmdb": ("", database),
+    "lmdb, overlapping": ("", overlapping),
+    "arrow, views": ("", views),
+    "zip, a list": ("", long_list),
     "recordio": ("", records),
     "tfrecord": ("", tfrecord),
     "embeddings": ("", embeddings),
@@ -271,7 +321,8 @@ def test_a_bomb_takes_little_memory_and_time(name: str, tmp_path: Path) -> None:
     prefix, make = BOMBS[name]
     place = f"{prefix}{make(tmp_path / 'bomb')}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-    words = [sys.executable, "-W", "ignore", "-c", CHILD, place, str(tmp_path / "out")]
+    rule = "list:labels.txt" if make is long_list else "auto"
+    words = [sys.executable, "-W", "ignore", "-c", CHILD, place, str(tmp_path / "out"), rule]
     done = subprocess.run(words, capture_output=True, text=True, timeout=250, env=environment)
     assert done.returncode == 0, f"{done.returncode} {done.stderr[-2000:]}"
     peak = re.search(r"peak (-?\d+)", done.stdout)

@@ -140,6 +140,12 @@ class TestLabelValues:
     def test_one_function_decides(self, value: object, label: str | None) -> None:
         assert label_of(value) == label
 
+    def test_deep_lists_are_no_recursion(self) -> None:
+        deep: object = 5
+        for _ in range(10_000):
+            deep = [deep]
+        assert label_of(deep) == "5" and label_of([deep, 1]) is None
+
     def test_missing_labels_are_no_person(self, tmp_path: Path) -> None:
         expected = ["anna", "anna", "bob", "bob", None, None, None, None]
         labels = [0, 0, 1, 1, -1, -1, -1, -1]

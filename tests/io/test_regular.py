@@ -23,8 +23,9 @@ from unveil.errors import ImageError, ModelError, SettingError, SourceError
 from unveil.faces.models.library import installed_models, read_model
 from unveil.faces.models.spec import description_path
 from unveil.images import LabelRule, open_source, read_label_map, read_labels
+from unveil.images.blob import LocalBlob
 from unveil.images.location import FORMS
-from unveil.images.source import Source
+from unveil.images.source import Source, read_file
 from unveil.io.atomic import write_bytes
 from unveil.io.checksums import file_sha256
 from unveil.io.folders import exclusive, unchanged
@@ -187,6 +188,10 @@ def test_a_file_of_holes_is_not_read(tmp_path: Path) -> None:
     for read in (file_sha256, lambda path: read_regular(path, 2**41)):
         with pytest.raises(OSError, match="of which the disk holds 0"):
             read(tmp_path / "hollow")
+    with pytest.raises(SourceError):
+        read_file(tmp_path / "hollow", 2**41)
+    with pytest.raises(SourceError):
+        LocalBlob(tmp_path / "hollow").read_all(2**41)
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from unveil.errors import ImageError, SourceError, StoreError
-from unveil.io.regular import regular_descriptor
+from unveil.io.regular import check_stored, regular_descriptor
 from unveil.io.remote import check_address, file_size, filesystem, read_range, with_retries
 from unveil.io.text import printable
 
@@ -97,6 +97,17 @@ class LocalBlob(Blob):
                 os.close(descriptor)
         except OSError as error:
             raise ImageError("read", "unreadable file", f"{self.path}: {error.strerror}") from None
+
+    def read_all(self, limit: int) -> bytes:
+        try:
+            descriptor = regular_descriptor(self.path)
+            try:
+                check_stored(descriptor, self.path)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise SourceError(f"{self.where}: {error.strerror}") from None
+        return super().read_all(limit)
 
     def sibling(self, name: str) -> Blob | None:
         file = self.path.parent / name

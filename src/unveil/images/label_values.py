@@ -82,8 +82,12 @@ def _of_float(value: float) -> str | None:
 
 
 def _of_list(value: list[Any] | tuple[Any, ...]) -> str | None:
-    if len(value) == 1:
-        return label_of(value[0])
+    item: Any = value
+    while isinstance(item, (list, tuple)) and len(item) == 1:  # not by recursion: the list may be thousands deep
+        item = item[0]
+    if not isinstance(item, (list, tuple)):
+        return label_of(item)
+    value = item
     if not all(isinstance(v, (int, float)) for v in value):
         return None
     return str(value.index(1)) if value.count(1) == 1 and value.count(0) == len(value) - 1 else None

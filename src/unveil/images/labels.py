@@ -21,6 +21,11 @@ from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_ins
 STYLEGAN_LABELS = "dataset.json"
 # JSON takes up to twenty times its size in memory: a limit for any set, and more for each file of a large one.
 MAX_JSON_BYTES, JSON_BYTES_PER_NAME = 2**25, 2**8
+# Lists and objects of JSON, of which an empty one takes 64 bytes in memory and two in the file.
+MAX_JSON_LISTS, JSON_LISTS_PER_NAME = 2**20, 4
+# Of a list in a container, which may be compressed to nothing: a limit for any set, and more for each file.
+MAX_PACKED_BYTES, PACKED_BYTES_PER_NAME = 2**26, 2**12
+MAX_PACKED_LINES, PACKED_LINES_PER_NAME = 2**20, 2
 # What the column of paths and the column of people are called in a header.
 PATH_HEADERS = ("path", "file", "filename", "file_name", "image", "img", "image_path", "image_id", "name")
 LABEL_HEADERS = ("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id")
@@ -174,6 +179,8 @@ def stylegan_labels(data: bytes, n_names: int = 0) -> dict[str, str] | None:
     """
     if len(data) > max_json_bytes(n_names):
         return None
+    if data.count(b"[") + data.count(b"{") > MAX_JSON_LISTS + JSON_LISTS_PER_NAME * n_names:
+        return None
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -230,7 +237,9 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         if rule.argument not in names:
             raise SourceError(f"{where}: there is no file {rule.argument} in it, which the label rule names")
         try:
-            listed = labels_from(read(rule.argument, MAX_LIST_BYTES), f"{where}:{rule.argument}")
+            data = read(rule.argument, min(MAX_LIST_BYTES, MAX_PACKED_BYTES + PACKED_BYTES_PER_NAME * len(names)))
+            _check_lines(data, MAX_PACKED_LINES + PACKED_LINES_PER_NAME * len(names))
+            listed = labels_from(data, f"{where}:{rule.argument}")
         except ImageError as error:
             raise SourceError(f"{where}:{rule.argument}: {error}") from None
         files.add(rule.argument)
@@ -240,6 +249,12 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         if stored is not None:
             files.add(STYLEGAN_LABELS)
     return FoundLabels(stored, listed, frozenset(files))
+
+
+def _check_lines(data: bytes, most: int) -> None:
+    n = data.count(b"\n") + data.count(b"\r")
+    if n > most:
+        raise ImageError("read", "list too long", f"{n} lines, at most {most} are read for so many images")
 
 
 def labels_beside(rule: LabelRule, blob: Blob) -> dict[str, str] | None:

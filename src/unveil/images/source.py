@@ -18,7 +18,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter
 from unveil.images.label_rule import LabelRule
-from unveil.io.regular import regular_descriptor
+from unveil.io.regular import check_stored, regular_descriptor
 from unveil.io.text import printable as printable
 from unveil.io.walk import real_path
 from unveil.types import ImageRecord, Records
@@ -312,6 +312,7 @@ def read_file(file: str | Path, limit: int) -> bytes:
     try:
         descriptor = regular_descriptor(file)
         try:
+            check_stored(descriptor, file)
             data = os.read(descriptor, min(os.fstat(descriptor).st_size, limit) + 1)
             while 0 < len(data) <= limit and (more := os.read(descriptor, min(limit + 1 - len(data), READ_CHUNK))):
                 data += more

@@ -20,7 +20,7 @@ SEAL = "sha256"
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a regular file, as hexadecimal digits. Raises OSError for anything else and for a sparse file."""
     with open_regular(path) as file:
-        check_stored(file)
+        check_stored(file.fileno(), path)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

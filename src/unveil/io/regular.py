@@ -37,16 +37,16 @@ def open_regular(path: str | Path) -> BufferedReader:
 def read_regular(path: str | Path, limit: int) -> bytes:
     """The bytes of a regular file. Raises OSError for anything else, and for more than ``limit`` bytes."""
     with open_regular(path) as file:
-        check_stored(file)
+        check_stored(file.fileno(), path)
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"more than {limit} bytes", str(path))
     return data
 
 
-def check_stored(file: BufferedReader) -> None:
-    """Raises OSError for a file that is almost all holes."""
-    status = os.fstat(file.fileno())
+def check_stored(descriptor: int, path: str | Path) -> None:
+    """Raises OSError for an open file that is almost all holes."""
+    status = os.fstat(descriptor)
     blocks = getattr(status, "st_blocks", None)  # not known on every system
     if blocks is not None and status.st_size > MAX_SPARSE_RATIO * BLOCK_BYTES * blocks + SPARE_BYTES:
-        raise OSError(errno.EFBIG, f"{status.st_size} bytes, of which the disk holds {BLOCK_BYTES * blocks}", file.name)
+        raise OSError(errno.EFBIG, f"{status.st_size} bytes, of which the disk holds {BLOCK_BYTES * blocks}", str(path))

@@ -121,7 +121,7 @@ class VerdictStore:
                 raise self._refusal("a link, through which verdicts would be written elsewhere")
             try:
                 with open_regular(file) as opened:
-                    check_stored(opened)
+                    check_stored(opened.fileno(), file)
                     opened.seek(-min(len(SUPER_JOURNAL), os.fstat(opened.fileno()).st_size), os.SEEK_END)
                     end = opened.read()
             except FileNotFoundError:

@@ -23,7 +23,7 @@ from unveil.types import ImageRecord
 # Metadata that writers store among the images.
 METADATA = (b"length", b"__len__", b"__keys__", b"__classnum__", b"__meta_info__", b"num-samples", b"classnum")
 # rosinality's StyleGAN2 writes every image in several resolutions: `256-00012`.
-_RESOLUTION = re.compile(rb"(\d+)-(\d+)")
+_RESOLUTION = re.compile(rb"(\d{1,6})-(\d+)")
 # Byte strings of msgpack: the first byte, and how many bytes hold the length.
 _BYTE_STRINGS = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
 MAX_LABEL = 4096

@@ -154,11 +154,15 @@ def _walk(blob: Blob, page_size: int, root: int, depth: int) -> Iterator[tuple[b
         if own != number or not flags & (BRANCH | LEAF) or not PAGE_HEADER.size <= lower <= upper <= page_size:
             raise _damaged(blob, at, f"page {number} holds no keys")
         nodes = struct.unpack_from(f"<{(lower - PAGE_HEADER.size) // 2}H", page, PAGE_HEADER.size)
+        left = page_size - upper  # bytes of nodes: shared by many entries, they would cost a file nothing
         if flags & BRANCH:
             children = []
             for node in nodes:
-                low, high, top, _ = NODE.unpack_from(page, node)
+                low, high, top, key_length = NODE.unpack_from(page, node)
+                left -= NODE.size + key_length
                 children.append((low | high << 16 | top << 32, level + 1))
+            if left < 0:
+                raise _damaged(blob, at, f"the keys of page {number} overlap")
             waiting += reversed(children)
             continue
         for node in nodes:
@@ -166,6 +170,9 @@ def _walk(blob: Blob, page_size: int, root: int, depth: int) -> Iterator[tuple[b
             start = node + NODE.size
             key, length = page[start : start + key_length], low | high << 16
             start += key_length
+            left -= NODE.size + key_length
+            if left < 0:
+                raise _damaged(blob, at, f"the entries of page {number} overlap")
             if kind & DUPLICATES:
                 raise SourceError(f"{blob.where}: an LMDB with several values a key, which no set of images has")
             if kind & SUB_DATABASE:

@@ -28,6 +28,8 @@ MAX_LABELS = 2**16
 # Whole numbers beyond this are rounded in the float32 that a label is stored in.
 MAX_EXACT_LABEL = 2**24
 # Lists of `key path ...` that CVLface and DCFace write beside their records.
+# Of a number in a list: no 64-bit number has more.
+MAX_DIGITS = 20
 LISTS = ("list.txt", "train.tsv", "train.lst")
 
 
@@ -283,7 +285,7 @@ def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
         ids, labels = {}, {}
         for _, line in text_lines(file.read_all(MAX_LIST_BYTES), file.where):
             number, *rest = line.split("\t")
-            if not number.isdecimal() or not rest:
+            if not number.isdecimal() or len(number) > MAX_DIGITS or not rest:
                 continue
             # mxnet's .lst has the path last, the others have it second; the remaining column is the label.
             path = rest.pop(-1 if name.endswith(".lst") else 0).strip()

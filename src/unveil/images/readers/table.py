@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -185,14 +186,30 @@ class TableSource(Source):
 
 
 def value_bytes(array: Any) -> int:
-    """The bytes of the values of an Arrow array. Each value of a dictionary counts as often as it occurs."""
-    if not pa.types.is_dictionary(array.type):
-        return int(array.nbytes)
-    values = array.dictionary
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        return int(array.nbytes)
-    lengths = pa.compute.binary_length(values).take(array.indices)
-    return int(array.nbytes) + int(pa.compute.sum(lengths).as_py() or 0)
+    """The bytes of the values of an Arrow array. A text that many rows of a dictionary or of views share
+    counts as often as it occurs."""
+    if pa.types.is_dictionary(array.type):
+        lengths = _lengths(array.dictionary)
+        if lengths is None:
+            return int(array.nbytes)
+        return int(array.nbytes) + int(pa.compute.sum(lengths.take(array.indices)).as_py() or 0)
+    lengths = _lengths(array) if _are_views(array.type) else None
+    return int(array.nbytes) + (0 if lengths is None else int(pa.compute.sum(lengths).as_py() or 0))
+
+
+def _are_views(kind: Any) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
+def _lengths(array: Any) -> Any:
+    """The stated bytes of each text; None for other values."""
+    if _are_views(array.type):
+        # A view is four numbers of 32 bits, of which the first is the length. Many may show one text.
+        views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)[array.offset : array.offset + len(array)]
+        return pa.array(views[:, 0].astype(np.int64))
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        return pa.compute.binary_length(array)
+    return None
 
 
 def holds_images(kind: Any) -> bool:
