@@ -43,6 +43,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+def test_an_audit_imports_models_and_servers_when_it_needs_them() -> None:
+    program = "import sys, unveil.auditor; print([m for m in sys.modules if m in %r])"
+    rare = ["asyncio", "google.protobuf", "onnx", "onnxruntime", "dlib", "torch"]
+    shown = subprocess.run([sys.executable, "-c", program % (rare,)], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
 def test_info_says_which_comparator_runs_and_why() -> None:
     told = unveil("info")
     assert told.returncode == 0

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from unveil.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
 
 WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
 INPUT_SIZE = 150
@@ -84,11 +85,15 @@ class _Graph:
         self.weights: list[onnx.TensorProto] = []
 
     def constant(self, array: npt.NDArray[np.generic]) -> str:
+        from onnx import numpy_helper
+
         name = f"w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        from onnx import helper
+
         name = f"t{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
         return name
@@ -100,6 +105,9 @@ def convert(weights: bytes) -> bytes:
     The graph takes ``input`` (N, 3, 150, 150) float32 RGB, normalised, and gives ``descriptor`` (N, 128) float32.
     Raises ModelError if the file does not hold the expected tensors.
     """
+    import onnx
+    from onnx import TensorProto, helper
+
     reader, graph = _TensorReader(weights), _Graph()
 
     def conv_affine(x: str, channels_in: int, channels: int, kernel: int, stride: int) -> str:

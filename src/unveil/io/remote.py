@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
@@ -148,6 +147,8 @@ def read_range(files: Any, path: str, start: int, end: int) -> bytes:
 
 async def _http_range(files: Any, path: str, start: int, end: int) -> bytearray:
     """A range from a web server, which may ignore it, send without end, or a byte a second."""
+    import asyncio
+
     session, where = await files.set_session(), without_secrets(path)
     headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
     data = bytearray()

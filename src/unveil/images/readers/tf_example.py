@@ -6,22 +6,23 @@ declared as its wire format, a list of entries, and names as bytes: a name that 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
 
 from unveil.errors import ImageError
 
 Value = int | float
-Field = descriptor_pb2.FieldDescriptorProto
 PACKAGE = "unveil.tensorflow"
 # More numbers than this are no shape and no label.
 MAX_NUMBERS = 2**16
 
 
+@cache
 def _example_class() -> Any:
     """The message class of ``tf.train.Example``."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    Field = descriptor_pb2.FieldDescriptorProto  # noqa: N806
     file = descriptor_pb2.FileDescriptorProto(name="unveil/example.proto", package=PACKAGE, syntax="proto3")
 
     def message(name: str, *fields: tuple[str, int, Any, bool], oneof: str | None = None) -> None:
@@ -56,16 +57,15 @@ def _example_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.Example"))
 
 
-_EXAMPLE = _example_class()
-
-
 def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
     """The features of a ``tf.train.Example`` by name: bytes, or numbers; ImageError when the message is damaged.
 
     Of a list of bytes the first counts. Lists of more than `MAX_NUMBERS` numbers are left out.
     """
+    from google.protobuf.message import DecodeError
+
     try:
-        example = _EXAMPLE.FromString(data)
+        example = _example_class().FromString(data)
     except DecodeError as error:
         raise ImageError("read", "damaged record", f"no tf.train.Example ({error})") from None
     features: dict[str, bytes | list[Value]] = {}
