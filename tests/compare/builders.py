@@ -136,4 +136,5 @@ BACKENDS: dict[str, MakeBackend] = {
     **multipliers(),
     **{f"distributed {name}": partial(distributed, name) for name in ("native", "onnxruntime")[not kernels() :]},
 }
+needs_kernel = pytest.mark.skipif(native.load()[0] is None, reason=native.load()[1])
 for_every_backend = pytest.mark.parametrize("name", BACKENDS)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from tests.builders import examples, unit_rows
 from tests.compare.builders import check
@@ -17,6 +18,7 @@ from unveil.compare import compare_all, describe, exact_cosine, open_backend
 from unveil.compare.backend_onnxruntime import NARROW, WIDE, IntegerProduct, probe_levels
 from unveil.compare.backend_torch import TorchProduct, single_precision_sums
 from unveil.compare.backends import REGISTRY
+from unveil.compare.blas import single_blas_thread
 from unveil.compare.blockwise import BlockwiseBackend
 from unveil.compare.pruning import DimensionOrder, choose_dimension_order
 from unveil.compare.scoring import PAIRS_PER_CALL, ParallelScorer
@@ -141,6 +143,18 @@ def test_the_order_on_a_device_is_that_of_lexsort(seed: int, n: int, levels: int
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         order = TorchProduct.on(device).worst_first(place, score, g)
         assert np.array_equal(order, np.lexsort((-g, score, place)))
+
+
+def test_products_use_one_thread_until_the_last_block_ends() -> None:
+    def threads() -> list[int]:
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    before = threads()
+    with single_blas_thread():
+        with single_blas_thread():
+            assert set(threads()) == {1}
+        assert set(threads()) == {1}
+    assert threads() == before
 
 
 def test_a_sample_finds_an_order_that_pays_and_one_that_does_not() -> None:

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import examples, unit_rows
-from tests.compare.builders import BACKENDS, all_scores, check, for_every_backend, kernels, worlds
+from tests.compare.builders import BACKENDS, all_scores, check, for_every_backend, kernels, needs_kernel, worlds
 from unveil.compare import Checkpoint, api, compare_all
-from unveil.compare.backend_native import NativeBackend
+from unveil.compare.backend_native import NativeBackend, moments_by_kernel
 from unveil.compare.backend_torch import TorchProduct
 from unveil.compare.blockwise import BlockwiseBackend
+from unveil.compare.moments import sums_by_numpy
 from unveil.compare.pruning import DimensionOrder
 from unveil.errors import SettingError, VectorError
 
@@ -217,6 +218,21 @@ def test_strided_unaligned_and_read_only_input_gives_the_same_result(name: str, 
         found = compare_all(other[::2], other[::-1], backend=BACKENDS[name](7, 40), threshold=0.1)
         for field in whole.__dataclass_fields__:
             assert np.array_equal(getattr(whole, field), getattr(found, field)), field
+
+
+@needs_kernel
+@given(st.integers(0, 2**32), st.integers(1, 300), st.sampled_from([1, 3, 47, 128, 512]), st.booleans())
+@examples(30)
+def test_the_moments_of_the_kernel_are_those_of_numpy(seed: int, n: int, d: int, half: bool) -> None:
+    rng = np.random.default_rng(seed)
+    rows = np.asfortranarray(unit_rows(rng, n, d).astype(np.float16 if half else np.float32))
+    found, expected = moments_by_kernel(rows), sums_by_numpy(rows)
+    assert found is not None
+    for mine, theirs in zip(found, expected, strict=True):
+        assert np.allclose(mine, theirs, rtol=0, atol=1e-13 * n)
+    # Each product is exact, and rows are added in turn: the same bits as one by one.
+    exact = rows.astype(np.float64)
+    assert np.array_equal(found[1][0], np.add.accumulate(exact[:, :1] * exact)[-1])
 
 
 def test_moments_equal_those_of_all_pairs() -> None:

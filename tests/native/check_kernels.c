@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int unveil_quantise(int32_t, const vectors *, int64_t, packed *, int64_t, int64_t, int32_t, const int32_t *);
+int unveil_quantise(int32_t, const vectors *, int64_t, packed *, int64_t, int64_t, int32_t, const int32_t *, const float *);
+int unveil_moments(int32_t, const vectors *, double *, double *);
 
 static uint64_t state = 1;
 static double uniform(void) {
@@ -38,6 +39,12 @@ static float *unit_rows(int64_t n, int64_t d, int hostile) {
     return rows;
 }
 
+static int index_of(const kernel *k) {
+    int index = 0;
+    while (KERNELS[index] != k) index++;
+    return index;
+}
+
 static packed quantise(const kernel *k, const vectors *rows, int32_t width, int32_t bias, int32_t levels, int32_t stages,
                        const int32_t *ends) {
     packed p = {0};
@@ -46,9 +53,7 @@ static packed quantise(const kernel *k, const vectors *rows, int32_t width, int3
     p.bytes = aligned_alloc(64, (size_t)(p.padded * p.steps * 4 + 63) / 64 * 64);
     p.scale = malloc(256), p.error = malloc(256), p.norm = malloc(256);
     p.rest = malloc(256 * 4), p.sum = malloc(256 * 5);
-    int index = 0;
-    while (KERNELS[index] != k) index++;
-    CHECK(unveil_quantise(index, rows, 0, &p, 0, 1, stages, ends) == DONE, "quantise");
+    CHECK(unveil_quantise(index_of(k), rows, 0, &p, 0, 1, stages, ends, 0) == DONE, "quantise");
     return p;
 }
 
@@ -106,6 +111,54 @@ static void check_tile(const kernel *k, int64_t d, int hostile, int32_t stages, 
     }
 }
 
+/* Rows in a basis, against plain loops: the quantised values stand for the rotated row within their stated error. */
+static void check_rotated(const kernel *k, int64_t d, int64_t n, int hostile) {
+    float *rows = unit_rows(n, d, hostile), *basis = unit_rows(d, d, 0);
+    const vectors in = {(char *)rows, n, d, 4 * d, FLOAT32};
+    packed p = {0};
+    p.width = k->width, p.bias = k->bias, p.levels = k->levels, p.padded = (n + k->width - 1) / k->width * k->width;
+    p.steps = (int32_t)((d + 15) / 16 * 4);
+    p.bytes = malloc((size_t)(p.padded * p.steps * 4));
+    p.scale = malloc(4 * (size_t)p.padded), p.error = malloc(4 * (size_t)p.padded), p.norm = malloc(4 * (size_t)p.padded);
+    p.rest = malloc(4 * (size_t)p.padded), p.sum = malloc(4 * (size_t)p.padded);
+    CHECK(unveil_quantise(index_of(k), &in, 0, &p, 0, p.padded / k->width, 0, 0, basis) == DONE, "quantise");
+    for (int64_t i = 0; i < p.padded; i++) {
+        double lost = 0, whole = 0;
+        for (int64_t c = 0; c < p.steps * 4; c++) {
+            double exact = 0;
+            for (int64_t e = 0; c < d && i < n && e < d; e++) exact += (double)rows[i * d + e] * basis[e * d + c];
+            const uint8_t *at = p.bytes + i / k->width * p.steps * k->width * 4 + (c / 4 * k->width + i % k->width) * 4 + c % 4;
+            const double left = exact - (double)p.scale[i] * (k->bias ? *at - k->bias : (int8_t)*at);
+            lost += left * left, whole += exact * exact;
+        }
+        const double rounding = 1e-6 * sqrt((double)d) * (double)d;
+        CHECK(sqrt(lost) <= p.error[i] + rounding && sqrt(lost) >= p.error[i] - rounding, "row %d of %d dimensions loses %g, not %g",
+              (int)i, (int)d, sqrt(lost), (double)p.error[i]);
+        CHECK(p.norm[i] >= sqrt(whole) - rounding, "norm");
+    }
+    free(rows), free(basis), free(p.bytes), free(p.scale), free(p.error), free(p.norm), free(p.rest), free(p.sum);
+}
+
+/* The same sums as plain loops, to the bit. */
+static void check_moments(const kernel *k, int64_t d, int64_t n, int hostile) {
+    float *rows = unit_rows(n + 1, d, hostile);
+    double *total = malloc(sizeof(double) * (size_t)d), *products = malloc(sizeof(double) * (size_t)(d * d));
+    const vectors in = {(char *)rows, n, d, 4 * d, FLOAT32};
+    CHECK(unveil_moments(index_of(k), &in, total, products) == DONE, "moments");
+    for (int64_t i = 0; i < d; i++) {
+        double sum = 0;
+        for (int64_t r = 0; r < n; r++) sum += rows[r * d + i];
+        CHECK(total[i] == sum, "sum %d", (int)i);
+        for (int64_t c = 0; c < d; c++) {
+            double product = 0;
+            for (int64_t r = 0; r < n; r++) product += (double)rows[r * d + i] * (double)rows[r * d + c];
+            CHECK(products[i * d + c] == product, "product %d, %d of %d: %g, not %g", (int)i, (int)c, (int)d,
+                  products[i * d + c], product);
+        }
+    }
+    free(rows), free(total), free(products);
+}
+
 int main(void) {
     static const int64_t DIMS[] = {1, 3, 16, 31, 128, 129, 512};
     for (int index = 0;; index++) { /* the scalar kernel is the last */
@@ -114,10 +167,13 @@ int main(void) {
             printf("%s: not on this processor\n", k->name);
         } else {
             for (size_t n = 0; n < sizeof DIMS / sizeof *DIMS; n++)
-                for (int hostile = 0; hostile < 2; hostile++)
+                for (int hostile = 0; hostile < 2; hostile++) {
+                    check_rotated(k, DIMS[n], n % 2 ? 5 : 101, hostile);
+                    check_moments(k, DIMS[n], n % 2 ? 300 : 1, hostile);
                     for (int32_t stages = 0; stages <= MAX_STAGES; stages++)
                         for (int32_t rankings = 1; rankings <= MAX_RANKINGS; rankings++)
                             check_tile(k, DIMS[n], hostile, stages, rankings);
+                }
             printf("%s: ok\n", k->name);
         }
         if (k == &kernel_scalar) return 0;

@@ -153,7 +153,7 @@ def _compare(
     matches = [TopMatches(len(queries), len(gallery), spec) for spec in specs]
     if len(queries) and len(gallery):
         opened.run(queries, gallery, matches, progress or (lambda _: None), checkpoint or Checkpoint(None))
-    mean, variance = mean_and_variance(queries, gallery) if moments else (math.nan, math.nan)
+    mean, variance = mean_and_variance(queries, gallery, threads or cores()) if moments else (math.nan, math.nan)
     cosines = functools.partial(opened.cosines, queries, gallery)
     return tuple(ranked.result(cosines, mean, variance) for ranked in matches)
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil import native
+from unveil.compare.blas import single_blas_thread
 from unveil.compare.error_bounds import rounded_down
 from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
 from unveil.compare.forecast import Forecast
@@ -38,9 +39,9 @@ from unveil.native import (
 )
 from unveil.types import Floats, Ints
 
-PANEL_ROWS, SLAB_BYTES = 4096, 1 << 30
+PANEL_ROWS, SLAB_BYTES = 2048, 1 << 30
 CHUNK_ROWS = 4096  # quantised at once
-PILOT_ROWS = 1024  # queries that are compared first, without a forecast of where their lists end
+PILOT_ROWS = 512  # queries that are compared first, without a forecast of where their lists end
 MIN_ROWS_PER_PLACE = 16  # gallery rows for each place of a list from which a forecast pays
 POLL_SECONDS = 0.1
 
@@ -57,6 +58,21 @@ def open_native(threads: int, sizes: BackendSizes) -> NativeBackend:
 def describe_native() -> str:
     """One line for ``unveil info``."""
     return native.load()[1]
+
+
+def moments_by_kernel(rows: UnitRows) -> tuple[Floats, Floats] | None:
+    """The sum of some rows (D,) and of the products of their columns (D, D); None where there is no kernel.
+
+    Every kernel gives the same bits. Raises MemoryError.
+    """
+    library, _ = native.load()
+    if library is None:
+        return None
+    rows, dims = _readable(rows), rows.shape[1]
+    total, products = np.empty(dims), np.empty((dims, dims))
+    if library.moments(library.best, _native_vectors(rows), total.ctypes.data, products.ctypes.data):
+        raise MemoryError("not enough memory for the moments of vectors")
+    return total, products
 
 
 def is_native_available() -> bool:
@@ -107,9 +123,9 @@ class NativeBackend:
             restore_joint(matches, saved)
             done = matches[0].done
             progress(sum(_pairs(slabs[i // len(panels)], panels[i % len(panels)]) for i in range(done)))
-        order = self.order or choose_dimension_order(queries, gallery, [m.spec for m in matches], self._tile)
-        forecasts = [self._forecast(gallery[slabs[0]], m.spec, len(panels)) for m in matches]
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="unveil") as pool:
+        with single_blas_thread(), ThreadPoolExecutor(self.threads, thread_name_prefix="unveil") as pool:
+            order = self.order or choose_dimension_order(queries, gallery, [m.spec for m in matches], self._tile)
+            forecasts = [self._forecast(gallery[slabs[0]], m.spec, len(panels)) for m in matches]
             for s in range(matches[0].done // len(panels), len(slabs)):
                 rows = gallery[slabs[s]]
                 b = _PackedRows(len(rows), steps, self.kernel.width, order, self.kernel.bias, self.kernel.levels)
@@ -151,9 +167,11 @@ class NativeBackend:
         slab: slice,
         queries: UnitRows,
         spec: QuerySpec,
+        lowest: Floats,
     ) -> TopMatches:
-        """The lists of some queries, and nothing else, in one slab of the gallery."""
+        """The lists of some queries, and nothing else, in one slab of the gallery; free places hold ``lowest``."""
         matches = TopMatches(len(queries), 0, spec)
+        matches.score[:] = lowest[:, None]
         tile = _Tile(self, [matches], order, slice(0, len(queries)), slab)
         tile.run(queries, rows, self._packed(queries, order, pool), b, pool, lambda _: None)
         return matches
@@ -165,7 +183,9 @@ class NativeBackend:
     def tuned(self, queries: UnitRows, gallery: UnitRows, spec: QuerySpec) -> NativeBackend:
         """The same backend with the order of dimensions that costs least on a sample of these sets."""
         spec = replace(spec, gallery_offset=spec.gallery_offset[: len(gallery)])
-        return replace(self, order=choose_dimension_order(_readable(queries), _readable(gallery), [spec], self._tile))
+        with single_blas_thread():
+            order = choose_dimension_order(_readable(queries), _readable(gallery), [spec], self._tile)
+        return replace(self, order=order)
 
     def cosines(self, queries: UnitRows, gallery: UnitRows, q: Ints, g: Ints) -> Floats:
         """Exact cosines (M,) of pairs of rows."""
@@ -211,11 +231,12 @@ class _PackedRows:
     def fill(self, rows: UnitRows, library: Library, kernel: Kernel, pool: ThreadPoolExecutor) -> None:
         """Quantises all rows. Raises MemoryError."""
         chunk = max(1, CHUNK_ROWS // self.width) * self.width
+        basis = None if self.order.basis is None else self.order.basis.ctypes.data
 
         def fill_chunk(first: int) -> int:
-            part = self.order.rotated(rows[first : first + chunk])
+            part = _native_vectors(rows[first : first + chunk])
             strips = range(first // self.width, -(-min(first + chunk, self.n) // self.width))
-            return library.quantise(kernel, _native_vectors(part), first, self.packed, strips, self.order.check_steps)
+            return library.quantise(kernel, part, first, self.packed, strips, self.order.check_steps, basis)
 
         if any(pool.map(fill_chunk, range(0, self.n, chunk))):
             raise MemoryError("not enough memory to quantise vectors")
@@ -236,14 +257,21 @@ class _Lists:
             self._spread = self._forecast.spread(queries, matches.spec.query_offset[panel])
             self._score[:] = self._forecast.lowest(self._spread)[:, None]
 
-    def complete(self, again: Callable[[UnitRows, QuerySpec], TopMatches]) -> None:
-        """Makes the lists again that have free places left; ``again`` finds the lists of some queries."""
+    def complete(self, again: Callable[[UnitRows, QuerySpec, Floats], TopMatches]) -> None:
+        """Makes the lists again that have free places left; ``again`` finds the lists of some queries.
+
+        The second forecast is the lowest end of all lists so far; the third time there is none.
+        """
         if self._forecast is None:
             return
-        missed = np.flatnonzero((self._rows < 0).any(1))
-        if len(missed):
-            offset = self._matches.spec.query_offset[self._panel][missed]
-            found = again(self._queries[missed], self._matches.spec.lists_only(offset))
+        mean, deviation = self._spread
+        for last in (False, True):
+            missed = np.flatnonzero((self._rows < 0).any(1))
+            if not len(missed):
+                break
+            spec = self._matches.spec.lists_only(self._matches.spec.query_offset[self._panel][missed])
+            lowest = self._forecast.lowest((mean[missed], deviation[missed]), 0.0)
+            found = again(self._queries[missed], spec, np.full(len(missed), -np.inf) if last else lowest)
             self._rows[missed], self._score[missed] = found.rows, found.score
         self._forecast.learn(self._spread, self._score[:, 0])
 

@@ -14,10 +14,10 @@ from unveil.compare.topk import QuerySpec
 from unveil.types import Floats
 
 SAMPLE_ROWS = 4096  # of the gallery, for the spread of scores
-DIRECTIONS = 64  # in which the spread of the gallery is measured; in the others it is taken to be the same
+DIRECTIONS = 128  # in which the spread of the gallery is measured; in the others it is taken to be the same
 ITERATIONS = 2  # of the search for these directions
 REMEMBERED = 1 << 16  # lists from which the next are forecast
-MISSED = 0.02  # the share of lists that may have to be made again
+MISSED = 0.03  # the share of lists that are expected to end below their forecast and are made again
 
 
 class Forecast:
@@ -61,9 +61,12 @@ class Forecast:
         mean, deviation = spread
         self._ends = np.concatenate([self._ends, (lowest - mean) / deviation])[-REMEMBERED:]
 
-    def lowest(self, spread: tuple[Floats, Floats]) -> Floats:
-        """The forecast (N,) for queries of that spread; -inf when nothing was learnt."""
+    def lowest(self, spread: tuple[Floats, Floats], missed: float = MISSED) -> Floats:
+        """The forecast (N,) for queries of that spread; the share ``missed`` of all lists so far ends below theirs.
+
+        It is -inf when nothing was learnt.
+        """
         mean, deviation = spread
         if not len(self._ends):
             return np.full(len(mean), -np.inf)
-        return mean + np.quantile(self._ends, MISSED) * deviation
+        return mean + np.quantile(self._ends, missed) * deviation

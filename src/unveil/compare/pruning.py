@@ -12,6 +12,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ from unveil.types import Floats, Ints
 
 Matrix = npt.NDArray[np.float32]
 
-SAMPLE_ROWS = 4096
+SAMPLE_ROWS = 2048  # of each set for the basis
+RANKED_ROWS = 1024  # with which some rows are compared to estimate where their lists end
 SAMPLE_TILES = 32  # groups of queries and strips of the gallery in the sample
 CHECK_GRID = 32  # dimensions between places where a check may be
 MAX_CHECKS = 3
@@ -87,7 +89,7 @@ def choose_dimension_order(
     principal = DimensionOrder(_principal_basis(queries, gallery))
     groups, strips = _sample_runs(queries, height), _sample_runs(gallery, width)
     rows, columns = queries[groups], gallery[strips]
-    need = np.minimum.reduce([_needed_cosines(queries, gallery, spec, groups, strips) for spec in specs])
+    need = np.minimum.reduce([_needed_cosines(queries, gallery, spec, groups, strips, width) for spec in specs])
 
     original = _TileSample(rows, columns, need, tile)
     rotated = _TileSample(principal.rotated(rows), principal.rotated(columns), need, tile)
@@ -119,13 +121,15 @@ def _mixed_within_checks(order: DimensionOrder, checks: tuple[int, ...]) -> Dime
 
 def _principal_basis(queries: UnitRows, gallery: UnitRows) -> Matrix:
     """Eigenvectors (D, D) of the second moments of a sample, the largest eigenvalue first."""
-    sample = np.concatenate([np.asarray(v[_sample_slice(len(v))], np.float64) for v in (queries, gallery)])
-    _, vectors = np.linalg.eigh(sample.T @ sample)
+    products = [_products(v[:: max(1, len(v) // SAMPLE_ROWS)]) for v in (queries, gallery)]
+    _, vectors = np.linalg.eigh(products[0] + products[1])
     return np.ascontiguousarray(vectors[:, ::-1], np.float32)
 
 
-def _sample_slice(n: int) -> slice:
-    return slice(0, n, max(1, n // SAMPLE_ROWS))
+def _products(rows: UnitRows) -> Floats:
+    exact = np.asarray(rows, np.float64)
+    products: Floats = exact.T @ exact
+    return products
 
 
 def _sample_runs(vectors: UnitRows, length: int) -> Ints:
@@ -135,31 +139,42 @@ def _sample_runs(vectors: UnitRows, length: int) -> Ints:
     return (starts[:, None] + np.arange(length)[None]).ravel()
 
 
-def _needed_cosines(queries: UnitRows, gallery: UnitRows, spec: QuerySpec, groups: Ints, strips: Ints) -> Float32s:
+def _needed_cosines(
+    queries: UnitRows, gallery: UnitRows, spec: QuerySpec, groups: Ints, strips: Ints, width: int
+) -> Float32s:
     """The cosine from which a pair counts."""
-    floor = _expected_floors(queries, gallery, spec, groups, strips)
+    floor = _expected_floors(queries, gallery, spec, groups, strips, width)
     return floor - (spec.query_offset[groups][:, None] + spec.gallery_offset[strips][None]).astype(np.float32)
 
 
-def _expected_floors(queries: UnitRows, gallery: UnitRows, spec: QuerySpec, groups: Ints, strips: Ints) -> Float32s:
-    """About the score that a pair must reach after most others were compared; rather too low."""
+def _expected_floors(
+    queries: UnitRows, gallery: UnitRows, spec: QuerySpec, groups: Ints, strips: Ints, width: int
+) -> Float32s:
+    """About the score from which the kernel looks closer, late in a comparison: one for all gallery rows of a strip."""
     floor = np.full((len(groups), len(strips)), spec.floor, np.float32)
     q, g = (queries, spec.query_offset), (gallery, spec.gallery_offset)
     if spec.top_k:
         floor = np.minimum(floor, _estimated_rank(q, groups, g, spec.top_k)[:, None])
     if spec.best_queries:
-        floor = np.minimum(floor, _estimated_rank(g, strips, q, 1)[None])
+        least = _estimated_rank(g, strips, q, 1).reshape(-1, width).min(1)
+        floor = np.minimum(floor, least.repeat(width)[None])
     return floor
 
 
 def _estimated_rank(rows: tuple[UnitRows, Floats], which: Ints, others: tuple[UnitRows, Floats], rank: int) -> Float32s:
     """The score of the ``rank``-th best of ``others`` for some rows, estimated on a sample; each with its offsets."""
-    n, sample = len(others[0]), _sample_slice(len(others[0]))
-    score = np.asarray(rows[0][which], np.float32) @ np.asarray(others[0][sample], np.float32).T
-    score += (rows[1][which][:, None] + others[1][sample][None]).astype(np.float32)
+    n, step = len(others[0]), max(1, len(others[0]) // RANKED_ROWS)
+    score = np.asarray(rows[0][which], np.float32) @ np.asarray(others[0][::step], np.float32).T
+    score += (rows[1][which][:, None] + others[1][::step][None]).astype(np.float32)
     sampled = score.shape[1]
     within = min(sampled, max(1, round(rank * sampled / n)))
-    return np.partition(score, sampled - within, axis=1)[:, sampled - within]
+    best: Float32s = score.max(1) if within == 1 else np.partition(score, sampled - within, axis=1)[:, sampled - within]
+    # The best of few lies below the same rank among all: by as much as in a normal distribution.
+    mean, normal = score.mean(1), NormalDist()
+    share = min(0.5, rank / n), min(0.5, within / sampled)
+    deeper = np.float32(max(1.0, normal.inv_cdf(1 - share[0]) / max(1e-3, normal.inv_cdf(1 - share[1]))))
+    floors: Float32s = mean + (best - mean) * deeper
+    return floors
 
 
 class _TileSample:

@@ -8,7 +8,7 @@ from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64
 from dataclasses import dataclass
 from pathlib import Path
 
-VERSION = 2
+VERSION = 3
 MAX_STAGES = 4
 MAX_RANKINGS = 2
 FLOAT32, FLOAT16 = 0, 1
@@ -129,8 +129,9 @@ class Library:
         self._c.unveil_kernel.restype = c_char_p
         self._c.unveil_quantise.argtypes = (
             *(c_int32, POINTER(NativeVectors), c_int64, POINTER(NativePacked)),
-            *(c_int64, c_int64, c_int32, POINTER(c_int32)),
+            *(c_int64, c_int64, c_int32, POINTER(c_int32), c_void_p),
         )
+        self._c.unveil_moments.argtypes = (c_int32, POINTER(NativeVectors), c_void_p, c_void_p)
         self._c.unveil_work.argtypes = (POINTER(NativeJob),)
         self._c.unveil_take_pairs.argtypes = (POINTER(NativeJob), c_void_p, c_void_p, c_void_p)
         self._c.unveil_take_pairs.restype = None
@@ -170,11 +171,19 @@ class Library:
         out: NativePacked,
         strips: range,
         stage_end: tuple[int, ...],
+        basis: int | None,
     ) -> int:
-        """Fills ``strips`` of ``out`` from ``rows``, whose first is row ``first_row`` of ``out``; returns a status."""
+        """Fills ``strips`` of ``out`` from ``rows``, whose first is row ``first_row`` of ``out``; returns a status.
+
+        ``basis`` is the address of a float32 matrix (D, D) by which rows are multiplied before.
+        """
         ends = (c_int32 * max(1, len(stage_end)))(*stage_end)
-        arguments = (byref(rows), first_row, byref(out), strips.start, strips.stop, len(stage_end), ends)
+        arguments = (byref(rows), first_row, byref(out), strips.start, strips.stop, len(stage_end), ends, basis)
         return int(self._c.unveil_quantise(kernel.index, *arguments))
+
+    def moments(self, kernel: Kernel, rows: NativeVectors, total: int, products: int) -> int:
+        """The sum of rows (D,) and of the products of their columns (D, D), at two addresses; returns a status."""
+        return int(self._c.unveil_moments(kernel.index, byref(rows), total, products))
 
     def work(self, job: NativeJob) -> int:
         """Processes a job together with other threads until done or stopped; returns a status. Releases the GIL."""

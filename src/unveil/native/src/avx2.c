@@ -120,6 +120,14 @@ TARGET static double cosine(const char *a, int32_t a_type, const char *b, int32_
     return tree_sum(lanes);
 }
 
-const kernel kernel_avxvnni = {"avxvnni", HEIGHT, 24, 128, 127, avxvnni_available, multiply_vnni, quantise, cosine};
-const kernel kernel_avx2 = {"avx2", HEIGHT, 16, 64, 63, avx2_available, multiply_avx2, quantise, cosine};
+#define DENSE_HEIGHT 4
+#define DENSE_BYTES 32
+#define FLOATS_FMA(a, b, c) (floats)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c))
+#define DOUBLES_FMA(a, b, c) (doubles)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c))
+#define FLOATS_OF(x) (floats)_mm256_set1_ps(x)
+#define DOUBLES_OF(x) (doubles)_mm256_set1_pd(x)
+#include "dense.h"
+
+const kernel kernel_avxvnni = {"avxvnni", HEIGHT, 24, 128, 127, avxvnni_available, multiply_vnni, quantise, cosine, &DENSE};
+const kernel kernel_avx2 = {"avx2", HEIGHT, 16, 64, 63, avx2_available, multiply_avx2, quantise, cosine, &DENSE};
 #endif

@@ -158,5 +158,13 @@ TARGET static double cosine(const char *a, int32_t a_type, const char *b, int32_
     return _mm_cvtsd_f64(_mm_add_sd(two_lanes, _mm_unpackhi_pd(two_lanes, two_lanes)));
 }
 
-const kernel kernel_avx512vnni = {"avx512vnni", HEIGHT, WIDTH, 128, 127, available, multiply, quantise, cosine};
+#define DENSE_HEIGHT 8
+#define DENSE_BYTES 64
+#define FLOATS_FMA(a, b, c) (floats)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c))
+#define DOUBLES_FMA(a, b, c) (doubles)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c))
+#define FLOATS_OF(x) (floats)_mm512_set1_ps(x)
+#define DOUBLES_OF(x) (doubles)_mm512_set1_pd(x)
+#include "dense.h"
+
+const kernel kernel_avx512vnni = {"avx512vnni", HEIGHT, WIDTH, 128, 127, available, multiply, quantise, cosine, &DENSE};
 #endif

@@ -63,4 +63,13 @@ static void quantise(const float *x, int64_t row, packed *out, int8_t *values, i
 
 static int always(void) { return 1; }
 
-const kernel kernel_scalar = {"scalar", 4, 16, 128, 127, always, multiply, quantise, cosine};
+#define TARGET
+#define DENSE_HEIGHT 4
+#define DENSE_BYTES 16
+#define FLOATS_FMA(a, b, c) ((a) * (b) + (c))
+#define DOUBLES_FMA(a, b, c) ((a) * (b) + (c))
+#define FLOATS_OF(x) ((floats){x, x, x, x})
+#define DOUBLES_OF(x) ((doubles){x, x})
+#include "dense.h"
+
+const kernel kernel_scalar = {"scalar", 4, 16, 128, 127, always, multiply, quantise, cosine, &DENSE};

@@ -150,6 +150,7 @@ static void score_pair(job *j, const kernel *k, tile *t, int64_t i, int64_t colu
         if (by->top_k) offer_query(by, i, p);
         if (by->best_score && worse(by->best_score[column], by->best_query[column], 0, p.score, p.query, 0)) {
             by->best_score[column] = p.score, by->best_query[column] = p.query;
+            t->least_changed |= t->column_floor[r][c] <= t->column_least[r];
             t->column_floor[r][c] = below(p.score);
         }
         if (by->n_overall) offer_overall(by, p);
@@ -229,6 +230,7 @@ static void find_least(tile *t, int32_t width) {
         t->column_least[r] = INFINITY;
         for (int c = 0; c < width; c++) t->column_least[r] = lesser(t->column_least[r], t->column_floor[r][c]);
     }
+    t->least_changed = 0;
 }
 
 static void load_columns(const job *j, tile *t, int64_t strip, float largest_norm) {
@@ -290,16 +292,17 @@ static void work_strip(job *j, const kernel *k, tile *t, const group *groups, in
         const int64_t rest = j->query.n - first;
         for (int by = 0; by < j->n_rankings; by++) {
             const float of_all = floor_of_all(j->rankings + by), least = t->column_least[by];
-            for (int r = 0; r < k->height; r++) {
-                const float floor = r < rest ? lesser(of_all, floor_of_query(j->rankings + by, first + r)) : INFINITY;
-                t->row_floor[by][r] = floor;
-                t->row_need[by][r] = lesser(floor, least) - t->rows->base[by][r];
+            float *floor = t->row_floor[by];
+            for (int r = 0; r < k->height; r++) floor[r] = r < rest ? floor_of_query(j->rankings + by, first + r) : INFINITY;
+            for (int r = 0; r < MAX_HEIGHT; r++) { /* of a fixed length, as a vector */
+                floor[r] = lesser(of_all, floor[r]);
+                t->row_need[by][r] = lesser(floor[r], least) - t->rows->base[by][r];
             }
         }
         const int any = k->multiply(t);
         if (w.n) {
             score_waiting(j, k, t, first_column, &w, mine);
-            find_least(t, k->width);
+            if (t->least_changed) find_least(t, k->width);
             if (atomic_load_explicit(&j->stop, memory_order_relaxed)) return;
         }
         if (any) line_up(j, k, t, first, first_column, &w);

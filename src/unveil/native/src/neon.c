@@ -114,5 +114,13 @@ TARGET static double cosine(const char *a, int32_t a_type, const char *b, int32_
     return tree_sum(lanes);
 }
 
-const kernel kernel_neon = {"neon", HEIGHT, WIDTH, 0, 127, available, multiply, quantise, cosine};
+#define DENSE_HEIGHT 8
+#define DENSE_BYTES 16
+#define FLOATS_FMA(a, b, c) (floats)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b))
+#define DOUBLES_FMA(a, b, c) (doubles)vfmaq_f64((float64x2_t)(c), (float64x2_t)(a), (float64x2_t)(b))
+#define FLOATS_OF(x) (floats)vdupq_n_f32(x)
+#define DOUBLES_OF(x) (doubles)vdupq_n_f64(x)
+#include "dense.h"
+
+const kernel kernel_neon = {"neon", HEIGHT, WIDTH, 0, 127, available, multiply, quantise, cosine, &DENSE};
 #endif

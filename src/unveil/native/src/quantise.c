@@ -3,7 +3,16 @@
 
 #include <stdlib.h>
 
-static void load_row(const vectors *in, int64_t row, float *x) {
+enum { BLOCK_ROWS = 48 }; /* brought into the basis at once: they and a strip of the basis stay in the cache */
+
+/* Bytes of zeros that begin a line of the cache; null when there is no memory. */
+void *zeros(int64_t size) {
+    const size_t whole = ((size_t)size + 63) / 64 * 64;
+    void *out = aligned_alloc(64, whole ? whole : 64);
+    return out ? memset(out, 0, whole) : 0;
+}
+
+void load_row(const vectors *in, int64_t row, float *x) {
     const char *from = in->data + row * in->stride;
     if (in->type == FLOAT32) {
         memcpy(x, from, (size_t)in->dims * 4);
@@ -16,24 +25,42 @@ static void load_row(const vectors *in, int64_t row, float *x) {
     }
 }
 
-/* Strips [first, last) of `out` from the rows of `in`, which start at row `in_first`. Threads may share `out`. */
+/* A basis (dims, dims) in strips of `width` columns, the last one padded with zeros; null when there is no memory. */
+static float *in_strips(const float *basis, int64_t dims, int64_t width, int64_t strips) {
+    float *out = zeros(strips * dims * width * (int64_t)sizeof *out);
+    for (int64_t k = 0; out && k < dims; k++)
+        for (int64_t s = 0; s < strips; s++) {
+            const int64_t left = dims - s * width < width ? dims - s * width : width;
+            memcpy(out + (s * dims + k) * width, basis + k * dims + s * width, (size_t)left * sizeof *out);
+        }
+    return out;
+}
+
+/* Strips [first, last) of `out` from the rows of `in`, which start at row `in_first`, in `basis` (dims, dims) unless that is
+ * null. Threads may share `out`. */
 UNVEIL_PUBLIC int unveil_quantise(int32_t kernel_index, const vectors *in, int64_t in_first, packed *out, int64_t first,
-                                  int64_t last, int32_t stages, const int32_t *stage_end) {
+                                  int64_t last, int32_t stages, const int32_t *stage_end, const float *basis) {
     const kernel *k = KERNELS[kernel_index];
-    const int64_t width = out->width, steps = out->steps;
-    float *x = calloc((size_t)steps, 16);
+    const int64_t width = out->width, steps = out->steps, dims = in->dims;
+    const int64_t strips = (dims + k->dense->float_columns - 1) / k->dense->float_columns;
+    const int64_t rotated = strips * k->dense->float_columns, stride = rotated > steps * 4 ? rotated : steps * 4;
+    float *x = zeros(BLOCK_ROWS * stride * (int64_t)sizeof *x);
+    float *turned = basis ? zeros(BLOCK_ROWS * stride * (int64_t)sizeof *turned) : 0;
+    float *packed_basis = basis ? in_strips(basis, dims, k->dense->float_columns, strips) : 0;
     int8_t *values = calloc((size_t)steps, 4);
-    if (!x || !values) {
-        free(x), free(values);
-        return NO_MEMORY;
-    }
-    for (int64_t strip = first; strip < last; strip++) {
-        uint8_t *to = out->bytes + strip * steps * width * 4;
-        for (int64_t i = 0; i < width; i++) {
-            const int64_t row = strip * width + i, from = row - in_first;
-            if (from < in->n) load_row(in, from, x);
-            else memset(x, 0, (size_t)steps * 16);
-            k->quantise(x, row, out, values, stages, stage_end);
+    int status = x && values && (!basis || (turned && packed_basis)) ? DONE : NO_MEMORY;
+    for (int64_t start = first * width; status == DONE && start < last * width; start += BLOCK_ROWS) {
+        const int64_t n = last * width - start < BLOCK_ROWS ? last * width - start : BLOCK_ROWS;
+        for (int64_t r = 0; r < BLOCK_ROWS; r++) {
+            const int64_t from = start + r - in_first;
+            if (r < n && from < in->n) load_row(in, from, x + r * stride);
+            else memset(x + r * stride, 0, (size_t)stride * sizeof *x);
+        }
+        if (basis) k->dense->rotate(x, stride, BLOCK_ROWS, packed_basis, dims, strips, turned, stride);
+        for (int64_t r = 0; r < n; r++) {
+            const int64_t row = start + r, strip = row / width, i = row % width;
+            uint8_t *to = out->bytes + strip * steps * width * 4;
+            k->quantise((basis ? turned : x) + r * stride, row, out, values, stages, stage_end);
             for (int64_t step = 0; step < steps; step++) {
                 uint8_t four[4];
                 for (int e = 0; e < 4; e++) four[e] = (uint8_t)(values[4 * step + e] + out->bias);
@@ -41,6 +68,6 @@ UNVEIL_PUBLIC int unveil_quantise(int32_t kernel_index, const vectors *in, int64
             }
         }
     }
-    free(x), free(values);
-    return DONE;
+    free(x), free(turned), free(packed_basis), free(values);
+    return status;
 }

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define UNVEIL_VERSION 2
+#define UNVEIL_VERSION 3
 #define UNVEIL_PUBLIC __attribute__((visibility("default")))
 
 enum { LANES = 32 };        /* of the exact sum, as in compare/exact.py */
@@ -61,6 +61,7 @@ typedef struct {
     float row_need[MAX_RANKINGS][MAX_HEIGHT];
     float column_scale[MAX_WIDTH], column_base[MAX_RANKINGS][MAX_WIDTH], column_floor[MAX_RANKINGS][MAX_WIDTH];
     float column_least[MAX_RANKINGS];   /* of column_floor */
+    int least_changed;                  /* whether a column that had the least floor has a higher one now */
     float column_rest[MAX_STAGES][MAX_WIDTH];
     int32_t stage_end[MAX_STAGES + 1];  /* in steps; the last is the end */
     int32_t stages;                     /* looks before the end */
@@ -69,6 +70,14 @@ typedef struct {
     uint64_t hits[MAX_HEIGHT];
 } tile;
 
+/* Products in floating point (dense.h): columns of their tiles, rows in a basis, sums of products of columns. */
+typedef struct {
+    int64_t float_columns, double_columns;
+    void (*rotate)(const float *x, int64_t x_stride, int64_t rows, const float *basis, int64_t dims, int64_t strips,
+                   float *out, int64_t out_stride);
+    void (*add_moments)(const double *x, int64_t rows, int64_t capacity, int64_t strips, double *to, int64_t padded);
+} dense;
+
 typedef struct {
     const char *name;
     int32_t height, width, bias, levels;            /* levels: the largest quantised value of a gallery row */
@@ -76,6 +85,7 @@ typedef struct {
     int (*multiply)(tile *);                        /* fills hits and upper; 0 when there are no hits */
     void (*quantise)(const float *x, int64_t row, packed *out, int8_t *values, int32_t stages, const int32_t *stage_end);
     double (*cosine)(const char *a, int32_t a_type, const char *b, int32_t b_type, int64_t dims);
+    const dense *dense;
 } kernel;
 
 extern const kernel kernel_scalar;
@@ -220,5 +230,7 @@ static inline __attribute__((always_inline)) int find_hits(tile *t, int height, 
 
 double tree_sum(double *lanes);
 float half_to_float(uint16_t half);
+void load_row(const vectors *in, int64_t row, float *x);
+void *zeros(int64_t size);
 
 #endif
