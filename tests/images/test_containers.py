@@ -441,6 +441,10 @@ class TestWhatAPathIs:
         for text in ("{0..9999999999}", "{5..1}", "{0..999}{0..999}"):
             with pytest.raises(SettingError, match="files"):
                 expand_braces(text)
+        with pytest.raises(SettingError, match="characters together"):
+            expand_braces("x" * 100_000 + "{0..99999}")
+        digits = "{0.." + "9" * 5000 + "}"  # longer than any number of Python from text
+        assert expand_braces(digits) == [digits]
 
 
 @given(

@@ -285,6 +285,8 @@ def test_a_blind_review_reveals_nothing(run: Path, served: Serve, browser: Brows
     shown = page.content() + "".join(responses)
     assert responses and not [name for name in names if name in shown] and "cosine" not in shown
     assert not re.search(r'"role"|training|"control"', "".join(responses))
+    assert page.evaluate("fetch('verdicts.csv').then(a => a.status)") == 403
+    assert page.locator("a[download]:visible").count() == 0
     with sqlite3.connect(run / "review.sqlite") as db:
         assert db.execute("SELECT count(*), min(blind) FROM verdicts").fetchone() == (6, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -21,6 +22,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tests.builders import write
 from tests.cli.runner import Done
 from tests.cli.runner import unveil as command_line
 from tests.review.conftest import Served
@@ -203,6 +205,71 @@ def test_a_journal_deletes_no_other_file(tmp_path: Path) -> None:
     with sqlite3.connect(file) as db:  # the journal is one that SQLite follows
         db.execute("SELECT count(*) FROM verdicts")
     assert not precious.exists()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+def test_no_other_file_is_written_through_a_hard_link(tmp_path: Path, suffix: str) -> None:
+    """An archive may unpack a part of a run as another name of a file that is there already."""
+    precious = write(tmp_path / "thesis.tex", b"precious" * 10_000)
+    run = tmp_path / "run"
+    run.mkdir()
+    VerdictStore(run).close()
+    part = run / f"review.sqlite{suffix}"
+    part.unlink(missing_ok=True)
+    os.link(precious, part)
+    with pytest.raises(StoreError, match="a hard link at review"):
+        VerdictStore(run)
+    assert precious.read_bytes() == b"precious" * 10_000
+
+
+def test_a_journal_does_not_inflate_the_file(tmp_path: Path) -> None:
+    VerdictStore(tmp_path).close()
+    file = tmp_path / "review.sqlite"
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
+    head = bytes.fromhex("d9d505f920a163d7") + struct.pack(">5I", 0, 12345, 2**31 - 1, 512, 4096)
+    Path(f"{file}-journal").write_bytes(head.ljust(1024, b"\0"))
+    size = file.stat().st_size
+    with pytest.raises(StoreError, match="a journal that would make the file larger"):
+        VerdictStore(tmp_path)
+    assert file.stat().st_size == size
+
+
+INSERT = (
+    "INSERT INTO verdicts (reviewer, role, synthetic_id, real_id, verdict, blind, time) VALUES (?, ?, ?, ?, ?, 0, ?)"
+)
+
+
+@pytest.mark.parametrize(
+    ("reviewer", "time", "found"),
+    [
+        ("\x1b]0;owned\x07\nmore", "2026-01-01", "a name of a reviewer"),
+        ("anna" * 100, "2026-01-01", "a name of a reviewer"),
+        ("anna", "\x1b[2J", "a name of a reviewer or a time"),
+    ],
+)
+def test_names_that_the_page_would_refuse_are_refused(tmp_path: Path, reviewer: str, time: str, found: str) -> None:
+    VerdictStore(tmp_path).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "review.sqlite")) as db, db:
+        db.execute(INSERT, (reviewer, "training", "0", "1", "different", time))
+    store = VerdictStore(tmp_path)
+    with pytest.raises(StoreError, match=found):
+        store.history()
+    store.close()
+
+
+def test_more_reviewers_and_rows_than_any_review_has(tmp_path: Path) -> None:
+    rows = [(f"r{k}", "training", "0", "1", "different", "2026-01-01") for k in range(1001)]
+    for name, change in (("many", rows), ("last", rows[:1])):
+        run = tmp_path / name
+        run.mkdir()
+        VerdictStore(run).close()
+        with contextlib.closing(sqlite3.connect(run / "review.sqlite")) as db, db:
+            db.executemany(INSERT, change)
+            if name == "last":
+                db.execute("UPDATE sqlite_sequence SET seq = 9223372036854775807")
+        with pytest.raises(StoreError, match="at most 10000000 of 1000"):
+            VerdictStore(run)
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])

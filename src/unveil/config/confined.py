@@ -11,7 +11,7 @@ from typing import Any
 from unveil.choices import ROLES
 from unveil.config.settings import LISTS
 from unveil.errors import SettingError
-from unveil.images.readers.shards import expand_braces
+from unveil.images.readers.shards import MAX_SHARDS, expand_braces
 from unveil.io.remote import is_address
 from unveil.presets import resolve
 
@@ -32,10 +32,15 @@ def check_confined(values: Mapping[str, Any], file: Path, root: Path | None = No
             raise SettingError(
                 f"{file}: expected settings of the audit, found {name}, which a file may not decide. {ADVICE}"
             )
+    n_names = 0
     for name, place in _places(values):
         if is_address(place):
             raise SettingError(f"{file}: expected a path as {name}, found an address. {ADVICE}")
-        for one in expand_braces(place) if "{" in place else [place]:
+        names = expand_braces(place) if "{" in place else [place]
+        n_names += len(names)
+        if n_names > MAX_SHARDS:
+            raise SettingError(f"{file}: expected at most {MAX_SHARDS} paths, found {n_names} and more. {ADVICE}")
+        for one in names:
             if not _is_inside(one, root, root or file.parent, base or Path()):
                 raise SettingError(
                     f"{file}: expected a path below {root or file.parent} as {name}, found one outside. {ADVICE}"

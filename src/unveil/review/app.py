@@ -182,7 +182,9 @@ class ReviewApp:
         )
 
     def export(self, request: Request) -> Response:
-        """The history of verdicts as CSV."""
+        """The history of verdicts as CSV, except during a blind review: it names the roles."""
+        if self._queue.blind:
+            raise HTTPException(403, "A blind review shows no names. Use unveil review RUN --export FILE.", HEADERS)
         return Response(
             verdicts_csv(self._store),
             200,

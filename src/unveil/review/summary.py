@@ -17,6 +17,8 @@ from unveil.stats.agreement import MISSING, cohen_kappa, krippendorff_alpha
 from unveil.stats.intervals import share
 from unveil.types import Estimate
 
+# Kappas are of two reviewers each; of more than these, one alpha says how far all agree.
+MAX_COMPARED = 20
 # `cannot tell` is no category: it neither agrees nor disagrees.
 CATEGORIES: dict[str, int] = {verdict: i for i, verdict in enumerate(REVIEW_VERDICTS) if verdict != "cannot tell"}
 
@@ -48,9 +50,10 @@ def summarise(by_reviewer: dict[str, dict[PairKey, RecordedVerdict]], pairs: Seq
     # A fixed seed: the same verdicts give the same intervals.
     rng = np.random.default_rng(0)
     table = np.array([[_category(own.get(key)) for own in counted.values()] for key in known], np.int64)
+    compared = list(counted) if len(counted) <= MAX_COMPARED else []
     kappas = [
         (names, cohen_kappa(table[:, i], table[:, j], rng))
-        for (i, j), names in zip(combinations(range(len(counted)), 2), combinations(counted, 2), strict=True)
+        for (i, j), names in zip(combinations(range(len(compared)), 2), combinations(compared, 2), strict=True)
     ]
     verdicts = [v for own in counted.values() for v in own.values()]
     return Review(

@@ -26,7 +26,11 @@ UNDONE = "undone"
 # "unvl" marks our files, so that another program's database is refused.
 APPLICATION, VERSION = 0x756E766C, 2
 MAX_NAME = 60
+# Somebody else's file may hold more; no review has.
+MAX_REVIEWERS, MAX_ROWS = 1000, 10**7
 JOURNAL = "-journal"
+# Of a journal: the pages and the bytes a page of the file before the change (the same page of SQLite's documentation).
+JOURNAL_PAGES, JOURNAL_PAGE_BYTES = slice(16, 20), slice(24, 28)
 # The last bytes of a journal that names another file (https://www.sqlite.org/fileformat2.html#the_rollback_journal).
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 # Kinds of errors of a file that may be whole: the disk is read-only, or the file may not be opened.
@@ -122,6 +126,8 @@ class VerdictStore:
             try:
                 with open_regular(file) as opened:
                     check_stored(opened.fileno(), file)
+                    n_names = os.fstat(opened.fileno()).st_nlink
+                    head = opened.read(JOURNAL_PAGE_BYTES.stop)
                     opened.seek(-min(len(SUPER_JOURNAL), os.fstat(opened.fileno()).st_size), os.SEEK_END)
                     end = opened.read()
             except FileNotFoundError:
@@ -130,6 +136,12 @@ class VerdictStore:
                 if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
                     continue  # SQLite refuses it, with advice on permissions
                 raise self._refusal(f"no plain file at {file.name} ({error.strerror})") from None
+            if n_names > 1:
+                raise self._refusal(f"a hard link at {file.name}, through which another file would be written")
+            # SQLite gives the file the size that a journal states. Verdicts are never removed, so it was not larger.
+            before = int.from_bytes(head[JOURNAL_PAGES], "big") * int.from_bytes(head[JOURNAL_PAGE_BYTES], "big")
+            if suffix == JOURNAL and before > self.path.stat().st_size:
+                raise self._refusal("a journal that would make the file larger")
             # SQLite deletes the file that a journal names at its end. Verdicts are one file, whose journal names none.
             if suffix == JOURNAL and end == SUPER_JOURNAL:
                 raise self._refusal("a journal that names another file, which would be deleted")
@@ -146,6 +158,10 @@ class VerdictStore:
         (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise self._refusal(f"a damaged file ({printable(found)})")
+        (n_rows,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()
+        (n_reviewers,) = self._db.execute("SELECT count(DISTINCT reviewer) FROM verdicts").fetchone()
+        if not isinstance(n_rows, int) or n_rows > MAX_ROWS or n_reviewers > MAX_REVIEWERS:
+            raise self._refusal(f"{n_rows} verdicts of {n_reviewers} reviewers, at most {MAX_ROWS} of {MAX_REVIEWERS}")
 
     def _create(self) -> None:
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
@@ -195,6 +211,8 @@ class VerdictStore:
             ).fetchall()
         if any(not isinstance(value, str) for r, s, t, role, v, _, time in rows for value in (r, s, t, role, v, time)):
             raise self._refusal("a verdict that is no text")
+        if any(len(r) > MAX_NAME or printable(r) != r or printable(time) != time for r, *_, time in rows):
+            raise self._refusal("a name of a reviewer or a time that this program does not write")
         return [RecordedVerdict(r, (s, t, role), v, bool(blind), time) for r, s, t, role, v, blind, time in rows]
 
     def current(self) -> dict[str, dict[PairKey, RecordedVerdict]]:

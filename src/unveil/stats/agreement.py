@@ -30,17 +30,20 @@ def krippendorff_alpha(categories: Ints, rng: np.random.Generator) -> Estimate |
     MISSING stands for no verdict. None where alpha is undefined. The interval is a bootstrap over pairs and assumes
     that they are independent.
     """
-    twice = (categories != MISSING).sum(1) >= 2
-    return _estimate(categories[twice], _alpha, rng, "Krippendorff's alpha, nominal")
+    n_categories = int(categories.max(initial=0)) + 1
+    counts = np.column_stack([(categories == category).sum(1) for category in range(n_categories)])
+    return _estimate(counts[counts.sum(1) >= 2], _alpha, rng, "Krippendorff's alpha, nominal")
 
 
 def _estimate(
-    rows: Ints, measure: Callable[[Ints], float | None], rng: np.random.Generator, name: str
+    rows: Ints, measure: Callable[[Ints, Ints], float | None], rng: np.random.Generator, name: str
 ) -> Estimate | None:
-    value = measure(rows)
+    # Pairs with the same verdicts are counted together: few kinds of pairs, however many pairs and reviewers.
+    kinds, n_pairs = np.unique(rows, axis=0, return_counts=True)
+    value = measure(kinds, n_pairs)
     if value is None:
         return None
-    resampled = [measure(rows[rng.integers(len(rows), size=len(rows))]) for _ in range(RESAMPLES)]
+    resampled = [measure(kinds, rng.multinomial(len(rows), n_pairs / len(rows))) for _ in range(RESAMPLES)]
     defined = [v for v in resampled if v is not None] or [value]
     low, high = (float(v) for v in np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return Estimate(
@@ -48,21 +51,25 @@ def _estimate(
     )
 
 
-def _kappa(rows: Ints) -> float | None:
-    if not len(rows):
+def _kappa(kinds: Ints, n_pairs: Ints) -> float | None:
+    """Kappa of pairs (N,) of each kind: two categories (N, 2)."""
+    n = int(n_pairs.sum())
+    if not n:
         return None
-    observed = float((rows[:, 0] == rows[:, 1]).mean())
-    first, second = (np.bincount(rows[:, i], minlength=int(rows.max()) + 1) / len(rows) for i in (0, 1))
+    observed = float(n_pairs[kinds[:, 0] == kinds[:, 1]].sum() / n)
+    n_categories = int(kinds.max()) + 1
+    first, second = (np.bincount(kinds[:, i], n_pairs, minlength=n_categories) / n for i in (0, 1))
     expected = float(first @ second)
     return None if expected >= 1 else (observed - expected) / (1 - expected)
 
 
-def _alpha(rows: Ints) -> float | None:
-    if not len(rows):
+def _alpha(kinds: Ints, n_pairs: Ints) -> float | None:
+    """Alpha of pairs (N,) of each kind: verdicts of each category (N, C), at least two in a row."""
+    if not n_pairs.sum():
         return None
-    counts = np.column_stack([(rows == category).sum(1) for category in range(int(rows.max()) + 1)]).astype(np.float64)
-    n_verdicts = counts.sum(1)
-    agreeing = float((counts * (counts - 1) / (n_verdicts - 1)[:, None]).sum())
-    n, of_category = float(counts.sum()), counts.sum(0)
+    counts, times = kinds.astype(np.float64), n_pairs.astype(np.float64)
+    agreeing = float(times @ (counts * (counts - 1) / (counts.sum(1) - 1)[:, None]).sum(1))
+    of_category = times @ counts
+    n = float(of_category.sum())
     expected = n * n - float(of_category @ of_category)
     return None if expected <= 0 else 1 - (n - 1) * (n - agreeing) / expected

@@ -13,8 +13,10 @@ from unveil.images.source import Source, unique_ids
 from unveil.types import ImageRecord
 
 MAX_SHARDS = 100_000
+# Of all names together: a settings file of a stranger may repeat a long path.
+MAX_CHARACTERS = 2**25
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
 
 class ShardedSource(Source):
@@ -103,4 +105,8 @@ def expand_braces(text: str) -> list[str]:
         count *= len(piece)
     if count > MAX_SHARDS:
         raise SettingError(f"{text}: stands for {count} files; at most {MAX_SHARDS} are read")
+    if count * len(text) > MAX_CHARACTERS:
+        raise SettingError(
+            f"{text[:80]}...: expected names of at most {MAX_CHARACTERS} characters together, found {count * len(text)}"
+        )
     return ["".join(parts) for parts in product(*pieces)]

@@ -354,6 +354,7 @@ addEventListener("beforeunload", (event) => {
 async function start(name) {
   const queue = await request(`queue?reviewer=${encodeURIComponent(name)}`);
   ({ reviewer, verdicts, blind } = queue);
+  for (const link of document.querySelectorAll("a[download]")) link.parentElement.hidden = blind; // it names the roles
   faces = !queue.aligned;
   button("faces").setAttribute("aria-pressed", String(faces));
   byId("note").textContent = queue.note;
