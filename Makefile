@@ -115,7 +115,7 @@ bench-small: $(READY)
 	$(BIN)/python benchmarks/small_sets.py --data $(DATA) --vectors build/small_sets --workers 2 --first 100 \
 	  --without-leaks 0 > docs/figures/small_sets_other_splits.md
 
-# Generators trained on real faces, what gives their people away and what an audit makes of it: an hour and a half on two
+# Generators trained on real faces, what gives their people away and what an audit makes of it: three hours on two
 # cores. Needs PyTorch (pip install torch==2.13.0).
 lab: $(READY)
 	$(BIN)/python -m benchmarks.lab.make --faces $(DATA)/lfw/lfw_aligned112.zip --out build/lab

@@ -16,7 +16,7 @@ from tests.builders import drawn_faces, encoded
 
 pytest.importorskip("torch", reason="generators are trained with PyTorch")
 
-from benchmarks.lab import make, measure, other_people, people, scores, summarise
+from benchmarks.lab import make, measure, other_people, paired, people, scores, summarise
 from benchmarks.lab.families import FAMILIES, Setup, latent
 
 SMALL = Setup(side=32, width=16, batch=8)
@@ -72,13 +72,13 @@ def test_a_generator_that_has_learnt_little_else_draws_what_it_learnt() -> None:
 
 @pytest.mark.slow
 def test_the_code_of_the_autoencoder_holds_a_face() -> None:
-    """Decoded faces are a tenth as far from their own image, in squared error, as from the mean of all."""
+    """Decoded faces are at most a quarter as far from their own image, in squared error, as the mean of all is."""
     images = np.stack([x[:96:3, :96:3] for x in drawn_faces(40)])
     generator = FAMILIES["latent"](images, np.arange(40), SMALL)
     assert isinstance(generator, latent.Latent)
     decoded = generator.decoder(generator.encoder(generator.images))
     error = (decoded - generator.images).square().mean()
-    assert error < 0.1 * (generator.images - generator.images.mean(0)).square().mean()
+    assert error < 0.25 * (generator.images - generator.images.mean(0)).square().mean()
 
 
 def test_sets_are_made_once_measured_and_summarised(
@@ -87,6 +87,8 @@ def test_sets_are_made_once_measured_and_summarised(
     known = people.load(faces, 32)
     sets = tmp_path / "sets"
     make.make(known, "components", 40, (600,), 120, SMALL, sets)
+    make.make(known, "components", 41, (1, 2), 10, SMALL, tmp_path / "young", wanted=(1,))
+    assert [path.name for path in (tmp_path / "young/components/41-people").iterdir()] == ["1-steps"]
     folder = sets / "components/40-people/600-steps"
     written = (folder / "synthetic.zip").read_bytes()
     members = (folder / "members.txt").read_text().split()
@@ -99,16 +101,25 @@ def test_sets_are_made_once_measured_and_summarised(
     monkeypatch.setattr(measure, "NULLS", 1)
     monkeypatch.setattr("sys.argv", ["measure", "--faces", str(faces), "--sets", str(sets), "--out", str(out)])
     measure.main()
-    with (out / "scores.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = [
+        row for name in ("scores", "further") for row in csv.DictReader((out / f"{name}.csv").read_text().splitlines())
+    ]
     told = {row["score"] for row in rows}
-    assert told == set(summarise.SHOWN) - {"face, person and identity templates"}
+    assert told == set(summarise.SHOWN) - {
+        *("face, person and identity templates", measure.UNLABELLED, measure.SHUFFLED)
+    }
     trained = {row["score"]: float(row["auc"]) for row in rows if row["steps"] == "600"}
     assert trained["all channels"] > 0.8 and trained["appearance alone"] > 0.8
     with (out / "audits.csv").open() as file:
         audits = {(row["steps"], row["audit"]): row for row in csv.DictReader(file)}
     assert audits["600", "others alone"]["verdict"] == "none detected"
     assert audits["600", "people learnt"]["training_members"] == "40"
+    with (out / "paired.csv").open() as file:
+        paired_with = [row["against"] for row in csv.DictReader(file)]
+    assert paired_with == ["cosine", measure.FIRST]
+    written = (out / "scores.csv").read_bytes()
+    measure.main()
+    assert (out / "scores.csv").read_bytes() == written, "what is in a table is not measured again"
 
     monkeypatch.setattr(summarise, "PEOPLE", {"components": (40,)})
     monkeypatch.setattr(summarise, "LENGTHS", {"components": (600,)})
@@ -117,6 +128,44 @@ def test_sets_are_made_once_measured_and_summarised(
     page = capsys.readouterr().out
     assert "| components | 40 | 600 |" in page and "nan" not in page
     assert (out / "lab.svg").read_text().startswith("<svg")
+
+
+def test_labels_of_a_set_are_taken_away_and_shuffled(faces: Path, tmp_path: Path) -> None:
+    """Five images of each of 30 people: shuffled labels do not hold, so that they change no score."""
+    folder = tmp_path / "conditional/30-people/1-steps"
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "synthetic.zip", "w") as packed:
+        for i, face in enumerate(drawn_faces(30)):
+            for k in range(5):
+                near = np.clip(face.astype(int) + np.random.default_rng([i, k]).integers(-40, 40, face.shape), 0, 255)
+                packed.writestr(f"identity_{i:04d}/{k}.png", encoded(near.astype(np.uint8)))
+    (folder / "members.txt").write_text("".join(f"person_{i:03d}\n" for i in range(30)))
+    facts = {"family": "conditional", "people": 30, "steps": 1, "seed": 0}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    lab = measure.Lab(folder, faces, None, tmp_path / "work", tmp_path / "store", workers=1)
+    of = lab.people_scores
+    assert set(of) == {measure.AUDIT, measure.FIRST, measure.UNLABELLED, measure.SHUFFLED, "cosine"}
+    assert of[measure.SHUFFLED] == of[measure.UNLABELLED] != of[measure.AUDIT]
+    assert len(of[measure.FIRST].control) == 0.8 * len(of[measure.AUDIT].control) == 184
+    assert of[measure.FIRST].training.keys() == of[measure.AUDIT].training.keys()
+    found = {(score, against): float(rate) for score, against, rate, *_ in lab.paired()}  # type: ignore[arg-type]
+    assert found[measure.AUDIT, measure.UNLABELLED] > 0.9
+
+
+def test_the_difference_of_two_scores_is_paired() -> None:
+    """Noise that two scores share is no difference between them; people whom one score leaves out do not count."""
+    rng = np.random.default_rng(0)
+    training = {f"t{i}": v for i, v in enumerate(rng.normal(2, 1, 100).tolist())}
+    control = {f"c{i}": v for i, v in enumerate(rng.normal(0, 1, 400).tolist())}
+    score = paired.PeopleScores(training, control)
+    fewer = {person: v for i, (person, v) in enumerate(control.items()) if i % 5}
+    same = paired.difference(score, score, rng)
+    assert (same.value, same.low, same.high) == (0, 0, 0) and 0.2 < same.rate < 0.6
+    close = paired.difference(score, paired.PeopleScores(training, fewer), rng)
+    assert close.low <= 0 <= close.high and abs(close.value) < 0.15
+    chance = paired.PeopleScores({p: float(rng.normal()) for p in training}, control)
+    worse = paired.difference(chance, score, rng)
+    assert worse.high < 0 and worse.rate < 0.1 and worse.other == same.rate
 
 
 def test_people_whom_a_generator_never_saw_are_audited_with_and_without_a_control_set(

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 import zipfile
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -50,6 +52,7 @@ def main() -> None:
     parser.add_argument("--families", nargs="*", default=list(FAMILIES))
     parser.add_argument("--people", type=int, nargs="*", help="instead of those of each family")
     parser.add_argument("--longer", type=float, default=1.0, help="multiplies every length")
+    parser.add_argument("--until", type=float, default=math.inf, help="stop after these steps of the same training")
     parser.add_argument("--images", type=int, default=2000, help="faces a set")
     parser.add_argument("--side", type=int, help="instead of that of each family")
     parser.add_argument("--width", type=int, default=Setup.width)
@@ -62,19 +65,30 @@ def main() -> None:
         setup = Setup(side, args.width, device=args.device, seed=args.seed)
         faces = load_once(args.faces, side)
         lengths = tuple(round(length * args.longer) for length in LENGTHS[family])
+        wanted = tuple(length for length in lengths if length <= args.until)
         for n_people in args.people or PEOPLE[family]:
-            make(faces, family, n_people, lengths, args.images, setup, args.out)
+            make(faces, family, n_people, lengths, args.images, setup, args.out, wanted)
 
 
-def make(faces: Faces, family: str, n_people: int, lengths: tuple[int, ...], n: int, setup: Setup, out: Path) -> None:
-    """One generator, and a set at each length."""
-    folders = {length: out / family / f"{n_people}-people" / f"{length}-steps" for length in lengths}
+def make(
+    faces: Faces,
+    family: str,
+    n_people: int,
+    lengths: tuple[int, ...],
+    n: int,
+    setup: Setup,
+    out: Path,
+    wanted: tuple[int, ...] | None = None,
+) -> None:
+    """One generator, and a set at each length that is ``wanted``, the first of all lengths; by default all of them."""
+    wanted = lengths if wanted is None else wanted
+    folders = {length: out / family / f"{n_people}-people" / f"{length}-steps" for length in wanted}
     if all((folder / "facts.json").exists() for folder in folders.values()):
         return
     learnt = faces.learnt(n_people, setup.seed)
     started = time.perf_counter()
     generator = FAMILIES[family](faces.images[learnt], faces.person[learnt], setup)
-    for length, loss in generator.train(lengths):
+    for length, loss in islice(generator.train(lengths), len(wanted)):
         trained = time.perf_counter() - started
         images, people = generator.faces(n)
         members = [faces.names[i] for i in np.unique(faces.person[learnt])]

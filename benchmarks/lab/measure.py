@@ -3,15 +3,17 @@
     python -m benchmarks.lab.measure --faces ../shared/data/lfw/lfw_aligned112.zip --sets build/lab \
         --model ../shared/data/models/w600k_mbf/w600k_mbf_dequant_fp32.onnx --out docs/figures/lab
 
-It writes four tables:
+It writes these tables, or those that are asked for:
 
 - scores.csv: how well each score separates the people a generator learnt from all others, for each set;
-- audits.csv: people found and falsely found, for each set and audit;
+- paired.csv: the difference of two scores of the same people, with an interval;
+- audits.csv: people found and falsely found, for each set and audit, also by the score of version 0.1;
+- further.csv: as scores.csv, for scores that the audit does not take;
 - nulls.csv: a line for each audit of people whom the generator never saw;
 - baselines.csv: the baselines, for each set, channel and training set.
 
 Each set has three audits: of the people it learnt; of those and others, so that false findings are known; and of other
-people alone.
+people alone. A set is not measured again for a table that has it.
 """
 
 from __future__ import annotations
@@ -21,16 +23,19 @@ import csv
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.lab.scores import further_scores, memorised
+from benchmarks.lab.paired import PeopleScores, difference
+from benchmarks.lab.scores import first_version, further_scores, memorised
 from unveil.analysis.baselines import measure_baselines
 from unveil.analysis.comparisons import Comparisons
-from unveil.analysis.findings import Findings
+from unveil.analysis.findings import ControlState, Findings
+from unveil.analysis.scores import COSINE, RealSide
 from unveil.auditor import analyse
 from unveil.compare import open_backend
 from unveil.config.channels import channel_config
@@ -40,8 +45,10 @@ from unveil.embedding.embedder import AuditEmbedder
 from unveil.images import LabelRule, Source, open_source
 from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
-from unveil.stats.membership import FPRS, auc_estimate, tpr_at_fpr
-from unveil.types import Estimate, Floats, Ints, Role
+from unveil.stats.hubness import person_codes
+from unveil.stats.membership import FPRS, auc_estimate, resolves, tpr_at_fpr
+from unveil.stats.person_tests import person_tests
+from unveil.types import Embedded, Estimate, Exposure, Floats, Ints, Role
 
 SET = ("family", "people", "steps")
 SCORE_COLUMNS = [*SET, "score", "memorised", "auc", "auc_low", "auc_high"] + [
@@ -54,14 +61,22 @@ BASELINE_COLUMNS = [
     *(*SET, "training", "channel"),
     *("authenticity", "data_copying", "closer_to_training", "neighbour_ratio", "gan_leaks_auc"),
 ]
+PAIRED_COLUMNS = [*SET, "score", "against", "rate", "rate_against", "difference", "low", "high"]
 NULL_COLUMNS = [*SET, "repeat", "verdict", "global_p", "people_significant", "identities_significant"]
-LEARNT, OTHERS = "people learnt", "others alone"
+LEARNT, MIXED, OTHERS = "people learnt", "and others", "others alone"
+AUDIT, FIRST = "all channels", "version 0.1"
+# The score of the audit with the labels of the synthetic set taken away, and with them shuffled.
+UNLABELLED, SHUFFLED = "without identity evidence", "shuffled labels"
+FDR = 0.05
 NULLS = 8  # audits of other people a set
 # Others among the training people, and in the audit of people whom the generator never saw.
 MAX_OTHERS = 500
 
 
-TABLES = {"scores": SCORE_COLUMNS, "audits": AUDIT_COLUMNS, "baselines": BASELINE_COLUMNS, "nulls": NULL_COLUMNS}
+TABLES = {
+    **{"scores": SCORE_COLUMNS, "paired": PAIRED_COLUMNS, "audits": AUDIT_COLUMNS},
+    **{"further": SCORE_COLUMNS, "baselines": BASELINE_COLUMNS, "nulls": NULL_COLUMNS},
+}
 
 
 def main() -> None:
@@ -71,18 +86,23 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=None)
     parser.add_argument("--families", nargs="*", default=None)
     parser.add_argument("--tables", nargs="*", choices=list(TABLES), default=list(TABLES))
+    parser.add_argument("--workers", type=int, default=0, help="as of the audit")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     folders = sorted(path.parent for path in args.sets.glob("*/*/*/facts.json"))
     with tempfile.TemporaryDirectory() as work:
         for folder in folders:
-            if args.families and folder.parts[-3] not in args.families:
+            missing = [name for name in args.tables if not _has(args.out / f"{name}.csv", folder)]
+            if not missing or (args.families and folder.parts[-3] not in args.families):
                 continue
-            lab = Lab(folder, args.faces, args.model, Path(work), args.sets / "store")
-            makers = {"scores": lab.scores, "audits": lab.audits, "baselines": lab.baselines, "nulls": lab.nulls}
+            lab = Lab(folder, args.faces, args.model, Path(work), args.sets / "store", workers=args.workers)
+            makers = {
+                **{"scores": lab.scores, "paired": lab.paired, "audits": lab.audits},
+                **{"further": lab.further, "baselines": lab.baselines, "nulls": lab.nulls},
+            }
             # All are made before any is written: a set that was cut off is not in any table.
-            rows = {name: list(makers[name]()) for name in args.tables}
+            rows = {name: list(makers[name]()) for name in missing}
             for name, found in rows.items():
                 path = args.out / f"{name}.csv"
                 new = not path.exists()
@@ -91,6 +111,15 @@ def main() -> None:
                     writer.writerows([TABLES[name]] if new else [])
                     writer.writerows([*lab.key, *row] for row in found)
             print(*lab.key, flush=True)
+
+
+def _has(path: Path, folder: Path) -> bool:
+    """Whether a table has rows of the set in a folder."""
+    facts = json.loads((folder / "facts.json").read_text())
+    if not path.exists():
+        return False
+    with path.open(newline="") as file:
+        return any(all(row[name] == str(facts[name]) for name in SET) for row in csv.DictReader(file))
 
 
 class Lab:
@@ -138,7 +167,7 @@ class Lab:
         others, rest = self._others(np.random.default_rng(facts["seed"]))
         self.wanted = {
             LEARNT: (self.learnt, held_out),
-            "and others": (np.concatenate([self.learnt, others]), rest),
+            MIXED: (np.concatenate([self.learnt, others]), rest),
             OTHERS: (others, rest),
         }
 
@@ -154,30 +183,86 @@ class Lab:
         """The three audits."""
         return {name: self.analyse(training, control) for name, (training, control) in self.wanted.items()}
 
-    def analyse(self, training: Ints, control: Ints) -> Findings:
+    def analyse(self, training: Ints, control: Ints, synthetic: Embedded | None = None) -> Findings:
         t, c = self.real.take(np.sort(training)), self.real.take(control)
-        return analyse(self.settings, self.synthetic, t, c, [], self.compare, {})
+        return analyse(self.settings, synthetic or self.synthetic, t, c, [], self.compare, {})
+
+    @cached_property
+    def relabelled(self) -> dict[str, Findings]:
+        """The audit of the people learnt without the labels of the synthetic set, and with shuffled ones; empty where
+        it has none."""
+        people = self.synthetic.people
+        if all(person is None for person in people):
+            return {}
+        order = np.random.default_rng(0).permutation(len(people))
+        labels = {UNLABELLED: (None,) * len(people), SHUFFLED: tuple(people[i] for i in order)}
+        return {
+            name: self.analyse(*self.wanted[LEARNT], replace(self.synthetic, people=people))
+            for name, people in labels.items()
+        }
+
+    @cached_property
+    def people_scores(self) -> dict[str, PeopleScores]:
+        """The score of each person in the audit of the people learnt, by the name of the score."""
+        found = self.found[LEARNT]
+        by = {AUDIT: found, **self.relabelled}
+        return {
+            **{name: PeopleScores(*(_by_name(e) for e in _exposures(of, None))) for name, of in by.items()},
+            "cosine": PeopleScores(*(_by_name(e) for e in _exposures(found, COSINE))),
+            FIRST: self.first_version(found),
+        }
+
+    def first_version(self, found: Findings) -> PeopleScores:
+        """The score of version 0.1 of the people in an audit."""
+        row = {id: i for i, id in enumerate(self.real.ids)}
+        sides = [np.array([row[side.images.ids[i]] for i in rows], np.int64) for side, rows in _tested(found)]
+        score = first_version(self.synthetic, self.real, sides[1], np.random.default_rng(0))
+        return PeopleScores(*(self._best_of_people(score, rows) for rows in sides))
+
+    def _best_of_people(self, score: Floats, rows: Ints) -> dict[str, float]:
+        """The best score of each person over some images, without those that have none."""
+        rows = rows[~np.isnan(score[rows])]
+        names, codes = person_codes([self.real.people_or_ids[i] for i in rows])
+        best = np.full(len(names), -np.inf)
+        np.maximum.at(best, codes, score[rows])
+        return dict(zip(names, best.tolist(), strict=True))
 
     def scores(self) -> Iterator[list[object]]:
         """How well each score separates people who were learnt from all others."""
         found = self.found[LEARNT]
-        if found.calibration is None or found.control is None:
+        if found.calibration is None:
             raise SystemExit(f"{self.key}: {[c.message for c in found.checks if c.status == 'fail']}")
-        near = memorised(self.sources["synthetic"], self.sources["training"], self.members)
         for m in found.calibration.membership:
-            yield [m.score, f"{near:.4f}", *_figures(m.auc, m.tpr_at_fpr)]
-        cohort = found.contexts["face"].cohort.images.ids
+            yield [m.score, self.memorised, *_figures(m.auc, m.tpr_at_fpr)]
         rng = np.random.default_rng(0)
+        for name in (FIRST, *self.relabelled):
+            of = self.people_scores[name]
+            own, null = (np.array(list(side.values())) for side in (of.training, of.control))
+            yield [name, self.memorised, *_compared(own, null, rng)]
+
+    @cached_property
+    def memorised(self) -> str:
+        return f"{memorised(self.sources['synthetic'], self.sources['training'], self.members):.4f}"
+
+    def further(self) -> Iterator[list[object]]:
+        """The same for scores that the audit does not take."""
+        found, rng = self.found[LEARNT], np.random.default_rng(0)
+        cohort = found.contexts["face"].cohort.images.ids
         for name, score, people in further_scores(self.synthetic, self.real, cohort, self.sources, rng):
-            own, null = self._sides(score, people, found)
-            rates = {f"{fpr:g}": tpr_at_fpr(own, null, fpr) for fpr in FPRS}
-            yield [name, f"{near:.4f}", *_figures(auc_estimate(own, null, rng), rates)]
+            yield [name, self.memorised, *_compared(*self._sides(score, people, found), rng)]
+
+    def paired(self) -> Iterator[list[object]]:
+        """Pairs of scores of the same people that should differ in one direction only, or not at all."""
+        pairs = [(AUDIT, "cosine"), (AUDIT, FIRST)]
+        if self.relabelled:
+            pairs += [(AUDIT, UNLABELLED), (SHUFFLED, UNLABELLED)]
+        for score, against in pairs:
+            d = difference(self.people_scores[score], self.people_scores[against], np.random.default_rng(0))
+            yield [score, against, *(f"{v:.4f}" for v in (d.rate, d.other, d.value, d.low, d.high))]
 
     def _sides(self, score: Floats, people: tuple[str, ...], found: Findings) -> tuple[Floats, Floats]:
         """The scores of people who were learnt and of the control people of the audit."""
-        if found.control is None:
-            raise ValueError("no control people")
-        control = set(found.control.side.images.people_or_ids)
+        control = set(_control(found).side.images.people_or_ids)
         own = np.array([person in self.members for person in people])
         null = np.array([person in control for person in people])
         return score[own], score[null]
@@ -186,6 +271,21 @@ class Lab:
         """People found and falsely found at q .05, and the verdict."""
         for name, found in self.found.items():
             yield [name, *self._audited(found)]
+            if found.calibration is not None:
+                yield [f"{name}, {FIRST}", *self._by_first_version(found)]
+
+    def _by_first_version(self, found: Findings) -> list[object]:
+        """What the tests of people make of the score of version 0.1; it has neither verdict nor identities here."""
+        of = self.first_version(found)
+        training, control = (np.array(list(side.values())) for side in (of.training, of.control))
+        tests = person_tests(training, control)
+        learnt = np.array([person in self.members for person in of.training])
+        by = (tests.conformal(FDR), tests.gpd(FDR))
+        return [
+            *(len(learnt), int(learnt.sum()), "", f"{tests.global_test.p_value:.3g}"),
+            *(int((who & (learnt == wanted)).sum()) for who in (by[0] | by[1], *by) for wanted in (True, False)),
+            *("", ""),
+        ]
 
     def _audited(self, found: Findings) -> list[object]:
         if found.calibration is None or found.exposures is None:
@@ -223,6 +323,33 @@ class Lab:
                     m.channel,
                     *(f"{v:.3f}" for v in (*values, m.neighbour_ratio.value, m.gan_leaks_auc.value)),
                 ]
+
+
+def _control(found: Findings) -> ControlState:
+    if found.control is None:
+        raise ValueError("no control people")
+    return found.control
+
+
+def _tested(found: Findings) -> tuple[tuple[RealSide, Ints], tuple[RealSide, Ints]]:
+    """Both sides of an audit, each with the rows of the images that were tested."""
+    control = _control(found)
+    return (found.training, control.subsample.training), (control.side, control.subsample.control)
+
+
+def _exposures(found: Findings, by: str | None) -> tuple[Exposure, Exposure]:
+    """The exposures of training and control people, as tested; ``by`` as in `RealSide.exposure`."""
+    training, control = (side.exposure(rows, by) for side, rows in _tested(found))
+    return training, control
+
+
+def _by_name(exposure: Exposure) -> dict[str, float]:
+    return dict(zip(exposure.people, exposure.score.tolist(), strict=True))
+
+
+def _compared(own: Floats, null: Floats, rng: np.random.Generator) -> list[str]:
+    rates = {f"{fpr:g}": tpr_at_fpr(own, null, fpr) if resolves(fpr, len(null)) else None for fpr in FPRS}
+    return _figures(auc_estimate(own, null, rng), rates)
 
 
 def _figures(auc: Estimate, rates: Mapping[str, Estimate | None]) -> list[str]:

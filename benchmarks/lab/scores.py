@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from unveil.analysis.cohort import Cohort, channel_context
+from unveil.analysis.cohort import Cohort, channel_context, first_images
 from unveil.channels import AppearanceChannel, FaceImage
 from unveil.columns import Labels
 from unveil.compare import compare_all
@@ -19,7 +19,7 @@ from unveil.stats.baselines.domias import density_ratio
 from unveil.stats.baselines.gan_leaks import calibrated_distance
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.whitening import fit_whitening
-from unveil.types import Embedded, Floats, Role, Vectors
+from unveil.types import Embedded, Floats, Ints, Role, Vectors
 
 # A face that is three times as close to its nearest training picture as to the second is a memorised one (Yoon et al.
 # 2023, "Diffusion probabilistic models generalize when they fail to memorize"; the same ratio with k neighbours is used
@@ -102,6 +102,34 @@ def further_scores(
         )
         width = float(np.median(np.partition(to_reference, 1, axis=1)[:, 1])) / 2
         yield f"DOMIAS, {name}", per_person(density_ratio(to_generated, to_reference, width, s.vectors.shape[1])), names
+
+
+# Version 0.1 took this share of the control people as its cohort, at random, and this quantile of it as its unit.
+COHORT_SHARE, COHORT_UNIT = 0.2, 0.9
+
+
+def first_version(synthetic: Embedded, real: Embedded, control: Ints, rng: np.random.Generator) -> Floats:
+    """The score of version 0.1 of each real image (N,), computed from the vectors of today; ``control`` are the rows
+    of control people. NaN for the cohort, whom it did not test."""
+    people = np.array(real.people_or_ids)
+    names = np.unique(people[control])
+    cohort_people = rng.permutation(names)[: max(1, round(COHORT_SHARE * len(names)))]
+    in_cohort = np.isin(people, cohort_people)
+    rows = np.flatnonzero(in_cohort)
+    rows = rows[first_images(people[rows].tolist())]
+    scores = []
+    for channel in real.channels:
+        s, r = synthetic.through(channel), real.through(channel)
+        cohort = Cohort(r.take(rows), 0)
+        best = compare_all(
+            *(s.vectors, r.vectors),
+            top_k=1,
+            query_offset=cohort.correction(s, "synthetic"),
+            gallery_offset=cohort.correction(r, "control"),
+        ).best_query_score
+        middle, unit = np.quantile(best[rows], [0.5, COHORT_UNIT])
+        scores.append((best - middle) / max(unit - middle, 1e-6))
+    return np.where(in_cohort, np.nan, np.max(scores, axis=0))
 
 
 def _exposure(synthetic: Embedded, real: Embedded, cohort_rows: NDArray[np.int64]) -> Floats:

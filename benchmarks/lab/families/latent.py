@@ -27,7 +27,7 @@ class Latent(Family):
         super().__init__(images, person, setup)
         self.encoder, self.decoder = encoder(setup.width).to(self.device), decoder(setup.width).to(self.device)
         self._train_autoencoder()
-        codes = torch.cat([self._encoded(block) for block in self.images.split(250)])
+        codes = torch.cat([self._encoded(self.images[i : i + 250]) for i in range(0, len(self.images), 250)])
         self.mean, self.spread = codes.mean((0, 2, 3), keepdim=True), codes.std((0, 2, 3), keepdim=True)
         self.net = UNet(setup.width, channels=CHANNELS).to(self.device)
         self.average = Average(self.net)
