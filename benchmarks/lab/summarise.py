@@ -99,12 +99,12 @@ def _criteria(by_set: dict[Key, list[Row]], paired: list[Row], audits: list[Row]
         return sum(_value(by_set[key], score, AT) for key in keys) / max(1, len(keys))
 
     def significant(audit: str, column: str) -> int:
-        return sum(int(row[column]) for row in audits if row["audit"] == audit)
+        return sum(int(row[column]) for row in audits if row["audit"] == audit and _key(row) in weak)
 
     ours, first, paper = (mean(weak, score) for score in (OURS, FIRST, PAPER))
     ours_aside, first_aside = (mean(aside, score) for score in (OURS, FIRST))
     true, true_first = (significant(name, "significant_true") for name in (MIXED, f"{MIXED}, {FIRST}"))
-    false = _proportions(row for row in audits if row["audit"] == MIXED)
+    false = _proportions(row for row in audits if row["audit"] == MIXED and _key(row) in weak)
     labelled = [row for row in paired if (row["score"], row["against"]) == (OURS, UNLABELLED)]
     best = {_key(row): max(float(row["rate_against"]), _value(by_set[_key(row)], PAPER, AT)) for row in labelled}
     more = {key: _value(by_set[key], OURS, AT) / max(rate, 1e-9) for key, rate in best.items() if rate < LABELS_MATTER}
@@ -135,7 +135,7 @@ def _criteria(by_set: dict[Key, list[Row]], paired: list[Row], audits: list[Row]
             for worse in (_beyond_chance(paired, OURS, against),)
         ),
         (
-            f"people learnt who are significant at q {FDR:g} among others, as a multiple of version 0.1",
+            f"people learnt significant at q {FDR:g} among others, over the weak sets, as a multiple of version 0.1",
             f"at least {TIMES:g}",
             f"{true / max(true_first, 1):.2f} ({true} and {true_first})",
             true >= TIMES * true_first,
