@@ -19,6 +19,7 @@ from scipy import stats
 
 from unveil import embed
 from unveil.analysis.label_link import measure_label_link
+from unveil.columns import Labels
 from unveil.images import open_source
 from unveil.report.key_numbers import table
 from unveil.report.text import number
@@ -72,7 +73,7 @@ def measured(folder: Path, faces: Path, model: Path | None) -> list[str]:
     p = []
     for seed in range(PERMUTATIONS):
         new = dict(zip(names, rng.permutation(names).tolist(), strict=True))
-        permuted = replace(synthetic, people=tuple(new[str(person)] for person in synthetic.people))
+        permuted = replace(synthetic, people=Labels.of(new[str(person)] for person in synthetic.people))
         p.append(link(permuted, training, seed)[0])
     label_link.N_ARRANGEMENTS = 9_999
     first, chance = found[1], 1 / len(names)

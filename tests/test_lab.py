@@ -117,6 +117,7 @@ def test_sets_are_made_once_measured_and_summarised(
     with (out / "paired.csv").open() as file:
         paired_with = [row["against"] for row in csv.DictReader(file)]
     assert paired_with == ["cosine", measure.FIRST]
+    assert (out / "photographs.csv").read_text().count("\n") == 1, "nobody here has two images"
     written = (out / "scores.csv").read_bytes()
     measure.main()
     assert (out / "scores.csv").read_bytes() == written, "what is in a table is not measured again"

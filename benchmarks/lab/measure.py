@@ -8,6 +8,7 @@ It writes these tables, or those that are asked for:
 - scores.csv: how well each score separates the people a generator learnt from all others, for each set;
 - paired.csv: the difference of two scores of the same people, with an interval;
 - audits.csv: people found and falsely found, for each set and audit, also by the score of version 0.1;
+- photographs.csv: as scores.csv, for control people of whom another photograph is added to the synthetic set;
 - further.csv: as scores.csv, for scores that the audit does not take;
 - nulls.csv: a line for each audit of people whom the generator never saw;
 - baselines.csv: the baselines, for each set, channel and training set.
@@ -22,7 +23,7 @@ import argparse
 import csv
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,7 @@ from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import ControlState, Findings
 from unveil.analysis.scores import COSINE, RealSide
 from unveil.auditor import analyse
+from unveil.columns import Labels, Texts
 from unveil.compare import open_backend
 from unveil.config.channels import channel_config
 from unveil.config.parsing import settings_from
@@ -71,11 +73,12 @@ FDR = 0.05
 NULLS = 8  # audits of other people a set
 # Others among the training people, and in the audit of people whom the generator never saw.
 MAX_OTHERS = 500
+MAX_PHOTOGRAPHS = 100
 
 
 TABLES = {
     **{"scores": SCORE_COLUMNS, "paired": PAIRED_COLUMNS, "audits": AUDIT_COLUMNS},
-    **{"further": SCORE_COLUMNS, "baselines": BASELINE_COLUMNS, "nulls": NULL_COLUMNS},
+    **{"photographs": SCORE_COLUMNS, "further": SCORE_COLUMNS, "baselines": BASELINE_COLUMNS, "nulls": NULL_COLUMNS},
 }
 
 
@@ -99,7 +102,12 @@ def main() -> None:
             lab = Lab(folder, args.faces, args.model, Path(work), args.sets / "store", workers=args.workers)
             makers = {
                 **{"scores": lab.scores, "paired": lab.paired, "audits": lab.audits},
-                **{"further": lab.further, "baselines": lab.baselines, "nulls": lab.nulls},
+                **{
+                    "photographs": lab.photographs,
+                    "further": lab.further,
+                    "baselines": lab.baselines,
+                    "nulls": lab.nulls,
+                },
             }
             # All are made before any is written: a set that was cut off is not in any table.
             rows = {name: list(makers[name]()) for name in missing}
@@ -192,10 +200,10 @@ class Lab:
         """The audit of the people learnt without the labels of the synthetic set, and with shuffled ones; empty where
         it has none."""
         people = self.synthetic.people
-        if all(person is None for person in people):
+        if people.n_missing == len(people):
             return {}
         order = np.random.default_rng(0).permutation(len(people))
-        labels = {UNLABELLED: (None,) * len(people), SHUFFLED: tuple(people[i] for i in order)}
+        labels = {UNLABELLED: Labels.missing(len(people)), SHUFFLED: people.take(order)}
         return {
             name: self.analyse(*self.wanted[LEARNT], replace(self.synthetic, people=people))
             for name, people in labels.items()
@@ -251,6 +259,24 @@ class Lab:
         for name, score, people in further_scores(self.synthetic, self.real, cohort, self.sources, rng):
             yield [name, self.memorised, *_compared(*self._sides(score, people, found), rng)]
 
+    def photographs(self) -> Iterator[list[object]]:
+        """How well each score finds people whom the generator never saw by another photograph of them, which is moved
+        to the synthetic set: a leak that only a face model sees. The people learnt take no part."""
+        names, codes = person_codes([self.real.people_or_ids[i] for i in self.held_out])
+        several = np.flatnonzero(np.bincount(codes) > 1)
+        chosen = np.random.default_rng(9).permutation(several)[: min(MAX_PHOTOGRAPHS, len(names) // 3)]
+        if not len(chosen):
+            return
+        rows, control = (self.held_out[part] for part in (np.isin(codes, chosen), ~np.isin(codes, chosen)))
+        moved = rows[np.unique(codes[np.isin(codes, chosen)], return_index=True)[1]]
+        images = self.real.take(np.sort(moved))
+        ids = Texts(f"photograph/{id}" for id in images.ids)
+        added = replace(images, ids=ids, people=Labels.missing(len(images)))
+        found = self.analyse(np.setdiff1d(rows, moved), control, self.synthetic.joined(added))
+        if found.calibration is not None:
+            for m in found.calibration.membership:
+                yield [m.score, self.memorised, *_figures(m.auc, m.tpr_at_fpr)]
+
     def paired(self) -> Iterator[list[object]]:
         """Pairs of scores of the same people that should differ in one direction only, or not at all."""
         pairs = [(AUDIT, "cosine"), (AUDIT, FIRST)]
@@ -260,7 +286,7 @@ class Lab:
             d = difference(self.people_scores[score], self.people_scores[against], np.random.default_rng(0))
             yield [score, against, *(f"{v:.4f}" for v in (d.rate, d.other, d.value, d.low, d.high))]
 
-    def _sides(self, score: Floats, people: tuple[str, ...], found: Findings) -> tuple[Floats, Floats]:
+    def _sides(self, score: Floats, people: Sequence[str], found: Findings) -> tuple[Floats, Floats]:
         """The scores of people who were learnt and of the control people of the audit."""
         control = set(_control(found).side.images.people_or_ids)
         own = np.array([person in self.members for person in people])

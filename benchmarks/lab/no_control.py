@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks.lab.measure import Lab
 from unveil.analysis.findings import Findings
 from unveil.auditor import analyse
+from unveil.columns import Labels
 from unveil.stats.intervals import share
 from unveil.types import Embedded, Ints
 
@@ -91,7 +92,7 @@ def main() -> None:
                     rows = rows_of(labs[0], order[n : n + STRANGERS].tolist(), everyone)
                     synthetic = labs[0].real.take(rows)
                     if not labelled:
-                        synthetic = replace(synthetic, people=(None,) * len(rows))
+                        synthetic = replace(synthetic, people=Labels.missing(len(rows)))
                     found.append(audit(labs[0], synthetic, training))
                 kind = "identities" if labelled else "images without labels"
                 print(f"| {kind} of {STRANGERS} people | {n} | {cells(found)} |", flush=True)

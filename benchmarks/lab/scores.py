@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import cv2
@@ -47,10 +47,10 @@ def _pixels(source: Source, people: set[str] | None) -> NDArray[np.float32]:
 def further_scores(
     synthetic: Embedded,
     real: Embedded,
-    cohort_ids: tuple[str, ...],
+    cohort_ids: Sequence[str],
     sources: Mapping[Role, Source],
     rng: np.random.Generator,
-) -> Iterator[tuple[str, Floats, tuple[str, ...]]]:
+) -> Iterator[tuple[str, Floats, Sequence[str]]]:
     """Name, score (P,) and people of each further score; ``real`` are all real pictures, whoever was learnt."""
     place = {id: i for i, id in enumerate(real.ids)}
     rows = np.array([place[id] for id in cohort_ids])

@@ -14,7 +14,7 @@ from unveil.faces.models import ALIGNMENT_VERSION
 from unveil.types import Vectors
 
 # The aligned face is reduced to this many pixels a side, in three colours. Chosen by experiment, as was the whitening
-# (docs/figures/lab.md).
+# (docs/figures/lab_0_1.md).
 SIDE = 16
 # Root mean square difference of colours below which a face has no appearance.
 FLAT = 0.5
