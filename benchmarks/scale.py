@@ -38,6 +38,7 @@ from unveil.images import open_source
 from unveil.io.host import cores, processor
 from unveil.io.remote import absolute_place
 from unveil.io.storage import LocalStorage
+from unveil.io.trust import StoreKey
 from unveil.progress import Silent
 
 SEED, BLOCK = 0, 16_384
@@ -139,10 +140,10 @@ def measure_embedding(n: int, repetitions: int) -> dict[str, float]:
         partitions = split_records(source.records, PipelineSizes().images_per_shard)
         stores = [f"{name}-there{i}" for i in range(repetitions + 1)]
         with Memory() as memory:  # workers start and load networks
-            embed_distributed(engine, source, worker_input, stores[-1], "images", Silent(), 0)
+            embed_distributed(engine, source, worker_input, stores[-1], StoreKey.own(), "images", Silent(), 0)
         for i in range(repetitions):
             with timed(there):
-                embed_distributed(engine, source, worker_input, stores[i], "images", Silent(), 0)
+                embed_distributed(engine, source, worker_input, stores[i], StoreKey.own(), "images", Silent(), 0)
             storage = LocalStorage(Path(f"{name}-here{i}"))
             shards = [ShardStore(storage, recipe) for recipe in recipes]
             with timed(here):

@@ -102,6 +102,7 @@ def _run(
     embedder = AuditEmbedder(
         *(channel_config(settings), sources),
         store=settings.store_place,
+        trust_store=settings.trust_store,
         workers=settings.workers,
         progress=progress,
         engine=engine,

@@ -32,6 +32,7 @@ training = "real"
         {"engine": "ray:10.0.0.1:6379"},
         {"out": "run"},
         {"store": "store"},
+        {"trust_store": True},
         {"follow_links": True},
         {"synthetic": "s3://bucket/set"},
         {"synthetic": "zip:https://host/set.zip"},

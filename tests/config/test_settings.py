@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import typer.main
 
@@ -52,6 +53,7 @@ OTHER: dict[str, Any] = {
     "deviate": "a file was damaged",
     "seed": 5,
     "store": "s3://bucket/store",
+    "trust_store": True,
     "device": "cpu",
     "backend": "numpy",
     "engine": "ray:auto",
@@ -268,3 +270,19 @@ def test_the_table_is_light() -> None:
     heavy = ["numpy", "cattrs", "PIL", "cv2", "onnxruntime", "typer"]
     shown = subprocess.run([sys.executable, "-c", program % heavy], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_a_store_beside_the_run_is_no_link_unless_it_is_named(tmp_path: Path) -> None:
+    """It may come from a stranger together with the folder of the run."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run-folder").mkdir()
+    (tmp_path / "run-folder/unveil-store").symlink_to(tmp_path / "elsewhere")
+    values = {**LEAST, "out": tmp_path / "run-folder/run"}
+    with pytest.raises(unveil.SettingError, match="--store: expected a folder beside the run, found a link"):
+        check_paths(settings_from(values))
+    vectors = np.eye(3, dtype=np.float32)
+    with pytest.raises(unveil.SettingError, match="found a link"):
+        unveil.audit(vectors, vectors, out=values["out"])
+    (tmp_path / "named").symlink_to(tmp_path / "elsewhere")
+    check_paths(settings_from({**values, "store": tmp_path / "named"}))
+    assert not list((tmp_path / "elsewhere").iterdir())

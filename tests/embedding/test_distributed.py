@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -24,6 +25,7 @@ from unveil.engine import Engine, WorkerFailure
 from unveil.errors import EngineError, ModelError, SourceError
 from unveil.images import Location
 from unveil.io.storage import LocalStorage
+from unveil.io.trust import StoreKey
 from unveil.progress import Silent
 
 T = TypeVar("T")
@@ -85,7 +87,7 @@ def embed_with(engine: SerialEngine, spec: SourceSpec, preprocessor: ImagePrepro
     worker_input = WorkerInput.create(spec, NO_MODEL, preprocessor)
     elsewhere = partial(
         embed_distributed,
-        *(cast("Engine", engine), source, worker_input, str(storage), "images", Silent(), 0.0, SIZES),
+        *(cast("Engine", engine), source, worker_input, str(storage), StoreKey.own(), "images", Silent(), 0.0, SIZES),
     )
     return embed_source(
         source, preprocessor, LocalStorage(storage), [folder / "v.npy"], sizes=SIZES, embed_elsewhere=elsewhere
@@ -101,6 +103,27 @@ def test_workers_embed_as_this_process_does(
     assert np.array_equal(by_workers.embedded.vectors, local.embedded.vectors)
     assert by_workers.embedded.fingerprint == local.embedded.fingerprint
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_workers_of_another_account_seal_with_the_key_of_the_driver(
+    spec: SourceSpec,
+    preprocessor: ImagePreprocessor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    own = os.environ["UNVEIL_KEY"]
+
+    def other_account(number: int) -> None:
+        monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "their-key"))
+
+    expected = embed_with(SerialEngine(other_account), spec, preprocessor, tmp_path).embedded
+    monkeypatch.setenv("UNVEIL_KEY", own)
+    again = embed_with(SerialEngine(), spec, preprocessor, tmp_path).embedded
+    assert np.array_equal(again.vectors, expected.vectors) and "another user" not in caplog.text
+    monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "new-key"))
+    embed_with(SerialEngine(), spec, preprocessor, tmp_path)
+    assert "3 of 3 shards in" in caplog.text and "--trust-store" in caplog.text
 
 
 def test_workers_with_other_library_versions_are_a_warning_and_have_shards_of_their_own(

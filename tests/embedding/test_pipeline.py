@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ from unveil.faces.detectors import DlibDetector, with_border
 from unveil.faces.versions import library_versions
 from unveil.images import Source, decode_rgb, decode_scaled, open_source
 from unveil.io.storage import LocalStorage
+from unveil.io.trust import StoreKey
 from unveil.types import ImageRecord, Vectors
 
 
@@ -370,6 +372,33 @@ def test_a_recipe_names_the_model_the_alignment_the_detector_the_device_and_the_
             assert preprocessor().recipe(Brightness()) != recipes["as it is"], module
     library_versions.cache_clear()
     assert preprocessor().recipe(Brightness()) == recipes["as it is"]
+
+
+def test_embeddings_of_another_user_are_embedded_again_with_one_note(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Vectors that somebody replaced, in a store that came with the images."""
+    source, store, theirs = open_source(folder), tmp_path / "store", StoreKey(b"another user")
+
+    def embedded(key: StoreKey, channel: Brightness | None = None) -> Vectors:
+        caplog.clear()
+        storage = LocalStorage(store, key)
+        return embed_source(
+            source, preprocessor(channel or Brightness()), storage, [tmp_path / "v.npy"]
+        ).embedded.vectors
+
+    class Forged(Brightness):
+        def embed(self, crops: np.ndarray) -> Vectors:
+            return super().embed(crops)[:, ::-1]
+
+    forged = np.array(embedded(theirs, Forged()))
+    trusted = np.array(embedded(StoreKey.own(trusts_others=True)))
+    assert np.array_equal(trusted, forged) and not caplog.records
+    ours = np.array(embedded(StoreKey.own()))
+    assert np.array_equal(ours, forged[:, ::-1]) and not np.array_equal(ours, forged)
+    notes = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(notes) == 1 and "1 of 1 shards" in notes[0] and "--trust-store" in notes[0]
+    assert np.array_equal(embedded(StoreKey.own()), ours) and not caplog.records
 
 
 def test_vectors_of_another_device_are_not_reused(folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,10 @@ from tests.builders import unit_rows
 from unveil.embedding.shards import ShardRow, ShardStore, write_vectors
 from unveil.errors import StoreError
 from unveil.io.atomic import remove_stale_temp, replacing
+from unveil.io.checksums import sealed
 from unveil.io.storage import LocalStorage
+from unveil.io.trust import StoreKey
+from unveil.types import Vectors
 
 ROWS = [ShardRow("d0"), ShardRow("d1", "decode", "truncated", "x"), ShardRow("d2")]
 VECTORS = unit_rows(np.random.default_rng(0), 2, 8)
@@ -81,6 +87,92 @@ def test_a_shard_under_the_name_of_another_is_not_there(tmp_path: Path) -> None:
         first, second = (next(tmp_path.rglob(f"{key}.{suffix}")) for key in keys)
         first.write_bytes(second.read_bytes())
     assert store.get(keys[0]) is None and store.get(keys[1]) is not None
+
+
+OTHER_KEY = StoreKey(b"another user")
+
+
+def test_embeddings_of_another_user_are_not_used_unless_they_are_trusted(tmp_path: Path) -> None:
+    theirs, ours = (ShardStore(LocalStorage(tmp_path, key), "recipe") for key in (OTHER_KEY, None))
+    key = theirs.put(ROWS, -VECTORS).key
+    assert ours.get(key) is None and ours.others == {key}
+    with pytest.raises(StoreError, match="--trust-store"):
+        ours.require(key)
+    trusting = ShardStore(LocalStorage(tmp_path, StoreKey.own(trusts_others=True)), "recipe")
+    assert np.array_equal(trusting.require(key).vectors, -VECTORS) and not trusting.others
+    ours.put(ROWS, VECTORS)
+    again = ShardStore(LocalStorage(tmp_path), "recipe")
+    assert np.array_equal(again.require(key).vectors, VECTORS) and not again.others
+
+
+@pytest.mark.parametrize("forged", ["no seal", "its own key", "a seal of other vectors"])
+def test_a_recomputed_checksum_is_no_seal(forged: str, tmp_path: Path) -> None:
+    store = ShardStore(LocalStorage(tmp_path), "recipe")
+    key = store.put(ROWS, VECTORS).key
+    (vectors,), (rows,) = tmp_path.rglob("*.npy"), tmp_path.rglob("*.json")
+    np.save(vectors, -VECTORS)
+    document = json.loads(rows.read_text())
+    seal = document.pop("seal")
+    document.pop("sha256")
+    document = sealed({**document, "vectors_sha256": hashlib.sha256(vectors.read_bytes()).hexdigest()})
+    if forged != "no seal":
+        document["seal"] = seal if "other vectors" in forged else OTHER_KEY.seal(f"shard {key} {document['sha256']}")
+    rows.write_text(json.dumps(document))
+    assert store.get(key) is None and store.others == {key}
+    trusting = ShardStore(LocalStorage(tmp_path, StoreKey.own(trusts_others=True)), "recipe")
+    assert np.array_equal(trusting.require(key).vectors, -VECTORS)
+
+
+@pytest.mark.parametrize("vectors", [VECTORS[:, :4], np.tile(VECTORS, 2), np.tile(VECTORS, 3), VECTORS * np.nan])
+def test_trusted_vectors_of_another_width_or_without_numbers_are_damaged(vectors: Vectors, tmp_path: Path) -> None:
+    key = ShardStore(LocalStorage(tmp_path, OTHER_KEY), "recipe").put(ROWS, vectors).key
+    trusting = ShardStore(LocalStorage(tmp_path, StoreKey.own(trusts_others=True)), "recipe", VECTORS.shape[1])
+    assert trusting.get(key) is None and not trusting.others
+
+
+def test_a_key_of_a_store_signs_nothing_else_and_is_in_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "key"))
+    key = StoreKey.own()
+    assert key == StoreKey.own() and key.secret != (tmp_path / "key").read_bytes()
+    assert repr(key.secret) not in repr(key)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "file/key"))
+    assert StoreKey.own() == StoreKey.own() != key, "without a file, the key lasts as long as the process"
+
+
+@pytest.mark.parametrize("what", ["recipe", "part", "rows", "vectors", "README"])
+def test_links_in_a_store_are_refused_and_lead_nowhere(what: str, tmp_path: Path) -> None:
+    """A store of a stranger may hold links to folders of the user."""
+    folder, outside = tmp_path / "store", tmp_path / "outside"
+    key = ShardStore(LocalStorage(folder), "recipe").put(ROWS, VECTORS).key
+    (outside / "ab").mkdir(parents=True)
+    for file in (".notes.tmp", f"ab/.{'0' * 64}.npy.abcdefgh.tmp"):
+        (outside / file).write_text("mine")
+        os.utime(outside / file, (1, 1))
+    (rows,), (vectors,) = folder.rglob("*.json"), folder.rglob("*.npy")
+    place = {
+        **{"recipe": rows.parent.parent, "part": rows.parent, "rows": rows, "vectors": vectors},
+        **{"README": folder / "README.txt"},
+    }[what]
+    place.rename(tmp_path / "moved")
+    place.symlink_to(outside)
+    before = all_bytes(outside)
+    with pytest.raises(StoreError, match="found a link, which is not followed"):
+        ShardStore(LocalStorage(folder), "recipe").require(key)
+    if what in ("recipe", "part"):
+        with pytest.raises(StoreError, match="found a link"):
+            ShardStore(LocalStorage(folder), "recipe").put(ROWS, VECTORS)
+    assert all_bytes(outside) == before and len(before) == 2
+
+
+@pytest.mark.parametrize("what", ["json", "npy", "txt"])
+def test_pipes_in_a_store_are_refused_without_waiting(what: str, tmp_path: Path) -> None:
+    key = ShardStore(LocalStorage(tmp_path), "recipe").put(ROWS, VECTORS).key
+    (file,) = tmp_path.rglob(f"*.{what}")
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(StoreError, match="expected a readable file of the store"):
+        ShardStore(LocalStorage(tmp_path), "recipe").require(key)
 
 
 def test_rows_and_vectors_must_agree(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from unveil.errors import SettingError, StoreError
+from unveil.io.atomic import write_bytes
 from unveil.io.storage import Cache, LocalStorage, open_storage
 
 
@@ -34,14 +35,37 @@ def test_a_missing_bucket_is_a_message(s3: str) -> None:
 
 
 def test_leftovers_of_the_day_stay_and_older_ones_go(tmp_path: Path) -> None:
-    storage = LocalStorage(tmp_path)
-    for name, age in ((".new.tmp", 3600), (".old.tmp", 2 * 86400)):
-        (tmp_path / "shards" / name).mkdir(parents=True)
-        (tmp_path / "shards" / name / "file").write_bytes(b"1")
-        then = (tmp_path / "shards" / name).stat().st_mtime - age
-        os.utime(tmp_path / "shards" / name, (then, then))
+    storage, shard = LocalStorage(tmp_path), f".{'0' * 64}"
+    new, old, folder = (f"{shard}.{end}.tmp" for end in ("npy.abcdefgh", "json.12345678", "npy.hgfedcba"))
+    storage.write("shards/ab/file", b"1")
+    (tmp_path / "shards/ab" / folder).mkdir()
+    kept = {new, folder, ".notes.tmp", "file"}
+    for name, age in ((new, 3600), (old, 2 * 86400), (".notes.tmp", 2 * 86400), (folder, 2 * 86400)):
+        place = tmp_path / "shards/ab" / name
+        if name != folder:
+            place.write_bytes(b"1")
+        then = place.stat().st_mtime - age
+        os.utime(place, (then, then))
     storage.remove_stale_temp("shards")
-    assert [f.name for f in (tmp_path / "shards").iterdir()] == [".new.tmp"]
+    assert {f.name for f in (tmp_path / "shards/ab").iterdir()} == kept, "only old files of shards should go"
+
+
+def test_a_file_larger_than_its_limit_is_refused(s3: str, tmp_path: Path) -> None:
+    for storage in (open_storage(tmp_path), open_storage(f"{s3}/limit")):
+        storage.write("x/y", b"12345")
+        assert storage.read("x/y", 5) == b"12345"
+        with pytest.raises(StoreError, match="bytes"):
+            storage.read("x/y", 4)
+
+
+def test_a_link_in_a_storage_is_not_followed(tmp_path: Path) -> None:
+    storage, outside = LocalStorage(tmp_path / "store"), tmp_path / "outside"
+    write_bytes(outside / "below/file", b"mine")
+    (tmp_path / "store/link").symlink_to(outside)
+    for use in (storage.remove, storage.names, storage.read, lambda name: storage.write(name, b"1")):
+        with pytest.raises(StoreError, match="found a link"):
+            use("link/below")
+    assert (outside / "below/file").read_bytes() == b"mine" and storage.names(".") == set()
 
 
 def test_the_cache_stays_below_its_limit_and_checks_what_it_reads(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from unveil.api.roc import ROC, roc_of
 from unveil.api.score_files import Columns, write_score_file
 from unveil.auditor import run_audit
 from unveil.config.parsing import settings_from
+from unveil.config.paths import check_places
 from unveil.config.settings import Settings
 from unveil.errors import SettingError
 from unveil.images import write_without
@@ -157,6 +158,7 @@ class Audit(AuditResult):
         threshold: str = "significant",
         whole_identities: bool = False,
         overwrite: bool = False,
+        trust_store: bool = False,
         copy: str | Path | None = None,
         progress: Progress | None = None,
     ) -> Cleaning:
@@ -165,6 +167,7 @@ class Audit(AuditResult):
         ``out`` is the folder of the lists and the new audit, by default ``clean`` in the run. ``threshold`` is
         `significant`, `control`, `fpr:RATE` or a score. ``whole_identities`` removes every image of a synthetic
         identity if one reaches the threshold. ``overwrite`` replaces a cleaning with other settings in the folder.
+        ``trust_store`` is that of `unveil.audit`.
         ``copy`` is a folder for the cleaned set in its own container; that of arrays is Parquet. The set is not
         changed. Raises InputError if there is nothing to clean from, and StoreError for a run that was damaged.
         """
@@ -175,6 +178,7 @@ class Audit(AuditResult):
             threshold=threshold,
             whole_identities=whole_identities,
             overwrite=overwrite,
+            trust_store=trust_store,
             progress=progress,
         )
         if copy is not None:
@@ -258,6 +262,7 @@ def _settings(values: dict[str, Any], synthetic: Data, training: Data, control: 
     given: dict[Role, Any] = {"synthetic": synthetic, "training": training, "control": control}
     # The store decides where arrays are written, so settings are read before there is a path for each set.
     settled = settings_from({**values, **dict.fromkeys(given, ".")})
+    check_places(settled.out, settled.store_place, {})
     for role, data in given.items():
         if data is not None:
             values = {**values, role: place_of(data, role, settled.store_place)}

@@ -29,6 +29,7 @@ from unveil.io.atomic import write_bytes
 from unveil.io.checksums import file_sha256
 from unveil.io.npy import text_array
 from unveil.io.remote import is_address
+from unveil.io.storage import LocalStorage
 from unveil.io.text import printable
 
 # Types of labels, and of what writers store where there is none.
@@ -80,7 +81,7 @@ def place_of(data: Data, role: str, store: str) -> str | Path:
     """The path of a set of images: as given, or of a file in ``store`` that holds the array.
 
     The same data give the same file, so an audit of arrays resumes like any other. Raises InputError for data of
-    another kind, and SettingError for a store at an address.
+    another kind, SettingError for a store at an address, and StoreError if its folder of arrays is a link.
     """
     if isinstance(data, (str, os.PathLike)):
         return data if isinstance(data, str) else Path(data)
@@ -91,7 +92,7 @@ def place_of(data: Data, role: str, store: str) -> str | Path:
         )
     content, suffix = _file(data, role)
     digest = hashlib.sha256(content).hexdigest()
-    path = Path(store) / FOLDER / f"{digest[:32]}{suffix}"
+    path = LocalStorage(Path(store)).path(FOLDER) / f"{digest[:32]}{suffix}"
     if not _is_file(path, digest):
         write_bytes(path, content)
     return path

@@ -61,6 +61,9 @@ class AuditKeywords(TypedDict, total=False):
     """Seed of every random choice."""
     store: str | Path | None
     """Folder or address where embeddings are stored for the next audit. Workers of a cluster write there."""
+    trust_store: bool | None
+    """Use embeddings in the store whoever made them. Without it, those that your key did not seal are computed again.
+    Give it if you trust everybody who can write there."""
     device: Device | None
     """Where models run: auto (a GPU if one can be used), cpu, cuda, tensorrt or torch."""
     backend: str | Path | None

@@ -12,6 +12,7 @@ from unveil.api.data import Data, place_of
 from unveil.api.records import Records, with_records
 from unveil.choices import Aligned, Device, SetName
 from unveil.config.overlap import overlap_settings
+from unveil.config.paths import check_places
 from unveil.progress import Progress, Silent
 from unveil.results import OverlapResult, PeoplePair, SharedImage
 from unveil.sharing import OverlapRun, remove_shared, run_overlap
@@ -102,6 +103,7 @@ def overlap(
     top_pairs: int | None = None,
     seed: int | None = None,
     store: str | Path | None = None,
+    trust_store: bool | None = None,
     device: Device | None = None,
     backend: str | None = None,
     workers: int | None = None,
@@ -122,11 +124,14 @@ def overlap(
     """
     values: dict[str, Any] = {
         **{"model": model, "detector": detector, "follow_links": follow_links, "fdr": fdr, "top_pairs": top_pairs},
-        **{"seed": seed, "store": store, "device": device, "backend": backend, "workers": workers},
+        **{"seed": seed, "store": store, "trust_store": trust_store, "device": device},
+        **{"backend": backend, "workers": workers},
         **{"threshold": threshold, "labels": labels, "aligned": aligned},
     }
     # The store decides where arrays are written, so settings are read before there is a path for each set.
-    place = overlap_settings(".", ".", out, **values).store_place
+    settled = overlap_settings(".", ".", out, **values)
+    place = settled.store_place
+    check_places(settled.out, place, {})
     settings = overlap_settings(place_of(a, "A", place), place_of(b, "B", place), out, **values)
     result = run_overlap(settings, progress or Silent(), verify=verify, overwrite=overwrite)
     return Overlap.of(result, settings.out)

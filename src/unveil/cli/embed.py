@@ -11,7 +11,7 @@ from unveil.cli.options import with_settings
 from unveil.cli.terminal import echo
 
 
-@with_settings("detector", "aligned", "labels", "store", "device", "workers", single=("labels",))
+@with_settings("detector", "aligned", "labels", "store", "trust_store", "device", "workers", single=("labels",))
 def embed(
     values: dict[str, Any],
     place: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a container, a list, or PRESET:PATH.")],

@@ -12,6 +12,7 @@ from unveil.cli.options import with_settings
 from unveil.cli.remote import run_folder
 from unveil.cli.review import ControlNow, Run, SyntheticNow, TrainingNow
 from unveil.cli.terminal import echo
+from unveil.config.settings import SETTINGS
 
 SHOWN_REFUSALS = 10
 
@@ -63,6 +64,7 @@ def clean(
         str | None,
         typer.Option("--store", metavar="PLACE", help="Where embeddings are stored. (default: the store of the audit)"),
     ] = None,
+    trust_store: Annotated[bool, typer.Option("--trust-store", help=SETTINGS["trust_store"].help)] = False,
 ) -> None:
     """Find the smallest part of the synthetic dataset that must be removed, and audit the rest.
 
@@ -86,6 +88,7 @@ def clean(
             threshold=threshold,
             whole_identities=whole_identities,
             overwrite=overwrite,
+            trust_store=trust_store,
             progress=progress,
         )
     copied = None

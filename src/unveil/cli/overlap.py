@@ -29,7 +29,8 @@ def _of_set(name: str, what: str, metavar: str) -> Any:
 
 
 @with_settings(
-    *("detector", "labels", "follow_links", "fdr", "seed", "store", "device", "backend", "workers"), single=("labels",)
+    *("detector", "labels", "follow_links", "fdr", "seed", "store", "trust_store", "device", "backend", "workers"),
+    single=("labels",),
 )
 def overlap(
     values: dict[str, Any],

@@ -82,6 +82,7 @@ def _options(settings: OverlapSettings) -> str:
     for name, crop in settings.aligned.items():
         words += [f"--{name.lower()}-aligned", crop]
     words += _changed(settings, "fdr", "top_pairs", "seed", "store")
+    words += ["--trust-store"] if settings.trust_store else []
     words += ["--follow-links"] if settings.follow_links else []
     return "".join(f" {quote(word)}" for word in words)
 

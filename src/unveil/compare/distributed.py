@@ -1,9 +1,10 @@
 """Comparison by the workers of an engine: all pairs as tiles, each a panel of queries against a span of the gallery.
 
 A worker goes through its span block by block, and carries the scores that a pair must reach from one block to the next.
-It writes the result of a tile to a storage in three parts. Parts are merged over trees: best rows along the gallery,
-best queries along the panels, the others over all tiles. A part that exists is not computed again, so an interrupted
-comparison resumes. Names of parts identify their contents, and tile sizes depend on the sizes of the sets alone.
+It writes the result of a tile to a storage in three parts, sealed with the user's key. Parts are merged over trees:
+best rows along the gallery, best queries along the panels, the others over all tiles. A part that exists is not
+computed again, so an interrupted comparison resumes; only with the user's key is the folder of its parts found again.
+Names of parts identify their contents, and tile sizes depend on the sizes of the sets alone.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from unveil.engine import Engine, SharedArray, Task, WorkerFailure
 from unveil.errors import EngineError, StoreError
 from unveil.io.checkpoint import Checkpoint
 from unveil.io.storage import Storage, open_storage
+from unveil.io.trust import StoreKey
 from unveil.types import Floats, Ints
 
 Part = Literal["rows", "columns", "overall"]
+# Before the arrays of a part: its seal.
+SEAL_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,10 @@ class CompareTiles(Task[Tile, int]):
     backend: str
     spec: QuerySpec  # without offsets, which tiles bring
     storage: str
+    key: StoreKey
 
     def __call__(self) -> Callable[[Tile], int]:
-        backend, storage = open_backend(self.backend, 1), open_storage(self.storage)
+        backend, storage = open_backend(self.backend, 1), open_storage(self.storage, self.key)
         earlier = EarlierTiles()
         tuned: list[Backend] = []
 
@@ -103,7 +108,7 @@ class CompareTiles(Task[Tile, int]):
                 tuned.append(backend.tuned(tile.queries.fetch(), tile.blocks[0].fetch(), spec))
             matches, n_rows = compare_tile(tile, spec, tuned[0], earlier)
             for kind, arrays in _parts_of(matches, tile.first_query, tile.first_row).items():
-                storage.write(part_name(tile.name, kind), _packed(arrays))
+                _write_part(storage, part_name(tile.name, kind), arrays)
             return len(matches.rows) * n_rows
 
         return compare
@@ -115,13 +120,14 @@ class MergeParts(Task[Merge, str]):
 
     spec: QuerySpec
     storage: str
+    key: StoreKey
 
     def __call__(self) -> Callable[[Merge], str]:
-        storage = open_storage(self.storage)
+        storage = open_storage(self.storage, self.key)
 
         def merge(item: Merge) -> str:
-            parts = [_unpacked(storage.read(name), name) for name in item.parts]
-            storage.write(item.into, _packed(merging.MERGE[item.kind](parts, self.spec)))
+            parts = [_read_part(storage, name) for name in item.parts]
+            _write_part(storage, item.into, merging.MERGE[item.kind](parts, self.spec))
             return item.into
 
         return merge
@@ -241,6 +247,7 @@ class DistributedBackend:
     storage: str
     folder: str
     sizes: TileSizes = field(default_factory=TileSizes)
+    key: StoreKey = field(default_factory=StoreKey.own)
 
     def run(
         self,
@@ -276,8 +283,8 @@ class DistributedBackend:
             progress(n_pairs)
             return
         # Without a key the comparison cannot be recognised the next time, so its parts are for this time alone.
-        folder = f"{self.folder}/{checkpoint.key[:24] if checkpoint.saves else uuid.uuid4().hex}"
-        storage = open_storage(self.storage)
+        folder = f"{self.folder}/{self.key.seal(checkpoint.key)[:24] if checkpoint.saves else uuid.uuid4().hex}"
+        storage = open_storage(self.storage, self.key)
         existing = storage.names(folder)
         grid = _Grid.of(sizes, len(queries), len(gallery), folder)
         spec = replace(matches.spec, query_offset=np.zeros(0), gallery_offset=np.zeros(0))
@@ -323,7 +330,7 @@ class DistributedBackend:
         if done:
             progress(sum(grid.pairs(at) for at in done))
         tiles = self._tiles(queries, gallery, offsets, sizes, grid, done)
-        task = CompareTiles(self.backend, spec, self.storage)
+        task = CompareTiles(self.backend, spec, self.storage, self.key)
         for result in self.engine.map("comparing", task, tiles, finished=finished):
             if isinstance(result, WorkerFailure):
                 raise EngineError(
@@ -380,7 +387,7 @@ class DistributedBackend:
                 merges = [_merge(kind, tuple(parts[i : i + fan_in])) for i in range(0, len(parts), fan_in)]
                 items += [m for m in merges if len(m.parts) > 1 and m.into not in existing]
                 following.append([m.into for m in merges])
-            for result in self.engine.map("merging", MergeParts(spec, self.storage), items):
+            for result in self.engine.map("merging", MergeParts(spec, self.storage, self.key), items):
                 if isinstance(result, WorkerFailure):
                     raise EngineError(
                         f"workers end while merging ({result.reason}); do they have the memory that "
@@ -388,7 +395,7 @@ class DistributedBackend:
                     )
             level = following
         for (name,) in level:
-            yield _unpacked(storage.read(name), name)
+            yield _read_part(storage, name)
 
 
 def tile_name(folder: str, panel: int, span: int) -> str:
@@ -431,14 +438,22 @@ def _parts_of(matches: TopMatches, first_query: int, first_row: int) -> dict[Par
     }
 
 
-def _packed(arrays: merging.Arrays) -> bytes:
+def _write_part(storage: Storage, name: str, arrays: merging.Arrays) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    storage.write(name, storage.key.seal(name, data).encode() + data)
 
 
-def _unpacked(data: bytes | None, name: str) -> merging.Arrays:
-    if data is None:
+def _read_part(storage: Storage, name: str) -> merging.Arrays:
+    stored = storage.read(name)
+    if stored is None:
         raise StoreError(f"{name} no longer exists in the store; run the same command again")
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return dict(stored)
+    seal, data = stored[:SEAL_CHARACTERS], stored[SEAL_CHARACTERS:]
+    if not storage.key.accepts(seal.decode("latin-1"), name, data):
+        raise StoreError(
+            f"{storage.where}/{name}: expected a part of this comparison, found a damaged one or another user's. "
+            "Remove its folder, and run the same command again"
+        )
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return dict(arrays)

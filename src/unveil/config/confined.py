@@ -15,8 +15,9 @@ from unveil.images.readers.shards import MAX_SHARDS, expand_braces
 from unveil.io.remote import is_address
 from unveil.presets import resolve
 
-# Where work is done and written to, whether links lead reading out of a folder, and whether a protocol binds.
-TYPED = ("engine", "out", "store", "follow_links", "deviate")
+# Where work is done and written to, whose embeddings count, whether links lead reading out of a folder, and whether a
+# protocol binds.
+TYPED = ("engine", "out", "store", "trust_store", "follow_links", "deviate")
 MODELS = ("model", "detector", "copy_model")
 ADVICE = "Give it on the command line, or add --trusted if the file is yours"
 

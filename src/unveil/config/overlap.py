@@ -19,7 +19,10 @@ from unveil.io.remote import is_address
 from unveil.presets import resolve
 
 # Settings that mean the same as in an audit.
-COMMON = ("model", "detector", "follow_links", "fdr", "top_pairs", "seed", "store", "device", "backend", "workers")
+COMMON = (
+    *("model", "detector", "follow_links", "fdr", "top_pairs", "seed"),
+    *("store", "trust_store", "device", "backend", "workers"),
+)
 _RATE = re.compile(r"fmr:(\d*\.?\d+(?:e-?\d+)?)")
 
 
@@ -71,6 +74,7 @@ class OverlapSettings:
     top_pairs: int
     seed: int
     store: str | None
+    trust_store: bool
     device: Device
     backend: str
     workers: int

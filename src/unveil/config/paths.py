@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from unveil.config.settings import LISTS, SETTINGS, Settings
+from unveil.config.settings import LISTS, SETTINGS, STORE, Settings
 from unveil.errors import SettingError
 from unveil.images.location import Location
 from unveil.images.outputs import check_outside
@@ -30,8 +30,14 @@ def check_paths(settings: Settings) -> None:
 def check_places(out: Path, store: str, images: Mapping[str, Location]) -> None:
     """Raises SettingError if the run or the store is a link to nothing or lies inside a folder of images.
 
-    ``images`` are the places of images by what they are called.
+    A store beside the run may come with it from somebody else, so it is no link either. ``images`` are the places of
+    images by what they are called.
     """
+    if not is_address(store) and Path(store) == out.absolute().parent / STORE and Path(store).is_symlink():
+        raise SettingError(
+            f"--store: expected a folder beside the run, found a link at {store}, which is not followed. Name the "
+            "folder that it leads to"
+        )
     for option, place in (("-o", str(out)), ("--store", store)):
         if not is_address(place) and Path(place).is_symlink() and not Path(place).exists():
             raise SettingError(f"{option}: expected a folder, found a link to nothing at {place}. Name another folder")

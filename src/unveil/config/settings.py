@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 IMAGES, READING, STATISTICS, EXECUTION = "Images", "Reading and models", "Statistics", "Execution"
 # A pair must exceed the threshold of every model, so each further model costs time and adds little.
 MAX_MODELS = 8
+# The store beside a run.
+STORE = "unveil-store"
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,13 @@ class Settings:
         changes_result=False,
         private=True,
     )
+    trust_store: bool = setting(
+        False,
+        help="Use embeddings in the store whoever made them. Without it, those that your key did not seal are "
+        "computed again. Give it if you trust everybody who can write there.",
+        panel=EXECUTION,
+        changes_result=False,
+    )
     device: Device = setting(
         "auto",
         help="Where models run: auto (a GPU if one can be used), cpu, cuda, tensorrt or torch.",
@@ -313,8 +322,8 @@ def store_of(store: str | None, out: Path, remote_run: str | None = None) -> str
     if place:
         return place
     if remote_run is not None:
-        return remote_run.rstrip("/").rpartition("/")[0] + "/unveil-store"
-    return str(out.absolute().parent / "unveil-store")
+        return remote_run.rstrip("/").rpartition("/")[0] + f"/{STORE}"
+    return str(out.absolute().parent / STORE)
 
 
 # By name, in the order of the table.

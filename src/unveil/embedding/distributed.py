@@ -21,14 +21,15 @@ from unveil.embedding.pipeline import (
     PipelineSizes,
     embed_images,
     embed_partitions,
+    open_stores,
     split_records,
 )
-from unveil.embedding.shards import ShardStore
 from unveil.engine import Engine, Task, WorkerFailure
 from unveil.errors import EngineError, ImageError, ModelError, SourceError
 from unveil.images import LabelRule, Source, open_source
 from unveil.images.location import Location
 from unveil.io.storage import open_storage
+from unveil.io.trust import StoreKey
 from unveil.progress import Progress
 from unveil.types import ImageRecord
 
@@ -125,12 +126,12 @@ class EmbedRanges(Task[RecordRange, list[EmbeddedPartition]]):
 
     input: WorkerInput
     storage: str
+    key: StoreKey
     sizes: PipelineSizes
 
     def __call__(self) -> Callable[[RecordRange], list[EmbeddedPartition]]:
         source, preprocessor = self.input.open()
-        storage = open_storage(self.storage)
-        stores = [ShardStore(storage, preprocessor.recipe(channel)) for channel in preprocessor.channels]
+        stores = open_stores(open_storage(self.storage, self.key), preprocessor)
 
         def embed(records: RecordRange) -> list[EmbeddedPartition]:
             found = self.input.records(source, records)
@@ -170,6 +171,7 @@ def embed_distributed(
     source: Source,
     input: WorkerInput,
     storage: str,
+    key: StoreKey,
     label: str,
     progress: Progress,
     gpus: float,
@@ -177,14 +179,14 @@ def embed_distributed(
 ) -> list[EmbeddedPartition]:
     """Embeds a source by the workers of an engine; returns the result of every partition in order.
 
-    Raises EngineError if workers end and no single image is the cause.
+    Workers seal their shards with ``key``. Raises EngineError if workers end and no single image is the cause.
     """
     sizes = sizes or PipelineSizes()
     records = source.records
     n_shards = -(-len(records) // sizes.images_per_shard)
     size = sizes.images_per_shard * max(1, min(MAX_SHARDS_PER_RANGE, n_shards // MIN_RANGES))
     ranges = [RecordRange.from_records(records, i, min(i + size, len(records))) for i in range(0, len(records), size)]
-    task = EmbedRanges(input, storage, sizes)
+    task = EmbedRanges(input, storage, key, sizes)
 
     def finished(done: RecordRange) -> None:
         progress.advance(done.stop - done.start)

@@ -25,6 +25,7 @@ from unveil.embedding.pipeline import (
     PipelineSizes,
     embed_partitions,
     merge_rows,
+    open_stores,
     select_common,
     split_records,
 )
@@ -35,6 +36,7 @@ from unveil.images import LabelRule, Source, decode_rgb, image_size, open_source
 from unveil.images.source import MAX_LIST_BYTES, read_file
 from unveil.io.host import cores
 from unveil.io.storage import Storage, open_storage
+from unveil.io.trust import StoreKey
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
 from unveil.types import ChannelVectors, Embedded, Floats, ImageRecord, Ints, Records, Reject
@@ -44,6 +46,9 @@ logger = logging.getLogger(__name__)
 # To decide the alignment: images whose size is read, and for each common size images whose landmarks are compared.
 SIZE_SAMPLE, ALIGNMENT_SAMPLE = 400, 48
 MIN_SHARE_OF_SIZE = 0.01
+
+# The store in the folder of embeddings, where no other is named.
+SHARDS = "shards"
 
 # The row of an image that is excluded: it is neither embedded nor rejected.
 EXCLUDED = ShardRow("", "read", "excluded")
@@ -104,7 +109,7 @@ def embed_source(
     if embed_elsewhere is not None:
         done = embed_elsewhere()
     else:
-        stores = [ShardStore(storage, preprocessor.recipe(channel)) for channel in channels]
+        stores = open_stores(storage, preprocessor)
         partitions = split_records(records, sizes.images_per_shard)
         with mark_in_progress(vectors_paths[0].with_suffix(".in-progress"), label) as mark:
             done = list(
@@ -122,12 +127,24 @@ def embed_source(
     reused = sum(partition.reused for partition in done)
     if reused:
         logger.info("%s: %d of %d shards were found in %s", label, reused, len(done), storage.where)
+    others = sum(partition.others for partition in done)
+    if others:
+        logger.warning(
+            "%s: %d of %d shards in %s were made by another user, with another key or by an earlier version, so they "
+            "were not used and the images were embedded again. Add --trust-store if you trust everybody who can write "
+            "there, or set UNVEIL_KEY to a file that lasts from one start to the next",
+            *(label, others, len(done), storage.where),
+        )
     merged = [merge_rows(partition.rows) for partition in done]
     if exclude:
         merged = _exclude(source.records.ids, merged, exclude)
     rows = ImageRows.of(row for part in merged for row in part)
     n_embedded = len(rows.embedded)
-    by_recipe = {recipe: ShardStore(storage, recipe) for partition in done for recipe in partition.recipes}
+    by_recipe = {
+        recipe: ShardStore(storage, recipe, channel.dimension)
+        for partition in done
+        for recipe, channel in zip(partition.recipes, channels, strict=True)
+    }
     views = [
         ChannelVectors(
             channel.name,
@@ -353,6 +370,7 @@ def embed(
     labels: str = "auto",
     aligned: str = "auto",
     store: str | Path | None = None,
+    trust_store: bool = False,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> EmbeddedSource:
@@ -360,7 +378,8 @@ def embed(
 
     They are in ``embedded`` of the result: ``embedded.vectors``, ``embedded.ids`` and ``embedded.people``.
     With ``out``, the vectors are stored in ``out/vectors.npy``, and shards for the next time in ``store`` (default
-    ``out/shards``). Without it, nothing is left on disk but the shards in ``store``. Raises SettingError, SourceError
+    ``out/shards``). Without it, nothing is left on disk but the shards in ``store``. Those that other users made are
+    used with ``trust_store`` only. Raises SettingError, SourceError
     or ModelError for input that cannot be used.
     """
     if aligned not in ALIGNED:
@@ -380,7 +399,10 @@ def embed(
     preprocessor = ImagePreprocessor([channel], alignment, open_detector(detector))
     with contextlib.ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        storage = open_storage(store if store is not None else folder / "shards")
+        key = StoreKey.own(trusts_others=trust_store)
+        if store is None and (folder / SHARDS).is_symlink():
+            raise SettingError(f"{folder / SHARDS}: expected a folder of embeddings, found a link. Name another folder")
+        storage = open_storage(store if store is not None else folder / SHARDS, key)
         paths = [folder / "vectors.npy"]
         found = embed_source(source, preprocessor, storage, paths, workers=workers, progress=progress)
         if out is None:

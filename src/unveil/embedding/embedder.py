@@ -37,6 +37,7 @@ from unveil.images import EmbeddingSource, Source
 from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
 from unveil.io.storage import open_storage
+from unveil.io.trust import StoreKey
 from unveil.progress import Progress, Silent
 from unveil.stats.whitening import CHUNK, Whitening, fit_whitening
 from unveil.types import ChannelVectors, Embedded, Role, Vectors
@@ -51,7 +52,7 @@ class AuditEmbedder:
 
     Several face models become one channel, whose cosine is a weighted mean. Weights and whitening are estimated on the
     synthetic set only. The registration moves real images by the offset of all of them from the synthetic set. Sources
-    of precomputed embeddings need no model.
+    of precomputed embeddings need no model. With ``trust_store``, embeddings in the store count whoever made them.
     Raises SettingError, SourceError or ModelError for models and sources that do not fit together.
     """
 
@@ -61,12 +62,14 @@ class AuditEmbedder:
         sources: Mapping[R, Source],
         *,
         store: str | Path | None = None,
+        trust_store: bool = False,
         workers: int = 0,
         progress: Progress | None = None,
         engine: Engine | None = None,
         sizes: PipelineSizes | None = None,
     ) -> None:
         self._store, self._workers, self._sizes = store, workers, sizes or PipelineSizes()
+        self._store_key = StoreKey.own(trusts_others=trust_store)
         self._progress, self._engine = progress or Silent(), engine
         self._precomputed = {role: source for role, source in sources.items() if isinstance(source, EmbeddingSource)}
         if self._precomputed:
@@ -243,7 +246,7 @@ class AuditEmbedder:
         return embed_source(
             source,
             self.preprocessor(alignment),
-            open_storage(self._required_store),
+            open_storage(self._required_store, self._store_key),
             [_path(run, label, name, not temporary and name not in intermediate) for name in names],
             workers=self._workers,
             label=label,
@@ -266,7 +269,9 @@ class AuditEmbedder:
         input = WorkerInput.create(spec, self.config, self.preprocessor(alignment))
         gpus = 0.0 if self.config.device == "cpu" else 1.0
         store = absolute_place(self._required_store)
-        return embed_distributed(engine, source, input, store, role, self._progress, gpus, self._sizes)
+        return embed_distributed(
+            *(engine, source, input, store, self._store_key, role, self._progress, gpus, self._sizes)
+        )
 
     def _split(self, embedded: Embedded) -> tuple[list[Embedded], tuple[ChannelVectors, ...]]:
         """The vectors of each face model, and those of the other channels."""

@@ -25,6 +25,7 @@ from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
 from unveil.faces.versions import library_versions
 from unveil.images import Source, decode_rgb, decode_scaled
+from unveil.io.storage import Storage
 from unveil.types import ImageRecord, Vectors
 
 CRASHES_DECODER = ImageError("decode", "crashes the decoder", "every process that decoded it ended")
@@ -92,13 +93,19 @@ class EmbeddedPartition:
     """The result of some records of a source.
 
     For each channel: the recipe and the key of the shard with the vectors, and a row for each record. ``reused`` if no
-    image had to be decoded.
+    image had to be decoded, ``others`` if shards were found that another user made and that were not used.
     """
 
     recipes: tuple[str, ...]
     keys: tuple[str, ...]
     rows: tuple[tuple[ShardRow, ...], ...]
     reused: bool
+    others: bool = False
+
+
+def open_stores(storage: Storage, preprocessor: ImagePreprocessor) -> list[ShardStore]:
+    """The shards of each channel in a storage."""
+    return [ShardStore(storage, preprocessor.recipe(c), c.dimension) for c in preprocessor.channels]
 
 
 def split_records(records: Sequence[ImageRecord], size: int) -> list[Sequence[ImageRecord]]:
@@ -115,6 +122,7 @@ class _HashedPartition:
     unreadable: dict[int, ShardRow]
     data: dict[int, bytes]  # of the records that fit into memory
     shards: list[Shard | None]
+    others: list[bool]  # whether there is one for each channel that another user made
 
 
 @dataclass
@@ -180,7 +188,7 @@ def _read_partition(
     queue_bytes: int,
     stop: threading.Event,
 ) -> _HashedPartition:
-    read = _HashedPartition(records, {}, {}, {}, [])
+    read = _HashedPartition(records, {}, {}, {}, [], [])
     free = queue_bytes
     for i, record in enumerate(records):
         _raise_if_stopped(stop)
@@ -193,7 +201,11 @@ def _read_partition(
         if len(data) <= free:
             read.data[i] = data
             free -= len(data)
-    read.shards.extend(store.get(store.key(read.digests.values())) for store in stores)
+    for store in stores:
+        key = store.key(read.digests.values())
+        shard = store.get(key)
+        read.shards.append(shard)
+        read.others.append(shard is None and key in store.others)
     if None not in read.shards:
         read.data.clear()
     return read
@@ -286,6 +298,7 @@ def _assemble(chunks: list[_Chunk], preprocessor: ImagePreprocessor, stores: Seq
             for rows in by_record
         ),
         reused=not missing,
+        others=any(partition.others),
     )
 
 

@@ -4,6 +4,9 @@ A shard stores the result of one partition of a source: a row for each image, em
 the embedded images. Its key is a hash of the image bytes and of the recipe, which names everything else that decides a
 vector. So equal images give the same shard to everyone, and a shard never changes. It contains no file name and no
 person. The vectors are written first and the rows last: a shard without rows does not exist.
+
+A key says which images a shard is of, not who made it: a store may come from a stranger. So each shard has a seal of
+the user who wrote it, and shards of others are not used unless the user trusts them.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +22,16 @@ import numpy as np
 
 from unveil.errors import Stage, StoreError
 from unveil.io.atomic import replacing
-from unveil.io.checksums import sealed, unsealed
+from unveil.io.checksums import SEAL, sealed, unsealed
 from unveil.io.npy import parse_npy
 from unveil.io.storage import LocalStorage, Storage
 from unveil.types import Vectors
 
 FORMAT = 4
+# In the document of the rows: the seal of its checksum by the user's key.
+OWNER = "seal"
+# The largest README and rows, the first bytes of an array, and the values of the longest vector.
+MAX_README_BYTES, MAX_ROWS_BYTES, MAX_HEADER_BYTES, MAX_DIMENSION = 2**16, 2**25, 2**16, 2**16
 
 README = """\
 Embeddings made by unveil. They are stored so that the next audit of the same images is fast.
@@ -58,14 +65,19 @@ class Shard:
 
 
 class ShardStore:
-    """The shards of one recipe in a storage. Several processes may write; the last writer of a shard wins."""
+    """The shards of one recipe in a storage. Several processes may write; the last writer of a shard wins.
 
-    def __init__(self, storage: Storage, recipe: str) -> None:
+    Vectors of another ``dimension``, where one is given, are damaged. ``others`` are the keys of the shards that were
+    found, are complete, and were not used because the key of the storage did not seal them.
+    """
+
+    def __init__(self, storage: Storage, recipe: str, dimension: int | None = None) -> None:
         self._storage, self._folder = storage, recipe[:24]
-        self.recipe = recipe
+        self.recipe, self._dimension = recipe, dimension
+        self.others: set[str] = set()
         if isinstance(storage, LocalStorage):
             storage.remove_stale_temp(self._folder)
-        if storage.read("README.txt") is None:
+        if storage.read("README.txt", MAX_README_BYTES) is None:
             storage.write("README.txt", README.encode())
 
     def key(self, digests: Iterable[str]) -> str:
@@ -77,30 +89,50 @@ class ShardStore:
         return f"{stem}.npy", f"{stem}.json"
 
     def get(self, key: str) -> Shard | None:
-        """A complete shard; None if there is none, or if its rows or vectors are damaged or of another partition."""
+        """A complete shard; None if there is none, if another user made it, or if it is damaged.
+
+        A shard of another partition, or with vectors that are not finite, is damaged.
+        """
         vectors_name, rows_name = self._names(key)
-        rows = self._storage.read(rows_name)
-        raw = None if rows is None else self._storage.read(vectors_name)
-        if rows is None or raw is None:
+        data = self._storage.read(rows_name, MAX_ROWS_BYTES)
+        if data is None:
             return None
         try:
-            document = unsealed(json.loads(rows))
-            if hashlib.sha256(raw).hexdigest() != document["vectors_sha256"]:
+            document = json.loads(data)
+            own = isinstance(document, dict) and self._storage.key.accepts(
+                document.pop(OWNER, None), _sealed_text(key, document)
+            )
+            if not own and not self._storage.key.trusts_others:
+                if unsealed(document):
+                    self.others.add(key)
                 return None
-            shard = Shard(key, tuple(_parse_row(*row) for row in document["rows"]), parse_npy(raw, allow_empty=True))
+            document = unsealed(document)
+            rows = tuple(_parse_row(*row) for row in document["rows"])
+            embedded = sum(row.stage is None for row in rows)
+            raw = self._storage.read(vectors_name, MAX_HEADER_BYTES + 4 * embedded * MAX_DIMENSION)
+            if raw is None or hashlib.sha256(raw).hexdigest() != document["vectors_sha256"]:
+                return None
+            shard = Shard(key, rows, parse_npy(raw, allow_empty=True))
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        return shard if self._belongs(shard) else None
+        return shard if self._belongs(shard, embedded) else None
 
-    def _belongs(self, shard: Shard) -> bool:
+    def _belongs(self, shard: Shard, embedded: int) -> bool:
         """Whether rows and vectors are those of the key."""
-        embedded = sum(row.stage is None for row in shard.rows)
-        fits = shard.vectors.dtype == np.float32 and shard.vectors.ndim == 2 and len(shard.vectors) == embedded
-        return fits and self.key(row.digest for row in shard.rows) == shard.key
+        vectors = shard.vectors
+        fits = vectors.dtype == np.float32 and vectors.ndim == 2 and len(vectors) == embedded
+        if not fits or (self._dimension is not None and vectors.shape[1] != self._dimension):
+            return False
+        return bool(np.isfinite(vectors).all()) and self.key(row.digest for row in shard.rows) == shard.key
 
     def require(self, key: str) -> Shard:
-        """A complete shard. Raises StoreError if it is missing or damaged."""
+        """A complete shard. Raises StoreError if it is missing or damaged, or if another user replaced it."""
         shard = self.get(key)
+        if shard is None and key in self.others:
+            raise StoreError(
+                f"{self._storage.where}: another user replaced shard {key[:16]} during this run. Name a --store of "
+                "your own, or add --trust-store if you trust everybody who can write there"
+            )
         if shard is None:
             raise StoreError(
                 f"shard {key[:16]} in {self._storage.where} is missing or damaged; run again to compute it again"
@@ -117,12 +149,20 @@ class ShardStore:
         buffer = io.BytesIO()
         np.save(buffer, np.ascontiguousarray(vectors))
         self._storage.write(vectors_name, buffer.getvalue())
-        document = {
-            "vectors_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-            "rows": [[r.digest, r.stage, r.reason, r.detail, r.quality, r.n_faces] for r in rows],
-        }
-        self._storage.write(rows_name, json.dumps(sealed(document)).encode())
+        document = sealed(
+            {
+                "vectors_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+                "rows": [[r.digest, r.stage, r.reason, r.detail, r.quality, r.n_faces] for r in rows],
+            }
+        )
+        document[OWNER] = self._storage.key.seal(_sealed_text(shard.key, document))
+        self._storage.write(rows_name, json.dumps(document).encode())
         return shard
+
+
+def _sealed_text(key: str, document: Mapping[str, object]) -> str:
+    """What the seal of a shard is of: its key, and the checksum of its rows and vectors."""
+    return f"shard {key} {document.get(SEAL)}"
 
 
 def _parse_row(

@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
+import stat
 import tempfile
 import threading
+import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,9 +23,11 @@ from pathlib import Path
 import platformdirs
 
 from unveil.errors import StoreError
-from unveil.io.atomic import TEMPORARY, remove_stale_temp, write_bytes
+from unveil.io.atomic import TEMPORARY, write_bytes
 from unveil.io.private import make_private
+from unveil.io.regular import read_regular
 from unveil.io.remote import check_address, environment_number, filesystem, is_address, with_retries, without_secrets
+from unveil.io.trust import StoreKey
 
 # On these protocols an upload appears at once and complete; on others a file is uploaded and then renamed.
 ATOMIC_UPLOADS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "memory"})
@@ -30,16 +35,28 @@ READ_ONLY = frozenset({"http", "https"})
 # The cache is measured each time that this share of its limit was written, and then emptied to the second share.
 CHECK_SHARE, EMPTIED_SHARE = 0.05, 0.9
 DAY_SECONDS = 86400
+# The bytes of the largest file of a storage that is read whole.
+MAX_FILE_BYTES = 2**32
+# The temporary files of shards. Nothing else in a store is removed because it is old.
+STALE = re.compile(rf"\.[0-9a-f]{{64}}\.(npy|json)\.\w{{8}}{re.escape(TEMPORARY)}")
+SHARD_FOLDER = re.compile("[0-9a-f]{2}")
 
 
 class Storage(ABC):
-    """Files below one place; threads and machines may use it at the same time."""
+    """Files below one place; threads and machines may use it at the same time.
+
+    ``key`` seals what this user writes: others may write there too.
+    """
 
     where: str
+    key: StoreKey
 
     @abstractmethod
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a file that never changes, or None when there is none."""
+    def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
+        """The bytes of a file that never changes, or None when there is none.
+
+        Raises StoreError for more than ``limit`` bytes.
+        """
 
     @abstractmethod
     def write(self, name: str, data: bytes) -> None:
@@ -54,44 +71,74 @@ class Storage(ABC):
         """Removes a folder with all its files."""
 
 
-def open_storage(place: Path | str) -> Storage:
-    """The storage at a folder or an address. Raises StoreError for an address that cannot be used."""
-    return RemoteStorage(str(place)) if is_address(place) else LocalStorage(Path(place))
+def open_storage(place: Path | str, key: StoreKey | None = None) -> Storage:
+    """The storage at a folder or an address, with this user's key unless another is given.
+
+    Raises StoreError for an address that cannot be used.
+    """
+    return RemoteStorage(str(place), key=key) if is_address(place) else LocalStorage(Path(place), key)
 
 
 class LocalStorage(Storage):
-    """A folder of this machine, or one that several machines share."""
+    """A folder of this machine, or one that several machines share.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    The folder itself may be a link. One below it may lead anywhere, so every method raises StoreError for it.
+    """
+
+    def __init__(self, root: Path, key: StoreKey | None = None) -> None:
+        self._root, self.key = root, key or StoreKey.own()
         self.where = str(root)
         make_private(root)
 
-    def read(self, name: str) -> bytes | None:
-        """As `Storage.read`. Raises StoreError for a file that is there and cannot be read."""
+    def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
+        """As `Storage.read`. Raises StoreError for what is there and is no readable regular file."""
         try:
-            return (self._root / name).read_bytes()
+            return read_regular(self.path(name), limit)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StoreError(
-                f"{self._root / name}: expected a readable file of the store, found none ({error.strerror}). Correct "
-                "its permissions, or name another --store"
+                f"{self._root / name}: expected a readable file of the store, found none ({error.strerror}). Move it "
+                "away, correct its permissions, or name another --store"
             ) from None
 
     def write(self, name: str, data: bytes) -> None:
-        write_bytes(self._root / name, data)
+        write_bytes(self.path(name), data)
 
     def names(self, under: str) -> set[str]:
-        folder = self._root / under
-        return {file.relative_to(self._root).as_posix() for file in folder.rglob("*") if file.is_file()}
+        folder = self.path(under)
+        return {
+            file.relative_to(self._root).as_posix()
+            for file in folder.rglob("*")
+            if file.is_file() and not file.is_symlink()
+        }
 
     def remove(self, under: str) -> None:
-        shutil.rmtree(self._root / under, ignore_errors=True)
+        shutil.rmtree(self.path(under), ignore_errors=True)
 
     def remove_stale_temp(self, under: str) -> None:
-        """Removes temporary files of killed writers that are a day old: another process may be writing now."""
-        remove_stale_temp(self._root / under, older_than=DAY_SECONDS)
+        """Removes temporary files of shards that killed writers left a day ago: another process may be writing now."""
+        limit = time.time() - DAY_SECONDS
+        for folder in _listed(self.path(under)):
+            if not SHARD_FOLDER.fullmatch(folder.name) or not stat.S_ISDIR(folder.lstat().st_mode):
+                continue
+            for file in _listed(folder):
+                with contextlib.suppress(OSError):
+                    status = file.lstat()
+                    if STALE.fullmatch(file.name) and stat.S_ISREG(status.st_mode) and status.st_mtime <= limit:
+                        file.unlink()
+
+    def path(self, name: str) -> Path:
+        """The path of a file or folder. Raises StoreError if a link below the storage leads to it."""
+        path = self._root
+        for part in name.split("/"):
+            path = path / part
+            if path.is_symlink():
+                raise StoreError(
+                    f"{path}: expected files and folders in a store, found a link, which is not followed. Remove it, "
+                    "or name another --store"
+                )
+        return path
 
 
 class RemoteStorage(Storage):
@@ -100,7 +147,8 @@ class RemoteStorage(Storage):
     Raises StoreError for an address that is read-only or cannot be used.
     """
 
-    def __init__(self, url: str, cache: Cache | None = None) -> None:
+    def __init__(self, url: str, cache: Cache | None = None, key: StoreKey | None = None) -> None:
+        self.key = key or StoreKey.own()
         self.where = check_address(url).rstrip("/")
         self._files, self._root = filesystem(self.where)
         self._cache = cache or Cache(self.where)
@@ -109,13 +157,17 @@ class RemoteStorage(Storage):
         if self._protocols & READ_ONLY:
             raise StoreError(f"{self.where}: the address is read-only; name one that can be written to")
 
-    def read(self, name: str) -> bytes | None:
-        cached = self._cache.read(name)
-        if cached is not None:
-            return cached
-        data = self.read_now(name)
-        if data is not None:
-            self._cache.write(name, data)
+    def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
+        data = self._cache.read(name)
+        if data is None:
+            data = self.read_now(name)
+            if data is not None:
+                self._cache.write(name, data)
+        if data is not None and len(data) > limit:
+            raise StoreError(
+                f"{self.where}/{name}: expected at most {limit:,} bytes, found {len(data):,}. Remove it, or name "
+                "another --store"
+            )
         return data
 
     def read_now(self, name: str) -> bytes | None:
@@ -249,6 +301,14 @@ class Cache:
     def remove(self, under: str) -> None:
         """Removes a folder from the cache."""
         shutil.rmtree(self._folder / under, ignore_errors=True)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where there is none."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
 
 
 def cache_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Whether this user made a run or a guard. Only then do the places that it records count.
+"""Whether this user made a run, a guard or the embeddings of a store. Only then do they decide anything.
 
 A run from somebody else is a file like any other: it must not decide where images are read, or where anything is
 written, and an audit does not continue from it. Documents are signed with a key of the user that no document contains.
@@ -7,6 +7,7 @@ written, and an audit does not continue from it. Documents are signed with a key
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import json
@@ -14,6 +15,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,41 @@ def own_seal(text: str) -> str | None:
     """A seal of a text that only this user can make; None where no key can be stored."""
     key = _made_key()
     return None if key is None else hmac.new(key, b"unveil seal\0" + text.encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class StoreKey:
+    """The key that seals what one user's processes write into a store, for this machine and for workers elsewhere.
+
+    It is derived from the user's key and signs no run or guard. With ``trusts_others``, embeddings count whoever made
+    them.
+    """
+
+    secret: bytes = field(repr=False)
+    trusts_others: bool = False
+
+    @classmethod
+    def own(cls, *, trusts_others: bool = False) -> StoreKey:
+        """The key of this user; one of this process where no key can be stored."""
+        key = _made_key()
+        return cls(_process_secret() if key is None else _hmac(key, b"unveil store"), trusts_others)
+
+    def seal(self, name: str, data: bytes = b"") -> str:
+        """The seal of a file with this name and these contents, as hexadecimal digits."""
+        return _hmac(self.secret, name.encode() + b"\0" + data).hex()
+
+    def accepts(self, seal: object, name: str, data: bytes = b"") -> bool:
+        """Whether this key made a seal."""
+        return isinstance(seal, str) and hmac.compare_digest(seal.encode(), self.seal(name, data).encode())
+
+
+@functools.cache
+def _process_secret() -> bytes:
+    return secrets.token_bytes(KEY_BYTES)
+
+
+def _hmac(key: bytes, data: bytes) -> bytes:
+    return hmac.new(key, data, hashlib.sha256).digest()
 
 
 def _made_key() -> bytes | None:

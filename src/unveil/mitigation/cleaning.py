@@ -129,12 +129,14 @@ def clean(
     threshold: str = "significant",
     whole_identities: bool = False,
     overwrite: bool = False,
+    trust_store: bool = False,
     progress: Progress | None = None,
 ) -> Cleaning:
     """Finds the images to remove, writes the lists to ``out`` and audits the remaining images there.
 
     With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times.
-    ``overwrite`` replaces a finished cleaning with other settings. Raises SettingError if there is nothing to remove or
+    ``overwrite`` replaces a finished cleaning with other settings. With ``trust_store``, embeddings in the store count
+    whoever made them. Raises SettingError if there is nothing to remove or
     nothing would be left, for a folder with such a cleaning or of images, if the places of a run that somebody else
     made are not named, and if another process works in the run or in ``out``.
     """
@@ -149,7 +151,9 @@ def clean(
     with unchanged(run.path), exclusive(out):
         remove_stale_temp(out, of=OWN)
         _make_room(out, {"threshold": threshold, "whole_identities": whole_identities}, overwrite=overwrite)
-        return _clean(run, out, first, threshold, whole_identities, progress or Silent())
+        return _clean(
+            *(run, out, first, threshold, whole_identities), trust_store=trust_store, progress=progress or Silent()
+        )
 
 
 def _make_room(out: Path, settings: dict[str, object], *, overwrite: bool) -> None:
@@ -191,6 +195,8 @@ def _clean(
     first: MitigationThreshold,
     threshold: str,
     whole_identities: bool,
+    *,
+    trust_store: bool,
     progress: Progress,
 ) -> Cleaning:
     everything = run.embedded("synthetic")
@@ -217,7 +223,9 @@ def _clean(
                 "be left. Use a higher threshold"
             )
         after, where = _audit_rest(
-            *(run, out, len(rounds) + 1, [*excluded, *(id for id in order if id in removed)], progress)
+            *(run, out, len(rounds) + 1, [*excluded, *(id for id in order if id in removed)]),
+            trust_store=trust_store,
+            progress=progress,
         )
         rounds.append(Round(current, len(gone), after, where))
         if threshold != "significant" or not _has_findings(after) or len(rounds) == MAX_ROUNDS:
@@ -268,7 +276,7 @@ def _must_be_removed(
 
 
 def _audit_rest(
-    run: FinishedRun, out: Path, n: int, removed: Sequence[str], progress: Progress
+    run: FinishedRun, out: Path, n: int, removed: Sequence[str], *, trust_store: bool, progress: Progress
 ) -> tuple[AuditResult, Path]:
     """Audits the remaining images in a run of their own, with the embeddings of the first audit."""
     make_private(out)
@@ -280,6 +288,7 @@ def _audit_rest(
             **{role: run.place(role) for role in run.roles},
             "out": where,
             "store": run.next_store,
+            "trust_store": trust_store,
             "exclude": list_file,
             # A protocol plans one audit. That of the rest is another.
             **dict.fromkeys(("protocol", "deviate")),

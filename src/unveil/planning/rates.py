@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from unveil.compare import compare_all, open_backend
-from unveil.embedding.pipeline import ImagePreprocessor, embed_partitions, split_records
-from unveil.embedding.shards import ShardStore
+from unveil.embedding.pipeline import ImagePreprocessor, embed_partitions, open_stores, split_records
 from unveil.errors import ImageError
 from unveil.images import Source
 from unveil.io.host import cores
@@ -78,5 +77,5 @@ def measure(sample: Sample) -> Rates:
 
 
 def _embed(source: Source, preprocessor: ImagePreprocessor, folder: Path, records: list[ImageRecord]) -> None:
-    stores = [ShardStore(open_storage(folder), preprocessor.recipe(channel)) for channel in preprocessor.channels]
+    stores = open_stores(open_storage(folder), preprocessor)
     list(embed_partitions(source, split_records(records, len(records)), preprocessor, stores, cores()))

@@ -81,6 +81,7 @@ def _run(settings: OverlapSettings, progress: Progress, overwrite: bool, sizes: 
         ChannelConfig((settings.model,), settings.detector, None, CHANNELS, settings.device),
         sources,
         store=settings.store_place,
+        trust_store=settings.trust_store,
         workers=settings.workers,
         progress=progress,
         sizes=sizes.pipeline,
