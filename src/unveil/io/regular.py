@@ -38,7 +38,8 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     """The bytes of a regular file. Raises OSError for anything else, and for more than ``limit`` bytes."""
     with open_regular(path) as file:
         check_stored(file.fileno(), path)
-        data = file.read(limit + 1)
+        # Python reserves what may be read: no more than there is.
+        data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"more than {limit} bytes", str(path))
     return data
