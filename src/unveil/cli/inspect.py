@@ -31,10 +31,10 @@ def inspect(
     from unveil.inspection.inspect import inspect as inspect_location
     from unveil.presets import resolve
 
-    locations = candidate_locations(place)
+    labels, follow_links = values.get("labels", "auto"), values.get("follow_links", False)
     if contact_sheet is not None:
         check_outside("--contact-sheet", contact_sheet, resolve(place)[0])
-    labels, follow_links = values.get("labels", "auto"), values.get("follow_links", False)
+    locations = candidate_locations(place, follow_links=follow_links)
     for location in locations:
         inspection = inspect_location(location, labels=labels, sample=sample, follow_links=follow_links)
         print_inspection(inspection, ambiguous=len(locations) > 1)

@@ -24,6 +24,12 @@ def is_clutter(name: str) -> bool:
     _, dot, suffix = base.rpartition(".")
     if dot and suffix.lower() in SUFFIXES:
         return True
-    if base[:2] == "._" or base.lower() in SYSTEM_FILES or base.lower() in DOCUMENTS:
+    return base.lower() in DOCUMENTS or is_system_file(name)
+
+
+def is_system_file(name: str) -> bool:
+    """Whether a path names a file that an operating system or an editor left, such as ``__MACOSX/._a.png``."""
+    base = name.rpartition("/")[2]
+    if base[:2] == "._" or base.lower() in SYSTEM_FILES:
         return True
     return any(folder in name for folder in SYSTEM_FOLDERS) and any(f in name.split("/")[:-1] for f in SYSTEM_FOLDERS)

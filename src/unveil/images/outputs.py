@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from unveil.errors import SettingError
+from unveil.images.candidates import candidates
 from unveil.images.label_rule import LabelRule
 from unveil.images.location import Location
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.shards import expand_braces
-from unveil.images.sniff import candidates
 from unveil.io.remote import is_address
 from unveil.io.walk import real_path
 

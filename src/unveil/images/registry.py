@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from unveil.errors import SettingError, SourceError
 from unveil.images.blob import Blob, LocalBlob, RemoteBlob, is_folder
+from unveil.images.candidates import candidates
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import labels_beside
 from unveil.images.location import Location
@@ -27,10 +28,9 @@ from unveil.images.readers.shards import ShardedSource, expand_braces
 from unveil.images.readers.tar import TarSource
 from unveil.images.readers.tfrecord import TFRecordSource, highest_resolution
 from unveil.images.readers.zip import ZipSource
-from unveil.images.sniff import candidates, form_of
+from unveil.images.sniff import form_of
 from unveil.images.source import Source, complete
 from unveil.io.remote import is_address
-from unveil.io.walk import walk
 
 R = TypeVar("R", bound=str)
 ReaderOptions = dict[str, str]
@@ -110,36 +110,30 @@ def _open_local(location: Location, rule: LabelRule, follow_links: bool) -> Sour
     if location.form is not None and path.is_file():
         # The reader reports when the bytes are those of another form.
         return _read(LocalBlob(path), location.form, rule, location.options)
-    found = [c for c in candidates(path, follow_links=follow_links) if location.form in (None, c.form)]
+    found = candidates(path, location.form, follow_links=follow_links)
     if not found:
         raise SourceError(f"{path}: no {location.form} in it")
     if len(found) > 1:
-        ways = " or ".join(f"{c.form}:{c.file if c.file is not None else path}" for c in found)
+        ways = " or ".join(f"{c.form}:{c.files[0] if len(c.files) == 1 else path}" for c in found)
         raise SourceError(f"{path}: it can be read in several ways; say which: {ways}")
     (one,) = found
     if one.form == "folder":
         return FolderSource(path, rule, follow_links=follow_links)
     if one.form == "list":
         return ListSource(path, rule, follow_links=follow_links)
-    file = one.file or path
-    if file.is_dir():
-        return _containers_in(file, one.form, rule, location.options)
-    return _read(LocalBlob(file), one.form, rule, location.options)
+    source = _containers(path, list(one.files) or [path], one.form, rule, location.options)
+    source.notes += one.notes
+    return source
 
 
-def _containers_in(folder: Path, form: str, rule: LabelRule, options: ReaderOptions) -> Source:
-    """All containers of one form in a folder, as one source."""
-    files = sorted(Path(parent) / name for parent, _, names in walk(folder) for name in names)
-    blobs = [LocalBlob(file) for file in files if file.is_file() and not file.is_symlink()]
-    blobs = [blob for blob in blobs if form_of(blob) == form]
-    if not blobs:
-        raise SourceError(f"{folder}: no {form} in it")
-    if form == "tfrecord" and (best := highest_resolution([blob.path for blob in blobs])) is not None:
+def _containers(folder: Path, files: list[Path], form: str, rule: LabelRule, options: ReaderOptions) -> Source:
+    """Containers of one form in a folder, as one source."""
+    if len(files) > 1 and form == "tfrecord" and (best := highest_resolution(files)) is not None:
         source = _read(LocalBlob(best), form, rule, options)
-        source.notes.append(f"of {len(blobs)} files, one a resolution, the highest is read: {best.name}")
+        source.notes.append(f"of {len(files)} files, one a resolution, the highest is read: {best.name}")
         return source
-    names = [blob.path.relative_to(folder).as_posix() for blob in blobs]
-    return _sharded(str(folder), names, blobs, form, rule, options)
+    names = [file.relative_to(folder).as_posix() for file in files]
+    return _sharded(str(folder), names, [LocalBlob(file) for file in files], form, rule, options)
 
 
 def _relative(files: list[str]) -> list[str]:

@@ -1,15 +1,9 @@
-"""What a path holds, recognised by its first bytes and never by its name."""
+"""What a file holds, recognised by its first bytes and never by its name."""
 
 from __future__ import annotations
 
-import contextlib
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
-from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.decode import AVIF_BRANDS, HEIC_BRANDS
 from unveil.images.readers.arrow import FILE_MAGIC as ARROW
@@ -23,22 +17,11 @@ from unveil.images.readers.tar import is_tar
 from unveil.images.readers.tfrecord import begins_record
 from unveil.images.unpacked import compression_of, unpacked_head
 from unveil.io.npy import MAGIC as NPY
-from unveil.io.walk import walk
 
-# Files of a folder whose first bytes are read.
-SAMPLE_FILES = 400
 HEAD = 1024
-# Forms of files that lie beside a container and are none themselves.
-NO_CONTAINER = ("text", "empty", "other")
+# Forms of files that are no container.
+NO_CONTAINER = ("text", "empty", "other", "compressed", "image")
 IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to read a path: the form, and the file in a folder that has it, unless that is the path itself."""
-
-    form: str
-    file: Path | None = None
 
 
 def form_of(blob: Blob) -> str:
@@ -86,46 +69,22 @@ def _is_zip(blob: Blob) -> bool:
         return False
 
 
-def candidates(path: Path, *, follow_links: bool = False) -> list[Candidate]:
-    """The ways to read a path on this machine, usually one.
-
-    A folder is read as images, as the one container in it, or as all its containers of one form. It is in doubt when
-    images lie beside a container, or when there are containers of several forms.
-    """
-    if not path.is_dir():
-        form = form_of(LocalBlob(path))
-        return [Candidate("list" if form == "text" else form)]
-    forms: dict[str, list[Path]] = {}
-    for file in islice(_files(path, follow_links), SAMPLE_FILES):
-        forms.setdefault(_form_or_other(file), []).append(file)
-    containers = {form: files for form, files in forms.items() if form not in (*NO_CONTAINER, "image", "compressed")}
-    containers = {form: files for form, files in containers.items() if not _is_side_file(form, files, forms)}
-    found = [Candidate(form, files[0] if len(files) == 1 else path) for form, files in sorted(containers.items())]
-    if "image" in forms or not found:
-        found.insert(0, Candidate("folder"))
-    return found
-
-
-def _is_side_file(form: str, files: list[Path], forms: dict[str, list[Path]]) -> bool:
-    """Whether these belong to another container: verification sets and masks lie beside training sets."""
-    return (form == "bin" and "recordio" in forms) or (
-        form == "embeddings" and ("lmdb" in forms or "tfrecord" in forms)
-    )
-
-
-def _form_or_other(file: Path) -> str:
-    try:
-        return form_of(LocalBlob(file))
-    except SourceError:
-        return "other"
-
-
-def _files(folder: Path, follow_links: bool) -> Iterator[Path]:
-    """Files of a folder: its own first, then those of the folders in it."""
-    for root, folders, names in walk(folder, follow_links=follow_links):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(root) / name
-            with contextlib.suppress(OSError):  # the name is too long for the system
-                if file.is_file() and (follow_links or not file.is_symlink()):
-                    yield file
+def described(blob: Blob) -> str:
+    """What a file holds that is no container, and what to do, as the end of an error: `an empty file. Get it again`."""
+    head = blob.read(0, HEAD)
+    form = form_of(blob)
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer. Run `git lfs pull` in its folder"
+    if b"/annex/objects/" in head[:HEAD]:
+        return "a git-annex pointer. Run `git annex get` in its folder"
+    if form == "empty":
+        return "an empty file. Get it again, or remove it"
+    if not head.strip(b"\0"):
+        return "zeros. Get it again, or remove it"
+    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        return "a web page. Get the file again: its server answered with a page"
+    if form == "image":
+        return "an image. Give it the name of one, or remove it"
+    if form == "compressed":
+        return "a compressed file that is no tar. Unpack it, or remove it"
+    return f"bytes that begin with {head[:8]!r}. Get it again, or remove it"

@@ -19,8 +19,8 @@ from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
 from unveil.faces.align import ImageArray
 from unveil.images import EmbeddingSource, LabelRule, Source, decode_rgb, open_source
+from unveil.images.candidates import candidates
 from unveil.images.readers.grid import is_sheet, plausible_grids
-from unveil.images.sniff import candidates
 from unveil.inspection.contact_sheet import contact_png
 from unveil.io.host import cores
 from unveil.presets import Preset, resolve
@@ -80,15 +80,15 @@ class Inspection:
         return [] if sides else [f"--aligned {role}=no"]
 
 
-def candidate_locations(text: str) -> list[str]:
+def candidate_locations(text: str, *, follow_links: bool = False) -> list[str]:
     """Every way to write a location so that its form is clear: one as a rule, several when the form is in doubt."""
     location, _ = resolve(text)
     if location.form is not None or location.remote or not location.path.exists():
         return [text]
-    found = candidates(location.path)
+    found = candidates(location.path, follow_links=follow_links)
     if len(found) < 2:
         return [text]
-    return [f"{one.form}:{one.file if one.file is not None else location.path}" for one in found]
+    return [f"{one.form}:{one.files[0] if len(one.files) == 1 else location.path}" for one in found]
 
 
 def inspect(text: str, *, labels: str = "auto", sample: int = SAMPLE, follow_links: bool = False) -> Inspection:

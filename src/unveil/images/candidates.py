@@ -1,0 +1,198 @@
+"""The ways to read a path, and the files that belong to each. A file that should belong to one is never left out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from unveil.errors import SourceError
+from unveil.images.blob import LocalBlob
+from unveil.images.clutter import is_system_file
+from unveil.images.sniff import NO_CONTAINER, described, form_of
+from unveil.io.walk import real_path, walk
+
+# Files of a folder whose first bytes are read whatever their names are.
+SAMPLE_FILES = 400
+# The form of files with each suffix. Nothing is read by its name: a file with such a name that is none is an error.
+SUFFIX_FORMS = {
+    **dict.fromkeys((".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".tar.zst"), "tar"),
+    **dict.fromkeys((".tfrecord", ".tfrecords"), "tfrecord"),
+    **dict.fromkeys((".mdb", ".lmdb"), "lmdb"),
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".arrow", ".feather"), "arrow"),
+    **dict.fromkeys((".h5", ".hdf5", ".hdf"), "hdf5"),
+    **{".zip": "zip", ".rec": "recordio", ".rar": "archive", ".7z": "archive"},
+}
+# The lock that LMDB writes beside its data.
+LMDB_LOCK = "lock.mdb"
+# Not a file of bytes: a pipe, a socket or a device.
+SPECIAL = "special"
+SHOWN_NAMES = 3
+_DIGITS = re.compile(r"\d+")
+_SUFFIX = re.compile(r"(?:\.tar)?\.[^.]*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to read a path: the form, and the files in a folder that have it, unless that is the path itself.
+
+    ``notes`` tell the user what lies beside the files and is not read.
+    """
+
+    form: str
+    files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def candidates(path: Path, form: str | None = None, *, follow_links: bool = False) -> list[Candidate]:
+    """The ways to read a path on this machine, usually one; with ``form``, at most that one.
+
+    A folder is read as images, as the one container in it, or as all its containers of one form. It is in doubt when
+    images lie beside a container, or when there are containers of several forms. Raises SourceError for a folder that
+    cannot be listed, and for a file that is named like a container, or like those that are read, and is none: a
+    pointer, an empty or damaged file, or a link that is not followed.
+    """
+    if not path.is_dir():
+        blob = LocalBlob(path)
+        found = form_of(blob)
+        if found == "text" and (expected := SUFFIX_FORMS.get(suffix_of(path.name))):
+            raise SourceError(f"{path}: expected a container ({expected}) by its name, found {described(blob)}")
+        return [one for one in [Candidate("list" if found == "text" else found)] if form in (None, one.form)]
+    listing = _Listing(path, follow_links)
+    listing.read()
+    listing.check(form)
+    ways = listing.containers()
+    if form is not None:
+        return [Candidate(form, tuple(ways[form]), listing.notes(form))] if form in ways else []
+    ways = {name: files for name, files in ways.items() if not _is_side_file(name, ways)}
+    several = [Candidate(name, tuple(files), listing.notes(None)) for name, files in sorted(ways.items())]
+    return several if several and "image" not in listing.forms else [Candidate("folder"), *several]
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a name in small letters, `.tar.gz` as one."""
+    found = _SUFFIX.search(name)
+    return found[0].lower() if found else ""
+
+
+def _is_side_file(form: str, forms: dict[str, list[Path]]) -> bool:
+    """Whether these belong to another container: verification sets and masks lie beside training sets."""
+    return (form == "bin" and "recordio" in forms) or (
+        form == "embeddings" and ("lmdb" in forms or "tfrecord" in forms)
+    )
+
+
+@dataclass
+class _Listing:
+    """The files of a folder by their forms, the links that leave it or lead nowhere, and the folders not listed."""
+
+    folder: Path
+    follow_links: bool
+    forms: dict[str, list[Path]] = field(default_factory=dict)
+    links: list[Path] = field(default_factory=list)
+    unlisted: list[Path] = field(default_factory=list)
+
+    def read(self) -> None:
+        """Recognises the first files, then all if there is a container among them, else those named like one."""
+        files = self._files()
+        for file in islice(files, SAMPLE_FILES):
+            self._add(file)
+        every = bool(self.containers())
+        for file in files:
+            if every or suffix_of(file.rpartition("/")[2]) in SUFFIX_FORMS:
+                self._add(file)
+
+    def containers(self) -> dict[str, list[Path]]:
+        """The containers by their forms; a file that several links name counts once."""
+        found = {form: files for form, files in self.forms.items() if form not in (*NO_CONTAINER, SPECIAL)}
+        if not self.follow_links:
+            return found
+        return {
+            form: list({real_path(file): file for file in reversed(files)}.values())[::-1]
+            for form, files in found.items()
+        }
+
+    def check(self, form: str | None) -> None:
+        """SourceError for a file, link or folder that may hold a part of what is read; ``form`` is the one wanted."""
+        read = [file for name, files in self.containers().items() if form in (None, name) for file in files]
+        suffixes = {suffix_of(file.name) for file in read} - {""}
+        patterns = {_DIGITS.sub("0", file.name) for file in read}
+
+        def belongs(file: Path) -> bool:
+            if is_system_file(file.name) or file.name == LMDB_LOCK:
+                return False
+            suffix = suffix_of(file.name)
+            named = suffix in SUFFIX_FORMS and form in (None, SUFFIX_FORMS[suffix])
+            return named or suffix in suffixes or _DIGITS.sub("0", file.name) in patterns
+
+        broken = [file for name in (*NO_CONTAINER, SPECIAL) for file in self.forms.get(name, []) if belongs(file)]
+        if broken:
+            file, more = broken[0], f" (and in {len(broken) - 1} more files)" if len(broken) > 1 else ""
+            expected = SUFFIX_FORMS.get(suffix_of(file.name), "like those beside it")
+            what = described(LocalBlob(file))
+            raise SourceError(f"{file}: expected a container ({expected}) by its name, found{more} {what}")
+        links = [file for file in self.links if belongs(file)]
+        links += [folder for folder in self.unlisted if read]
+        if links:
+            more = f" ({len(links)} such links)" if len(links) > 1 else ""
+            raise SourceError(
+                f"{links[0]}: expected a file or folder, found a link out of {self.folder}{more}. Links are not "
+                "followed; use --follow-links, or remove it"
+            )
+
+    def notes(self, form: str | None) -> tuple[str, ...]:
+        """What is not read although it may hold images, beside containers of the ``form`` that the user named."""
+        notes = []
+        if self.links:
+            names = ", ".join(file.relative_to(self.folder).as_posix() for file in self.links[:SHOWN_NAMES])
+            notes.append(f"{len(self.links)} links are not followed: {names}; use --follow-links to change that")
+        if form is not None:
+            others = {**self.containers(), "image": self.forms.get("image", [])}
+            counts = [f"{len(files)} {name}" for name, files in others.items() if files and name != form]
+            if counts:
+                notes.append(f"beside the {form}, files of other forms are not read: {', '.join(counts)}")
+        return tuple(notes)
+
+    def _add(self, path: str) -> None:
+        file = Path(path)
+        try:
+            if file.is_symlink() and not self.follow_links:
+                target = real_path(file)
+                # What lies in the folder is read by itself.
+                if not target.is_relative_to(real_path(self.folder)) or not target.exists():
+                    self.links.append(file)
+                return
+            form = form_of(LocalBlob(file)) if file.is_file() else SPECIAL
+        except (SourceError, OSError):  # it cannot be opened, or its name is too long for the system
+            form = "other"
+        self.forms.setdefault(form, []).append(file)
+
+    def _files(self) -> Iterator[str]:
+        """Files of the folder: its own first, then those of the folders in it."""
+
+        def stop(error: OSError) -> None:
+            if error.errno == errno.ENAMETOOLONG:
+                self.unlisted.append(Path(error.filename))
+                return
+            raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
+
+        visited: set[str] = set()
+        for root, folders, names in walk(self.folder, follow_links=self.follow_links, onerror=stop):
+            folders.sort()
+            if self.follow_links:
+                # Links may form a circle.
+                real = os.path.realpath(root)
+                if real in visited:
+                    folders.clear()
+                    continue
+                visited.add(real)
+            else:
+                linked = [Path(root) / name for name in folders if os.path.islink(f"{root}/{name}")]  # noqa: PTH114
+                self.unlisted += [file for file in linked if not real_path(file).is_relative_to(real_path(self.folder))]
+            for name in sorted(names):
+                yield f"{root}/{name}"

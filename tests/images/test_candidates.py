@@ -1,0 +1,192 @@
+"""A folder of containers is read whole: a file that should be one of them and is none is an error, never left out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import containers as c
+from tests.builders import write
+from tests.containers import Item
+from tests.images.conftest import Written
+from unveil.errors import SourceError
+from unveil.images import open_source
+from unveil.images.candidates import SAMPLE_FILES, suffix_of
+from unveil.inspection.inspect import candidate_locations
+
+# Where each container's file lies in what its writer returns, and the suffix of the shards.
+SHARDS = {
+    "zip": ("", ".zip"),
+    "tar": ("", ".tar"),
+    "compressed tar": ("", ".tar.gz"),
+    "RecordIO": ("", ".rec"),
+    "verification set": ("", ".bin"),
+    "TFRecord": ("faces-r06.tfrecords", ".tfrecord"),
+    "LMDB, msgpack": ("", ".lmdb"),
+    "Parquet": ("", ".parquet"),
+    "Arrow": ("", ".arrow"),
+    "HDF5, raw": ("", ".h5"),
+}
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22\nsize 12345\n"
+FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "LFS pointer": (lambda data: POINTER, "found a Git LFS pointer. Run `git lfs pull`"),
+    "annex pointer": (lambda data: b"/annex/objects/SHA256E-s1--ab.tar\n", "found a git-annex pointer"),
+    "empty": (lambda data: b"", "found an empty file"),
+    "zeros": (lambda data: bytes(len(data)), "found zeros"),
+    "web page": (lambda data: b"<!DOCTYPE html><html>404</html>", "found a web page"),
+    "other bytes": (lambda data: b"\1\0" * 300, "found bytes that begin with"),
+}
+
+
+@pytest.fixture
+def shards(written: Written, tmp_path: Path) -> Callable[[str], Path]:
+    """A folder of two containers of one form; the first two of a set of three."""
+
+    def make(name: str) -> Path:
+        inside, suffix = SHARDS[name]
+        (tmp_path / "set").mkdir()
+        for k in range(2):
+            shutil.copy(written(name) / inside if inside else written(name), tmp_path / f"set/s{k}{suffix}")
+        return tmp_path / "set"
+
+    return make
+
+
+@pytest.mark.parametrize("name", SHARDS)
+class TestAPartOfASet:
+    @pytest.mark.parametrize("fault", FAULTS)
+    def test_that_is_no_container_is_an_error(self, name: str, fault: str, shards: Callable[[str], Path]) -> None:
+        folder, suffix = shards(name), SHARDS[name][1]
+        changed, message = FAULTS[fault]
+        assert len(open_source(folder).records) == 48
+        write(folder / f"s2{suffix}", changed((folder / f"s1{suffix}").read_bytes()))
+        with pytest.raises(SourceError, match=message) as error:
+            open_source(folder)
+        assert f"s2{suffix}" in str(error.value) and "expected a container" in str(error.value)
+        # Under the stated form as well.
+        with pytest.raises(SourceError, match=message):
+            open_source(f"{candidate_form(name)}:{folder}")
+
+    def test_behind_a_link_is_read_only_on_request(self, name: str, shards: Callable[[str], Path]) -> None:
+        folder, suffix = shards(name), SHARDS[name][1]
+        blobs = folder.parent / "blobs"
+        blobs.mkdir()
+        (folder / f"s1{suffix}").rename(blobs / "b")
+        (folder / f"s1{suffix}").symlink_to("../blobs/b")
+        with pytest.raises(
+            SourceError, match=rf"s1{suffix}: expected a file or folder, found a link .* --follow-links"
+        ):
+            open_source(folder)
+        assert len(open_source(folder, follow_links=True).records) == 48
+
+
+def candidate_form(name: str) -> str:
+    return {"verification set": "bin", "compressed tar": "tar"}.get(name, name.split(",")[0].lower())
+
+
+class TestLinks:
+    @pytest.fixture
+    def folder(self, items: list[Item], tmp_path: Path) -> Path:
+        (tmp_path / "set").mkdir()
+        return c.tarred(tmp_path / "set", items).parent
+
+    def test_to_a_folder_elsewhere_may_hold_a_part(self, folder: Path, items: list[Item], tmp_path: Path) -> None:
+        (tmp_path / "more").mkdir()
+        c.tarred(tmp_path / "more", items)
+        (folder / "more").symlink_to(tmp_path / "more")
+        with pytest.raises(SourceError, match="set/more: expected a file or folder, found a link"):
+            open_source(folder)
+        assert len(open_source(folder, follow_links=True).records) == 48
+
+    def test_to_a_file_of_the_folder_are_no_second_part(self, folder: Path) -> None:
+        (folder / "again.tar").symlink_to("set.tar")
+        (folder / "circle").symlink_to(".")
+        for follow_links in (False, True):
+            assert len(open_source(folder, follow_links=follow_links).records) == 24
+
+    def test_to_nowhere_are_an_error(self, folder: Path) -> None:
+        (folder / "again.tar").symlink_to("absent.tar")
+        for follow_links in (False, True):
+            with pytest.raises(SourceError, match=r"again\.tar"):
+                open_source(folder, follow_links=follow_links)
+
+    def test_of_other_names_are_counted(self, folder: Path, tmp_path: Path) -> None:
+        (folder / "notes.txt").symlink_to(write(tmp_path / "elsewhere.txt", b"x"))
+        assert "1 links are not followed: notes.txt; use --follow-links to change that" in open_source(folder).notes
+
+    def test_alone_are_an_error(self, folder: Path, tmp_path: Path) -> None:
+        """As the cache of a hub has them: every file is a link."""
+        (tmp_path / "snapshot").mkdir()
+        (tmp_path / "snapshot/set.tar").symlink_to("../set/set.tar")
+        with pytest.raises(SourceError, match="--follow-links"):
+            open_source(tmp_path / "snapshot")
+        assert len(open_source(tmp_path / "snapshot", follow_links=True).records) == 24
+        assert candidate_locations(str(tmp_path / "snapshot"), follow_links=True) == [str(tmp_path / "snapshot")]
+
+
+class TestOtherFiles:
+    def test_of_systems_locks_and_documents_are_no_part(self, written: Written, tmp_path: Path) -> None:
+        shutil.copy(written("LMDB, msgpack"), tmp_path / "data.mdb")
+        write(tmp_path / "lock.mdb", bytes(8192))
+        write(tmp_path / "._data.mdb", b"\0\5\x16\7")
+        write(tmp_path / "README.md", b"of the set")
+        assert len(open_source(tmp_path).records) == 24
+
+    def test_numbered_like_the_others_need_no_suffix(self, items: list[Item], tmp_path: Path) -> None:
+        for k in range(2):
+            shutil.move(c.tarred(tmp_path, items), tmp_path / f"part-{k:05d}-of-00003")
+        assert len(open_source(tmp_path).records) == 48
+        write(tmp_path / "part-00002-of-00003", b"")
+        with pytest.raises(SourceError, match=r"part-00002-of-00003.*found an empty file"):
+            open_source(tmp_path)
+
+    def test_a_pipe_is_an_error_without_waiting(self, items: list[Item], tmp_path: Path) -> None:
+        c.tarred(tmp_path, items)
+        os.mkfifo(tmp_path / "b.tar")
+        with pytest.raises(SourceError, match=r"b\.tar: a regular file was expected"):
+            open_source(tmp_path)
+
+    def test_a_pointer_beside_images_is_no_clutter(self, items: list[Item], tmp_path: Path) -> None:
+        folder = c.folder(tmp_path, items)
+        write(folder / "more.tar", POINTER)
+        with pytest.raises(SourceError, match=r"more\.tar.*git lfs pull"):
+            open_source(folder)
+        source = open_source(f"folder:{folder}")
+        assert [entry.name for entry in source.ignored] == ["more.tar"] and len(source.records) == 24
+
+    def test_a_pointer_alone_is_no_list(self, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="git lfs pull"):
+            open_source(write(tmp_path / "set.tar", POINTER))
+
+    def test_beside_a_stated_form_are_counted(self, items: list[Item], tmp_path: Path) -> None:
+        folder = c.folder(tmp_path, items)
+        c.tarred(folder, items)
+        c.zipped(folder, items)
+        assert (
+            "beside the tar, files of other forms are not read: 1 zip, 24 image" in open_source(f"tar:{folder}").notes
+        )
+
+
+@pytest.mark.parametrize("first", ["containers", "images"])
+def test_more_files_than_a_sample_are_in_doubt_like_few(first: str, items: list[Item], tmp_path: Path) -> None:
+    tar = c.tarred(tmp_path, items[:1])
+    folder = tmp_path / "set"
+    names = [f"a/{k:04d}" for k in range(SAMPLE_FILES + 1)] + ["b/0", "b/1"]
+    for name in names:
+        is_container = (name[0] == "a") == (first == "containers")
+        path = folder / f"{name}{'.tar' if is_container else '.png'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.link(tar, path) if is_container else write(path, items[0].data)
+    with pytest.raises(SourceError, match="it can be read in several ways"):
+        open_source(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("a.TAR.gz", ".tar.gz"), ("a.b.zip", ".zip"), ("a", ""), (".tar", ".tar"), ("x.tar.", ".tar.")]
+)
+def test_suffixes(name: str, suffix: str) -> None:
+    assert suffix_of(name) == suffix
