@@ -38,7 +38,9 @@ for time in range(2):
         if time == 1:
             continue
         (address,) = engine.map("address", Address(), [0])
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")} | {"HOME": sys.argv[1]}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+        # The settings of our own cluster, but for the token.
+        environment |= {"HOME": sys.argv[1], "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
         code = f"import ray; ray.init(address={address!r}, log_to_driver=False); print('CONNECTED')"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         print("STRANGER", done.returncode, "CONNECTED" in done.stdout)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import pickle
+import shutil
 import socket
 import sys
 import threading
@@ -52,6 +53,14 @@ class _Server:
 
     def run(self) -> None:
         connect: messages.Connect = self._receive()
+        try:
+            self._serve(connect)
+        finally:
+            # A command that was killed leaves them.
+            for folder in (connect.arrays, connect.folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _serve(self, connect: messages.Connect) -> None:
         sys.argv = [connect.program]
         log = logging.getLogger("unveil")
         log.setLevel(logging.INFO)

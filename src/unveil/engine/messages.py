@@ -18,12 +18,14 @@ ARRAYS: dict[str, SharedArray] = {}
 class Connect:
     """Begins: where the cluster is, and the folder for its files if it is started here.
 
-    ``program`` is the first word of the command; workers find modules beside it.
+    ``arrays`` is the folder of arrays to share. ``program`` is the first word of the command; workers find modules
+    beside it.
     """
 
     address: str | None
     retry_for: float
     folder: str
+    arrays: str
     program: str
 
 

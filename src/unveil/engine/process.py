@@ -90,7 +90,8 @@ class ClusterEngine:
         theirs.close()
         try:
             wait = retry_seconds() if retry_for is None else retry_for
-            self._send(messages.Connect(self._address, wait, str(self._folder), sys.argv[0] if sys.argv else ""))
+            program = sys.argv[0] if sys.argv else ""
+            self._send(messages.Connect(self._address, wait, str(self._folder), str(self._arrays), program))
             ready = self._receive()
             if isinstance(ready, messages.Failed):
                 raise ready.error
