@@ -203,14 +203,14 @@ class ClusterEngine:
         with contextlib.suppress(OSError):
             logger.debug("%s", (self._folder / ERRORS).read_text("utf-8", "replace"))
         self._end()
-        kept = "Finished work is stored"
+        stored = "Finished work is stored"
         if self._address is None:
             return EngineError(
-                f"the Ray cluster of this machine ended; was its memory exhausted? {kept}: run the same command again"
+                f"the Ray cluster of this machine ended; was its memory exhausted? {stored}: run the same command again"
             )
         return EngineError(
             f"the Ray cluster at {self._address} was lost: its head does not answer, or Ray ended on this machine. "
-            f"{kept}: start the cluster again and run the same command, or go on with --engine local"
+            f"{stored}: start the cluster again and run the same command, or go on with --engine local"
         )
 
 

@@ -138,9 +138,10 @@ def clean(
 
     With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times.
     ``overwrite`` replaces a finished cleaning with other settings. With ``trust_store``, embeddings in the store count
-    whoever made them. ``engine`` is where the audits of the rest run; the run that is cleaned does not decide it. Raises
-    SettingError if there is nothing to remove or nothing would be left, for a folder with such a cleaning or of images,
-    if the places of a run that somebody else made are not named, and if another process works in the run or in ``out``.
+    whoever made them. ``engine`` is where the audits of the rest run; the run that is cleaned does not decide it.
+    Raises SettingError if there is nothing to remove or nothing would be left, for a folder with such a cleaning or of
+    images, if the places of a run that somebody else made are not named, and if another process works in the run or in
+    ``out``.
     """
     _check_places(run)
     run.check_outside("-o", out)

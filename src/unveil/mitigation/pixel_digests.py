@@ -71,8 +71,8 @@ def pixel_digests(
 
     def ranges() -> Iterator[DigestRange]:
         for start in starts:
-            wanted = tuple(None if row is None else files[row] for row in rows[start : start + size])
-            yield DigestRange(RecordRange.from_records(records, start, start + len(wanted)), wanted)
+            needed = tuple(None if row is None else files[row] for row in rows[start : start + size])
+            yield DigestRange(RecordRange.from_records(records, start, start + len(needed)), needed)
 
     def finished(item: DigestRange) -> None:
         progress.advance(sum(file is not None for file in item.files))
@@ -94,9 +94,9 @@ def pixel_digests(
         if isinstance(found, WorkerFailure):
             raise found.error("decoding the training images")
         own = rows[start : start + size]
-        wanted = np.array([row is not None for row in own], np.bool_)
+        needed = np.array([row is not None for row in own], np.bool_)
         digests[[row for row in own if row is not None]] = np.frombuffer(found, np.uint8).reshape(-1, DIGEST_BYTES)[
-            wanted
+            needed
         ]
     return digests
 
