@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "top_k": 7,
     "top_pairs": 8,
     "match_controls": "on",
+    "learned_score": True,
     "strata": "strata.txt",
     "label_map": "map.tsv",
     "resamples": 3,
@@ -104,7 +105,7 @@ def test_names_and_paths_are_removed_and_nothing_else() -> None:
     left = without_names(settings.facts())
     assert set(left) == {
         *("channels", "aligned", "follow_links", "fdr", "global_level", "top_k", "top_pairs"),
-        *("match_controls", "resamples", "planted_leaks", "seed"),
+        *("match_controls", "learned_score", "resamples", "planted_leaks", "seed"),
     }
 
 

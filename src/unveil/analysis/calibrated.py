@@ -20,6 +20,7 @@ from unveil.analysis.findings import ControlState, Findings
 from unveil.analysis.identities import mean_identities, measure_cohesion
 from unveil.analysis.inference import Inference, ScoreTests
 from unveil.analysis.input_checks import check_control
+from unveil.analysis.learned import learn_score
 from unveil.analysis.matching import Matching, MatchMode, Subsample, match_control_people
 from unveil.analysis.near_duplicates import NO_NEAR_DUPLICATES, explain_away, find_near_duplicates
 from unveil.analysis.overlap import find_overlap
@@ -35,6 +36,7 @@ from unveil.results import (
     GPDFit,
     IdentityCompetition,
     IdentityEvidence,
+    LearnedScore,
     Membership,
     PersonFinding,
     Stability,
@@ -74,13 +76,15 @@ def analyse_with_control(
     match_controls: MatchMode,
     strata: Mapping[str, str],
     resamples: int,
+    learned: bool = False,
     images: Mapping[Role, ImageReader] | None = None,
     workers: int = 0,
 ) -> Findings:
     """The analysis from vectors to a verdict.
 
     ``fdr`` is the false discovery rate of people and identities, ``global_level`` the level of the global test.
-    ``strata`` are labels of people. Near-duplicates are looked for in ``images``; None where embeddings were given.
+    ``strata`` are labels of people. With ``learned``, people are tested by the learned score too. Near-duplicates are
+    looked for in ``images``; None where embeddings were given.
     """
     searchable = can_be_searched(training)
 
@@ -126,17 +130,32 @@ def analyse_with_control(
     people = inference.people(tests.all_channels, tests.by_channel, tests.cosine)
     competition, matches = inference.compete(subsample)
     identity_findings = inference.identities(competition, matches)
+    learned_score, by_learned_score = None, frozenset[str]()
+    if learned:
+        tested = tests.all_channels.training, tests.all_channels.control
+        learned_score, by_learned_score = learn_score(
+            *(contexts, (training_side, control_side), tested, matching, subsample, checks, fdr, compare.backend)
+        )
+        people = tuple(
+            replace(p, significant_by=(*p.significant_by, "learned score")) if p.person in by_learned_score else p
+            for p in people
+        )
     found = calibrated_evidence(
         tests.all_channels.decision.global_test.p_value,
         global_level,
         sum("conformal" in p.significant_by for p in people),
         sum("GPD tail" in p.significant_by for p in people),
         sum(i.significant for i in identity_findings),
+        len(by_learned_score),
     )
     verdict, evidence = calibrated_verdict(checks, found)
     stability, times_significant = inference.repeat(
         *(matching, subsample, tests.all_channels, competition), generators, global_level, resamples
     )
+    if by_learned_score:  # everything is tested, so there is one resample: the audit itself
+        n_people = sum(bool(p.significant_by) for p in people)
+        stability = replace(stability, people_significant=(n_people,), leak_found=1)
+        times_significant |= dict.fromkeys(by_learned_score, 1)
     return Findings(
         verdict,
         evidence,
@@ -156,6 +175,7 @@ def analyse_with_control(
             fdr=fdr,
             rng=rng,
             share_rng=generators("exposed share"),
+            learned_score=learned_score,
         ),
         control_pairs=len(synthetic) * len(control),
         control=ControlState(control_side, subsample),
@@ -267,6 +287,7 @@ def _calibration(
     fdr: float,
     rng: np.random.Generator,
     share_rng: np.random.Generator,
+    learned_score: LearnedScore | None,
 ) -> Calibration:
     """Everything that is measured with the control people, in one record."""
     training, control, decision = (
@@ -290,6 +311,7 @@ def _calibration(
         strata=strata,
         stability=stability,
         false_matches=false_matches,
+        learned_score=learned_score,
     )
 
 

@@ -42,6 +42,8 @@ class AuditKeywords(TypedDict, total=False):
     """Closest pairs stored for the whole set."""
     match_controls: MatchControls | None
     """Match control people to training people by prognostic score: auto (if the two groups differ), on, off."""
+    learned_score: bool | None
+    """Learn from the control people which scores tell training people apart, and test people by that too."""
     strata: str | Path | None
     """A text file of lines `person label`. Training people are compared with control people of their label."""
     label_map: str | Path | None

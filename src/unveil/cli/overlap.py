@@ -29,8 +29,7 @@ def _of_set(name: str, what: str, metavar: str) -> Any:
 
 
 @with_settings(
-    *("detector", "labels", "follow_links", "fdr", "seed", "store", "trust_store"),
-    *("device", "backend", "engine", "workers"),
+    *("detector", "labels", "follow_links", "fdr", "seed", "store", "trust_store", "device", "backend", "workers"),
     single=("labels",),
 )
 def overlap(

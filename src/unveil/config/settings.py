@@ -162,6 +162,11 @@ class Settings:
         panel=STATISTICS,
         choices=MATCH_CONTROLS,
     )
+    learned_score: bool = setting(
+        False,
+        help="Learn from the control people which scores tell training people apart, and test people by that too.",
+        panel=STATISTICS,
+    )
     strata: Path | None = setting(
         None,
         help="A text file of lines `person label`. Training people are compared with control people of their label.",

@@ -112,11 +112,13 @@ def _absent(name: Evidence, found: Findings) -> str:
     calibration, searches, link = found.calibration, found.no_control, found.label_link
     if name == "label link":
         return "" if link is not None and link.p_value is not None else "no labels of the two sets correspond"
-    if name in ("global test", "conformal", "GPD tail", "identities"):
+    if name in ("global test", "conformal", "GPD tail", "identities", "learned score"):
         if calibration is None:
             return "control people do not calibrate this audit"
         if name == "GPD tail" and calibration.detection_limit.tail is None:
             return "too few control people to fit a tail"
+        if name == "learned score" and calibration.learned_score is not None:
+            return calibration.learned_score.reason or ""
     if name in ("crowd test", "conformal search", "GPD search"):
         if searches is None:
             return "training people were not searched for among each other"

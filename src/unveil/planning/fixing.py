@@ -97,6 +97,8 @@ def announced(settings: Settings, sources: Mapping[Role, Source]) -> tuple[Plann
         names.append("label link")
     if "control" in sources:
         names += ["global test", "conformal", "GPD tail", "identities"]
+        if settings.learned_score:
+            names.append("learned score")
     elif len(sources["training"].records.people.coded()[0]) >= MIN_SEARCHES:
         names += ["crowd test", "conformal search", "GPD search"]
     levels = {"fdr": settings.fdr, "global_level": settings.global_level}

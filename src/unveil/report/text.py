@@ -60,6 +60,7 @@ EVIDENCE_MEANINGS: dict[Evidence, str] = {
     "conformal": "single training people are closer than almost all control people",
     "GPD tail": "single training people are closer than a model fitted to the closest control people allows",
     "identities": "synthetic identities match training people more often than control people",
+    "learned score": "single training people differ from control people in what several scores say together",
     "crowd test": "more training people than chance allows are as close to synthetic images as real people rarely are "
     "to others",
     "conformal search": "single training people are closer to synthetic images than almost all real people are to "
@@ -74,6 +75,7 @@ STATEMENTS: dict[Statement, str] = {
     "conformal": "single people significant by conformal p-values",
     "GPD tail": "single people significant by the GPD tail",
     "identities": "matches of synthetic identities",
+    "learned score": "single people significant by the learned score",
     "crowd test": "the crowd test of searches among training people",
     "conformal search": "single people significant by conformal p-values of searches",
     "GPD search": "single people significant by the GPD tail of searches",
@@ -139,7 +141,7 @@ def headline(
             f"No test finds any of the {test.n_training} training {unit.many} closer to the synthetic set than chance "
             f"explains, compared with {test.n_control} control people. {would_be_found(power)}"
         )
-    if "conformal" in evidence or "GPD tail" in evidence:
+    if {"conformal", "GPD tail", "learned score"} & set(evidence):
         parts.append(
             f"{significant} of {test.n_training} training {unit.many} are closer to the synthetic set than chance "
             f"explains. "
@@ -519,6 +521,14 @@ def _of_calibration(calibration: Calibration, n_training_images: int, n_tested: 
     ]
     if not calibration.strata:
         found.append(LOOK_ALIKES)
+    learned = calibration.learned_score
+    if learned is not None:
+        found.append(
+            "The learned score finds any difference between training and control people. It is valid only if they "
+            "differ in nothing but membership, which the input checks test in part."
+            if learned.used
+            else f"The learned score is not used: {learned.reason}."
+        )
     if calibration.exposed_share is not None:
         found.append(
             "The estimated share of exposed people misses those whose score looks like chance, so more people can be "

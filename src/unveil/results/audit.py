@@ -13,6 +13,7 @@ from unveil.results.calibration import (
     Exposures,
     IdentityCompetition,
     IdentityEvidence,
+    LearnedScore,
     Membership,
     Power,
     Stability,
@@ -178,7 +179,8 @@ class AuditResult:
     resemble the training classes of the same label. `global test`: training people as
     a group rank closer than control people.
     `conformal` and `GPD tail`: single people are significant by these p-values. `identities`: synthetic identities
-    match training people. `crowd test`: without a control set, synthetic images as a group are closer to training
+    match training people. `learned score`: single people are significant by what several scores say together. `crowd
+    test`: without a control set, synthetic images as a group are closer to training
     people than real people are to others. `conformal search` and `GPD search`: without a control set, single people are
     significant by p-values from such searches."""
     exposed_people: Estimate | None = None
@@ -249,6 +251,8 @@ class AuditResult:
     """The findings by stratum. Null without a control set."""
     stability: Stability | None = None
     """The findings over resamples. Null without a control set."""
+    learned_score: LearnedScore | None = None
+    """What several scores of people say together. Null without a control set or without `--learned-score`."""
     baselines: tuple[Baselines, ...]
     """Metrics of other authors for comparison, by channel."""
     verification: tuple[VerificationPerformance, ...]

@@ -147,6 +147,20 @@ class IdentityEvidence:
 
 
 @dataclass(frozen=True)
+class LearnedScore:
+    """What several scores of people say together: a model that learns to tell training from control people."""
+
+    used: bool
+    """Whether it was learned. It is not if training and control people differ, or people or images are subsampled."""
+    reason: str | None
+    """Why it was not learned. Null if it was."""
+    weights: dict[str, float]
+    """Weight of each score, in standard deviations of it among all real people."""
+    significant: int
+    """Number of training people it makes significant."""
+
+
+@dataclass(frozen=True)
 class IdentityCompetition:
     """The target-decoy competition of synthetic identities: each goes to the real person it matches best."""
 
@@ -173,6 +187,7 @@ class Calibration:
     balance: Balance
     strata: tuple[Stratum, ...]
     stability: Stability
+    learned_score: LearnedScore | None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Evidence = Literal[
     "conformal",
     "GPD tail",
     "identities",
+    "learned score",
     "crowd test",
     "conformal search",
     "GPD search",
@@ -19,7 +20,14 @@ Statement = Literal[Evidence, "none detected"]
 
 NONE_DETECTED: Statement = "none detected"
 # The tests of training people against control people, and what their absence would mean.
-AGAINST_CONTROL: tuple[Statement, ...] = ("global test", "conformal", "GPD tail", "identities", NONE_DETECTED)
+AGAINST_CONTROL: tuple[Statement, ...] = (
+    "global test",
+    "conformal",
+    "GPD tail",
+    "identities",
+    "learned score",
+    NONE_DETECTED,
+)
 # The tests of synthetic images against searches of training people among each other.
 WITHOUT_CONTROL: tuple[Evidence, ...] = ("crowd test", "conformal search", "GPD search")
 # Everything but facts, which no check can make false.

@@ -19,7 +19,7 @@ def blocked(checks: Iterable[Check]) -> frozenset[Statement]:
 
 
 def calibrated_evidence(
-    global_p: float, global_level: float, n_conformal: int, n_gpd: int, n_identities: int
+    global_p: float, global_level: float, n_conformal: int, n_gpd: int, n_identities: int, n_learned: int = 0
 ) -> tuple[Evidence, ...]:
     """The evidence that tests against control people give, before failed checks are applied."""
     found: dict[Evidence, bool] = {
@@ -27,6 +27,7 @@ def calibrated_evidence(
         "conformal": n_conformal > 0,
         "GPD tail": n_gpd > 0,
         "identities": n_identities > 0,
+        "learned score": n_learned > 0,
     }
     return tuple(name for name, holds in found.items() if holds)
 

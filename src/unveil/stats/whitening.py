@@ -25,18 +25,28 @@ class Whitening:
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Unit rows (N, D) float32."""
-        whitened = (np.asarray(vectors, np.float64) - self.centre) @ self.rows
+        whitened = self._whitened(vectors)
         length = np.linalg.norm(whitened, axis=1, keepdims=True)
         # The centre has no direction; the first axis is used, since every image needs one.
         whitened[length[:, 0] < 1e-9] = np.eye(1, whitened.shape[1])
         return np.asarray(whitened / np.where(length < 1e-9, 1, length), np.float32)
 
+    def distance(self, vectors: Vectors) -> Floats:
+        """The Mahalanobis distance (N,) of vectors (N, D) from the centre."""
+        blocks = (vectors[i : i + CHUNK] for i in range(0, len(vectors), CHUNK))
+        lengths = [np.linalg.norm(self._whitened(block), axis=1) for block in blocks]
+        return np.concatenate([np.zeros(0), *lengths])
 
-def fit_whitening(synthetic: Vectors) -> Whitening:
-    """The whitening by the covariance C of synthetic vectors (N, D), with a ridge: (C + RIDGE tr(C)/D I)^(-1/2).
+    def _whitened(self, vectors: Vectors) -> Floats:
+        whitened: Floats = (np.asarray(vectors, np.float64) - self.centre) @ self.rows
+        return whitened
 
-    It is fitted to the synthetic set alone, so training and control people stay exchangeable under the null. With fewer
-    than MIN_IMAGES vectors nothing is whitened.
+
+def fit_whitening(synthetic: Vectors, ridge: float = RIDGE) -> Whitening:
+    """The whitening by the covariance C of vectors (N, D), with a ridge: (C + ridge tr(C)/D I)^(-1/2).
+
+    The appearance channel is whitened by the synthetic set alone, so training and control people stay exchangeable
+    under the null. With fewer than MIN_IMAGES vectors nothing is whitened.
     """
     n, dimension = synthetic.shape
     if n < MIN_IMAGES:
@@ -44,5 +54,5 @@ def fit_whitening(synthetic: Vectors) -> Whitening:
     some = np.asarray(synthetic[np.linspace(0, n - 1, min(n, MAX_IMAGES)).astype(np.int64)], np.float64)
     centre = some.mean(0)
     variance, directions = np.linalg.eigh(np.cov(some.T))
-    variance = np.maximum(variance, 0) + max(RIDGE * float(variance.mean()), 1e-12)
+    variance = np.maximum(variance, 0) + max(ridge * float(variance.mean()), 1e-12)
     return Whitening(centre, directions / np.sqrt(variance) @ directions.T)

@@ -10,7 +10,6 @@ from typing import Any
 from unveil import __version__
 from unveil.auditor import run_audit
 from unveil.config.settings import Settings
-from unveil.engine import EngineOpener, shared_engine
 from unveil.errors import InputError, UnveilError
 from unveil.images import Source, open_source
 from unveil.io.atomic import remove_stale_temp
@@ -40,17 +39,15 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
     """
     with exclusive(out):
         remove_stale_temp(out, of=("study.*",))
-        progress = progress or Silent()
-        with shared_engine(plan.engine, progress) as engine:
-            return _run_study(plan, out, progress, redact, engine)
+        return _run_study(plan, out, progress or Silent(), redact)
 
 
-def _run_study(plan: Plan, out: Path, progress: Progress, redact: bool, engine: EngineOpener) -> list[SetRow]:
+def _run_study(plan: Plan, out: Path, progress: Progress, redact: bool) -> list[SetRow]:
     rows: list[SetRow] = []
     images: dict[str, Thumbnail] = {}
     for i, planned in enumerate(plan.sets, start=1):
         logger.info(f"{planned.name} ({i} of {len(plan.sets)})")
-        row = _row(plan, planned, out, progress, engine)
+        row = _row(plan, planned, out, progress)
         rows.append(row)
         if row.state == "audited" and (thumbnails := _thumbnails(plan.settings_of(planned, out), row)) is not None:
             images[row.name] = thumbnails.thumbnail
@@ -58,7 +55,7 @@ def _run_study(plan: Plan, out: Path, progress: Progress, redact: bool, engine: 
     return rows
 
 
-def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress, engine: EngineOpener) -> SetRow:
+def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress) -> SetRow:
     missing = plan.absent(planned)
     settings, notes = plan.settings_of(planned, out), _notes(planned)
     finished = _finished(settings)
@@ -74,7 +71,7 @@ def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress, engine:
         if finished is not None:
             logger.info(f"{planned.name}: the inputs have changed since the audit in {settings.out}; auditing again")
         try:
-            run_audit(settings, progress, engine=engine)
+            run_audit(settings, progress)
         except InputError as error:
             return SetRow(planned.name, planned.title, "failed", str(error), notes)
         finished = _finished(settings)
