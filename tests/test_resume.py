@@ -60,7 +60,7 @@ def uninterrupted(shared_folder: Path) -> Uninterrupted:
     return made_once(shared_folder, "resume", make)
 
 
-def start(sources: list[str], out: Path, store: Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
+def start(sources: list[str], out: Path | str, store: Path, **arguments: Any) -> subprocess.CompletedProcess[str]:
     """Runs the audit in a process of its own."""
     given = {"sources": sources, "out": str(out), "store": str(store), **arguments}
     return subprocess.run(
@@ -115,6 +115,25 @@ def test_killed_at_chosen_moments(
     run(sources, str(tmp_path / "run"), str(store))
     assert before is not None and resumed(caplog.text, *before), caplog.text
     same(tmp_path / "run", whole)
+
+
+def test_an_audit_at_an_address_resumes_on_another_machine(
+    uninterrupted: Uninterrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its checkpoints are at the address; the other machine has an empty cache and the same key."""
+    sources, store, whole, _ = uninterrupted
+    address, place, moment = f"file://{tmp_path}/runs/one", tmp_path / "runs/one", AFTERWARDS[0]
+    monkeypatch.setenv("UNVEIL_CACHE", str(tmp_path / "first"))
+    killed = start(sources, address, store, kill_in=moment[0], share=moment[1])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list((place / "work").glob("*.npz")) and not (place / "manifest.json").exists()
+    monkeypatch.setenv("UNVEIL_CACHE", str(tmp_path / "second"))
+    caplog.set_level(logging.INFO, "unveil")
+    run(sources, address, str(store))
+    assert resumed(caplog.text, *moment), caplog.text
+    assert not (place / "work").exists()
+    for name in ("audit.json", "people.parquet", "matches.parquet", "stores/synthetic.npy"):
+        assert (place / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 @pytest.mark.slow

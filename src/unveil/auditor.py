@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from unveil.analysis.baselines import measure_baselines
 from unveil.analysis.calibrated import analyse_with_control
-from unveil.analysis.comparisons import Comparisons, open_audit_backend, remove_tiles
+from unveil.analysis.comparisons import Comparisons, open_run_backend, remove_tiles
 from unveil.analysis.facts import exact_copies
 from unveil.analysis.findings import Findings
 from unveil.analysis.input_checks import check_sets
@@ -32,7 +33,7 @@ from unveil.embedding.distributed import SourceSpec
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.embedding.images import ImageReader
 from unveil.embedding.pipeline import PipelineSizes
-from unveil.engine import Engine, open_engine
+from unveil.engine import Engine, EngineOpener, shared_engine
 from unveil.images import read_label_map, read_labels
 from unveil.io.checkpoint import CHECKPOINT_SECONDS
 from unveil.io.folders import exclusive
@@ -72,20 +73,22 @@ def run_audit(
     verify: bool = False,
     overwrite: bool = False,
     sizes: WorkSizes | None = None,
+    engine: EngineOpener | None = None,
 ) -> AuditResult:
     """Runs an audit with checked settings: writes the run directory and returns the result.
 
     An audit that was killed resumes when it is run again. A finished one answers at once if its inputs have not
-    changed; ``verify`` reads all files to see that. ``overwrite`` replaces an audit with other settings. Raises
-    InputError for input that cannot be used.
+    changed; ``verify`` reads all files to see that. ``overwrite`` replaces an audit with other settings. ``engine``
+    opens the engine that several audits share, instead of the one of the settings. Raises InputError for input that
+    cannot be used.
     """
     check_paths(settings)
     with exclusive(settings.out):
         finished = finished_result(settings, redact=redact, verify=verify)
         if finished is not None:
             return finished
-        with open_engine(settings.engine, progress) as engine:
-            return _run(settings, progress, engine, redact, overwrite, sizes or WorkSizes())
+        with shared_engine(settings.engine, progress) if engine is None else nullcontext(engine) as opener:
+            return _run(settings, progress, opener(), redact, overwrite, sizes or WorkSizes())
 
 
 def _run(
@@ -114,9 +117,10 @@ def _run(
         check_deviations(protocol, settings, deviations)
     if overwrite:  # only now is it known that the inputs and models of the new audit can be read
         replace_run(settings)
-    run = RunDirectory(settings.out, settings.facts(), sizes.checkpoint_seconds)
+    storage = None if remote is None else remote.storage
+    run = RunDirectory(settings.out, settings.facts(), sizes.checkpoint_seconds, storage=storage)
     run.begin()
-    backend = open_audit_backend(
+    backend = open_run_backend(
         *(settings.backend, settings.workers, engine, settings.store_place, run, sizes.backend, sizes.tiles)
     )
     compare = Comparisons(run, backend, progress, settings.top_k, settings.top_pairs)
@@ -133,10 +137,7 @@ def _run(
     if protocol is not None:  # before anything is compared
         deviations += deviations_of_content(protocol, sets, deviations)
         check_deviations(protocol, settings, deviations)
-    images = {
-        role: ImageReader(sources[role], s.embedded.distinct, embedder.preprocessor(s.alignment))
-        for role, s in sets.items()
-    }
+    images = {role: embedder.reader(sources[role], s.embedded.distinct, s.alignment) for role, s in sets.items()}
     synthetic, training = images["synthetic"].embedded, sets["training"].embedded
     progress.start("checking the inputs", 0, "")
     checks = check_sets(sets, settings.random("hygiene"))
@@ -200,6 +201,7 @@ def _run(
     run.finish({**result.manifest, **times_since(started), **facts})
     if remote is not None:
         remote.push()
+        remote.remove_checkpoints()
     return result
 
 

@@ -40,6 +40,8 @@ from unveil.types import Embedded, Role
 class Files:
     """Images by id, read and decoded as `ImageReader` does."""
 
+    workers = None
+
     def __init__(self, embedded: Embedded, files: Mapping[str, bytes]) -> None:
         self.embedded, self._files = embedded, dict(files)
 

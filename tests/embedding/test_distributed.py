@@ -153,10 +153,10 @@ def test_a_worker_with_other_models_or_images_is_an_error(
         replace(worker_input, source=SourceSpec(Location(str(tmp_path / "nowhere")))).open()
     source, _ = worker_input.open()
     records = RecordRange.from_records(source.records, 2, 5)
-    assert worker_input.records(source, records) == source.records[2:5]
+    assert records.of(source) == source.records[2:5]
     write(tmp_path / "images/00.png", encoded(drawn_faces(1)[0]))
     with pytest.raises(SourceError, match="a worker found other images"):
-        worker_input.records(spec.open(), records)
+        records.of(spec.open())
 
 
 def test_images_that_crash_the_decoder_are_located_and_rejected(
@@ -175,7 +175,9 @@ def test_workers_that_end_whichever_image_they_decode_are_an_error(
     spec: SourceSpec, preprocessor: ImagePreprocessor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(distributed, "MAX_CRASHING", 7)
-    with pytest.raises(EngineError, match=r"workers end whichever image they decode \(killed\)"):
+    with pytest.raises(
+        EngineError, match=r"workers end while embedding images, whichever image they decode \(killed\)"
+    ):
         embed_with(CrashingEngine(*range(8)), spec, preprocessor, tmp_path)
 
 

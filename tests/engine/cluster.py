@@ -87,6 +87,12 @@ class Machines:
         self._cluster.remove_node(node, allow_graceful=False)
         self._nodes.append(self._cluster.add_node(num_cpus=1))
 
+    def kill_head(self, process: str) -> None:
+        """Kills a process of the head: ``gcs_server`` or ``raylet``."""
+        head = self._cluster.head_node
+        assert head is not None
+        os.kill(head.all_processes[process][0].process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         self._cluster.shutdown()  # type: ignore[no-untyped-call]
 

@@ -24,6 +24,10 @@ class Task:
     def __call__(self):
         return lambda item: item + 1
 
+class Address:
+    def __call__(self):
+        return lambda item: ray.get_runtime_context().gcs_address
+
 for time in range(2):
     with open_engine("ray", Silent()) as engine:
         print("RESULTS", list(engine.map("numbers", Task(), range(3))))
@@ -33,8 +37,10 @@ for time in range(2):
         print("LISTENING", *sorted({ip.removeprefix("::ffff:") for ip in listening}))
         if time == 1:
             continue
-        address = ray.get_runtime_context().gcs_address
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")} | {"HOME": sys.argv[1]}
+        (address,) = engine.map("address", Address(), [0])
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+        # The settings of our own cluster, but for the token.
+        environment |= {"HOME": sys.argv[1], "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
         code = f"import ray; ray.init(address={address!r}, log_to_driver=False); print('CONNECTED')"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         print("STRANGER", done.returncode, "CONNECTED" in done.stdout)

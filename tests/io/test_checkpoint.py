@@ -11,6 +11,7 @@ import pytest
 
 from unveil.io.checkpoint import Checkpoint
 from unveil.io.npy import read_npz
+from unveil.io.storage import Cache, RemoteStorage
 
 
 def test_a_checkpoint_with_another_key_or_damaged_is_ignored(tmp_path: Path) -> None:
@@ -37,6 +38,22 @@ def test_a_checkpoint_of_somebody_else_is_ignored(tmp_path: Path, monkeypatch: p
     assert Checkpoint(path, "one").load() is None
     Checkpoint(path, "one", 0).save(lambda: {"done": np.array(5)}, done=True)
     assert Checkpoint(path, "one").load() is None
+
+
+def test_a_checkpoint_is_found_at_an_address_and_believed_with_its_key_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = RemoteStorage(f"file://{tmp_path}/there", Cache("", root=tmp_path / "cache"))
+    here, elsewhere = tmp_path / "here/c.npz", tmp_path / "elsewhere/c.npz"
+    first = Checkpoint(here, "one", 0, storage, "work").with_key("more").part(1)
+    first.save(lambda: {"done": np.array(3)}, done=True)
+    again = Checkpoint(elsewhere, "one", 0, storage, "work").with_key("more")
+    state = again.part(1).load()
+    assert state is not None and int(state["done"]) == 3 and elsewhere.with_name("c-1.npz").exists()
+    assert again.load() is None and again.part(2).load() is None
+    monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "key"))
+    elsewhere.with_name("c-1.npz").unlink()
+    assert again.part(1).load() is None
 
 
 def test_every_changed_byte_of_a_checkpoint_is_noticed_or_harmless(tmp_path: Path) -> None:

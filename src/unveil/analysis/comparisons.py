@@ -179,7 +179,7 @@ class Comparisons:
         )
 
 
-def open_audit_backend(
+def open_run_backend(
     name: str,
     workers: int,
     engine: Engine | None,
@@ -188,7 +188,7 @@ def open_audit_backend(
     sizes: BackendSizes,
     tiles: TileSizes,
 ) -> Backend:
-    """The backend of an audit: threads of this process, or the workers of an engine with tiles in ``store``.
+    """The backend of a run: threads of this process, or the workers of an engine with tiles in ``store``.
 
     Raises SettingError for a backend that is unknown or not available.
     """
@@ -199,7 +199,7 @@ def open_audit_backend(
 
 
 def remove_tiles(engine: Engine | None, store: str, directory: RunDirectory) -> None:
-    """Removes what the workers of an engine stored to resume comparisons of this audit."""
+    """Removes what the workers of an engine stored to resume comparisons of this run."""
     if engine is not None:
         open_storage(store).remove(_tiles(directory))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -11,11 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil.analysis.cohort import mated_pairs
-from unveil.channels import CopyChannel, FaceImage, realigned_face
+from unveil.channels import CopyChannel, Detector, FaceImage, realigned_face
+from unveil.channels.alignment import ImageAlignment
+from unveil.channels.base import ChannelConfig
+from unveil.channels.loading import load_channels
 from unveil.channels.similarity import ImageDescriptor, correlation, describe_image, detail_correlation, hash_distance
-from unveil.embedding.images import ImageReader
-from unveil.engine import map_ordered
-from unveil.errors import ImageError
+from unveil.embedding.distributed import OTHER_MODELS
+from unveil.embedding.images import ImageReader, ImageWorkers
+from unveil.embedding.pipeline import ImagePreprocessor
+from unveil.engine import Task, WorkerFailure, map_ordered
+from unveil.errors import ImageError, ModelError
 from unveil.images import pixel_digest
 from unveil.io.host import cores
 from unveil.progress import Progress
@@ -25,6 +30,8 @@ from unveil.types import Vectors
 
 # Pairs of different images of one training person; enough for thresholds that 1% exceed.
 MATED = 300
+# Pairs that a worker receives at a time.
+PAIRS_SENT = 8
 
 F = TypeVar("F", PersonFinding, PairFinding)
 PairIds = tuple[str, str]  # the ids of a synthetic or training image, and of a training image
@@ -92,8 +99,12 @@ def similar_pairs(
 ) -> list[ImageSimilarity | None]:
     """How similar the two images of each pair are, None where one cannot be read.
 
-    ``progress`` advances by one a pair. ``workers`` 0 means one per core.
+    ``progress`` advances by one a pair. ``workers`` 0 means one per core. The workers of an engine measure pairs if the
+    readers have them. Raises EngineError if they end whichever pair they measure.
     """
+    by_engine = next((images.workers for pair in pairs for images, _ in pair), None)
+    if by_engine is not None:
+        return _measured_by(by_engine, pairs, progress, copy_channel)
 
     def measure(pair: tuple[ImageOf, ImageOf]) -> ImageSimilarity | None:
         try:
@@ -104,6 +115,85 @@ def similar_pairs(
             progress.advance(1)
 
     return list(map_ordered(measure, pairs, workers or cores()))
+
+
+@dataclass(frozen=True)
+class SentImage:
+    """The bytes of an image, or None if it cannot be read, and the number of its alignment in the task."""
+
+    data: bytes | None
+    alignment: int
+
+
+@dataclass(frozen=True)
+class MeasurePairs(Task[tuple[tuple[SentImage, SentImage], ...], list[ImageSimilarity | None]]):
+    """Measures how similar the images of pairs are; ``models`` are the detector and the copy model of this process."""
+
+    config: ChannelConfig
+    alignments: tuple[ImageAlignment, ...]
+    models: tuple[str, str]
+
+    def __call__(self) -> Callable[[tuple[tuple[SentImage, SentImage], ...]], list[ImageSimilarity | None]]:
+        loaded = load_channels(self.config)
+        if _models_of(loaded.detector, loaded.copy_channel) != self.models:
+            raise ModelError(OTHER_MODELS)
+        preprocessors = [ImagePreprocessor([], alignment, loaded.detector) for alignment in self.alignments]
+
+        def describe(image: SentImage) -> _Descriptors:
+            if image.data is None:
+                raise ImageError("read", "unreadable")
+            face = preprocessors[image.alignment].decode(image.data)
+            return _descriptors(image.data, face, loaded.copy_channel)
+
+        def measure(pair: tuple[SentImage, SentImage]) -> ImageSimilarity | None:
+            try:
+                return _similarity(*map(describe, pair))
+            except ImageError:
+                return None
+
+        return lambda pairs: [measure(pair) for pair in pairs]
+
+
+def _models_of(detector: Detector, copy_channel: CopyChannel | None) -> tuple[str, str]:
+    return detector.key, "" if copy_channel is None else copy_channel.model_id
+
+
+def _measured_by(
+    workers: ImageWorkers,
+    pairs: Sequence[tuple[ImageOf, ImageOf]],
+    progress: Progress,
+    copy_channel: CopyChannel | None,
+) -> list[ImageSimilarity | None]:
+    """The same by the workers of an engine. This process reads the images, since it has opened the sources already."""
+    readers = {id(images): images for pair in pairs for images, _ in pair}
+    number = {key: i for i, key in enumerate(readers)}
+    detector = next(iter(readers.values())).preprocessor.detector
+    copy_model = None if copy_channel is None else workers.config.copy_model
+    task = MeasurePairs(
+        replace(workers.config, models=(), channels=(), copy_model=copy_model).absolute,
+        tuple(images.preprocessor.alignment for images in readers.values()),
+        _models_of(detector, copy_channel),
+    )
+
+    def sent(images: ImageReader, name: str) -> SentImage:
+        try:
+            return SentImage(images.data(name), number[id(images)])
+        except ImageError:
+            return SentImage(None, number[id(images)])
+
+    def batches() -> Iterator[tuple[tuple[SentImage, SentImage], ...]]:
+        for start in range(0, len(pairs), PAIRS_SENT):
+            yield tuple((sent(*a), sent(*b)) for a, b in pairs[start : start + PAIRS_SENT])
+
+    gpus = 0.0 if copy_model is None or workers.config.device == "cpu" else 1.0
+    measured: list[ImageSimilarity | None] = []
+    for result in workers.engine.map(
+        "measuring pairs", task, batches(), gpus=gpus, finished=lambda batch: progress.advance(len(batch))
+    ):
+        if isinstance(result, WorkerFailure):
+            raise result.error("measuring pairs of images")
+        measured += result
+    return measured
 
 
 def _mated_pairs(training: ImageReader, rng: np.random.Generator) -> Sequence[PairIds]:
@@ -117,7 +207,10 @@ def _mated_pairs(training: ImageReader, rng: np.random.Generator) -> Sequence[Pa
 
 def _describe(images: ImageReader, id: str, copy_channel: CopyChannel | None) -> _Descriptors:
     data = images.data(id)
-    face = images.decode(data)
+    return _descriptors(data, images.decode(data), copy_channel)
+
+
+def _descriptors(data: bytes, face: FaceImage, copy_channel: CopyChannel | None) -> _Descriptors:
     vectors = None
     if copy_channel is not None:
         crop = copy_channel.crop(face)

@@ -14,7 +14,7 @@ from unveil.analysis.identities import mean_identities
 from unveil.channels.alignment import ImageAlignment
 from unveil.columns import Labels
 from unveil.compare import exact_cosine
-from unveil.embedding.embed import EmbedFunction
+from unveil.embedding.embedder import EmbedFunction
 from unveil.embedding.images import ImageReader
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
@@ -151,7 +151,7 @@ def _embed(
     # An aligned crop of the size of a frame cannot be distinguished from one; detection finds its face as well.
     crop_sizes.discard(framed)
     try:
-        return embed(source, "planted", ImageAlignment(frozenset(crop_sizes), control.reason)).embedded
+        return embed(source, "planted", ImageAlignment(frozenset(crop_sizes), control.reason), source).embedded
     except SourceError:
         return None
 

@@ -17,6 +17,7 @@ from unveil.auditor import run_audit
 from unveil.config.parsing import settings_from
 from unveil.config.paths import check_places
 from unveil.config.settings import Settings
+from unveil.engine import LOCAL
 from unveil.errors import SettingError
 from unveil.images import write_without
 from unveil.io.atomic import write_bytes
@@ -160,6 +161,7 @@ class Audit(AuditResult):
         overwrite: bool = False,
         trust_store: bool = False,
         copy: str | Path | None = None,
+        engine: str = LOCAL,
         progress: Progress | None = None,
     ) -> Cleaning:
         """Finds the smallest part of the synthetic set that must be removed, and audits the rest.
@@ -167,9 +169,9 @@ class Audit(AuditResult):
         ``out`` is the folder of the lists and the new audit, by default ``clean`` in the run. ``threshold`` is
         `significant`, `control`, `fpr:RATE` or a score. ``whole_identities`` removes every image of a synthetic
         identity if one reaches the threshold. ``overwrite`` replaces a cleaning with other settings in the folder.
-        ``trust_store`` is that of `unveil.audit`.
-        ``copy`` is a folder for the cleaned set in its own container; that of arrays is Parquet. The set is not
-        changed. Raises InputError if there is nothing to clean from, and StoreError for a run that was damaged.
+        ``trust_store`` is that of `unveil.audit`. ``copy`` is a folder for the cleaned set in its own container; that
+        of arrays is Parquet. ``engine`` is where the new audit runs, as for `unveil.audit`. The set is not changed.
+        Raises InputError if there is nothing to clean from, and StoreError for a run that was damaged.
         """
         folder = self.run / "clean" if out is None else Path(out)
         run = FinishedRun(self.run)
@@ -179,19 +181,23 @@ class Audit(AuditResult):
             whole_identities=whole_identities,
             overwrite=overwrite,
             trust_store=trust_store,
+            engine=engine,
             progress=progress,
         )
         if copy is not None:
             write_without(run.source("synthetic"), Path(copy), cleaned.left_out)
         return cleaned
 
-    def build_guard(self, out: str | Path, *, threshold: str = "audit", names: bool = False) -> Guard:
+    def build_guard(
+        self, out: str | Path, *, threshold: str = "audit", names: bool = False, engine: str = LOCAL
+    ) -> Guard:
         """Builds a guard in the folder ``out`` and opens it: it checks images while they are generated.
 
         ``threshold`` is `audit` (the audit would find one more person significant) or as for `clean`. With ``names``
-        decisions name training images. Raises SettingError for a threshold that this audit does not have.
+        decisions name training images. ``engine`` is where the training images are decoded. Raises SettingError for a
+        threshold that this audit does not have.
         """
-        Guard.build(FinishedRun(self.run), Path(out), threshold=threshold, names=names)
+        Guard.build(FinishedRun(self.run), Path(out), threshold=threshold, names=names, engine=engine)
         return Guard.open(out)
 
     def __eq__(self, other: object) -> bool:

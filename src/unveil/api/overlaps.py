@@ -106,6 +106,7 @@ def overlap(
     trust_store: bool | None = None,
     device: Device | None = None,
     backend: str | None = None,
+    engine: str | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     verify: bool = False,
@@ -125,7 +126,7 @@ def overlap(
     values: dict[str, Any] = {
         **{"model": model, "detector": detector, "follow_links": follow_links, "fdr": fdr, "top_pairs": top_pairs},
         **{"seed": seed, "store": store, "trust_store": trust_store, "device": device},
-        **{"backend": backend, "workers": workers},
+        **{"backend": backend, "engine": engine, "workers": workers},
         **{"threshold": threshold, "labels": labels, "aligned": aligned},
     }
     # The store decides where arrays are written, so settings are read before there is a path for each set.

@@ -56,7 +56,7 @@ class Channel(ABC):
     2. Set ``name``, ``dimension`` and ``model_id``; implement `crop` and `embed`.
     3. Add one line to ``CHANNELS`` in ``unveil/choices.py``: the name, and the module and class.
 
-    Override `open` if the channel needs a model.
+    Override `open` if the channel needs a model, and `prepare` if several images at once take less time.
 
     ``unveil audit --channels face,NAME`` then compares it. The methods may be called from several threads at a time.
     """

@@ -32,7 +32,9 @@ guard = typer.Typer(
 )
 
 
+@with_settings("engine")
 def clean(
+    values: dict[str, Any],
     run: Run,
     out: Annotated[
         Path | None,
@@ -90,6 +92,7 @@ def clean(
             overwrite=overwrite,
             trust_store=trust_store,
             progress=progress,
+            **values,
         )
     copied = None
     if copy is not None:
@@ -98,7 +101,9 @@ def clean(
 
 
 @guard.command()
+@with_settings("engine")
 def build(
+    values: dict[str, Any],
     run: Run,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="GUARD", help="Folder of the guard.")],
     threshold: Annotated[
@@ -121,7 +126,7 @@ def build(
 
     finished = FinishedRun(run, {"training": training})
     with TerminalProgress("Run the same command again to start over.") as progress:
-        built = Guard.build(finished, out, threshold=threshold, names=names, progress=progress)
+        built = Guard.build(finished, out, threshold=threshold, names=names, progress=progress, **values)
     size = sum(file.stat().st_size for file in out.iterdir())
     n = finished.result.counts["training"].embedded
     echo(f"{out}: {n:,} training images in {size / 2**20:,.1f} MiB (biometric data; protect them like the images).")

@@ -29,7 +29,8 @@ def _of_set(name: str, what: str, metavar: str) -> Any:
 
 
 @with_settings(
-    *("detector", "labels", "follow_links", "fdr", "seed", "store", "trust_store", "device", "backend", "workers"),
+    *("detector", "labels", "follow_links", "fdr", "seed", "store", "trust_store"),
+    *("device", "backend", "engine", "workers"),
     single=("labels",),
 )
 def overlap(

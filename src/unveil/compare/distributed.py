@@ -24,7 +24,7 @@ from unveil.compare.backends import Backend, open_backend
 from unveil.compare.exact import UnitRows
 from unveil.compare.topk import QuerySpec, TopMatches, one_by_one
 from unveil.engine import Engine, SharedArray, Task, WorkerFailure
-from unveil.errors import EngineError, StoreError
+from unveil.errors import StoreError
 from unveil.io.checkpoint import Checkpoint
 from unveil.io.storage import Storage, open_storage
 from unveil.io.trust import StoreKey
@@ -333,10 +333,7 @@ class DistributedBackend:
         task = CompareTiles(self.backend, spec, self.storage, self.key)
         for result in self.engine.map("comparing", task, tiles, finished=finished):
             if isinstance(result, WorkerFailure):
-                raise EngineError(
-                    f"workers end while comparing ({result.reason}); do they have the memory that "
-                    "docs/how-to/cluster.md asks for? Finished work is stored: run the same command again"
-                )
+                raise result.error("comparing")
 
     def _tiles(
         self,
@@ -389,10 +386,7 @@ class DistributedBackend:
                 following.append([m.into for m in merges])
             for result in self.engine.map("merging", MergeParts(spec, self.storage, self.key), items):
                 if isinstance(result, WorkerFailure):
-                    raise EngineError(
-                        f"workers end while merging ({result.reason}); do they have the memory that "
-                        "docs/how-to/cluster.md asks for?"
-                    )
+                    raise result.error("merging")
             level = following
         for (name,) in level:
             yield _read_part(storage, name)

@@ -21,7 +21,7 @@ from unveil.presets import resolve
 # Settings that mean the same as in an audit.
 COMMON = (
     *("model", "detector", "follow_links", "fdr", "top_pairs", "seed"),
-    *("store", "trust_store", "device", "backend", "workers"),
+    *("store", "trust_store", "device", "backend", "engine", "workers"),
 )
 _RATE = re.compile(r"fmr:(\d*\.?\d+(?:e-?\d+)?)")
 
@@ -77,6 +77,7 @@ class OverlapSettings:
     trust_store: bool
     device: Device
     backend: str
+    engine: str
     workers: int
 
     @property

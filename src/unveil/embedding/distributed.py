@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
@@ -25,7 +26,7 @@ from unveil.embedding.pipeline import (
     split_records,
 )
 from unveil.engine import Engine, Task, WorkerFailure
-from unveil.errors import EngineError, ImageError, ModelError, SourceError
+from unveil.errors import ImageError, ModelError, SourceError
 from unveil.images import LabelRule, Source, open_source
 from unveil.images.location import Location
 from unveil.io.storage import open_storage
@@ -41,11 +42,23 @@ MAX_SHARDS_PER_RANGE, MIN_RANGES = 8, 64
 CONFIRM_ATTEMPTS, MAX_CRASHING = 3, 20
 # A range that ends its worker is split into so many parts, until single images are left.
 SPLIT = 16
+OTHER_MODELS = "a worker has other models under these names, or another version of unveil; install the same everywhere"
+
+
+class SourceOpener(Protocol):
+    """What opens a source: in this process, and pickled in each worker."""
+
+    def open(self) -> Source:
+        """The source. Raises SourceError if it cannot be read."""
+
+    @property
+    def absolute(self) -> SourceOpener:
+        """The same for a process that runs in another folder."""
 
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """How a source is opened: in this process, and again in each worker."""
+    """How the images at a place are opened."""
 
     location: Location
     label_rule: LabelRule | None = None
@@ -75,6 +88,16 @@ class RecordRange:
         """The range of ``records`` from ``start`` to ``stop``."""
         return cls(start, stop, _hash_ids(records[start:stop]))
 
+    def of(self, source: Source) -> Sequence[ImageRecord]:
+        """The records of this range. Raises SourceError if they differ from those of the process that made it."""
+        found = source.records[self.start : self.stop]
+        if _hash_ids(found) != self.ids_sha256:
+            raise SourceError(
+                f"{source.where}: a worker found other images there; make all copies the same and leave them unchanged "
+                "while they are read"
+            )
+        return found
+
 
 def _hash_ids(records: Sequence[ImageRecord]) -> str:
     return hashlib.sha256("\n".join(f"{r.id}\0{r.key}" for r in records).encode("utf-8", "surrogateescape")).hexdigest()
@@ -84,13 +107,13 @@ def _hash_ids(records: Sequence[ImageRecord]) -> str:
 class WorkerInput:
     """What a worker needs to open a source and to prepare its images as this process does."""
 
-    source: SourceSpec
+    source: SourceOpener
     config: ChannelConfig
     alignment: ImageAlignment
     configurations: tuple[str, ...]  # `ImagePreprocessor.configuration` of each channel in this process
 
     @classmethod
-    def create(cls, source: SourceSpec, config: ChannelConfig, preprocessor: ImagePreprocessor) -> WorkerInput:
+    def create(cls, source: SourceOpener, config: ChannelConfig, preprocessor: ImagePreprocessor) -> WorkerInput:
         """The input for workers that prepare images as ``preprocessor`` does."""
         configurations = tuple(preprocessor.configuration(channel) for channel in preprocessor.channels)
         return cls(source.absolute, config.absolute, preprocessor.alignment, configurations)
@@ -104,20 +127,8 @@ class WorkerInput:
         loaded = load_channels(self.config)
         preprocessor = ImagePreprocessor(loaded.all, self.alignment, loaded.detector)
         if tuple(preprocessor.configuration(channel) for channel in preprocessor.channels) != self.configurations:
-            raise ModelError(
-                "a worker has other models under these names, or another version of unveil; install the same everywhere"
-            )
+            raise ModelError(OTHER_MODELS)
         return source, preprocessor
-
-    def records(self, source: Source, records: RecordRange) -> Sequence[ImageRecord]:
-        """The records of a range. Raises SourceError if they differ from those of this process."""
-        found = source.records[records.start : records.stop]
-        if _hash_ids(found) != records.ids_sha256:
-            raise SourceError(
-                f"{source.where}: a worker found other images there; make all copies the same and leave them unchanged "
-                "during the audit"
-            )
-        return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,7 @@ class EmbedRanges(Task[RecordRange, list[EmbeddedPartition]]):
         stores = open_stores(open_storage(self.storage, self.key), preprocessor)
 
         def embed(records: RecordRange) -> list[EmbeddedPartition]:
-            found = self.input.records(source, records)
+            found = records.of(source)
             crashing = frozenset(found[i - records.start].id for i in records.crashing)
             partitions = split_records(found, self.sizes.images_per_shard)
             return list(
@@ -156,7 +167,7 @@ class ProbeRanges(Task[RecordRange, None]):
         source, preprocessor = self.input.open()
 
         def probe(records: RecordRange) -> None:
-            for record in self.input.records(source, records):
+            for record in records.of(source):
                 try:
                     data = source.read(record)
                 except ImageError:
@@ -202,7 +213,7 @@ def embed_distributed(
         again = engine.map(f"embedding {label}", task, retried, gpus=gpus, finished=finished)
         for i, result in zip(failures, again, strict=True):
             if isinstance(result, WorkerFailure):
-                raise _no_single_image(label, result)
+                raise result.error(f"embedding {label}, whichever image they decode")
             results[i] = result
     partitions = [one for result in results if not isinstance(result, WorkerFailure) for one in result]
     if len({partition.recipes for partition in partitions}) > 1:
@@ -238,7 +249,7 @@ def _find_crashing(
                     continue
                 n_found += 1
                 if n_found > MAX_CRASHING:
-                    raise _no_single_image(label, result)
+                    raise result.error(f"embedding {label}, whichever image they decode")
                 logger.warning(
                     "%s: `%s` ends every process that decodes it and is rejected", label, records[part.start].id
                 )
@@ -249,10 +260,3 @@ def _split_range(records: Sequence[ImageRecord], whole: RecordRange) -> list[Rec
     size = -(-(whole.stop - whole.start) // SPLIT)
     starts = range(whole.start, whole.stop, size)
     return [RecordRange.from_records(records, i, min(i + size, whole.stop)) for i in starts]
-
-
-def _no_single_image(label: str, failure: WorkerFailure) -> EngineError:
-    return EngineError(
-        f"embedding {label}: workers end whichever image they decode ({failure.reason}). Check that they have enough "
-        "memory for the models (docs/how-to/cluster.md) and run the same command again; finished work is stored"
-    )

@@ -53,9 +53,6 @@ SHARDS = "shards"
 # The row of an image that is excluded: it is neither embedded nor rejected.
 EXCLUDED = ShardRow("", "read", "excluded")
 
-# Embeds a source, given a label for progress and its alignment.
-EmbedFunction = Callable[[Source, str, ImageAlignment], "EmbeddedSource"]
-
 
 @dataclass(frozen=True)
 class EmbeddedSource:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,15 +18,15 @@ from unveil.channels.base import ChannelConfig
 from unveil.channels.loading import FACE, load_channels
 from unveil.channels.registration import Registration, fit_registration
 from unveil.choices import Aligned
-from unveil.embedding.distributed import SourceSpec, WorkerInput, embed_distributed
+from unveil.embedding.distributed import SourceOpener, WorkerInput, embed_distributed
 from unveil.embedding.embed import (
     EmbeddedSource,
-    EmbedFunction,
     embed_source,
     read_exclusions,
     resolve_alignment,
 )
 from unveil.embedding.fusion import concatenate_weighted, fuse, model_weights
+from unveil.embedding.images import ImageReader, ImageWorkers
 from unveil.embedding.pipeline import EmbeddedPartition, ImagePreprocessor, PipelineSizes, embed_images
 from unveil.embedding.precomputed import UNKNOWN_MODEL, check_one_model, read_precomputed
 from unveil.embedding.shards import ShardRow, write_vectors
@@ -45,6 +45,18 @@ from unveil.types import ChannelVectors, Embedded, Role, Vectors
 logger = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=str)
+
+
+class EmbedFunction(Protocol):
+    """Embeds a further source of a run, given its alignment and a label for progress.
+
+    ``opener`` tells the workers of an engine how to open the source; without it this process embeds.
+    """
+
+    def __call__(
+        self, source: Source, label: str, alignment: ImageAlignment, opener: SourceOpener | None = None
+    ) -> EmbeddedSource:
+        """The result of the source."""
 
 
 class AuditEmbedder:
@@ -140,6 +152,11 @@ class AuditEmbedder:
         """How the images of a source with this alignment are prepared."""
         return ImagePreprocessor([*self._faces, *self._others], alignment, self._detector)
 
+    def reader(self, source: Source, embedded: Embedded, alignment: ImageAlignment) -> ImageReader:
+        """Reads the images of a source again, after it was embedded with this alignment."""
+        workers = None if self._engine is None else ImageWorkers(self._engine, self.config)
+        return ImageReader(source, embedded, self.preprocessor(alignment), workers)
+
     def embed_roles(
         self,
         sources: Mapping[Role, Source],
@@ -148,7 +165,7 @@ class AuditEmbedder:
         *,
         aligned: Mapping[Role, Aligned] | None = None,
         exclude: Path | None = None,
-        specs: Mapping[Role, SourceSpec] | None = None,
+        specs: Mapping[Role, SourceOpener] | None = None,
     ) -> dict[Role, EmbeddedSource]:
         """Embeds every role, synthetic first. The vectors are stored in the run.
 
@@ -168,10 +185,8 @@ class AuditEmbedder:
                 embedded[role] = replace(read, embedded=replace(read.embedded, model_id=self._model_name))
                 continue
             alignment = resolve_alignment(source, (aligned or {}).get(role, "auto"), role)
-            distribute = None
-            if self._engine is not None and specs is not None:
-                distribute = partial(self._distribute, self._engine, source, role, specs[role], alignment)
-            embedded[role] = self._embed(source, role, alignment, run, exclude=excluded, embed_elsewhere=distribute)
+            opener = None if specs is None else specs[role]
+            embedded[role] = self._embed(source, role, alignment, run, exclude=excluded, opener=opener)
         if self._precomputed:
             # Only images have quality features, and sets are compared by the features that both have.
             return {role: replace(s, embedded=replace(s.embedded, quality=None)) for role, s in embedded.items()}
@@ -188,8 +203,10 @@ class AuditEmbedder:
         Its vectors are stored with the checkpoints, and are removed with them when the run is finished.
         """
 
-        def embed(source: Source, label: str, alignment: ImageAlignment) -> EmbeddedSource:
-            embedded = self._embed(source, label, alignment, run, temporary=True)
+        def embed(
+            source: Source, label: str, alignment: ImageAlignment, opener: SourceOpener | None = None
+        ) -> EmbeddedSource:
+            embedded = self._embed(source, label, alignment, run, temporary=True, opener=opener)
             return self._fuse_and_whiten(embedded, label, run, real=True, temporary=True)
 
         return embed
@@ -237,9 +254,15 @@ class AuditEmbedder:
         *,
         temporary: bool = False,
         exclude: frozenset[str] = frozenset(),
-        embed_elsewhere: Callable[[], list[EmbeddedPartition]] | None = None,
+        opener: SourceOpener | None = None,
     ) -> EmbeddedSource:
-        """Every image through every channel. Vectors that need no fusion or whitening are stored in the run."""
+        """Every image through every channel. Vectors that need no fusion or whitening are stored in the run.
+
+        The workers of the engine embed a source that they can open; any other is embedded here.
+        """
+        distribute = None
+        if self._engine is not None and opener is not None:
+            distribute = partial(self._distribute, self._engine, source, label, opener, alignment)
         names = [f"model.{i}" for i in range(len(self._faces))] if len(self._faces) > 1 else [FACE]
         names += [channel.name for channel in self._others]
         intermediate = {AppearanceChannel.name, *(name for name in names if name.startswith("model."))}
@@ -253,7 +276,7 @@ class AuditEmbedder:
             progress=self._progress,
             exclude=exclude,
             sizes=self._sizes,
-            embed_elsewhere=embed_elsewhere,
+            embed_elsewhere=distribute,
         )
 
     @property
@@ -263,14 +286,14 @@ class AuditEmbedder:
         return str(self._store)
 
     def _distribute(
-        self, engine: Engine, source: Source, role: Role, spec: SourceSpec, alignment: ImageAlignment
+        self, engine: Engine, source: Source, label: str, opener: SourceOpener, alignment: ImageAlignment
     ) -> list[EmbeddedPartition]:
-        """The partitions of a role, embedded by the workers of an engine."""
-        input = WorkerInput.create(spec, self.config, self.preprocessor(alignment))
+        """The partitions of a source, embedded by the workers of an engine."""
+        input = WorkerInput.create(opener, self.config, self.preprocessor(alignment))
         gpus = 0.0 if self.config.device == "cpu" else 1.0
         store = absolute_place(self._required_store)
         return embed_distributed(
-            *(engine, source, input, store, self._store_key, role, self._progress, gpus, self._sizes)
+            *(engine, source, input, store, self._store_key, label, self._progress, gpus, self._sizes)
         )
 
     def _split(self, embedded: Embedded) -> tuple[list[Embedded], tuple[ChannelVectors, ...]]:

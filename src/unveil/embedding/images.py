@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 from unveil.channels import FaceImage
+from unveil.channels.base import ChannelConfig
 from unveil.embedding.pipeline import ImagePreprocessor
+from unveil.engine import Engine
 from unveil.errors import ImageError
 from unveil.images import Source
 from unveil.types import Embedded, ImageRecord
 
 
-class ImageReader:
-    """Reads and decodes the images of a source in the same way as embedding did."""
+@dataclass(frozen=True)
+class ImageWorkers:
+    """The workers of an engine, for images that this process reads and sends to them, and the models that they open."""
 
-    def __init__(self, source: Source, embedded: Embedded, preprocessor: ImagePreprocessor) -> None:
-        self.source, self.embedded, self.preprocessor = source, embedded, preprocessor
+    engine: Engine
+    config: ChannelConfig
+
+
+class ImageReader:
+    """Reads and decodes the images of a source in the same way as embedding did.
+
+    With ``workers``, stages that look at many images have them decoded there.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        embedded: Embedded,
+        preprocessor: ImagePreprocessor,
+        workers: ImageWorkers | None = None,
+    ) -> None:
+        self.source, self.embedded, self.preprocessor, self.workers = source, embedded, preprocessor, workers
 
     @cached_property
     def _records(self) -> dict[str, ImageRecord]:

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from unveil.errors import EngineError
+
 T = TypeVar("T")
 R = TypeVar("R")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -46,6 +48,13 @@ class WorkerFailure:
     """Stands in place of a result: every worker that tried the item ended. ``reason`` is that of the last one."""
 
     reason: str
+
+    def error(self, doing: str) -> EngineError:
+        """The error of a run that cannot do without the result; ``doing`` says what the workers did."""
+        return EngineError(
+            f"workers end while {doing} ({self.reason}). Check that they have the memory that docs/how-to/cluster.md "
+            "asks for, and run the same command again; finished work is stored"
+        )
 
 
 class Engine(Protocol):

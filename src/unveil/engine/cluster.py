@@ -11,9 +11,7 @@ import contextlib
 import itertools
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import time
 import uuid
 from collections import deque
@@ -36,7 +34,6 @@ from unveil.engine.own_cluster import OwnCluster
 from unveil.engine.worker import Outcome, Worker
 from unveil.errors import EngineError
 from unveil.io.host import cores
-from unveil.io.remote import retry_seconds
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,8 +43,8 @@ logger = logging.getLogger(__name__)
 SIZE_SECONDS, WAIT_SECONDS = 5.0, 1.0
 # Environment variables that workers receive; none of them is a credential.
 FORWARDED = ("UNVEIL_RETRY_SECONDS", "UNVEIL_CACHE_GB", "UNVEIL_MODELS", "ORT_DISABLE_TELEMETRY")
-# The path of a socket has at most 107 bytes, of which Ray uses ninety.
-MAX_TEMPORARY_PATH = 20
+# The beginning of the address of a server of Ray's client.
+CLIENT = "ray://"
 # Consecutive workers that may end before they have started.
 MAX_FAILED_STARTS = 10
 
@@ -137,24 +134,23 @@ class _Run:
 class RayEngine:
     """A Ray cluster: the one at an address, or one on this machine that ends with this process.
 
-    Raises EngineError when the address does not answer, when a machine has another version of unveil, and for a cluster
-    of our own when Ray has no token authentication.
+    ``folder`` is for the files of the latter, ``head`` the address of the machine that leads the cluster. A task waits
+    ``retry_for`` seconds for a worker. Raises EngineError when the address does not answer, when a machine has another
+    version of unveil, and for a cluster of our own when Ray has no token authentication.
     """
 
-    def __init__(self, address: str | None, listener: EngineListener, retry_for: float | None = None) -> None:
+    def __init__(self, address: str | None, listener: EngineListener, retry_for: float, folder: Path) -> None:
         self._listener, self._numbers, self._retries = listener, itertools.count(), 0
-        self._retry_for = retry_seconds() if retry_for is None else retry_for
-        self._pool = _Pool(0)
-        self._own_folder: Path | None = None
+        self._retry_for, self._pool = retry_for, _Pool(0)
         self._protection = contextlib.ExitStack()
-        self._connect(address or os.environ.get("RAY_ADDRESS"))
+        self._connect(address, folder)
         # Ray prints on standard output that a worker ended; this module logs it instead.
         with contextlib.suppress(AttributeError):
             ray._private.worker.print_to_stdstream = lambda *_, **__: None
         self._actor_class: Any = ray.remote(Worker)
         logger.info(self.description)
 
-    def _connect(self, address: str | None) -> None:
+    def _connect(self, address: str | None, folder: Path) -> None:
         settings: dict[str, Any] = {
             "runtime_env": {"env_vars": {name: os.environ[name] for name in FORWARDED if name in os.environ}},
             "namespace": "unveil",
@@ -162,10 +158,7 @@ class RayEngine:
             "logging_level": "ERROR",
         }
         if address is None:
-            folder = tempfile.gettempdir()
-            short = folder if len(folder) < MAX_TEMPORARY_PATH else "/tmp"  # noqa: S108 (mkdtemp makes it ours)
-            self._own_folder = Path(tempfile.mkdtemp(prefix="ray", dir=short))
-            settings |= {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": str(self._own_folder)}
+            settings |= {"num_cpus": cores(), "include_dashboard": False, "_temp_dir": str(folder)}
             self._protection.enter_context(OwnCluster())
         try:
             _check_listening(address)
@@ -176,6 +169,8 @@ class RayEngine:
                 f"no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with "
                 "`ray start --head`, or use --engine local"
             ) from None
+        client = address is not None and address.startswith(CLIENT)
+        self.head = str(address).removeprefix(CLIENT) if client else str(ray.get_runtime_context().gcs_address)
 
     @property
     def description(self) -> str:
@@ -196,8 +191,6 @@ class RayEngine:
         self._pool = _Pool(0)
         ray.shutdown()
         self._protection.close()
-        if self._own_folder is not None:
-            shutil.rmtree(self._own_folder, ignore_errors=True)
 
     def share(self, array: Array) -> SharedArray:
         """Puts an array into Ray's object store."""
@@ -353,7 +346,7 @@ class RayEngine:
 
 def _check_listening(address: str | None) -> None:
     """Raises OSError when nobody listens at an address; Ray itself would end this process without a useful message."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    host, _, port = (address or "").removeprefix(CLIENT).rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from unveil.engine.base import Engine, EngineListener
 from unveil.errors import EngineError, SettingError
 
 LOCAL = "local"
+# Opens an engine when it is first called, and returns the same one from then on. None stands for this process alone.
+EngineOpener = Callable[[], Engine | None]
 _NAME = re.compile(r"local|ray(:(?P<address>(ray://)?[\w.\-\[\]:]+))?")
 
 
@@ -35,11 +37,30 @@ def open_engine(name: str, listener: EngineListener, retry_for: float | None = N
         yield None
         return
     try:
-        from unveil.engine.cluster import RayEngine
+        from unveil.engine.process import ClusterEngine
     except ImportError:
         raise EngineError("--engine ray needs Ray, which is not installed: pip install 'unveil[cluster]'") from None
-    engine = RayEngine(match["address"], listener, retry_for)
+    engine = ClusterEngine(match["address"], listener, retry_for)
     try:
         yield engine
     finally:
         engine.close()
+
+
+@contextlib.contextmanager
+def shared_engine(name: str, listener: EngineListener) -> Iterator[EngineOpener]:
+    """The engine of that name for several audits in a block: it is opened when the first of them asks for it.
+
+    Work that turns out to be finished starts no cluster. Raises SettingError for an unknown name; the function raises
+    EngineError as `open_engine` does.
+    """
+    check_engine(name)
+    with contextlib.ExitStack() as stack:
+        opened: list[Engine | None] = []
+
+        def open_once() -> Engine | None:
+            if not opened:
+                opened.append(stack.enter_context(open_engine(name, listener)))
+            return opened[0]
+
+        yield open_once

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from unveil.io.atomic import replacing
 from unveil.io.checksums import SEAL
 from unveil.io.npy import read_npz
+from unveil.io.storage import RemoteStorage
 from unveil.io.trust import own_seal
 
 State = dict[str, npt.NDArray[np.generic]]
@@ -28,10 +29,20 @@ class Checkpoint:
     ``key`` identifies the comparison: a file with another key is ignored and replaced, and so is a file that another
     user wrote or that was changed. Where no key of the user can be stored, no file is believed. The file is saved at
     most every ``every_seconds`` (0: always), and when the comparison is done.
+
+    Each file is also uploaded to ``folder`` of a ``storage``, and downloaded from it where the comparison resumes
+    without the local file.
     """
 
-    def __init__(self, path: Path | None, key: str = "", every_seconds: float = CHECKPOINT_SECONDS) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path | None,
+        key: str = "",
+        every_seconds: float = CHECKPOINT_SECONDS,
+        storage: RemoteStorage | None = None,
+        folder: str = "",
+    ) -> None:
+        self._path, self._storage, self._folder = path, storage, folder
         self._key = hashlib.sha256(key.encode()).hexdigest()
         self._every = every_seconds
         self._last_saved = time.monotonic()
@@ -39,12 +50,12 @@ class Checkpoint:
 
     def with_key(self, more: str) -> Checkpoint:
         """The same file for a comparison that ``more`` identifies as well."""
-        return Checkpoint(self._path, f"{self._key} {more}", self._every)
+        return Checkpoint(self._path, f"{self._key} {more}", self._every, self._storage, self._folder)
 
     def part(self, number: int) -> Checkpoint:
         """A file of its own, beside this one, for one part of the comparison."""
         path = None if self._path is None else self._path.with_name(f"{self._path.stem}-{number}{self._path.suffix}")
-        return Checkpoint(path, f"{self._key} part {number}", self._every)
+        return Checkpoint(path, f"{self._key} part {number}", self._every, self._storage, self._folder)
 
     @property
     def saves(self) -> bool:
@@ -60,8 +71,19 @@ class Checkpoint:
         """The saved state, or None when there is none for this key or when its seal is not this user's."""
         if self._path is None:
             return None
+        state = self._load(self._path)
+        if state is None and self._storage is not None and self._storage.download_if_there(self._name, self._path):
+            state = self._load(self._path)
+        return state
+
+    @property
+    def _name(self) -> str:
+        """The name of the file in the storage."""
+        return f"{self._folder}/{'' if self._path is None else self._path.name}"
+
+    def _load(self, path: Path) -> State | None:
         try:
-            state: State = dict(read_npz(self._path))
+            state: State = dict(read_npz(path))
         except (OSError, ValueError):
             return None
         found = str(state.pop(SEAL, ""))
@@ -85,5 +107,7 @@ class Checkpoint:
         with replacing(self._path) as file:
             arrays = {name: np.asarray(array) for name, array in state().items()}
             np.savez(file, **{SEAL: np.array(self._seal(arrays) or "")}, **arrays)  # type: ignore[arg-type]
+        if self._storage is not None:
+            self._storage.upload(self._path, self._name)
         self._last_saved = time.monotonic()
         self._save_seconds = self._last_saved - start

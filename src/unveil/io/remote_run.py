@@ -50,11 +50,15 @@ def open_remote_run(address: str) -> Iterator[Path]:
 
 
 class RemoteRun:
-    """The run at an address and its local copy. Raises StoreError for an address that cannot be written to."""
+    """The run at an address and its local copy.
+
+    The ``storage`` of the address also holds the checkpoints of an audit in progress. Raises StoreError for an address
+    that cannot be written to.
+    """
 
     def __init__(self, address: str) -> None:
         self.folder = local_copy(address)
-        self._storage = RemoteStorage(address)
+        self.storage = RemoteStorage(address)
         self._remote = self._read_index()
         # The index when both sides were last the same: it shows which side has changed a file since.
         self._last_sync = self.folder.with_name(f"{self.folder.name}.json")
@@ -74,7 +78,7 @@ class RemoteRun:
         for name in sorted(names, key=lambda name: name == MANIFEST):
             file = self.folder / name
             if not _inside(self.folder, file):
-                raise StoreError(f"{self._storage.where}/{INDEX}: `{name}` lies outside the run; the index is forged")
+                raise StoreError(f"{self.storage.where}/{INDEX}: `{name}` lies outside the run; the index is forged")
             local, before = _sha256(file), (synced or {}).get(name)
             if local == self._remote[name]:
                 continue
@@ -82,10 +86,10 @@ class RemoteRun:
                 if self._remote[name] == before:
                     continue
                 raise StoreError(
-                    f"{file} was changed here, and `{name}` at {self._storage.where} as well. Move the local file away "
+                    f"{file} was changed here, and `{name}` at {self.storage.where} as well. Move the local file away "
                     "and run the command again"
                 )
-            self._storage.download(name, file)
+            self.storage.download(name, file)
         if only is None:
             self._write_last_sync(self._remote)
 
@@ -96,7 +100,7 @@ class RemoteRun:
         """
         if self._read_index() != self._remote:
             raise StoreError(
-                f"{self._storage.where}: somebody else has changed the run, so nothing was uploaded. Your changes are "
+                f"{self.storage.where}: somebody else has changed the run, so nothing was uploaded. Your changes are "
                 f"in {self.folder}"
             )
         here = {name: digest for name in self._names() if (digest := _sha256(self.folder / name)) is not None}
@@ -105,25 +109,29 @@ class RemoteRun:
         for name in sorted(changed, key=lambda name: name == MANIFEST):
             if name == MANIFEST:
                 self._write_index(here)
-            self._storage.upload(self.folder / name, name)
+            self.storage.upload(self.folder / name, name)
         if changed and MANIFEST not in changed:
             self._write_index(here)
         self._write_last_sync(here)
         if changed:
-            logger.info("%d files uploaded to %s; the local copy is %s", len(changed), self._storage.where, self.folder)
+            logger.info("%d files uploaded to %s; the local copy is %s", len(changed), self.storage.where, self.folder)
         return len(changed)
 
+    def remove_checkpoints(self) -> None:
+        """Removes what a killed audit of this run would have resumed from."""
+        self.storage.remove(SCRATCH)
+
     def _write_index(self, index: Index) -> None:
-        self._storage.write_now(INDEX, json.dumps(index, indent=1).encode())
+        self.storage.write_now(INDEX, json.dumps(index, indent=1).encode())
         self._remote = index
 
     def _read_index(self) -> Index:
-        data = self._storage.read_now(INDEX)
+        data = self.storage.read_now(INDEX)
         if data is None:
             return {}
         index = _parsed(data)
         if index is None:
-            raise StoreError(f"{self._storage.where}/{INDEX} is damaged; name another address")
+            raise StoreError(f"{self.storage.where}/{INDEX} is damaged; name another address")
         return index
 
     def _synced(self) -> Index | None:

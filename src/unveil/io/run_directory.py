@@ -18,6 +18,7 @@ from unveil.io.atomic import is_temporary, remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from unveil.io.private import make_private
 from unveil.io.regular import read_regular
+from unveil.io.storage import RemoteStorage
 from unveil.io.trust import is_own, signed
 
 logger = logging.getLogger(__name__)
@@ -136,6 +137,9 @@ class RunDirectory:
 
     Opening changes nothing on disk; `begin` does. Raises SettingError for a folder that holds something else or a run
     with other settings, so that two runs never mix.
+
+    ``storage`` is that at the address of the run, if it has one: it holds the checkpoints too, so that another machine
+    can resume the run.
     """
 
     def __init__(
@@ -144,10 +148,12 @@ class RunDirectory:
         facts: dict[str, Any],
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         kind: RunKind = AUDIT,
+        storage: RemoteStorage | None = None,
     ) -> None:
         self.path, self._facts, self._checkpoint_seconds, self._kind = path, facts, checkpoint_seconds, kind
-        # The same for the same audit in the same folder.
-        identity = json.dumps([str(path.absolute()), facts], sort_keys=True)
+        self._storage = storage
+        # The same for the same audit in the same folder or at the same address.
+        identity = json.dumps([str(path.absolute()) if storage is None else storage.where, facts], sort_keys=True)
         self.seal = hashlib.sha256(identity.encode()).hexdigest()[:24]
         if path.exists() and not path.is_dir():
             raise SettingError(f"-o {path} should be a folder and is a file; name a folder")
@@ -208,7 +214,7 @@ class RunDirectory:
     def checkpoint(self, name: str, key: str) -> Checkpoint:
         """The checkpoint of a comparison that ``key`` identifies."""
         seal = hashlib.sha256(key.encode()).hexdigest()
-        return Checkpoint(self.scratch(f"{name}.npz"), seal, self._checkpoint_seconds)
+        return Checkpoint(self.scratch(f"{name}.npz"), seal, self._checkpoint_seconds, self._storage, SCRATCH)
 
     def write_json(self, name: str, document: object) -> None:
         """Writes a JSON file into the run."""

@@ -191,6 +191,11 @@ class RemoteStorage(Storage):
 
     def download(self, name: str, file: Path) -> None:
         """Downloads a file part by part. Raises StoreError when it no longer exists."""
+        if not self.download_if_there(name, file):
+            raise StoreError(f"{self.where}/{name} no longer exists; run the audit again")
+
+    def download_if_there(self, name: str, file: Path) -> bool:
+        """Downloads a file part by part; returns whether there is one."""
 
         def fetch() -> None:
             make_private(file.parent)
@@ -202,7 +207,8 @@ class RemoteStorage(Storage):
         try:
             with_retries(f"{self.where}/{name}", fetch)
         except FileNotFoundError:
-            raise StoreError(f"{self.where}/{name} no longer exists; run the audit again") from None
+            return False
+        return True
 
     def _upload(self, name: str, put: Callable[[str], object]) -> None:
         try:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from unveil.auditor import run_audit
 from unveil.choices import LEAK
 from unveil.config.parsing import settings_from
+from unveil.engine import LOCAL, EngineOpener, shared_engine
 from unveil.errors import SettingError
 from unveil.io.atomic import remove_stale_temp, write_bytes
 from unveil.io.folders import exclusive, other_file, unchanged
@@ -130,15 +131,17 @@ def clean(
     whole_identities: bool = False,
     overwrite: bool = False,
     trust_store: bool = False,
+    engine: str = LOCAL,
     progress: Progress | None = None,
 ) -> Cleaning:
     """Finds the images to remove, writes the lists to ``out`` and audits the remaining images there.
 
     With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times.
     ``overwrite`` replaces a finished cleaning with other settings. With ``trust_store``, embeddings in the store count
-    whoever made them. Raises SettingError if there is nothing to remove or
-    nothing would be left, for a folder with such a cleaning or of images, if the places of a run that somebody else
-    made are not named, and if another process works in the run or in ``out``.
+    whoever made them. ``engine`` is where the audits of the rest run; the run that is cleaned does not decide it.
+    Raises SettingError if there is nothing to remove or nothing would be left, for a folder with such a cleaning or of
+    images, if the places of a run that somebody else made are not named, and if another process works in the run or in
+    ``out``.
     """
     _check_places(run)
     run.check_outside("-o", out)
@@ -151,9 +154,14 @@ def clean(
     with unchanged(run.path), exclusive(out):
         remove_stale_temp(out, of=OWN)
         _make_room(out, {"threshold": threshold, "whole_identities": whole_identities}, overwrite=overwrite)
-        return _clean(
-            *(run, out, first, threshold, whole_identities), trust_store=trust_store, progress=progress or Silent()
-        )
+        progress = progress or Silent()
+        with shared_engine(engine, progress) as opener:
+            return _clean(
+                *(run, out, first, threshold, whole_identities),
+                trust_store=trust_store,
+                progress=progress,
+                engine=opener,
+            )
 
 
 def _make_room(out: Path, settings: dict[str, object], *, overwrite: bool) -> None:
@@ -198,6 +206,7 @@ def _clean(
     *,
     trust_store: bool,
     progress: Progress,
+    engine: EngineOpener,
 ) -> Cleaning:
     everything = run.embedded("synthetic")
     audited_ids = {*everything.ids, *(reject.id for reject in run.result.rejects["synthetic"])}
@@ -226,6 +235,7 @@ def _clean(
             *(run, out, len(rounds) + 1, [*excluded, *(id for id in order if id in removed)]),
             trust_store=trust_store,
             progress=progress,
+            engine=engine,
         )
         rounds.append(Round(current, len(gone), after, where))
         if threshold != "significant" or not _has_findings(after) or len(rounds) == MAX_ROUNDS:
@@ -276,7 +286,14 @@ def _must_be_removed(
 
 
 def _audit_rest(
-    run: FinishedRun, out: Path, n: int, removed: Sequence[str], *, trust_store: bool, progress: Progress
+    run: FinishedRun,
+    out: Path,
+    n: int,
+    removed: Sequence[str],
+    *,
+    trust_store: bool,
+    progress: Progress,
+    engine: EngineOpener,
 ) -> tuple[AuditResult, Path]:
     """Audits the remaining images in a run of their own, with the embeddings of the first audit."""
     make_private(out)
@@ -294,7 +311,7 @@ def _audit_rest(
             **dict.fromkeys(("protocol", "deviate")),
         }
     )
-    return run_audit(settings, progress), where
+    return run_audit(settings, progress, engine=engine), where
 
 
 def _cleaning(run: FinishedRun, everything: Embedded, removed: list[str], rounds: Sequence[Round]) -> Cleaning:

@@ -21,16 +21,16 @@ from unveil.channels.base import ChannelConfig
 from unveil.choices import CHANNELS
 from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
-from unveil.engine import map_ordered
+from unveil.engine import LOCAL, EngineOpener, shared_engine
 from unveil.errors import ImageError, SettingError, SourceError, StoreError, VectorError
 from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
 from unveil.io.atomic import remove_stale_temp, replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.io.folders import exclusive, other_file, unchanged
-from unveil.io.host import cores
 from unveil.io.regular import read_regular
 from unveil.io.trust import is_own, signed
 from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_bytes
+from unveil.mitigation.pixel_digests import DIGEST_BYTES, pixel_digests
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
 from unveil.results import AuditResult
@@ -51,7 +51,6 @@ OWN = (ABOUT, DIGESTS, PIXELS, WHITENING, *OF_CHANNELS)
 MAX_ABOUT_BYTES = 4 * 2**30
 # Rows are stored in half precision, so that their length is not exactly 1.
 UNIT_TOLERANCE = 0.01
-DIGEST_BYTES = 32
 # Rows of the training set per block: half precision is converted to single precision block by block.
 BLOCK = 16_384
 # Indexes up to this size are converted when a guard is opened, which makes the check of one image 14 times faster.
@@ -249,11 +248,13 @@ class Guard:
         *,
         threshold: str = "audit",
         names: bool = False,
+        engine: str = LOCAL,
         progress: Progress | None = None,
     ) -> BuiltGuard:
         """Writes the guard of a finished audit to a folder. With ``names`` it holds the ids of training images.
 
-        Training images that can be read are also recognised by their pixels. Raises SettingError for a threshold that
+        Training images that can be read are also recognised by their pixels; ``engine`` is where they are decoded.
+        Raises SettingError for a threshold that
         the audit does not have, for an audit of precomputed embeddings, for a folder with other content or of images,
         and if another process works in the run or in the folder.
         """
@@ -273,8 +274,9 @@ class Guard:
                 f"--threshold {threshold}: expected a finding by a test, found only exact copies. Use --threshold "
                 "control or a score"
             )
-        with unchanged(run.path):
-            return _write_guard(run, out, chosen, names, progress or Silent())
+        progress = progress or Silent()
+        with unchanged(run.path), shared_engine(engine, progress) as opener:
+            return _write_guard(run, out, chosen, names, progress, opener)
 
     @classmethod
     def open(cls, folder: str | Path, *, device: str = "auto", progress: Progress | None = None) -> Guard:
@@ -365,12 +367,12 @@ class Guard:
 
 
 def _write_guard(
-    run: FinishedRun, out: Path, chosen: MitigationThreshold, names: bool, progress: Progress
+    run: FinishedRun, out: Path, chosen: MitigationThreshold, names: bool, progress: Progress, engine: EngineOpener
 ) -> BuiltGuard:
     """Writes the parts of a guard, then its description. Measures what it refuses."""
     training, state, config = run.embedded("training"), run.state, run.channel_config.absolute
     digests = np.frombuffer(bytes.fromhex("".join(training.digests)), np.uint8).reshape(len(training), DIGEST_BYTES)
-    pixels = _pixel_digests(run, training, progress)
+    pixels = _pixel_digests(run, training, progress, engine)
     arrays = {DIGESTS: digests, PIXELS: pixels}
     for channel, of_channel in state.by_channel.items():
         arrays[f"{channel}.npy"] = np.asarray(training.through(channel).vectors, np.float16)
@@ -419,31 +421,17 @@ def training_refused(index: GuardIndex, training: Embedded, threshold: float, rn
     return Estimate(value, value, value, 1.0, n, "share of all training images that reach the threshold")
 
 
-def _pixel_digests(run: FinishedRun, training: Embedded, progress: Progress) -> npt.NDArray[np.uint8]:
+def _pixel_digests(
+    run: FinishedRun, training: Embedded, progress: Progress, engine: EngineOpener
+) -> npt.NDArray[np.uint8]:
     """The digests (N, 32) of the pixels of the training images. Zeros mark one that has changed or is missing."""
-    digests = np.zeros((len(training), DIGEST_BYTES), np.uint8)
     try:
         source = run.source("training")
     except SourceError as error:
         logger.warning("training images are recognised by their files alone, not by their pixels: %s", error)
-        return digests
-    records = {record.id: record for record in source.records}
-
-    def digest(row: int) -> bytes | None:
-        record = records.get(training.ids[row])
-        try:
-            data = b"" if record is None else source.read(record)
-            known = hashlib.sha256(data).hexdigest() == training.digests[row]
-            return pixel_digest(decode_rgb(data)) if known else None
-        except ImageError:
-            return None
-
-    progress.start("pixels of the training images", len(training), "images")
-    for row, found in enumerate(map_ordered(digest, range(len(training)), cores())):
-        if found is not None:
-            digests[row] = np.frombuffer(found, np.uint8)
-        progress.advance(1)
-    return digests
+        return np.zeros((len(training), DIGEST_BYTES), np.uint8)
+    opener = run.source_spec("training")
+    return pixel_digests(source, training.ids, training.digests, progress, engine(), opener)
 
 
 def _read_index(folder: Path, about: Mapping[str, Any]) -> GuardIndex:

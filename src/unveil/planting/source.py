@@ -49,6 +49,15 @@ class PlantedSource(Source):
             for k in range(len(perturbations))
         ]
 
+    def open(self) -> PlantedSource:
+        """Itself: a worker of an engine receives the planted images with it."""
+        return self
+
+    @property
+    def absolute(self) -> PlantedSource:
+        """Itself: it reads nothing from a path."""
+        return self
+
     @staticmethod
     def indices(record_id: str) -> tuple[int, int]:
         """The indices of the image and of the perturbation behind a record."""

@@ -21,10 +21,11 @@ from unveil.compare import compare_all
 from unveil.config.channels import channels_of
 from unveil.config.parsing import parse
 from unveil.config.settings import LISTS, SETTINGS
+from unveil.embedding.distributed import SourceSpec
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import ModelError, SettingError, SourceError, StoreError
 from unveil.faces.models.library import installed_models
-from unveil.images import Source, open_source
+from unveil.images import Source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import file_sha256
 from unveil.io.npy import read_npz
@@ -260,14 +261,20 @@ class FinishedRun:
     def _sources(self) -> dict[Role, Source]:
         return {}
 
-    def _open(self, role: Role) -> Source:
+    def source_spec(self, role: Role) -> SourceSpec:
+        """How the images of a role are opened. Raises SourceError if the audit had none or their place is not known."""
         if role not in self.roles:
             raise SourceError(f"the audit in {self.path} had no {role} images")
         if role not in self._places:
             raise SourceError(f"the {role} images are not known. {self._advice(role)}")
-        rule, follow_links = self._settings["labels"][role], self._settings["follow_links"]
+        return SourceSpec(
+            resolve(self._places[role])[0], self._settings["labels"][role], self._settings["follow_links"]
+        )
+
+    def _open(self, role: Role) -> Source:
+        spec = self.source_spec(role)
         try:
-            return open_source(resolve(self._places[role])[0], rule, follow_links=follow_links)
+            return spec.open()
         except SourceError as error:
             raise SourceError(f"{error}; if the {role} images were moved, give their place with --{role}") from None
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.comparisons import Comparisons, open_run_backend, remove_tiles
 from unveil.analysis.rankings import count_images
 from unveil.analysis.shared_people import (
     Images,
@@ -26,14 +26,15 @@ from unveil.analysis.shared_people import (
 from unveil.auditor import WorkSizes
 from unveil.channels.base import ChannelConfig
 from unveil.choices import SET_NAMES, SetName
-from unveil.compare import Ranking, open_backend
+from unveil.compare import Ranking
 from unveil.config.overlap import OverlapSettings
 from unveil.config.paths import check_places
+from unveil.embedding.distributed import SourceSpec
 from unveil.embedding.embed import EmbeddedSource, resolve_alignment
 from unveil.embedding.embedder import AuditEmbedder
-from unveil.embedding.images import ImageReader
 from unveil.embedding.precomputed import read_precomputed
-from unveil.images import EmbeddingSource, Source, open_sources
+from unveil.engine import Engine, shared_engine
+from unveil.images import EmbeddingSource, Source
 from unveil.io.folders import exclusive
 from unveil.io.run_directory import OVERLAP, RunDirectory
 from unveil.progress import Progress
@@ -70,12 +71,21 @@ def run_overlap(
     check_places(settings.out, settings.store_place, {str(name): at for name, at in settings.locations.items()})
     with exclusive(settings.out):
         finished = finished_overlap(settings, verify=verify)
-        return finished or _run(settings, progress, overwrite, sizes or WorkSizes())
+        if finished is not None:
+            return finished
+        with shared_engine(settings.engine, progress) as engine:
+            return _run(settings, progress, engine(), overwrite, sizes or WorkSizes())
 
 
-def _run(settings: OverlapSettings, progress: Progress, overwrite: bool, sizes: WorkSizes) -> OverlapResult:
+def _run(
+    settings: OverlapSettings, progress: Progress, engine: Engine | None, overwrite: bool, sizes: WorkSizes
+) -> OverlapResult:
     started, random = datetime.now(UTC), partial(generator, settings.seed)
-    sources = open_sources(settings.locations, settings.labels, follow_links=settings.follow_links)
+    specs = {
+        name: SourceSpec(location, settings.labels.get(name), settings.follow_links)
+        for name, location in settings.locations.items()
+    }
+    sources = {name: spec.open() for name, spec in specs.items()}
     stamps = input_stamps(settings)
     embedder = AuditEmbedder(
         ChannelConfig((settings.model,), settings.detector, None, CHANNELS, settings.device),
@@ -84,17 +94,20 @@ def _run(settings: OverlapSettings, progress: Progress, overwrite: bool, sizes: 
         trust_store=settings.trust_store,
         workers=settings.workers,
         progress=progress,
+        engine=engine,
         sizes=sizes.pipeline,
     )
     if overwrite:  # only now is it known that the sets and the model can be read
         replace_run(settings, OVERLAP)
     run = RunDirectory(settings.out, settings.facts(), sizes.checkpoint_seconds, OVERLAP)
     run.begin()
-    backend = open_backend(settings.backend, settings.workers, sizes.backend)
+    backend = open_run_backend(
+        *(settings.backend, settings.workers, engine, settings.store_place, run, sizes.backend, sizes.tiles)
+    )
     compare = Comparisons(run, backend, progress)
 
     # Images to vectors, and the closest image of every image.
-    sets = {name: _embed(embedder, name, source, run, settings) for name, source in sources.items()}
+    sets = {name: _embed(embedder, name, source, specs[name], run, settings) for name, source in sources.items()}
     a, b = sets["A"].embedded, sets["B"].embedded
     (matches,) = compare.named("A with B", a, b, [Ranking(compare.top_k)])
     people = closest_of_both(matches, person_codes(a.people_or_ids)[1], person_codes(b.people_or_ids)[1])
@@ -141,19 +154,25 @@ def _run(settings: OverlapSettings, progress: Progress, overwrite: bool, sizes: 
         },
     )
     sealed = write_overlap(run.path, result, removed, sources)
+    remove_tiles(engine, settings.store_place, run)
     places = {name: str(location.absolute) for name, location in settings.locations.items()}
     run.finish({**result.manifest, **times_since(started), "places": places, STAMPS: stamps, **sealed})
     return result
 
 
 def _embed(
-    embedder: AuditEmbedder, name: SetName, source: Source, run: RunDirectory, settings: OverlapSettings
+    embedder: AuditEmbedder,
+    name: SetName,
+    source: Source,
+    spec: SourceSpec,
+    run: RunDirectory,
+    settings: OverlapSettings,
 ) -> EmbeddedSource:
     """The vectors of a set. They are stored with the checkpoints, and removed when the run is finished."""
     if isinstance(source, EmbeddingSource):
         return read_precomputed(source, run.scratch(f"{name}.npy"))
     alignment = resolve_alignment(source, settings.aligned.get(name, "auto"), name)
-    return embedder.temporary_embedder(run)(source, name, alignment)
+    return embedder.temporary_embedder(run)(source, name, alignment, spec)
 
 
 def _readers(
@@ -162,7 +181,7 @@ def _readers(
     """The images of both sets, or None where embeddings were given."""
     if any(isinstance(source, EmbeddingSource) for source in sources.values()):
         return None
-    a, b = (ImageReader(sources[n], sets[n].embedded, embedder.preprocessor(sets[n].alignment)) for n in SET_NAMES)
+    a, b = (embedder.reader(sources[n], sets[n].embedded, sets[n].alignment) for n in SET_NAMES)
     return a, b
 
 

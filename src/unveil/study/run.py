@@ -10,6 +10,7 @@ from typing import Any
 from unveil import __version__
 from unveil.auditor import run_audit
 from unveil.config.settings import Settings
+from unveil.engine import EngineOpener, shared_engine
 from unveil.errors import InputError, UnveilError
 from unveil.images import Source, open_source
 from unveil.io.atomic import remove_stale_temp
@@ -39,15 +40,17 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
     """
     with exclusive(out):
         remove_stale_temp(out, of=("study.*",))
-        return _run_study(plan, out, progress or Silent(), redact)
+        progress = progress or Silent()
+        with shared_engine(plan.engine, progress) as engine:
+            return _run_study(plan, out, progress, redact, engine)
 
 
-def _run_study(plan: Plan, out: Path, progress: Progress, redact: bool) -> list[SetRow]:
+def _run_study(plan: Plan, out: Path, progress: Progress, redact: bool, engine: EngineOpener) -> list[SetRow]:
     rows: list[SetRow] = []
     images: dict[str, Thumbnail] = {}
     for i, planned in enumerate(plan.sets, start=1):
         logger.info(f"{planned.name} ({i} of {len(plan.sets)})")
-        row = _row(plan, planned, out, progress)
+        row = _row(plan, planned, out, progress, engine)
         rows.append(row)
         if row.state == "audited" and (thumbnails := _thumbnails(plan.settings_of(planned, out), row)) is not None:
             images[row.name] = thumbnails.thumbnail
@@ -55,7 +58,7 @@ def _run_study(plan: Plan, out: Path, progress: Progress, redact: bool) -> list[
     return rows
 
 
-def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress) -> SetRow:
+def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress, engine: EngineOpener) -> SetRow:
     missing = plan.absent(planned)
     settings, notes = plan.settings_of(planned, out), _notes(planned)
     finished = _finished(settings)
@@ -71,7 +74,7 @@ def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress) -> SetR
         if finished is not None:
             logger.info(f"{planned.name}: the inputs have changed since the audit in {settings.out}; auditing again")
         try:
-            run_audit(settings, progress)
+            run_audit(settings, progress, engine=engine)
         except InputError as error:
             return SetRow(planned.name, planned.title, "failed", str(error), notes)
         finished = _finished(settings)
