@@ -16,7 +16,16 @@ from tests.models import DETECTOR, HALF, described_model, small_model, spot_dete
 from unveil.channels import FaceChannel, FaceImage
 from unveil.errors import ImageError, ModelError
 from unveil.faces.align import ARCFACE_TEMPLATE, DLIB_IN_TEMPLATE, similarity
-from unveil.faces.detectors import DetectedFace, DlibDetector, Face, GridDetector, find_face, open_detector, with_border
+from unveil.faces.detectors import (
+    DetectedFace,
+    DlibDetector,
+    Face,
+    GridDetector,
+    find_face,
+    open_detector,
+    rule,
+    with_border,
+)
 
 YUNET = SHARED / "models/yunet/face_detection_yunet_2023mar.onnx"
 SCRFD = SHARED / "models/scrfd/det_500m.onnx"
@@ -153,6 +162,27 @@ def test_images_are_resized_for_the_detector_and_detection_is_retried() -> None:
     found = find_face(np.zeros((200, 180, 3), np.uint8), framed)
     assert found is not None
     assert np.allclose(found.face.landmarks.mean(0), 120 - 50 + (ARCFACE_TEMPLATE - 56).mean(0) * 100 / 112)
+
+
+def test_a_border_around_a_long_image_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A border of a quarter of the longer side around 40,000 x 16 pixels would take 3.6 gigabytes."""
+    borders = []
+
+    def noted(image: np.ndarray, width: int) -> np.ndarray:
+        borders.append((image.shape[0] + 2 * width) * (image.shape[1] + 2 * width))
+        return with_border(image, width)
+
+    monkeypatch.setattr(rule, "with_border", noted)
+    assert find_face(np.zeros((16, 40_000, 3), np.uint8), FakeDetector([])) is None
+    assert borders and max(borders) <= 1.01 * rule.MAX_BORDERED
+    # In a reduced image the face is where it is without the limit.
+    places = []
+    for limit in (rule.MAX_BORDERED, 240_000):
+        monkeypatch.setattr(rule, "MAX_BORDERED", limit)
+        found = find_face(np.zeros((400, 400, 3), np.uint8), FakeDetector([[], [DetectedFace((70, 70, 170, 170))]]))
+        assert found is not None
+        places.append(found.face.landmarks)
+    assert borders[-1] <= 240_000 < borders[-2] and np.allclose(places[0], places[1], atol=2)
 
 
 def test_a_tiny_face_is_a_reject_with_its_size() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,21 +48,24 @@ class ImageAlignment:
         return "all" if self.sides is None else ",".join(str(side) for side in sorted(self.sides)) or "none"
 
 
-def detect_aligned_crops(images: Sequence[ImageArray]) -> tuple[bool, str]:
+def detect_aligned_crops(images: Iterable[ImageArray]) -> tuple[bool, str]:
     """Whether square images of one size (S, S, 3) uint8 RGB are crops aligned to the ArcFace template, and why.
 
-    Detects the face in each image with a border, and compares its landmarks with the template.
+    Detects the face in each image with a border, and compares its landmarks with the template. Of a generator, one
+    image is held at a time.
     """
     offsets = []
+    n = 0
     for image in images:
+        n += 1
         side = image.shape[0]
         border = side // 4
         # Always dlib's detector: the limits above were measured with its landmarks.
         found = find_face(with_border(image, border), DlibDetector())
         if found is not None:
             offsets.append((found.face.landmarks - border) * (TEMPLATE_SIZE / side) - DLIB_IN_TEMPLATE)
-    if len(offsets) < max(1, len(images) / 2):
-        return False, f"a face was detected in {len(offsets)} of {len(images)} sampled images"
+    if len(offsets) < max(1, n / 2):
+        return False, f"a face was detected in {len(offsets)} of {n} sampled images"
     distances = np.array(offsets)
     bias = float(np.sqrt((np.median(distances, axis=0) ** 2).sum(1).mean()))
     spread = float(np.median(np.sqrt((distances**2).sum(2).mean(1))))

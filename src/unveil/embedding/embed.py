@@ -7,7 +7,7 @@ import hashlib
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from unveil.channels import FaceChannel, open_detector
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
+from unveil.channels.base import ImageArray
 from unveil.choices import ALIGNED, DEVICES, Aligned
 from unveil.columns import BLOCK, Texts
 from unveil.embedding.crash_marker import mark_in_progress
@@ -323,15 +324,18 @@ def decide_alignment(source: Source, aligned: Aligned) -> ImageAlignment:
     for side, records in sorted(by_side.items()):
         if len(records) < max(3, MIN_SHARE_OF_SIZE * len(sampled)):
             continue
-        images = []
-        for record in sample_evenly(records, ALIGNMENT_SAMPLE):
-            with contextlib.suppress(ImageError):
-                images.append(decode_rgb(source.read(record)))
-        are_aligned, reason = detect_aligned_crops(images)
+        are_aligned, reason = detect_aligned_crops(_decoded(source, sample_evenly(records, ALIGNMENT_SAMPLE)))
         if are_aligned:
             sides.append(side)
         reasons.append(f"{side} x {side}: {reason}")
     return ImageAlignment(frozenset(sides), "; ".join(reasons) or "no square size is common among the images")
+
+
+def _decoded(source: Source, records: Iterable[ImageRecord]) -> Iterator[ImageArray]:
+    """The pixels of those images that can be decoded, one at a time."""
+    for record in records:
+        with contextlib.suppress(ImageError):
+            yield decode_rgb(source.read(record))
 
 
 def sample_evenly(records: Sequence[ImageRecord], n: int) -> list[ImageRecord]:

@@ -107,10 +107,10 @@ def inspect(text: str, *, labels: str = "auto", sample: int = SAMPLE, follow_lin
     if isinstance(source, EmbeddingSource):
         return found
     better = _better_rule(source, rule)
-    images, rejects = _examine(source, sample_evenly(source.records, sample))
-    sizes = Counter((p.shape[1], p.shape[0]) for p in images)
-    grid = _grid(images)
-    if grid is None and images:
+    size_of, rejects = _examine(source, sample_evenly(source.records, sample))
+    sizes = Counter(size_of.values())
+    grid = _grid(source, size_of)
+    if grid is None and size_of:
         alignment = decide_alignment(source, (preset.aligned if preset is not None else None) or "auto")
         rejects += _faces(source, sample_evenly(source.records, sample), alignment, {r.id for r in rejects})
         found = replace(found, alignment=alignment)
@@ -125,14 +125,17 @@ def inspect(text: str, *, labels: str = "auto", sample: int = SAMPLE, follow_lin
     )
 
 
-def _examine(source: Source, records: Sequence[ImageRecord]) -> tuple[list[ImageArray], list[Reject]]:
-    images, rejects = [], []
+def _examine(source: Source, records: Sequence[ImageRecord]) -> tuple[dict[ImageRecord, tuple[int, int]], list[Reject]]:
+    """Width and height of those images that can be decoded, of which one at a time is held, and the others."""
+    size_of, rejects = {}, []
     for record in records:
         try:
-            images.append(decode_rgb(source.read(record)))
+            height, width, _ = decode_rgb(source.read(record)).shape
         except ImageError as error:
             rejects.append(Reject(record.id, error.stage, error.reason, error.detail))
-    return images, rejects
+        else:
+            size_of[record] = (width, height)
+    return size_of, rejects
 
 
 def _faces(
@@ -152,15 +155,18 @@ def _faces(
     return [reject for reject in results if reject is not None]
 
 
-def _grid(images: Sequence[ImageArray]) -> tuple[int, int] | None:
+def _grid(source: Source, size_of: dict[ImageRecord, tuple[int, int]]) -> tuple[int, int] | None:
     """(cell, gap) in pixels when most images are sheets of several; None otherwise."""
-    if not images:
+    some = list(size_of)[:: max(1, len(size_of) // 20)]
+    grids = plausible_grids([size_of[record] for record in some]) if some else []
+    if not grids:
         return None
-    some = images[:: max(1, len(images) // 20)]
-    for cell, gap in plausible_grids([(p.shape[1], p.shape[0]) for p in some]):
-        if np.mean([is_sheet(p, cell, gap) for p in some]) > 0.8:
-            return cell, gap
-    return None
+    fits = np.array([_fits(decode_rgb(source.read(record)), grids) for record in some])
+    return next((grid for grid, share in zip(grids, fits.mean(0), strict=True) if share > 0.8), None)
+
+
+def _fits(sheet: ImageArray, grids: Sequence[tuple[int, int]]) -> list[bool]:
+    return [is_sheet(sheet, cell, gap) for cell, gap in grids]
 
 
 def _better_rule(source: Source, rule: LabelRule) -> str | None:

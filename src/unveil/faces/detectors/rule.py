@@ -19,6 +19,10 @@ class FaceChoice:
     n_faces: int
 
 
+# Pixels of an image with its border, larger than those of any camera's square image of 40 million pixels.
+MAX_BORDERED = 10**8
+
+
 def find_face(image: ImageArray, detector: Detector) -> FaceChoice | None:
     """The face of an image (H, W, 3) uint8 RGB, or None if no face is detected.
 
@@ -28,8 +32,7 @@ def find_face(image: ImageArray, detector: Detector) -> FaceChoice | None:
     """
     detected = _detect(image, detector, 1)
     if not detected:
-        border = max(image.shape[:2]) // 4
-        detected = [face.rescaled(1, 1, border) for face in _detect(with_border(image, border), detector, 1)]
+        detected = _detect_with_border(image, detector)
     if not detected and max(image.shape[:2]) * 2 <= detector.max_side:
         detected = _detect(image, detector, 2)
     if not detected:
@@ -42,6 +45,24 @@ def find_face(image: ImageArray, detector: Detector) -> FaceChoice | None:
         return float((right - left) * (bottom - top) - 2 * distance)
 
     return FaceChoice(detector.face(image, max(detected, key=weight)), len(detected))
+
+
+def _detect_with_border(image: ImageArray, detector: Detector) -> list[DetectedFace]:
+    """The faces in an image with a border of a quarter of its longer side.
+
+    An image that would be too large with it is reduced first: a border of one pixel's height may take gigabytes.
+    """
+    height, width = image.shape[:2]
+    border = max(height, width) // 4
+    pixels = (height + 2 * border) * (width + 2 * border)
+    if pixels > MAX_BORDERED:
+        scale = (MAX_BORDERED / pixels) ** 0.5
+        size = (max(1, int(width * scale)), max(1, int(height * scale)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        border = max(size) // 4
+    detected = [face.rescaled(1, 1, border) for face in _detect(with_border(image, border), detector, 1)]
+    reduced_height, reduced_width = image.shape[:2]
+    return [face.rescaled(width / reduced_width, height / reduced_height) for face in detected]
 
 
 def with_border(image: ImageArray, width: int) -> ImageArray:
