@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +86,24 @@ class TestEveryCompression:
         source = open_source(write(tmp_path / "x", b"".join(parts)))
         assert len(source.records) == 24
 
+    def test_an_empty_stream_is_not_the_end(self, kind: str, written: Written, tmp_path: Path) -> None:
+        raw, compress = written("tar").read_bytes(), COMPRESSIONS[kind]
+        parts = [compress(raw[:5120]), compress(b""), compress(b""), compress(raw[5120:]), compress(b"")]
+        assert len(open_source(write(tmp_path / "x", b"".join(parts))).records) == 24
+
+    def test_a_stream_may_end_with_a_chunk(self, kind: str, written: Written, tmp_path: Path) -> None:
+        raw, compress = written("tar").read_bytes(), COMPRESSIONS[kind]
+        first = raw[:-10240].ljust(unpacked.CHUNK, b"\0")  # archives may follow each other, with zeros between them
+        assert len(first) == unpacked.CHUNK
+        source = open_source(write(tmp_path / "x", compress(first) + compress(raw)))
+        assert len(source.records) == 48
+
+    def test_the_rest_of_a_file_is_a_stream_or_an_error(self, kind: str, written: Written, tmp_path: Path) -> None:
+        stream = COMPRESSIONS[kind](written("tar").read_bytes())
+        for rest in (b"no stream at all", b"\0\0\0\0no stream", stream[:6], b"\1" + stream):
+            with pytest.raises(SourceError, match="damaged compressed file"):
+                open_source(f"tar:{write(tmp_path / 'x', stream + rest)}")
+
     def test_copies_are_compressed_in_the_same_way(self, kind: str, written: Written, tmp_path: Path) -> None:
         source = open_source(self.compressed(kind, written, tmp_path))
         out = write_without(source, tmp_path / "out", {r.id for r in source.records[:5]})
@@ -152,3 +171,24 @@ def test_memory_that_an_xz_header_asks_for_is_limited(tmp_path: Path) -> None:
     path = write(tmp_path / "x", lzma.compress(b"\0" * 10240, filters=filters))
     with pytest.raises(SourceError, match="Memory usage limit"):
         open_source(f"tar:{path}")
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_zeros_may_stand_between_streams_and_at_the_end(kind: str, written: Written, tmp_path: Path) -> None:
+    raw, compress = written("tar").read_bytes(), COMPRESSIONS[kind]
+    for zeros in (4, 2 * unpacked.FED, 2 * unpacked.CHUNK):
+        data = compress(raw[:5120]) + bytes(zeros) + compress(raw[5120:]) + bytes(zeros)
+        assert len(open_source(write(tmp_path / "x", data)).records) == 24
+
+
+def test_skippable_frames_of_zstd_are_no_images(written: Written, tmp_path: Path) -> None:
+    raw, frame = written("tar").read_bytes(), b"\x50\x2a\x4d\x18\4\0\0\0abcd"
+    assert len(open_source(write(tmp_path / "x", zstd(raw[:5120]) + frame + zstd(raw[5120:]) + frame)).records) == 24
+
+
+@pytest.mark.parametrize("kind", ["bz2", "xz"])
+def test_many_empty_streams_take_no_quadratic_time(kind: str, tmp_path: Path) -> None:
+    blob = LocalBlob(write(tmp_path / "x", COMPRESSIONS[kind](b"") * 50_000))
+    start = time.process_time()
+    assert unpacked.unpack(blob).size == 0
+    assert time.process_time() - start < 10

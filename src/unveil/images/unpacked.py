@@ -14,8 +14,8 @@ import shutil
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 from weakref import WeakValueDictionary
 
 import pyarrow as pa
@@ -32,6 +32,8 @@ SIGNATURES = {
 }
 SIGNATURE_BYTES = 10
 CHUNK = 2**20
+# Packed bytes that a decompressor gets at once. It copies what follows its stream, and streams may be tiny.
+FED = 2**14
 # Images hardly shrink; what unpacks to more than this is no set of images.
 MAX_RATIO, SPARE_BYTES = 64, 2**28
 # Memory that the header of an xz file may ask for; `xz -9` asks for 65 MiB.
@@ -115,12 +117,12 @@ def _unpack(blob: Blob) -> UnpackedBlob:
         chunks = _chunks(blob, CHUNK)
         while True:
             try:
-                chunk = next(chunks, b"")
+                chunk = next(chunks, None)
             except DAMAGED as error:
                 raise SourceError(
                     f"{blob.where}: a damaged compressed file after {size} unpacked bytes ({error}); get the file again"
                 ) from None
-            if not chunk:
+            if chunk is None:
                 break
             size += len(chunk)
             if size > limit:
@@ -135,32 +137,44 @@ def _unpack(blob: Blob) -> UnpackedBlob:
 
 
 def _chunks(blob: Blob, n: int) -> Iterator[bytes]:
-    """The unpacked bytes in chunks of at most ``n``."""
+    """The unpacked bytes of all streams, in chunks of 1 to ``n`` bytes; an exception of `DAMAGED` for what is none."""
     kind = compression_of(blob.read(0, SIGNATURE_BYTES))
+    packed = blob.open()
     if kind == "xz":
-        yield from _xz_chunks(blob, n)
+        # lzma.LZMAFile cannot limit the memory.
+        yield from _streams(packed, n, lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY))
+        return
+    if kind == "bzip2":
+        # bz2.BZ2File takes a stream with a damaged header for the end of the file.
+        yield from _streams(packed, n, bz2.BZ2Decompressor)
         return
     file: Any
     if kind == "gzip":
-        file = gzip.GzipFile(fileobj=blob.open())
-    elif kind == "bzip2":
-        file = bz2.BZ2File(blob.open())
+        file = gzip.GzipFile(fileobj=packed)
     else:
-        file = pa.CompressedInputStream(pa.PythonFile(blob.open(), "r"), "zstd")
+        file = pa.CompressedInputStream(pa.PythonFile(packed, "r"), "zstd")
     with file:
         while chunk := file.read(n):
             yield bytes(chunk)
 
 
-def _xz_chunks(blob: Blob, n: int) -> Iterator[bytes]:
-    """As `lzma.LZMAFile` reads, which cannot limit the memory."""
-    file = blob.open()
-    data = file.read(CHUNK)
-    while data.strip(b"\0"):
-        decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
-        while not decompressor.eof:
-            yield decompressor.decompress(data, n)
-            data = file.read(CHUNK) if decompressor.needs_input else b""
-            if decompressor.needs_input and not data:
+def _streams(packed: BinaryIO, n: int, new: Callable[[], Any]) -> Iterator[bytes]:
+    """The unpacked bytes of streams one after the other; any may be empty, and zeros may stand between them."""
+    data = b""
+    while True:
+        data = data.lstrip(b"\0")
+        if not data:
+            data = packed.read(FED)
+            if not data:
+                return
+            continue
+        stream = new()
+        while True:
+            if chunk := stream.decompress(data, n):
+                yield chunk
+            if stream.eof:
+                break
+            data = packed.read(FED) if stream.needs_input else b""
+            if stream.needs_input and not data:
                 raise EOFError("it ends in the middle of a stream")
-        data = decompressor.unused_data or file.read(CHUNK)
+        data = stream.unused_data
