@@ -194,6 +194,9 @@ def test_assembled_vectors_are_one_mapped_array(tmp_path: Path) -> None:
     assert write_vectors(iter([]), 0, 5, tmp_path / "none.npy").shape == (0, 5)
     with pytest.raises(StoreError, match="8 vectors were expected, got 7"):
         write_vectors(iter(parts), 8, 5, tmp_path / "w.npy")
+    for dimension in (4, 10):
+        with pytest.raises(StoreError, match=f"vectors of {dimension} values were expected"):
+            write_vectors(iter(parts), 7, dimension, tmp_path / "w.npy")
     assert not (tmp_path / "w.npy").exists() and not list(tmp_path.glob(".*"))
 
 

@@ -29,6 +29,7 @@ from unveil.images.source import Source, read_file
 from unveil.io.atomic import write_bytes
 from unveil.io.checksums import file_sha256
 from unveil.io.folders import exclusive, unchanged
+from unveil.io.npy import read_npz
 from unveil.io.regular import open_regular, read_regular
 from unveil.io.run_directory import RunDirectory
 from unveil.io.storage import LocalStorage
@@ -51,7 +52,7 @@ def reasons(source: Source) -> dict[str, str]:
 
 def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for read in (open_regular, file_sha256, lambda path: read_regular(path, 10)):
+    for read in (open_regular, file_sha256, read_npz, lambda path: read_regular(path, 10)):
         with pytest.raises(OSError, match="a regular file was expected"):
             read(tmp_path / "pipe")
         with pytest.raises(IsADirectoryError):

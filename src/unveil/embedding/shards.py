@@ -174,7 +174,7 @@ def _parse_row(
 def write_vectors(blocks: Iterable[Vectors], n: int, dimension: int, path: Path) -> Vectors:
     """Writes blocks of vectors to one ``.npy`` file, atomically; returns it memory-mapped, (n, dimension) float32.
 
-    Raises StoreError if the blocks do not have ``n`` rows in all.
+    Raises StoreError if the blocks do not have ``n`` rows in all, or vectors of another dimension.
     """
     header = io.BytesIO()
     shape: dict[str, object] = {"descr": "<f4", "fortran_order": False, "shape": (n, dimension)}
@@ -183,6 +183,8 @@ def write_vectors(blocks: Iterable[Vectors], n: int, dimension: int, path: Path)
     with replacing(path) as file:
         file.write(header.getvalue())
         for vectors in blocks:
+            if vectors.shape[1:] != (dimension,):
+                raise StoreError(f"{path}: vectors of {dimension} values were expected, got the shape {vectors.shape}")
             file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
             written += len(vectors)
         if written != n:

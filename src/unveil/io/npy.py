@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from unveil.io.regular import check_stored, open_regular
 
 MAGIC = b"\x93NUMPY"
 # NumPy itself reads headers of at most 10,000 bytes.
@@ -79,13 +82,15 @@ def _check_text(data: bytes | bytearray | memoryview, at: int, dtype: np.dtype[A
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays in a `.npz` file that NumPy wrote without compression, by name; their checksums are checked.
 
-    Raises OSError, and ValueError for a file that is damaged or states more bytes than it has.
+    Raises OSError, also for what is no regular file, and ValueError for a file that is damaged or states more bytes
+    than it has.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            check_stored(file.fileno(), path)
             members = archive.infolist()
             stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-            if not stored or sum(member.file_size for member in members) > path.stat().st_size:
+            if not stored or sum(member.file_size for member in members) > os.fstat(file.fileno()).st_size:
                 raise ValueError("arrays without compression were expected")
             arrays = {}
             for member in members:
