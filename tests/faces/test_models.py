@@ -155,6 +155,36 @@ def test_a_description_of_another_file_is_an_error(tmp_path: Path) -> None:
         load_model(model)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("mean", f"[1{'0' * 400}, 0, 0]", "`mean` should be three finite numbers"),
+        ("std", "[inf, inf, inf]", "`std` should be three finite numbers"),
+        ("mean", f"[1{'0' * 5000}, 0, 0]", "is not valid TOML"),
+        ("mean", "[" * 5000 + "]" * 5000, "is not valid TOML"),
+        ("licence", f'"{"x" * 5000}"', "`licence` should be at most 2000 characters"),
+        ("name", '"w600k_r50"', "w600k_r50 is a known model"),
+        ("name", '"dlib_resnet_v1"', "dlib_resnet_v1 is a known model"),
+    ],
+)
+def test_a_hostile_description_is_an_error(tmp_path: Path, key: str, value: str, message: str) -> None:
+    model = described_model(tmp_path, MODEL)
+    lines = (tmp_path / "net.toml").read_text().splitlines()
+    write(tmp_path / "net.toml", "\n".join([line for line in lines if not line.startswith(key)] + [f"{key} = {value}"]))
+    with pytest.raises(ModelError, match=message):
+        load_model(model)
+
+
+def test_a_file_is_not_registered_as_another_model(tmp_path: Path) -> None:
+    model = write(tmp_path / "net.onnx", MODEL)
+    with pytest.raises(ModelError, match="w600k_r50 is a known model"):
+        register_model(model, family="arcface", name="w600k_r50")
+    with model.open("ab") as file:
+        file.truncate(2**40)
+    with pytest.raises(ModelError, match="cannot be read"):
+        register_model(model, family="arcface")
+
+
 # --- registering
 
 

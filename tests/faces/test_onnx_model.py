@@ -303,6 +303,16 @@ def test_compiled_parts_of_a_model_are_refused() -> None:
         OnnxModel(model.SerializeToString(), "net")
 
 
+def test_a_loop_and_the_format_of_onnx_runtime_are_refused() -> None:
+    model = onnx.load_from_string(small_model())
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], [], body=body))
+    with pytest.raises(ModelError, match="the operator Loop, which need not end"):
+        OnnxModel(model.SerializeToString(), "net")
+    with pytest.raises(ModelError, match="found ONNX Runtime's own"):
+        OnnxModel(b"\x20\0\0\0ORTM" + bytes(100), "net")
+
+
 def test_a_name_that_contains_location_is_no_other_file() -> None:
     model = onnx.load_from_string(small_model())
     model.graph.name = "spatial_location"

@@ -303,14 +303,21 @@ def _convert_to_torch(weights: bytes, where: str) -> tuple[Callable[[Tensor], li
     return run, f"torch {torch.__version__} {device.type} onnx2torch {converter}"
 
 
-# Operators whose node names a file that is loaded.
-LOADING_OPERATORS = frozenset({"EPContext"})
+# Operators that are not run, and why.
+REFUSED_OPERATORS = {
+    "EPContext": "which loads compiled parts of a model. Use the model that it was compiled from",
+    "Loop": "which need not end. Export the model without loops",
+}
+# Bytes 4 to 8 of ONNX Runtime's own format, in which operators are not looked for.
+ORT_FORMAT = b"ORTM"
 
 
 def reject_external_weights(weights: bytes, where: str) -> None:
-    """Raises ModelError if a graph reads other files: weights anywhere in it, or compiled parts of it."""
+    """Raises ModelError if a graph reads other files, weights or compiled parts, anywhere in it, or need not end."""
+    if weights[4:8] == ORT_FORMAT:
+        raise ModelError(f"{where}: expected a model in ONNX form, found ONNX Runtime's own. Use the ONNX file")
     # Protobuf stores text as it is, in whatever order the fields come.
-    if b"location" not in weights and not any(name.encode() in weights for name in LOADING_OPERATORS):
+    if b"location" not in weights and not any(name.encode() in weights for name in REFUSED_OPERATORS):
         return
     import onnx
 
@@ -325,11 +332,8 @@ def reject_external_weights(weights: bytes, where: str) -> None:
                 f"{where} keeps its weights in another file ({', '.join(map(repr, places))}), which is not opened: a "
                 "model must be one file. Its owner can merge them: onnx.save(onnx.load(FILE), NEW_FILE)"
             )
-        if isinstance(message, onnx.NodeProto) and message.op_type in LOADING_OPERATORS:
-            raise ModelError(
-                f"{where} has the operator {message.op_type}, which loads compiled parts of a model. Use the model "
-                "that it was compiled from"
-            )
+        if isinstance(message, onnx.NodeProto) and message.op_type in REFUSED_OPERATORS:
+            raise ModelError(f"{where} has the operator {message.op_type}, {REFUSED_OPERATORS[message.op_type]}")
 
 
 def _messages(message: Any) -> Iterator[Any]:

@@ -13,11 +13,12 @@ from unveil.errors import ModelError
 from unveil.faces.detectors import GridDetector
 from unveil.faces.embedding_model import EmbeddingModel
 from unveil.faces.models import DetectorSpec, Spec
-from unveil.faces.models.library import install_model, library_folder, read_model, safe_name
+from unveil.faces.models.library import MAX_MODEL_BYTES, install_model, library_folder, read_model, safe_name
 from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import families
 from unveil.faces.onnx_model import OnnxModel
 from unveil.faces.probe import check_function_of_one_image
+from unveil.io.regular import read_regular
 
 
 def register_model(
@@ -54,7 +55,10 @@ def _describe_by_family(path: Path, family: str, facts: dict[str, Any]) -> tuple
         raise ModelError(f"the family of a model should be one of {', '.join(families())}; got {family}")
     if not path.is_file():
         raise ModelError(f"{path}: no such file; a model in ONNX form was expected")
-    raw = path.read_bytes()
+    try:
+        raw = read_regular(path, MAX_MODEL_BYTES)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     facts = {**families()[family], **facts}
     if "detector" not in facts:
         size = facts["input_size"]

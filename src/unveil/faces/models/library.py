@@ -25,7 +25,7 @@ from unveil.faces.models.spec import (
     description_path,
     read_description,
 )
-from unveil.faces.models.table import default_spec, families, file_names, find_download, model_table
+from unveil.faces.models.table import default_spec, families, file_names, find_download, model_table, specs_by_name
 from unveil.io.atomic import write_bytes
 from unveil.io.regular import read_regular
 
@@ -77,6 +77,16 @@ def safe_name(name: str) -> str:
     return name
 
 
+def check_name(spec: Spec, where: str) -> None:
+    """Raises ModelError for a model with the name of another one of the table."""
+    known = specs_by_name().get(spec.name)
+    if known is not None and known.sha256 != spec.sha256:
+        raise ModelError(
+            f"{where}: {spec.name} is a known model with sha256 {known.sha256}, this file has {spec.sha256}. Give it a "
+            "name of its own, by --name or in its description"
+        )
+
+
 def installed_models() -> list[InstalledModel]:
     """Every model file in the library and in InsightFace's folder, up to two folders deep. No model file is read."""
     known = {file: sha256 for sha256, files in file_names().items() for file in files}
@@ -99,7 +109,10 @@ def _unverified_spec(path: Path) -> Spec | None:
     """The description beside a file. A wrong one is reported when the file is used or verified."""
     try:
         sha256 = _declared_sha256(path)
-        return None if sha256 is None else read_description(path, sha256)
+        spec = None if sha256 is None else read_description(path, sha256)
+        if spec is not None:
+            check_name(spec, str(path))
+        return spec
     except ModelError:
         return None
 
@@ -158,6 +171,7 @@ def read_model(path: Path) -> tuple[Spec, bytes]:
     sha256 = hashlib.sha256(raw).hexdigest()
     spec = model_table().get(sha256) or read_description(path, sha256)
     if spec is not None:
+        check_name(spec, str(path))
         return spec, raw
     expected = next((sha for sha, files in file_names().items() if path.name in files), None)
     if expected is not None:
@@ -236,6 +250,7 @@ def install_model(spec: Spec, raw: bytes, file: str) -> Path:
 
     Raises ModelError if a different model has that name.
     """
+    check_name(spec, file)
     folder = library_folder() / safe_name(spec.name)
     path = folder / Path(file).name
     if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != spec.sha256:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any, Literal, get_args
 
 from unveil.errors import ModelError
 from unveil.io.regular import read_regular
+from unveil.io.text import printable
 
 # A file that describes models holds a few lines for each.
 MAX_DESCRIPTION_BYTES = 2**24
+MAX_TEXT, MAX_SHOWN = 2000, 200
 
 # "whole" means the whole image without face alignment, for copy-detection models of any input size.
 ModelAlignment = Literal["arcface112", "dlib150", "whole"]
@@ -118,14 +121,23 @@ def spec_from_facts(facts: dict[str, Any], sha256: str, where: str) -> Spec:
 
 
 def _wrong_value(facts: dict[str, Any], key: str, expected: str, where: str) -> ModelError:
-    return ModelError(f"{where}: `{key}` should be {expected}, got {facts.get(key)!r}")
+    return ModelError(f"{where}: `{key}` should be {expected}, got {_shown(facts.get(key))}")
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)[:MAX_SHOWN]
+    except (ValueError, RecursionError):  # a number of too many digits, lists in lists
+        return type(value).__name__
 
 
 def _text(facts: dict[str, Any], key: str, where: str) -> str:
     value = facts.get(key, "unknown")
     if not isinstance(value, str):
         raise _wrong_value(facts, key, "text", where)
-    return value
+    if len(value) > MAX_TEXT:
+        raise _wrong_value(facts, key, f"at most {MAX_TEXT} characters", where)
+    return printable(value)
 
 
 def _one_of(facts: dict[str, Any], key: str, known: tuple[str, ...], where: str) -> Any:
@@ -138,7 +150,12 @@ def _three_numbers(facts: dict[str, Any], key: str, where: str) -> tuple[float, 
     value = facts.get(key)
     if not isinstance(value, list) or len(value) != 3 or not all(type(v) in (int, float) for v in value):
         raise _wrong_value(facts, key, "three numbers, one for each channel", where)
-    first, second, third = (float(v) for v in value)
+    try:
+        first, second, third = (float(v) for v in value)
+    except OverflowError:
+        first = second = third = math.inf
+    if not all(math.isfinite(v) for v in (first, second, third)):
+        raise _wrong_value(facts, key, "three finite numbers", where)
     return first, second, third
 
 
@@ -166,7 +183,7 @@ def read_description(weights: Path, sha256: str) -> Spec | None:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_regular(path, MAX_DESCRIPTION_BYTES).decode())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError of its own
         raise ModelError(f"{path} is not valid TOML: {error}") from None
 
 
