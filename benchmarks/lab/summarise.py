@@ -59,7 +59,8 @@ def main() -> None:
     print("# Generators with known members\n")
     absent = [" ".join(key) for key in order if key not in by_set]
     print(
-        f"{len(by_set)} sets. " + (f"Not measured here (family, people, steps): {'; '.join(absent)}.\n" if absent else "\n")
+        f"{len(by_set)} sets. "
+        + (f"Not measured here (family, people, steps): {'; '.join(absent)}.\n" if absent else "\n")
     )
     _criteria(by_set, paired, audits, photographs)
     _channels(by_set)

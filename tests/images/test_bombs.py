@@ -25,6 +25,7 @@ import pytest
 from PIL import Image
 
 from tests.builders import encoded, write
+from unveil.errors import ImageError
 from unveil.images.decode import decode_rgb
 from unveil.images.location import FORMS
 
@@ -338,6 +339,32 @@ def test_scans_are_counted_where_they_cost_time() -> None:
     assert decode_rgb(usual).shape == (64, 64, 3)
     last = usual[usual.rfind(b"\xff\xda") : -2]
     assert decode_rgb(usual[:-2] + last * 40 + b"\xff\xd9").shape == (64, 64, 3)
+
+
+def tiled(width: int, height: int, tile_width: int, tile_height: int) -> bytes:
+    """A grey TIFF of one tile, compressed by Deflate."""
+    tile = zlib.compress(bytes(64 * 64))
+    entries = {256: width, 257: height, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile_width, 323: tile_height}
+    entries |= {324: 8 + 2 + 12 * 10 + 4, 325: len(tile)}
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + bytes(4) + tile
+
+
+def test_headers_that_cost_more_than_their_bytes_are_refused() -> None:
+    plain = encoded(np.full((16, 16, 3), 9, np.uint8), "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", 18) + b"Exif\0\0" + b"II*\0\x08\0\0\0\0\0"
+    assert decode_rgb(plain[:2] + segment * 3 + plain[2:]).shape == (16, 16, 3)
+    grey = b"P2 # a comment\n16 16 255\n" + b"7 " * 256
+    assert decode_rgb(grey).shape == decode_rgb(b"P5\n# one\n16 16\n255\n" + bytes(256)).shape == (16, 16, 3)
+    assert decode_rgb(tiled(64, 64, 64, 64)).shape == (64, 64, 3)
+    for data, found in (
+        (plain[:2] + segment * 2000 + plain[2:], "2000 segments of EXIF"),
+        (b"P6\n" + b"#\n" * 500_000 + b"16 16 255\n" + bytes(768), "no header within"),
+        (grey + b"#\n" * 500_000, "more than 1000 comments"),
+        (tiled(64, 64, 32768, 65536), "a tile of 2147483648 pixels"),
+    ):
+        with pytest.raises(ImageError, match=found):
+            decode_rgb(data)
 
 
 def test_json_of_a_large_set_is_read(tmp_path: Path) -> None:

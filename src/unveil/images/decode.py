@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,12 @@ MIN_SIDE = 16
 # A scan of a JPEG costs time for every pixel, however few bytes it has. Files of cameras and editors have up to 15.
 MAX_SCANS = 20
 _SCAN = b"\xff\xda"
+# Pillow joins the EXIF segments of a JPEG one by one, and reads text headers byte by byte.
+MAX_SEGMENTS, MAX_COMMENTS, MAX_TEXT_HEADER = 1000, 1000, 2**16
+_EXIF = b"\xff\xe1"
+_COMMENT = re.compile(rb"#[^\r\n]*")
+# Of a TIFF: a tile may be larger than a small image, but not by much.
+MAX_TILE_RATIO, SPARE_TILE_PIXELS = 4, 2**22
 
 # The transposition that undoes each EXIF orientation other than 1.
 _TURNS = {
@@ -48,6 +55,7 @@ TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LOSSLESS = (3, 7, 11, 15)
 # TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _WHITE_IS_ZERO, _UNSIGNED = 0, 1
 
 
@@ -188,6 +196,7 @@ def netpbm(pixels: npt.NDArray[np.uint8]) -> bytes:
 def _open(data: bytes) -> Image.Image:
     if not data:
         raise ImageError("decode", "empty file")
+    _check_header(data)
     try:
         image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -202,9 +211,28 @@ def _open(data: bytes) -> Image.Image:
     scans = data.count(_SCAN) if image.format in ("JPEG", "MPO") else 1
     if scans > MAX_SCANS and scans * width * height > MAX_SCANS * MAX_PIXELS:
         raise ImageError("decode", "too many scans", f"{scans} scans of {width} x {height} pixels")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = _first(image.tag_v2.get(_TILE_WIDTH), 0) * _first(image.tag_v2.get(_TILE_HEIGHT), 0)
+        if tile > MAX_TILE_RATIO * width * height + SPARE_TILE_PIXELS:
+            raise ImageError("decode", "damaged image", f"a tile of {tile} pixels in an image of {width} x {height}")
     if min(width, height) < MIN_SIDE:
         raise ImageError("decode", "too small", f"{width} x {height}, at least {MIN_SIDE} a side")
     return image
+
+
+def _check_header(data: bytes) -> None:
+    """Raises ImageError for a header whose length would cost far more time than its bytes."""
+    if data.startswith(b"\xff\xd8") and (n := data.count(_EXIF)) > MAX_SEGMENTS:
+        raise ImageError("decode", "damaged image", f"{n} segments of EXIF data, at most {MAX_SEGMENTS} are read")
+    kind = data[1:2]
+    if not data.startswith(b"P") or not kind.isdigit():
+        return
+    # The kind, two sides, and the largest value, which bitmaps do not have.
+    n_words = 3 if kind in b"14" else 4
+    if len(_COMMENT.sub(b"", data[:MAX_TEXT_HEADER]).split(None, n_words)) < n_words:
+        raise ImageError("decode", "damaged image", f"no header within {MAX_TEXT_HEADER} bytes")
+    if kind in b"123" and data.count(b"#") > MAX_COMMENTS:
+        raise ImageError("decode", "damaged image", f"more than {MAX_COMMENTS} comments")
 
 
 def unidentified(data: bytes, formats: Sequence[str]) -> ImageError:
