@@ -19,6 +19,7 @@ BASIC_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
 # Brands of the ISO container of AVIF and HEIC, in bytes 8 to 12.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
+IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 # First bytes of image formats that are not read.
 OTHER_FORMATS = (
     *((b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000")),
@@ -295,3 +296,12 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # the pixels are good, and parsers of hostile EXIF data raise almost anything
         return None
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file begins like an image. Two letters alone do not decide: a list may begin with `BMW`."""
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
+    netpbm = head[:2] in (b"P5", b"P6") and head[2:3].isspace() and head[3:4].isdigit()
+    iso = head[4:8] == b"ftyp" and head[8:12] in (*AVIF_BRANDS, *HEIC_BRANDS)
+    return head.startswith(IMAGE_SIGNATURES) or webp or bitmap or netpbm or iso

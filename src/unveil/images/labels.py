@@ -103,9 +103,14 @@ def _has_header(cells: list[list[str]]) -> bool:
     )
 
 
+def is_image_name(path: str) -> bool:
+    """Whether a path ends like the name of an image file."""
+    return _IMAGE_NAME.fullmatch(path.strip()) is not None
+
+
 def _names_images(texts: list[str]) -> bool:
     """Whether most texts end like the names of image files."""
-    return 2 * sum(_IMAGE_NAME.fullmatch(text.strip()) is not None for text in texts) > len(texts)
+    return 2 * sum(map(is_image_name, texts)) > len(texts)
 
 
 def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]]) -> ImageList:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.decode import AVIF_BRANDS, HEIC_BRANDS
+from unveil.images.decode import is_image
 from unveil.images.readers.arrow import FILE_MAGIC as ARROW
 from unveil.images.readers.embeddings import is_npz
 from unveil.images.readers.hdf5 import SIGNATURE as HDF5
@@ -21,7 +21,6 @@ from unveil.io.npy import MAGIC as NPY
 HEAD = 1024
 # Forms of files that are no container.
 NO_CONTAINER = ("text", "empty", "other", "compressed", "image")
-IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
 
 
 def form_of(blob: Blob) -> str:
@@ -39,7 +38,7 @@ def form_of(blob: Blob) -> str:
         ("tar", is_tar(head)),
         ("bin", head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5")),
         ("compressed", compression_of(head) is not None),
-        ("image", _is_image(head)),
+        ("image", is_image(head)),
     ):
         if matches:
             return "tar" if form == "compressed" and is_tar(unpacked_head(blob, HEAD)) else form
@@ -51,15 +50,6 @@ def form_of(blob: Blob) -> str:
     if is_hdf5(blob):
         return "hdf5"
     return "other" if b"\0" in head or not head.strip() else "text"
-
-
-def _is_image(head: bytes) -> bool:
-    """By the formats of `unveil.images.decode`. Two letters alone do not decide: a list may begin with `BMW`."""
-    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
-    netpbm = head[:2] in (b"P5", b"P6") and head[2:3].isspace() and head[3:4].isdigit()
-    iso = head[4:8] == b"ftyp" and head[8:12] in (*AVIF_BRANDS, *HEIC_BRANDS)
-    return head.startswith(IMAGE_SIGNATURES) or webp or bitmap or netpbm or iso
 
 
 def _is_zip(blob: Blob) -> bool:

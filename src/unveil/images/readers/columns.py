@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal, overload
 
-from unveil.errors import SourceError
+from unveil.errors import ImageError, SourceError
 
 IMAGE_COLUMNS = ("image", "images", "img", "jpg", "png", "picture", "face", "x")
 # Columns that a note shows.
@@ -47,6 +47,33 @@ def choose_column(
             return None
         raise SourceError(f"{what}: no column fits")
     raise SourceError(f"{what} may be {' or '.join(found)}; say which, as in {option}={found[0]}")
+
+
+class SeveralImagesError(ImageError):
+    """A record holds several images, and no option says which is meant."""
+
+
+def several_images(used: object, others: Sequence[object], where: str) -> SeveralImagesError:
+    """The error for a record whose images are ``used`` and ``others``, which the option ``image`` chooses from."""
+    named = ", ".join(str(name) for name in (used, *others[:SHOWN_COLUMNS]))
+    return SeveralImagesError(
+        "read",
+        "several images in the record",
+        f"{where}: one image was expected, found {named}; say which, as in image={used}, and audit the others as well",
+    )
+
+
+def notes_of_other_images(what: str, used: str, others: Sequence[str], *, chosen: bool) -> list[str]:
+    """Notes on ``others``, which hold images as ``used`` does; SourceError unless the user has ``chosen`` one of them.
+
+    A leak in images that nobody looks at would not be found.
+    """
+    if others and not chosen:
+        raise SourceError(
+            f"{what} may be {' or '.join((used, *others[:SHOWN_COLUMNS]))}: each holds images, and one is read. Say "
+            f"which, as in image={used}, and audit the others in the same way"
+        )
+    return [f"the images in {name} are not read; use image={name} to read them" for name in others]
 
 
 def notes_of_unused(columns: Collection[str], usable: Collection[str], used: str | None) -> list[str]:

@@ -18,12 +18,18 @@ import numpy as np
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, BlobView
-from unveil.images.decode import netpbm
+from unveil.images.decode import is_image, netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import MAX_LABEL_CHARACTERS, labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
-from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
+from unveil.images.readers.columns import (
+    IMAGE_COLUMNS,
+    LABEL_NAMES,
+    choose_column,
+    notes_of_other_images,
+    notes_of_unused,
+)
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable
 from unveil.types import ImageRecord
 
@@ -34,6 +40,8 @@ CACHED_CHUNKS, CACHED_HEAPS = 4, 64
 # Reads that listing a file may take.
 MAX_READS = 5_000_000
 MAX_DATASETS = 10_000
+# Rows by which a further dataset is recognised as one of images.
+SAMPLED_ROWS = 20
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
 _VARIABLE = struct.Struct("<IQI")  # length, address of the heap, index in it
 # A block for the user may come first: 512 bytes, or a power of two times that.
@@ -55,10 +63,11 @@ class HDF5Source(Source):
             tables = contents.tables
             images = {name: t for name, t in tables.items() if t.holds_images}
             _check_refused(blob.where, contents, options, bool(images))
-            name = choose_column(
-                images, options.get("image"), IMAGE_COLUMNS, f"{blob.where}: the dataset of images", "image"
-            )
+            what = f"{blob.where}: the dataset of images"
+            name = choose_column(images, options.get("image"), IMAGE_COLUMNS, what, "image")
             self._images, self.image_name = images[name], name
+            shown = [k for k, t in sorted(images.items()) if k != name and t.shows_images()]
+            self.notes += notes_of_other_images(what, name, shown, chosen="image" in options)
             n = len(self._images)
             check_row_count(n, blob)
             others = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,)}
@@ -143,6 +152,15 @@ class Table:
         return self.dtype == np.uint8 and (
             len(self.shape) == 3 or (len(self.shape) == 4 and (self.shape[3] in (1, 3) or self.shape[1] in (1, 3)))
         )
+
+    def shows_images(self) -> bool:
+        """Whether a table that can hold images does so, by its first rows; True where they cannot be read."""
+        if len(self.shape) > 1:
+            return True
+        try:
+            return any(is_image(self.image(row)) for row in range(min(len(self), SAMPLED_ROWS)))
+        except ImageError:
+            return True
 
     @property
     def holds_labels(self) -> bool:

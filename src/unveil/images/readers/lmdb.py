@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from unveil.errors import ImageError, SourceError
+from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.decode import netpbm
+from unveil.images.decode import is_image, netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_beside
+from unveil.images.readers.columns import SeveralImagesError, several_images
 from unveil.images.readers.lmdb_pages import Value, entries
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.io.npy import parse_npy
@@ -40,6 +42,7 @@ class LMDBSource(Source):
 
     Of a set in several resolutions only the highest is read, and a note says so. The option ``mask`` names a `.npy`
     file beside the database that selects images: a truth value for each, or their numbers, in the order of the keys.
+    The option ``image`` is the place of the image in msgpack, from 0. Without it, several images are an error.
     """
 
     kind = "LMDB"
@@ -47,7 +50,11 @@ class LMDBSource(Source):
     def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         self.blob = blob
-        self._mask = (options or {}).get("mask")
+        self.options = options or {}
+        self._mask, place = self.options.get("mask"), self.options.get("image")
+        if place is not None and not (place.isdecimal() and len(place) < 5):
+            raise SettingError(f"{blob.where}: image should be the place of the image in msgpack, from 0, not {place}")
+        self._place = None if place is None else int(place)
         self.resolution: int | None = None
         found = self.images()
         self._packed = self._is_packed(found)
@@ -82,8 +89,18 @@ class LMDBSource(Source):
         data = self.blob.read_exactly(at, length, MAX_FILE_BYTES + 2**20)
         if not self._packed:
             return data
-        image = _unpack(data, at)[0]
+        image = self._image(_unpack(data, at), at)
         return _array(image, at) if isinstance(image, dict) else image
+
+    def _image(self, items: list[Any], at: int) -> bytes | dict[Any, Any]:
+        """The image in a value; ImageError when it holds none at that place, or several and no place is given."""
+        image = items[self._place or 0] if (self._place or 0) < len(items) else None
+        if not isinstance(image, (bytes, dict)):
+            raise ImageError("read", "no image in the record", f"at byte {at}: no bytes at place {self._place}")
+        others = [k for k, item in enumerate(items) if k and _shows_image(item)]
+        if others and self._place is None:
+            raise several_images(0, others, f"at byte {at}")
+        return image
 
     def _highest(self, found: list[tuple[bytes, Value]]) -> list[tuple[bytes, Value]]:
         """The entries of the highest resolution, where keys state resolutions."""
@@ -129,9 +146,15 @@ class LMDBSource(Source):
         """Whether the first value is msgpack rather than an image file."""
         _, value = found[0]
         try:
-            _unpack(self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
+            items = _unpack(self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
         except ImageError:
             return False
+        try:
+            self._image(items, value.at)
+        except SeveralImagesError as error:
+            raise SourceError(f"{self.blob.where}: {error}") from None
+        except ImageError:
+            return True  # one of many, which becomes a reject
         return True
 
     def _label(self, value: Value) -> str | None:
@@ -166,6 +189,16 @@ def _unpack(data: bytes, at: int) -> list[Any]:
     if not isinstance(value, list) or len(value) < 2 or not isinstance(value[0], (bytes, dict)):
         raise ImageError("read", "no image in the record", f"at byte {at}: msgpack of {type(value).__name__}")
     return value
+
+
+def _shows_image(item: object) -> bool:
+    """Whether an item of msgpack is an image: a file, or an array of pixels."""
+    if isinstance(item, bytes):
+        return is_image(item)
+    if isinstance(item, dict):
+        with contextlib.suppress(ImageError):
+            return bool(_array(item, 0))
+    return False
 
 
 def _parse(data: bytes, at: int) -> Any:

@@ -14,11 +14,18 @@ import pyarrow.compute
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
+from unveil.images.decode import is_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import labels_of
-from unveil.images.labels import labels_beside
+from unveil.images.labels import is_image_name, labels_beside
 from unveil.images.lru import LruCache
-from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
+from unveil.images.readers.columns import (
+    IMAGE_COLUMNS,
+    LABEL_NAMES,
+    choose_column,
+    notes_of_other_images,
+    notes_of_unused,
+)
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable, read_inside
 from unveil.types import ImageRecord
 
@@ -27,6 +34,8 @@ MAX_GROUP = 2**30
 # JSON takes twenty times its size in memory; the names of a million classes fit.
 MAX_FEATURES_BYTES = 2**24
 CACHED_GROUPS = 3
+# Rows by which a further column is recognised as one of images.
+SAMPLED_ROWS = 20
 
 
 class Table(ABC):
@@ -86,6 +95,8 @@ class TableSource(Source):
             images = [f.name for f in schema if holds_images(f.type)]
             what = f"{blob.where}: the column of images"
             self._image = choose_column(images, options.get("image"), IMAGE_COLUMNS, what, "image")
+            others = [f.name for f in schema if f.name != self._image and self._shows_images(f)]
+            self.notes += notes_of_other_images(what, self._image, others, chosen="image" in options)
             columns = [f.name for f in schema if holds_labels(f.type)]
             label = choose_column(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
@@ -160,6 +171,21 @@ class TableSource(Source):
         parts = dict(zip(fields, column.flatten(), strict=True)) if struct else {"bytes": column}
         return parts.get("bytes"), parts.get("path")
 
+    def _shows_images(self, field: Any) -> bool:
+        """Whether a column holds images by its first rows; True where they cannot be read."""
+        kind = field.type
+        if holds_lists(kind):
+            return holds_images(kind.value_type)
+        if not holds_images(kind):
+            return False
+        try:
+            groups = (self._table.column(group, field.name) for group, rows in enumerate(self._table.groups) if rows)
+            values = [value.as_py() for value in next(groups, pa.array([]))[:SAMPLED_ROWS]]
+        except Exception:  # a damaged file raises almost anything
+            return True
+        images = [value.get("bytes") or value.get("path") if isinstance(value, dict) else value for value in values]
+        return any(is_image_name(v) if isinstance(v, str) else v is not None and is_image(v) for v in images)
+
     def _names(self) -> list[str]:
         """The paths of the images where every row has one, else numbers."""
         numbers = numbered_ids(range(sum(self._table.groups)))
@@ -220,10 +246,14 @@ def holds_images(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
+def holds_lists(kind: Any) -> bool:
+    """Whether values of this Arrow type are lists."""
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
 def holds_vectors(kind: Any) -> bool:
     """Whether values of this Arrow type can be embeddings."""
-    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    return bool(lists and pa.types.is_floating(kind.value_type))
+    return holds_lists(kind) and bool(pa.types.is_floating(kind.value_type))
 
 
 def holds_labels(kind: Any) -> bool:

@@ -60,7 +60,8 @@ def _example_class() -> Any:
 def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
     """The features of a ``tf.train.Example`` by name: bytes, or numbers; ImageError when the message is damaged.
 
-    Of a list of bytes the first counts. Lists of more than `MAX_NUMBERS` numbers are left out.
+    Of a list of bytes the first counts; the second is ``NAME[1]``, so that it can be chosen. Lists of more than
+    `MAX_NUMBERS` numbers are left out.
     """
     from google.protobuf.message import DecodeError
 
@@ -77,6 +78,8 @@ def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
         values = getattr(entry.value, kind).value
         if kind == "bytes_list":
             features[name] = values[0] if len(values) else b""
+            if len(values) > 1:
+                features[f"{name}[1]"] = values[1]
         elif len(values) <= MAX_NUMBERS:
             features[name] = list(values)
     return features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,11 @@ import numpy.typing as npt
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.decode import netpbm
+from unveil.images.decode import is_image, netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_beside
+from unveil.images.readers.columns import SeveralImagesError, several_images
 from unveil.images.readers.tf_example import Value, parse_example
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
 from unveil.io.npy import parse_npy
@@ -35,16 +37,20 @@ MAX_LABELS = 2**33
 
 
 class TFRecordSource(Source):
-    """Every example of a TFRecord file. StyleGAN stores labels in a `*-rxx.labels` file beside it."""
+    """Every example of a TFRecord file. StyleGAN stores labels in a `*-rxx.labels` file beside it.
+
+    The option ``image`` names the feature of the images. Without it, an example with several images is an error.
+    """
 
     kind = "TFRecord"
 
     def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
-        self.blob = blob
+        self.blob, self.options = blob, options or {}
         spans = list(_records(blob))
         if not spans:
             raise SourceError(f"{blob.where}: no records in it")
+        self._check_first(*spans[0])
         labels = _stylegan_labels(blob, len(spans))
         stated = labels is not None
         if labels is None or not any(labels):
@@ -78,17 +84,40 @@ class TFRecordSource(Source):
             labels[n] = label_of(value)
         return labels
 
+    def _check_first(self, at: int, length: int) -> None:
+        """SourceError when the first example holds several images; a damaged one becomes a reject."""
+        with contextlib.suppress(ImageError):
+            example = parse_example(self.blob.read_exactly(at, length, MAX_RECORD))
+            try:
+                self._feature(example, at)
+            except SeveralImagesError as error:
+                raise SourceError(f"{self.blob.where}: {error}") from None
+
     def read(self, record: ImageRecord) -> bytes:
         at, length = (int(v) for v in record.key.split())
         example = parse_example(self.blob.read_exactly(at, length, MAX_RECORD))
-        data, shape = example.get("data"), example.get("shape")
-        if isinstance(data, bytes) and isinstance(shape, list):
+        name = self._feature(example, at)
+        data, shape = example.get(name), example.get("shape")
+        if name == "data" and isinstance(data, bytes) and isinstance(shape, list):
             return _raw(data, shape, at)
-        for name in ENCODED:
-            value = example.get(name)
-            if isinstance(value, bytes):
-                return value
-        raise ImageError("read", "no image in the record", f"at byte {at}: fields {', '.join(sorted(example))[:200]}")
+        return bytes(data) if isinstance(data, bytes) else b""
+
+    def _feature(self, example: dict[str, bytes | list[Value]], at: int) -> str:
+        """The feature that holds the image; ImageError when there is none, or when there are several and no choice."""
+        of_bytes = {name: value for name, value in example.items() if isinstance(value, bytes)}
+        chosen = self.options.get("image")
+        raw = ["data"] if isinstance(example.get("shape"), list) else []
+        names = [chosen] if chosen is not None else [*raw, *ENCODED]
+        found = next((name for name in names if name in of_bytes), None)
+        if found is None:
+            fields = ", ".join(sorted(example))[:200]
+            raise ImageError(
+                "read", "no image in the record", f"at byte {at}: fields {fields}; choose one by image=NAME"
+            )
+        others = [name for name, value in of_bytes.items() if name != found and is_image(value)]
+        if others and chosen is None:
+            raise several_images(found, others, f"at byte {at}")
+        return found
 
 
 def _raw(data: bytes, shape: list[Value], at: int) -> bytes:
