@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +186,33 @@ class TestRecordIO:
         path.write_bytes(bytes(data[:at]) + data[at + 1 :][:40])
         with pytest.raises(SourceError, match="byte"):
             open_source(path)
+
+    @pytest.mark.parametrize("missing", [range(2, 8), [0], [0, 5, 6, 23], range(20, 24)], ids=str)
+    def test_records_that_the_index_lacks_are_counted_or_read(
+        self, missing: Sequence[int], items: list[Item], tmp_path: Path
+    ) -> None:
+        path = c.recordio(tmp_path, items)
+        lines = path.with_suffix(".idx").read_text().splitlines(keepends=True)
+        path.with_suffix(".idx").write_text("".join(line for k, line in enumerate(lines) if k not in missing))
+        source = open_source(path)
+        # Those at the end are read: a download may cut the index.
+        at_the_end = [k for k in missing if set(range(k, 24)) <= set(missing)]
+        n = len(missing) - len(at_the_end)
+        assert len(source.records) == 24 - n
+        note = f"{n} records that plain.idx does not list are not read; remove that file to read all"
+        assert (note in source.notes) == (n > 0) and sum("does not list" in note for note in source.notes) == (n > 0)
+        path.with_suffix(".idx").unlink()
+        assert len(open_source(path).records) == 24
+
+    def test_images_behind_those_that_the_first_record_states_are_read(self, items: list[Item], tmp_path: Path) -> None:
+        images = [c.labelled(item.data, item.person, 1.0) for item in items]
+        person = c.labelled(b"", 1, 25)
+        path = c.write_records(tmp_path / "train", [c.labelled(b"", 5, 7), *images[:12], person, *images[12:]])
+        source = open_source(path)
+        assert [source.read(record) for record in source.records] == [item.data for item in items]
+        assert "20 records hold images where the first record states people (from key 5 on); they are read" in (
+            source.notes
+        )
 
     def test_labels_beyond_a_million_and_of_several_kinds(self, tmp_path: Path) -> None:
         labels = (0.0, 7.0, 1234567.0, 1234568.0, 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unveil.errors import ImageError, SourceError
-from unveil.images.blob import Blob, Window
+from unveil.images.blob import Blob, LocalBlob, Window
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_beside, text_lines
@@ -47,12 +48,21 @@ class RecordIOSource(Source):
         window = Window(blob)
         first = self._header(window, int(offsets[0]), int(extents[0])) if len(offsets) else None
         self.first_not_image = None if first is None else first.header_of
+        self._note_unlisted(offsets, extents)
         if self.first_not_image is not None:
             # InsightFace: record 0 says which keys are images, the others are ranges of people.
             self.first_not_image = first_range(
                 self.first_not_image, lambda key: self._is_range(window, keys, offsets, extents, key)
             )
             images = (keys >= 1) & (keys < self.first_not_image)
+            (behind,) = np.nonzero(keys >= self.first_not_image)
+            more = [i for i in behind.tolist() if self._has_content(window, int(offsets[i]), int(extents[i]))]
+            if more:
+                images[more] = True
+                self.notes.append(
+                    f"{len(more)} records hold images where the first record states people (from key "
+                    f"{self.first_not_image} on); they are read"
+                )
             keys, offsets, extents = keys[images], offsets[images], extents[images]
         paths = _paths(blob, keys, self.notes)
         uses_own = rule.may_use_labels and not paths.ids
@@ -76,6 +86,33 @@ class RecordIOSource(Source):
             # The person is the folder of the listed path, whatever the record says.
             self.rule, self.reason = LabelRule("folder"), "the list beside the records has folders"
         self._set_records(entries, listed=listed, states_labels=uses_own or bool(paths.labels), in_order=True)
+
+    def _note_unlisted(self, offsets: Ints, extents: Ints) -> None:
+        """Notes the records that the `.idx` lacks between those that it lists. Some sets are cut by their index."""
+        # At an address, each record would cost a request.
+        if not isinstance(self.blob, LocalBlob) or self.blob.sibling(idx_name(self.blob)) is None:
+            return
+        missing = _count_records(self.blob, 0, int(offsets[0]))
+        for offset, extent in zip(offsets.tolist(), extents.tolist(), strict=True):
+            head = self.blob.read(offset, _FRAME.size)
+            if len(head) == _FRAME.size:
+                magic, length = _FRAME.unpack(head)
+                # A whole record; any other goes the slow way.
+                if magic == MAGIC and length < 1 << 29 and _FRAME.size + length + -length % 4 >= extent:
+                    continue
+            with contextlib.suppress(ImageError):  # a damaged record becomes a reject
+                missing += _count_records(self.blob, _skip(self.blob, offset), offset + extent)
+        if missing:
+            self.notes.append(
+                f"{missing} records that {idx_name(self.blob)} does not list are not read; remove that file to read all"
+            )
+
+    def _has_content(self, window: Window, offset: int, extent: int) -> bool:
+        """Whether something follows the labels of a record, beyond its padding; True for a damaged one."""
+        header = self._header(window, offset, extent)
+        head = window.read(offset, _FRAME.size)
+        length = _FRAME.unpack(head)[1] & 0x1FFFFFFF if len(head) == _FRAME.size else 0
+        return header is None or length - header.size >= 4
 
     def _is_range(self, window: Window, keys: Ints, offsets: Ints, extents: Ints, key: int) -> bool:
         """Whether the record of a key is a range of a person: two labels and no image."""
@@ -209,9 +246,26 @@ def index_of(blob: Blob) -> tuple[Ints, Ints]:
     )
 
 
+def idx_name(blob: Blob) -> str:
+    """The name of the index beside a file of records."""
+    return blob.name.rpartition(".")[0] + ".idx"
+
+
+def _count_records(blob: Blob, at: int, end: int) -> int:
+    """Records from ``at`` to ``end``; what is damaged counts as one."""
+    count = 0
+    while at < end:
+        count += 1
+        try:
+            at = _skip(blob, at)
+        except ImageError:
+            break
+    return count
+
+
 def _read_idx(blob: Blob) -> tuple[Ints, Ints] | None:
     """Keys and offsets of the `.idx`; None when there is none. An incomplete last line is skipped."""
-    index = blob.sibling(blob.name.rpartition(".")[0] + ".idx")
+    index = blob.sibling(idx_name(blob))
     if index is None:
         return None
     lines = index.read_all(MAX_LIST_BYTES * 2).split(b"\n")[:-1]

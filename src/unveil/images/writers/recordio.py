@@ -30,7 +30,7 @@ def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collecti
     images = {int(record.key.split()[0]) for record in source.records} - gone
     ranges = _ranges(source, blob, keys, offsets, extents)
     numbers: dict[int, int] = {}
-    with (out / blob.name).open("wb") as rec, (out / f"{blob.name.rpartition('.')[0]}.idx").open("w") as idx:
+    with (out / blob.name).open("wb") as rec, (out / recordio.idx_name(blob)).open("w") as idx:
 
         def add(key: int, data: bytes) -> None:
             idx.write(f"{key}\t{rec.tell()}\n")
