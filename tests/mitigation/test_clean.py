@@ -15,13 +15,17 @@ from hypothesis import strategies as st
 import unveil
 from tests.builders import SHARED, audit, encoded, examples, needs_real_data, unit_rows, write
 from tests.cli.runner import unveil as command_line
+from unveil.config.settings import Settings
 from unveil.demo.world import World
+from unveil.engine import EngineOpener
 from unveil.errors import SettingError
 from unveil.images import decode_rgb, open_source
 from unveil.io.folders import exclusive
-from unveil.mitigation import Guard, clean
+from unveil.mitigation import Guard, clean, cleaning
 from unveil.mitigation.cleaning import Cleaning, Round, at_or_above
 from unveil.mitigation.threshold import mitigation_threshold
+from unveil.progress import Progress
+from unveil.results import AuditResult
 from unveil.runs.finished import FinishedRun
 from unveil.stats.statements import Evidence
 
@@ -73,6 +77,22 @@ def test_nothing_is_written_among_the_images_of_a_run(audited: Audited, world: W
     done = command_line("clean", str(run.path), "-o", str(tmp_path / "clean"), *copy)
     assert done.returncode == 2 and "--copy: expected a place outside the synthetic images" in done.stderr
     assert not (world.synthetic / "copy").exists() and not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_the_rest_is_audited_with_embeddings_of_others_only_if_asked(
+    trust: bool, audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def stop(settings: Settings, progress: Progress, engine: EngineOpener | None) -> AuditResult:
+        seen.append(settings.trust_store)
+        raise SettingError("stopped")
+
+    monkeypatch.setattr(cleaning, "run_audit", stop)
+    with pytest.raises(SettingError, match="stopped"):
+        unveil.load(audited[1]).clean(tmp_path / "clean", trust_store=trust)
+    assert seen == [trust]
 
 
 def test_a_label_link_is_not_removed_with_images(audited: Audited) -> None:
