@@ -59,7 +59,7 @@ def main() -> None:
 
     def told(pairs: list[tuple[str, str]], first: Source) -> Counter[str]:
         findings = [PairFinding(i, a, b, "", 0.0, 0.0, "face") for i, (a, b) in enumerate(pairs)]
-        given = ImageReader(first, embedded(first.records), aligned)
+        given = ImageReader(first, embedded(list(first.records)), aligned)
         kinds = classify_pairs(findings, given, training, None, Silent(), settings.random("kinds"))
         if not told_lines:
             told_lines.append(f"{kinds.thresholds}")

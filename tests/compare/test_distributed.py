@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.builders import unit_rows
-from tests.compare.builders import LocalEngine
+from tests.engines import LocalEngine
 from unveil.compare import compare_all, open_backend
 from unveil.compare.distributed import DistributedBackend, TileSizes
 from unveil.errors import EngineError, StoreError

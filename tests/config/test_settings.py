@@ -283,7 +283,7 @@ def test_a_store_beside_the_run_is_no_link_unless_it_is_named(tmp_path: Path) ->
         check_paths(settings_from(values))
     vectors = np.eye(3, dtype=np.float32)
     with pytest.raises(unveil.SettingError, match="found a link"):
-        unveil.audit(vectors, vectors, out=values["out"])
+        unveil.audit(vectors, vectors, out=tmp_path / "run-folder/run")
     (tmp_path / "named").symlink_to(tmp_path / "elsewhere")
     check_paths(settings_from({**values, "store": tmp_path / "named"}))
     assert not list((tmp_path / "elsewhere").iterdir())

@@ -158,7 +158,7 @@ def _halves(points: Floats) -> npt.NDArray[np.bool_]:
 
 def _centred(means: Floats) -> Floats:
     """Class means (K, D) without their mean, of unit length; a class that is the mean itself stays zero."""
-    centred = means - means.mean(axis=0)
+    centred: Floats = means - means.mean(axis=0)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     centred /= np.where(length > TOLERANCE, length, np.inf)
     return centred
