@@ -33,7 +33,7 @@ class Blob(ABC):
 
     @abstractmethod
     def sibling(self, name: str) -> Blob | None:
-        """The file of this name in the same folder; None when there is none."""
+        """The file of this name in the same folder; None when there is none, SourceError for a link not followed."""
 
     def read_exactly(self, offset: int, n: int, limit: int) -> bytes:
         """``n`` bytes at ``offset``; ImageError when they are more than ``limit`` or reach beyond the file."""
@@ -57,13 +57,14 @@ class Blob(ABC):
 
 
 class LocalBlob(Blob):
-    """A file on this machine."""
+    """A file on this machine. What lies beside it may come from a stranger: links there need ``follow_links``."""
 
     _open = 0
     _lock = threading.Lock()
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, follow_links: bool = False) -> None:
         self.path, self.where, self.name = path, str(path), path.name
+        self.follow_links = follow_links
         self._descriptor: int | None = None
         try:
             descriptor = regular_descriptor(path)
@@ -111,7 +112,11 @@ class LocalBlob(Blob):
 
     def sibling(self, name: str) -> Blob | None:
         file = self.path.parent / name
-        return LocalBlob(file) if file.is_file() else None
+        if file.is_symlink() and not self.follow_links:
+            raise SourceError(
+                f"{file}: expected a file, found a link. Links are not followed; use --follow-links, or remove it"
+            )
+        return LocalBlob(file, follow_links=self.follow_links) if file.is_file() else None
 
     def __del__(self) -> None:
         if self._descriptor is not None:

@@ -87,7 +87,7 @@ def _open(location: Location, rule: LabelRule, follow_links: bool) -> Source:
     braces = "{" in location.target and not location.path.exists()
     files = expand_braces(location.target) if braces else [location.target]
     if len(files) > 1:
-        blobs = [_blob(file) for file in files]
+        blobs = [_blob(file, follow_links) for file in files]
         return _sharded(
             location.target, _relative(files), blobs, location.form or form_of(blobs[0]), rule, location.options
         )
@@ -109,7 +109,7 @@ def _open_local(location: Location, rule: LabelRule, follow_links: bool) -> Sour
         return ListSource(path, rule, follow_links=follow_links)
     if location.form is not None and path.is_file():
         # The reader reports when the bytes are those of another form.
-        return _read(LocalBlob(path), location.form, rule, location.options)
+        return _read(LocalBlob(path, follow_links=follow_links), location.form, rule, location.options)
     found = candidates(path, location.form, follow_links=follow_links)
     if not found:
         raise SourceError(f"{path}: no {location.form} in it")
@@ -121,19 +121,25 @@ def _open_local(location: Location, rule: LabelRule, follow_links: bool) -> Sour
         return FolderSource(path, rule, follow_links=follow_links)
     if one.form == "list":
         return ListSource(path, rule, follow_links=follow_links)
-    source = _containers(path, list(one.files) or [path], one.form, rule, location.options)
+    blobs = [LocalBlob(file, follow_links=follow_links) for file in one.files or (path,)]
+    source = _containers(path, blobs, one.form, rule, location.options)
     source.notes += one.notes
     return source
 
 
-def _containers(folder: Path, files: list[Path], form: str, rule: LabelRule, options: ReaderOptions) -> Source:
+def _containers(folder: Path, blobs: list[LocalBlob], form: str, rule: LabelRule, options: ReaderOptions) -> Source:
     """Containers of one form in a folder, as one source."""
-    if len(files) > 1 and form == "tfrecord" and (best := highest_resolution(files)) is not None:
-        source = _read(LocalBlob(best), form, rule, options)
-        source.notes.append(f"of {len(files)} files, one a resolution, the highest is read: {best.name}")
+    if (
+        len(blobs) > 1
+        and form == "tfrecord"
+        and (best := highest_resolution([blob.path for blob in blobs])) is not None
+    ):
+        source = _read(next(blob for blob in blobs if blob.path == best), form, rule, options)
+        source.notes.append(f"of {len(blobs)} files, one a resolution, the highest is read: {best.name}")
         return source
-    names = [file.relative_to(folder).as_posix() for file in files]
-    return _sharded(str(folder), names, [LocalBlob(file) for file in files], form, rule, options)
+    return _sharded(
+        str(folder), [blob.path.relative_to(folder).as_posix() for blob in blobs], blobs, form, rule, options
+    )
 
 
 def _relative(files: list[str]) -> list[str]:
@@ -174,5 +180,5 @@ def _read(blob: Blob, form: str, rule: LabelRule, options: ReaderOptions) -> Sou
     return reader(blob, rule, options)
 
 
-def _blob(name: str) -> Blob:
-    return RemoteBlob(name) if is_address(name) else LocalBlob(Path(name))
+def _blob(name: str, follow_links: bool) -> Blob:
+    return RemoteBlob(name) if is_address(name) else LocalBlob(Path(name), follow_links=follow_links)

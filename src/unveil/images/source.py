@@ -17,6 +17,7 @@ from unveil.columns import Labels, Texts
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter
+from unveil.images.decode import image_size, is_image
 from unveil.images.label_rule import LabelRule
 from unveil.io.regular import check_stored, regular_descriptor
 from unveil.io.text import printable as printable
@@ -335,7 +336,10 @@ def read_image(file: str | Path, limit: int) -> bytes:
 
 
 def read_inside(folder: Path, path: str, *, follow_links: bool = False) -> bytes:
-    """The file at a path relative to ``folder``; ImageError when it lies outside or cannot be read."""
+    """The image at a path relative to ``folder``; ImageError when it lies outside, cannot be read or is no image.
+
+    The path may be a stranger's, who must not reach other files that lie there: what is read may be copied.
+    """
     if not stays_inside(path):
         raise ImageError(
             "read", "path leaves the folder", "paths are relative to the list and may not leave its folder"
@@ -347,4 +351,7 @@ def read_inside(folder: Path, path: str, *, follow_links: bool = False) -> bytes
         raise ImageError("read", "unreadable file", str(error.strerror)) from None
     if leaves:
         raise ImageError("read", "link leaves the folder", "links are not followed; use --follow-links")
-    return read_image(file, MAX_FILE_BYTES)
+    data = read_image(file, MAX_FILE_BYTES)
+    if not is_image(data):
+        image_size(data)  # names what it is, unless it is an image after all
+    return data

@@ -137,7 +137,8 @@ class TableSource(Source):
         except Exception as error:  # as above
             raise ImageError("read", "damaged record", f"row {record.key}: {type(error).__name__}: {error}") from None
         if data is None and path is not None and self._folder is not None:
-            return read_inside(self._folder, path)
+            follow_links = isinstance(self.blob, LocalBlob) and self.blob.follow_links
+            return read_inside(self._folder, path, follow_links=follow_links)
         if data is None:
             raise ImageError("read", "no image in the row", "neither bytes nor a path")
         if len(data) > MAX_FILE_BYTES:
