@@ -489,3 +489,36 @@ def test_an_image_with_two_labels_in_dataset_json_is_an_error(tmp_path: Path) ->
     write(tmp_path / "dataset.json", json.dumps({"labels": [*rows, [rows[0][0], 4]]}))
     with pytest.raises(SourceError, match=f"one label for each image, found 3 and 4 for `{rows[0][0]}`"):
         open_source(tmp_path)
+
+
+def test_a_label_with_a_control_character_and_its_escape_are_two_people() -> None:
+    texts = ["A\x01", "A\\x01", "A\\\\x01", "A\\\x01", "A", "A\\b", "A\\\\b", "\u2028", "\\u2028", "C:\\users\\a"]
+    shown = [label_of(text) for text in texts]
+    assert len(set(shown)) == len(texts)
+    assert label_of("A\\b") == "A\\b" and label_of("A\x01") == "A\\x01" and label_of("\u2028") is None
+
+
+@pytest.mark.parametrize("as_zip", [True, False])
+def test_a_dataset_json_of_other_paths_is_an_error(as_zip: bool, tmp_path: Path) -> None:
+    names = [f"{k}.png" for k in range(4)]
+    labels = {"labels": [[f"x/{name}", k] for k, name in enumerate(names)]}
+    files = dict(zip(names, DATA[:4], strict=True)) | {"dataset.json": json.dumps(labels).encode()}
+    for name, data in files.items():
+        write(tmp_path / "in" / name, data)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    message = "found those of other paths: an image is `0.png`, the file has `x/0.png`"
+    with pytest.raises(SourceError, match=re.escape(message)):
+        open_source(tmp_path / ("x.zip" if as_zip else "in"))
+
+
+def test_images_whose_names_begin_with_a_hash_are_counted(tmp_path: Path) -> None:
+    for name in ("#1.png", "2.png", "3.png"):
+        write(tmp_path / name, DATA[0])
+    write(tmp_path / "l.csv", b"#1.png,a\n2.png,b\n3.png,c\n")
+    source = open_source(tmp_path, LabelRule("list", "l.csv"))
+    assert any(note.startswith("1 images whose names begin with # have no label") for note in source.notes)
+    write(tmp_path / "l.csv", b'"#1.png",a\n2.png,b\n3.png,c\n')
+    source = open_source(tmp_path, LabelRule("list", "l.csv"))
+    assert [r.person for r in source.records] == ["a", "b", "c"] and not any("#" in note for note in source.notes)

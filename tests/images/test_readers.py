@@ -323,6 +323,18 @@ def test_a_zip_with_backslashes(tmp_path: Path) -> None:
     assert source.records[0].id == "0/0.png"
 
 
+def test_members_of_a_zip_that_are_named_like_folders_are_files_when_they_have_bytes(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("a.png", "b.png\\", "c.png/"):
+            archive.writestr(zipfile.ZipInfo(name), DATA[0])
+        archive.writestr(zipfile.ZipInfo("folder/"), b"")
+    source = open_source(tmp_path / "x.zip")
+    assert [record.id for record in source.records] == ["a.png", "b.png", "c.png"]
+    assert all(source.read(record) == DATA[0] for record in source.records)
+    copy = open_source(write_without(source, tmp_path / "out", {"a.png"}))
+    assert [record.id for record in copy.records] == ["b.png", "c.png"]
+
+
 def test_one_image_that_a_pickle_names_often_is_hashed_once(tmp_path: Path) -> None:
     image, n = b"\xff\xd8\xff" + b"x" * 2**20, 100_000
     head = b"\x80\x03](B" + struct.pack("<I", len(image)) + image + b"q\x01" + b"h\x01" * (n - 1) + b"e"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,8 @@ MAX_LABEL_CHARACTERS = 4096
 MAX_EXACT = 2**53
 # What writers store where there is no label.
 NO_LABEL = -1
+# What looks like a character that is shown by its number.
+_ESCAPES = re.compile(r"\\[\\xuU]")
 NO_LABEL_TEXTS = frozenset({"", "-1", "nan", "none", "null", "<na>"})
 
 
@@ -40,7 +43,7 @@ def label_of(value: object) -> str | None:
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str):
         text = value.strip()
-        return None if text.lower() in NO_LABEL_TEXTS or len(text) > MAX_LABEL_CHARACTERS else printable(text)
+        return None if text.lower() in NO_LABEL_TEXTS or len(text) > MAX_LABEL_CHARACTERS else _shown(text)
     if isinstance(value, np.ndarray):
         value = value.tolist()
     return _of_list(value) if isinstance(value, (list, tuple)) else None
@@ -68,6 +71,14 @@ def labels_of(values: Iterable[object]) -> list[str | None]:
             seen[value] = shared(value)
         labels.append(seen[value])
     return labels
+
+
+def _shown(text: str) -> str:
+    """The text as it is shown. Texts that differ stay different: one with a control character, one with its escape."""
+    shown = printable(text)
+    if shown == text and not _ESCAPES.search(text):
+        return text
+    return printable(text.replace("\\", "\\\\"))
 
 
 def _of_float(value: float) -> str | None:

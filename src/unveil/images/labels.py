@@ -253,6 +253,12 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
             stored = stylegan_labels(read(STYLEGAN_LABELS, max_json_bytes(len(names))), len(names))
         if stored is not None:
             files.add(STYLEGAN_LABELS)
+        if stored and not any(printable(name) in stored for name in names):
+            other = next((printable(name) for name in sorted(names) if name != STYLEGAN_LABELS), "none")
+            raise SourceError(
+                f"{where}: expected labels of its images in {STYLEGAN_LABELS}, found those of other paths: an image is "
+                f"`{other}`, the file has `{next(iter(stored))}`. Name the images in it like the first, or remove it"
+            )
     return FoundLabels(stored, listed, frozenset(files))
 
 

@@ -179,6 +179,12 @@ class Source(ABC):
             # A list names one of several images of a name by its id, or all of them by that name.
             paths = [id if id in (listed or {}) else name for id, name in zip(ids, names, strict=True)]
             self._check_list(paths, listed)
+            hashes = [path for path in paths if path.startswith("#") and path not in (listed or {})]
+            if hashes:
+                self.notes.append(
+                    f"{len(hashes)} images whose names begin with # have no label, since such lines are comments: "
+                    f'write the path in quotes, as in "{hashes[0]}",LABEL'
+                )
             return ((listed or {}).get(path) for path in paths)
         return self.rule.people(names)
 

@@ -43,9 +43,12 @@ class ZipSource(Source):
         except DAMAGED as error:
             raise SourceError(f"{blob.where}: a damaged zip ({error})") from None
         self.members = self._zip.infolist()
-        # Some programs for Windows separate folders by backslashes.
+        # Some programs for Windows separate folders by backslashes. A folder has no bytes; what has some is a file.
+        paths = [member.filename.replace("\\", "/") for member in self.members]
         names = {
-            i: name for i, m in enumerate(self.members) if not (name := m.filename.replace("\\", "/")).endswith("/")
+            i: path.rstrip("/") or path
+            for i, (path, member) in enumerate(zip(paths, self.members, strict=True))
+            if not path.endswith("/") or member.file_size or member.compress_size
         }
         index = {name: i for i, name in names.items()}
         found = find_labels(rule, index, lambda name, limit: self._read(index[name], limit), blob.where)

@@ -28,7 +28,7 @@ def write_zip(source: ZipSource, out: Path, removed: Collection[str]) -> None:
                 continue
             try:
                 # Never by zipfile, which unpacks to any size.
-                data = b"" if member.filename.endswith("/") else source.read_member(i)
+                data = b"" if member.filename.endswith("/") and i not in images else source.read_member(i)
             except ImageError:
                 continue
             if member.filename in source.label_files:
