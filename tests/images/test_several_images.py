@@ -16,6 +16,7 @@ import pytest
 from tests.containers import Item, example, message, write_lmdb, write_tfrecords
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images import LabelRule, open_source, write_without
+from unveil.images.readers.columns import EXAMINED_COLUMNS
 from unveil.images.readers.tf_example import parse_example
 
 
@@ -143,3 +144,16 @@ def test_a_place_in_msgpack_is_a_number(items: list[Item], tmp_path: Path) -> No
     source = open_source(f"lmdb,image=2:{path}")
     with pytest.raises(ImageError, match="no image in the record"):
         source.read(source.records[0])
+
+
+def test_hundreds_of_columns_are_not_all_read(items: list[Item], tmp_path: Path) -> None:
+    """Each would be unpacked: a small file could cost hours."""
+    columns = {f"hash{k:03d}": [b"hash"] * 24 for k in range(EXAMINED_COLUMNS)}
+    pq.write_table(pa.table({"image": [i.data for i in items]} | columns), tmp_path / "x.parquet")
+    assert len(open_source(tmp_path / "x.parquet").records) == 24
+    pq.write_table(
+        pa.table({"image": [i.data for i in items]} | columns | {"z": [b"hash"] * 24}), tmp_path / "y.parquet"
+    )
+    with pytest.raises(SourceError, match="may be image or z"):
+        open_source(tmp_path / "y.parquet")
+    assert len(open_source(f"parquet,image=image:{tmp_path / 'y.parquet'}").records) == 24

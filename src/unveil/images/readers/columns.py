@@ -8,6 +8,8 @@ from typing import Literal, overload
 from unveil.errors import ImageError, SourceError
 
 IMAGE_COLUMNS = ("image", "images", "img", "jpg", "png", "picture", "face", "x")
+# Columns whose first rows are read to see whether they hold images; those after them count as such.
+EXAMINED_COLUMNS = 10
 # Columns that a note shows.
 SHOWN_COLUMNS = 5
 # Names that say that the values are people; then those of classes, and those that may be of images as well.

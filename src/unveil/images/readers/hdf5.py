@@ -24,6 +24,7 @@ from unveil.images.label_values import MAX_LABEL_CHARACTERS, labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import (
+    EXAMINED_COLUMNS,
     IMAGE_COLUMNS,
     LABEL_NAMES,
     choose_column,
@@ -41,7 +42,7 @@ CACHED_CHUNKS, CACHED_HEAPS = 4, 64
 MAX_READS = 5_000_000
 MAX_DATASETS = 10_000
 # Rows by which a further dataset is recognised as one of images.
-SAMPLED_ROWS = 20
+SAMPLED_ROWS = 3
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
 _VARIABLE = struct.Struct("<IQI")  # length, address of the heap, index in it
 # A block for the user may come first: 512 bytes, or a power of two times that.
@@ -66,8 +67,9 @@ class HDF5Source(Source):
             what = f"{blob.where}: the dataset of images"
             name = choose_column(images, options.get("image"), IMAGE_COLUMNS, what, "image")
             self._images, self.image_name = images[name], name
-            shown = [k for k, t in sorted(images.items()) if k != name and t.shows_images()]
-            self.notes += notes_of_other_images(what, name, shown, chosen="image" in options)
+            more = [k for k in sorted(images) if k != name]
+            more = [k for i, k in enumerate(more) if i >= EXAMINED_COLUMNS or images[k].shows_images()]
+            self.notes += notes_of_other_images(what, name, more, chosen="image" in options)
             n = len(self._images)
             check_row_count(n, blob)
             others = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,)}
@@ -154,11 +156,12 @@ class Table:
         )
 
     def shows_images(self) -> bool:
-        """Whether a table that can hold images does so, by its first rows; True where they cannot be read."""
+        """Whether a table that can hold images does, by its first row that is not empty; True if it is unreadable."""
         if len(self.shape) > 1:
             return True
         try:
-            return any(is_image(self.image(row)) for row in range(min(len(self), SAMPLED_ROWS)))
+            rows = (self.image(row) for row in range(min(len(self), SAMPLED_ROWS)))
+            return is_image(next((data for data in rows if data), b""))
         except ImageError:
             return True
 

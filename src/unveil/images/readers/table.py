@@ -20,6 +20,7 @@ from unveil.images.label_values import labels_of
 from unveil.images.labels import is_image_name, labels_beside
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import (
+    EXAMINED_COLUMNS,
     IMAGE_COLUMNS,
     LABEL_NAMES,
     choose_column,
@@ -95,7 +96,8 @@ class TableSource(Source):
             images = [f.name for f in schema if holds_images(f.type)]
             what = f"{blob.where}: the column of images"
             self._image = choose_column(images, options.get("image"), IMAGE_COLUMNS, what, "image")
-            others = [f.name for f in schema if f.name != self._image and self._shows_images(f)]
+            fields = [f for f in schema if f.name != self._image and may_hold_images(f.type)]
+            others = [f.name for k, f in enumerate(fields) if k >= EXAMINED_COLUMNS or self._shows_images(f)]
             self.notes += notes_of_other_images(what, self._image, others, chosen="image" in options)
             columns = [f.name for f in schema if holds_labels(f.type)]
             label = choose_column(
@@ -173,12 +175,9 @@ class TableSource(Source):
         return parts.get("bytes"), parts.get("path")
 
     def _shows_images(self, field: Any) -> bool:
-        """Whether a column holds images by its first rows; True where they cannot be read."""
-        kind = field.type
-        if holds_lists(kind):
-            return holds_images(kind.value_type)
-        if not holds_images(kind):
-            return False
+        """Whether a column that may hold images does, by its first rows; True where they cannot be read."""
+        if holds_lists(field.type):
+            return True
         try:
             groups = (self._table.column(group, field.name) for group, rows in enumerate(self._table.groups) if rows)
             values = [value.as_py() for value in next(groups, pa.array([]))[:SAMPLED_ROWS]]
@@ -245,6 +244,11 @@ def holds_images(kind: Any) -> bool:
         at = kind.get_field_index("bytes")
         return at >= 0 and holds_images(kind.field(at).type)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def may_hold_images(kind: Any) -> bool:
+    """Whether values of this Arrow type can be image files or lists of them."""
+    return holds_images(kind.value_type if holds_lists(kind) else kind)
 
 
 def holds_lists(kind: Any) -> bool:
