@@ -144,6 +144,7 @@ def _run(
 
     # Vectors to findings.
     control = sets["control"].embedded if "control" in sets else None
+    progress.start("testing whether labels link the sets", 0, "")
     link = measure_label_link(
         *(synthetic, training, class_labels(sources), label_map, settings.random),
         level=settings.global_level,
