@@ -80,6 +80,20 @@ def test_the_channel_in_which_most_people_stand_out_leads() -> None:
     assert fit_score_scales({"face": silent[shuffled], "appearance": loud[shuffled]}) == scales, "sides play no part"
 
 
+def test_a_few_leaks_are_not_outnumbered_by_a_channel_with_a_heavy_tail() -> None:
+    """Fifty of 4,000 people leak by appearance; by face nobody does, but more people than these are beyond 3.5."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        face, appearance = rng.gumbel(size=4000), rng.normal(size=4000)
+        appearance[:50] += 6
+        scaled = {c: fit_score_scale(x).of(x) for c, x in {"face": face, "appearance": appearance}.items()}
+        beyond = {c: int((z > 3.5).sum()) for c, z in scaled.items()}
+        assert beyond["face"] > beyond["appearance"] >= 40
+        assert leading_channel(scaled) == "appearance"
+        assert leading_channel({"face": scaled["appearance"], "appearance": scaled["face"]}) == "face"
+    assert leading_channel({"face": np.zeros(50), "appearance": np.zeros(50)}) == "face", "the first of equals"
+
+
 @pytest.mark.parametrize(("n_training", "n_control", "gap"), [(250, 250, 5.0), (300, 200, 8.0), (325, 175, 15.0)])
 def test_a_leak_of_all_training_people_does_not_hide_itself(n_training: int, n_control: int, gap: float) -> None:
     """One channel shows every training person, up to 65% of all real people; the other is noise."""

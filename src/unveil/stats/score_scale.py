@@ -17,6 +17,11 @@ GUMBEL_LOW, GUMBEL_BELOW, GUMBEL_HIGH, GUMBEL_MIDDLE = (-np.log(-np.log([LOW, 0.
 MIN_PEOPLE = 20
 # A person counts as exposed in a channel beyond this score, which 2% of a Gumbel distribution exceed.
 EXPOSED = 3.5
+# Where at most this share of people is exposed in every channel, few leak, and the upper half of a channel shows how
+# far its scores reach without a leak. 2% are expected by chance, and a leak of 10% reaches the upper quantile.
+FEW = 0.05
+# A person is then exposed who is this many times as far above the median as this quantile.
+FAR, UPPER = 3.5, 0.9
 # What the score of a channel counts that does not lead.
 OTHER_CHANNELS = 0.5
 
@@ -80,15 +85,31 @@ def fit_score_scales(exposures: Mapping[str, Floats]) -> dict[str, ScoreScale]:
 def channel_weights(scores: Mapping[str, Floats]) -> dict[str, float]:
     """What the scores of each channel count, from the exposure (N,) of all real people on its scale.
 
-    The channel in which most people are exposed leads, the first of equals. Scores of other channels count half: the
-    maximum of a channel that shows the leak and one that does not loses findings, since both bring noise. Which side a
-    person is on plays no part, so the highest score over the channels is one score, exchangeable between training and
-    control people under the null.
+    The channel that leads (`leading_channel`) counts in full. Scores of other channels count half: the maximum of a
+    channel that shows the leak and one that does not loses findings, since both bring noise. Which side a person is on
+    plays no part, so the highest score over the channels is one score, exchangeable between training and control people
+    under the null.
     """
     leader = leading_channel(scores)
     return {channel: 1.0 if channel == leader else OTHER_CHANNELS for channel in scores}
 
 
 def leading_channel(scores: Mapping[str, Floats]) -> str:
-    """The channel in which most people are exposed by their exposure (N,) on its scale, the first of equals."""
-    return max(scores, key=lambda channel: int((scores[channel] > EXPOSED).sum()))
+    """The channel in which most people are exposed by their exposure (N,) on its scale, the first of equals.
+
+    The lowest 30% of people set the scale, so that many leaks do not widen it. They do not show how heavy the upper
+    tail of a channel is without a leak. Where few people are exposed in every channel, distances are therefore counted
+    in units of the upper half: from the median to the 90% quantile.
+    """
+    counts = {channel: int((score > EXPOSED).sum()) for channel, score in scores.items()}
+    if all(n <= FEW * len(scores[channel]) for channel, n in counts.items()):
+        counts = {channel: _far_above(score) for channel, score in scores.items()}
+    return max(counts, key=counts.__getitem__)
+
+
+def _far_above(score: Floats) -> int:
+    """How many people are FAR times as far above the median as the quantile UPPER."""
+    if not len(score):
+        return 0
+    middle, upper = (float(v) for v in np.quantile(score, [0.5, UPPER]))
+    return int((score > middle + FAR * max(upper - middle, 1e-6)).sum())
