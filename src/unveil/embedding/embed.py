@@ -194,7 +194,8 @@ class ImageRows:
         while block := list(islice(remaining, BLOCK)):
             contents.append(Texts([row.digest or row.reason for row in block]))
             good = [row for row in block if row.stage is None]
-            quality.append(np.array([row.quality for row in good], np.float64).reshape(len(good), -1))
+            if good:
+                quality.append(np.array([row.quality for row in good], np.float64).reshape(len(good), -1))
             n_multiple_faces += sum(row.n_faces > 1 for row in good)
             for i, row in enumerate(block, start):
                 if row.stage is None:
@@ -204,10 +205,9 @@ class ImageRows:
                 else:
                     rejected[i] = row
             start += len(block)
-        known = [features for features in quality if len(features)]
         return cls(
             *(Texts.joined(contents), np.array(embedded, np.int64), rejected, np.array(excluded, np.int64)),
-            np.concatenate(known) if known and known[0].shape[1] else None,
+            np.concatenate(quality) if quality and quality[0].shape[1] else None,
             n_multiple_faces,
         )
 
