@@ -194,6 +194,7 @@ def test_a_cluster_that_starts_no_worker_is_a_message(cluster: Machines) -> None
         assert 3 <= time.monotonic() - begun < 30
 
 
+@pytest.mark.nightly
 def test_an_audit_that_loses_worker_machine_and_driver_has_the_bytes_of_a_local_one(
     cluster: Machines, images: Path, local: Path
 ) -> None:

@@ -79,7 +79,7 @@ def hosts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
     made.close()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_audit_over_hosts_of_which_one_is_unplugged(hosts: Hosts, tmp_path: Path) -> None:
     faces = drawn_faces(260, 6)
     for i in range(140):
