@@ -188,6 +188,15 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_no_image_hides_behind_the_first_of_a_file(kind: str) -> None:
+    first, second = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))
+    buffer = io.BytesIO()
+    first.save(buffer, kind, save_all=True, append_images=[second])
+    with pytest.raises(ImageError, match="several images in a file"):
+        decode_rgb(buffer.getvalue())
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

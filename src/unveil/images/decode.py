@@ -84,7 +84,7 @@ def image_size(data: bytes) -> tuple[int, int]:
 def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
     """Pixels (H, W, 3) uint8 RGB, upright by the EXIF orientation; ImageError for anything else.
 
-    Transparency is dropped, values of more than 8 bits are scaled to 8, and an animation gives its first frame.
+    Transparency is dropped, and values of more than 8 bits are scaled to 8. A file of several images is an error.
     """
     return _pixels(_open(data), data)
 
@@ -209,6 +209,9 @@ def _open(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
+    # A copy could hide behind the first frame. Of the two images in an MPO of a telephone the first is the photograph.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise ImageError("decode", "several images in a file", "save each as a file of its own")
     scans = data.count(_SCAN) if image.format in ("JPEG", "MPO") else 1
     if scans > MAX_SCANS and scans * width * height > MAX_SCANS * MAX_PIXELS:
         raise ImageError("decode", "too many scans", f"{scans} scans of {width} x {height} pixels")

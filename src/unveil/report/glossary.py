@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from markupsafe import Markup, escape
 
 # Longer words do not fit a phone.
@@ -70,8 +72,10 @@ def command(line: str) -> Markup:
     )
 
 
+# In escaped text, where the only further separators would be within entities, which have none.
+_SEPARATOR = re.compile(r"([/\\_\-. :])")
+
+
 def breakable(name: str) -> Markup:
     """A name of a file or person that may break after its separators, and nowhere else unless it has none."""
-    return Markup("").join(
-        Markup("{}<wbr>").format(character) if character in "/\\_-. :" else escape(character) for character in name
-    )
+    return Markup(_SEPARATOR.sub(r"\1<wbr>", str(escape(name))))  # noqa: S704 (escaped here)

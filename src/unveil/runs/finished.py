@@ -16,7 +16,7 @@ import pyarrow as pa
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
-from unveil.columns import Labels, Texts
+from unveil.columns import BLOCK, Labels, Texts
 from unveil.compare import compare_all
 from unveil.config.channels import channels_of
 from unveil.config.parsing import parse
@@ -61,6 +61,8 @@ R = TypeVar("R")
 FILES = frozenset({*ROLES, *LISTS})
 # An audit.json larger than this is not read: that of a million people is smaller.
 MAX_RESULT_BYTES = 2**30
+# Rows of a table of somebody else's run that are read whatever it weighs, and compressed bytes of each further one.
+MANY_ROWS, LEAST_ROW_BYTES = 20_000, 4
 
 
 @dataclass(frozen=True)
@@ -300,17 +302,33 @@ class FinishedRun:
             vectors = {}
             for channel in self.result.channels:
                 file = self._file(self._name(vector_file(self.path, role, channel)))
-                vectors[channel] = np.load(file, mmap_mode="r", allow_pickle=False)
+                vectors[channel] = self._vectors(file, len(table))
             first, *others = self.result.channels
             ids = (Texts.of(table["id"]), Labels.of_arrow(table["person"]), Texts.of(table["digest"]))
             views = tuple(ChannelVectors(channel, vectors[channel], "") for channel in others)
             return Embedded(*ids, vectors[first], self.result.models[0]["model_id"], views=views, channel=first)
-        except (OSError, ValueError, KeyError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, OverflowError, IndexError):
             raise self._damaged(f"stores/{role}") from None
 
+    def _vectors(self, file: Path, n: int) -> Vectors:
+        """The vectors (n, D) float32 in a file, memory-mapped. Raises ValueError for anything else.
+
+        In a run of this user, whose checksums were compared, no value is read for it.
+        """
+        rows: Vectors = np.load(file, mmap_mode="r", allow_pickle=False)
+        if rows.ndim != 2 or len(rows) != n or rows.dtype != np.float32:
+            raise ValueError(f"{rows.shape} of {rows.dtype}")
+        if not self.own and not all(np.isfinite(rows[i : i + BLOCK]).all() for i in range(0, n, BLOCK)):
+            raise ValueError("values that are no numbers")
+        return rows
+
     def _records(self, record: Callable[..., R], name: str) -> tuple[R, ...]:
+        rows = self.table(name)
+        # Rows of a run name images, so they differ. Equal ones would cost a file nothing and memory gigabytes.
+        if not self.own and len(rows) > max(MANY_ROWS, (self.path / name).stat().st_size // LEAST_ROW_BYTES):
+            raise self._damaged(name)
         try:
-            return tuple(record(**row) for row in self.table(name).to_pylist())
+            return tuple(record(**row) for row in rows.to_pylist())
         except (TypeError, ValueError):
             raise self._damaged(name) from None
 
