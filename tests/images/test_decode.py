@@ -22,7 +22,7 @@ from PIL import Image
 from tests.builders import drawn_faces, encoded, examples, write
 from unveil.errors import ImageError
 from unveil.images import decode, decode_rgb, image_size, open_source
-from unveil.images.decode import BASIC_FORMATS, FORMATS, OTHER_FORMATS, unidentified
+from unveil.images.decode import BASIC_FORMATS, FORMATS, OTHER_FORMATS, is_image, unidentified
 
 FACE = drawn_faces(1)[0][:80, :64]
 
@@ -186,6 +186,19 @@ def png_header(width: int, height: int) -> bytes:
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
     )
+
+
+@pytest.mark.parametrize(
+    ("head", "image"),
+    [
+        *((b"P6\n# Created by GIMP\n16 16 255\n", True), (b"P3\n# a comment\n", True), (b"P4 16 16\n", True)),
+        *((b"II+\0", True), (b"MM\0+", True), (b"BM" + bytes(4) + b"\1\2\3\4" + bytes(4) + b"\x28\0\0\0", True)),
+        *((b"BMW/1.png\nBMW/2.png\n", False), (b"P5/1.png 0\n", False), (b"P1 001.png\n", False), (b"P", False)),
+        *((b"", False), (b"P6", False)),
+    ],
+)
+def test_what_is_decoded_is_known_by_its_first_bytes(head: bytes, image: bool) -> None:
+    assert is_image(head) is image
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])

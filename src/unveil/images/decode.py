@@ -19,7 +19,7 @@ BASIC_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
 # Brands of the ISO container of AVIF and HEIC, in bytes 8 to 12.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
-IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # First bytes of image formats that are not read.
 OTHER_FORMATS = (
     *((b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000")),
@@ -37,6 +37,9 @@ _EXIF = b"\xff\xe1"
 _COMMENT = re.compile(rb"#[^\r\n]*")
 # Of a TIFF: a tile may be larger than a small image, but not by much.
 MAX_TILE_RATIO, SPARE_TILE_PIXELS = 4, 2**22
+
+# Sizes of the headers that follow the first 14 bytes of a BMP.
+_BITMAP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 
 # The transposition that undoes each EXIF orientation other than 1.
 _TURNS = {
@@ -304,7 +307,9 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def is_image(head: bytes) -> bool:
     """Whether a file begins like an image. Two letters alone do not decide: a list may begin with `BMW`."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    bitmap = head[:2] == b"BM" and head[6:10] == b"\0\0\0\0"
-    netpbm = head[:2] in (b"P5", b"P6") and head[2:3].isspace() and head[3:4].isdigit()
+    bitmap = head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS
+    numbers = head[:2] in (b"P4", b"P5", b"P6") and head[3:4].isdigit()
+    comment = head[:1] == b"P" and head[1:2] in b"123456" and head[3:4] == b"#"
+    netpbm = head[2:3].isspace() and (numbers or comment)
     iso = head[4:8] == b"ftyp" and head[8:12] in (*AVIF_BRANDS, *HEIC_BRANDS)
     return head.startswith(IMAGE_SIGNATURES) or webp or bitmap or netpbm or iso
