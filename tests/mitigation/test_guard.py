@@ -308,7 +308,8 @@ def test_a_guard_of_somebody_else_names_no_model_file(guard: Path, tmp_path: Pat
     copy = changed_guard(guard, tmp_path / "guard", lambda about: about["channels"].update(models=["/etc/hostname"]))
     with pytest.raises(ModelError, match="install the file with unveil models add"):
         Guard.open(copy)
-    assert Guard.open(changed_guard(guard, tmp_path / "same", lambda about: about.pop("signature")))
+    foreign = Guard.open(changed_guard(guard, tmp_path / "same", lambda about: about.pop("signature")))
+    assert Guard.open(guard).own and not foreign.own
     assert about["parts"].keys() == {file.name for file in guard.iterdir()} - {"guard.json"}
 
 

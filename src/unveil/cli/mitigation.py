@@ -174,6 +174,8 @@ def check(
         f"{n['pass']:,} pass, {n['refuse']:,} refused at a score of {opened.threshold.score:.3f}, "
         f"{n['no face']:,} could not be checked."
     )
+    if not opened.own:
+        echo("This user did not make the guard. Who made it decided its threshold and what it refuses.")
     refused = [(id, d) for id, d in decisions if d.answer == "refuse"]
     for id, d in sorted(refused, key=lambda item: -(item[1].score or 0))[:SHOWN_REFUSALS]:
         near = d.id if d.id is not None else f"training image no. {d.row}"

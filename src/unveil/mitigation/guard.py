@@ -223,7 +223,8 @@ class GuardIndex:
 class Guard:
     """The training set of an audit as an index, and the threshold that no generated image may reach.
 
-    The index holds embeddings, which are biometric data: protect it like the images. `check` is not thread-safe.
+    The index holds embeddings, which are biometric data: protect it like the images. ``own`` says whether this user
+    made the guard: who made it decided its threshold and what it refuses. `check` is not thread-safe.
     """
 
     def __init__(
@@ -236,7 +237,7 @@ class Guard:
     ) -> None:
         self._embedder, self._index = embedder, index
         self._alignment, self._detector = alignment, open_detector(detector)
-        self.threshold = threshold
+        self.threshold, self.own = threshold, True
 
     def __len__(self) -> int:
         return len(self._index)
@@ -327,7 +328,9 @@ class Guard:
         config = replace(config, device=parse({"device": device})["device"])
         embedder = AuditEmbedder(config, {}, progress=progress)
         embedder.restore(models, whitening)
-        return cls(embedder, index, threshold, alignment, config.detector)
+        guard = cls(embedder, index, threshold, alignment, config.detector)
+        guard.own = is_own(about)
+        return guard
 
     def check(self, images: Iterable[ImageArray | Image.Image]) -> list[Decision]:
         """Decides on each image: pixels (H, W, 3) uint8 RGB, an image of Pillow, the bytes of an image file or its
