@@ -103,6 +103,11 @@ class TestTar:
         first, second = self.half(tmp_path / "a", range(4)), self.half(tmp_path / "b", range(4, 8))
         check(open_source(write(tmp_path / "both.tar", first.read_bytes() + second.read_bytes())))
         check(open_source(write(tmp_path / "padded.tar", first.read_bytes() + b"\0" * 40960 + second.read_bytes())))
+        for between in (bytes(2**21), b"signature".ljust(512, b" ")):
+            hidden = write(tmp_path / "hidden.tar", first.read_bytes() + between + second.read_bytes())
+            with pytest.raises(SourceError, match="found more bytes"):
+                open_source(hidden)
+        assert len(open_source(write(tmp_path / "zeros.tar", first.read_bytes() + bytes(2**21))).records) == 4
         with tarfile.open(first, "a") as archive:
             for k in range(4, 8):
                 self.add(archive, f"{LABELS[k]}/{k}.png", DATA[k])

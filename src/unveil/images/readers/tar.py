@@ -27,6 +27,7 @@ MAX_LABEL_BYTES = 2**16
 MAX_EXTENDED = 2**20
 # Zeros between the archives of a concatenated tar; writers pad to 10 KiB.
 MAX_PADDING = 2**20
+RECORD, MAX_ZEROS = 10 * 2**10, 2**32
 
 
 class _Member(NamedTuple):
@@ -163,10 +164,12 @@ def _members(blob: Blob) -> Iterator[_Member]:
             # Another archive may follow, as `tar --concatenate` and `cat` write them.
             at, padding = at + BLOCK, padding + BLOCK
             if padding > MAX_PADDING:
+                _check_end(blob, at)
                 break
             continue
         if not is_tar(head):
             if padding:
+                _check_end(blob, at)
                 break
             raise SourceError(f"{blob.where}: a damaged tar, no header at byte {at} of {blob.size}; get the file again")
         padding = 0
@@ -198,6 +201,22 @@ def _members(blob: Blob) -> Iterator[_Member]:
                 yield _Member(text, start, size, kind in (b"0", b"\0", b"7"))
             long_name = long_size = None
         at = start + size + -size % BLOCK
+
+
+def _check_end(blob: Blob, at: int) -> None:
+    """Raises SourceError if bytes other than zeros follow the end of an archive: they may be another archive.
+
+    Some writers fill the last record of 10 KiB with anything.
+    """
+    if blob.size - at < RECORD:
+        return
+    for start in range(at, blob.size, MAX_PADDING):
+        data = blob.read(start, MAX_PADDING)
+        if data.count(0) != len(data) or start - at > MAX_ZEROS:
+            raise SourceError(
+                f"{blob.where}: expected the end of the archive at byte {at} of {blob.size}, found more bytes. If "
+                "they are another archive, give it as a file of its own; if not, remove them"
+            )
 
 
 def _name(head: bytes) -> bytes:
