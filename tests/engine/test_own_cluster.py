@@ -28,13 +28,18 @@ class Address:
     def __call__(self):
         return lambda item: ray.get_runtime_context().gcs_address
 
+def listening(process):
+    try:
+        return [c.laddr.ip for c in process.net_connections("inet") if c.status == "LISTEN"]
+    except psutil.NoSuchProcess:  # a worker that has ended since it was listed
+        return []
+
 for time in range(2):
     with open_engine("ray", Silent()) as engine:
         print("RESULTS", list(engine.map("numbers", Task(), range(3))))
         me = psutil.Process()
-        listening = [c.laddr.ip for p in (me, *me.children(recursive=True)) for c in p.net_connections("inet")
-                     if c.status == "LISTEN"]
-        print("LISTENING", *sorted({ip.removeprefix("::ffff:") for ip in listening}))
+        found = [ip for process in (me, *me.children(recursive=True)) for ip in listening(process)]
+        print("LISTENING", *sorted({ip.removeprefix("::ffff:") for ip in found}))
         if time == 1:
             continue
         (address,) = engine.map("address", Address(), [0])
