@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from unveil.errors import SourceError
 from unveil.images.blob import LocalBlob
 from unveil.images.clutter import is_system_file
 from unveil.images.sniff import NO_CONTAINER, described, form_of
-from unveil.io.walk import real_path, walk
+from unveil.io.walk import real_path, walk_whole
 
 # Files of a folder whose first bytes are read whatever their names are.
 SAMPLE_FILES = 400
@@ -164,7 +164,7 @@ class _Listing:
             if file.is_symlink() and not self.follow_links:
                 target = real_path(file)
                 # What lies in the folder is read by itself.
-                if not target.is_relative_to(real_path(self.folder)) or not target.exists():
+                if not target.is_relative_to(self._real) or not target.exists():
                     self.links.append(file)
                 return
             form = form_of(LocalBlob(file)) if file.is_file() else SPECIAL
@@ -175,24 +175,18 @@ class _Listing:
     def _files(self) -> Iterator[str]:
         """Files of the folder: its own first, then those of the folders in it."""
 
-        def stop(error: OSError) -> None:
-            if error.errno == errno.ENAMETOOLONG:
-                self.unlisted.append(Path(error.filename))
-                return
-            raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
+        def too_long(name: str) -> None:
+            self.unlisted.append(Path(name))
 
-        visited: set[str] = set()
-        for root, folders, names in walk(self.folder, follow_links=self.follow_links, onerror=stop):
+        for root, folders, names in walk_whole(self.folder, too_long, follow_links=self.follow_links):
             folders.sort()
-            if self.follow_links:
-                # Links may form a circle.
-                real = os.path.realpath(root)
-                if real in visited:
-                    folders.clear()
-                    continue
-                visited.add(real)
-            else:
+            if not self.follow_links:
                 linked = [Path(root) / name for name in folders if os.path.islink(f"{root}/{name}")]  # noqa: PTH114
-                self.unlisted += [file for file in linked if not real_path(file).is_relative_to(real_path(self.folder))]
+                self.unlisted += [file for file in linked if not real_path(file).is_relative_to(self._real)]
             for name in sorted(names):
                 yield f"{root}/{name}"
+
+    @cached_property
+    def _real(self) -> Path:
+        """The folder itself, without links."""
+        return real_path(self.folder)

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from unveil.errors import SourceError
+
 # Python and many programs fail on a thousand levels; sets of images have a handful.
 MAX_DEPTH = 200
 
@@ -19,12 +21,39 @@ def real_path(path: str | Path) -> Path:
 def walk(
     folder: Path, *, follow_links: bool = False, onerror: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`, at most `MAX_DEPTH` levels deep. A folder below them is an error of the kind ENAMETOOLONG."""
+    """As `os.walk`, at most `MAX_DEPTH` levels deep, each folder once even where followed links form a circle.
+
+    A folder below those levels is an error of the kind ENAMETOOLONG.
+    """
     top = os.fspath(folder).rstrip("/")
+    visited: set[str] = set()
     for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=follow_links):
         if parent[len(top) :].count("/") >= MAX_DEPTH:
             if onerror is not None:
                 for name in folders:
                     onerror(OSError(errno.ENAMETOOLONG, f"more than {MAX_DEPTH} levels of folders", f"{parent}/{name}"))
             folders.clear()
+        if follow_links:
+            real = os.path.realpath(parent)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
         yield parent, folders, names
+
+
+def walk_whole(
+    folder: Path, too_long: Callable[[str], None], *, follow_links: bool = False
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `walk`, for a folder that must be read as a whole.
+
+    Calls ``too_long`` with each folder that the system cannot open since its path is too long. Raises SourceError for
+    any other that cannot be listed.
+    """
+
+    def stop(error: OSError) -> None:
+        if error.errno != errno.ENAMETOOLONG:
+            raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
+        too_long(error.filename)
+
+    yield from walk(folder, follow_links=follow_links, onerror=stop)

@@ -7,7 +7,6 @@ are read and hashed.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -132,13 +131,7 @@ def _files_of(location: Location, follow_links: bool) -> Iterator[Path]:
 
 
 def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
-    visited: set[str] = set()
     for parent, folders, names in walk(folder, follow_links=follow_links):
-        real = os.path.realpath(parent)
-        if real in visited:  # links may form a circle
-            folders.clear()
-            continue
-        visited.add(real)
         folders.sort()
         yield from (Path(parent) / name for name in sorted(names))
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from unveil.errors import ImageError, SourceError
+from unveil.errors import ImageError
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable, read_image
-from unveil.io.walk import real_path, walk
+from unveil.io.walk import real_path, walk_whole
 from unveil.types import ImageRecord
 
 
@@ -42,22 +41,7 @@ class FolderSource(Source):
 
     def _walk(self) -> Iterator[str]:
         too_long: list[str] = []
-
-        def stop(error: OSError) -> None:
-            if error.errno == errno.ENAMETOOLONG:
-                too_long.append(os.path.relpath(error.filename, self.path))
-                return
-            raise SourceError(f"{error.filename}: {error.strerror}; the whole folder must be readable") from None
-
-        visited: set[str] = set()
-        for folder, folders, names in walk(self.path, onerror=stop, follow_links=self._follow_links):
-            if self._follow_links:
-                # Links may form a circle.
-                real = os.path.realpath(folder)
-                if real in visited:
-                    folders.clear()
-                    continue
-                visited.add(real)
+        for folder, folders, names in walk_whole(self.path, too_long.append, follow_links=self._follow_links):
             base = Path(folder).relative_to(self.path)
             # Path raises an error for a name that is too long.
             linked = [name for name in folders if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114
@@ -65,7 +49,7 @@ class FolderSource(Source):
             for name in [*names, *links]:
                 yield (base / name).as_posix()
         # These folders become rejects: the system cannot open what lies in them.
-        yield from too_long
+        yield from (os.path.relpath(name, self.path) for name in too_long)
 
     def read(self, record: ImageRecord) -> bytes:
         return self._read(record.key, self._max_bytes)
