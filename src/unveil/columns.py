@@ -115,6 +115,17 @@ class Coded(Sequence[T], Generic[T]):
     def __init__(self, names: Texts, codes: npt.NDArray[np.integer[Any]], *, compact: bool = False) -> None:
         self.names, self.codes, self._compact = names, codes.astype(np.int32, copy=False), compact
 
+    @classmethod
+    def joined(cls, columns: Iterable[Self]) -> Self:
+        """The texts of several columns, one after the other."""
+        columns = list(columns)
+        starts = np.cumsum([0, *(len(column.names) for column in columns)])
+        names, codes = Texts.joined(column.names for column in columns).coded()
+        shifted = [
+            np.where(c.codes < 0, -1, c.codes + start) for c, start in zip(columns, starts[:-1].tolist(), strict=True)
+        ]
+        return cls(names, np.append(codes, -1)[np.concatenate([*shifted, np.zeros(0, np.int64)])])
+
     def __len__(self) -> int:
         return len(self.codes)
 
@@ -140,11 +151,8 @@ class Coded(Sequence[T], Generic[T]):
         """The texts of these rows (M,), in that order."""
         return type(self)(self.names, self.codes[rows])
 
-    def __add__(self, other: Coded[T]) -> Self:
-        names, codes = (self.names + other.names).coded()
-        codes = np.append(codes, -1)
-        own, others = self.codes, np.where(other.codes < 0, -1, other.codes + len(self.names))
-        return type(self)(names, np.concatenate([codes[own], codes[others]]))
+    def __add__(self, other: Self) -> Self:
+        return self.joined([self, other])
 
     def coded(self) -> tuple[Texts, Codes]:
         """The distinct texts in order of first appearance, and the index (N,) of each text among them, -1 if missing.
@@ -203,17 +211,6 @@ class Labels(Coded[str | None]):
     def each(cls, ids: Texts) -> Labels:
         """A label for each image: its id, which is unique."""
         return cls(ids, np.arange(len(ids), dtype=np.int32), compact=True)
-
-    @classmethod
-    def joined(cls, columns: Iterable[Labels]) -> Labels:
-        """The labels of several columns, one after the other."""
-        columns = list(columns)
-        starts = np.cumsum([0, *(len(column.names) for column in columns)])
-        names, codes = Texts.joined(column.names for column in columns).coded()
-        shifted = [
-            np.where(c.codes < 0, -1, c.codes + start) for c, start in zip(columns, starts[:-1].tolist(), strict=True)
-        ]
-        return cls(names, np.append(codes, -1)[np.concatenate([*shifted, np.zeros(0, np.int64)])])
 
     @property
     def known(self) -> Mask:
