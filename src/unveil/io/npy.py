@@ -21,6 +21,8 @@ MAX_HEADER = 2**16
 MAX_CODE_POINT = 0x10FFFF
 # Of an array of texts: 17 million of 60 characters.
 MAX_TEXT_BYTES = 2**32
+# Rows that are read at once.
+BLOCK = 16_384
 
 
 def parse_npy(data: bytes | bytearray | memoryview, *, allow_empty: bool = False) -> npt.NDArray[Any]:
@@ -79,6 +81,20 @@ def _check_text(data: bytes | bytearray | memoryview, at: int, dtype: np.dtype[A
         raise ValueError(f"text with the character {points.max():#x}")
 
 
+def mapped_array(path: Path, kind: type[Any], dimensions: int, *, finite: bool = True) -> npt.NDArray[Any]:
+    """The array in a `.npy` file, memory-mapped.
+
+    Raises ValueError for one of another type or number of dimensions, and, if ``finite``, for floats that are not.
+    """
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if array.dtype != kind or array.ndim != dimensions:
+        raise ValueError(f"{path.name} holds {array.ndim} dimensions of {array.dtype}")
+    blocks = (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
+    if finite and array.dtype.kind == "f" and not all(np.isfinite(block).all() for block in blocks):
+        raise ValueError(f"{path.name} holds values that are not finite")
+    return array
+
+
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays in a `.npz` file that NumPy wrote without compression, by name; their checksums are checked.
 
@@ -87,10 +103,11 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            check_stored(file.fileno(), path)
+            status = os.fstat(file.fileno())
+            check_stored(status, path)
             members = archive.infolist()
             stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
-            if not stored or sum(member.file_size for member in members) > os.fstat(file.fileno()).st_size:
+            if not stored or sum(member.file_size for member in members) > status.st_size:
                 raise ValueError("arrays without compression were expected")
             arrays = {}
             for member in members:

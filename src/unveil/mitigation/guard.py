@@ -27,6 +27,7 @@ from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
 from unveil.io.atomic import remove_stale_temp, replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.io.folders import exclusive, other_file, unchanged
+from unveil.io.npy import mapped_array
 from unveil.io.regular import read_regular
 from unveil.io.trust import is_own, signed
 from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_bytes
@@ -234,10 +235,12 @@ class Guard:
         threshold: MitigationThreshold,
         alignment: ImageAlignment,
         detector: str | None,
+        *,
+        own: bool = True,
     ) -> None:
         self._embedder, self._index = embedder, index
         self._alignment, self._detector = alignment, open_detector(detector)
-        self.threshold, self.own = threshold, True
+        self.threshold, self.own = threshold, own
 
     def __len__(self) -> int:
         return len(self._index)
@@ -323,14 +326,13 @@ class Guard:
                 f"{folder}: expected a guard, found none or a damaged one ({error}). Make one with unveil guard build "
                 f"RUN -o {folder}"
             ) from None
-        if not is_own(about):
+        own = is_own(about)
+        if not own:
             config = from_library(config, keys)
         config = replace(config, device=parse({"device": device})["device"])
         embedder = AuditEmbedder(config, {}, progress=progress)
         embedder.restore(models, whitening)
-        guard = cls(embedder, index, threshold, alignment, config.detector)
-        guard.own = is_own(about)
-        return guard
+        return cls(embedder, index, threshold, alignment, config.detector, own=own)
 
     def check(self, images: Iterable[ImageArray | Image.Image]) -> list[Decision]:
         """Decides on each image: pixels (H, W, 3) uint8 RGB, an image of Pillow, the bytes of an image file or its
@@ -514,11 +516,4 @@ def _load(folder: Path, name: str, about: Mapping[str, Any], kind: type[Any], di
     """A part of a guard, mapped. Raises ValueError if it is damaged or another than ``about`` states."""
     if Path(name).name != name or file_sha256(folder / name) != about["parts"][name]:
         raise ValueError(f"{name} is damaged or of another guard")
-    array: np.ndarray[Any, Any] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
-    if array.dtype != kind or array.ndim != dimensions:
-        raise ValueError(f"{name} holds {array.ndim} dimensions of {array.dtype}")
-    if array.dtype.kind == "f" and not all(
-        np.isfinite(array[start : start + BLOCK]).all() for start in range(0, len(array), BLOCK)
-    ):
-        raise ValueError(f"{name} holds values that are not finite")
-    return array
+    return mapped_array(folder / name, kind, dimensions)

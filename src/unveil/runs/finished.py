@@ -16,7 +16,7 @@ import pyarrow as pa
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
-from unveil.columns import BLOCK, Labels, Texts
+from unveil.columns import Labels, Texts
 from unveil.compare import compare_all
 from unveil.config.channels import channels_of
 from unveil.config.parsing import parse
@@ -28,7 +28,7 @@ from unveil.faces.models.library import installed_models
 from unveil.images import Source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import file_sha256
-from unveil.io.npy import read_npz
+from unveil.io.npy import mapped_array, read_npz
 from unveil.io.regular import read_regular
 from unveil.io.remote import is_address
 from unveil.io.run_directory import FORMAT, MANIFEST, linked_folder, read_manifest
@@ -315,11 +315,9 @@ class FinishedRun:
 
         In a run of this user, whose checksums were compared, no value is read for it.
         """
-        rows: Vectors = np.load(file, mmap_mode="r", allow_pickle=False)
-        if rows.ndim != 2 or len(rows) != n or rows.dtype != np.float32:
-            raise ValueError(f"{rows.shape} of {rows.dtype}")
-        if not self.own and not all(np.isfinite(rows[i : i + BLOCK]).all() for i in range(0, n, BLOCK)):
-            raise ValueError("values that are no numbers")
+        rows: Vectors = mapped_array(file, np.float32, 2, finite=not self.own)
+        if len(rows) != n:
+            raise ValueError(f"{len(rows)} vectors of {n} images")
         return rows
 
     def _records(self, record: Callable[..., R], name: str) -> tuple[R, ...]:
