@@ -303,11 +303,7 @@ def test_verdicts_with_a_schema_of_their_own_are_refused(tmp_path: Path, change:
 def test_pages_that_repeat_are_refused(tmp_path: Path) -> None:
     """A page that points to one child many times makes endless rows of a small file."""
     store = VerdictStore(tmp_path)
-    store._db.executemany(
-        "INSERT INTO verdicts (reviewer, role, synthetic_id, real_id, verdict, blind, time) "
-        "VALUES ('a', 'training', ?, 't', 'different', 1, '')",
-        [(f"s{i}",) for i in range(3000)],
-    )
+    store._db.executemany(INSERT, [("a", "training", f"s{i}", "t", "different", "") for i in range(3000)])
     (root,) = store._db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'verdicts'").fetchone()
     store.close()
     file = tmp_path / "review.sqlite"
@@ -323,10 +319,7 @@ def test_pages_that_repeat_are_refused(tmp_path: Path) -> None:
 
 def test_a_verdict_that_is_no_text_is_refused(tmp_path: Path) -> None:
     store = VerdictStore(tmp_path)
-    store._db.execute(
-        "INSERT INTO verdicts (reviewer, role, synthetic_id, real_id, verdict, blind, time) "
-        "VALUES (x'ff', 'training', 's', 't', 'different', 1, '')"
-    )
+    store._db.execute(INSERT, (b"\xff", "training", "s", "t", "different", ""))
     with pytest.raises(StoreError, match="no text"):
         store.history()
     store.close()

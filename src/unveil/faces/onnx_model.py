@@ -69,7 +69,7 @@ class OnnxModel:
         threads: int = 1,
         seconds_per_batch: float = SECONDS_PER_BATCH,
     ) -> None:
-        reject_external_weights(weights, where)
+        reject_unsafe_graph(weights, where)
         self.where = where
         self.fallback = ""
         self.runs_on, session, error = _open_session(weights, where, device, threads)
@@ -312,7 +312,7 @@ REFUSED_OPERATORS = {
 ORT_FORMAT = b"ORTM"
 
 
-def reject_external_weights(weights: bytes, where: str) -> None:
+def reject_unsafe_graph(weights: bytes, where: str) -> None:
     """Raises ModelError if a graph reads other files, weights or compiled parts, anywhere in it, or need not end."""
     if weights[4:8] == ORT_FORMAT:
         raise ModelError(f"{where}: expected a model in ONNX form, found ONNX Runtime's own. Use the ONNX file")

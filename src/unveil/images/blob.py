@@ -101,11 +101,8 @@ class LocalBlob(Blob):
 
     def read_all(self, limit: int) -> bytes:
         try:
-            descriptor = regular_descriptor(self.path)
-            try:
-                check_stored(descriptor, self.path)
-            finally:
-                os.close(descriptor)
+            status = self.path.stat() if self._descriptor is None else os.fstat(self._descriptor)
+            check_stored(status, self.path)
         except OSError as error:
             raise SourceError(f"{self.where}: {error.strerror}") from None
         return super().read_all(limit)

@@ -19,7 +19,8 @@ BASIC_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
 # Brands of the ISO container of AVIF and HEIC, in bytes 8 to 12.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
-IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *TIFF)
 # First bytes of image formats that are not read.
 OTHER_FORMATS = (
     *((b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000")),
@@ -54,7 +55,6 @@ _TURNS = {
 _ORIENTATION = 0x0112
 # Modes of Pillow with 8 bits a channel, which convert to RGB without loss of range.
 _EIGHT_BITS = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "1"})
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Kinds of JPEG frames that are coded without loss (ITU-T T.81, table B.1).
 LOSSLESS = (3, 7, 11, 15)
 # TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).

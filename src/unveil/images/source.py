@@ -319,8 +319,9 @@ def read_file(file: str | Path, limit: int) -> bytes:
     try:
         descriptor = regular_descriptor(file)
         try:
-            check_stored(descriptor, file)
-            data = os.read(descriptor, min(os.fstat(descriptor).st_size, limit) + 1)
+            status = os.fstat(descriptor)
+            check_stored(status, file)
+            data = os.read(descriptor, min(status.st_size, limit) + 1)
             while 0 < len(data) <= limit and (more := os.read(descriptor, min(limit + 1 - len(data), READ_CHUNK))):
                 data += more
         finally:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ SEAL = "sha256"
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a regular file, as hexadecimal digits. Raises OSError for anything else and for a sparse file."""
     with open_regular(path) as file:
-        check_stored(file.fileno(), path)
+        check_stored(os.fstat(file.fileno()), path)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -37,7 +37,7 @@ def open_regular(path: str | Path) -> BufferedReader:
 def read_regular(path: str | Path, limit: int) -> bytes:
     """The bytes of a regular file. Raises OSError for anything else, and for more than ``limit`` bytes."""
     with open_regular(path) as file:
-        check_stored(file.fileno(), path)
+        check_stored(os.fstat(file.fileno()), path)
         # Python reserves what may be read: no more than there is.
         data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
     if len(data) > limit:
@@ -45,9 +45,8 @@ def read_regular(path: str | Path, limit: int) -> bytes:
     return data
 
 
-def check_stored(descriptor: int, path: str | Path) -> None:
-    """Raises OSError for an open file that is almost all holes."""
-    status = os.fstat(descriptor)
+def check_stored(status: os.stat_result, path: str | Path) -> None:
+    """Raises OSError for a file that is almost all holes."""
     blocks = getattr(status, "st_blocks", None)  # not known on every system
     if blocks is not None and status.st_size > MAX_SPARSE_RATIO * BLOCK_BYTES * blocks + SPARE_BYTES:
         raise OSError(errno.EFBIG, f"{status.st_size} bytes, of which the disk holds {BLOCK_BYTES * blocks}", str(path))

@@ -125,10 +125,10 @@ class VerdictStore:
                 raise self._refusal("a link, through which verdicts would be written elsewhere")
             try:
                 with open_regular(file) as opened:
-                    check_stored(opened.fileno(), file)
-                    n_names = os.fstat(opened.fileno()).st_nlink
+                    status = os.fstat(opened.fileno())
+                    check_stored(status, file)
                     head = opened.read(JOURNAL_PAGE_BYTES.stop)
-                    opened.seek(-min(len(SUPER_JOURNAL), os.fstat(opened.fileno()).st_size), os.SEEK_END)
+                    opened.seek(-min(len(SUPER_JOURNAL), status.st_size), os.SEEK_END)
                     end = opened.read()
             except FileNotFoundError:
                 continue
@@ -136,7 +136,7 @@ class VerdictStore:
                 if error.errno in (errno.EACCES, errno.EPERM, errno.EISDIR):
                     continue  # SQLite refuses it, with advice on permissions
                 raise self._refusal(f"no plain file at {file.name} ({error.strerror})") from None
-            if n_names > 1:
+            if status.st_nlink > 1:
                 raise self._refusal(f"a hard link at {file.name}, through which another file would be written")
             # SQLite gives the file the size that a journal states. Verdicts are never removed, so it was not larger.
             before = int.from_bytes(head[JOURNAL_PAGES], "big") * int.from_bytes(head[JOURNAL_PAGE_BYTES], "big")
