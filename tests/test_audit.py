@@ -19,6 +19,7 @@ from tests.builders import audit, drawn_faces, encoded, save_embeddings, unit_ro
 from tests.channels.test_similarity import tiny_model
 from tests.conftest import Precomputed, Unplanted
 from unveil.demo.world import World, make_world
+from unveil.report.redact import redact
 from unveil.results import schema
 from unveil.stats.statements import WITHOUT_CONTROL
 from unveil.types import ROLES
@@ -436,7 +437,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     write(training / "x/notes.txt", "ignored, by its name")
     write(training / "x/blank.png", encoded(np.zeros((300, 200, 3), np.uint8)))
     write(training / "x/<b>bold</b> & co.png", b"<script>alert(1)</script>")
-    audit(synthetic, training, out=tmp_path / "run", store=store, planted_leaks="off", aligned="auto")
+    result = audit(synthetic, training, out=tmp_path / "run", store=store, planted_leaks="off", aligned="auto")
     told = document(tmp_path / "run")
     assert told["counts"]["training"] == {
         "images": 45,
@@ -457,6 +458,10 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     }
     page = (tmp_path / "run/report.html").read_text().replace("<wbr>", "")
     assert "x/&lt;b&gt;bold&lt;/b&gt; &amp; co.png" in page and "<script" not in page
+    ignored = "1 files that are no images are ignored: x/notes.txt"
+    assert ignored in told["manifest"]["inputs"]["training"]["notes"] and f"<li>training: {ignored}</li>" in page
+    hidden = redact(result).manifest["inputs"]["training"]["notes"]
+    assert len(hidden) == 1 and hidden[0].endswith("notes, not shown in this copy")
     assert pq.read_table(tmp_path / "run/rejects.parquet").num_rows == 5
 
 

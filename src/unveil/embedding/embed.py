@@ -60,7 +60,8 @@ class EmbeddedSource:
     """The result of a source: vectors and ids of the embedded images, and all other images as rejects.
 
     ``embedded`` holds the vectors, ids and people, ``rejects`` the images without a usable face. ``n_images`` is the
-    number of both. ``alignment``, ``label_rule`` and ``kind`` say how the source was read; ``sha256`` identifies it.
+    number of both. ``alignment``, ``label_rule``, ``kind`` and ``notes`` say how the source was read; ``sha256``
+    identifies it.
     """
 
     embedded: Embedded
@@ -72,6 +73,7 @@ class EmbeddedSource:
     sha256: str  # of the ids and digests of all images
     n_multiple_faces: int  # embedded images in which several faces were detected
     model_name: str = ""  # of the face model, if there is one only
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.n_images != len(self.embedded) + len(self.rejects):
@@ -249,6 +251,7 @@ def collect(
         source.kind,
         records_sha256(records, rows.content, rows.excluded),
         rows.n_multiple_faces,
+        notes=tuple(source.notes),
     )
 
 

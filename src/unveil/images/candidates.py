@@ -14,6 +14,7 @@ from unveil.errors import SourceError
 from unveil.images.blob import LocalBlob
 from unveil.images.clutter import is_system_file
 from unveil.images.sniff import NO_CONTAINER, described, form_of
+from unveil.images.unread import shown_names
 from unveil.io.walk import real_path, walk_whole
 
 # Files of a folder whose first bytes are read whatever their names are.
@@ -32,7 +33,6 @@ SUFFIX_FORMS = {
 LMDB_LOCK = "lock.mdb"
 # Not a file of bytes: a pipe, a socket or a device.
 SPECIAL = "special"
-SHOWN_NAMES = 3
 _DIGITS = re.compile(r"\d+")
 _SUFFIX = re.compile(r"(?:\.tar)?\.[^.]*$", re.IGNORECASE)
 
@@ -149,7 +149,7 @@ class _Listing:
         """What is not read although it may hold images, beside containers of the ``form`` that the user named."""
         notes = []
         if self.links:
-            names = ", ".join(file.relative_to(self.folder).as_posix() for file in self.links[:SHOWN_NAMES])
+            names = shown_names(file.relative_to(self.folder).as_posix() for file in self.links)
             notes.append(f"{len(self.links)} links are not followed: {names}; use --follow-links to change that")
         if form is not None:
             others = {**self.containers(), "image": self.forms.get("image", [])}

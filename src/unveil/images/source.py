@@ -19,6 +19,7 @@ from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter
 from unveil.images.decode import image_size, is_image
 from unveil.images.label_rule import LabelRule
+from unveil.images.unread import SHOWN_CHARACTERS, Unread, shown_names
 from unveil.io.regular import check_stored, regular_descriptor
 from unveil.io.text import printable as printable
 from unveil.io.walk import real_path
@@ -33,9 +34,8 @@ READ_CHUNK = 2**20
 MAX_RECORDS = 10**9
 # Of an id: longer names hold other content. No path is as long.
 MAX_ID_CHARACTERS = 2**16
-# Names that a note or an error shows.
-SHOWN_NAMES = 3
-SHOWN_CHARACTERS = 60
+# Notes of one source; what a stranger's container makes more of is counted.
+MAX_NOTES = 50
 
 
 class Entry(NamedTuple):
@@ -56,7 +56,8 @@ class Source(ABC):
     ``records`` holds one record for each entry, readable or not, in an order that depends on the container alone. Ids
     are unique. ``rule`` is the label rule in use, with ``auto`` already decided for the ``reason``. ``states_labels``
     says that the container states who is in its images, even where that is nobody. ``notes`` tell the user how the
-    container was read. ``ignored`` holds the files in it that are no images. ``options`` are those of its reader.
+    container was read. ``ignored`` holds the files in it that are no images, and ``unread`` counts whatever else no
+    reader reads, which becomes notes. ``options`` are those of its reader.
 
     To add a reader for another container:
 
@@ -79,6 +80,7 @@ class Source(ABC):
         self._records = Records.of([])
         self.notes: list[str] = []
         self.ignored: list[Entry] = []
+        self.unread = Unread()
         self.reason = ""
         self.states_labels = False
         self.options: dict[str, str] = {}
@@ -254,18 +256,19 @@ def unique_ids(names: Sequence[str]) -> list[str]:
 
 
 def complete(source: Source) -> Source:
-    """The same source with the notes that every container has: who its people are and why, and which files it ignores.
+    """The same source with the notes that every container has: who its people are and why, and what is not read.
 
     Raises AssertionError when two records share an id, which is a fault of the reader.
     """
     if source.records.ids.n_distinct() != len(source.records):
         raise AssertionError(f"{source.where}: two records of the {source.kind} share an id; please report this")
+    notes = [f"{source.rule.description}: {source.reason}"] if source.reason else []
     if source.ignored:
-        names = ", ".join(entry.name for entry in source.ignored[:SHOWN_NAMES])
-        more = ", ..." if len(source.ignored) > SHOWN_NAMES else ""
-        source.notes.insert(0, f"{len(source.ignored)} files that are no images are ignored: {names}{more}")
-    if source.reason:
-        source.notes.insert(0, f"{source.rule.description}: {source.reason}")
+        names = shown_names(entry.name for entry in source.ignored)
+        notes.append(f"{len(source.ignored)} files that are no images are ignored: {names}")
+    notes += [*source.unread.notes(), *source.notes]
+    more = len(notes) - MAX_NOTES
+    source.notes = notes if more <= 0 else [*notes[:MAX_NOTES], f"{more} more notes are not shown"]
     return source
 
 

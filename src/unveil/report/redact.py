@@ -13,6 +13,7 @@ from unveil.results import (
     Exposures,
     HubnessFinding,
     IdentityFinding,
+    InputFacts,
     LabelLink,
     Manifest,
     PairVerdicts,
@@ -153,12 +154,16 @@ def _manifest(manifest: Manifest) -> Any:
     return {
         **manifest,
         "settings": without_names(manifest["settings"]),
-        "inputs": {
-            role: {k: v for k, v in facts.items() if k not in ("path", "identity")}
-            for role, facts in manifest["inputs"].items()
-        },
+        "inputs": {role: _input(facts) for role, facts in manifest["inputs"].items()},
         "redacted": REDACTED,
     }
+
+
+def _input(facts: InputFacts) -> dict[str, Any]:
+    """What identifies the images of a role, without its path and the names in its notes."""
+    found: dict[str, Any] = {k: v for k, v in facts.items() if k not in ("path", "identity", "notes")}
+    n = len(facts.get("notes", []))
+    return {**found, "notes": [f"{n} {'note' if n == 1 else 'notes'}, {NOT_SHOWN} in this copy"]} if n else found
 
 
 def _protocol(protocol: ProtocolRecord) -> ProtocolRecord:

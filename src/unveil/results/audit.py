@@ -124,6 +124,8 @@ class InputFacts(TypedDict):
     """Which images were read as aligned crops."""
     aligned_because: str
     """Why."""
+    notes: NotRequired[list[str]]
+    """How the container was read, and what in it was not read. Redacted copies give their number only."""
     registered: NotRequired[str]
     """How its images are moved onto the synthetic set in the appearance channel, where the alignments differ."""
 

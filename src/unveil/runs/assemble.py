@@ -178,6 +178,7 @@ def input_facts(location: Location, source: EmbeddedSource) -> InputFacts:
         "identity": source.label_rule,
         "aligned": source.alignment.key,
         "aligned_because": source.alignment.reason,
+        "notes": list(source.notes),
     }
 
 

@@ -13,7 +13,7 @@ class BgrSource(Source):
     def __init__(self, inner: Source) -> None:
         super().__init__(inner.where, inner.rule)
         self.inner = inner
-        self.kind, self.records, self.ignored = inner.kind, inner.records, inner.ignored
+        self.kind, self.records, self.ignored, self.unread = inner.kind, inner.records, inner.ignored, inner.unread
         self.reason, self.states_labels = inner.reason, inner.states_labels
         self.notes = [*inner.notes, "red and blue are exchanged, as you asked"]
 

@@ -30,7 +30,7 @@ class GridSource(Source):
         self._sheets = sheets
         self._cell, self._gap = _number(options, "cell", None), _number(options, "gap", 0)
         self._cache: LruCache[str, npt.NDArray[np.uint8]] = LruCache(CACHED_SHEETS)
-        self.ignored, self.notes = sheets.ignored, list(sheets.notes)
+        self.ignored, self.unread, self.notes = sheets.ignored, sheets.unread, list(sheets.notes)
         self._sheet_records = {record.id: record for record in sheets.records}
         entries = []
         # A list names sheets: who is in a sheet is in each of its cells.

@@ -47,6 +47,8 @@ class ShardedSource(Source):
             for name, source in zip(self.names, self.parts, strict=True)
             for entry in source.ignored
         ]
+        for name, source in zip(self.names, self.parts, strict=True):
+            self.unread.add_all(source.unread, f"{name}/")
         first = self.parts[0]
         self.kind = f"{first.kind} in {len(parts)} files"
         self.notes = list(dict.fromkeys(note for source in self.parts for note in source.notes))
