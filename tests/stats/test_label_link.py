@@ -88,6 +88,33 @@ def test_p_is_uniform_over_a_thousand_permutations_of_the_labels(monkeypatch: py
     assert stats.binomtest(first, 1000, 1 / 40).pvalue > 0.001
 
 
+def test_of_very_many_classes_low_ranks_are_exact_and_others_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    synthetic, training = drawn(900, 0.15, np.random.default_rng(4))
+    exact = link_test(synthetic, training, np.random.default_rng(0)).rank
+    monkeypatch.setattr(label_link, "RANKED_ROWS", 200)
+    monkeypatch.setattr(label_link, "RANKED", 100)
+    rank = link_test(synthetic, training, np.random.default_rng(0)).rank
+    low = exact <= 100
+    assert 100 < low.sum() < 800 and (rank[low] == exact[low]).all()
+    assert (rank[~low] > 100).all() and (rank[~low] <= 900).all() and (rank[~low] != exact[~low]).any()
+    assert np.abs(rank[~low] / exact[~low] - 1).mean() < 0.08
+
+
+def test_p_of_classes_is_valid_where_ranks_are_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes whose own similarity is any one of theirs: the share of p <= x is at most x, and close to it."""
+    monkeypatch.setattr(label_link, "RANKED_ROWS", 16)
+    monkeypatch.setattr(label_link, "RANKED", 5)
+    rng, n = np.random.default_rng(8), 120
+    p = []
+    for _ in range(400):
+        similarity = rng.normal(size=(n, 1))
+        p.append(label_link._ranks(np.ones((n, 1)), similarity, similarity[:, 0], rng) / n)
+    for level in (1 / n, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8):
+        share = np.mean(np.array(p) <= level, axis=1)
+        error = share.std() / np.sqrt(len(share))
+        assert share.mean() <= level + 3 * error and share.mean() > level - 1 / n - 0.1 * level, level
+
+
 @pytest.mark.parametrize("k", [9, 30, 200])
 def test_linked_classes_are_found(k: int) -> None:
     rng = np.random.default_rng(k)

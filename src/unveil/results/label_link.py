@@ -40,9 +40,10 @@ class LinkedClass:
     similarity: float
     """Cosine between the mean vectors of the two classes, each without the mean of its set."""
     rank: int
-    """Rank of the training class among all training classes, 1 for the most similar. Ties count against it."""
+    """Rank of the training class among all training classes, 1 for the most similar. Ties count against it. With more
+    than 4,096 classes, ranks above 1,000 are estimates from a random part of the classes."""
     p: Probability
-    """Rank divided by the number of classes: an exact p-value."""
+    """Rank divided by the number of classes: a valid p-value."""
     q: Probability
     """The p-values of all classes adjusted by Benjamini and Hochberg."""
     significant: bool

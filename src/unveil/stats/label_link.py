@@ -17,8 +17,11 @@ N_ARRANGEMENTS = 9_999
 MAX_EXACT = 8
 # The most training classes that are exchanged with each other, and the rounds of the iterations that find them.
 MAX_GROUP, ROUNDS = 20, 20
-# Similarities that are computed at a time.
-PRODUCTS = 2**24
+# Similarities that are computed at a time: they stay in the cache.
+PRODUCTS = 2**22
+# Training classes with which every synthetic class is compared, and the rank from which an estimate is enough: it is
+# off by 3%.
+RANKED_ROWS, RANKED = 4096, 1000
 # Similarities that differ by less are equal: more than rounding, less than any difference between two people.
 TOLERANCE = 1e-9
 # Similarities of one class to all others that spread by less are equal: the square root of rounding, and some more.
@@ -30,7 +33,8 @@ class LinkTest:
     """The result for K classes that correspond one to one.
 
     ``similarity`` (K,) is the cosine between the two centred class means. ``rank`` (K,) is the rank of the own training
-    class among all training classes, 1 for the most similar; ties count against the own class. ``p`` (K,) is rank / K.
+    class among all training classes, 1 for the most similar; ties count against the own class. With more than
+    RANKED_ROWS classes, ranks above RANKED are estimates. ``p`` (K,) is rank / K.
     """
 
     p_value: float
@@ -65,8 +69,9 @@ def link_test(synthetic: Floats, training: Floats, rng: np.random.Generator) -> 
     other (`similar_classes`, from the training set alone). So labels that tell the sex, the origin or the source of a
     class, but not the class, are no link.
 
-    The rank of the own class among all K is uniform under the same hypothesis, so rank / K is an exact p-value of one
-    class. Memory holds one block of the K x K similarities at a time. Raises ValueError for fewer than two classes.
+    The rank of the own class among all K is uniform under the same hypothesis, so rank / K is a p-value of one class.
+    It is exact, and where the rank is an estimate it is valid (`_ranks`). Memory holds one block of the K x K
+    similarities at a time. Raises ValueError for fewer than two classes.
     """
     n = len(synthetic)
     if len(training) != n or n < 2:
@@ -86,34 +91,68 @@ def link_test(synthetic: Floats, training: Floats, rng: np.random.Generator) -> 
         arranged = arranged + among[np.arange(len(group)), _arrangements(len(group), exact, rng)].sum(axis=1)
     as_high = int((arranged >= own.sum() - TOLERANCE * n).sum())
     p_value = as_high / len(arranged) if exact else (1 + as_high) / (1 + len(arranged))
-    rank = _n_reaching(made, real, own - TOLERANCE)
+    rank = _ranks(made, real, own, rng)
     return LinkTest(p_value, len(arranged), exact, similarity, rank, rank / n)
 
 
-def _n_reaching(queries: Floats, gallery: Floats, floor: Floats) -> Ints:
-    """How many products of each query (Q, D) with the gallery rows (G, D) reach its ``floor`` (Q,).
+def _ranks(queries: Floats, gallery: Floats, own: Floats, rng: np.random.Generator) -> Ints:
+    """The rank of each query's product with its own gallery row, ``own`` (K,), among its products with all rows (K, D).
+
+    Of at most RANKED_ROWS rows all are compared. Of more, a random part of so many, then twice as many, and so on. A
+    query is done when RANKED others reach its own row: its rank is then that in the part, scaled up. Ranks up to RANKED
+    are exact.
+
+    As a p-value, rank / K is valid: P(p <= x) <= x. The parts are nested, and the p of a query that is done is at least
+    (1 + RANKED) / (1 + others in the part). For x between two of these bounds, p <= x needs the own row among the best
+    x of the part with the lower bound, whatever larger parts say. By exchangeability, the probability is at most x.
+    """
+    n, (floor, order) = len(queries), (own - TOLERANCE, rng.permutation(len(gallery)))
+    place = np.argsort(order)
+    rank, reached = np.empty(n, np.int64), np.zeros(n, np.int64)
+    waiting, start, stop = np.arange(n), 0, min(n, RANKED_ROWS)
+    while stop < n:
+        reached[waiting] += _n_reaching(queries, gallery, floor, waiting, order[start:stop])
+        compared = stop - (place[waiting] < stop)
+        others = reached[waiting] - (place[waiting] < stop)
+        done = others >= RANKED
+        rank[waiting[done]] = -(-(1 + others[done]) * n // (1 + compared[done]))
+        waiting, start, stop = waiting[~done], stop, min(n, 2 * stop)
+    rank[waiting] = reached[waiting] + _n_reaching(queries, gallery, floor, waiting, order[start:])
+    return rank
+
+
+def _n_reaching(queries: Floats, gallery: Floats, floor: Floats, some: Ints, rows: Ints) -> Ints:
+    """How many products of the queries ``some`` (S,) with the gallery ``rows`` (R,) reach the ``floor`` of the query.
 
     Products are computed in float32. Those within its error of the floor are computed again (Higham 2002, section 3.1,
     doi:10.1137/1.9780898718027: an inner product is off by at most gamma times that of the absolute values).
     """
-    narrow, (n_gallery, dimension) = gallery.astype(np.float32), gallery.shape
+    dimension = gallery.shape[1]
+    narrow = np.empty((len(rows), dimension), np.float32)
+    longest = 0.0
+    for start in range(0, len(rows), size := max(1, PRODUCTS // dimension)):
+        part = gallery[rows[start : start + size]]
+        narrow[start : start + size] = part
+        longest = max(longest, float(np.einsum("kd,kd->k", part, part).max()) ** 0.5)
     unit = (dimension + 4) * 2.0**-24
-    longest, length = (np.sqrt(np.einsum("kd,kd->k", rows, rows)) for rows in (gallery, queries))
-    error = 1.01 * unit / (1 - unit) * length * longest.max(initial=0.0) + np.finfo(np.float32).tiny
-    low, high = (floor - error).astype(np.float32), (floor + error).astype(np.float32)
-    low, high = np.nextafter(low, np.float32(-np.inf)), np.nextafter(high, np.float32(np.inf))
-    count = np.empty(len(queries), np.int64)
-    for start in range(0, len(queries), size := max(1, PRODUCTS // max(1, n_gallery))):
-        rows = slice(start, start + size)
-        product = queries[rows].astype(np.float32) @ narrow.T
-        certain, possible = product >= high[rows, None], product >= low[rows, None]
-        count[rows] = certain.sum(axis=1)
+    count = np.empty(len(some), np.int64)
+    for start in range(0, len(some), size := max(1, PRODUCTS // max(1, len(rows)))):
+        block = some[start : start + size]
+        compared, needed = queries[block], floor[block]
+        length = np.sqrt(np.einsum("kd,kd->k", compared, compared))
+        error = 1.01 * unit / (1 - unit) * length * longest + np.finfo(np.float32).tiny
+        low, high = (needed - error).astype(np.float32), (needed + error).astype(np.float32)
+        low, high = np.nextafter(low, np.float32(-np.inf)), np.nextafter(high, np.float32(np.inf))
+        product = compared.astype(np.float32) @ narrow.T
+        certain, possible = product >= high[:, None], product >= low[:, None]
+        found = np.count_nonzero(certain, axis=1)
         possible ^= certain
-        query, row = np.nonzero(possible)
-        for some in range(0, len(query), n_exact := max(1, PRODUCTS // dimension)):
-            q, g = query[some : some + n_exact] + start, row[some : some + n_exact]
-            reaches = np.einsum("kd,kd->k", queries[q], gallery[g]) >= floor[q]
-            count += np.bincount(q, reaches, minlength=len(count)).astype(np.int64)
+        query, row = np.divmod(np.flatnonzero(possible), len(rows))
+        for first in range(0, len(query), n_exact := max(1, PRODUCTS // dimension)):
+            q, g = query[first : first + n_exact], rows[row[first : first + n_exact]]
+            reaches = np.einsum("kd,kd->k", compared[q], gallery[g]) >= needed[q]
+            found += np.bincount(q[reaches], minlength=len(block))
+        count[start : start + size] = found
     return count
 
 
