@@ -16,7 +16,8 @@ class FaceImage:
     """Pixels (H, W, 3) uint8 RGB, and whether they are an aligned crop. The face is detected once, at the first use.
 
     ``pixels`` may be a reduced version of the image. ``decode_full`` then gives the image at full size; it is called
-    only if the face would have to be enlarged.
+    only if the face would have to be enlarged. ``holds_more`` says that its file holds smaller images, which are not
+    read.
     """
 
     def __init__(
@@ -27,10 +28,12 @@ class FaceImage:
         *,
         decode_full: Callable[[], ImageArray] | None = None,
         size: tuple[int, int] | None = None,
+        holds_more: bool = False,
     ) -> None:
         self.pixels, self.aligned = pixels, aligned
         self.size = size or (pixels.shape[1], pixels.shape[0])  # width and height at full size
         self.n_faces = 1
+        self.holds_more = holds_more
         self._detector = detector or DlibDetector()
         self._decode_full = decode_full
         self._face: Face | ImageError | None = None

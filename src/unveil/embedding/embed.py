@@ -30,11 +30,12 @@ from unveil.embedding.pipeline import (
     select_common,
     split_records,
 )
-from unveil.embedding.shards import ShardRow, ShardStore, write_vectors
+from unveil.embedding.shards import HOLDS_MORE, ShardRow, ShardStore, write_vectors
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.faces.probe import check_model
 from unveil.images import LabelRule, Source, decode_rgb, image_size, open_source
 from unveil.images.source import MAX_LIST_BYTES, read_file
+from unveil.images.unread import further_images
 from unveil.io.host import cores
 from unveil.io.storage import Storage, open_storage
 from unveil.io.trust import StoreKey
@@ -177,7 +178,8 @@ class ImageRows:
     """What became of all images (N,) of a source, in columns.
 
     ``content`` (N,) is the digest of each image, or the reason why it has none. ``embedded`` (M,) are the rows of the
-    embedded ones, with the ``quality`` (M, K) of each; ``rejected`` and ``excluded`` are the others.
+    embedded ones, with the ``quality`` (M, K) of each; ``rejected`` and ``excluded`` are the others. ``hold_more`` (K,)
+    are those whose files hold further images.
     """
 
     content: Texts
@@ -186,12 +188,14 @@ class ImageRows:
     excluded: Ints
     quality: Floats | None = None
     n_multiple_faces: int = 0
+    hold_more: Ints | None = None
 
     @classmethod
     def of(cls, rows: Iterable[ShardRow]) -> ImageRows:
         """The columns of rows; those that are `EXCLUDED` are left out."""
         contents, embedded, quality = list[Texts](), list[int](), list[Floats]()
         rejected, excluded, n_multiple_faces, start = dict[int, ShardRow](), list[int](), 0, 0
+        hold_more = list[int]()
         remaining = iter(rows)
         while block := list(islice(remaining, BLOCK)):
             contents.append(Texts([row.digest or row.reason for row in block]))
@@ -202,6 +206,8 @@ class ImageRows:
             for i, row in enumerate(block, start):
                 if row.stage is None:
                     embedded.append(i)
+                    if row.detail == HOLDS_MORE:
+                        hold_more.append(i)
                 elif row is EXCLUDED:
                     excluded.append(i)
                 else:
@@ -211,6 +217,7 @@ class ImageRows:
             *(Texts.joined(contents), np.array(embedded, np.int64), rejected, np.array(excluded, np.int64)),
             np.concatenate(quality) if quality and quality[0].shape[1] else None,
             n_multiple_faces,
+            np.array(hold_more, np.int64),
         )
 
 
@@ -231,6 +238,10 @@ def collect(
             f"{source.where}: none of its {len(rejects)} files gave a face; {n} times `{reason}` "
             f"(`{rejects[0].id}`: {rejects[0].reason} {rejects[0].detail})"
         )
+    notes = list(source.notes)
+    if rows.hold_more is not None and len(rows.hold_more):
+        notes.append(further_images(records.ids.take(rows.hold_more)))
+        logger.info("%s: %s", source.where, notes[-1])
     everything = len(rows.embedded) == len(records)
     embedded = Embedded(
         ids=records.ids if everything else records.ids.take(rows.embedded),
@@ -251,7 +262,7 @@ def collect(
         source.kind,
         records_sha256(records, rows.content, rows.excluded),
         rows.n_multiple_faces,
-        notes=tuple(source.notes),
+        notes=tuple(notes),
     )
 
 

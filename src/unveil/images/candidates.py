@@ -70,7 +70,7 @@ def candidates(path: Path, form: str | None = None, *, follow_links: bool = Fals
     if form is not None:
         return [Candidate(form, tuple(ways[form]), listing.notes(form))] if form in ways else []
     ways = {name: files for name, files in ways.items() if not _is_side_file(name, ways)}
-    several = [Candidate(name, tuple(files), listing.notes(None)) for name, files in sorted(ways.items())]
+    several = [Candidate(name, tuple(files), listing.notes(name)) for name, files in sorted(ways.items())]
     return several if several and "image" not in listing.forms else [Candidate("folder"), *several]
 
 
@@ -85,6 +85,11 @@ def _is_side_file(form: str, forms: dict[str, list[Path]]) -> bool:
     return (form == "bin" and "recordio" in forms) or (
         form == "embeddings" and ("lmdb" in forms or "tfrecord" in forms)
     )
+
+
+def _is_of_a_system(file: Path) -> bool:
+    """Whether a file is one of an operating system or the lock of a database."""
+    return is_system_file(file.name) or file.name == LMDB_LOCK
 
 
 @dataclass
@@ -124,7 +129,7 @@ class _Listing:
         patterns = {_DIGITS.sub("0", file.name) for file in read}
 
         def belongs(file: Path) -> bool:
-            if is_system_file(file.name) or file.name == LMDB_LOCK:
+            if _is_of_a_system(file):
                 return False
             suffix = suffix_of(file.name)
             named = suffix in SUFFIX_FORMS and form in (None, SUFFIX_FORMS[suffix])
@@ -145,17 +150,22 @@ class _Listing:
                 "followed; use --follow-links, or remove it"
             )
 
-    def notes(self, form: str | None) -> tuple[str, ...]:
-        """What is not read although it may hold images, beside containers of the ``form`` that the user named."""
+    def notes(self, form: str) -> tuple[str, ...]:
+        """What lies beside the containers of this form and is not read."""
         notes = []
         if self.links:
             names = shown_names(file.relative_to(self.folder).as_posix() for file in self.links)
             notes.append(f"{len(self.links)} links are not followed: {names}; use --follow-links to change that")
-        if form is not None:
-            others = {**self.containers(), "image": self.forms.get("image", [])}
-            counts = [f"{len(files)} {name}" for name, files in others.items() if files and name != form]
-            if counts:
-                notes.append(f"beside the {form}, files of other forms are not read: {', '.join(counts)}")
+        counts = []
+        for name, found in {**self.forms, **self.containers()}.items():
+            files = [file.relative_to(self.folder) for file in found if not _is_of_a_system(file)]
+            shown = f"{len(files):,} {name} ({shown_names(file.as_posix() for file in files)})"
+            if files and name == "text":
+                notes.append(f"beside the {form}, texts are used for labels and indexes at most: {shown}")
+            elif files and name != form:
+                counts.append(shown)
+        if counts:
+            notes.append(f"beside the {form}, files of other forms are not read: {', '.join(counts)}")
         return tuple(notes)
 
     def _add(self, path: str) -> None:

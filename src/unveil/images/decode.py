@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,21 @@ OTHER_FORMATS = (
     *((b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000")),
     *((b"\0\0\0\x0cJXL ", "JPEG XL"), (b"\xff\x0a", "JPEG XL"), (b"8BPS", "Photoshop"), (b"v/1\1", "OpenEXR")),
     *((b"#?RADIANCE", "Radiance HDR"), (b"\0\0\1\0", "ICO"), (b"P7\n", "PAM"), (b"<svg", "SVG")),
+    (b"\x93NUMPY", "an array of NumPy"),
 )
 MAX_PIXELS = 80_000_000
 MIN_SIDE = 16
 # A scan of a JPEG costs time for every pixel, however few bytes it has. Files of cameras and editors have up to 15.
 MAX_SCANS = 20
-_SCAN = b"\xff\xda"
+_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+# First bytes of the images that are looked for behind the end of another one.
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+# Images behind the first one of a JPEG. Telephones add a depth map, a map of brightness or a second view.
+MAX_FURTHER = 16
 # Pillow joins the EXIF segments of a JPEG one by one, and reads text headers byte by byte.
 MAX_SEGMENTS, MAX_COMMENTS, MAX_TEXT_HEADER = 1000, 1000, 2**16
+# Segments before the scans of a JPEG; profiles and metadata of 64 MiB have a thousand.
+MAX_MARKERS = 10_000
 _EXIF = b"\xff\xe1"
 _COMMENT = re.compile(rb"#[^\r\n]*")
 # Of a TIFF: a tile may be larger than a small image, but not by much.
@@ -57,6 +64,8 @@ _ORIENTATION = 0x0112
 _EIGHT_BITS = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "1"})
 # Kinds of JPEG frames that are coded without loss (ITU-T T.81, table B.1).
 LOSSLESS = (3, 7, 11, 15)
+# Markers of all kinds of frames.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
@@ -92,14 +101,18 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
     return _pixels(_open(data), data)
 
 
-def decode_scaled(data: bytes, at_least: Callable[[int, int], int]) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
-    """`decode_rgb`, and the width and height of the file; a JPEG may be decoded at a half, quarter or eighth of them.
+def decode_scaled(
+    data: bytes, at_least: Callable[[int, int], int]
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int], bool]:
+    """`decode_rgb`, the width and height of the file, and whether smaller images follow, which are not read.
+
+    A JPEG may be decoded at a half, quarter or eighth of its size.
 
     ``at_least`` receives width and height and returns how many pixels each side must have.
     """
     image = _open(data)
     size = image.size
-    return _pixels(image, data, at_least(*size)), size
+    return _pixels(image, data, at_least(*size)), size, holds_more(data)
 
 
 def pillow_rgb(image: Image.Image) -> npt.NDArray[np.uint8] | None:
@@ -212,8 +225,9 @@ def _open(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
-    # A copy could hide behind the first frame. Of the two images in an MPO of a telephone the first is the photograph.
-    if image.format != "MPO" and getattr(image, "is_animated", False):
+    # A copy could hide behind the first frame. What telephones add to a photograph is smaller than it.
+    several = image.format != "MPO" and getattr(image, "is_animated", False)
+    if several or any(w * h >= width * height for w, h in _sizes_behind(data)):
         raise ImageError("decode", "several images in a file", "save each as a file of its own")
     scans = data.count(_SCAN) if image.format in ("JPEG", "MPO") else 1
     if scans > MAX_SCANS and scans * width * height > MAX_SCANS * MAX_PIXELS:
@@ -287,13 +301,70 @@ def _jpeg_or_tiff_kind(data: bytes) -> str | None:
 
 def _jpeg_frame(data: bytes) -> tuple[int, int] | None:
     """The kind of the frame of a JPEG, and the bits of its samples; None where no frame begins."""
-    at = 2
+    at = next((at for marker, at in _segments(data) if marker in _FRAMES), None)
+    return None if at is None else (data[at + 1] & 0x0F, data[at + 4])
+
+
+def _segments(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
+    """The marker and the first byte of each segment before the scans of the JPEG that begins at ``start``."""
+    at, n = start + 2, 0
     while data[at : at + 1] == b"\xff" and at + 5 <= len(data):
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return marker & 0x0F, data[at + 4]
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+        if data[at + 1] == 0xFF:  # filled up
+            at += 1
+            continue
+        yield data[at + 1], at
+        n += 1
+        if data[at + 1] == _SCAN[1] or n == MAX_MARKERS:
+            return
+        at += 2 + _number(data, at + 2, 2)
+
+
+def holds_more(data: bytes) -> bool:
+    """Whether images follow the first one of a file, which alone is read."""
+    return bool(_sizes_behind(data))
+
+
+def _sizes_behind(data: bytes) -> list[tuple[int, int]]:
+    """Width and height of each image behind the end of the first one in a JPEG, PNG or WebP file.
+
+    Images inside of it, such as the thumbnails of cameras, do not count.
+    """
+    if data.find(_JPEG, 1) < 0 and data.find(_PNG, 1) < 0:
+        return []
+    at, sizes = _end_of_first(data), list[tuple[int, int]]()
+    for _ in range(MAX_FURTHER):
+        starts = [start for start in (data.find(_JPEG, at), data.find(_PNG, at)) if start >= 0]
+        if not starts:
+            return sizes
+        at = min(starts)
+        frame = at if data.startswith(_PNG, at) else next((k for m, k in _segments(data, at) if m in _FRAMES), None)
+        if frame == at:
+            sizes.append((_number(data, at + 16, 4), _number(data, at + 20, 4)))
+        elif frame is not None:
+            sizes.append((_number(data, frame + 7, 2), _number(data, frame + 5, 2)))
+        at += 1
+    return [(MAX_PIXELS, MAX_PIXELS)]  # too many to be looked at
+
+
+def _number(data: bytes, at: int, n: int) -> int:
+    return int.from_bytes(data[at : at + n], "big")
+
+
+def _end_of_first(data: bytes) -> int:
+    """The byte after the first image of a file; the end of the file where that is unknown."""
+    if data.startswith(_JPEG):
+        # Where no scan is found, the end of a thumbnail may be taken for that of the image.
+        scan = next((at for marker, at in _segments(data) if marker == _SCAN[1]), 0)
+        end = data.find(_JPEG_END, scan)
+        return end + len(_JPEG_END) if end >= 0 else len(data)
+    if data.startswith(_PNG):
+        at = len(_PNG)
+        while at < len(data) and data[at + 4 : at + 8] != b"IEND":
+            at += 12 + _number(data, at, 4)
+        return at + 12
+    if data[:4] == b"RIFF":
+        return 8 + int.from_bytes(data[4:8], "little")
+    return len(data)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

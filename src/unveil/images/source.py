@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, overload
@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from unveil.columns import Labels, Texts
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.clutter import is_clutter
+from unveil.images.clutter import is_clutter, is_system_file
+from unveil.images.content import Content
 from unveil.images.decode import image_size, is_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.unread import SHOWN_CHARACTERS, Unread, shown_names
@@ -105,21 +106,22 @@ class Source(ABC):
         listed: Mapping[str, str] | None = None,
         states_labels: bool = False,
         in_order: bool = False,
-        are_files: bool = False,
+        content: Callable[[Entry], Content | None] | None = None,
     ) -> None:
         """Sets ``records`` from the entries of the container.
 
         Entries are sorted by name unless they are ``in_order``. ``listed`` maps names to the labels of the list that a
         rule ``list:`` names. ``states_labels`` says that the container states who is in its images, even where that is
-        nobody. With ``are_files``, entries whose names are those of other files are ignored and counted in a note.
+        nobody. ``content`` says what an entry whose name is that of another file holds, where entries are files: images
+        are read, and others are ignored and counted in notes.
 
         Raises SourceError when there are no images, no labels where the rule needs them, or a name is too long.
         """
         ordered = list(entries) if in_order else sorted(entries, key=itemgetter(0, 1))
-        if are_files:
-            self.ignored = [entry for entry in ordered if is_clutter(entry.name)]
-            if self.ignored:
-                ordered = [entry for entry in ordered if not is_clutter(entry.name)]
+        if content is not None and (others := [entry for entry in ordered if is_clutter(entry.name)]):
+            self.ignored = self._without_images(others, content)
+            ignored = set(self.ignored)
+            ordered = [entry for entry in ordered if entry not in ignored]
         if not ordered and self.ignored:
             raise SourceError(
                 f"{self.where}: images were expected, but its {len(self.ignored)} files are none, for example "
@@ -133,6 +135,25 @@ class Source(ABC):
         ids = unique_ids(names)
         people = self._people(ids, names, [entry.label for entry in ordered], listed)
         self.records = Records(Texts(ids), _shown(people), [entry.key for entry in ordered])
+
+    def _without_images(self, others: Sequence[Entry], content: Callable[[Entry], Content | None]) -> list[Entry]:
+        """Those of the files with names of other files that hold no image. Whatever may hold images is counted."""
+        ignored, read = [], []
+        for entry in others:
+            found = content(entry)
+            if found == "container":
+                self.unread.add("archives and containers in it, which are not opened", entry.name)
+            elif found is not None and is_system_file(entry.name):
+                self.unread.add("images among the files of systems and editors", entry.name)
+            elif found is not None:
+                read.append(entry.name)
+                continue
+            ignored.append(entry)
+        if read:
+            self.notes.append(
+                f"{len(read)} files that are no images by their names are read as such: {shown_names(read)}"
+            )
+        return ignored
 
     def _set_columns(
         self, names: Texts, labels: Labels | None, keys: Sequence[str], *, listed: Mapping[str, str] | None

@@ -20,7 +20,9 @@ from unveil.errors import ImageError, SourceError
 from unveil.faces.align import ImageArray
 from unveil.images import EmbeddingSource, LabelRule, Source, decode_rgb, open_source
 from unveil.images.candidates import candidates
+from unveil.images.decode import holds_more
 from unveil.images.readers.grid import is_sheet, plausible_grids
+from unveil.images.unread import further_images
 from unveil.inspection.contact_sheet import contact_png
 from unveil.io.host import cores
 from unveil.presets import Preset, resolve
@@ -126,15 +128,23 @@ def inspect(text: str, *, labels: str = "auto", sample: int = SAMPLE, follow_lin
 
 
 def _examine(source: Source, records: Sequence[ImageRecord]) -> tuple[dict[ImageRecord, tuple[int, int]], list[Reject]]:
-    """Width and height of those images that can be decoded, of which one at a time is held, and the others."""
-    size_of, rejects = {}, []
+    """Width and height of those images that can be decoded, of which one at a time is held, and the others.
+
+    The source gets a note of those whose files hold further images.
+    """
+    size_of, rejects, hold_more = {}, [], []
     for record in records:
         try:
-            height, width, _ = decode_rgb(source.read(record)).shape
+            data = source.read(record)
+            height, width, _ = decode_rgb(data).shape
+            if holds_more(data):
+                hold_more.append(record.id)
         except ImageError as error:
             rejects.append(Reject(record.id, error.stage, error.reason, error.detail))
         else:
             size_of[record] = (width, height)
+    if hold_more:
+        source.notes.append(further_images(hold_more))
     return size_of, rejects
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob
+from unveil.images.decode import is_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import labels_beside
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
@@ -23,6 +24,8 @@ from unveil.types import ImageRecord
 # A verification set has some ten thousand images; the pickle is held in memory once.
 MAX_BYTES = 2**31
 MAX_ITEMS = 10**7
+# Bytes by which an image is recognised.
+SIGNATURE_BYTES = 32
 # The names of NumPy's arrays and types, and of Python 2's bytes, in a pickle.
 ARRAY = {"numpy.core.multiarray _reconstruct", "numpy._core.multiarray _reconstruct"}
 NDARRAY, DTYPE = "numpy ndarray", "numpy dtype"
@@ -108,6 +111,7 @@ def read_pickle(data: bytes, where: str = "pickle") -> tuple[list[object], list[
     machine = _Machine(data)
     try:
         result = machine.run()
+        machine.check_end()
     except _RefusedError as error:
         raise SourceError(
             f"{where}: {error}; a pickle of (images, pairs) was expected, and nothing else is run"
@@ -122,6 +126,12 @@ def read_pickle(data: bytes, where: str = "pickle") -> tuple[list[object], list[
     if not isinstance(items, (list, tuple)) or not isinstance(same, (list, tuple)):
         raise SourceError(f"{where}: a pickle of two lists, images and pairs, was expected")
     spans = [item.data if isinstance(item, _Array) else item for item in items]
+    others = machine.images - {span for span in spans if isinstance(span, Span)}
+    if others:
+        raise SourceError(
+            f"{where}: expected images in the first list alone, found {len(others)} elsewhere in the pickle, one at "
+            f"byte {min(span.at for span in others)}. Write the set again with all images in its list"
+        )
     pairs = [_truth(one, data) for one in same]
     if any(one is None for one in pairs):
         raise SourceError(f"{where}: pairs should be true or false")
@@ -148,6 +158,7 @@ class _Machine:
         self._data = data
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self.images: set[Span] = set()
         self.at = 0
 
     def run(self) -> object:
@@ -163,6 +174,13 @@ class _Machine:
             interpret(self, arg)
         raise ValueError("it has no STOP")
 
+    def check_end(self) -> None:
+        """Raises an error for anything that the pickle leaves on the stack or that follows it."""
+        left = len(self._data) - self.at - 1
+        if self._stack or left:
+            what = f"{left} more bytes, perhaps another pickle" if left else "more items"
+            raise _RefusedError(f"{what} after the end at byte {self.at}")
+
     def _instructions(self) -> Iterator[tuple[str, Any, int]]:
         # genops only splits the bytes; a length beyond the end is its ValueError.
         for op, arg, at in pickletools.genops(io.BytesIO(self._data)):
@@ -173,7 +191,10 @@ class _Machine:
 
     def bytes_of(self, prefix: int, arg: Any) -> None:
         """Bytes that begin ``prefix`` bytes after the instruction."""
-        self.push(Span(self.at + prefix, len(arg)))
+        span = Span(self.at + prefix, len(arg))
+        if is_image(self._data[span.at : span.at + SIGNATURE_BYTES]):
+            self.images.add(span)
+        self.push(span)
 
     def from_mark(self) -> list[Any]:
         items: list[Any] = []

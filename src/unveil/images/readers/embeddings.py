@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 from unveil.columns import BLOCK, Labels, Texts
 from unveil.errors import DiskFullError, ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
+from unveil.images.content import HEAD, is_pixels
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import labels_of
 from unveil.images.labels import labels_beside
@@ -29,8 +30,10 @@ from unveil.images.source import (
     numbered_texts,
     printable,
 )
+from unveil.images.unread import Unread
+from unveil.images.zip_gaps import check_accounted
 from unveil.io.mapping import crc32_of, map_file, unpack_blocks
-from unveil.io.npy import MAGIC, npy_header, parse_npy
+from unveil.io.npy import MAGIC, MAX_HEADER, npy_header, parse_npy
 from unveil.types import ImageRecord, Vectors
 
 # Unpacked bytes of one array in a `.npz`.
@@ -67,7 +70,7 @@ class EmbeddingSource(Source):
         super().__init__(blob.where, rule)
         options = options or {}
         try:
-            found = _load(blob, options)
+            found = _load(blob, options, self.unread)
         except (SourceError, DiskFullError):
             raise
         except ImageError as error:
@@ -82,6 +85,8 @@ class EmbeddingSource(Source):
         for name, column in (("labels", found.labels), ("ids", found.ids)):
             if column is not None and len(column) != len(vectors):
                 raise SourceError(f"{blob.where}: {len(vectors)} vectors, {len(column)} {name}")
+            if getattr(column, "ndim", 1) > 2:
+                raise SourceError(f"{blob.where}: {name} (N,) were expected, got {column.shape} {column.dtype}")
         self.vectors: Vectors = vectors
         self.model = options.get("model", found.model)
         self.model_name = options.get("model", found.model_name or found.model)
@@ -118,7 +123,7 @@ def _labels(values: Any) -> Labels:
     return Labels.joined(Labels.of(labels_of(block)) for block in _blocks(values))
 
 
-def _load(blob: Blob, options: dict[str, str]) -> _Loaded:
+def _load(blob: Blob, options: dict[str, str], unread: Unread) -> _Loaded:
     head = blob.read(0, 8)
     if head.startswith(MAGIC):
         stem = blob.name.rpartition(".")[0]
@@ -127,7 +132,7 @@ def _load(blob: Blob, options: dict[str, str]) -> _Loaded:
     if head.startswith(b"PAR1"):
         return _parquet(blob, options)
     if head.startswith(b"PK"):
-        return _npz(blob, options)
+        return _npz(blob, options, unread)
     raise SourceError(f"{blob.where}: .npy, .npz or Parquet was expected; the file begins with {head!r}")
 
 
@@ -135,12 +140,16 @@ def _npy(blob: Blob) -> npt.NDArray[Any]:
     """An array, mapped where the file is on this machine; ValueError when the file is shorter than its header says."""
     if isinstance(blob, LocalBlob):
         array: npt.NDArray[Any] = np.load(blob.path, mmap_mode="r", allow_pickle=False)
+        left = blob.size - npy_header(blob.read(0, MAX_HEADER))[3] - array.nbytes
+        if left:
+            raise ValueError(f"{left} bytes follow its array")
         return array
     return parse_npy(blob.read_all(MAX_ARRAY))
 
 
-def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
+def _npz(blob: Blob, options: dict[str, str], unread: Unread) -> _Loaded:
     with zipfile.ZipFile(blob.open()) as archive:
+        check_accounted(archive, blob, unread)
         names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
         limit = min(MAX_ARRAY, MAX_COMPRESSION * blob.size + 2**20)
 
@@ -162,6 +171,10 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
         ids = choose_column(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
         model = choose_column(others, None, MODEL_NAMES, blob.where, "model", needed=False)
 
+        model_name = "model_name" if "model_name" in others else None
+        read = {vectors, label, ids, model, model_name}
+        _check_others(blob, archive, vectors, read, unread, chosen="vectors" in options)
+
         def text(name: str | None) -> str | None:
             return None if name is None else printable(str(array(name).reshape(-1)[0]))
 
@@ -170,8 +183,44 @@ def _npz(blob: Blob, options: dict[str, str]) -> _Loaded:
             None if label is None else np.atleast_1d(array(label)),
             None if ids is None or ids == label else np.atleast_1d(array(ids)),
             text(model),
-            text("model_name" if "model_name" in others else None),
+            text(model_name),
         )
+
+
+def _check_others(
+    blob: Blob, archive: zipfile.ZipFile, vectors: str, read: Collection[str | None], unread: Unread, *, chosen: bool
+) -> None:
+    """Counts the members of a `.npz` that are not ``read``.
+
+    Raises SourceError for one that may be of images or of the vectors, unless the user has ``chosen`` the vectors.
+    """
+    shape = _header(archive, archive.getinfo(f"{vectors}.npy"))[0]
+    seen: set[str] = set()
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name in read and name != member.filename and name not in seen:
+            seen.add(name)
+            continue
+        try:
+            own, dtype = _header(archive, member)
+        except ValueError:
+            unread.add("members that are no arrays", printable(member.filename))
+            continue
+        if name in seen or (not chosen and (own == shape or is_pixels(own, dtype))):
+            raise SourceError(
+                f"{blob.where}: expected one array of vectors, found another that may hold people, {printable(name)} "
+                f"{own}. Choose the vectors with vectors=NAME, or write the file without it"
+            )
+        unread.add("arrays", f"{printable(name)} {own}")
+
+
+def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and type of an array in a `.npz`; ValueError where it is none."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError("it is compressed by a method that NumPy does not use")
+    with archive.open(member) as file:
+        shape, _, dtype, _ = npy_header(file.read(HEAD))
+    return shape, dtype
 
 
 def _member(blob: Blob, archive: zipfile.ZipFile, name: str, limit: int) -> memoryview:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob, Window
@@ -26,12 +27,24 @@ _START = struct.Struct("<IIIfQQf")  # a frame, a header and the first of its arr
 WHOLE, FIRST, MIDDLE, LAST = range(4)
 # Labels of an image; more are no label of a person.
 MAX_LABELS = 2**16
+# Bytes of a header with as few labels as people need; the ranges of InsightFace have two.
+MAX_FEW_LABELS = _HEADER.size + 4 * 16
 # Whole numbers beyond this are rounded in the float32 that a label is stored in.
 MAX_EXACT_LABEL = 2**24
 # Lists of `key path ...` that CVLface and DCFace write beside their records.
 # Of a number in a list: no 64-bit number has more.
 MAX_DIGITS = 20
 LISTS = ("list.txt", "train.tsv", "train.lst")
+
+
+@dataclass(frozen=True)
+class _Starts:
+    """What the first bytes of records (N,) say: the label of each, not a number for a damaged one, and whether it may
+    hold an image. ``n_unlisted`` are the records between them that the index lacks."""
+
+    labels: npt.NDArray[np.float32]
+    hold_more: npt.NDArray[np.bool_]
+    n_unlisted: int
 
 
 class RecordIOSource(Source):
@@ -45,36 +58,43 @@ class RecordIOSource(Source):
         keys, offsets = index_of(blob)
         extents = _extents(offsets, blob.size)
         self._limit = MAX_FILE_BYTES + _HEADER.size + 4 * MAX_LABELS
-        window = Window(blob)
-        first = self._header(window, int(offsets[0]), int(extents[0])) if len(offsets) else None
+        # At an address, the starts of neighbouring records come in one request.
+        self._read_start = blob.read if isinstance(blob, LocalBlob) else Window(blob).read
+        first = self._header(int(offsets[0]), int(extents[0])) if len(offsets) else None
         self.first_not_image = None if first is None else first.header_of
-        self._note_unlisted(offsets, extents)
+        starts = self._starts(offsets, extents)
+        if starts.n_unlisted:
+            self.notes.append(
+                f"{starts.n_unlisted} records that {idx_name(blob)} does not list are not read; remove that file to "
+                "read all"
+            )
+        labels = starts.labels
         if self.first_not_image is not None:
             # InsightFace: record 0 says which keys are images, the others are ranges of people.
             self.first_not_image = first_range(
-                self.first_not_image, lambda key: self._is_range(window, keys, offsets, extents, key)
+                self.first_not_image, lambda key: self._is_range(keys, offsets, extents, key)
             )
             images = (keys >= 1) & (keys < self.first_not_image)
-            (behind,) = np.nonzero(keys >= self.first_not_image)
-            more = [i for i in behind.tolist() if self._has_content(window, int(offsets[i]), int(extents[i]))]
-            if more:
-                images[more] = True
+            more = starts.hold_more & ~images
+            more[0] = images[0] = False
+            if more.any():
                 self.notes.append(
-                    f"{len(more)} records hold images where the first record states people (from key "
+                    f"{more.sum()} records hold images where the first record states none (keys below 1, or from "
                     f"{self.first_not_image} on); they are read"
                 )
-            keys, offsets, extents = keys[images], offsets[images], extents[images]
+            images |= more
+            keys, offsets, extents, labels = keys[images], offsets[images], extents[images], labels[images]
         paths = _paths(blob, keys, self.notes)
         uses_own = rule.may_use_labels and not paths.ids
         entries, n_rounded = [], 0
-        for number, offset, extent in zip(numbered_ids(keys.tolist()), offsets.tolist(), extents.tolist(), strict=True):
+        rows = zip(numbered_ids(keys.tolist()), offsets.tolist(), extents.tolist(), labels.tolist(), strict=True)
+        for number, offset, extent, own in rows:
             label = paths.labels.get(int(number))
             if label is None and uses_own:
-                own = self._header(window, offset, extent)
-                if own is not None and abs(own.label) >= MAX_EXACT_LABEL:
+                if abs(own) >= MAX_EXACT_LABEL:
                     n_rounded += 1
-                elif own is not None:
-                    label = label_of(own.label)
+                else:
+                    label = label_of(own)
             entries.append(Entry(paths.ids.get(int(number), number), f"{offset} {extent}", label))
         if n_rounded:
             self.notes.append(
@@ -87,39 +107,36 @@ class RecordIOSource(Source):
             self.rule, self.reason = LabelRule("folder"), "the list beside the records has folders"
         self._set_records(entries, listed=listed, states_labels=uses_own or bool(paths.labels), in_order=True)
 
-    def _note_unlisted(self, offsets: Ints, extents: Ints) -> None:
-        """Notes the records that the `.idx` lacks between those that it lists. Some sets are cut by their index."""
-        # At an address, each record would cost a request.
-        if not isinstance(self.blob, LocalBlob) or self.blob.sibling(idx_name(self.blob)) is None:
-            return
-        missing = _count_records(self.blob, 0, int(offsets[0]))
-        for offset, extent in zip(offsets.tolist(), extents.tolist(), strict=True):
-            head = self.blob.read(offset, _FRAME.size)
-            if len(head) == _FRAME.size:
-                magic, length = _FRAME.unpack(head)
-                # A whole record; any other goes the slow way.
-                if magic == MAGIC and length < 1 << 29 and _FRAME.size + length + -length % 4 >= extent:
-                    continue
-            with contextlib.suppress(ImageError):  # a damaged record becomes a reject
-                missing += _count_records(self.blob, _skip(self.blob, offset), offset + extent)
-        if missing:
-            self.notes.append(
-                f"{missing} records that {idx_name(self.blob)} does not list are not read; remove that file to read all"
-            )
+    def _starts(self, offsets: Ints, extents: Ints) -> _Starts:
+        """What the first bytes of all records say."""
+        has_index = self.blob.sibling(idx_name(self.blob)) is not None
+        n_unlisted = _count_records(self.blob, 0, int(offsets[0])) if has_index else 0
+        labels, hold_more = np.full(len(offsets), np.nan, np.float32), np.ones(len(offsets), bool)
+        for i, (offset, extent) in enumerate(zip(offsets.tolist(), extents.tolist(), strict=True)):
+            start = self._read_start(offset, min(extent, _START.size))
+            magic, length = _FRAME.unpack_from(start) if len(start) >= _FRAME.size else (0, 0)
+            # A whole record; any other goes the slow way.
+            if has_index and not (magic == MAGIC and length < 1 << 29 and _FRAME.size + length + -length % 4 >= extent):
+                with contextlib.suppress(ImageError):  # a damaged record becomes a reject
+                    n_unlisted += _count_records(self.blob, _skip(self.blob, offset), offset + extent)
+            try:
+                header = _header(start[_FRAME.size :], offset, extent - _FRAME.size)
+            except ImageError:
+                continue
+            labels[i] = header.label
+            many_labels = header.size > MAX_FEW_LABELS
+            if many_labels:
+                self.unread.add("records with many labels, of which one is read", f"at byte {offset}")
+            # One part with few labels, and nothing behind them but padding, is a range of people.
+            hold_more[i] = magic != MAGIC or length - header.size >= 4 or many_labels
+        return _Starts(labels, hold_more, n_unlisted)
 
-    def _has_content(self, window: Window, offset: int, extent: int) -> bool:
-        """Whether something follows the labels of a record, beyond its padding; True for a damaged one."""
-        header = self._header(window, offset, extent)
-        head = window.read(offset, _FRAME.size)
-        length = _FRAME.unpack(head)[1] & 0x1FFFFFFF if len(head) == _FRAME.size else 0
-        return header is None or length - header.size >= 4
-
-    def _is_range(self, window: Window, keys: Ints, offsets: Ints, extents: Ints, key: int) -> bool:
+    def _is_range(self, keys: Ints, offsets: Ints, extents: Ints, key: int) -> bool:
         """Whether the record of a key is a range of a person: two labels and no image."""
         (rows,) = np.nonzero(keys == key)
         if not len(rows):
             return False
-        header = self._header(window, int(offsets[rows[0]]), int(extents[rows[0]]))
+        header = self._header(int(offsets[rows[0]]), int(extents[rows[0]]))
         return header is not None and header.header_of is not None
 
     def read(self, record: ImageRecord) -> bytes:
@@ -136,9 +153,9 @@ class RecordIOSource(Source):
         payload = read_record(self.blob, offset, extent, self._limit)
         return payload[_header(payload, offset).size :]
 
-    def _header(self, window: Window, offset: int, extent: int) -> _Header | None:
+    def _header(self, offset: int, extent: int) -> _Header | None:
         """The header of the record at ``offset``, from its first bytes; None when it is damaged."""
-        start = window.read(offset, min(extent, _START.size))
+        start = self._read_start(offset, min(extent, _START.size))
         try:
             return _header(start[_FRAME.size :], offset, extent - _FRAME.size)
         except ImageError:

@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
+from unveil.images.clutter import is_clutter
+from unveil.images.content import HEAD, Content, content_of
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import find_labels
 from unveil.images.readers.columns import PERSON_NAMES
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.images.unpacked import unpack
+from unveil.images.unread import Unread
 from unveil.types import ImageRecord
 
 BLOCK = 512
@@ -27,6 +30,8 @@ MAX_LABEL_BYTES = 2**16
 MAX_EXTENDED = 2**20
 # Zeros between the archives of a concatenated tar; writers pad to 10 KiB.
 MAX_PADDING = 2**20
+# Of a value in an extended header: attributes of files are shorter, images are longer.
+MAX_FIELD, NAME_FIELDS = 512, (b"path", b"linkpath")
 RECORD, MAX_ZEROS = 10 * 2**10, 2**32
 
 
@@ -37,6 +42,7 @@ class _Member(NamedTuple):
     at: int
     size: int
     regular: bool
+    content: Content | None = None
 
 
 class TarSource(Source):
@@ -51,20 +57,25 @@ class TarSource(Source):
         super().__init__(blob.where, rule)
         self.packed, blob = blob, unpack(blob)
         self.blob = blob
-        members = list(_members(blob))
+        members = list(_members(blob, self.unread))
         by_name = {member.name: member for member in members}
         parts = [webdataset_key(member.name) for member in members]
         images = {key for key, extension in parts if extension not in SIDE_FILES}
         side_files: dict[str, dict[str, _Member]] = {}
         for member, (key, extension) in zip(members, parts, strict=True):
-            if extension in SIDE_FILES and key in images:
+            if extension in SIDE_FILES and key in images and member.content is None:
                 side_files.setdefault(key, {})[extension] = member
         found = find_labels(rule, by_name, lambda name, limit: self._read(by_name[name], limit), blob.where)
         self.label_files, stored = found.files, found.stored or {}
         entries = []
+        contents = {f"{member.at}": member.content for member in members if member.content is not None}
         window = Window(blob)
         for member, (key, extension) in zip(members, parts, strict=True):
-            if member.name in found.files or (key in side_files and extension in SIDE_FILES):
+            if member.name in found.files:
+                continue
+            if key in images and extension in SIDE_FILES and member.content is None:
+                if extension not in LABELS:
+                    self.unread.add(f"members .{extension} of samples", printable(member.name))
                 continue
             name = printable(member.name)
             label = stored.get(name)
@@ -78,7 +89,7 @@ class TarSource(Source):
             listed=found.listed,
             states_labels=found.stored is not None,
             in_order=True,
-            are_files=True,
+            content=lambda entry: contents.get(entry.key.partition(" ")[0]),
         )
 
     def read(self, record: ImageRecord) -> bytes:
@@ -150,26 +161,27 @@ def _number(field: bytes) -> int:
     return number
 
 
-def _members(blob: Blob) -> Iterator[_Member]:
-    """Files, links and devices, by their headers alone; SourceError with the byte where the archive is damaged.
+def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
+    """Files, links and devices, by their headers, and what those hold that are no images by their names.
 
-    tarfile lists at a quarter of this speed, slower than a folder is read (docs/decisions/0013). The tests compare the
-    two.
+    Raises SourceError with the byte where the archive is damaged. tarfile lists at a quarter of this speed, slower than
+    a folder is read (docs/decisions/0013). The tests compare the two.
     """
     at, padding, long_name, long_size = 0, 0, None, None
     window = Window(blob)
     while at < blob.size:
-        head = window.read(at, BLOCK)
+        data = window.read(at, BLOCK + HEAD)
+        head = data[:BLOCK]
         if not any(head):
             # Another archive may follow, as `tar --concatenate` and `cat` write them.
             at, padding = at + BLOCK, padding + BLOCK
             if padding > MAX_PADDING:
-                _check_end(blob, at)
+                _check_end(blob, at, unread)
                 break
             continue
         if not is_tar(head):
             if padding:
-                _check_end(blob, at)
+                _check_end(blob, at, unread)
                 break
             raise SourceError(f"{blob.where}: a damaged tar, no header at byte {at} of {blob.size}; get the file again")
         padding = 0
@@ -181,10 +193,16 @@ def _members(blob: Blob) -> Iterator[_Member]:
         size = 0 if kind in (b"1", b"2", b"3", b"4", b"5", b"6") else size
         if kind in (b"L", b"K", b"x", b"g"):
             extended = _extended(blob, window, start, size)
-            if kind == b"L":
-                long_name = extended.split(b"\0", 1)[0]
-            elif kind == b"x":
-                fields = _pax(extended)
+            if kind in (b"L", b"K"):
+                stated_name, _, rest = extended.partition(b"\0")
+                long_name = stated_name if kind == b"L" else long_name
+            else:
+                fields, rest = _pax(extended)
+                if any(len(value) > MAX_FIELD for key, value in fields.items() if key not in NAME_FIELDS):
+                    unread.add("extended headers with long fields", f"at byte {at}")
+            if any(rest):
+                unread.add("extended headers that go on after their end", f"at byte {at}")
+            if kind == b"x":
                 long_name = fields.get(b"path", long_name)
                 stated = fields.get(b"size", b"")
                 long_size = int(stated) if stated.isdigit() and len(stated) < 20 else long_size
@@ -198,17 +216,21 @@ def _members(blob: Blob) -> Iterator[_Member]:
                         f"{blob.size}; get the file again"
                     )
                 text = name.decode("utf-8", "surrogateescape").removeprefix("./")
-                yield _Member(text, start, size, kind in (b"0", b"\0", b"7"))
+                regular = kind in (b"0", b"\0", b"7")
+                sniffed = regular and (webdataset_key(text)[1] in SIDE_FILES or is_clutter(text))
+                yield _Member(text, start, size, regular, content_of(data[BLOCK:][:size]) if sniffed else None)
             long_name = long_size = None
         at = start + size + -size % BLOCK
 
 
-def _check_end(blob: Blob, at: int) -> None:
+def _check_end(blob: Blob, at: int, unread: Unread) -> None:
     """Raises SourceError if bytes other than zeros follow the end of an archive: they may be another archive.
 
-    Some writers fill the last record of 10 KiB with anything.
+    Some writers fill the last record of 10 KiB with anything, which counts as unread.
     """
     if blob.size - at < RECORD:
+        if any(blob.read(at, RECORD)):
+            unread.add("bytes after the end of the archive", n=blob.size - at)
         return
     for start in range(at, blob.size, MAX_PADDING):
         data = blob.read(start, MAX_PADDING)
@@ -234,8 +256,8 @@ def _extended(blob: Blob, window: Window, at: int, size: int) -> bytes:
     return data
 
 
-def _pax(data: bytes) -> dict[bytes, bytes]:
-    """The `length key=value` lines of an extended header."""
+def _pax(data: bytes) -> tuple[dict[bytes, bytes], bytes]:
+    """The `length key=value` lines of an extended header, and what follows them."""
     fields = {}
     at = 0
     while at < len(data):
@@ -246,4 +268,4 @@ def _pax(data: bytes) -> dict[bytes, bytes]:
         if equals:
             fields[key] = value.rstrip(b"\n")
         at += int(digits)
-    return fields
+    return fields, data[at:]

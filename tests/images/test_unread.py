@@ -1,0 +1,402 @@
+"""What a container holds is read, counted in a note, or an error: no image is passed over without a word."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import containers as c
+from tests.builders import encoded, write
+from tests.containers import Item
+from unveil.errors import ImageError, SourceError
+from unveil.images import open_source
+from unveil.images.content import content_of
+from unveil.images.decode import decode_rgb, decode_scaled
+from unveil.images.source import MAX_NOTES, Source
+from unveil.images.unread import Unread
+
+
+def npy(array: np.typing.NDArray[np.generic]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def contents(source: Source) -> list[bytes]:
+    return [source.read(record) for record in source.records]
+
+
+def has_note(source: Source, text: str) -> bool:
+    return any(text in note for note in source.notes)
+
+
+PIXELS = npy(np.zeros((112, 112, 3), np.uint8))
+# What each file holds, by its bytes.
+FILES = {
+    "image.txt": "image",
+    "image.npy": "image",
+    "pixels.npy": "pixels",
+    "stack.npy": "pixels",
+    "features.npy": None,
+    "more.zip": "container",
+    "more.tar": "container",
+    "caption.txt": None,
+}
+
+
+def hidden(item: Item) -> dict[str, bytes]:
+    packed, tarred = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.png", item.data)
+    with tarfile.open(fileobj=tarred, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("a.png"))
+    return {
+        "image.txt": item.data,
+        "image.npy": item.data,
+        "pixels.npy": PIXELS,
+        "stack.npy": npy(np.zeros((4, 3, 64, 64), np.float32)),
+        "features.npy": npy(np.zeros((68, 3), np.float32)),
+        "more.zip": packed.getvalue(),
+        "more.tar": tarred.getvalue(),
+        "caption.txt": b"P5 1st prize: a photograph",
+    }
+
+
+Packer = Callable[[Path, Mapping[str, bytes]], Path]
+
+
+def as_folder(to: Path, files: Mapping[str, bytes]) -> Path:
+    for name, data in files.items():
+        write(to / "set" / name, data)
+    return to / "set"
+
+
+def as_zip(to: Path, files: Mapping[str, bytes]) -> Path:
+    with zipfile.ZipFile(to / "set.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return to / "set.zip"
+
+
+def as_tar(to: Path, files: Mapping[str, bytes]) -> Path:
+    with tarfile.open(to / "set.tar", "w") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return to / "set.tar"
+
+
+class TestFilesThatAreNoImagesByTheirNames:
+    def test_are_known_by_their_first_bytes(self, items: list[Item]) -> None:
+        assert {name: content_of(data[:512]) for name, data in hidden(items[0]).items()} == FILES
+
+    @pytest.mark.parametrize("writer", [as_folder, as_zip, as_tar], ids=lambda w: w.__name__)
+    def test_are_read_rejected_or_counted(self, writer: Packer, items: list[Item], tmp_path: Path) -> None:
+        files = {item.name: item.data for item in items}
+        place = writer(tmp_path, {**files, **{f"more/{k}": v for k, v in hidden(items[0]).items()}})
+        source = open_source(f"folder:{place}" if writer is as_folder else place)
+        more = [record for record in source.records if record.id.startswith("more/")]
+        assert {r.id for r in more} == {
+            f"more/{name}" for name in ("image.txt", "image.npy", "pixels.npy", "stack.npy")
+        }
+        assert source.read(next(r for r in more if r.id == "more/image.txt")) == items[0].data
+        with pytest.raises(ImageError, match="an array of NumPy; convert the images to PNG"):
+            decode_rgb(source.read(next(r for r in more if r.id == "more/pixels.npy")))
+        assert has_note(source, "4 files that are no images by their names are read as such: more/")
+        assert has_note(source, "not read: 2 archives and containers in it, which are not opened: more/more.")
+        assert {e.name for e in source.ignored} == {f"more/{k}" for k in FILES if FILES[k] in (None, "container")}
+
+    def test_of_systems_are_counted(self, items: list[Item], tmp_path: Path) -> None:
+        files = {items[0].name: items[0].data, "@eaDir/a/thumbnail.jpg": encoded(items[1].pixels, "JPEG")}
+        source = open_source(as_folder(tmp_path, files))
+        assert len(source.records) == 1
+        assert has_note(source, "not read: 1 images among the files of systems and editors: @eaDir/a/thumbnail.jpg")
+
+
+class TestZip:
+    def test_another_archive_before_the_one_that_is_read_is_an_error(self, items: list[Item], tmp_path: Path) -> None:
+        first, second = c.zipped(tmp_path, items[:3]).read_bytes(), c.stylegan(tmp_path, items[3:]).read_bytes()
+        with pytest.raises(SourceError, match=rf"found {len(first)} further bytes before its first member"):
+            open_source(write(tmp_path / "two.zip", first + second))
+
+    def test_a_program_that_unpacks_it_is_an_error_that_says_what_to_do(
+        self, items: list[Item], tmp_path: Path
+    ) -> None:
+        path = c.zipped(tmp_path, items)
+        with pytest.raises(SourceError, match=r"program that unpacks it\. Unpack it with all its parts"):
+            open_source(write(path, b"MZ" + bytes(10_000) + path.read_bytes()))
+
+    @pytest.mark.parametrize("unlisted", [0, 5, 23])
+    def test_a_member_that_the_directory_does_not_list_is_an_error(
+        self, unlisted: int, items: list[Item], tmp_path: Path
+    ) -> None:
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+            for item in items:
+                archive.writestr(item.name, item.data)
+            del archive.filelist[unlisted]
+        with pytest.raises(SourceError, match=r"found \d+ further bytes (before its first member|at byte \d+)"):
+            open_source(tmp_path / "set.zip")
+
+    def test_bytes_after_the_end_are_an_error(self, items: list[Item], tmp_path: Path) -> None:
+        path = c.zipped(tmp_path, items)
+        size = path.stat().st_size
+        write(path, path.read_bytes() + items[0].data)
+        with pytest.raises(SourceError, match=rf"found {len(items[0].data)} further bytes at byte {size}"):
+            open_source(path)
+
+    def test_bytes_behind_the_end_of_a_packed_member_are_a_reject(self, items: list[Item], tmp_path: Path) -> None:
+        path = c.zipped(tmp_path, items[:1])
+        with zipfile.ZipFile(path) as archive:
+            info = archive.infolist()[0]
+        data = bytearray(path.read_bytes())
+        start = 30 + len(info.filename)
+        packed, rest = data[start : start + info.compress_size], data[start + info.compress_size :]
+        directory = len(data[:start]) + 2 * len(packed)
+        rest[20:24] = (2 * len(packed)).to_bytes(4, "little")
+        end = rest.rfind(b"PK\5\6")
+        rest[end + 16 : end + 20] = directory.to_bytes(4, "little")
+        source = open_source(write(path, bytes(data[:start] + packed * 2 + rest)))
+        with pytest.raises(ImageError, match=f"{len(packed)} more bytes after its end"):
+            source.read(source.records[0])
+
+    def test_long_comments_and_extra_fields_are_counted(self, items: list[Item], tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+            for item in items[:2]:
+                info = zipfile.ZipInfo(item.name)
+                info.extra = b"\x99\x99" + (600).to_bytes(2, "little") + bytes(600) if item.number else b""
+                archive.writestr(info, item.data)
+            archive.comment = items[0].data[:2000]
+        source = open_source(tmp_path / "set.zip")
+        assert contents(source) == [item.data for item in items[:2]]
+        assert has_note(source, f"not read: 1 long extra fields and comments of members: {items[1].name}")
+        assert has_note(source, "not read: 1 long comments in zips")
+
+    def test_what_tools_write_is_no_error(self, items: list[Item], tmp_path: Path) -> None:
+        path = tmp_path / "set.zip"
+
+        with path.open("wb") as file:
+            # What cannot be sought gets sizes behind the members.
+            pipe = SimpleNamespace(write=file.write, flush=file.flush)
+            with zipfile.ZipFile(pipe, "w") as archive:
+                for item in items[:3]:
+                    with archive.open(f"ü{item.number}.png", "w", force_zip64=True) as member:
+                        member.write(item.data)
+        assert contents(open_source(path)) == [item.data for item in items[:3]]
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("z/", b"")
+            archive.writestr("ü3.png", items[3].data)
+            archive.comment = b"of the set"
+        assert contents(open_source(path)) == [item.data for item in items[:4]]
+
+
+class TestWebDataset:
+    def samples(self, items: Sequence[Item], **more: bytes) -> dict[str, bytes]:
+        files: dict[str, bytes] = {}
+        for item in items:
+            files |= {f"{item.number:04d}.png": item.data, f"{item.number:04d}.cls": b"%d" % item.person}
+            files |= {f"{item.number:04d}.{extension}": data for extension, data in more.items()}
+        return files
+
+    def test_members_that_are_not_read_are_counted(self, items: list[Item], tmp_path: Path) -> None:
+        more = {"npy": npy(np.zeros(512, np.float32)), "pth": pickle.dumps([1]), "txt": b"a caption", "json": b"{}"}
+        source = open_source(as_tar(tmp_path, self.samples(items, **more)))
+        assert source.kind == "WebDataset" and contents(source) == [item.data for item in items]
+        found = [note for note in source.notes if note.startswith("not read")]
+        assert found == [
+            f"not read: 24 members .{extension} of samples: 0000.{extension}, 0001.{extension}, 0002.{extension}, ..."
+            for extension in ("npy", "pth", "txt")
+        ]
+
+    @pytest.mark.parametrize("extension", ["npy", "pth", "txt", "cls", "index", "pyd", "pt", "pickle", "dat", "bin"])
+    def test_images_in_members_of_any_name_are_read(self, extension: str, items: list[Item], tmp_path: Path) -> None:
+        files = self.samples(items[:6])
+        files[f"0003.{extension}"] = items[20].data
+        assert items[20].data in contents(open_source(as_tar(tmp_path, files)))
+
+    def test_arrays_of_pixels_are_rejects(self, items: list[Item], tmp_path: Path) -> None:
+        source = open_source(as_tar(tmp_path, self.samples(items[:6], npy=PIXELS)))
+        assert len(source.records) == 12
+        with pytest.raises(ImageError, match="an array of NumPy"):
+            decode_rgb(source.read(next(r for r in source.records if r.id == "0002.npy")))
+
+    def test_the_notes_of_all_shards_are_one(self, items: list[Item], tmp_path: Path) -> None:
+        for k in range(3):
+            path = as_tar(tmp_path, self.samples(items[:6], txt=b"a caption"))
+            shutil.move(path, tmp_path / f"{k}.tar")
+        found = [note for note in open_source(tmp_path).notes if note.startswith("not read")]
+        assert found == ["not read: 18 members .txt of samples: 0.tar/0000.txt, 0.tar/0001.txt, 0.tar/0002.txt, ..."]
+
+    def test_bytes_around_headers_are_counted(self, items: list[Item], tmp_path: Path) -> None:
+        path = tmp_path / "set.tar"
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo("0.png")
+            info.size, info.pax_headers = len(items[0].data), {"comment": "x" * 2000}
+            archive.addfile(info, io.BytesIO(items[0].data))
+        assert has_note(open_source(path), "not read: 1 extended headers with long fields: at byte 0")
+        data = bytearray(c.tarred(tmp_path, items[:1]).read_bytes())
+        data[-3000:-1000] = b"x" * 2000
+        source = open_source(write(tmp_path / "set.tar", bytes(data)))
+        assert any(
+            note.startswith("not read: ") and note.endswith("bytes after the end of the archive")
+            for note in source.notes
+        )
+
+
+class TestRecordIO:
+    @pytest.mark.parametrize("keys", [(0, -1), (0, 0), (-7, -8)], ids=str)
+    def test_images_below_the_first_key_are_read(
+        self, keys: tuple[int, int], items: list[Item], tmp_path: Path
+    ) -> None:
+        path = c.insightface(tmp_path, items)
+        index = path.with_suffix(".idx")
+        lines = [line.split("\t") for line in index.read_text().splitlines()]
+        for line, key in zip(lines[4:6], keys, strict=True):
+            line[0] = str(key)
+        write(index, "".join("\t".join(line) + "\n" for line in lines))
+        source = open_source(path)
+        assert sorted(contents(source)) == sorted(item.data for item in items)
+        assert has_note(source, "2 records hold images where the first record states none")
+
+    def test_a_repeated_key_is_another_image(self, items: list[Item], tmp_path: Path) -> None:
+        path = c.recordio(tmp_path, items)
+        index = path.with_suffix(".idx")
+        write(index, "".join(f"7\t{line.split()[1]}\n" for line in index.read_text().splitlines()))
+        assert contents(open_source(path)) == [item.data for item in items]
+
+    def test_gaps_of_the_index_are_counted_at_an_address_too(self, items: list[Item], tmp_path: Path) -> None:
+        path = c.recordio(tmp_path, items)
+        index = path.with_suffix(".idx")
+        write(index, "".join(index.read_text().splitlines(keepends=True)[::2]))
+        for place in (str(path), f"file://{path}"):
+            assert has_note(open_source(place), "11 records that plain.idx does not list are not read")
+
+    def test_many_labels_are_counted(self, items: list[Item], tmp_path: Path) -> None:
+        path = c.write_records(tmp_path / "a", [c.labelled(items[0].data, *range(100))])
+        source = open_source(path)
+        assert contents(source) == [items[0].data]
+        assert has_note(source, "not read: 1 records with many labels, of which one is read: at byte 0")
+
+
+class TestVerificationSets:
+    def test_another_pickle_is_an_error(self, items: list[Item], tmp_path: Path) -> None:
+        path = c.verification(tmp_path, items)
+        more = pickle.dumps(([items[0].data] * 2, [True]))
+        with pytest.raises(SourceError, match=f"{len(more)} more bytes, perhaps another pickle after the end"):
+            open_source(write(path, path.read_bytes() + more))
+
+    @pytest.mark.parametrize("protocol", [3, 4, 5])
+    def test_an_image_elsewhere_in_the_pickle_is_an_error(
+        self, protocol: int, items: list[Item], tmp_path: Path
+    ) -> None:
+        shown, below = (
+            pickle.dumps(value, protocol=protocol)
+            for value in (([item.data for item in items[:2]], [True]), items[2].data)
+        )
+        assert len(open_source(write(tmp_path / "a.bin", shown)).records) == 2
+        # It is put on the stack below what the pickle returns.
+        begin = 2 if protocol < 4 else 11
+        with pytest.raises(SourceError, match="more items after the end"):
+            open_source(write(tmp_path / "b.bin", below.removesuffix(b".") + shown[begin:]))
+
+
+class TestArrays:
+    def written(self, to: Path, **more: np.typing.NDArray[np.generic]) -> Path:
+        np.savez(to / "v.npz", allow_pickle=False, vectors=np.eye(8, dtype=np.float32), people=np.arange(8), **more)
+        return to / "v.npz"
+
+    def test_that_are_not_read_are_counted(self, tmp_path: Path) -> None:
+        path = self.written(tmp_path, quality=np.ones(8), landmarks=np.zeros((8, 5, 2)))
+        source = open_source(path)
+        assert "not read: 2 arrays: quality (8,), landmarks (8, 5, 2)" in source.notes
+
+    @pytest.mark.parametrize(
+        "array", [np.zeros((8, 112, 112, 3), np.uint8), np.ones((8, 8), np.float32)], ids=["images", "vectors"]
+    )
+    def test_of_images_or_more_vectors_are_an_error(self, array: np.typing.NDArray[np.generic], tmp_path: Path) -> None:
+        path = self.written(tmp_path, other=array)
+        with pytest.raises(SourceError, match=r"found another that may hold people, other \(8, .*vectors=NAME"):
+            open_source(path)
+        source = open_source(f"embeddings,vectors=vectors:{path}")
+        assert has_note(source, "not read: 1 arrays: other (8, ")
+
+    def test_of_images_are_no_labels(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "v.npz", vectors=np.eye(8, dtype=np.float32), labels=np.zeros((8, 32, 32, 3), np.uint8))
+        with pytest.raises(SourceError, match=r"labels \(N,\) were expected, got \(8, 32, 32, 3\)"):
+            open_source(tmp_path / "v.npz")
+
+    def test_of_one_name_are_an_error(self, tmp_path: Path) -> None:
+        path = self.written(tmp_path)
+        with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("vectors.npy", npy(np.ones((8, 8), np.float32)))
+        for place in (path, f"embeddings,vectors=vectors:{path}"):
+            with pytest.raises(SourceError, match=r"the vectors may be vectors or vectors|another .* people, vectors"):
+                open_source(place)
+
+    def test_bytes_behind_an_array_are_an_error(self, tmp_path: Path) -> None:
+        path = write(tmp_path / "v.npy", npy(np.eye(8, dtype=np.float32)) + npy(np.eye(8, dtype=np.float32)))
+        with pytest.raises(SourceError, match=r"\d+ bytes follow its array"):
+            open_source(path)
+
+    def test_other_members_are_counted(self, tmp_path: Path) -> None:
+        path = self.written(tmp_path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("a.png", b"x")
+        assert has_note(open_source(f"embeddings:{path}"), "not read: 1 members that are no arrays: a.png")
+
+
+def jpeg(side: int, colour: str, *, thumbnail: bytes = b"") -> bytes:
+    buffer = io.BytesIO()
+    exif = b"Exif\0\0" + thumbnail if thumbnail else b""
+    Image.new("RGB", (side, side), colour).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+class TestImagesBehindTheFirst:
+    """As the MPO files of telephones, and as one file after the other."""
+
+    def mpo(self, side: int) -> bytes:
+        buffer = io.BytesIO()
+        first, second = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (side, side), "blue")
+        first.save(buffer, "MPO", save_all=True, append_images=[second])
+        return buffer.getvalue()
+
+    def test_of_the_same_size_are_a_reject(self) -> None:
+        for data in (self.mpo(64), jpeg(64, "red") + jpeg(64, "blue"), encoded(np.zeros((32, 32, 3), np.uint8)) * 2):
+            with pytest.raises(ImageError, match="several images in a file"):
+                decode_rgb(data)
+
+    @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+    def test_behind_other_formats_count_too(self, kind: str) -> None:
+        first = encoded(np.zeros((64, 64, 3), np.uint8), kind)
+        assert decode_scaled(first, lambda w, h: w)[2] is False
+        assert decode_scaled(first + jpeg(32, "blue"), lambda w, h: w)[2] is True
+
+    def test_that_are_smaller_are_known(self) -> None:
+        alone = jpeg(64, "red", thumbnail=jpeg(32, "blue"))
+        for data, more in ((self.mpo(32), True), (jpeg(64, "red") + jpeg(32, "blue"), True), (alone, False)):
+            pixels, size, holds_more = decode_scaled(data, lambda w, h: w)
+            assert size == (64, 64) and holds_more is more and pixels[0, 0, 0] > 200
+
+    def test_more_than_are_looked_at_are_a_reject(self) -> None:
+        with pytest.raises(ImageError, match="several images in a file"):
+            decode_rgb(jpeg(64, "red") + b"\xff\xd8\xff" * 1000)
+
+
+def test_notes_do_not_grow_with_what_a_stranger_wrote() -> None:
+    unread = Unread()
+    for k in range(1000):
+        unread.add("things", f"{k}" * 1000)
+    (note,) = unread.notes()
+    assert note.startswith("not read: 1,000 things: 0000") and len(note) < 300
+    assert MAX_NOTES < 100
