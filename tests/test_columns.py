@@ -5,12 +5,14 @@ from __future__ import annotations
 from itertools import chain
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import examples
 from unveil import columns
-from unveil.columns import Labels, People, Texts
+from unveil.columns import Labels, People, Texts, _keys_of
+from unveil.io.mapping import Spool
 
 TEXTS = st.lists(st.text("abé", max_size=3), max_size=12)
 LABELS = st.lists(st.none() | st.text("abé", max_size=2), max_size=12)
@@ -40,6 +42,25 @@ def test_texts(first: list[str], second: list[str], data: st.DataObject) -> None
     assert column.are_in(other).tolist() == [text in second for text in first]
     assert column.n_distinct() == len(set(first)) and (not first or column.longest == max(first, key=len))
     assert list(chain.from_iterable(column.blocks(2))) == first
+    assert column.repeats().tolist() == [i for i, text in enumerate(first) if text in first[:i]]
+    assert [column.row_of(text) for text in second] == [first.index(text) if text in first else None for text in second]
+
+
+@pytest.mark.parametrize(("n_keys", "in_memory"), [(2**63, 2**26), (2, 8), (1, 1)])
+def test_blocks_files_and_equal_keys_change_nothing(
+    n_keys: int, in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of three texts, files from some bytes on, and few keys for different texts."""
+    texts, keys_of = ["", "a", "bb", "é", "a" * 17, "bb", "", "\0", "a" * 16, "bb"], _keys_of
+    monkeypatch.setattr(columns, "BLOCK", 3)
+    monkeypatch.setattr(columns, "KEYED_BYTES", 20)
+    monkeypatch.setattr(columns, "_keys_of", lambda rows: keys_of(rows) % np.uint64(n_keys))
+    monkeypatch.setattr(Spool.__init__, "__defaults__", (in_memory,))
+    column, rows = Texts.joined([Texts(texts[:4]), Texts(), Texts(texts[4:])]), np.array([9, 0, 3, 4, 8, 8, 1])
+    assert column == texts and column.take(rows) == [texts[i] for i in rows]
+    assert column.repeats().tolist() == [5, 6, 9] and column.n_distinct() == 7
+    assert [column.row_of(text) for text in (*texts, "c", "\udc80")] == [0, 1, 2, 3, 4, 2, 0, 7, 8, 2, None, None]
+    assert column.are_in(Texts(["x", "bb", "a" * 17, "aa"])).tolist() == [text in ("bb", "a" * 17) for text in texts]
 
 
 @given(LABELS, LABELS, st.data())

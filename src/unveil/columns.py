@@ -10,8 +10,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Texts that become Python objects at once.
-BLOCK = 65_536
+from unveil.io.mapping import Spool
+
+# Texts that become Python objects at once, and bytes of texts whose keys are computed at once.
+BLOCK, KEYED_BYTES = 65_536, 2**20
+# An odd number with as many ones as zeros in no pattern (2^64 divided by the golden ratio).
+MIX = np.uint64(0x9E3779B97F4A7C15)
 
 T = TypeVar("T", bound=str | None, covariant=True)
 Codes = npt.NDArray[np.int64]
@@ -24,23 +28,41 @@ class Texts(Sequence[str]):
     Single texts are made on demand; `blocks` and iteration make some thousands at once. ``array`` is the Arrow array.
     """
 
-    __slots__ = ("array",)
+    __slots__ = ("_index", "array")
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._index: tuple[npt.NDArray[np.uint64], Codes] | None = None
         self.array: Any = pa.array(texts if isinstance(texts, (list, tuple)) else list(texts), pa.large_string())
 
     @classmethod
     def of(cls, array: Any) -> Texts:
         """The column of an Arrow array of texts, in one piece or in several."""
-        column = cls.__new__(cls)
+        column = cls()
         array = array if array.type == pa.large_string() else array.cast(pa.large_string())
         column.array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         return column
 
     @classmethod
     def joined(cls, columns: Iterable[Texts]) -> Texts:
-        """The texts of several columns, one after the other."""
-        return cls.of(pa.chunked_array([column.array for column in columns], pa.large_string()))
+        """The texts of several columns, one after the other; many are in a mapped temporary file."""
+        ends, data, n, size = Spool(), Spool(), 0, 0
+        ends.add(np.zeros(1, np.int64).data.cast("B"))
+        for column in columns:
+            if not len(column):
+                continue
+            places, texts = column._buffers()
+            data.add(texts[places[0] : places[-1]])
+            ends.add((places[1:] - places[0] + size).data.cast("B"))
+            n, size = n + len(column), data.size
+        buffers = [None, pa.py_buffer(ends.view()), pa.py_buffer(data.view())]
+        return cls.of(pa.Array.from_buffers(pa.large_string(), n, buffers))
+
+    def _buffers(self) -> tuple[Codes, memoryview]:
+        """Where each of the texts (N,) begins and the last ends (N + 1,), and the bytes of all."""
+        _, places, texts = self.array.buffers()
+        start = self.array.offset
+        data = memoryview(b"") if texts is None else memoryview(texts)
+        return np.frombuffer(places, np.int64)[start : start + len(self) + 1], data
 
     def __len__(self) -> int:
         return len(self.array)
@@ -65,10 +87,12 @@ class Texts(Sequence[str]):
 
     def take(self, rows: Codes) -> Texts:
         """The texts of these rows (M,), in that order."""
-        return self.of(self.array.take(pa.array(rows, pa.int64())))
+        if len(rows) <= BLOCK:
+            return self.of(self.array.take(pa.array(rows, pa.int64())))
+        return self.joined(self.take(rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK))
 
     def __add__(self, other: Texts) -> Texts:
-        return self.joined([self, other])
+        return self.joined([self, other]) if len(other) else self
 
     def coded(self) -> tuple[Texts, Codes]:
         """The distinct texts in order of first appearance, and the index (N,) of each text among them."""
@@ -82,7 +106,14 @@ class Texts(Sequence[str]):
 
     def are_in(self, other: Texts) -> Mask:
         """Which of the texts (N,) are in another column."""
-        return np.asarray(pc.is_in(self.array, value_set=other.array).to_numpy(zero_copy_only=False), np.bool_)
+        if len(other) <= BLOCK:
+            return np.asarray(pc.is_in(self.array, value_set=other.array).to_numpy(zero_copy_only=False), np.bool_)
+        # A hash table of the few whose keys are in both.
+        mine, theirs = self._keys(), other._keys()
+        maybe, found = np.flatnonzero(_is_in(mine, theirs)), np.zeros(len(self), np.bool_)
+        among = other.take(np.flatnonzero(_is_in(theirs, mine[maybe])))
+        found[maybe] = self.take(maybe).find(among) >= 0
+        return found
 
     @property
     def longest(self) -> str:
@@ -91,7 +122,41 @@ class Texts(Sequence[str]):
 
     def n_distinct(self) -> int:
         """The number of different texts."""
-        return int(pc.count_distinct(self.array).as_py())
+        return len(self) - len(self.repeats())
+
+    def repeats(self) -> Codes:
+        """The rows, ascending, of the texts that an earlier row has too."""
+        # A hash table of millions of texts would take several times their memory: equal texts have equal keys, and
+        # whether equal keys are equal texts is looked up for the few of them.
+        keys = self._keys()
+        ordered = np.sort(keys)
+        rows = np.flatnonzero(_is_in(keys, ordered[1:][ordered[1:] == ordered[:-1]]))
+        return np.delete(rows, np.unique(self.take(rows).coded()[1], return_index=True)[1])
+
+    def row_of(self, text: str) -> int | None:
+        """The first row of a text, None where it is not in the column."""
+        if self._index is None:
+            keys = self._keys()
+            order = np.argsort(keys, kind="stable")
+            self._index = keys[order], order
+        ordered, rows = self._index
+        (key,) = _keys_of(np.frombuffer(text.encode(errors="surrogatepass"), np.uint8)[None])
+        some = rows[np.searchsorted(ordered, key, "left") : np.searchsorted(ordered, key, "right")]
+        return next((row for row in some.tolist() if self[row] == text), None)
+
+    def _keys(self) -> npt.NDArray[np.uint64]:
+        """A number (N,) for each text, equal for equal texts and rarely for others."""
+        keys = np.empty(len(self), np.uint64)
+        places, data = self._buffers() if len(self) else (np.zeros(1, np.int64), memoryview(b""))
+        texts = np.frombuffer(data, np.uint8)
+        for start in range(0, len(self), BLOCK):
+            lengths = np.diff(places[start : start + BLOCK + 1])
+            for length in np.unique(lengths).tolist():
+                rows = start + np.flatnonzero(lengths == length)
+                for first in range(0, len(rows), size := max(1, KEYED_BYTES // (length + 1))):
+                    some = rows[first : first + size]
+                    keys[some] = _keys_of(texts[places[some][:, None] + np.arange(length)])
+        return keys
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Texts):
@@ -102,6 +167,26 @@ class Texts(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"<{len(self):,} texts>"
+
+
+def _keys_of(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """A number (N,) for each text (N, L) of one length."""
+    words = np.zeros((len(texts), -(-texts.shape[1] // 8) * 8), np.uint8)
+    words[:, : texts.shape[1]] = texts
+    keys = np.full(len(texts), texts.shape[1], np.uint64)
+    for word in words.view(np.uint64).T:
+        keys = (keys ^ word) * MIX
+        keys ^= keys >> np.uint64(29)
+    return keys
+
+
+def _is_in(keys: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]) -> Mask:
+    """Which of the keys (N,) are among others (M,)."""
+    if not len(others):
+        return np.zeros(len(keys), np.bool_)
+    ordered = np.sort(others)
+    found: Mask = ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
+    return found
 
 
 class Coded(Sequence[T], Generic[T]):

@@ -198,8 +198,8 @@ class Embedded:
     @property
     def distinct(self) -> Embedded:
         """The images without those that repeat an earlier one byte for byte."""
-        n, codes = len(self.digests.coded()[0]), self.digests.coded()[1]
-        return self if n == len(self) else self.take(np.unique(codes, return_index=True)[1].astype(np.int64))
+        repeats = self.digests.repeats()
+        return self if not len(repeats) else self.take(np.delete(np.arange(len(self)), repeats))
 
     def joined(self, other: Embedded) -> Embedded:
         """These images and then the other ones, by the same channels, without image quality."""

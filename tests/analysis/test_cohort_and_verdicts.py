@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,13 @@ import numpy as np
 import pytest
 
 from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
-from unveil.analysis.cohort import Cohort, one_image_per_person, pooled_cohort, synthetic_corrections
+from unveil.analysis.cohort import (
+    Cohort,
+    chosen_by_digest,
+    one_image_per_person,
+    pooled_cohort,
+    synthetic_corrections,
+)
 from unveil.analysis.comparisons import Comparisons
 from unveil.auditor import analyse
 from unveil.columns import Labels
@@ -43,6 +50,18 @@ def slow_correction(cohort: Cohort, of: Embedded, role: Role, skip_best: bool) -
         cosine = exact_cosine(of.vectors, cohort.images.vectors, np.full(len(others), i), np.array(others))
         made.append(-float(np.sort(cosine)[::-1][int(skip_best) :][:10].mean()) / 2)
     return made
+
+
+@pytest.mark.parametrize("at_most", [0, 1, 3, 49, 400])
+@pytest.mark.parametrize("n", [0, 1, 50, 300])
+def test_images_are_chosen_by_the_digests_of_their_digests(
+    n: int, at_most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Block by block, and with digests that are equal."""
+    monkeypatch.setattr("unveil.analysis.cohort.BLOCK_ROWS", 7)
+    digests = [str(number) for number in np.random.default_rng(0).integers(0, 100, size=n)]
+    by_hash = sorted(range(n), key=lambda i: (hashlib.sha256(digests[i].encode()).digest(), i))
+    assert chosen_by_digest(digests, at_most).tolist() == sorted(by_hash[:at_most])
 
 
 @pytest.mark.parametrize("skip_best", [False, True])

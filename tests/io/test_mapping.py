@@ -16,7 +16,7 @@ import pytest
 
 from unveil.errors import DiskFullError, SourceError
 from unveil.images import EmbeddingSource, open_source
-from unveil.io.mapping import crc32_of, map_file, unpack_blocks
+from unveil.io.mapping import crc32_of, filled, map_file, unpack_blocks
 
 
 @pytest.mark.parametrize("in_memory", [1, 10, 1000])
@@ -28,10 +28,23 @@ def test_blocks_are_the_same_in_memory_and_in_a_file(in_memory: int, limit: int)
     assert isinstance(found.obj, mmap.mmap) == (min(limit, 35) >= in_memory)
 
 
+@pytest.mark.parametrize("in_memory", [16, 1000])
+@pytest.mark.parametrize("shape", [(0, 3), (7,), (5, 3)])
+def test_arrays_of_one_value(shape: tuple[int, ...], in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unveil.io.mapping.IN_MEMORY", in_memory)
+    array = filled(shape, -np.inf, np.float64)
+    assert array.shape == shape and array.dtype == np.float64 and (array == -np.inf).all()
+    array[:] = 3
+    assert array.sum() == 3 * array.size and array.flags.aligned
+
+
 def test_a_full_disk_is_told_before_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=30))
     with pytest.raises(DiskFullError, match="set TMPDIR"):
         unpack_blocks([b"x" * 20], 100, 1)
+    monkeypatch.setattr("unveil.io.mapping.IN_MEMORY", 16)
+    with pytest.raises(DiskFullError, match="set TMPDIR"):
+        filled((20,), 0, np.float64)
 
 
 def test_checksum_of_a_mapped_file(tmp_path: Path) -> None:
@@ -42,6 +55,7 @@ def test_checksum_of_a_mapped_file(tmp_path: Path) -> None:
 
 def peak_of(path: Path) -> tuple[EmbeddingSource, int]:
     """The source, and the bytes of Python and NumPy at most while it was opened."""
+    open_source(f"embeddings:{path}")  # its modules take memory too
     tracemalloc.start()
     try:
         source = open_source(f"embeddings:{path}")

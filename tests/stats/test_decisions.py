@@ -171,6 +171,15 @@ def test_tail_p_values_are_monotone_capped_and_continue_the_count() -> None:
     assert p.min() == pytest.approx(1 / (CAP * 1001))
 
 
+def test_tail_p_values_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    tail = fit_tail(np.random.default_rng(0).normal(size=1000))
+    assert tail is not None
+    x = np.linspace(-4, 40, 50)
+    whole = tail.p_values(x)
+    monkeypatch.setattr("unveil.stats.tail.BLOCK_VALUES", 3 * len(tail.accepted))
+    assert np.array_equal(tail.p_values(x), whole)
+
+
 def test_no_tail_from_few_or_equal_controls() -> None:
     assert fit_tail(np.arange(59.0)) is None
     assert fit_tail(np.ones(500)) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -255,13 +256,17 @@ def chosen_by_digest(digests: Sequence[str], at_most: int) -> Ints:
 
     Digests are hashed once more, so that nobody is chosen by a digest that a file was given.
     """
-    hashed = b"".join(hashlib.sha256(digest.encode()).digest() for digest in digests)
-    words = np.frombuffer(hashed, ">u8").reshape(len(digests), 4).astype(np.uint64)
-    rows = np.arange(len(digests))
-    if len(digests) > at_most > 0:  # the first words decide about nearly all
-        rows = np.flatnonzero(words[:, 0] <= np.partition(words[:, 0], at_most - 1)[at_most - 1])
-    order = np.lexsort((rows, *words[rows].T[::-1]))
-    return np.sort(rows[order[:at_most]])
+    rows, words, start = np.zeros(0, np.int64), np.zeros((0, 4), np.uint64), 0
+    remaining = iter(digests)
+    while block := list(islice(remaining, BLOCK_ROWS)):
+        hashed = b"".join(hashlib.sha256(digest.encode()).digest() for digest in block)
+        of_block = np.frombuffer(hashed, ">u8").reshape(len(block), 4).astype(np.uint64)
+        # Once there are enough, only a first word that is low enough can displace another.
+        low = np.flatnonzero(of_block[:, 0] <= words[-1, 0]) if len(rows) == at_most > 0 else np.arange(len(block))
+        rows, words = np.concatenate([rows, start + low]), np.concatenate([words, of_block[low]])
+        chosen = np.lexsort((rows, *words.T[::-1]))[:at_most]
+        rows, words, start = rows[chosen], words[chosen], start + len(block)
+    return np.sort(rows)
 
 
 def first_images(people: Sequence[str]) -> Ints:

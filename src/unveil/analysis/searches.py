@@ -226,6 +226,8 @@ def search(
 def _people(training: Embedded) -> Ints:
     """The code (N,) of the person of each image. People who share a file are one: they are no false match."""
     names, codes = person_codes(training.people_or_ids)
+    if not len(training.digests.repeats()):
+        return codes
     _, files = training.digests.coded()
     first = np.unique(files, return_index=True)[1]
     shared = np.flatnonzero(codes[first][files] != codes)
@@ -263,7 +265,11 @@ def improbable_pairs(
     p = search_p(cosine, null)
     tail = fit_tail(null, CLUMP)
     if tail is not None:
-        p = np.where(cosine > tail.threshold, tail.p_values(cosine), p)
+        # Beyond the threshold p falls as the cosine rises, so that no more than the closest can be among those shown.
+        beyond = np.flatnonzero(cosine > tail.threshold)
+        closest = beyond[np.argsort(-cosine[beyond], kind="stable")[:MAX_IMPROBABLE]]
+        p[beyond] = np.inf
+        p[closest] = tail.p_values(cosine[closest])
     expected = p * len(synthetic)
     found = np.flatnonzero(expected < IMPROBABLE)
     found = found[np.argsort(-cosine[found], kind="stable")][:MAX_IMPROBABLE]

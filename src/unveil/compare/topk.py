@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from unveil.errors import SettingError
 from unveil.io.checkpoint import Checkpoint
+from unveil.io.mapping import filled
 from unveil.types import Floats, Ints, Matches
 
 # Queries whose lists are sorted at once at the end.
@@ -89,11 +90,11 @@ class TopMatches:
     def __init__(self, n_queries: int, n_gallery: int, spec: QuerySpec) -> None:
         self.spec = spec
         self.done = 0
-        self.rows = np.full((n_queries, spec.top_k), -1, np.int64)
-        self.score = np.full((n_queries, spec.top_k), -np.inf)
+        self.rows: Ints = filled((n_queries, spec.top_k), -1, np.int64)
+        self.score: Floats = filled((n_queries, spec.top_k), -np.inf, np.float64)
         n_best = n_gallery if spec.best_queries else 0
-        self.best_query = np.full(n_best, -1, np.int64)
-        self.best_query_score = np.full(n_best, -np.inf)
+        self.best_query: Ints = filled((n_best,), -1, np.int64)
+        self.best_query_score: Floats = filled((n_best,), -np.inf, np.float64)
         self.top_query = np.full(spec.top_pairs, -1, np.int64)
         self.top_row = np.full(spec.top_pairs, -1, np.int64)
         self.top_score = np.full(spec.top_pairs, -np.inf)
@@ -118,7 +119,7 @@ class TopMatches:
         pairs, scores = saved.pop("pairs").astype(np.int64), saved.pop("pairs_score").astype(np.float64)
         self.done = int(saved.pop("done").item())
         for name, array in saved.items():
-            setattr(self, name, array)
+            getattr(self, name)[:] = array
         self._pairs, self._pairs_score, self.n_pairs = [pairs], [scores], len(pairs)
 
     def panels(self, size: int, checkpoint: Checkpoint, progress: Callable[[int], None]) -> Iterator[slice]:
@@ -204,7 +205,7 @@ class TopMatches:
         n_queries, n_gallery = self._shape
         # A score without offsets is the cosine.
         plain = not self.spec.query_offset.any() and not self.spec.gallery_offset.any()
-        cosines = self.score if plain else np.empty_like(self.score)
+        cosines = self.score if plain else filled(self.score.shape, np.nan, np.float64)
         # In place and block by block: the lists are the largest arrays of a comparison.
         for start in range(0, n_queries, RESULT_ROWS):
             block = slice(start, min(start + RESULT_ROWS, n_queries))
@@ -216,7 +217,7 @@ class TopMatches:
                 cosines[block] = cosine(queries, rows.ravel()).reshape(rows.shape)
         best_query, best_score = self.best_query, self.best_query_score
         if not self.spec.best_queries:
-            best_query, best_score = np.full(n_gallery, -1, np.int64), np.full(n_gallery, -np.inf)
+            best_query, best_score = filled((n_gallery,), -1, np.int64), filled((n_gallery,), -np.inf, np.float64)
         known = np.flatnonzero(best_query >= 0)
         best_cosine = np.full(n_gallery, -np.inf)
         best_cosine[known] = best_score[known] if plain else cosine(best_query[known], known)

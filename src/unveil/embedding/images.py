@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from unveil.channels import FaceImage
 from unveil.channels.base import ChannelConfig
@@ -37,13 +36,15 @@ class ImageReader:
     ) -> None:
         self.source, self.embedded, self.preprocessor, self.workers = source, embedded, preprocessor, workers
 
-    @cached_property
-    def _records(self) -> dict[str, ImageRecord]:
-        return {record.id: record for record in self.source.records}
-
     def label(self, id: str) -> str | None:
-        """The label of an image, if it has one."""
-        return self._records[id].person
+        """The label of an image of the source, if it has one."""
+        return self._record(id).person
+
+    def _record(self, id: str) -> ImageRecord:
+        row = self.source.records.ids.row_of(id)
+        if row is None:
+            raise ImageError("read", "not in the source", id)
+        return self.source.records[row]
 
     def person(self, id: str) -> str:
         """The person of an image; an image without a label is a person of its own."""
@@ -51,10 +52,7 @@ class ImageReader:
 
     def data(self, id: str) -> bytes:
         """The bytes of an image. Raises ImageError if it cannot be read any more."""
-        record = self._records.get(id)
-        if record is None:
-            raise ImageError("read", "not in the source", id)
-        return self.source.read(record)
+        return self.source.read(self._record(id))
 
     def read(self, id: str) -> FaceImage:
         """A decoded image. Raises ImageError as `data`, and if it cannot be decoded."""

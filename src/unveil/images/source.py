@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unveil.columns import Labels, Texts
+from unveil.columns import BLOCK, Labels, Texts
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter, is_system_file
@@ -320,7 +320,8 @@ def numbered_ids(numbers: Iterable[int]) -> list[str]:
 def numbered_texts(n: int) -> Texts:
     """The `numbered_ids` of the first ``n`` numbers."""
     width = max(8, len(str(n - 1)))
-    return Texts.of(pc.utf8_lpad(pa.array(np.arange(n)).cast(pa.large_string()), width, "0"))
+    blocks = (pa.array(np.arange(start, min(start + BLOCK, n))) for start in range(0, n, BLOCK))
+    return Texts.joined(Texts.of(pc.utf8_lpad(block.cast(pa.large_string()), width, "0")) for block in blocks)
 
 
 def check_row_count(n: int, blob: Blob) -> None:

@@ -17,6 +17,8 @@ SHAPES = np.linspace(0, 0.75, 51)
 SCALES = np.geomspace(0.2, 2.5, 101)  # as multiples of the mean excess
 # Half the 90% quantile of chi-squared with one degree: the upper end of this interval is a 95% upper limit.
 DROP = 1.353
+# Values of the survival function that are computed at once.
+BLOCK_VALUES = 2**20
 # The tail may extend the smallest conformal p by two decades.
 CAP = 100
 
@@ -45,8 +47,11 @@ class Tail:
         p = conformal_p(scores, self.controls)
         beyond = np.flatnonzero(scores > self.threshold)
         share = (self.n_exceedances + self.clump) / (self.n_controls + 1)
-        survival = survival_of(scores[beyond, None] - self.threshold, self.accepted[:, 0], self.accepted[:, 1])
-        p[beyond] = np.maximum(share * survival.max(axis=1), self.smallest_p)
+        shape, scale = self.accepted.T
+        for start in range(0, len(beyond), size := max(1, BLOCK_VALUES // len(shape))):
+            rows = beyond[start : start + size]
+            survival = survival_of(scores[rows, None] - self.threshold, shape, scale)
+            p[rows] = np.maximum(share * survival.max(axis=1), self.smallest_p)
         return p
 
 
