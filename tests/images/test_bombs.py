@@ -132,6 +132,17 @@ def parquet(path: Path) -> Path:
     return path
 
 
+def other_columns(path: Path) -> Path:
+    """Beside 3,000 images, 300 columns with one value of 8 MiB, or of 16,000 bytes, in every row."""
+    n = 3000
+    columns: dict[str, pa.Array] = {"image": pa.array([png(16, 16)] * n)}
+    for k in range(300):
+        value = bytes(8 * MIB) if k else b"p" * 16_000
+        columns[f"x{k:03d}"] = pa.DictionaryArray.from_arrays(pa.array([0] * n, pa.int32()), pa.array([value]))
+    pq.write_table(pa.table(columns), path, compression="zstd", store_schema=False)
+    return path
+
+
 def arrow(path: Path, *, file: bool = False) -> Path:
     """Twelve batches of a gigabyte, compressed."""
     batch = pa.record_batch([pa.array([bytes(2**30)], pa.binary())], names=["image"])
@@ -211,6 +222,52 @@ def views(path: Path) -> Path:
     with pa.ipc.new_file(str(path), batch.schema) as writer:
         writer.write_batch(batch)
     return path
+
+
+def other_views(path: Path) -> Path:
+    """Beside 20,000 images, lists of views of one text of 60,000 bytes that begins like many formats."""
+    n, text = 20_000, b"TU" + b"A" * 59_998
+    view = pa.py_buffer(struct.pack("<i4sii", len(text), text[:4], 0, 0) * n)
+    texts = pa.Array.from_buffers(pa.string_view(), n, [None, view, pa.py_buffer(text)])
+    lists = pa.ListArray.from_arrays(pa.array(range(n + 1), pa.int32()), texts)
+    batch = pa.record_batch([pa.array([png(16, 16)] * n, pa.binary()), lists], names=["image", "other"])
+    with pa.ipc.new_file(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
+    return path
+
+
+def other_datasets(path: Path) -> Path:
+    """Beside the images, pointers to half a million objects in heaps that overlap, and a chunk of zeros."""
+    n = 200_000
+    with h5py.File(path, "w") as made:
+        made.create_dataset("image", data=np.zeros((8, 16, 16, 3), np.uint8))
+        made.create_dataset("zeros", data=np.zeros(16 * MIB, "S16"), chunks=(MIB,), compression="gzip")
+        heap = np.tile(np.frombuffer(struct.pack("<4sIQHHIQ", b"GCOL", 1, 4096, 1, 0, 0, 0), np.uint8), n)
+        made.create_dataset("heaps", data=heap.view("V32"))
+        values = made.create_dataset("values", (n,), h5py.vlen_dtype(np.uint8))
+        values[0] = np.zeros(4, np.uint8)
+        heaps, pointers = made["heaps"].id.get_offset(), made["values"].id.get_offset()
+    raw = bytearray(path.read_bytes())
+    for k in range(n):
+        struct.pack_into("<IQI", raw, pointers + 16 * k, 4, heaps + 32 * (k % (n - 200)), 1)
+    return write(path, bytes(raw))
+
+
+def many_numbers(path: Path) -> Path:
+    """An example of an image and 2,000 lists, each with 8,000 numbers."""
+    from unveil.images.readers.tfrecord import masked_crc
+
+    def message(number: int, data: bytes) -> bytes:
+        return bytes([number << 3 | 2]) + _varint(len(data)) + data
+
+    def entry(name: bytes, value: bytes) -> bytes:
+        return message(1, message(1, name) + message(2, value))
+
+    entries = entry(b"image", message(1, message(1, png(16, 16))))
+    entries += b"".join(entry(b"%d" % k, message(3, message(1, b"\x01" * 8000))) for k in range(2000))
+    data = message(1, entries)
+    length = struct.pack("<Q", len(data))
+    return write(path, (length + struct.pack("<I", masked_crc(length)) + data + bytes(4)) * 3)
 
 
 def long_list(path: Path) -> Path:
@@ -293,7 +350,12 @@ BOMBS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "tar": ("", tarred),
     "tar, compressed": ("", compressed_tar),
     "parquet": ("", parquet),
+    "parquet, other columns": ("", other_columns),
+    "parquet, a chosen column": ("parquet,image=image:", other_columns),
     "arrow": ("", arrow),
+    "arrow, other views": ("", other_views),
+    "hdf5, other datasets": ("", other_datasets),
+    "tfrecord, many numbers": ("", many_numbers),
     "arrow, a file": ("", lambda path: arrow(path, file=True)),
     "hdf5": ("", hdf5),
     "bin": ("", pickled),

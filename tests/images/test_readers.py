@@ -76,10 +76,17 @@ class TestTFRecord:
         floats = message(2, message(1, struct.pack("<2f", 0.5, 2.0)))
         unpacked = message(3, b"\x08" + varint(5) + b"\x08" + varint(2**64 - 1))
         entries = [(b"f", floats), (b"n\xff", unpacked), (b"none", b""), (b"twice", message(1, message(1, b"a")))]
-        entries.append((b"twice", message(1, message(1, b"b"))))
-        data = message(1, b"".join(message(1, message(1, name) + message(2, value)) for name, value in entries))
-        assert parse_example(data) == {"f": [0.5, 2.0], r"n\xff": [5, -1], "twice": b"b"}
+
+        def data() -> bytes:
+            return message(1, b"".join(message(1, message(1, name) + message(2, value)) for name, value in entries))
+
+        assert parse_example(data()) == {"f": [0.5, 2.0], r"n\xff": [5, -1], "twice": b"a"}
         assert parse_example(b"") == {}
+        entries.append((b"twice", message(1, message(1, b"b"))))
+        with pytest.raises(ImageError, match="two features are called twice"):
+            parse_example(data())
+        with pytest.raises(ImageError, match=r"several images in the record: a tf\.train\.SequenceExample"):
+            parse_example(message(1, b"") + message(2, message(1, b"")))
 
     @pytest.mark.parametrize("data", [b"\xff", b"\x0a\xff\xff\xff\xff\x7f", b"\x0a\x05ab", b"\x0b" * 1000])
     def test_a_message_that_lies_is_a_reject(self, data: bytes) -> None:
@@ -205,7 +212,7 @@ class TestHDF5:
             file["images"] = FACES
             rows = file.create_dataset("labels", (8,), dtype=h5py.string_dtype())
             rows[:] = ["A" * 2**20, *PEOPLE[1:]]
-        assert people(open_source(tmp_path / "x.h5")) == [None, *PEOPLE[1:]]
+        assert people(open_source(f"hdf5,image=images:{tmp_path / 'x.h5'}")) == [None, *PEOPLE[1:]]
 
     def test_one_long_label_in_every_row_takes_its_memory_once(self, tmp_path: Path) -> None:
         label = "é" * 2000
@@ -238,14 +245,16 @@ class TestHDF5:
             file["arrays"] = np.zeros(8, [("a", "f4", (3,))])
             file["link"] = h5py.SoftLink("/gone")
             file["group/outside"] = h5py.ExternalLink("other.h5", "/images")
-        source = open_source(tmp_path / "x.h5")
+        with pytest.raises(SourceError, match=r"arrays is stored .* or name the dataset to read, as in image="):
+            open_source(tmp_path / "x.h5")
+        source = open_source(f"hdf5,image=images:{tmp_path / 'x.h5'}")
         check(source)
         for name in ("nothing", "arrays", "group"):
             assert any(
                 note.startswith(f"the dataset {name} is stored in a way that is not supp") for note in source.notes
             )
         with pytest.raises(SourceError, match="nothing is stored in a way that is not supported"):
-            open_source(f"hdf5,label=nothing:{tmp_path / 'x.h5'}")
+            open_source(f"hdf5,image=images,label=nothing:{tmp_path / 'x.h5'}")
         with pytest.raises(SettingError, match=r"stored in a way that is not supported .* use --as-folder"):
             write_without(source, tmp_path / "out", set())
 

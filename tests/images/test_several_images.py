@@ -16,7 +16,6 @@ import pytest
 from tests.containers import Item, example, message, write_lmdb, write_tfrecords
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images import LabelRule, open_source, write_without
-from unveil.images.readers.columns import EXAMINED_COLUMNS
 from unveil.images.readers.tf_example import parse_example
 
 
@@ -86,22 +85,6 @@ def test_two_images_in_a_row_are_a_question_and_each_can_be_read(form: str, item
             assert f"the images in {other} are not read; use image={other} to read them" in source.notes
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
-        [[b"\x89PNG\r\n\x1a\n"]] * 24,
-        [[{"bytes": b"", "path": "a"}]] * 24,
-        [{"bytes": b"", "path": "a.png"}] * 24,
-        [None, b"\xff\xd8\xff\xe0"] * 12,
-    ],
-    ids=["list of files", "list of structs", "paths", "gaps"],
-)
-def test_columns_that_hold_images_in_other_ways(column: list[object], items: list[Item], tmp_path: Path) -> None:
-    pq.write_table(table(items, column), tmp_path / "x.parquet")
-    with pytest.raises(SourceError, match="may be image or conditioning_image"):
-        open_source(tmp_path / "x.parquet")
-
-
 def test_bytes_that_are_no_images_are_no_question(items: list[Item], tmp_path: Path) -> None:
     pq.write_table(table(items, [b"hash"] * 24), tmp_path / "x.parquet")
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -144,16 +127,3 @@ def test_a_place_in_msgpack_is_a_number(items: list[Item], tmp_path: Path) -> No
     source = open_source(f"lmdb,image=2:{path}")
     with pytest.raises(ImageError, match="no image in the record"):
         source.read(source.records[0])
-
-
-def test_hundreds_of_columns_are_not_all_read(items: list[Item], tmp_path: Path) -> None:
-    """Each would be unpacked: a small file could cost hours."""
-    columns = {f"hash{k:03d}": [b"hash"] * 24 for k in range(EXAMINED_COLUMNS)}
-    pq.write_table(pa.table({"image": [i.data for i in items]} | columns), tmp_path / "x.parquet")
-    assert len(open_source(tmp_path / "x.parquet").records) == 24
-    pq.write_table(
-        pa.table({"image": [i.data for i in items]} | columns | {"z": [b"hash"] * 24}), tmp_path / "y.parquet"
-    )
-    with pytest.raises(SourceError, match="may be image or z"):
-        open_source(tmp_path / "y.parquet")
-    assert len(open_source(f"parquet,image=image:{tmp_path / 'y.parquet'}").records) == 24

@@ -7,12 +7,13 @@ import csv
 import json
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
+from unveil.images.image_like import MIN_PIXELS, shows_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_inside
@@ -30,11 +31,14 @@ MAX_PACKED_LINES, PACKED_LINES_PER_NAME = 2**20, 2
 PATH_HEADERS = ("path", "file", "filename", "file_name", "image", "img", "image_path", "image_id", "name")
 LABEL_HEADERS = ("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id")
 LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]
+# Columns that a note shows.
+SHOWN_COLUMNS = 5
 # Between the columns of a list, besides tabs and white space.
 DELIMITERS = (",", ";")
 _SUFFIX = r"\.(?:jpe?g|jpe|jfif|png|webp|bmp|p[bgp]m|tiff?|gif|avif|heic|jp2)"
 # As `bytes.splitlines` splits, so that line numbers mean the same to the writers.
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_WORDS = re.compile(r"[\s,;#\"]+")
 _IMAGE_NAME = re.compile(rf".*{_SUFFIX}", re.IGNORECASE | re.DOTALL)
 _IMAGE_AND_LABEL = re.compile(rf"(.*{_SUFFIX})\s+(\S.*)", re.IGNORECASE)
 
@@ -49,36 +53,63 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageList:
-    """The rows of a list, what the user should know of how it was read, and whether it names a column of people."""
+    """The rows of a list, what the user should know of how it was read, and whether it names a column of people.
+
+    ``column`` is the one of the paths, and ``others`` are those that name images as well.
+    """
 
     rows: list[Row]
     notes: tuple[str, ...] = ()
     states_labels: bool = False
+    column: str = ""
+    others: tuple[str, ...] = ()
 
 
-def parse_list(data: bytes, where: str) -> ImageList:
+def parse_list(data: bytes, where: str, column: str | None = None) -> ImageList:
     """The paths and labels in a text file.
 
     One delimiter serves the whole file: a tab if any line has one; a comma or semicolon if every line has one and the
     first column holds the images; else white space after the name of the image. Otherwise lines are paths alone. The
-    first column is the path and the second the label, unless a header names them; other columns are ignored, and a note
-    names them. Cells may be quoted. Empty lines and lines that begin with # are skipped. Raises SourceError when the
-    file is not UTF-8 text, or when white space separates more than two columns.
+    first column is the path and the second the label, unless a header names them. Cells may be quoted. Empty lines and
+    lines that begin with # are skipped. Notes name other columns, and count comments and rows without a path.
+    ``column`` is the header of the column to read. Raises SourceError when there is none, when the file is not UTF-8
+    text, or when white space separates more than two columns.
     """
-    lines = text_lines(data, where)
+    every = _numbered_lines(data, where)
+    lines = [(number, text) for number, text in every if not text.startswith("#")]
+    chosen = None if column is None else column.strip().lower()
+    found = _parsed(lines, where, chosen)
+    if chosen is not None and found.column.strip("`").lower() != chosen:
+        raise SourceError(f"{where}: expected a header that names the column {column}, found none. Add one")
+    notes = list(found.notes)
+    if comments := len(every) - len(lines):
+        first = next(
+            (number for number, text in every if text.startswith("#") and any(map(is_image_name, _WORDS.split(text)))),
+            None,
+        )
+        named = "" if first is None else f", although line {first + 1} names an image"
+        notes.append(f"{comments} lines of the list that begin with # are not read{named}")
+    if pathless := [row.line for row in found.rows if not row.path]:
+        notes.append(
+            f"{len(pathless)} rows of the list have no path, the first on line {pathless[0] + 1}: they are not read"
+        )
+    return replace(found, rows=[row for row in found.rows if row.path], notes=tuple(notes))
+
+
+def _parsed(lines: list[tuple[int, str]], where: str, column: str | None) -> ImageList:
     texts = [text for _, text in lines]
     if any("\t" in text for text in texts):
-        return _from_cells(lines, [text.split("\t") for text in texts])
+        return _from_cells(lines, [text.split("\t") for text in texts], where, column)
     split = [
         [_csv_cells(text, delimiter) for text in texts]
         for delimiter in DELIMITERS
         if texts and all(delimiter in text for text in texts)
     ]
     for cells in split:
-        if _has_header(cells) or _names_images([row[0] for row in cells]):
-            return _from_cells(lines, cells)
+        if _has_header(cells, column) or _names_images([row[0] for row in cells]):
+            return _from_cells(lines, cells, where, column)
     if split and not _names_images(texts):
-        return _from_cells(lines, split[0])
+        return _from_cells(lines, split[0], where, column)
     if texts and all(len(text.split()) >= 2 for text in texts) and not _names_images(texts):
         return _from_words(lines, where)
     return ImageList([Row(text, None, number) for number, text in lines])
@@ -91,10 +122,15 @@ def _csv_cells(text: str, delimiter: str = ",") -> list[str]:
         return text.split(delimiter)
 
 
-def _has_header(cells: list[list[str]]) -> bool:
-    """Whether the first row names a column of paths, and the rows below hold images there or it names one of people."""
+def _has_header(cells: list[list[str]], chosen: str | None) -> bool:
+    """Whether the first row names a column of paths, and the rows below hold images there or it names one of people.
+
+    The column that the user has ``chosen`` is one.
+    """
     first, *rest = cells
     header = [cell.strip().lower() for cell in first]
+    if chosen is not None:
+        return chosen in header
     column = next((header.index(name) for name in PATH_HEADERS if name in header), None)
     if column is None or not rest:
         return False
@@ -113,15 +149,17 @@ def _names_images(texts: list[str]) -> bool:
     return 2 * sum(map(is_image_name, texts)) > len(texts)
 
 
-def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]]) -> ImageList:
-    """Rows from lines that are split into cells."""
+def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]], where: str, chosen: str | None) -> ImageList:
+    """Rows from lines that are split into cells; those without a path are among them."""
     first, *rest = cells
     header = [cell.strip().lower() for cell in first]
     path, label = 0, 1
     states_labels = False
     names = [f"column {k + 1}" for k in range(max(len(row) for row in cells))]
-    if _has_header(cells):
-        path = next(header.index(name) for name in PATH_HEADERS if name in header)
+    if _has_header(cells, chosen):
+        path = (
+            header.index(chosen) if chosen is not None else next(header.index(n) for n in PATH_HEADERS if n in header)
+        )
         label = next((header.index(name) for name in LABEL_HEADERS if name in header), 1 if path == 0 else 0)
         states_labels = any(name in header for name in LABEL_HEADERS)
         names[: len(header)] = [f"`{cell.strip()}`" for cell in first]
@@ -130,9 +168,20 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]]) -> ImageLi
     for (number, _), row in zip(lines, cells, strict=True):
         text = label_of(row[label]) if label < len(row) else None
         rows.append(Row(row[path].strip() if path < len(row) else "", text, number))
+    more = [k for k in range(len(names)) if k != path and any(k < len(row) and _is_image(row[k]) for row in cells)]
     others = [name for k, name in enumerate(names) if k not in (path, label)]
-    notes = (f"of the list, {', '.join(others[:5])} is ignored: only a path and a label are read",) if others else ()
-    return ImageList([row for row in rows if row.path], notes, states_labels)
+    notes: tuple[str, ...] = ()
+    if others:
+        unnamed = f" and {len(others) - SHOWN_COLUMNS} more" if len(others) > SHOWN_COLUMNS else ""
+        shown = ", ".join(others[:SHOWN_COLUMNS])
+        notes = (f"of the list, {shown}{unnamed} is ignored: only a path and a label are read",)
+    return ImageList(rows, notes, states_labels, names[path], tuple(names[k] for k in more))
+
+
+def _is_image(cell: str) -> bool:
+    """Whether a cell names an image file, or is one as text."""
+    long = len(cell) >= MIN_PIXELS and shows_image(cell.encode("utf-8", "surrogatepass"))
+    return long or ("." in cell and is_image_name(cell))
 
 
 def _from_words(lines: list[tuple[int, str]], where: str) -> ImageList:
@@ -154,12 +203,17 @@ def _from_words(lines: list[tuple[int, str]], where: str) -> ImageList:
 
 def text_lines(data: bytes, where: str) -> list[tuple[int, str]]:
     """The lines of a UTF-8 text with their numbers, without empty ones and comments; SourceError when it is no text."""
+    return [(number, line) for number, line in _numbered_lines(data, where) if not line.startswith("#")]
+
+
+def _numbered_lines(data: bytes, where: str) -> list[tuple[int, str]]:
+    """The lines of a UTF-8 text with their numbers, without empty ones."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"{where}: a list of images should be UTF-8 text ({error})") from None
     lines = [(number, line.strip(" \r\n\f\v")) for number, line in enumerate(_LINE_END.split(text))]
-    return [(number, line) for number, line in lines if line.strip() and not line.startswith("#")]
+    return [(number, line) for number, line in lines if line.strip()]
 
 
 def labels_from(data: bytes, where: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from unveil.io.remote import absolute_place, is_address
 # The forms of containers, and the options of each.
 FORMS: dict[str, tuple[str, ...]] = {
     "folder": (),
-    "list": (),
+    "list": ("image",),
     "zip": (),
     "tar": (),
     "recordio": (),

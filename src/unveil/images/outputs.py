@@ -41,5 +41,5 @@ def _listed(images: Location) -> set[str]:
         return set()
     if images.form not in (None, "list"):
         return set()
-    source = ListSource(path, LabelRule("none"))
+    source = ListSource(path, LabelRule("none"), images.options)
     return {os.path.normpath(source.path_of(record)) for record in source.records}

@@ -106,7 +106,7 @@ def _open_local(location: Location, rule: LabelRule, follow_links: bool) -> Sour
     if location.form == "folder":
         return FolderSource(path, rule, follow_links=follow_links)
     if location.form == "list":
-        return ListSource(path, rule, follow_links=follow_links)
+        return ListSource(path, rule, location.options, follow_links=follow_links)
     if location.form is not None and path.is_file():
         # The reader reports when the bytes are those of another form.
         return _read(LocalBlob(path, follow_links=follow_links), location.form, rule, location.options)
@@ -120,7 +120,7 @@ def _open_local(location: Location, rule: LabelRule, follow_links: bool) -> Sour
     if one.form == "folder":
         return FolderSource(path, rule, follow_links=follow_links)
     if one.form == "list":
-        return ListSource(path, rule, follow_links=follow_links)
+        return ListSource(path, rule, location.options, follow_links=follow_links)
     blobs = [LocalBlob(file, follow_links=follow_links) for file in one.files or (path,)]
     source = _containers(path, blobs, one.form, rule, location.options)
     source.notes += one.notes

@@ -67,9 +67,10 @@ class Source(ABC):
     2. Implement ``read``: the bytes of one image file. Raw pixels go through `unveil.images.decode.netpbm`.
     3. Treat every file as hostile. Bound each allocation by the size of the file or by a constant. Raise SourceError
        when the container cannot be read as a whole, and ImageError when one entry cannot be read.
-    4. Add one row to ``READERS`` in ``unveil/images/registry.py``, the form and its options to ``FORMS`` in
+    4. Pass nothing over: see `unveil.images.readers.parts.notes_of_unread`.
+    5. Add one row to ``READERS`` in ``unveil/images/registry.py``, the form and its options to ``FORMS`` in
        ``unveil/images/location.py``, and the first bytes of the format to ``unveil/images/sniff.py``.
-    5. Add a function that writes such a container to ``WRITERS`` in ``tests/containers.py``, and a target to
+    6. Add a function that writes such a container to ``WRITERS`` in ``tests/containers.py``, and a target to
        ``tests/fuzz/targets.py``. The tests of all containers then cover it.
     """
 

@@ -126,7 +126,7 @@ def _files_of(location: Location, follow_links: bool) -> Iterator[Path]:
     for folder in dict.fromkeys(file.parent for file in containers):
         yield from sorted(file for file in folder.iterdir() if file.is_file())
     if path.exists() and (location.form == "list" or (location.form is None and form_of(LocalBlob(path)) == "text")):
-        listed = ListSource(path, LabelRule(), follow_links=follow_links)
+        listed = ListSource(path, LabelRule(), location.options, follow_links=follow_links)
         yield from (path.parent / listed.path_of(record) for record in listed.records)
 
 

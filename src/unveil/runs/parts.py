@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unveil.images.readers.table import value_bytes
+from unveil.images.readers.table_values import value_bytes
 from unveil.images.unpacked import most_unpacked
 from unveil.io.checksums import document_sha256, file_sha256
 from unveil.results import AuditResult, plain, to_document

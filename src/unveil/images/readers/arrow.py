@@ -18,6 +18,8 @@ FILE_MAGIC = b"ARROW1"
 # Bytes of all batches together, where they do not stay mapped.
 MAX_UNPACKED = 2**32
 FILE_HEADER = 8
+# Bytes behind the last batch that a writer may leave.
+SLACK = 64
 # Fields of Message, RecordBatch and DictionaryBatch in Arrow's Message.fbs.
 HEADER, BUFFERS, COMPRESSION, DICTIONARY_DATA = 2, 2, 3, 1
 _LENGTH = struct.Struct("<q")
@@ -49,11 +51,16 @@ def _begins_stream(blob: Blob, start: int) -> bool:
     return True
 
 
+def _footer_bytes(blob: Blob) -> int:
+    """The bytes of the footer of a file, with its length and the magic number."""
+    length, _ = FOOTER_END.unpack(blob.read(max(0, blob.size - FOOTER_END.size), FOOTER_END.size))
+    return int(max(0, length)) + FOOTER_END.size
+
+
 def _messages_of_footer(blob: Blob, source: Any) -> Iterator[Any]:
     """The messages that the footer of a file lists; struct.error when it is damaged."""
-    end = blob.size - FOOTER_END.size
-    length, _ = FOOTER_END.unpack(blob.read(max(0, end), FOOTER_END.size))
-    footer = memoryview(blob.read(max(0, end - length), max(0, length)))
+    size = _footer_bytes(blob)
+    footer = memoryview(blob.read(max(0, blob.size - size), size - FOOTER_END.size))
     table = _Flat(footer, struct.unpack_from("<I", footer)[0])
     for field in (FOOTER_DICTIONARIES, FOOTER_BATCHES):
         for offset, _, _ in table.structs(field, BLOCK):
@@ -121,10 +128,16 @@ class ArrowTable(Table):
         limit = min(max_unpacked, self.most)
         with _opened(blob, start) as source:
             stated = sum(map(unpacked_bytes, _messages_of_footer(blob, source) if by_footer else _messages(source)))
+            behind = 0 if by_footer else blob.size - source.tell() - (_footer_bytes(blob) if is_file else 0)
         if stated > limit:
             raise SourceError(
                 f"{blob.where}: its batches take {stated} bytes unpacked, at most {limit} are; write the file again "
                 "without compression, on a disk of this machine"
+            )
+        if behind > SLACK:
+            raise SourceError(
+                f"{blob.where}: expected nothing behind its last batch, found {behind} bytes, which may be other "
+                "images. Write them into a file of their own"
             )
         reader: Any
         if by_footer:

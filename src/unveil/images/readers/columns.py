@@ -8,8 +8,6 @@ from typing import Literal, overload
 from unveil.errors import ImageError, SourceError
 
 IMAGE_COLUMNS = ("image", "images", "img", "jpg", "png", "picture", "face", "x")
-# Columns whose first rows are read to see whether they hold images; those after them count as such.
-EXAMINED_COLUMNS = 10
 # Columns that a note shows.
 SHOWN_COLUMNS = 5
 # Names that say that the values are people; then those of classes, and those that may be of images as well.
@@ -63,19 +61,6 @@ def several_images(used: object, others: Sequence[object], where: str) -> Severa
         "several images in the record",
         f"{where}: one image was expected, found {named}; say which, as in image={used}, and audit the others as well",
     )
-
-
-def notes_of_other_images(what: str, used: str, others: Sequence[str], *, chosen: bool) -> list[str]:
-    """Notes on ``others``, which hold images as ``used`` does; SourceError unless the user has ``chosen`` one of them.
-
-    A leak in images that nobody looks at would not be found.
-    """
-    if others and not chosen:
-        raise SourceError(
-            f"{what} may be {' or '.join((used, *others[:SHOWN_COLUMNS]))}: each holds images, and one is read. Say "
-            f"which, as in image={used}, and audit the others in the same way"
-        )
-    return [f"the images in {name} are not read; use image={name} to read them" for name in others]
 
 
 def notes_of_unused(columns: Collection[str], usable: Collection[str], used: str | None) -> list[str]:

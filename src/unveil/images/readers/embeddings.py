@@ -16,12 +16,14 @@ from unveil.columns import BLOCK, Labels, Texts
 from unveil.errors import DiskFullError, ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.content import HEAD, is_pixels
+from unveil.images.image_like import may_be_pixels
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import CLASS_NAMES, choose_column
 from unveil.images.readers.parquet import ParquetTable
-from unveil.images.readers.table import holds_vectors
+from unveil.images.readers.parts import notes_of_unread
+from unveil.images.readers.table import holds_vectors, unread_parts
 from unveil.images.source import (
     MAX_ID_CHARACTERS,
     RowKeys,
@@ -58,6 +60,7 @@ class _Loaded:
     ids: Any = None
     model: str | None = None
     model_name: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class EmbeddingSource(Source):
@@ -88,6 +91,7 @@ class EmbeddingSource(Source):
             if getattr(column, "ndim", 1) > 2:
                 raise SourceError(f"{blob.where}: {name} (N,) were expected, got {column.shape} {column.dtype}")
         self.vectors: Vectors = vectors
+        self.notes += found.notes
         self.model = options.get("model", found.model)
         self.model_name = options.get("model", found.model_name or found.model)
         names = numbered_texts(len(vectors))
@@ -206,7 +210,7 @@ def _check_others(
         except ValueError:
             unread.add("members that are no arrays", printable(member.filename))
             continue
-        if name in seen or (not chosen and (own == shape or is_pixels(own, dtype))):
+        if name in seen or (not chosen and (own == shape or is_pixels(own, dtype) or may_be_pixels(own[1:], dtype))):
             raise SourceError(
                 f"{blob.where}: expected one array of vectors, found another that may hold people, {printable(name)} "
                 f"{own}. Choose the vectors with vectors=NAME, or write the file without it"
@@ -249,6 +253,10 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Loaded:
     label = choose_column(others, options.get("label"), CLASS_NAMES, blob.where, "label", needed=False)
     ids = choose_column(others, options.get("id"), ID_NAMES, blob.where, "id", needed=False)
 
+    parts = unread_parts(table, blob.size, vectors, (label, ids), lists)
+    chosen = "vectors" in options
+    notes = notes_of_unread(f"{blob.where}: the column of vectors", vectors, parts, chosen=chosen, option="vectors")
+
     def column(name: str | None) -> Any:
         arrays = [] if name is None else list(table.groups_of(name))
         return None if name is None else pa.chunked_array(arrays) if arrays else pa.chunked_array([], pa.null())
@@ -266,7 +274,8 @@ def _parquet(blob: Blob, options: dict[str, str]) -> _Loaded:
             yield np.ascontiguousarray(flat, np.float32).tobytes()
 
     stored = np.frombuffer(unpack_blocks(blocks(), MAX_ARRAY), np.float32)
-    found = _Loaded(stored.reshape(-1, *widths) if widths else stored.reshape(0, 0), column(label))
+    shaped = stored.reshape(-1, *widths) if widths else stored.reshape(0, 0)
+    found = _Loaded(shaped, column(label), notes=tuple(notes))
     return found if ids == label else replace(found, ids=column(ids))
 
 

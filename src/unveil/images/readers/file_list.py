@@ -12,16 +12,27 @@ from unveil.types import ImageRecord
 
 
 class ListSource(Source):
-    """The images named in a list, by paths relative to the folder of the list and inside it."""
+    """The images named in a list, by paths relative to the folder of the list and inside it.
+
+    The option ``image`` is the header of the column of paths.
+    """
 
     kind = "list"
 
-    def __init__(self, path: Path, rule: LabelRule, *, follow_links: bool = False) -> None:
+    def __init__(
+        self, path: Path, rule: LabelRule, options: dict[str, str] | None = None, *, follow_links: bool = False
+    ) -> None:
         super().__init__(path, rule)
         self.path = path
+        options = self.options = options or {}
         self._follow_links = follow_links
         self._root = path.resolve().parent
-        found = parse_list(read_file(path, MAX_LIST_BYTES), str(path))
+        found = parse_list(read_file(path, MAX_LIST_BYTES), str(path), options.get("image"))
+        if found.others and "image" not in options:
+            raise SourceError(
+                f"{path}: one column of images was expected, found {', '.join((found.column, *found.others))}. Say "
+                "which by its header, as in list,image=path:PATH, and audit the others in the same way"
+            )
         if rule.kind == "list":
             raise SourceError(f"{path} is a list itself: write the labels into its second column and use no label rule")
         self.notes += found.notes

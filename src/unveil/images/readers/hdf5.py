@@ -18,19 +18,14 @@ import numpy as np
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, BlobView
-from unveil.images.decode import is_image, netpbm
+from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import MAX_LABEL_CHARACTERS, labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
-from unveil.images.readers.columns import (
-    EXAMINED_COLUMNS,
-    IMAGE_COLUMNS,
-    LABEL_NAMES,
-    choose_column,
-    notes_of_other_images,
-    notes_of_unused,
-)
+from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
+from unveil.images.readers.hdf5_values import unread_parts
+from unveil.images.readers.parts import notes_of_unread
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable
 from unveil.types import ImageRecord
 
@@ -38,11 +33,10 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # A chunk is unpacked as a whole.
 MAX_CHUNK = 2**28
 CACHED_CHUNKS, CACHED_HEAPS = 4, 64
+MAX_SMALL_HEAP = 2**14
 # Reads that listing a file may take.
 MAX_READS = 5_000_000
 MAX_DATASETS = 10_000
-# Rows by which a further dataset is recognised as one of images.
-SAMPLED_ROWS = 3
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
 _VARIABLE = struct.Struct("<IQI")  # length, address of the heap, index in it
 # A block for the user may come first: 512 bytes, or a power of two times that.
@@ -67,9 +61,6 @@ class HDF5Source(Source):
             what = f"{blob.where}: the dataset of images"
             name = choose_column(images, options.get("image"), IMAGE_COLUMNS, what, "image")
             self._images, self.image_name = images[name], name
-            more = [k for k in sorted(images) if k != name]
-            more = [k for i, k in enumerate(more) if i >= EXAMINED_COLUMNS or images[k].shows_images()]
-            self.notes += notes_of_other_images(what, name, more, chosen="image" in options)
             n = len(self._images)
             check_row_count(n, blob)
             others = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,)}
@@ -79,6 +70,8 @@ class HDF5Source(Source):
             label = choose_column(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
+            parts = unread_parts(contents, name, (label,), blob.size)
+            self.notes += notes_of_unread(what, name, parts, chosen="image" in options)
             self.notes += notes_of_unused(own, columns, label)
             self.notes += [f"the dataset {path} is {why}, and is not used" for path, why in contents.refused.items()]
             self.label_name = label
@@ -101,13 +94,12 @@ class HDF5Source(Source):
 
 
 def _check_refused(where: str, contents: Contents, options: dict[str, str], has_images: bool) -> None:
-    """SourceError when a dataset that cannot be read may be the one of the images or the one that the user chose."""
+    """SourceError when a dataset or group that cannot be read may hold images, unless the user chose others."""
     for path, why in contents.refused.items():
-        may_be_images = "image" not in options and path.rpartition("/")[2].lower() in IMAGE_COLUMNS
-        if not has_images or may_be_images or path in options.values():
+        if not has_images or path in options.values() or ("image" not in options and path not in contents.empty):
             raise SourceError(
                 f"{where}: {path or 'the file'} is {why}; write the file again without libver='latest' and links to "
-                "other files"
+                "other files" + (", or name the dataset to read, as in image=NAME" if has_images else "")
             )
 
 
@@ -140,6 +132,8 @@ class Table:
         else:
             self.dtype = np.dtype(dataset.dtype)
         self.layout = _layout(dataset)
+        # The bytes of a dataset that lies in its own header.
+        self.compact: bytes | None = dataset.id._data if dataset.id.layout_class == 0 else None
         self._cache: LruCache[tuple[int, ...], bytes] = LruCache(CACHED_CHUNKS)
 
     def __len__(self) -> int:
@@ -154,16 +148,6 @@ class Table:
         return self.dtype == np.uint8 and (
             len(self.shape) == 3 or (len(self.shape) == 4 and (self.shape[3] in (1, 3) or self.shape[1] in (1, 3)))
         )
-
-    def shows_images(self) -> bool:
-        """Whether a table that can hold images does, by its first row that is not empty; True if it is unreadable."""
-        if len(self.shape) > 1:
-            return True
-        try:
-            rows = (self.image(row) for row in range(min(len(self), SAMPLED_ROWS)))
-            return is_image(next((data for data in rows if data), b""))
-        except ImageError:
-            return True
 
     @property
     def holds_labels(self) -> bool:
@@ -200,6 +184,25 @@ class Table:
         elif pixels.shape[2] not in (1, 3):
             pixels = pixels.transpose(1, 2, 0)
         return netpbm(pixels)
+
+    def heap(self, address: int) -> dict[int, tuple[int, int]]:
+        """Offset and size of the values in the heap at an address, by their numbers."""
+        return self._heaps.objects(address)
+
+    def read(self, at: int, size: int) -> bytes:
+        """Some bytes of the file."""
+        return self._blob.read_exactly(at, size, MAX_FILE_BYTES)
+
+    def blocks(self, size: int) -> Iterator[bytes]:
+        """The stored bytes of all rows, in whole values: ``size`` bytes or a chunk at a time."""
+        if self.layout.at is not None:
+            item = self.dtype.itemsize
+            end = self.layout.at + math.prod(self.shape) * item
+            step = max(1, size // max(1, item)) * item
+            for at in range(self.layout.at, end, step):
+                yield self._blob.read_exactly(at, min(step, end - at), MAX_FILE_BYTES)
+        for start in self.layout.chunks:
+            yield self._chunk(start, self.layout.chunk_shape or ())
 
     def labels(self) -> list[str | None]:
         """The label in each row; None where it has none."""
@@ -283,11 +286,22 @@ class _Heaps:
         length, address, index = _VARIABLE.unpack(element)
         if not length or length > limit < MAX_FILE_BYTES:
             return b""
-        objects = self._cache.get(address, lambda: dict(self._objects(address)))
+        objects = self.objects(address)
         if index not in objects:
             raise ImageError("read", "damaged record", f"no object {index} in the heap at byte {address}")
         at, size = objects[index]
         return self._blob.read_exactly(at, min(size, length), MAX_FILE_BYTES)
+
+    def objects(self, address: int) -> dict[int, tuple[int, int]]:
+        """Offset and size of the values in the heap at an address, by their numbers."""
+        return self._cache.get(address, lambda: self._listed(address))
+
+    def _listed(self, address: int) -> dict[int, tuple[int, int]]:
+        found = list(self._objects(address))
+        objects = dict(found)
+        if len(objects) != len(found):
+            raise ImageError("read", "damaged record", f"two objects of one number in the heap at byte {address}")
+        return objects
 
     def _objects(self, address: int) -> Iterator[tuple[int, tuple[int, int]]]:
         head = self._blob.read_exactly(address, 16, MAX_FILE_BYTES)
@@ -295,8 +309,12 @@ class _Heaps:
         if head[:4] != b"GCOL" or end > self._blob.size:
             raise ImageError("read", "damaged record", f"no heap at byte {address}")
         at = address + 16
+        # A heap of small values is read at once.
+        whole = self._blob.read(at, end - at) if end - at <= MAX_SMALL_HEAP else b""
         while at + _HEAP_OBJECT.size <= end:
-            number, _, _, size = _HEAP_OBJECT.unpack(self._blob.read_exactly(at, _HEAP_OBJECT.size, MAX_FILE_BYTES))
+            head = whole[at - address - 16 : at - address - 16 + _HEAP_OBJECT.size]
+            head = head if whole else self._blob.read_exactly(at, _HEAP_OBJECT.size, MAX_FILE_BYTES)
+            number, _, _, size = _HEAP_OBJECT.unpack(head)
             if number == 0:
                 break
             at += _HEAP_OBJECT.size
@@ -306,10 +324,17 @@ class _Heaps:
 
 @dataclass(frozen=True)
 class Contents:
-    """Every dataset of a file by its path, and why others cannot be read."""
+    """Every dataset of a file by its path, and why others cannot be read.
+
+    ``empty`` are those of the others that hold no value, ``items`` all objects by their paths, and ``addresses`` where
+    these lie.
+    """
 
     tables: dict[str, Table]
     refused: dict[str, str]
+    empty: set[str]
+    items: list[tuple[str, Any]]
+    addresses: set[int]
 
 
 def contents_of(blob: Blob) -> Contents:
@@ -319,8 +344,9 @@ def contents_of(blob: Blob) -> Contents:
         # Every address in the file counts from the end of this block.
         blob = BlobView(blob, int(file.userblock_size))
     heaps = _Heaps(blob)
-    found = Contents({}, {})
-    for path, item in items_of(file, blob.where, found.refused):
+    found = Contents({}, {}, set(), [("", file)], set())
+    for path, item in items_of(file, blob.where, found):
+        found.items.append((path, item))
         try:
             if hasattr(item, "shape"):
                 found.tables[path] = Table(blob, heaps, item)
@@ -338,8 +364,8 @@ def open_file(blob: Blob) -> Any:
     return pyfive.File(blob.open(max_reads=MAX_READS))
 
 
-def items_of(file: Any, where: str, refused: dict[str, str]) -> Iterator[tuple[str, Any]]:
-    """Every dataset and group of the file with its path; the others go into ``refused``, with the reason.
+def items_of(file: Any, where: str, found: Contents) -> Iterator[tuple[str, Any]]:
+    """Every dataset and group of the file with its path; the others go into what is ``found``, with the reason.
 
     A group that a link shows again is not listed again: links may form a circle.
     """
@@ -350,11 +376,13 @@ def items_of(file: Any, where: str, refused: dict[str, str]) -> Iterator[tuple[s
     count = 0
     while groups:
         prefix, group = groups.pop()
+        found.addresses.update(at for at in group._links.values() if isinstance(at, int))
+        found.addresses.add(group._dataobjects.offset)
         try:
             # Links out of the file are refused here.
             names = iter(group)
         except _REFUSALS as error:
-            refused[prefix] = _reason(error)
+            found.refused[prefix] = _reason(error)
             continue
         for name in names:
             count += 1
@@ -364,7 +392,9 @@ def items_of(file: Any, where: str, refused: dict[str, str]) -> Iterator[tuple[s
             try:
                 item = group[name]
             except _REFUSALS as error:
-                refused[path] = _reason(error)
+                found.refused[path] = _reason(error)
+                if isinstance(error, TypeError) and "NoneType" in str(error):  # it has no shape
+                    found.empty.add(path)
                 continue
             if isinstance(item, pyfive.Group):
                 if item._dataobjects.offset in listed:

@@ -12,12 +12,14 @@ import numpy as np
 
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.decode import is_image, netpbm
+from unveil.images.decode import netpbm
+from unveil.images.image_like import MAX_TEXT, is_large, kind_of, may_be_image, shows_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import SeveralImagesError, several_images
 from unveil.images.readers.lmdb_pages import Value, entries
+from unveil.images.readers.parts import Part, notes_of_unread
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.io.npy import parse_npy
 from unveil.types import ImageRecord
@@ -33,6 +35,8 @@ MAX_LABEL = 4096
 MAX_ITEMS = 2**16
 # Values up to this lie on one or two pages of memory, so that reading a part of them is no gain.
 SMALL_VALUE = 8192
+# Of a list of keys, for each image.
+BYTES_PER_KEY = 64
 # Bytes of a mask: 100 million numbers of 8 bytes.
 MAX_MASK = 800 * 2**20
 
@@ -56,6 +60,8 @@ class LMDBSource(Source):
             raise SettingError(f"{blob.where}: image should be the place of the image in msgpack, from 0, not {place}")
         self._place = None if place is None else int(place)
         self.resolution: int | None = None
+        # The items of a value, by the first one; None where it is not yet read.
+        self._n_items: int | None = None
         found = self.images()
         self._packed = self._is_packed(found)
         uses_labels = self._packed and rule.may_use_labels
@@ -75,9 +81,13 @@ class LMDBSource(Source):
 
     def images(self) -> list[tuple[bytes, Value]]:
         """Key and value of each image, in the order of the records."""
-        found = [(key, value) for key, value in entries(self.blob) if key not in METADATA]
+        every = list(entries(self.blob))
+        found = [(key, value) for key, value in every if key not in METADATA]
         if not found:
             raise SourceError(f"{self.where}: an LMDB without images")
+        for key, value in every:
+            if key in METADATA:
+                self._check_metadata(key, value, len(found))
         found = self._highest(found)
         if all(key.isdigit() for key, _ in found):
             # LMDB sorts b"10" before b"2".
@@ -97,10 +107,24 @@ class LMDBSource(Source):
         image = items[self._place or 0] if (self._place or 0) < len(items) else None
         if not isinstance(image, (bytes, dict)):
             raise ImageError("read", "no image in the record", f"at byte {at}: no bytes at place {self._place}")
-        others = [k for k, item in enumerate(items) if k and _shows_image(item)]
-        if others and self._place is None:
+        if self._place is not None:
+            return image
+        last = len(items) if self._n_items is None else self._n_items
+        others = [k for k, item in enumerate(items) if k and (_is_image(item) or (k >= last and is_large(item)))]
+        if isinstance(image, dict):
+            others += [0] if may_be_image([v for k, v in image.items() if k not in ("data", b"data")]) else []
+        if others:
             raise several_images(0, others, f"at byte {at}")
         return image
+
+    def _check_metadata(self, key: bytes, value: Value, n: int) -> None:
+        """SourceError when a value that is no image by its key may hold one."""
+        limit = MAX_TEXT + BYTES_PER_KEY * n
+        if value.length > limit or shows_image(self.blob.read_exactly(value.at, value.length, limit)):
+            raise SourceError(
+                f"{self.where}: expected a count or a list of keys in {key.decode()}, found {value.length} bytes that "
+                "may hold images. Remove it, or give the images keys of their own"
+            )
 
     def _highest(self, found: list[tuple[bytes, Value]]) -> list[tuple[bytes, Value]]:
         """The entries of the highest resolution, where keys state resolutions."""
@@ -109,6 +133,13 @@ class LMDBSource(Source):
             return found
         self.resolution = max(int(size[1]) for size in sizes if size)
         chosen = [item for item, size in zip(found, sizes, strict=True) if size and int(size[1]) == self.resolution]
+        numbers = {size[2] for size in sizes if size and int(size[1]) == self.resolution}
+        alone = [size[0] for size in sizes if size and size[2] not in numbers]
+        if alone:
+            raise SourceError(
+                f"{self.where}: expected every image in {self.resolution} pixels, found {len(alone)} that are stored "
+                f"in fewer alone, such as `{alone[0].decode()}`. Copy them into a file of their own"
+            )
         if len(chosen) < len(found):
             self._note(
                 f"of {len(found)} images in several resolutions, the {len(chosen)} of {self.resolution} pixels are read"
@@ -149,6 +180,11 @@ class LMDBSource(Source):
             items = _unpack(self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
         except ImageError:
             return False
+        self._n_items = len(items)
+        parts = [Part(f"item {k} of the values", kind_of(item), False) for k, item in enumerate(items[:-1])]
+        del parts[(self._place or 0) : (self._place or 0) + 1]
+        for note in notes_of_unread(self.where, "", parts, chosen=True):
+            self._note(note)
         try:
             self._image(items, value.at)
         except SeveralImagesError as error:
@@ -191,13 +227,12 @@ def _unpack(data: bytes, at: int) -> list[Any]:
     return value
 
 
-def _shows_image(item: object) -> bool:
-    """Whether an item of msgpack is an image: a file, or an array of pixels."""
-    if isinstance(item, bytes):
-        return is_image(item)
-    if isinstance(item, dict):
-        with contextlib.suppress(ImageError):
-            return bool(_array(item, 0))
+def _is_image(item: object) -> bool:
+    """Whether an item of msgpack may be an image: a file, numbers, or an array of pixels."""
+    if may_be_image(item):
+        return True
+    with contextlib.suppress(ImageError):
+        return isinstance(item, dict) and bool(_array(item, 0))
     return False
 
 

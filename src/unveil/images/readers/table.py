@@ -5,27 +5,27 @@ from __future__ import annotations
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.decode import is_image
+from unveil.images.image_like import MAX_TEXT, MIN_PIXELS, most_looked_at, shows_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import labels_of
-from unveil.images.labels import is_image_name, labels_beside
+from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
-from unveil.images.readers.columns import (
-    EXAMINED_COLUMNS,
-    IMAGE_COLUMNS,
-    LABEL_NAMES,
-    choose_column,
-    notes_of_other_images,
-    notes_of_unused,
+from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
+from unveil.images.readers.parts import Part, notes_of_unread
+from unveil.images.readers.table_values import (
+    has_room,
+    is_list,
+    is_text,
+    may_hold_images,
+    numbers_in,
+    value_bytes,
 )
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable, read_inside
 from unveil.types import ImageRecord
@@ -35,8 +35,10 @@ MAX_GROUP = 2**30
 # JSON takes twenty times its size in memory; the names of a million classes fit.
 MAX_FEATURES_BYTES = 2**24
 CACHED_GROUPS = 3
-# Rows by which a further column is recognised as one of images.
-SAMPLED_ROWS = 20
+# Groups of further columns that are looked at: a file of a stranger may have hundreds of columns in many tiny groups.
+MAX_PIECES = 200_000
+# Metadata that `datasets`, pandas and Arrow write, of any length.
+KNOWN_METADATA = (b"huggingface", b"pandas", b"ARROW:schema")
 
 
 class Table(ABC):
@@ -69,6 +71,12 @@ class Table(ABC):
             raise ValueError(f"{len(array)} rows in group {group}, which should hold {self.groups[group]}")
         return array if field is None else array.field(field)
 
+    def pieces(self, name: str, field: str | None = None) -> Iterator[Any]:
+        """All values of a column or field, as Arrow arrays with checked offsets, of some mebibytes where they are
+        unpacked."""
+        for group in range(len(self.groups)):
+            yield self.column(group, name, field)
+
     @abstractmethod
     def rows(self, group: int) -> Any:
         """All columns of one group, as an Arrow table with checked offsets."""
@@ -96,13 +104,12 @@ class TableSource(Source):
             images = [f.name for f in schema if holds_images(f.type)]
             what = f"{blob.where}: the column of images"
             self._image = choose_column(images, options.get("image"), IMAGE_COLUMNS, what, "image")
-            fields = [f for f in schema if f.name != self._image and may_hold_images(f.type)]
-            others = [f.name for k, f in enumerate(fields) if k >= EXAMINED_COLUMNS or self._shows_images(f)]
-            self.notes += notes_of_other_images(what, self._image, others, chosen="image" in options)
             columns = [f.name for f in schema if holds_labels(f.type)]
             label = choose_column(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
+            parts = unread_parts(self._table, blob.size, self._image, (label,), images)
+            self.notes += notes_of_unread(what, self._image, parts, chosen="image" in options)
             self.notes += notes_of_unused([f.name for f in schema if f.name != self._image], columns, label)
             check_row_count(sum(self._table.groups), blob)
             names = self._names()
@@ -174,18 +181,6 @@ class TableSource(Source):
         parts = dict(zip(fields, column.flatten(), strict=True)) if struct else {"bytes": column}
         return parts.get("bytes"), parts.get("path")
 
-    def _shows_images(self, field: Any) -> bool:
-        """Whether a column that may hold images does, by its first rows; True where they cannot be read."""
-        if holds_lists(field.type):
-            return True
-        try:
-            groups = (self._table.column(group, field.name) for group, rows in enumerate(self._table.groups) if rows)
-            values = [value.as_py() for value in next(groups, pa.array([]))[:SAMPLED_ROWS]]
-        except Exception:  # a damaged file raises almost anything
-            return True
-        images = [value.get("bytes") or value.get("path") if isinstance(value, dict) else value for value in values]
-        return any(is_image_name(v) if isinstance(v, str) else v is not None and is_image(v) for v in images)
-
     def _names(self) -> list[str]:
         """The paths of the images where every row has one, else numbers."""
         numbers = numbered_ids(range(sum(self._table.groups)))
@@ -211,31 +206,60 @@ class TableSource(Source):
         return labels_of(values())
 
 
-def value_bytes(array: Any) -> int:
-    """The bytes of the values of an Arrow array. A text that many rows of a dictionary or of views share
-    counts as often as it occurs."""
-    if pa.types.is_dictionary(array.type):
-        lengths = _lengths(array.dictionary)
-        if lengths is None:
-            return int(array.nbytes)
-        return int(array.nbytes) + int(pa.compute.sum(lengths.take(array.indices)).as_py() or 0)
-    lengths = _lengths(array) if _are_views(array.type) else None
-    return int(array.nbytes) + (0 if lengths is None else int(pa.compute.sum(lengths).as_py() or 0))
+def unread_parts(
+    table: Table, size: int, used: str, named: Collection[str | None], options: Collection[str]
+) -> list[Part]:
+    """What a table holds beside the column ``used``, in a file of ``size`` bytes: other columns, fields and metadata.
+
+    Columns in ``named`` are read as labels and the like; they are parts only where they may be images. ``options`` are
+    the columns that could be read in place of ``used``. All values are looked at, however many rows come first.
+    """
+    budget = _Budget(table, size)
+    parts = []
+    for field in table.schema:
+        fields = [None]
+        if field.name == used:
+            fields = [f.name for f in field.type if f.name != "bytes"] if pa.types.is_struct(field.type) else []
+        for inner in fields:
+            name = field.name if inner is None else f"{field.name}.{inner}"
+            kind = field.type if inner is None else field.type.field(inner).type
+            images = budget.may_hold_images(field.name, inner, kind)
+            if images or not (field.name in named or inner == "path"):
+                parts.append(Part(name, str(kind), images, option=inner is None and field.name in options))
+    n = sum(numbers_in(field.type) for field in table.schema)
+    if n >= MIN_PIXELS:
+        parts.append(Part(f"{n} columns of numbers", "together", True))
+    return parts + [part for field in table.schema for part in _metadata(field)] + _metadata(table.schema)
 
 
-def _are_views(kind: Any) -> bool:
-    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+def _metadata(of: Any) -> list[Part]:
+    """The metadata of a table or column that may be images, or are longer than others."""
+    return [
+        Part(f"the metadata {key.decode('utf-8', 'replace')}", f"{len(value)} bytes", image)
+        for key, value in (of.metadata or {}).items()
+        if (image := shows_image(value)) or (len(value) > MAX_TEXT and key not in KNOWN_METADATA)
+    ]
 
 
-def _lengths(array: Any) -> Any:
-    """The stated bytes of each text; None for other values."""
-    if _are_views(array.type):
-        # A view is four numbers of 32 bits, of which the first is the length. Many may show one text.
-        views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)[array.offset : array.offset + len(array)]
-        return pa.array(views[:, 0].astype(np.int64))
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return pa.compute.binary_length(array)
-    return None
+class _Budget:
+    """The columns of a table in a file of ``size`` bytes, looked at as long as they take no more than other sets."""
+
+    def __init__(self, table: Table, size: int) -> None:
+        self._table, self._bytes, self._pieces = table, most_looked_at(size), MAX_PIECES
+
+    def may_hold_images(self, name: str, field: str | None, kind: Any) -> bool:
+        """Whether a column or field may hold images; True where it cannot be read, or takes too much."""
+        if not has_room(kind):
+            return False
+        try:
+            for array in self._table.pieces(name, field):
+                self._bytes -= value_bytes(array)
+                self._pieces -= 1
+                if self._bytes < 0 or self._pieces < 0 or may_hold_images(array):
+                    return True
+        except Exception:  # a damaged file raises almost anything
+            return True
+        return False
 
 
 def holds_images(kind: Any) -> bool:
@@ -246,27 +270,16 @@ def holds_images(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 
-def may_hold_images(kind: Any) -> bool:
-    """Whether values of this Arrow type can be image files or lists of them."""
-    return holds_images(kind.value_type if holds_lists(kind) else kind)
-
-
-def holds_lists(kind: Any) -> bool:
-    """Whether values of this Arrow type are lists."""
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
 def holds_vectors(kind: Any) -> bool:
     """Whether values of this Arrow type can be embeddings."""
-    return holds_lists(kind) and bool(pa.types.is_floating(kind.value_type))
+    return is_list(kind) and bool(pa.types.is_floating(kind.value_type))
 
 
 def holds_labels(kind: Any) -> bool:
     """Whether values of this Arrow type can be labels: numbers, text, or categories of them."""
     if pa.types.is_dictionary(kind):
         return holds_labels(kind.value_type)
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return bool(text or pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    return bool(is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _class_names(schema: Any, name: str) -> list[str]:

@@ -10,11 +10,15 @@ from functools import cache
 from typing import Any
 
 from unveil.errors import ImageError
+from unveil.images.unread import SHOWN_CHARACTERS
+from unveil.io.text import printable
 
 Value = int | float
 PACKAGE = "unveil.tensorflow"
 # More numbers than this are no shape and no label.
 MAX_NUMBERS = 2**16
+# Byte strings of one feature.
+MAX_BYTE_STRINGS = 1000
 
 
 @cache
@@ -51,7 +55,8 @@ def _example_class() -> Any:
     )
     message("Entry", ("key", 1, Field.TYPE_BYTES, False), ("value", 2, "Feature", False))
     message("Features", ("feature", 1, "Entry", True))
-    message("Example", ("features", 1, "Features", False))
+    # A tf.train.SequenceExample has a second field.
+    message("Example", ("features", 1, "Features", False), ("feature_lists", 2, Field.TYPE_BYTES, True))
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.Example"))
@@ -60,8 +65,8 @@ def _example_class() -> Any:
 def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
     """The features of a ``tf.train.Example`` by name: bytes, or numbers; ImageError when the message is damaged.
 
-    Of a list of bytes the first counts; the second is ``NAME[1]``, so that it can be chosen. Lists of more than
-    `MAX_NUMBERS` numbers are left out.
+    The first of several byte strings is ``NAME``, and the others are ``NAME[1]`` and so on, so that each can be chosen.
+    Lists of numbers are cut after `MAX_NUMBERS` and one more.
     """
     from google.protobuf.message import DecodeError
 
@@ -69,17 +74,22 @@ def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
         example = _example_class().FromString(data)
     except DecodeError as error:
         raise ImageError("read", "damaged record", f"no tf.train.Example ({error})") from None
+    if example.feature_lists:
+        raise ImageError("read", "several images in the record", "a tf.train.SequenceExample; write one for each image")
     features: dict[str, bytes | list[Value]] = {}
     for entry in example.features.feature:
         name = entry.key.decode("utf-8", "backslashreplace")
         kind = entry.value.WhichOneof("kind")
         if kind is None:
             continue
+        if name in features:
+            raise ImageError("read", "damaged record", f"two features are called {printable(name)[:SHOWN_CHARACTERS]}")
         values = getattr(entry.value, kind).value
-        if kind == "bytes_list":
-            features[name] = values[0] if len(values) else b""
-            if len(values) > 1:
-                features[f"{name}[1]"] = values[1]
-        elif len(values) <= MAX_NUMBERS:
-            features[name] = list(values)
+        if kind != "bytes_list":
+            features[name] = list(values[: MAX_NUMBERS + 1])
+            continue
+        if len(values) > MAX_BYTE_STRINGS:
+            raise ImageError("read", "damaged record", f"a feature of {len(values)} byte strings")
+        features[name] = values[0] if len(values) else b""
+        features.update({f"{name}[{k}]": value for k, value in enumerate(values[1:], 1)})
     return features

@@ -13,11 +13,13 @@ import numpy.typing as npt
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.decode import is_image, netpbm
+from unveil.images.decode import netpbm
+from unveil.images.image_like import is_large, kind_of, may_be_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import SeveralImagesError, several_images
+from unveil.images.readers.parts import Part, notes_of_unread
 from unveil.images.readers.tf_example import Value, parse_example
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
 from unveil.io.npy import parse_npy
@@ -32,6 +34,8 @@ LABELS = ("label", "image/class/label", "class", "identity", "id")
 MAX_RECORD = MAX_FILE_BYTES + 2**16
 # Examples that may come before the first one with a label.
 MAX_UNLABELLED = 1000
+# Features of all records together that a note may name.
+MAX_FEATURES = 1000
 # Bytes of the file of labels; a million images with a thousand one-hot labels take 4 GB.
 MAX_LABELS = 2**33
 
@@ -50,6 +54,8 @@ class TFRecordSource(Source):
         spans = list(_records(blob))
         if not spans:
             raise SourceError(f"{blob.where}: no records in it")
+        # The features that records have, with their types.
+        self._features: dict[str, str] = {}
         self._check_first(*spans[0])
         labels = _stylegan_labels(blob, len(spans))
         stated = labels is not None
@@ -64,6 +70,10 @@ class TFRecordSource(Source):
             listed=labels_beside(rule, blob),
             in_order=True,
         )
+        read = {self.options.get("image"), "shape", "data", *LABELS}
+        read.add(next((name for name in ENCODED if name in self._features), None))
+        parts = [Part(name, kind, False) for name, kind in self._features.items() if name not in read]
+        self.notes += notes_of_unread(blob.where, "", parts, chosen=True)
 
     def _own_labels(self, spans: list[tuple[int, int]]) -> list[str | None]:
         """The labels in the examples themselves.
@@ -79,6 +89,7 @@ class TFRecordSource(Source):
                 example = parse_example(self.blob.read_exactly(at, length, MAX_RECORD))
             except ImageError:
                 continue
+            self._note_features(example)
             value = next((example[name] for name in LABELS if name in example), None)
             found = found or value is not None
             labels[n] = label_of(value)
@@ -88,10 +99,16 @@ class TFRecordSource(Source):
         """SourceError when the first example holds several images; a damaged one becomes a reject."""
         with contextlib.suppress(ImageError):
             example = parse_example(self.blob.read_exactly(at, length, MAX_RECORD))
+            self._note_features(example)
             try:
                 self._feature(example, at)
             except SeveralImagesError as error:
                 raise SourceError(f"{self.blob.where}: {error}") from None
+
+    def _note_features(self, example: dict[str, bytes | list[Value]]) -> None:
+        for name, value in example.items():
+            if name not in self._features and len(self._features) < MAX_FEATURES:
+                self._features[name] = kind_of(value)
 
     def read(self, record: ImageRecord) -> bytes:
         at, length = (int(v) for v in record.key.split())
@@ -114,9 +131,14 @@ class TFRecordSource(Source):
             raise ImageError(
                 "read", "no image in the record", f"at byte {at}: fields {fields}; choose one by image=NAME"
             )
-        others = [name for name, value in of_bytes.items() if name != found and is_image(value)]
-        if others and chosen is None:
-            raise several_images(found, others, f"at byte {at}")
+        if chosen is None:
+            others = [
+                name
+                for name, value in example.items()
+                if name != found and (may_be_image(value) or (name not in self._features and is_large(value)))
+            ]
+            if others:
+                raise several_images(found, others, f"at byte {at}")
         return found
 
 

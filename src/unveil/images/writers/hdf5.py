@@ -48,8 +48,8 @@ def write_hdf5(source: reader.HDF5Source, out: Path, removed: Collection[str]) -
                 left = _write_table(h5py, new, name, table, chosen, left)
             except (ImageError, *REFUSALS) as error:
                 raise _not_written(source, f"the dataset {name}", error) from None
-        for name, item in [("/", file), *reader.items_of(file, source.where, {})]:
-            _write_attributes(source, new, name, item)
+        for name, item in contents.items:
+            _write_attributes(source, new, name or "/", item)
     if file.userblock_size:
         block = blob.read_exactly(0, int(file.userblock_size), MAX_USER_BLOCK)
         with path.open("r+b") as written:

@@ -1,0 +1,221 @@
+"""Values of Arrow arrays: the bytes that they take, and whether images are among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from unveil.images.image_like import (
+    MAX_OPAQUE,
+    MAX_TEXT,
+    begins_image,
+    image_within,
+    may_be_pixels,
+    may_begin,
+    texts_show_images,
+)
+from unveil.images.labels import is_image_name
+
+# Texts that are looked at together; none is longer than `MAX_TEXT`.
+BLOCK = 1024
+# Of the bytes behind views: what is looked at together, and again with what follows. Shorter texts are in the view.
+CHUNK, OVERLAP, INLINE = 2**22, 2**12, 12
+# Types in types of a stranger.
+MAX_DEPTH = 64
+
+
+def value_bytes(array: Any) -> int:
+    """The bytes of the values of an Arrow array. A text that many rows of a dictionary or of views share
+    counts as often as it occurs."""
+    return int(array.nbytes) + _shared_bytes(array)
+
+
+def _shared_bytes(array: Any, depth: int = 0) -> int:
+    """The bytes of texts that `nbytes` counts once, or not at all, however often they occur."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType) and depth < MAX_DEPTH:
+        return _shared_bytes(array.storage, depth + 1)
+    if pa.types.is_dictionary(kind):
+        lengths = _lengths(array.dictionary)
+        lengths = None if lengths is None else lengths.take(array.indices)
+    elif is_list(kind) and depth < MAX_DEPTH:
+        return _shared_bytes(array.values, depth + 1)
+    elif pa.types.is_struct(kind) and depth < MAX_DEPTH:
+        return sum(_shared_bytes(array.field(k), depth + 1) for k in range(kind.num_fields))
+    else:
+        lengths = _lengths(array) if _are_views(kind) else None
+    return 0 if lengths is None else int(pa.compute.sum(lengths).as_py() or 0)
+
+
+def _are_views(kind: Any) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
+def _lengths(array: Any) -> Any:
+    """The stated bytes of each text; None for other values."""
+    if _are_views(array.type):
+        # A view is four numbers of 32 bits, of which the first is the length. Many may show one text.
+        views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)[array.offset : array.offset + len(array)]
+        return pa.array(views[:, 0].astype(np.int64))
+    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+        return pa.compute.binary_length(array)
+    return None
+
+
+def is_text(kind: Any) -> bool:
+    """Whether values of this Arrow type are texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_binary(kind: Any) -> bool:
+    """Whether values of this Arrow type are bytes."""
+    types = pa.types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_binary_view(kind)
+        or types.is_fixed_size_binary(kind)
+    )
+
+
+def is_list(kind: Any) -> bool:
+    """Whether values of this Arrow type are lists."""
+    types = pa.types
+    return bool(
+        types.is_list(kind)
+        or types.is_large_list(kind)
+        or types.is_fixed_size_list(kind)
+        or types.is_list_view(kind)
+        or types.is_large_list_view(kind)
+    )
+
+
+def plain_type(kind: Any) -> Any:
+    """The type of the values that a dictionary, an extension or runs of equal values stand for."""
+    for _ in range(MAX_DEPTH):
+        if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+            kind = kind.value_type
+        elif isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        else:
+            return kind
+    return kind
+
+
+def has_room(kind: Any, depth: int = 0) -> bool:
+    """Whether a value of this Arrow type has room for an image: not so for single numbers and times."""
+    kind = plain_type(kind)
+    if is_text(kind) or is_binary(kind) or is_list(kind) or pa.types.is_map(kind) or depth > MAX_DEPTH:
+        return True
+    fields = kind.num_fields if pa.types.is_struct(kind) or pa.types.is_union(kind) else 0
+    return any(has_room(kind.field(k).type, depth + 1) for k in range(fields))
+
+
+def numbers_in(kind: Any, depth: int = 0) -> int:
+    """How many single numbers a value of this Arrow type has."""
+    kind = plain_type(kind)
+    if pa.types.is_struct(kind) and depth < MAX_DEPTH:
+        return sum(numbers_in(kind.field(k).type, depth + 1) for k in range(kind.num_fields))
+    return int(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def may_hold_images(array: Any, depth: int = 0) -> bool:
+    """Whether an Arrow array with checked offsets holds images, or values of which images could be made."""
+    kind = array.type
+    if depth > MAX_DEPTH:
+        return True
+    if isinstance(kind, pa.BaseExtensionType):
+        return may_hold_images(array.storage, depth + 1)
+    if pa.types.is_dictionary(kind):
+        return may_hold_images(array.dictionary, depth + 1)
+    if pa.types.is_run_end_encoded(kind):
+        return may_hold_images(array.values, depth + 1)
+    if pa.types.is_map(kind):
+        return may_hold_images(array.keys, depth + 1) or may_hold_images(array.items, depth + 1)
+    if is_list(kind):
+        return _lists_hold_images(array, depth)
+    if pa.types.is_struct(kind):
+        return _names_files(array) or any(may_hold_images(array.field(k), depth + 1) for k in range(kind.num_fields))
+    if pa.types.is_union(kind):
+        return any(may_hold_images(array.field(k), depth + 1) for k in range(kind.num_fields))
+    if _are_views(kind):
+        return _views_hold_images(array)
+    if is_text(kind) or is_binary(kind):
+        return any(_texts_hold_images(array[start : start + BLOCK]) for start in range(0, len(array), BLOCK))
+    return False
+
+
+def _names_files(array: Any) -> bool:
+    """Whether structs as `datasets` writes them name an image file in place of its bytes."""
+    kind = array.type
+    at, of_bytes = kind.get_field_index("path"), kind.get_field_index("bytes")
+    if at < 0 or of_bytes < 0 or not is_text(kind.field(at).type):
+        return False
+    paths = array.field(at).filter(array.field(of_bytes).is_null()).drop_null()
+    blocks = (paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK))
+    return any(is_image_name(path) for block in blocks for path in block.to_pylist())
+
+
+def _lists_hold_images(array: Any, depth: int) -> bool:
+    sides: list[int] = []
+    while is_list(array.type) and len(sides) <= MAX_DEPTH:
+        sides.append(_longest(array))
+        array = array.values
+        while isinstance(array.type, pa.BaseExtensionType):
+            array = array.storage
+    kind = plain_type(array.type)
+    if pa.types.is_floating(kind):
+        return may_be_pixels(sides, np.dtype(np.float32))
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return may_be_pixels(sides, None)
+    return may_hold_images(array, depth + len(sides))
+
+
+def _longest(array: Any) -> int:
+    """The entries of the longest list."""
+    kind = array.type
+    if pa.types.is_fixed_size_list(kind):
+        return int(kind.list_size)
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        sizes = array.sizes.to_numpy(zero_copy_only=False)
+    else:
+        sizes = np.diff(array.offsets.to_numpy(zero_copy_only=False))
+    return int(sizes.max(initial=0))
+
+
+def _texts_hold_images(array: Any) -> bool:
+    """Whether some texts or byte strings are images, or longer than other values are."""
+    kind = array.type
+    longest = MAX_TEXT if is_text(kind) else MAX_OPAQUE
+    buffers = array.buffers()
+    if buffers[-1] is None:
+        return False
+    if pa.types.is_fixed_size_binary(kind):
+        offsets = np.arange(array.offset, array.offset + len(array) + 1, dtype=np.int64) * kind.byte_width
+    else:
+        wide = pa.types.is_large_binary(kind) or pa.types.is_large_string(kind)
+        offsets = np.frombuffer(buffers[1], np.int64 if wide else np.int32)
+        offsets = offsets[array.offset : array.offset + len(array) + 1].astype(np.int64)
+    if int(np.diff(offsets).max(initial=0)) > longest:
+        return True
+    data = bytes(memoryview(buffers[-1])[int(offsets[0]) : int(offsets[-1])])
+    return texts_show_images(data, offsets - offsets[0])
+
+
+def _views_hold_images(array: Any) -> bool:
+    """As `_texts_hold_images`, for views. Many may show one text, which is looked at once."""
+    buffers = array.buffers()
+    views = np.frombuffer(buffers[1], np.int32).reshape(-1, 4)[array.offset : array.offset + len(array)]
+    if int(views[:, 0].max(initial=0)) > (MAX_TEXT if is_text(array.type) else MAX_OPAQUE):
+        return True
+    for buffer in filter(None, buffers[2:]):
+        data = memoryview(buffer)
+        if any(image_within(bytes(data[at : at + CHUNK + OVERLAP])) for at in range(0, len(data), CHUNK)):
+            return True
+    prefixes = views[:, 1].copy().view(np.uint8).reshape(-1, 4)
+    rows = np.flatnonzero(may_begin(prefixes[:, 0], prefixes[:, 1]) & (views[:, 0] > INLINE))
+    values = (array[int(row)].as_py() for row in rows)
+    return any(begins_image(value.encode() if isinstance(value, str) else value) for value in values if value)
