@@ -122,12 +122,14 @@ def test_sets_are_made_once_measured_and_summarised(
     measure.main()
     assert (out / "scores.csv").read_bytes() == written, "what is in a table is not measured again"
 
+    (out / "seed_1").mkdir()
+    (out / "seed_1/paired.csv").write_bytes((out / "paired.csv").read_bytes())
     monkeypatch.setattr(summarise, "PEOPLE", {"components": (40,)})
     monkeypatch.setattr(summarise, "LENGTHS", {"components": (600,)})
     monkeypatch.setattr("sys.argv", ["summarise", str(out)])
     summarise.main()
     page = capsys.readouterr().out
-    assert "| components | 40 | 600 |" in page and "nan" not in page
+    assert "| components | 40 | 600 | 1 |" in page and "nan" not in page
     assert (out / "lab.svg").read_text().startswith("<svg")
 
 
@@ -167,6 +169,22 @@ def test_the_difference_of_two_scores_is_paired() -> None:
     chance = paired.PeopleScores({p: float(rng.normal()) for p in training}, control)
     worse = paired.difference(chance, score, rng)
     assert worse.high < 0 and worse.rate < 0.1 and worse.other == same.rate
+    assert same.p_below == 1 and worse.p_below < 0.002 < close.p_below
+
+
+def test_sets_are_also_compared_all_together() -> None:
+    """Of forty sets in which nothing differs one is below by itself; together none is, and one that is far below is."""
+
+    def row(people: int, p: float | str, high: float) -> dict[str, str]:
+        key = {"family": "pixels", "people": str(people), "steps": "1", "score": "a", "against": "b"}
+        return {**key, "p_below": str(p), "high": str(high)}
+
+    chance = [row(i, (i + 0.5) / 40, 0.01 if i else -0.01) for i in range(40)]
+    assert summarise._below_by_holm(chance, "a", "b") == []
+    assert summarise._below_by_holm([*chance, row(41, 0.001, -0.2)], "a", "b") == [("pixels", "41", "1")]
+    # Rows that were stored without p: their interval bounds it from below.
+    assert summarise._below_by_holm([*chance, row(41, "", 0.0)], "a", "b") == []
+    assert summarise._below_by_holm([*chance, row(41, "", -0.001)], "a", "b") == [("pixels", "41", "1")]
 
 
 def test_people_whom_a_generator_never_saw_are_audited_with_and_without_a_control_set(

@@ -63,7 +63,7 @@ BASELINE_COLUMNS = [
     *(*SET, "training", "channel"),
     *("authenticity", "data_copying", "closer_to_training", "neighbour_ratio", "gan_leaks_auc"),
 ]
-PAIRED_COLUMNS = [*SET, "score", "against", "rate", "rate_against", "difference", "low", "high"]
+PAIRED_COLUMNS = [*SET, "score", "against", "rate", "rate_against", "difference", "low", "high", "p_below"]
 NULL_COLUMNS = [*SET, "repeat", "verdict", "global_p", "people_significant", "identities_significant"]
 LEARNT, MIXED, OTHERS = "people learnt", "and others", "others alone"
 AUDIT, FIRST = "all channels", "version 0.1"
@@ -284,7 +284,7 @@ class Lab:
             pairs += [(AUDIT, UNLABELLED), (SHUFFLED, UNLABELLED)]
         for score, against in pairs:
             d = difference(self.people_scores[score], self.people_scores[against], np.random.default_rng(0))
-            yield [score, against, *(f"{v:.4f}" for v in (d.rate, d.other, d.value, d.low, d.high))]
+            yield [score, against, *(f"{v:.4f}" for v in (d.rate, d.other, d.value, d.low, d.high, d.p_below))]
 
     def _sides(self, score: Floats, people: Sequence[str], found: Findings) -> tuple[Floats, Floats]:
         """The scores of people who were learnt and of the control people of the audit."""

@@ -25,13 +25,14 @@ class PeopleScores:
 @dataclass(frozen=True)
 class Difference:
     """The TPR at 1% FPR of a score, that of another, and their difference with its 95% interval; NaN where too few
-    control people show this FPR."""
+    control people show this FPR. ``p_below`` is the one-sided p of the null that the score is not below the other."""
 
     rate: float
     other: float
     value: float
     low: float
     high: float
+    p_below: float
 
 
 def difference(score: PeopleScores, other: PeopleScores, rng: np.random.Generator) -> Difference:
@@ -47,8 +48,17 @@ def difference(score: PeopleScores, other: PeopleScores, rng: np.random.Generato
             for _ in range(RESAMPLES)
         ]
     )
-    low, high = np.quantile(resampled[:, 0] - resampled[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Difference(float(rates[0]), float(rates[1]), float(rates[0] - rates[1]), float(low), float(high))
+    differences = resampled[:, 0] - resampled[:, 1]
+    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    p_below = (1 + (differences >= 0).sum()) / (RESAMPLES + 1)
+    return Difference(
+        rate=float(rates[0]),
+        other=float(rates[1]),
+        value=float(rates[0] - rates[1]),
+        low=float(low),
+        high=float(high),
+        p_below=float(p_below),
+    )
 
 
 def _rates(training: Floats, control: Floats) -> Floats:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.lab.make import LENGTHS, PEOPLE
 from benchmarks.lab.measure import AUDIT, FDR, FIRST, MIXED, SHUFFLED, TABLES, UNLABELLED
-from unveil.stats.intervals import share
+from unveil.stats.intervals import LEVEL, share
 
 # The score of version 0.1 was chosen on the first. It and that of today are confirmed on the others, named beforehand
 # (docs/decisions/0012-channels.md).
@@ -43,6 +44,10 @@ AT = "tpr_at_fpr_0.01"
 WEAK, FOUND, TIMES = 0.3, 0.25, 1.3
 # Identity evidence should find more wherever less than this is found without it.
 LABELS_MATTER = 0.7
+# Where version 0.1 finds this share of the people learnt, a multiple of it says little.
+NEARLY_ALL = 0.9
+# All sets are compared at this level together.
+FAMILY_LEVEL = 0.05
 # Of other photographs of control people, at least this share should be found.
 PHOTOGRAPHS = 0.97
 Key = tuple[str, str, str]
@@ -63,6 +68,7 @@ def main() -> None:
         + (f"Not measured here (family, people, steps): {'; '.join(absent)}.\n" if absent else "\n")
     )
     _criteria(by_set, paired, audits, photographs)
+    _seeds({path.parent.name.rpartition("_")[2]: _read(path) for path in sorted(folder.glob("seed_*/paired.csv"))})
     _channels(by_set)
     _gains(by_set)
     _sets(by_set)
@@ -101,12 +107,11 @@ def _criteria(by_set: dict[Key, list[Row]], paired: list[Row], audits: list[Row]
     def mean(keys: Sequence[Key], score: str) -> float:
         return sum(_value(by_set[key], score, AT) for key in keys) / max(1, len(keys))
 
-    def significant(audit: str, column: str) -> int:
-        return sum(int(row[column]) for row in audits if row["audit"] == audit and _key(row) in weak)
-
     ours, first, paper = (mean(weak, score) for score in (OURS, FIRST, PAPER))
     ours_aside, first_aside = (mean(aside, score) for score in (OURS, FIRST))
-    true, true_first = (significant(name, "significant_true") for name in (MIXED, f"{MIXED}, {FIRST}"))
+    found = _significant(audits, weak)
+    each = {key: _significant(audits, [key]) for key in weak}
+    left = _significant(audits, [key for key, of in each.items() if of.first < NEARLY_ALL * of.learnt])
     false = _proportions(row for row in audits if row["audit"] == MIXED and _key(row) in weak)
     labelled = [row for row in paired if (row["score"], row["against"]) == (OURS, UNLABELLED)]
     best = {_key(row): max(float(row["rate_against"]), _value(by_set[_key(row)], PAPER, AT)) for row in labelled}
@@ -116,7 +121,10 @@ def _criteria(by_set: dict[Key, list[Row]], paired: list[Row], audits: list[Row]
     print("## What was asked in advance\n")
     print(
         "Beyond chance: the 95% interval of the difference is below 0, by a bootstrap over people in which both scores "
-        f"have the same people. Weak: the published attack finds less than {WEAK:g} at 1% FPR.\n"
+        "have the same people. By this rule one set in 40 is below by chance alone. So the sets are also tested "
+        f"together: Holm's procedure at level {FAMILY_LEVEL:g} over the one-sided p-values of the same bootstrap. This "
+        "rule was stated after the first eighteen sets were measured. For sets that were measured before p-values were "
+        f"stored, the interval bounds them. Weak: the published attack finds less than {WEAK:g} at 1% FPR.\n"
     )
     print("| criterion | wanted | measured | holds |")
     print("|---|---|---|---|")
@@ -134,15 +142,24 @@ def _criteria(by_set: dict[Key, list[Row]], paired: list[Row], audits: list[Row]
             ours_aside >= TIMES * first_aside,
         ),
         *(
-            (f"sets below {told} beyond chance", "0", _listed(worse, len(by_set)), not worse)
+            (f"sets below {told} {rule}", "0", _listed(worse, len(by_set)), not worse)
             for told, against in (("the published attack", PAPER), ("version 0.1", FIRST))
-            for worse in (_beyond_chance(paired, OURS, against),)
+            for rule, worse in (
+                ("beyond chance, each set by itself", _beyond_chance(paired, OURS, against)),
+                ("beyond chance, all sets together (Holm)", _below_by_holm(paired, OURS, against)),
+            )
         ),
         (
             f"people learnt significant at q {FDR:g} among others, over the weak sets, as a multiple of version 0.1",
             f"at least {TIMES:g}",
-            f"{true / max(true_first, 1):.2f} ({true} and {true_first})",
-            true >= TIMES * true_first,
+            f"{_times(found.today, found.first)}; if everybody were found {_times(found.learnt, found.first)}",
+            found.today >= TIMES * found.first,
+        ),
+        (
+            f"the same, over the weak sets in which version 0.1 finds less than {NEARLY_ALL:g} of the people learnt",
+            "",
+            f"{_times(left.today, left.first)}; if everybody were found {_times(left.learnt, left.first)}",
+            None,
         ),
         ("mean false discovery proportion in these audits", f"at most {FDR:g}", f"{false[0]:.3f}", false[0] <= FDR),
         (
@@ -169,13 +186,55 @@ def _criteria(by_set: dict[Key, list[Row]], paired: list[Row], audits: list[Row]
             not lost,
         ),
     ):
-        print(f"| {criterion} | {wanted} | {measured} | {'yes' if holds else '**no**'} |")
+        print(f"| {criterion} | {wanted} | {measured} | {'' if holds is None else 'yes' if holds else '**no**'} |")
     _paired(paired, by_set)
 
 
 def _beyond_chance(paired: Iterable[Row], score: str, against: str) -> list[Key]:
     """The sets in which one score is below another beyond chance."""
     return [_key(r) for r in paired if (r["score"], r["against"]) == (score, against) and float(r["high"]) < 0]
+
+
+def _below_by_holm(paired: Iterable[Row], score: str, against: str) -> list[Key]:
+    """The sets in which one score is below another, by Holm's procedure over all of them."""
+    rows = [r for r in paired if (r["score"], r["against"]) == (score, against)]
+    found: list[Key] = []
+    for k, row in enumerate(sorted(rows, key=_p_below)):
+        if _p_below(row) > FAMILY_LEVEL / (len(rows) - k):
+            break
+        found.append(_key(row))
+    return found
+
+
+def _p_below(row: Row) -> float:
+    """The one-sided p of a difference, or a lower limit of it where only its interval was stored."""
+    if row["p_below"]:
+        return float(row["p_below"])
+    return (1 - LEVEL) / 2 if float(row["high"]) >= 0 else 0.0
+
+
+@dataclass(frozen=True)
+class _Found:
+    """People learnt in audits, and those of them who are significant by the score of today and of version 0.1."""
+
+    learnt: int
+    today: int
+    first: int
+
+
+def _significant(audits: Iterable[Row], keys: Collection[Key]) -> _Found:
+    """Sums over the sets with these keys, of the audits of people learnt and others."""
+    rows = [row for row in audits if _key(row) in keys]
+
+    def total(audit: str, column: str) -> int:
+        return sum(int(row[column]) for row in rows if row["audit"] == audit)
+
+    first = total(f"{MIXED}, {FIRST}", "significant_true")
+    return _Found(total(MIXED, "training_members"), total(MIXED, "significant_true"), first)
+
+
+def _times(a: int, b: int) -> str:
+    return f"{a / max(b, 1):.2f} ({a} and {b})"
 
 
 def _listed(keys: Sequence[Key], n: int) -> str:
@@ -195,13 +254,27 @@ def _paired(paired: list[Row], by_set: dict[Key, list[Row]]) -> None:
     print("|---|---|---|" + "---|" * len(pairs))
     for key in by_set:
         own = {(row["score"], row["against"]): row for row in paired if _key(row) == key}
-        cells = [
-            ""
-            if row is None
-            else f"{float(row['difference']):+.3f} ({float(row['low']):+.3f} to {float(row['high']):+.3f})"
-            for row in map(own.get, pairs)
-        ]
+        cells = ["" if row is None else _interval(row) for row in map(own.get, pairs)]
         print("| " + " | ".join([*key, *cells]) + " |")
+
+
+def _seeds(by_seed: dict[str, list[Row]]) -> None:
+    """Sets that were made again with other seeds: other people learnt, and another training."""
+    if not by_seed:
+        return
+    print("\n### Sets made again with another seed\n")
+    print("Other people learnt, and another training. These sets count nowhere else on this page.\n")
+    print("| family | people | steps | seed | audit | version 0.1 | audit less version 0.1 | one-sided p |")
+    print("|---|---|---|---|---|---|---|---|")
+    for seed, rows in by_seed.items():
+        for row in rows:
+            if (row["score"], row["against"]) == (OURS, FIRST):
+                rates = (f"{float(row[column]):.3f}" for column in ("rate", "rate_against"))
+                print("| " + " | ".join([*_key(row), seed, *rates, _interval(row), row["p_below"]]) + " |")
+
+
+def _interval(row: Row) -> str:
+    return f"{float(row['difference']):+.3f} ({float(row['low']):+.3f} to {float(row['high']):+.3f})"
 
 
 def _proportions(rows: Iterable[Row]) -> tuple[float, float, int]:
