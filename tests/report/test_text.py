@@ -10,6 +10,7 @@ import unveil
 from unveil.report.charts import round_ticks
 from unveil.report.text import (
     LOOK_ALIKES,
+    MODEL_ALONE,
     as_close,
     can_invalidate,
     count,
@@ -59,7 +60,7 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     assert len({label for _, label in ticks}) == len(ticks)
 
 
-def texts(result: unveil.AuditResult, **changed: object) -> str:
+def texts(result: unveil.AuditResult, verdict: str = "inconclusive", evidence: object = (), **changed: object) -> str:
     given = {
         "checks": (),
         "calibration": None,
@@ -72,7 +73,7 @@ def texts(result: unveil.AuditResult, **changed: object) -> str:
         "power": None,
         "fdr": 0.05,
     }
-    return headline("inconclusive", (), **{**given, **changed})  # type: ignore[arg-type]
+    return headline(verdict, evidence, **{**given, **changed})  # type: ignore[arg-type]
 
 
 def test_headlines_say_what_to_do(audited: tuple[unveil.AuditResult, object]) -> None:
@@ -82,6 +83,24 @@ def test_headlines_say_what_to_do(audited: tuple[unveil.AuditResult, object]) ->
     assert texts(result, checks=(failed,)) == "No verdict is possible: 3 control people; add some."
     assert result.headline.startswith(f"{len(result.significant_people)} of 150 training people are closer")
     assert "sensitivity is not known" in would_be_found(None)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "alone"),
+    [
+        (("GPD tail",), True),
+        (("exact copy", "GPD tail"), True),
+        (("conformal", "GPD tail"), False),
+        (("global test", "GPD tail"), False),
+        (("GPD tail", "identities"), False),
+    ],
+)
+def test_findings_of_a_model_alone_are_called_so(
+    audited: tuple[unveil.AuditResult, object], evidence: tuple[str, ...], alone: bool
+) -> None:
+    result, _ = audited
+    calibration = Calibration(**{f.name: getattr(result, f.name) for f in fields(Calibration)})
+    assert (MODEL_ALONE in texts(result, "leak found", evidence, calibration=calibration)) == alone
 
 
 def test_a_stratum_with_most_findings_is_a_warning(audited: tuple[unveil.AuditResult, object]) -> None:

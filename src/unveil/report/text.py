@@ -87,6 +87,15 @@ LOOK_ALIKES = (
     "cannot show whether findings concentrate in such a group."
 )
 
+# Tests that count, with and without a control set, and a warning where none of them finds anything.
+COUNTED: frozenset[Evidence] = frozenset(
+    ("conformal", "global test", "identities", "learned score", "crowd test", "conformal search")
+)
+MODEL_ALONE = (
+    "Only a fitted curve says so, the GPD tail, since counting cannot report so few. It also reports what is close by "
+    "an unusual chance, so look at each pair."
+)
+
 
 PLURAL = {"identity": "identities", "image": "images"}
 
@@ -148,6 +157,8 @@ def headline(
             f"{false_findings(expected_false(fdr, found_by_tests(p.significant_by for p in people)), fdr)} At least "
             f"{unit.count(calibration.exposed_people.low)} are exposed, with 95% confidence."
         )
+        if not COUNTED.intersection(evidence):
+            parts.append(MODEL_ALONE)
         stability = calibration.stability
         if stability.resamples > 1:
             parts.append(
@@ -177,10 +188,11 @@ def _without_control(
             f"are to other people, {compared}."
         )
     if significant:
-        return (
+        text = (
             f"{significant} of {n_people:,} training {unit.many} are closer to synthetic images than chance explains, "
             f"{compared}. At most {percent(fdr)} of these findings are expected to be false."
         )
+        return text if COUNTED.intersection(evidence) else f"{text} {MODEL_ALONE}"
     crowd = statement.crowd_test
     return (
         f"{crowd.people} training people have a synthetic {statement.unit} as close to them as only "
