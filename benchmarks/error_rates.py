@@ -6,7 +6,8 @@ Each run draws the scores of all pairs of synthetic images with training and con
 chance uneven is there: people with many images, images of one person that score alike, people who are close to
 everybody, sets of unequal size. Then the audit's own functions match, test and list. Without a leak, any finding is
 false; with leaks, the false discovery proportion is the share of listed people (or synthetic images) that are not
-leaked. A tail of the noise heavier than any measured on faces is among the scenarios.
+leaked. A tail of the noise heavier than any measured on faces is among the scenarios, and people who are no part of any
+tail.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ LISTS = ("conformal", "GPD tail", "identities")
 EFFECTS = (6.0, 9.0)  # added to the score of a leaked pair, in standard deviations of the noise
 SHIFTS = (0.0, 0.15, 0.3, 0.7)  # of training people in what foretells exposure
 LEAKED = 0.05  # of the training people
+UNUSUAL = 9.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Scenario:
     unit: float = 1.0  # of the effects
     second: str = ""  # noise of a second channel; a leaked person leaks in one of the two
     near: float = 0.0  # share of people with a near-duplicate by chance; half of the leaked people have one too
+    unusual: float = 0.0  # share of people who are UNUSUAL standard deviations closer to one synthetic image by chance
 
 
 SCENARIOS = (
@@ -70,6 +73,7 @@ SCENARIOS = (
     Scenario("ties", 300, 300, step=0.25),
     Scenario("as LFW: 1 to 4 images", 1500, 1200, most_training=4, most_control=4, alike=0.5, hubs=0.3),
     Scenario("near-duplicates by chance (0.3% of people)", 300, 300, near=0.003),
+    Scenario("one person in 3,000 is unusually close by chance", 300, 300, unusual=1 / 3000),
     Scenario("two channels", 300, 300, second="normal"),
     Scenario("two channels, one with a heavy tail; hubness, unequal", 400, 200, alike=0.5, hubs=0.5, second="heavy"),
     Scenario(
@@ -103,6 +107,9 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
     for i, (person, query) in enumerate(zip(leaked, leaking, strict=True)):
         seen = scores_t if others is None or i % 2 else others[0]
         seen[query, rng.choice(np.flatnonzero(codes_t == person))] += effect * scenario.unit
+    if scenario.unusual:
+        for scores, codes in ((scores_t, codes_t), (scores_c, codes_c)):
+            _make_unusual(scores, codes, scenario, rng)
     if others is not None:
         scores_t, scores_c = _together((scores_t, scores_c), others, (codes_t, codes_c))
 
@@ -149,6 +156,13 @@ def _scores(scenario: Scenario, codes: Ints, rng: np.random.Generator) -> Floats
     if scenario.step:
         score = np.round(score / scenario.step) * scenario.step
     return score
+
+
+def _make_unusual(scores: Floats, codes: Ints, scenario: Scenario, rng: np.random.Generator) -> None:
+    """Raises one pair of each unusual person in scores (synthetic, pictures)."""
+    for person in np.flatnonzero(rng.random(int(codes.max()) + 1) < scenario.unusual):
+        query = rng.integers(scenario.synthetic)
+        scores[query, rng.choice(np.flatnonzero(codes == person))] += UNUSUAL * scenario.unit
 
 
 def _second(scenario: Scenario, codes: Ints, rng: np.random.Generator) -> Floats:
