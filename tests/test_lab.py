@@ -172,7 +172,7 @@ def test_the_difference_of_two_scores_is_paired() -> None:
     assert same.p_below == 1 and worse.p_below < 0.002 < close.p_below
 
 
-def test_sets_are_also_compared_all_together() -> None:
+def test_sets_are_also_compared_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of forty sets in which nothing differs one is below by itself; together none is, and one that is far below is."""
 
     def row(people: int, p: float | str, high: float) -> dict[str, str]:
@@ -180,11 +180,12 @@ def test_sets_are_also_compared_all_together() -> None:
         return {**key, "p_below": str(p), "high": str(high)}
 
     chance = [row(i, (i + 0.5) / 40, 0.01 if i else -0.01) for i in range(40)]
-    assert summarise._below_by_holm(chance, "a", "b") == []
-    assert summarise._below_by_holm([*chance, row(41, 0.001, -0.2)], "a", "b") == [("pixels", "41", "1")]
-    # Rows that were stored without p: their interval bounds it from below.
-    assert summarise._below_by_holm([*chance, row(41, "", 0.0)], "a", "b") == []
-    assert summarise._below_by_holm([*chance, row(41, "", -0.001)], "a", "b") == [("pixels", "41", "1")]
+    monkeypatch.setattr(summarise, "OURS", "a")
+    assert summarise._together(chance, "b", 40) == ("0 of 40", True)
+    assert summarise._together([*chance, row(41, 0.001, -0.2)], "b", 41) == ("1 of 41: pixels 41 1", False)
+    # Rows that were stored without p: their interval bounds it.
+    assert summarise._together([*chance, row(41, "", 0.0)], "b", 41) == ("0 of 41", True)
+    assert summarise._together([*chance, row(41, "", -0.01)], "b", 41) == ("0 of 41; undecided: pixels 41 1", None)
 
 
 def test_people_whom_a_generator_never_saw_are_audited_with_and_without_a_control_set(
