@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 import textwrap
 import types
 import typing
@@ -19,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from unveil.io.documents import SHARE
 from unveil.results import AuditResult
 from unveil.results.audit import SCHEMA_VERSION
 
@@ -129,7 +131,12 @@ def _type(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
             definitions[kind.__name__] = _record(kind, definitions)
         return {"$ref": f"#/$defs/{kind.__name__}"}
     if origin is Annotated:
-        bounds = {"minimum": 0, "maximum": 1} if inside[1] == "0 to 1" else {"enum": list(inside[1])}
+        note = inside[1]
+        bounds: dict[str, Any] = {"minimum": 0, "maximum": 1} if note == SHARE else {}
+        if isinstance(note, re.Pattern):
+            bounds = {"pattern": f"^({note.pattern})$"}
+        elif isinstance(note, tuple):
+            bounds = {"enum": list(note)}
         return {**_type(inside[0], definitions), **bounds}
     if origin in (Union, types.UnionType):
         parts = [_type(part, definitions) for part in inside if part is not type(None)]
@@ -137,7 +144,8 @@ def _type(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(inside)}
     if origin is dict:
-        keys = {"propertyNames": {"enum": list(get_args(inside[0]))}} if get_origin(inside[0]) is Literal else {}
+        names = _type(inside[0], definitions)
+        keys = {} if inside[0] is str else {"propertyNames": {k: v for k, v in names.items() if k != "type"}}
         return {"type": "object", **keys, "additionalProperties": _type(inside[1], definitions)}
     if origin is list or (origin is tuple and inside[1:] == (Ellipsis,)):
         return {"type": "array", "items": _type(inside[0], definitions)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,9 @@ from unveil.io.atomic import gather_rows
 
 # Bounds and choices that the schema of `audit.json` states.
 Probability = Annotated[float, "0 to 1"]
+Rate = Annotated[str, re.compile(r"0|0\.\d{1,9}|1|[1-9](\.\d{1,9})?e-\d\d")]
+AlignmentKey = Annotated[str, re.compile(r"all|none|[1-9]\d{0,5}(,[1-9]\d{0,5})*")]
+Digest = Annotated[str, re.compile("[0-9a-f]{64}")]
 ChannelName = Annotated[str, tuple(CHANNELS)]
 
 Vectors = npt.NDArray[np.float32]

@@ -365,6 +365,11 @@ def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Pat
     with (tmp_path / "decisions.csv").open() as file:
         rows = {row["id"]: row["decision"] for row in csv.DictReader(file)}
     assert rows["leak.png"] == "refuse" and rows["broken.png"] == "no face" and len(rows) == 7
+    (tmp_path / "new/leak.png").unlink()
+    done = command_line("guard", "check", tmp_path / "guard", tmp_path / "new")
+    assert done.returncode == 3 and "5 pass, 0 refused" in done.stdout and "have not passed" in done.stderr
+    (tmp_path / "new/broken.png").unlink()
+    assert command_line("guard", "check", tmp_path / "guard", tmp_path / "new").returncode == 0
 
 
 def test_a_guard_below_the_current_folder(

@@ -10,7 +10,8 @@ OK = 0
 # --fail-on, a refused image, a damaged model.
 NEGATIVE = 1
 BAD_INPUT = 2
-# With --fail-on, an inconclusive audit: the statement that was asked for is not possible, so it is never a success.
+# The statement that was asked for is not possible, so it is never a success: with --fail-on an inconclusive audit, and
+# images that a guard could not check.
 NO_STATEMENT = 3
 # A full disk, a lost cluster, a storage service that does not answer.
 MACHINE_FAILED = 4
@@ -22,8 +23,8 @@ MEANINGS = {
     OK: "finished",
     NEGATIVE: "finished, and `--fail-on` is met; or a guard refused an image; or a model file is damaged",
     BAD_INPUT: "an input or a setting cannot be used",
-    NO_STATEMENT: "`--fail-on` was given and is not met, and the audit is `inconclusive`: the statement that was asked "
-    "for is not possible",
+    NO_STATEMENT: "the statement that was asked for is not possible: `--fail-on` was given and is not met, and the "
+    "audit is `inconclusive`; or a guard refused no image and could not check each",
     MACHINE_FAILED: "the machine failed: a full disk, a lost cluster",
     INTERRUPTED: "interrupted",
 }

@@ -156,7 +156,10 @@ def check(
         Path | None, typer.Option("--out", "-o", metavar="FILE.csv", help="Write the decision for every image.")
     ] = None,
 ) -> None:
-    """Decide on every image of a folder or container. The exit code is 1 if any is refused."""
+    """Decide on every image of a folder or container.
+
+    The exit code is 1 if an image is refused, and 3 if none is but some could not be checked.
+    """
     from unveil.cli.progress import TerminalProgress
     from unveil.config.parsing import parse
     from unveil.images.outputs import check_outside
@@ -191,6 +194,9 @@ def check(
         echo(f"All decisions: {out}")
     if refused:
         raise typer.Exit(exit_codes.NEGATIVE)
+    if n["no face"]:
+        echo("Images that could not be checked have not passed. The exit code is 3.", error=True)
+        raise typer.Exit(exit_codes.NO_STATEMENT)
 
 
 def lookup(

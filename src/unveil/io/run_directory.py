@@ -16,6 +16,7 @@ from typing import Any
 from unveil.errors import SettingError
 from unveil.io.atomic import is_temporary, remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
+from unveil.io.documents import read_json
 from unveil.io.private import make_private
 from unveil.io.regular import read_regular
 from unveil.io.storage import RemoteStorage
@@ -71,8 +72,8 @@ OVERLAP = RunKind("unveil overlap", "overlap", OVERLAP_FILES)
 def read_manifest(manifest: Path, kind: RunKind = AUDIT) -> dict[str, Any] | None:
     """The manifest of a run of this kind, or None when the file is not one."""
     try:
-        document = json.loads(read_regular(manifest, MAX_MANIFEST_BYTES))
-    except (OSError, ValueError, RecursionError):
+        document = read_json(read_regular(manifest, MAX_MANIFEST_BYTES))
+    except (OSError, ValueError):
         return None
     return document if isinstance(document, dict) and document.get("format") == kind.mark else None
 

@@ -16,6 +16,7 @@ from unveil.config.parsing import settings_from
 from unveil.engine import LOCAL, EngineOpener, shared_engine
 from unveil.errors import SettingError
 from unveil.io.atomic import remove_stale_temp, write_bytes
+from unveil.io.documents import read_json
 from unveil.io.folders import exclusive, other_file, unchanged
 from unveil.io.private import make_private
 from unveil.io.regular import read_regular
@@ -167,10 +168,10 @@ def clean(
 def _make_room(out: Path, settings: dict[str, object], *, overwrite: bool) -> None:
     """Removes a finished cleaning with other settings, if it may be replaced."""
     try:
-        before = json.loads(read_regular(out / SUMMARY, MAX_SUMMARY_BYTES))["settings"]
+        before = read_json(read_regular(out / SUMMARY, MAX_SUMMARY_BYTES))["settings"]
     except FileNotFoundError:
         return
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
         before = None
     if before == settings:
         return

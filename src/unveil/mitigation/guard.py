@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -26,23 +25,25 @@ from unveil.errors import ImageError, SettingError, SourceError, StoreError, Vec
 from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
 from unveil.io.atomic import remove_stale_temp, replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
+from unveil.io.documents import FROM_LIBRARIES, read_json
 from unveil.io.folders import exclusive, other_file, unchanged
 from unveil.io.npy import mapped_array
 from unveil.io.regular import read_regular
+from unveil.io.text import printable
 from unveil.io.trust import is_own, signed
 from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_bytes
 from unveil.mitigation.pixel_digests import DIGEST_BYTES, pixel_digests
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
-from unveil.results import AuditResult
-from unveil.runs.finished import ChannelState, FinishedRun, from_library, model_keys
+from unveil.results import AuditResult, plain, record_of
+from unveil.runs.finished import ChannelState, FinishedRun, ModelKeys, from_library, model_keys
 from unveil.stats.generators import generator
 from unveil.stats.intervals import share
 from unveil.stats.person_tests import person_tests
 from unveil.stats.power import detection_threshold, lowest_significant
 from unveil.stats.score_scale import ScoreScale, max_over_channels
 from unveil.stats.whitening import Whitening
-from unveil.types import Embedded, Estimate, Floats, Ints, Vectors
+from unveil.types import AlignmentKey, ChannelName, Embedded, Estimate, Floats, Ints, Vectors
 
 MARK, FORMAT = "unveil guard", 4
 ABOUT, DIGESTS, PIXELS, WHITENING = "guard.json", "digests.npy", "pixels.npy", "whitening.npy"
@@ -58,7 +59,8 @@ BLOCK = 16_384
 READY_BYTES = 2 * 2**30
 # Training images that `Guard.build` compares with the whole index, and how many at a time.
 MAX_MEASURED, MEASURED_BATCH = 5000, 256
-ALIGNMENT = re.compile(r"all|none|\d+(,\d+)*")
+# Characters of the reason in a message.
+MAX_REASON = 300
 IDENTICAL = "identical to training image"
 
 logger = logging.getLogger(__name__)
@@ -139,6 +141,26 @@ class BuiltGuard:
     threshold: MitigationThreshold
     training_refused: Estimate
     n_pixels: int
+
+
+class GuardModel(TypedDict):
+    """What the description of a guard says of a face model."""
+
+    model_id: str
+    weight: float
+
+
+class AboutGuard(TypedDict):
+    """The description of a guard."""
+
+    channels: ChannelConfig
+    models: list[GuardModel]
+    keys: ModelKeys
+    aligned: AlignmentKey
+    threshold: MitigationThreshold
+    scales: dict[ChannelName, ScoreScale]
+    ids: list[str] | None
+    parts: dict[str, str]
 
 
 class DigestIndex:
@@ -291,44 +313,29 @@ class Guard:
         """
         folder = Path(folder)
         try:
-            about = unsealed(json.loads(read_regular(folder / ABOUT, MAX_ABOUT_BYTES)))
-            if about["format"] != MARK or about["version"] != FORMAT:
+            found = unsealed(read_json(read_regular(folder / ABOUT, MAX_ABOUT_BYTES)))
+            if found["format"] != MARK or found["version"] != FORMAT:
                 raise ValueError("another version of unveil wrote it")
+            about = record_of(found, AboutGuard)
             index = _read_index(folder, about)
-            threshold = MitigationThreshold(float(about["threshold"]["score"]), str(about["threshold"]["why"]))
-            if not np.isfinite(threshold.score):
-                raise ValueError("the threshold is not a number")
             whitening = None
             if AppearanceChannel.name in about["scales"]:
                 rows = _load(folder, WHITENING, about, np.float64, 2)
                 whitening = Whitening(rows[0], rows[1:])
-            config = ChannelConfig(**{name: _hashable(value) for name, value in about["channels"].items()})
-            if set(config.channels) != set(about["scales"]):
+            config, models, threshold = about["channels"], about["models"], about["threshold"]
+            if set(config.channels) != set(about["scales"]) or len(set(config.channels)) < len(config.channels):
                 raise ValueError("its channels are others than those of its index")
-            if not isinstance(about["aligned"], str) or not ALIGNMENT.fullmatch(about["aligned"]):
-                raise ValueError("no alignment of images")
             alignment = ImageAlignment.from_key(about["aligned"], "as in the audit")
-            models = [{"model_id": str(m["model_id"]), "weight": float(m["weight"])} for m in about["models"]]
             if len(models) != len(config.models) or not models:
                 raise ValueError(f"{len(models)} descriptions of {len(config.models)} models")
-            keys = {str(name): value for name, value in about["keys"].items()}
-        except (
-            OSError,
-            EOFError,
-            ValueError,
-            KeyError,
-            IndexError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+        except FROM_LIBRARIES as error:
             raise StoreError(
-                f"{folder}: expected a guard, found none or a damaged one ({error}). Make one with unveil guard build "
-                f"RUN -o {folder}"
+                f"{folder}: expected a guard, found none or a damaged one ({printable(str(error))[:MAX_REASON]}). Make "
+                f"one with unveil guard build RUN -o {folder}"
             ) from None
-        own = is_own(about)
+        own = is_own(found)
         if not own:
-            config = from_library(config, keys)
+            config = from_library(config, about["keys"])
         config = replace(config, device=parse({"device": device})["device"])
         embedder = AuditEmbedder(config, {}, progress=progress)
         embedder.restore(models, whitening)
@@ -404,7 +411,9 @@ def _write_guard(
         about["parts"] = {name: file_sha256(out / name) for name in arrays}
         text = json.dumps(sealed(signed(about)), indent=1, ensure_ascii=False) + "\n"
         write_bytes(out / ABOUT, text.encode("utf-8"))
-    refused = training_refused(_read_index(out, about), training, chosen.score, generator(run.seed, "guard"))
+    refused = training_refused(
+        _read_index(out, record_of(plain(about), AboutGuard)), training, chosen.score, generator(run.seed, "guard")
+    )
     return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()))
 
 
@@ -439,10 +448,10 @@ def _pixel_digests(
     return pixel_digests(source, training.ids, training.digests, progress, engine(), opener)
 
 
-def _read_index(folder: Path, about: Mapping[str, Any]) -> GuardIndex:
+def _read_index(folder: Path, about: AboutGuard) -> GuardIndex:
     """The index in a folder. Raises ValueError, OSError, KeyError or TypeError if it is damaged."""
-    scales = {str(channel): ScoreScale(**values) for channel, values in about["scales"].items()}
-    if not scales or not all(np.isfinite(s.middle) and 0 < s.spread < np.inf for s in scales.values()):
+    scales = about["scales"]
+    if not scales or not all(scale.spread > 0 for scale in scales.values()):
         raise ValueError("no scale of scores")
     galleries = {channel: ready(_unit(_load(folder, f"{channel}.npy", about, np.float16, 2))) for channel in scales}
     by_channel = {
@@ -458,7 +467,7 @@ def _read_index(folder: Path, about: Mapping[str, Any]) -> GuardIndex:
     digests, pixels = (_load(folder, name, about, np.uint8, 2) for name in (DIGESTS, PIXELS))
     if {digests.shape[1], pixels.shape[1]} != {DIGEST_BYTES} or not digests.any(axis=1).all():
         raise ValueError(f"{DIGESTS} or {PIXELS} holds no digests")
-    ids = None if about["ids"] is None else tuple(str(id) for id in about["ids"])
+    ids = None if about["ids"] is None else tuple(about["ids"])
     lengths = {len(digests), len(pixels), *(len(gallery) for gallery in galleries.values())}
     lengths |= {len(state.on_training) for state in by_channel.values()}
     lengths |= set() if ids is None else {len(ids)}
@@ -470,7 +479,8 @@ def _read_index(folder: Path, about: Mapping[str, Any]) -> GuardIndex:
 def _unit(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """The same rows (N, D). Raises ValueError unless each has length 1, up to the rounding of half precision."""
     for start in range(0, len(rows), BLOCK):
-        length = np.linalg.norm(np.asarray(rows[start : start + BLOCK], np.float32), axis=1)
+        with np.errstate(over="ignore"):
+            length = np.linalg.norm(np.asarray(rows[start : start + BLOCK], np.float32), axis=1)
         if (np.abs(length - 1) > UNIT_TOLERANCE).any():
             raise ValueError("its rows are no unit vectors")
     return rows
@@ -502,17 +512,12 @@ def best_rows(vectors: Vectors, gallery: npt.NDArray[np.floating], offset: Vecto
     return best, score
 
 
-def _hashable(value: Any) -> Any:
-    """A value of JSON as the configuration of channels holds it."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _save(path: Path, array: np.ndarray[Any, Any]) -> None:
     with replacing(path) as file:
         np.save(file, array, allow_pickle=False)
 
 
-def _load(folder: Path, name: str, about: Mapping[str, Any], kind: type[Any], dimensions: int) -> np.ndarray[Any, Any]:
+def _load(folder: Path, name: str, about: AboutGuard, kind: type[Any], dimensions: int) -> np.ndarray[Any, Any]:
     """A part of a guard, mapped. Raises ValueError if it is damaged or another than ``about`` states."""
     if Path(name).name != name or file_sha256(folder / name) != about["parts"][name]:
         raise ValueError(f"{name} is damaged or of another guard")

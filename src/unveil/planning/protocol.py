@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin
+from typing import Any
 
-from cattrs import Converter, transform_error
-from cattrs.errors import BaseValidationError
+from cattrs import Converter
 
 from unveil.config.confined import MODELS, TYPED, is_path
 from unveil.config.parsing import merge, parse
@@ -24,6 +23,7 @@ from unveil.config.settings import LISTS, MAX_MODELS, SETTINGS
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
 from unveil.io.checksums import sealed, unsealed
+from unveil.io.documents import read_json, strict_converter, structured
 from unveil.io.regular import read_regular
 from unveil.io.text import printable_document
 from unveil.results import PlannedStatement
@@ -118,10 +118,10 @@ def read_protocol(path: Path) -> Protocol:
     """The protocol in a file. Raises SettingError for any other file, and for one that was changed."""
     try:
         data = read_regular(path, MAX_BYTES)
-        document = json.loads(data, parse_constant=_refuse, object_pairs_hook=_once)
+        document = read_json(data, once=True)
     except FileNotFoundError:
         raise SettingError(f"--protocol: expected a text file, found none at {path}. Correct the path") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise SettingError(f"{path}: expected a protocol, found no readable one ({error}). {_ADVICE}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise SettingError(f"{path}: expected a protocol, found another document. {_ADVICE}")
@@ -138,12 +138,10 @@ def read_protocol(path: Path) -> Protocol:
         ) from None
     facts = {name: printable_document(value) for name, value in values.items() if name not in ("format", "version")}
     try:
-        protocol: Protocol = _converter().structure(facts, Protocol)
+        protocol = structured(_converter(), facts, Protocol)
         statements = tuple(replace(one, made=False, not_made_because=None) for one in protocol.statements)
         protocol = replace(protocol, statements=statements, sha256=hashlib.sha256(data).hexdigest())
         _check(protocol)
-    except BaseValidationError as error:
-        raise _incomplete(path, "; ".join(transform_error(error))) from None
     except (AttributeError, TypeError, ValueError, SettingError) as error:
         raise _incomplete(path, str(error)) from None
     return protocol
@@ -222,42 +220,6 @@ def _check(protocol: Protocol) -> None:
         raise ValueError("no synthetic or training images, or no models")
 
 
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands in it twice")
-    return found
-
-
 @cache
 def _converter() -> Converter:
-    """Readers that convert nothing silently."""
-    converter = Converter(forbid_extra_keys=True)
-
-    def only(*kinds: type) -> Any:
-        def read(value: Any, _: Any) -> Any:
-            if not isinstance(value, kinds) or isinstance(value, bool) != (bool in kinds):
-                raise TypeError(f"{type(value).__name__} in place of {kinds[0].__name__}")
-            if isinstance(value, str) and len(value) > MAX_TEXT:
-                raise ValueError(f"a text of {len(value)} characters")
-            return value
-
-        return read
-
-    for kind, accepted in ((str, (str,)), (int, (int,)), (float, (float, int)), (bool, (bool,))):
-        converter.register_structure_hook(kind, only(*accepted))
-
-    def read_tuple(value: Any, kind: Any) -> Any:
-        if not isinstance(value, list):
-            raise TypeError(f"{type(value).__name__} in place of a list")
-        return tuple(converter.structure(one, get_args(kind)[0]) for one in value)
-
-    def is_tuple(kind: Any) -> bool:
-        return get_origin(kind) is tuple
-
-    converter.register_structure_hook_func(is_tuple, read_tuple)
-    return converter
+    return strict_converter(max_text=MAX_TEXT, forbid_extra_keys=True)

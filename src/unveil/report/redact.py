@@ -8,8 +8,10 @@ from typing import Any
 from unveil.columns import Texts
 from unveil.config.record import without_names
 from unveil.config.settings import SETTINGS
+from unveil.report.text import concentration
 from unveil.results import (
     AuditResult,
+    Balance,
     Exposures,
     HubnessFinding,
     IdentityFinding,
@@ -20,6 +22,7 @@ from unveil.results import (
     PersonFinding,
     ProtocolRecord,
     Review,
+    Stratum,
 )
 from unveil.types import Exposure, Reject, Role
 
@@ -45,6 +48,7 @@ class _Redaction:
         self._people = {"training": _Names("person"), "control": _Names("control person")}
         self._images = {"synthetic": _Names("synthetic"), "training": _Names("training"), "control": _Names("control")}
         self._identities, self._rejected, self._reviewers = _Names("identity"), _Names("file"), _Names("reviewer")
+        self._strata = _Names("no.")
 
     def pair(self, row: Any) -> Any:
         """A finding about a synthetic and a training image, and the person of the latter."""
@@ -97,6 +101,12 @@ class _Redaction:
     def reject(self, role: Role, reject: Reject) -> Reject:
         return replace(reject, id=self._rejected[f"{role} {reject.id}"], detail="")
 
+    def stratum(self, stratum: Stratum) -> Stratum:
+        return replace(stratum, name=self._strata[stratum.name])
+
+    def balance(self, balance: Balance) -> Balance:
+        return replace(balance, strata=tuple(self._strata[name] for name in balance.strata))
+
     def review(self, review: Review) -> Review:
         return replace(
             review,
@@ -123,6 +133,8 @@ def redact(result: AuditResult) -> AuditResult:
     # Numbers are given in order of first appearance: reviewers and their pairs come first.
     review = None if result.review is None else names.review(result.review)
     highest = result.highest_individual_risk
+    # A limitation names the stratum in which findings concentrate.
+    said = {concentration(one): concentration(names.stratum(one)) for one in result.strata or ()}
     return replace(
         result,
         people=tuple(names.person(p) for p in result.people),
@@ -142,7 +154,9 @@ def redact(result: AuditResult) -> AuditResult:
         highest_individual_risk=None
         if highest is None
         else replace(highest, person=names.training_person(highest.person)),
-        limitations=(REDACTED, *result.limitations),
+        balance=None if result.balance is None else names.balance(result.balance),
+        strata=None if result.strata is None else tuple(names.stratum(one) for one in result.strata),
+        limitations=(REDACTED, *(said.get(one, one) for one in result.limitations)),
         review=review,
         manifest=_manifest(result.manifest),
         protocol=None if result.protocol is None else _protocol(result.protocol),

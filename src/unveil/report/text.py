@@ -21,6 +21,7 @@ from unveil.results import (
     PersonFinding,
     Power,
     RoleCounts,
+    Stratum,
 )
 from unveil.stats.checks import Check
 from unveil.stats.leak_kinds import CopyThresholds
@@ -506,6 +507,16 @@ def _of_searches(statement: NoControl) -> list[str]:
     return found
 
 
+def concentration(stratum: Stratum) -> str:
+    """The limitation that findings concentrate in a stratum."""
+    found = stratum.significant
+    return (
+        f"{round(found.value * found.n)} of the significant people are in stratum {stratum.name}, more than its "
+        f"{found.n} tested people explain (p = {number(stratum.concentration_p)}). Either this group leaked more, or "
+        "the face model confuses its people more often: review these pairs first."
+    )
+
+
 def _of_calibration(calibration: Calibration, n_training_images: int, n_tested: int) -> list[str]:
     test, limit, balance = calibration.global_test, calibration.detection_limit, calibration.balance
     found = [
@@ -524,13 +535,7 @@ def _of_calibration(calibration: Calibration, n_training_images: int, n_tested: 
             f"{n_tested} of {n_training_images} training images were tested: images per person are subsampled to match "
             "the control set. The others are compared and ranked. A control set with more images per person uses more."
         )
-    found += [
-        f"{round(s.significant.value * s.significant.n)} of the significant people are in stratum {s.name}, more than "
-        f"its {s.significant.n} tested people explain (p = {number(s.concentration_p)}). Either this group leaked "
-        "more, or the face model confuses its people more often: review these pairs first."
-        for s in calibration.strata
-        if s.concentration_p <= CONCENTRATED
-    ]
+    found += [concentration(stratum) for stratum in calibration.strata if stratum.concentration_p <= CONCENTRATED]
     if not calibration.strata:
         found.append(LOOK_ALIKES)
     learned = calibration.learned_score

@@ -61,6 +61,7 @@ from unveil.results.serialise import (
     overlap_from_document,
     overlap_to_document,
     plain,
+    record_of,
     schema,
     to_document,
 )
@@ -125,6 +126,7 @@ __all__ = [
     "overlap_from_document",
     "overlap_to_document",
     "plain",
+    "record_of",
     "schema",
     "shortened",
     "to_document",

@@ -40,7 +40,7 @@ from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.next_step import NextStep
 from unveil.stats.statements import Evidence
 from unveil.stats.verdict import blocked
-from unveil.types import ChannelName, Estimate, Reject, Role
+from unveil.types import AlignmentKey, ChannelName, Estimate, Reject, Role
 
 SCHEMA_VERSION = 2
 # More synthetic identities or classes than this are in Parquet files only, unless they are significant.
@@ -120,7 +120,7 @@ class InputFacts(TypedDict):
     """SHA-256 over the sorted SHA-256 values of all files."""
     identity: NotRequired[str]
     """The rule by which labels were read. Left out of redacted copies."""
-    aligned: str
+    aligned: AlignmentKey
     """Which images were read as aligned crops."""
     aligned_because: str
     """Why."""

@@ -8,7 +8,7 @@ from unveil.stats.enrichment import GlobalTest
 from unveil.stats.false_matches import FalseMatches
 from unveil.stats.power import DetectionThreshold, Recall
 from unveil.stats.verification import Verification
-from unveil.types import ChannelName, Estimate, Exposure, Probability, Role
+from unveil.types import ChannelName, Estimate, Exposure, Probability, Rate, Role
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Membership:
     """Name of the score."""
     auc: Estimate
     """Area under the ROC curve of training against control people. 0.5 is chance."""
-    tpr_at_fpr: dict[str, Estimate | None]
+    tpr_at_fpr: dict[Rate, Estimate | None]
     """True positive rate by false positive rate: the share of training people above the score that this share of
     control people exceed. Null if there are too few control people to show that rate."""
-    not_resolved: dict[str, str]
+    not_resolved: dict[Rate, str]
     """Why a true positive rate is null, by false positive rate."""
     global_p: Probability
     """p-value of the global test with this score."""

@@ -11,9 +11,9 @@ from typing import Any, TypeVar, is_typeddict
 
 import numpy as np
 from cattrs import Converter
-from cattrs.errors import BaseValidationError
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_unstructure_fn, override
 
+from unveil.io.documents import record_reader, strict_converter, structured
 from unveil.results.audit import SCHEMA_VERSION, AuditResult
 from unveil.results.overlap import OVERLAP_SCHEMA_VERSION, OverlapResult
 
@@ -42,14 +42,16 @@ def overlap_from_document(document: Mapping[str, Any]) -> OverlapResult:
     return _structured(document, OverlapResult, OVERLAP_SCHEMA_VERSION)
 
 
+def record_of(value: Any, kind: type[T]) -> T:
+    """A JSON value as a record. Raises ValueError with the place of a value that does not fit its type."""
+    return structured(_converter(), value, kind)
+
+
 def _structured(document: Mapping[str, Any], kind: type[T], expected: int) -> T:
     version = document.get("schema_version") if isinstance(document, Mapping) else None
     if version != expected:
         raise ValueError(f"expected schema_version {expected}, found {version!r}")
-    try:
-        return _converter().structure(document, kind)
-    except (BaseValidationError, TypeError, KeyError) as error:
-        raise ValueError(f"not the document of a result ({error})") from None
+    return record_of(document, kind)
 
 
 def schema() -> dict[str, Any]:
@@ -79,11 +81,10 @@ def plain(value: Any) -> Any:
 
 @cache
 def _converter() -> Converter:
-    converter = Converter()
-    # Facts of a manifest are plain values already; one that is unknown here is passed on.
-    converter.register_structure_hook_func(is_typeddict, lambda value, _: value)
+    converter = strict_converter()
+    # Facts of a manifest are plain values already.
     converter.register_unstructure_hook_func(is_typeddict, lambda value: value)
     arrays = override(omit=True)
     converter.register_unstructure_hook(AuditResult, make_dict_unstructure_fn(AuditResult, converter, exposures=arrays))
-    converter.register_structure_hook(AuditResult, make_dict_structure_fn(AuditResult, converter, exposures=arrays))
+    converter.register_structure_hook(AuditResult, record_reader(converter, AuditResult, omit=["exposures"]))
     return converter

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from unveil.analysis.review_pairs import ClosestImage, ReviewPair
@@ -20,14 +21,15 @@ from unveil.columns import Labels, Texts
 from unveil.compare import compare_all
 from unveil.config.channels import channels_of
 from unveil.config.parsing import parse
-from unveil.config.settings import LISTS, SETTINGS
+from unveil.config.settings import SETTINGS
 from unveil.embedding.distributed import SourceSpec
 from unveil.embedding.embedder import AuditEmbedder
-from unveil.errors import ModelError, SettingError, SourceError, StoreError
+from unveil.errors import ModelError, SettingError, SourceError, StoreError, UnveilError
 from unveil.faces.models.library import installed_models
 from unveil.images import Source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import file_sha256
+from unveil.io.documents import FROM_LIBRARIES, read_json, shown
 from unveil.io.npy import mapped_array, read_npz
 from unveil.io.regular import read_regular
 from unveil.io.remote import is_address
@@ -36,14 +38,13 @@ from unveil.io.text import printable, printable_document
 from unveil.io.trust import is_own
 from unveil.presets import resolve
 from unveil.progress import Progress
-from unveil.results import AuditResult, Exposures, from_document
+from unveil.results import AuditResult, Exposures, from_document, record_of
+from unveil.runs.checks import FILES, REFERENCES, ROWS, ImageRow, RecordedParts, check_array, check_result, check_table
 from unveil.runs.parts import (
     DOCUMENT,
     EXPOSURES,
     IMAGES,
     PAIRS,
-    PARTS,
-    RESULT,
     STATE,
     audit_key,
     read_part,
@@ -57,12 +58,12 @@ from unveil.stats.whitening import Whitening
 from unveil.types import ROLES, ChannelVectors, Embedded, Exposure, Floats, Ints, Role, Vectors
 
 R = TypeVar("R")
-# Settings whose value is the place of images or lists.
-FILES = frozenset({*ROLES, *LISTS})
 # An audit.json larger than this is not read: that of a million people is smaller.
 MAX_RESULT_BYTES = 2**30
 # Rows of a table of somebody else's run that are read whatever it weighs, and compressed bytes of each further one.
 MANY_ROWS, LEAST_ROW_BYTES = 20_000, 4
+# Characters of the reason in a message.
+MAX_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -108,13 +109,13 @@ class AuditState:
 class FinishedRun:
     """The run of a finished audit, opened for reading. It can be opened from any folder.
 
-    ``places`` are what the user typed: the place of a role's images if they were moved, and ``store``. What the run
-    itself records counts only if this user made it (``own``): a run from somebody else decides nothing that is read or
-    written. Raises StoreError for a folder without a finished audit, for a run of another version, and for parts of
-    different audits.
+    ``typed_places`` are what the user typed: the place of a role's images if they were moved, and ``store``. What the
+    run itself records counts only if this user made it (``own``): a run from somebody else decides nothing that is read
+    or written. Its values are checked against their types and against each other. Raises StoreError for a folder
+    without a finished audit, for a run of another version, and for files that are damaged or of different audits.
     """
 
-    def __init__(self, path: Path, places: Mapping[str, str | None] | None = None) -> None:
+    def __init__(self, path: Path, typed_places: Mapping[str, str | None] | None = None) -> None:
         self.path = path
         linked = linked_folder(path)
         if linked is not None:
@@ -132,41 +133,44 @@ class FinishedRun:
         document, as_written = self._document(manifest)
         if manifest.get("version") != FORMAT or "schema_version" not in document:
             raise self._other_version()
-        try:
+        with self._damage("audit.json"):
             result = from_document(document)
-            own = {name: manifest[name] for name in result.manifest}
-            absolute = {str(name): value for name, value in manifest["places"].items()}
-            checksum = str(manifest[RESULT])
-            self._checksums = {str(name): str(digest) for name, digest in manifest[PARTS].items()}
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise self._damaged("audit.json") from None
-        if not as_written and (audit_key(own) != audit_key(result.manifest) or checksum != result_sha256(result)):
+            check_result(result)
+        with self._damage(MANIFEST):
+            recorded = record_of(manifest, RecordedParts)
+        self._checksums = recorded["parts"]
+        own = {name: manifest.get(name) for name in result.manifest}
+        if not as_written and (
+            audit_key(own) != audit_key(result.manifest) or recorded["result"] != result_sha256(result)
+        ):
             raise self._different("audit.json")
         self._checked: set[str] = set()
         shown = result.manifest if self.own else printable_document(result.manifest)
         self.result: AuditResult = replace(result, manifest=shown, exposures=self._exposures(result))
-        typed = {name: place for name, place in (places or {}).items() if place}
-        recorded = absolute if self.own else {}
-        recorded_store = str(recorded.pop("store", ""))
+        typed = {name: place for name, place in (typed_places or {}).items() if place}
+        places = dict(recorded["places"]) if self.own else {}
+        recorded_store = str(places.pop("store", None) or "")
         self.store = typed.get("store") or recorded_store
         # A recorded store that was deleted or moved is not made again in its old place.
         there = is_address(recorded_store) or (recorded_store != "" and Path(recorded_store).is_dir())
         self.next_store = typed.get("store") or (recorded_store if there else None)
-        self._places: dict[str, str] = {role: p for role in ROLES if (p := typed.get(role) or recorded.get(role))}
+        self._places: dict[str, str] = {role: p for role in ROLES if (p := typed.get(role) or places.get(role))}
         # The settings of the audit as plain values; paths are absolute.
-        self.values: dict[str, Any] = {**_settings_of(result.manifest, own=self.own), **recorded}
-        self._settings = parse({name: value for name, value in self.values.items() if name not in ROLES})
+        self.values: dict[str, Any] = {**_settings_of(result.manifest, own=self.own), **places}
+        with self._damage("audit.json"):
+            self._settings = parse({name: value for name, value in self.values.items() if name not in ROLES})
         self.seed: int = self._settings["seed"]
 
     def _document(self, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
         """The document of the result, and whether it is still the file that this user's audit wrote."""
         try:
             data = read_regular(self.path / "audit.json", MAX_RESULT_BYTES)
-            document = json.loads(data)
         except FileNotFoundError:
             raise self._other_version() from None
-        except (OSError, ValueError, RecursionError):
-            raise self._damaged("audit.json") from None
+        except OSError as error:
+            raise self._damaged("audit.json", str(error.strerror or error)) from None
+        with self._damage("audit.json"):
+            document = read_json(data)
         if not isinstance(document, dict):
             return {}, False
         if self.own and hashlib.sha256(data).hexdigest() == manifest.get(DOCUMENT):
@@ -179,8 +183,18 @@ class FinishedRun:
             f"{self.path} was made by another version of unveil; run the same audit again into a new folder"
         )
 
-    def _damaged(self, name: str) -> StoreError:
-        return StoreError(f"{self.path / name} is damaged; run the audit again into a new folder")
+    def _damaged(self, name: str, why: str) -> StoreError:
+        return StoreError(f"{self.path / name} is damaged ({why}); run the audit again into a new folder")
+
+    @contextlib.contextmanager
+    def _damage(self, name: str) -> Iterator[None]:
+        """Reading a file of the run. Whatever the libraries that read it raise becomes a StoreError that names it."""
+        try:
+            yield
+        except (UnveilError, *FROM_LIBRARIES) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise self._damaged(name, printable(str(error).partition("\n")[0])[:MAX_REASON]) from None
 
     def _different(self, name: str) -> StoreError:
         return StoreError(
@@ -192,28 +206,63 @@ class FinishedRun:
         """A file of the run, whose checksum is compared once with that in the manifest."""
         file = self.path / name
         if name not in self._checked:
-            try:
+            with self._damage(name):
                 if file_sha256(file) != self._checksums.get(name):
                     raise self._different(name)
-            except OSError:
-                raise self._damaged(name) from None
             self._checked.add(name)
         return file
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A table of the run by the name of its file. Raises StoreError if it is damaged or of another audit."""
         file = self._file(name)
-        try:
-            return read_part(file, columns)
-        except (OSError, ValueError, KeyError, pa.ArrowException):
-            raise self._damaged(name) from None
+        with self._damage(name):
+            table = read_part(file, columns)
+            if name in ROWS:
+                check_table(table, ROWS[name])
+            for column, role in REFERENCES.get(name, {}).items() if not self.own else ():
+                self._check_reference(table, column, role)
+        return table
+
+    def _check_reference(self, table: pa.Table, column: str, role: Role) -> None:
+        """Raises ValueError for ids in a column of a table that are no images of a role."""
+        if column not in table.column_names:
+            return
+        ids = Texts.of(table[column])
+        unknown = np.flatnonzero(~ids.are_in(self._ids(role)))
+        if len(unknown):
+            raise ValueError(f"{column}: expected {role} images, found {shown(ids[int(unknown[0])])}")
+
+    def _ids(self, role: Role) -> Texts:
+        """The ids of the embedded images of a role."""
+        if role not in self.roles:
+            return Texts()
+        return Texts.of(self._images_of(role)["id"])
+
+    def _images_of(self, role: Role) -> pa.Table:
+        """The table of the embedded images of a role: id, person and digest."""
+        name = self._name(role_file(self.path, role))
+        if role not in self._image_tables:
+            table = self.table(name)
+            with self._damage(name):
+                check_table(table, ImageRow)
+                n = self.result.counts[role].embedded
+                if len(table) != n:
+                    raise ValueError(f"expected {n} images, found {len(table)}")
+                if not self.own and Texts.of(table["id"]).n_distinct() != n:
+                    raise ValueError("id: expected different ids, found one twice")
+            self._image_tables[role] = table
+        return self._image_tables[role]
+
+    @cached_property
+    def _image_tables(self) -> dict[Role, pa.Table]:
+        return {}
 
     def _exposures(self, result: AuditResult) -> Exposures | None:
         if result.global_test is None:
             return None
         rows = self.table(EXPOSURES)
         channels = list(result.channels)
-        try:
+        with self._damage(EXPOSURES):
             training, control = (
                 Exposure(
                     Texts.of(own["person"]),
@@ -226,8 +275,8 @@ class FinishedRun:
                 )
                 for own in (rows.filter(pa.compute.equal(rows["role"], role)) for role in ("training", "control"))
             )
-        except (KeyError, ValueError, TypeError, pa.ArrowException):
-            raise self._damaged(EXPOSURES) from None
+            if not len(training) or not len(control):
+                raise ValueError("expected training and control people, found none of either")
         return Exposures(training, control)
 
     def _name(self, path: Path) -> str:
@@ -297,43 +346,44 @@ class FinishedRun:
 
     def embedded(self, role: Role) -> Embedded:
         """Every embedded image of a role in every channel of the audit. Vectors are memory-mapped."""
-        table = self.table(self._name(role_file(self.path, role)))
-        try:
-            vectors = {}
-            for channel in self.result.channels:
-                file = self._file(self._name(vector_file(self.path, role, channel)))
-                vectors[channel] = self._vectors(file, len(table))
-            first, *others = self.result.channels
-            ids = (Texts.of(table["id"]), Labels.of_arrow(table["person"]), Texts.of(table["digest"]))
-            views = tuple(ChannelVectors(channel, vectors[channel], "") for channel in others)
-            return Embedded(*ids, vectors[first], self.result.models[0]["model_id"], views=views, channel=first)
-        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, OverflowError, IndexError):
-            raise self._damaged(f"stores/{role}") from None
+        table = self._images_of(role)
+        vectors = {channel: self._vectors(role, channel, len(table)) for channel in self.result.channels}
+        first, *others = self.result.channels
+        ids = (Texts.of(table["id"]), Labels.of_arrow(table["person"]), Texts.of(table["digest"]))
+        views = tuple(ChannelVectors(channel, vectors[channel], "") for channel in others)
+        return Embedded(*ids, vectors[first], self.result.models[0]["model_id"], views=views, channel=first)
 
-    def _vectors(self, file: Path, n: int) -> Vectors:
-        """The vectors (n, D) float32 in a file, memory-mapped. Raises ValueError for anything else.
+    def _vectors(self, role: Role, channel: str, n: int) -> Vectors:
+        """The unit vectors (n, D) float32 of a channel, memory-mapped.
 
         In a run of this user, whose checksums were compared, no value is read for it.
         """
-        rows: Vectors = mapped_array(file, np.float32, 2, finite=not self.own)
-        if len(rows) != n:
-            raise ValueError(f"{len(rows)} vectors of {n} images")
-        return rows
+        name = self._name(vector_file(self.path, role, channel))
+        file = self._file(name)
+        with self._damage(name):
+            rows: Vectors = mapped_array(file, np.float32, 2, finite=False)
+            if len(rows) != n:
+                raise ValueError(f"expected {n} vectors, found {len(rows)}")
+            return rows if self.own else check_array(channel, rows, np.float32, n, None, unit=True)
 
     def _records(self, record: Callable[..., R], name: str) -> tuple[R, ...]:
         rows = self.table(name)
         # Rows of a run name images, so they differ. Equal ones would cost a file nothing and memory gigabytes.
         if not self.own and len(rows) > max(MANY_ROWS, (self.path / name).stat().st_size // LEAST_ROW_BYTES):
-            raise self._damaged(name)
-        try:
+            raise self._damaged(name, f"{len(rows)} rows")
+        with self._damage(name):
             return tuple(record(**row) for row in rows.to_pylist())
-        except (TypeError, ValueError):
-            raise self._damaged(name) from None
 
     @cached_property
     def pairs(self) -> tuple[ReviewPair, ...]:
         """The pairs to review: findings first, control pairs last."""
-        return self._records(ReviewPair, PAIRS)
+        pairs = self._records(ReviewPair, PAIRS)
+        if not self.own:
+            table = self.table(PAIRS)
+            with self._damage(PAIRS):
+                for role in ("training", "control"):
+                    self._check_reference(table.filter(pa.compute.equal(table["role"], role)), "real_id", role)
+        return pairs
 
     @cached_property
     def images(self) -> tuple[ClosestImage, ...]:
@@ -343,24 +393,37 @@ class FinishedRun:
     @cached_property
     def state(self) -> AuditState:
         """What the audit computed on the way to its result."""
-        try:
-            arrays = read_npz(self._file(STATE))
-            by_channel = {
-                channel: ChannelState(
-                    cohort=arrays[f"{channel}.cohort"],
-                    scale=ScoreScale(*(float(v) for v in arrays[f"{channel}.standard"])),
-                    **{name: arrays[f"{channel}.{name}"] for name in ("on_synthetic", "on_training", "on_control")},
-                )
-                for channel in self.result.channels
-            }
-            whitening = None
-            if "whitening.rows" in arrays:
-                whitening = Whitening(arrays["whitening.centre"], arrays["whitening.rows"])
-            return AuditState(
-                arrays["synthetic_rows"], arrays["control_rows"], arrays["control_draw"], by_channel, whitening
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            raise self._damaged(STATE) from None
+        file = self._file(STATE)
+        with self._damage(STATE):
+            return self._read_state(read_npz(file))
+
+    def _read_state(self, arrays: Mapping[str, npt.NDArray[Any]]) -> AuditState:
+        """The state in these arrays. Raises ValueError if they do not fit each other or the tables of the run."""
+        n = {role: self.result.counts[role].embedded if role in self.roles else 0 for role in ROLES}
+
+        def array(name: str, *form: Any, **bounds: Any) -> Any:
+            return check_array(name, arrays.get(name), *form, **bounds)
+
+        synthetic = array("synthetic_rows", np.int64, None, below=n["synthetic"])
+        control = array("control_rows", np.int64, None, below=n["control"])
+        draw = array("control_draw", np.int64, None, below=len(control))
+        lengths = {"on_synthetic": len(synthetic), "on_training": n["training"], "on_control": len(control)}
+        by_channel = {}
+        for channel in self.result.channels:
+            middle, spread = array(f"{channel}.standard", np.float64, 2).tolist()
+            if spread <= 0:
+                raise ValueError(f"{channel}.standard: expected a spread above 0, found {spread:g}")
+            dimension = self._vectors("training", channel, n["training"]).shape[1]
+            corrections = {name: array(f"{channel}.{name}", np.float64, length) for name, length in lengths.items()}
+            cohort = array(f"{channel}.cohort", np.float32, None, dimension, unit=True)
+            if not len(cohort):
+                raise ValueError(f"{channel}.cohort: expected vectors, found none")
+            by_channel[channel] = ChannelState(cohort, ScoreScale(middle, spread), **corrections)
+        whitening = None
+        if "whitening.rows" in arrays:
+            d = array("whitening.centre", np.float64, None).shape[0]
+            whitening = Whitening(arrays["whitening.centre"], array("whitening.rows", np.float64, d, d))
+        return AuditState(synthetic, control, draw, by_channel, whitening)
 
     @property
     def channel_config(self) -> ChannelConfig:
@@ -401,25 +464,33 @@ def _settings_of(manifest: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
     return {**{name: value for name, value in decide.items() if name not in FILES}, "follow_links": False}
 
 
-def model_keys(result: AuditResult) -> dict[str, Any]:
+class ModelKeys(TypedDict):
+    """The SHA-256 of the face models, or a key of their version, and those of the detector and the copy model."""
+
+    models: list[str]
+    detector: str
+    copy_model: str
+
+
+def model_keys(result: AuditResult) -> ModelKeys:
     """The SHA-256 of the model files of an audit: of the face models, the detector and the copy-detection model."""
     manifest = result.manifest
     return {
-        "models": [str(facts["sha256"]) for facts in result.models],
-        "detector": str(manifest["detector"]["key"]),
-        "copy_model": str(manifest["files"].get("copy_model", "")),
+        "models": [facts["sha256"] for facts in result.models],
+        "detector": manifest["detector"]["key"],
+        "copy_model": manifest["files"].get("copy_model", ""),
     }
 
 
-def from_library(config: ChannelConfig, keys: Mapping[str, Any]) -> ChannelConfig:
+def from_library(config: ChannelConfig, keys: ModelKeys) -> ChannelConfig:
     """The same configuration with model files of the library, found by their SHA-256. Raises ModelError if one is
     missing."""
-    known = [*keys.get("models", ()), *[""] * len(config.models)]
+    known = [*keys["models"], *[""] * len(config.models)]
     return replace(
         config,
-        models=tuple(_installed(name, str(key)) for name, key in zip(config.models, known, strict=False)),
-        detector=_installed(config.detector, str(keys.get("detector", ""))),
-        copy_model=_installed(config.copy_model, str(keys.get("copy_model", ""))),
+        models=tuple(_installed(name, key) for name, key in zip(config.models, known, strict=False)),
+        detector=_installed(config.detector, keys["detector"]),
+        copy_model=_installed(config.copy_model, keys["copy_model"]),
     )
 
 
@@ -434,6 +505,6 @@ def _installed(name: str | None, key: str) -> str | None:
         if model.spec is not None and model.spec.sha256 in key:
             return str(model.path)
     raise ModelError(
-        f"{printable(name)}: expected a model of the library, found none with its SHA-256. This user did not make the "
-        "it, so the path in it is not used: install the file with unveil models add"
+        f"{printable(name)}: expected a model of the library, found none with its SHA-256. Another user named this "
+        "path, so it is not used: install the file with unveil models add"
     )

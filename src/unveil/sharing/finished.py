@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
+from typing import Any, TypedDict
 
 from unveil.choices import SetName
 from unveil.config.overlap import OverlapSettings
@@ -12,21 +12,32 @@ from unveil.errors import InputError, SourceError, StoreError
 from unveil.images import LabelRule, Source, open_source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import document_sha256, file_sha256
+from unveil.io.documents import FROM_LIBRARIES, read_json
 from unveil.io.regular import read_regular
 from unveil.io.run_directory import FORMAT, MANIFEST, OVERLAP, linked_folder, read_manifest
-from unveil.io.text import printable_document
+from unveil.io.text import printable, printable_document
 from unveil.io.trust import is_own
 from unveil.presets import resolve
-from unveil.results import OverlapResult, overlap_from_document, plain
+from unveil.results import OverlapResult, overlap_from_document, plain, record_of
 from unveil.runs.assemble import software_versions
 from unveil.runs.inputs import same_inputs
-from unveil.runs.parts import PARTS, RESULT
+from unveil.runs.parts import RESULT
 
 logger = logging.getLogger(__name__)
 
 DOCUMENT = "overlap.json"
 # An overlap.json larger than this is not read: it takes about twenty times its size in memory.
 MAX_RESULT_BYTES, MAX_OWN_BYTES = 2**30, 4 * 2**30
+# Characters of the reason in a message.
+MAX_REASON = 300
+
+
+class RecordedOverlap(TypedDict):
+    """What the manifest of an overlap says beside its result."""
+
+    places: dict[str, str]
+    parts: dict[str, str]
+    settings: dict[str, Any]
 
 
 class OverlapRun:
@@ -48,19 +59,18 @@ class OverlapRun:
         self.own = is_own(manifest)
         try:
             limit = MAX_OWN_BYTES if self.own else MAX_RESULT_BYTES
-            document = json.loads(read_regular(path / DOCUMENT, limit))
+            document = read_json(read_regular(path / DOCUMENT, limit))
             if manifest["version"] != FORMAT or document_sha256(document) != manifest[RESULT]:
                 raise ValueError("another result")
             self.result: OverlapResult = overlap_from_document(
                 {name: v if name == "manifest" and self.own else printable_document(v) for name, v in document.items()}
             )
-            self._places = {str(name): str(place) for name, place in manifest["places"].items()}
-            self._parts = {str(name): str(digest) for name, digest in manifest[PARTS].items()}
-            self._settings = dict(manifest["settings"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            recorded = record_of(manifest, RecordedOverlap)
+            self._places, self._parts, self._settings = recorded["places"], recorded["parts"], recorded["settings"]
+        except FROM_LIBRARIES as error:
             raise StoreError(
-                f"{path / DOCUMENT} is damaged, or of another version or overlap than the manifest beside it; run the "
-                "same overlap again"
+                f"{path / DOCUMENT} is damaged, or of another version or overlap than the manifest beside it "
+                f"({printable(str(error))[:MAX_REASON]}); run the same overlap again"
             ) from None
 
     @property

@@ -67,7 +67,7 @@ def _row(plan: Plan, planned: PlannedSet, out: Path, progress: Progress, engine:
         if finished is None:
             return SetRow(planned.name, planned.title, "absent", absent, notes)
         logger.info(f"{planned.name}: audited before, see {settings.out}; {absent}")
-        notes = (*notes, f"the result is of an earlier audit; its inputs are no longer available ({absent})")
+        notes = (*notes, "the result is of an earlier audit; its inputs are no longer available")
     elif finished is not None and same_inputs(settings, finished.manifest):
         logger.info(f"{planned.name}: audited before, see {settings.out}")
     else:

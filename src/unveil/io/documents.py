@@ -1,0 +1,259 @@
+"""JSON of somebody else: read within bounds, and made into records with every value checked against its field's type.
+
+Nothing is converted: a text is no number, 1 is not true, and a list is no text. A message names the offending value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass
+from functools import cache, partial
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NoReturn,
+    NotRequired,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
+
+import pyarrow as pa
+from cattrs import Converter, transform_error
+from cattrs.errors import BaseValidationError, IterableValidationError, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn, override
+
+from unveil.io.text import printable
+
+T = TypeVar("T")
+# What libraries raise when they read a file that is damaged or forged, beside the errors of this package.
+FROM_LIBRARIES = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, pa.ArrowException),
+)
+# Of tables and lists in each other. The deepest record of a result has fewer.
+MAX_DEPTH = 64
+# The largest whole number of a table's column.
+MAX_WHOLE = 2**63 - 1
+# Characters of a value in a message.
+MAX_SHOWN = 40
+# The note of a type whose numbers have these bounds. Others are tuples of choices, and patterns of a text.
+SHARE = "0 to 1"
+
+
+def read_json(data: bytes, *, once: bool = False) -> Any:
+    """The JSON value in these bytes.
+
+    Raises ValueError for anything else, for numbers that JSON does not have, for nesting beyond MAX_DEPTH, and with
+    ``once`` for a key that a table has twice.
+    """
+    try:
+        value = json.loads(data, parse_constant=_no_number, object_pairs_hook=_once if once else None)
+        check_depth(value)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return value
+
+
+def check_depth(value: Any) -> None:
+    """Raises ValueError for a JSON value that is nested deeper than MAX_DEPTH."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError("it is nested too deep")
+        level = [
+            below
+            for one in level
+            for below in (one.values() if type(one) is dict else one if type(one) is list else ())
+            if type(below) in (dict, list)
+        ]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands in it twice")
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def structured(converter: Converter, value: Any, kind: type[T]) -> T:
+    """A JSON value as a record. Raises ValueError with the place of the first value that does not fit."""
+    try:
+        return converter.structure(value, kind)
+    except BaseValidationError as error:
+        message, _, place = transform_error(error, "", lambda e, _: _reason(e))[0].rpartition(" @ ")
+        place = printable(place.lstrip("."))
+        raise ValueError(f"{place}: {message}" if place else message) from None
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(_reason(error)) from None
+
+
+def _reason(error: BaseException) -> str:
+    return "expected a value, found none" if isinstance(error, KeyError) else printable(str(error))
+
+
+def strict_converter(*, max_text: int | None = None, forbid_extra_keys: bool = False) -> Converter:
+    """A converter to records that converts nothing silently.
+
+    Whole numbers are at least 0, as in every record, and numbers are finite. Texts have at most ``max_text``
+    characters.
+    """
+    converter = Converter(forbid_extra_keys=forbid_extra_keys)
+
+    def hook(read: Callable[[Any, Any], Any], fits: Callable[[Any], bool]) -> None:
+        converter.register_structure_hook_func(fits, read)
+
+    def read_text(value: Any, _: Any) -> str:
+        text: str = _of(str, value, "a text")
+        if max_text is not None and len(text) > max_text:
+            raise ValueError(f"expected a text of at most {max_text} characters, found {len(text)}")
+        return text
+
+    def read_list(value: Any, kind: Any) -> Any:
+        inner = get_args(kind)
+        values = _of(list, value, "a list")
+        if get_origin(kind) is tuple and inner[1:] != (Ellipsis,):
+            if len(values) != len(inner):
+                raise ValueError(f"expected {len(inner)} values, found {len(values)}")
+        else:
+            inner = (inner[0],) * len(values)
+        made = (_at(i, kind, converter.structure, *each) for i, each in enumerate(zip(values, inner, strict=True)))
+        return (tuple if get_origin(kind) is tuple else list)(made)
+
+    def read_dict(value: Any, kind: Any) -> Any:
+        of_name, of_value = get_args(kind)
+        return {
+            _at(name, kind, converter.structure, name, of_name): _at(name, kind, converter.structure, one, of_value)
+            for name, one in _of(dict, value, "a table").items()
+        }
+
+    def read_typed_dict(value: Any, kind: Any) -> Any:
+        """A table whose known names have values of their types. A name that is unknown here is passed on."""
+        found = dict(_of(dict, value, "a table"))
+        for name, of_value in _hints(kind).items():
+            if get_origin(of_value) is NotRequired:
+                if name not in found:
+                    continue
+                (of_value,) = get_args(of_value)
+            found[name] = _at(name, kind, lambda name, of: converter.structure(found[name], of), name, of_value)
+        return found
+
+    def read_annotated(value: Any, kind: Any) -> Any:
+        plain, note = get_args(kind)[:2]
+        return check_noted(converter.structure(value, plain), note)
+
+    converter.register_structure_hook(str, read_text)
+    converter.register_structure_hook(bool, lambda value, _: _of(bool, value, "true or false"))
+    converter.register_structure_hook(int, lambda value, _: _whole(value))
+    converter.register_structure_hook(float, lambda value, _: _number(value))
+    hook(_choice, lambda kind: get_origin(kind) is Literal)
+    hook(read_annotated, lambda kind: get_origin(kind) is Annotated)
+    hook(read_list, lambda kind: get_origin(kind) in (tuple, list))
+    hook(read_dict, lambda kind: get_origin(kind) is dict)
+    hook(read_typed_dict, is_typeddict)
+    converter.register_structure_hook_factory(is_dataclass, lambda kind: record_reader(converter, kind))
+    return converter
+
+
+def record_reader(converter: Converter, kind: Any, *, omit: Sequence[str] = ()) -> Callable[[Any, Any], Any]:
+    """A reader of a record from a table, without the fields ``omit``, which have defaults."""
+    plain = get_type_hints(kind)
+    # cattrs leaves the notes of types out.
+    noted = {name: hint for name, hint in _hints(kind).items() if name in plain and hint != plain[name]}
+    fields: dict[str, Any] = {
+        name: override(struct_hook=partial(_read_as, converter, hint)) for name, hint in noted.items()
+    }
+    fields |= {name: override(omit=True) for name in omit}
+    read = make_dict_structure_fn(kind, converter, **fields)
+
+    def read_record(value: Any, kind: Any) -> Any:
+        return read(_of(dict, value, "a table"), kind)
+
+    return read_record
+
+
+def _read_as(converter: Converter, hint: Any, value: Any, _: Any) -> Any:
+    return converter.structure(value, hint)
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _at(place: Any, kind: Any, read: Callable[..., Any], *arguments: Any) -> Any:
+    """A part of a list or a table. An error gets its place."""
+    try:
+        return read(*arguments)
+    except Exception as error:
+        error.add_note(IterableValidationNote("", place, kind))
+        raise IterableValidationError("", [error], kind) from None
+
+
+def _of(kind: type, value: Any, expected: str) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {expected}, found {shown(value)}")
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_WHOLE:
+        raise TypeError(f"expected a whole number from 0, found {shown(value)}")
+    return value
+
+
+def _number(value: Any) -> float:
+    try:
+        number = float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise TypeError(f"expected a number, found {shown(value)}")
+    return number
+
+
+def _choice(value: Any, kind: Any) -> Any:
+    if not isinstance(value, str) or value not in get_args(kind):
+        raise ValueError(f"expected one of {', '.join(map(str, get_args(kind)))}, found {shown(value)}")
+    return value
+
+
+def check_noted(value: Any, note: Any) -> Any:
+    """The value, if it has the bounds, the form or is one of the choices that the type of its field notes.
+
+    Raises ValueError otherwise.
+    """
+    if note == SHARE:
+        if not 0 <= value <= 1:
+            raise ValueError(f"expected a number from 0 to 1, found {shown(value)}")
+    elif isinstance(note, re.Pattern) and not note.fullmatch(value):
+        raise ValueError(f"expected a text of the form {note.pattern}, found {shown(value)}")
+    elif isinstance(note, tuple) and value not in note:
+        raise ValueError(f"expected one of {', '.join(note)}, found {shown(value)}")
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value of JSON as a message shows it: short, without control characters."""
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "a table"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and not -MAX_WHOLE <= value <= MAX_WHOLE:
+        return f"a whole number of {value.bit_length()} bits"
+    text = json.dumps(value, ensure_ascii=True) if isinstance(value, (str, int, float)) else type(value).__name__
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
