@@ -1,4 +1,4 @@
-"""kill -9 at random moments and full disks, for each command that follows an audit.
+"""kill -9 at random moments and full disks, for an audit and each command that follows one.
 
     python -m tests.interruptions --kills 30 --mirror FOLDER > docs/figures/interruptions.md
 
@@ -275,7 +275,13 @@ class SlowServer(BaseHTTPRequestHandler):
             return  # the client was killed
 
 
+# An audit that embeds its images anew.
+AUDIT = [
+    *("audit", "--synthetic", "world/synthetic", "--training", "world/training", "--control", "world/control"),
+    *("-o", "out/run", "--store", f"out/{STORE}", "--aligned", "yes", "--planted-leaks", "off"),
+]
 COMMANDS = (
+    Command("audit", AUDIT, "out"),
     Command("models fetch", ["models", "fetch", FETCHED, "--accept-licence", "--from", "MIRROR"], "out", ("seconds",)),
     Reviewed("review", ["review", "run"], "run", ("verdicts",)),
     Command("report", ["report", "run", "--redact"], "run"),

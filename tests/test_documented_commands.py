@@ -335,7 +335,7 @@ def faults_of_gate(text: str) -> list[str]:
     for step in document.get("jobs", {}).get("audit", {}).get("steps", ()):
         if "unveil" in step["uses"]:
             done = action(step["with"])
-            if done.returncode != 1 or "verdict=leak found" not in done.stdout:
+            if done.returncode != 1 or "verdict=leak found\n" not in done.stdout:
                 faults.append(f"the action ends with {done.returncode}: {done.stdout}{done.stderr}")
     manifest = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))}
     for hook in document.get("repos", [{"hooks": ()}])[0]["hooks"]:
@@ -381,7 +381,11 @@ def action(inputs: dict[str, str]) -> Done:
         re.fullmatch("::stop-commands::[0-9a-f]{32}", first)
         and last == f"::{first.removeprefix('::stop-commands::')}::"
     )
-    return Done(done.returncode, "".join(file.read_text("utf-8") for file in files.values()), done.stderr)
+    token = first.removeprefix("::stop-commands::")
+    outputs = re.findall(rf"(\w+)<<{token}\n(.*?)\n{token}\n", files["GITHUB_OUTPUT"].read_text("utf-8"), re.DOTALL)
+    assert {name for name, _ in outputs} == {"verdict", "publish"} and len(outputs) == 2
+    shown = "".join(f"{name}={value}\n" for name, value in outputs) + files["GITHUB_STEP_SUMMARY"].read_text("utf-8")
+    return Done(done.returncode, shown, done.stderr)
 
 
 def reviewed(words: list[str]) -> Done:
@@ -447,6 +451,20 @@ def test_the_action_shows_no_file_that_its_audit_did_not_write(tmp_path: Path, m
         write(tmp_path / name, "")
     done = action({"synthetic": "missing", "training": "missing"})
     assert done.returncode == 2 and "secret" not in done.stdout
+
+
+HOSTILE = "a'\"$(touch pwned)`touch pwned`\n::set-output name=verdict::none detected\nverdict=none detected"
+
+
+@pytest.mark.parametrize("name", ["synthetic", "training", "control", "run", "fail-on", "options"])
+def test_an_input_of_the_action_is_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Quotes, commands of a shell and of the workflow, and further lines in an input are a part of its value."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        write(tmp_path / file, "")
+    done = action({"synthetic": "missing", "training": "missing", "run": "run", name: HOSTILE})
+    assert done.returncode == 2 and done.stderr.strip(), done.stderr
+    assert done.stdout.startswith("verdict=\n") and not (tmp_path / "pwned").exists()
 
 
 def test_outputs_are_compared() -> None:

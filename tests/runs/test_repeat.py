@@ -15,6 +15,7 @@ import unveil
 from tests.builders import unit_rows, write
 from unveil import auditor
 from unveil.config.parsing import settings_from
+from unveil.io.folders import exclusive
 from unveil.runs.repeat import replace_run
 
 
@@ -41,6 +42,14 @@ def first(inputs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> unveil.Aud
 
     monkeypatch.setattr(auditor, "_run", refuse)
     return result
+
+
+def test_the_second_of_two_audits_into_one_folder_ends(first: unveil.Audit, inputs: dict[str, Any]) -> None:
+    before = {file: file.stat().st_mtime_ns for file in first.run.rglob("*")}
+    with exclusive(first.run), pytest.raises(unveil.SettingError, match="another unveil process works in this folder"):
+        unveil.audit(**inputs)
+    assert {file: file.stat().st_mtime_ns for file in first.run.rglob("*")} == before
+    assert unveil.audit(**inputs) == first
 
 
 @pytest.mark.parametrize("verify", [False, True])

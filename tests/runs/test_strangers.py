@@ -147,6 +147,20 @@ def test_a_stranger_does_not_decide_that_links_are_followed(audited: Audited, tm
         source.read(next(record for record in source.records if record.id == "link"))
 
 
+def test_a_stranger_names_no_file_of_labels(audited: Audited, world: World, tmp_path: Path) -> None:
+    run = forged(audited[1], tmp_path / "run")
+    for document in ("manifest.json", "audit.json"):
+        found = json.loads((run / document).read_text())
+        settings = (found if document == "manifest.json" else found["manifest"])["settings"]
+        settings["labels"]["training"] = "list:/etc/passwd"
+        (run / document).write_text(json.dumps(found))
+    places = {role: str(getattr(world, role)) for role in ("synthetic", "training", "control")}
+    opened = FinishedRun(run, {**places, "store": str(tmp_path / "store")})
+    assert set(opened.sources()) == {"synthetic", "control"}
+    with pytest.raises(SourceError, match="so the files in it are not read"):
+        clean(opened, tmp_path / "clean")
+
+
 def test_texts_of_a_stranger_hold_no_control_characters(audited: Audited, tmp_path: Path) -> None:
     run = forged(audited[1], tmp_path / "run")
     file = run / "audit.json"

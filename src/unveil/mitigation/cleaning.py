@@ -254,6 +254,7 @@ def _check_places(run: FinishedRun) -> None:
     """Raises SettingError if the images or the store of a run that somebody else made are not named."""
     for role in run.roles:
         run.place(role)
+        run.source_spec(role)
     if not run.own and not run.store:
         raise SettingError(
             "--store: expected a folder or address for embeddings, found none. This user did not make the run, so the "

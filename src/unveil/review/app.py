@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from importlib import resources
-from typing import Any
+from typing import Any, TypedDict
 
 from anyio import to_thread
 from starlette.applications import Starlette
@@ -20,10 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from unveil.analysis.review_pairs import ReviewPair
 from unveil.errors import DiskFullError, SettingError, StoreError
 from unveil.io.atomic import csv_text
+from unveil.io.documents import read_json
+from unveil.results import record_of
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
 from unveil.review.summary import summarise
-from unveil.review.verdicts import UNDONE, PairKey, VerdictStore, checked_name
+from unveil.review.verdicts import UNDONE, PairKey, ReviewVerdict, VerdictStore, checked_name
 
 STATIC = {
     "": ("page.html", "text/html"),
@@ -44,6 +45,14 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+
+
+class GivenVerdict(TypedDict):
+    """What the page sends for a verdict. ``index`` counts the pairs in the reviewer's order; null withdraws one."""
+
+    reviewer: str
+    index: int
+    verdict: ReviewVerdict | None
 
 
 class AccessControl:
@@ -224,15 +233,14 @@ def verdicts_csv(store: VerdictStore) -> str:
     return csv_text([head, *rows])
 
 
-def _parse(body: bytes) -> dict[str, Any]:
-    types: dict[str, type | tuple[type, ...]] = {"reviewer": str, "index": int, "verdict": (str, type(None))}
+def _parse(body: bytes) -> GivenVerdict:
     try:
-        fields = json.loads(body)
-        if isinstance(fields, dict) and all(isinstance(fields.get(name), kind) for name, kind in types.items()):
-            return fields
-    except (ValueError, RecursionError):
-        pass
-    raise SettingError("expected a JSON object with reviewer (text), index (number) and verdict (text or null)")
+        return record_of(read_json(body), GivenVerdict)
+    except ValueError as error:
+        raise SettingError(
+            f"expected a JSON object with reviewer (text), index (number) and verdict (text or null), found another: "
+            f"{error}"
+        ) from None
 
 
 def _key(pair: ReviewPair) -> PairKey:

@@ -318,9 +318,13 @@ class FinishedRun:
             raise SourceError(f"the audit in {self.path} had no {role} images")
         if role not in self._places:
             raise SourceError(f"the {role} images are not known. {self._advice(role)}")
-        return SourceSpec(
-            resolve(self._places[role])[0], self._settings["labels"][role], self._settings["follow_links"]
-        )
+        rule = self._settings["labels"][role]
+        if not self.own and rule.kind == "list":
+            raise SourceError(
+                f"the labels of the {role} images are in a file. This user did not make the run, so the files in it "
+                "are not read: audit the images again"
+            )
+        return SourceSpec(resolve(self._places[role])[0], rule, self._settings["follow_links"])
 
     def _open(self, role: Role) -> Source:
         spec = self.source_spec(role)

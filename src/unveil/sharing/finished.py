@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any, TypedDict
 
-from unveil.choices import SetName
+from unveil.choices import SET_NAMES, SetName
 from unveil.config.overlap import OverlapSettings
 from unveil.errors import InputError, SourceError, StoreError
 from unveil.images import LabelRule, Source, open_source
@@ -65,6 +65,9 @@ class OverlapRun:
             self.result: OverlapResult = overlap_from_document(
                 {name: v if name == "manifest" and self.own else printable_document(v) for name, v in document.items()}
             )
+            tables = (self.result.counts, self.result.labelled, self.result.shared, self.result.rejects)
+            if any(set(table) != set(SET_NAMES) for table in tables):
+                raise ValueError(f"expected facts of {' and '.join(SET_NAMES)}, found others")
             recorded = record_of(manifest, RecordedOverlap)
             self._places, self._parts, self._settings = recorded["places"], recorded["parts"], recorded["settings"]
         except FROM_LIBRARIES as error:
