@@ -82,12 +82,15 @@ def test_invalid_verdicts_are_refused(run: Path, served: Serve) -> None:
     assert request(address, "verdict", "POST", json.dumps(good))[0] == 415
     assert request(address, "verdict", "POST", " " * 5000, **kind)[0] == 413
     assert request(address, "verdict")[0] == 405
+    indices: tuple[object, ...] = (True, "0", None, [0], 1e0, 10**400)
+    verdicts: tuple[object, ...] = (True, 0, [], {}, ["different"], "undone", "\ud800")
+    reviewers: tuple[object, ...] = (True, 0, ["anna"], None, "\ud800", "a\0b")
     bad = (
         *("", "[]", "{", '"x"', "null", json.dumps({**good, "verdict": "maybe"}), json.dumps({**good, "index": 10**9})),
         *(json.dumps({**good, "index": -1}), json.dumps({**good, "reviewer": " "}), json.dumps({**good, "index": 1.5})),
-        *(json.dumps({**good, "index": one}) for one in (True, "0", None, [0], 1e0, 10**400)),
-        *(json.dumps({**good, "verdict": one}) for one in (True, 0, [], {}, ["different"], "undone", "\ud800")),
-        *(json.dumps({**good, "reviewer": one}) for one in (True, 0, ["anna"], None, "\ud800", "a\0b")),
+        *(json.dumps({**good, "index": one}) for one in indices),
+        *(json.dumps({**good, "verdict": one}) for one in verdicts),
+        *(json.dumps({**good, "reviewer": one}) for one in reviewers),
         *(json.dumps([good]), '{"index": NaN, "reviewer": "anna", "verdict": null}', json.dumps({})),
         *(json.dumps({**good, "reviewer": "x" * 61}), json.dumps({**good, "reviewer": "a\u202eb"}), "[" * 4000),
     )

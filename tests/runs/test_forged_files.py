@@ -60,7 +60,7 @@ def sets(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_forged_protocols(sets: dict[str, Path], tmp_path: Path) -> None:
-    unveil.write_protocol(tmp_path / "protocol.json", **sets, planted_leaks="off")
+    unveil.write_protocol(tmp_path / "protocol.json", *sets.values(), planted_leaks="off")
     values = unsealed(json.loads((tmp_path / "protocol.json").read_bytes()))
 
     def read(changed: Any) -> None:

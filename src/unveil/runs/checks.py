@@ -185,9 +185,9 @@ def check_array(
         raise ValueError(f"{name}: expected an array, found none")
     same = len(array.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=False))
     if array.dtype != kind or not same:
-        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        form = ", ".join("any" if n is None else str(n) for n in shape)
         raise ValueError(
-            f"{name}: expected an array ({wanted}) of {np.dtype(kind)}, found {array.shape} of {array.dtype}"
+            f"{name}: expected an array ({form}) of {np.dtype(kind)}, found {array.shape} of {array.dtype}"
         )
     if below is not None and len(array) and not (int(array.min()) >= 0 and int(array.max()) < below):
         raise ValueError(f"{name}: expected indices below {below}, found others")
