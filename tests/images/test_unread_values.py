@@ -20,7 +20,7 @@ from PIL import Image
 from tests.builders import write
 from tests.containers import Item, example, message, varint, write_lmdb, write_tfrecords
 from unveil.errors import ImageError, SourceError
-from unveil.images import open_source
+from unveil.images import decode_rgb, open_source
 from unveil.images.image_like import MAX_OPAQUE, MAX_VECTOR, image_within, may_be_image, may_be_pixels, shows_image
 
 N = 24
@@ -210,6 +210,10 @@ class TestTables:
         pixels = {f"pixel{k}": np.zeros(N, np.uint8) for k in range(32 * 32)}
         with pytest.raises(SourceError, match="images may be in 1024 columns of numbers"):
             open_source(written(tmp_path / "x.parquet", pa.table(images | pixels)))
+        field = pa.field("a", pa.int8(), metadata={"mini": items[0].data.hex()})
+        structs = pa.StructArray.from_arrays([pa.array([1] * N, pa.int8())], fields=[field])
+        with pytest.raises(SourceError, match="images may be in the metadata mini"):
+            open_source(written(tmp_path / "x.parquet", pa.table(images | {"structs": structs})))
         table = pa.table(images).replace_schema_metadata({"thumb": base64.b64encode(items[0].data)})
         with pytest.raises(SourceError, match="images may be in the metadata thumb"):
             open_source(written(tmp_path / "x.parquet", table))
@@ -226,6 +230,22 @@ class TestTables:
         pq.write_table(pa.table(images | repeated), tmp_path / "y.parquet", compression="zstd", store_schema=False)
         with pytest.raises(SourceError, match=r"images may be in text\d+ \(string\)"):
             open_source(tmp_path / "y.parquet")
+
+    @pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+    def test_batches_behind_the_last_one(self, new: Any, items: list[Item], tmp_path: Path) -> None:
+        table = pa.table({"image": [i.data for i in items]})
+        with new(str(tmp_path / "x.arrow"), table.schema) as writer:
+            writer.write_table(table, max_chunksize=7)
+        data = (tmp_path / "x.arrow").read_bytes()
+        assert len(open_source(tmp_path / "x.arrow").records) == N
+        write(tmp_path / "x.arrow", data + data)
+        with pytest.raises(SourceError, match=r"expected nothing behind its last batch, found \d+ bytes"):
+            open_source(tmp_path / "x.arrow")
+
+    def test_a_table_without_a_column_of_images_names_those_that_it_has(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "x.parquet", pa.table({"pixels": [[1, 2]] * N, "caption": ["a"] * N}))
+        with pytest.raises(SourceError, match=r"found pixels \(list<.*>\), caption \(string\)\. Write the images"):
+            open_source(path)
 
     def test_images_beside_embeddings(self, items: list[Item], tmp_path: Path) -> None:
         columns = {"vectors": [[0.5] * 8] * N, "person": ["a"] * N, "photo": [[list(i.data)] for i in items]}
@@ -325,6 +345,24 @@ class TestHDF5:
         ):
             assert part in note
         assert "label (" not in note
+
+    @pytest.mark.parametrize("block", [0, 512])
+    def test_bytes_around_the_data(self, block: int, items: list[Item], tmp_path: Path) -> None:
+        path = tmp_path / "x.h5"
+        with h5py.File(path, "w", userblock_size=block) as file:
+            file["image"] = np.stack([i.pixels for i in items])
+        plain = path.read_bytes()
+        notes = [note for note in open_source(path).notes if note.startswith("not read")]
+        assert notes == (["not read: bytes before the data (512)"] if block else [])
+        write(path, plain + b"made by us")
+        assert any("bytes behind the data (10)" in note for note in open_source(path).notes)
+        write(path, plain + items[0].data)
+        with pytest.raises(SourceError, match="images may be in bytes behind the data"):
+            open_source(path)
+        if block:
+            write(path, base64.b64encode(items[0].data)[:block] + plain[block:])
+            with pytest.raises(SourceError, match="images may be in bytes before the data"):
+                open_source(path)
 
     def test_captions_in_the_heap_of_small_images(self, tmp_path: Path) -> None:
         data = encoded_as("JPEG")
@@ -438,6 +476,25 @@ class TestLMDB:
         path = write_lmdb(tmp_path / "x.lmdb", values, subdir=False)
         with pytest.raises(SourceError, match=r"expected every image in 256 pixels, found 1 .* such as `128-00023`"):
             open_source(path)
+
+
+def test_rows_without_an_image_are_rejects(items: list[Item], tmp_path: Path) -> None:
+    data = items[0].data
+    structs = [{"bytes": data, "path": None}, {"bytes": b"", "path": None}, None, {"bytes": None, "path": None}]
+    places = [written(tmp_path / f"x.{form}", pa.table({"image": structs})) for form in ("parquet", "arrow")]
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        rows = file.create_dataset("image", (2,), h5py.vlen_dtype(np.uint8))
+        rows[0] = np.frombuffer(data, np.uint8)
+    places += [tmp_path / "x.h5"]
+    places += [write_tfrecords(tmp_path / "x.tfrecord", [example({"image": d}) for d in (data, b"")])]
+    places += [write_lmdb(tmp_path / "plain.lmdb", {b"0": data, b"1": b""}, subdir=False)]
+    packed = {b"0": msgpack.dumps((data, 1)), b"1": msgpack.dumps((b"", 1))}
+    for place in (*places, write_lmdb(tmp_path / "packed.lmdb", packed, subdir=False)):
+        first, *others = open_source(place).records
+        assert decode_rgb(open_source(place).read(first)).shape == items[0].pixels.shape and others
+        for record in others:
+            with pytest.raises(ImageError, match=r"empty file|no image in the row"):
+                decode_rgb(open_source(place).read(record))
 
 
 class TestLists:

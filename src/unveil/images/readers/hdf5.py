@@ -24,7 +24,7 @@ from unveil.images.label_values import MAX_LABEL_CHARACTERS, labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
-from unveil.images.readers.hdf5_values import unread_parts
+from unveil.images.readers.hdf5_values import parts_around, unread_parts
 from unveil.images.readers.parts import notes_of_unread
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable
 from unveil.types import ImageRecord
@@ -70,7 +70,7 @@ class HDF5Source(Source):
             label = choose_column(
                 columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
-            parts = unread_parts(contents, name, (label,), blob.size)
+            parts = [*unread_parts(contents, name, (label,), blob.size), *parts_around(contents, blob)]
             self.notes += notes_of_unread(what, name, parts, chosen="image" in options)
             self.notes += notes_of_unused(own, columns, label)
             self.notes += [f"the dataset {path} is {why}, and is not used" for path, why in contents.refused.items()]
@@ -327,7 +327,7 @@ class Contents:
     """Every dataset of a file by its path, and why others cannot be read.
 
     ``empty`` are those of the others that hold no value, ``items`` all objects by their paths, and ``addresses`` where
-    these lie.
+    these lie. The data begin at byte ``start`` of the file and end at byte ``end``.
     """
 
     tables: dict[str, Table]
@@ -335,6 +335,8 @@ class Contents:
     empty: set[str]
     items: list[tuple[str, Any]]
     addresses: set[int]
+    start: int
+    end: int
 
 
 def contents_of(blob: Blob) -> Contents:
@@ -344,7 +346,8 @@ def contents_of(blob: Blob) -> Contents:
         # Every address in the file counts from the end of this block.
         blob = BlobView(blob, int(file.userblock_size))
     heaps = _Heaps(blob)
-    found = Contents({}, {}, set(), [("", file)], set())
+    end = int(file._superblock._contents["end_of_file_address"])
+    found = Contents({}, {}, set(), [("", file)], set(), int(file.userblock_size), end)
     for path, item in items_of(file, blob.where, found):
         found.items.append((path, item))
         try:

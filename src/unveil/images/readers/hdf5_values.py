@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from unveil.images.blob import Blob
 from unveil.images.image_like import (
     MAX_OPAQUE,
     MAX_TEXT,
@@ -56,6 +57,16 @@ def unread_parts(contents: Contents, used: str, named: Collection[str | None], s
             if may_be_image(value) or looked.leads_elsewhere(value):
                 parts.append(Part(f"the attribute {name} of {path or '/'}", type(value).__name__, True))
     return [*parts, Part("attributes", str(n), False)] if n else parts
+
+
+def parts_around(contents: Contents, blob: Blob) -> list[Part]:
+    """What a file has before its data, as MATLAB writes it, and behind them."""
+    parts = []
+    for name, at, end in (("before", 0, contents.start), ("behind", contents.end, blob.size)):
+        if end > at:
+            data = blob.read(at, min(end - at, MAX_OPAQUE + 1))
+            parts.append(Part(f"bytes {name} the data", str(end - at), opaque(data)))
+    return parts
 
 
 def _described(table: Table) -> str:

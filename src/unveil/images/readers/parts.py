@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from unveil.errors import SourceError
@@ -44,10 +44,9 @@ def notes_of_unread(what: str, used: str, parts: Iterable[Part], *, chosen: bool
                 f"{what} may be {names}: each holds images, and one is read. Say which, as in {option}={used}, and "
                 "audit the others in the same way"
             )
-        more = f" and {len(images) - SHOWN_IMAGES} more" if len(images) > SHOWN_IMAGES else ""
         raise SourceError(
             f"{what} was expected alone, but beside {used}, images may be in "
-            f"{', '.join(map(str, images[:SHOWN_IMAGES]))}{more}. Use {option}={used} to read {used} alone, and write "
+            f"{named(images, SHOWN_IMAGES)}. Use {option}={used} to read {used} alone, and write "
             "the others as image files to audit them"
         )
     notes = [
@@ -57,9 +56,14 @@ def notes_of_unread(what: str, used: str, parts: Iterable[Part], *, chosen: bool
     ]
     others = [part for part in found if not (part.may_be_images and part.option)]
     if others:
-        more = f" and {len(others) - SHOWN_PARTS} more" if len(others) > SHOWN_PARTS else ""
-        notes.append(f"not read: {', '.join(map(str, others[:SHOWN_PARTS]))}{more}")
+        notes.append(f"not read: {named(others)}")
     return notes
+
+
+def named(parts: Sequence[Part], limit: int = SHOWN_PARTS) -> str:
+    """The first parts with their types, and how many more there are."""
+    more = f" and {len(parts) - limit} more" if len(parts) > limit else ""
+    return ", ".join(map(str, parts[:limit])) + more
 
 
 def _short(text: str) -> str:

@@ -18,8 +18,9 @@ from unveil.images.label_values import labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
-from unveil.images.readers.parts import Part, notes_of_unread
+from unveil.images.readers.parts import Part, named, notes_of_unread
 from unveil.images.readers.table_values import (
+    MAX_DEPTH,
     has_room,
     is_list,
     is_text,
@@ -103,14 +104,20 @@ class TableSource(Source):
             schema = self._table.schema
             images = [f.name for f in schema if holds_images(f.type)]
             what = f"{blob.where}: the column of images"
+            if not images:
+                columns = named([Part(f.name, str(f.type), False) for f in schema])
+                raise SourceError(
+                    f"{blob.where}: expected a column of bytes, or of structs with `bytes`, found {columns}. Write the "
+                    "images into such a column"
+                )
             self._image = choose_column(images, options.get("image"), IMAGE_COLUMNS, what, "image")
-            columns = [f.name for f in schema if holds_labels(f.type)]
+            usable = [f.name for f in schema if holds_labels(f.type)]
             label = choose_column(
-                columns, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
+                usable, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
             parts = unread_parts(self._table, blob.size, self._image, (label,), images)
             self.notes += notes_of_unread(what, self._image, parts, chosen="image" in options)
-            self.notes += notes_of_unused([f.name for f in schema if f.name != self._image], columns, label)
+            self.notes += notes_of_unused([f.name for f in schema if f.name != self._image], usable, label)
             check_row_count(sum(self._table.groups), blob)
             names = self._names()
             keys = [f"{group} {row}" for group, n in enumerate(self._table.groups) for row in range(n)]
@@ -232,13 +239,17 @@ def unread_parts(
     return parts + [part for field in table.schema for part in _metadata(field)] + _metadata(table.schema)
 
 
-def _metadata(of: Any) -> list[Part]:
-    """The metadata of a table or column that may be images, or are longer than others."""
-    return [
+def _metadata(of: Any, depth: int = 0) -> list[Part]:
+    """The metadata of a table or column, and of the fields in it, that may be images or are longer than others."""
+    parts = [
         Part(f"the metadata {key.decode('utf-8', 'replace')}", f"{len(value)} bytes", image)
         for key, value in (of.metadata or {}).items()
         if (image := shows_image(value)) or (len(value) > MAX_TEXT and key not in KNOWN_METADATA)
     ]
+    kind = of.type if isinstance(of, pa.Field) else None
+    if kind is not None and depth < MAX_DEPTH:
+        parts += [part for k in range(kind.num_fields) for part in _metadata(kind.field(k), depth + 1)]
+    return parts
 
 
 class _Budget:
