@@ -10,7 +10,14 @@ from scipy.stats import gumbel_r
 
 from tests.builders import examples
 from unveil.stats.conformal import conformal_p
-from unveil.stats.score_scale import ScoreScale, fit_score_scale, fit_score_scales, leading_channel
+from unveil.stats.score_scale import (
+    ScoreScale,
+    fit_score_scale,
+    fit_score_scales,
+    leading_channel,
+    max_over_channels,
+    of_channel,
+)
 from unveil.stats.whitening import MIN_IMAGES, RIDGE, fit_whitening
 
 
@@ -146,3 +153,14 @@ def test_the_highest_of_several_channels_is_calibrated_as_one() -> None:
     levels = np.array([0.01, 0.05, 0.1, 0.5])
     assert (np.mean(np.array(p_null)[:, None] <= levels, axis=0) <= levels + 3 * np.sqrt(levels / 300)).all()
     assert found > 200
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_the_best_channel_of_each(n: int) -> None:
+    """Ties go to the first."""
+    scores = np.random.default_rng(0).integers(0, 3, size=(n, 20)).astype(np.float64)
+    rows = np.arange(20 * n).reshape(n, 20)
+    channel, best = max_over_channels(list(scores))
+    assert channel.tolist() == [max(range(n), key=lambda c: scores[c, i]) for i in range(20)]
+    assert best.tolist() == [scores[channel[i], i] for i in range(20)]
+    assert of_channel(channel, list(rows)).tolist() == [rows[channel[i], i] for i in range(20)]

@@ -17,7 +17,7 @@ from unveil.results import ChannelScore, IdentityFinding, IdentityMatch, ModelSc
 from unveil.stats.conformal import conformal_p
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.person_tests import PersonTests, lifted, person_tests
-from unveil.stats.score_scale import max_over_channels
+from unveil.stats.score_scale import max_over_channels, of_channel
 from unveil.stats.statements import Evidence
 from unveil.stats.target_decoy import Competition, compete
 from unveil.types import Embedded, Exposure, Floats, Generators, Ints, Mask
@@ -229,8 +229,8 @@ class Inference:
         best_channel, best_score = max_over_channels([score for _, score in highest])
         image_channel, image_score = max_over_channels([score for _, score in by_image])
         return _Closest(
-            *(np.choose(best_channel, [row for row, _ in highest]), best_score, best_channel),
-            *(np.choose(image_channel, [row for row, _ in by_image]), image_score),
+            *(of_channel(best_channel, [row for row, _ in highest]), best_score, best_channel),
+            *(of_channel(image_channel, [row for row, _ in by_image]), image_score),
         )
 
     def identities(self, competition: Competition, matches: BestMatches) -> tuple[IdentityFinding, ...]:

@@ -15,7 +15,7 @@ from unveil.columns import Texts
 from unveil.compare import Ranking, exact_cosine
 from unveil.stats.exposure import exposures
 from unveil.stats.hubness import best_of_each, person_codes
-from unveil.stats.score_scale import ScoreScale, channel_weights, fit_score_scale, max_over_channels
+from unveil.stats.score_scale import ScoreScale, channel_weights, fit_score_scale, max_over_channels, of_channel
 from unveil.types import Embedded, Exposure, Floats, Ints, Mask, Matches, Role
 
 # The name of the published attack's score among the names of channels.
@@ -136,8 +136,7 @@ class RealSide:
         """
         every = [matches.closest for matches in self.by_channel.values()]
         channel, score = max_over_channels([score for _, score in every])
-        row = np.asarray(np.choose(channel, [row for row, _ in every]), np.int64)
-        return row, score, channel
+        return of_channel(channel, [row for row, _ in every]), score, channel
 
     def best_of_people(self, channel: str, *, identities: bool = False) -> Floats:
         """The best hub-corrected score (P,) of each person with a synthetic image, or with an identity, on no scale."""
@@ -176,10 +175,10 @@ class RealSide:
             channel = np.full(len(people), list(self.by_channel).index(by), np.int64)
             score = self.by_channel[by].score
         query, identity = (
-            np.asarray(np.choose(channel, values), np.int64)
+            of_channel(channel, values)
             for values in ([m.corrected.best_query for m in every], [m.identity for m in every])
         )
-        cosine = np.asarray(np.choose(channel, [m.corrected.best_query_cosine for m in every]), np.float64)
+        cosine = of_channel(channel, [m.corrected.best_query_cosine for m in every])
         return self._with_images(exposures(people, query, score, cosine, channel, rows, identity))
 
     def _with_images(self, exposed: Exposure) -> Exposure:

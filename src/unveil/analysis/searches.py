@@ -23,7 +23,7 @@ from unveil.stats.no_control import (
     search_p,
     search_tests,
 )
-from unveil.stats.score_scale import fit_score_scale, max_over_channels
+from unveil.stats.score_scale import fit_score_scale, max_over_channels, of_channel
 from unveil.stats.statements import Evidence
 from unveil.stats.tail import fit_tail
 from unveil.types import Embedded, Floats, Ints, Matches
@@ -206,7 +206,7 @@ def search(
         of_synthetic.append(scale.of(shifts[channel].of(matches.corrected.score[:, 0])))
     side = replace(side, by_channel=by_channel)
     channel_of, best = max_over_channels(of_synthetic)
-    row = np.asarray(np.choose(channel_of, [matches.corrected.rows[:, 0] for matches in by_channel.values()]), np.int64)
+    row = of_channel(channel_of, [matches.corrected.rows[:, 0] for matches in by_channel.values()])
     names, codes_t = side.people
     null_best = max_over_channels(null)[1]
     return Searches(

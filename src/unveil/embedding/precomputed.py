@@ -66,18 +66,21 @@ def vectors_sha256(source: EmbeddingSource, excluded: frozenset[str] = frozenset
 
 def _measured(vectors: Vectors) -> tuple[Texts, Floats]:
     """The content (N,) of each vector, a digest, and its norm (N,). That of a vector that cannot be used is 0."""
-    contents, norms = [], np.zeros(len(vectors))
-    for start in range(0, len(vectors), CHUNK):
-        block = np.ascontiguousarray(vectors[start : start + CHUNK], np.float64)
-        norm = np.linalg.norm(block, axis=1)
-        norm[~np.isfinite(block).all(1)] = 0
-        norms[start : start + len(block)] = norm
-        data, size = block.reshape(-1).view(np.uint8).data, block.itemsize * block.shape[1]
-        digests = [hashlib.sha256(data[at : at + size]).hexdigest() for at in range(0, len(data), size)]
-        for i in np.flatnonzero(norm == 0):
-            digests[i] = UNUSABLE.reason
-        contents.append(Texts(digests))
-    return Texts.joined(contents), norms
+    norms = np.zeros(len(vectors))
+
+    def contents() -> Iterator[Texts]:
+        for start in range(0, len(vectors), CHUNK):
+            block = np.ascontiguousarray(vectors[start : start + CHUNK], np.float64)
+            norm = np.linalg.norm(block, axis=1)
+            norm[~np.isfinite(block).all(1)] = 0
+            norms[start : start + len(block)] = norm
+            data, size = block.reshape(-1).view(np.uint8).data, block.itemsize * block.shape[1]
+            digests = [hashlib.sha256(data[at : at + size]).hexdigest() for at in range(0, len(data), size)]
+            for i in np.flatnonzero(norm == 0):
+                digests[i] = UNUSABLE.reason
+            yield Texts(digests)
+
+    return Texts.joined(contents()), norms
 
 
 def check_one_model(precomputed: Iterable[EmbeddingSource], model: ModelSpec | None) -> str:

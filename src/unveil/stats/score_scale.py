@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from unveil.types import Floats, Ints
+
+T = TypeVar("T", bound=np.generic)
 
 # The scale is set by these quantiles of all real people. Leaks raise scores, so the lowest scores are those of people
 # who do not leak, even where most people leak.
@@ -52,8 +56,15 @@ NO_SCALE = ScoreScale(0.0, 1.0)
 
 def max_over_channels(scores: Sequence[Floats]) -> tuple[Ints, Floats]:
     """The index (N,) of the channel with the highest score (each N,), and that score (N,); ties go to the first."""
+    if len(scores) == 1:  # without a copy of what may be millions of scores
+        return np.broadcast_to(np.int64(0), scores[0].shape), scores[0]
     stacked = np.array(scores)
     return np.asarray(stacked.argmax(0), np.int64), np.asarray(stacked.max(0), np.float64)
+
+
+def of_channel(channel: Ints, values: Sequence[npt.NDArray[T]]) -> npt.NDArray[T]:
+    """The value (N,) of each channel (N,) of an index, from those of all channels (each N,)."""
+    return values[0] if len(values) == 1 else np.asarray(np.choose(channel, list(values)), values[0].dtype)
 
 
 def fit_score_scale(exposure: Floats) -> ScoreScale:
