@@ -170,13 +170,16 @@ class TestOtherFiles:
         write(folder / "README.md", b"of the set")
         notes = open_source(f"tar:{folder}").notes
         images = "24 image (000/00000000.png, 000/00000001.png, 000/00000002.png, ...)"
-        assert f"beside the tar, files of other forms are not read: 1 zip (set.zip), {images}" in notes
-        assert "beside the tar, texts are used for labels and indexes at most: 1 text (README.md)" in notes
+        assert f"beside the tar, files of other forms are not read as images: 1 zip (set.zip), {images}" in notes
+        assert "beside the tar, files used for labels, indexes and masks at most: 1 text (README.md)" in notes
 
     def test_that_are_known_to_lie_there_are_counted(self, items: list[Item], tmp_path: Path) -> None:
         c.insightface(tmp_path, items)
         write(tmp_path / "lfw.bin", pickle.dumps(([items[0].data] * 2, [True])))
-        assert "beside the recordio, files of other forms are not read: 1 bin (lfw.bin)" in open_source(tmp_path).notes
+        assert (
+            "beside the recordio, files of other forms are not read as images: 1 bin (lfw.bin)"
+            in open_source(tmp_path).notes
+        )
 
 
 @pytest.mark.parametrize("first", ["containers", "images"])

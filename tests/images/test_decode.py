@@ -201,6 +201,13 @@ def test_what_is_decoded_is_known_by_its_first_bytes(head: bytes, image: bool) -
     assert is_image(head) is image
 
 
+def test_many_segments_and_filling_bytes_cost_no_time() -> None:
+    jpeg = encoded(np.zeros((64, 64, 3), np.uint8), "JPEG")
+    for many in (b"\xff\xe2\0\2" * 2**19, b"\xff" * 2**21):
+        with pytest.raises(ImageError, match="no scan within 10000 segments"):
+            decode_rgb(jpeg[:2] + many + jpeg[2:])
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_no_image_hides_behind_the_first_of_a_file(kind: str) -> None:
     first, second = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))

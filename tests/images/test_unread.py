@@ -389,8 +389,9 @@ class TestImagesBehindTheFirst:
             assert size == (64, 64) and holds_more is more and pixels[0, 0, 0] > 200
 
     def test_more_than_are_looked_at_are_a_reject(self) -> None:
-        with pytest.raises(ImageError, match="several images in a file"):
-            decode_rgb(jpeg(64, "red") + b"\xff\xd8\xff" * 1000)
+        for behind in (b"\xff\xd8\xff" * 1000, b"\xff\xd8" + b"\xff\xe2\0\2" * 20_000 + jpeg(32, "blue")[2:]):
+            with pytest.raises(ImageError, match="several images in a file"):
+                decode_rgb(jpeg(64, "red") + behind)
 
 
 def test_notes_do_not_grow_with_what_a_stranger_wrote() -> None:

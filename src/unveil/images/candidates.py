@@ -156,16 +156,18 @@ class _Listing:
         if self.links:
             names = shown_names(file.relative_to(self.folder).as_posix() for file in self.links)
             notes.append(f"{len(self.links)} links are not followed: {names}; use --follow-links to change that")
-        counts = []
+        counts, data = list[str](), list[str]()
         for name, found in {**self.forms, **self.containers()}.items():
             files = [file.relative_to(self.folder) for file in found if not _is_of_a_system(file)]
             shown = f"{len(files):,} {name} ({shown_names(file.as_posix() for file in files)})"
-            if files and name == "text":
-                notes.append(f"beside the {form}, texts are used for labels and indexes at most: {shown}")
-            elif files and name != form:
-                counts.append(shown)
+            if not files or name == form:
+                continue
+            is_data = name == "text" or (name == "embeddings" and _is_side_file(name, {form: []}))
+            (data if is_data else counts).append(shown)
+        if data:
+            notes.append(f"beside the {form}, files used for labels, indexes and masks at most: {', '.join(data)}")
         if counts:
-            notes.append(f"beside the {form}, files of other forms are not read: {', '.join(counts)}")
+            notes.append(f"beside the {form}, files of other forms are not read as images: {', '.join(counts)}")
         return tuple(notes)
 
     def _add(self, path: str) -> None:

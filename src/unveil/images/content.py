@@ -16,8 +16,12 @@ from unveil.io.npy import npy_header
 Content = Literal["image", "pixels", "container"]
 # First bytes that are enough to tell.
 HEAD = 512
-CONTAINERS = (b"PK\3\4", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\7", b"PAR1", b"ARROW1", b"\x89HDF\r\n\x1a\n")
-_TAR = slice(257, 262)
+# The last two are RecordIO and a database.
+CONTAINERS = (
+    *(b"PK\3\4", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\7", b"PAR1", b"ARROW1", b"\x89HDF\r\n\x1a\n"),
+    *(b"\n#\xd7\xce", b"SQLite format 3\0"),
+)
+_TAR, _LMDB = slice(257, 262), slice(16, 20)
 # A text may begin with P4 and a number, but not with two numbers.
 _NETPBM = re.compile(rb"P[1-6]\s+(?:#[^\r\n]*\s+)*\d+\s+\d+\s")
 
@@ -35,9 +39,8 @@ def content_of(head: bytes) -> Content | None:
         except ValueError:
             return None
         return "pixels" if is_pixels(shape, dtype) else None
-    if head.startswith(CONTAINERS) or head[_TAR] == b"ustar" or compression_of(head) is not None:
-        return "container"
-    return None
+    inside = head[_TAR] == b"ustar" or head[_LMDB] == b"\xde\xc0\xef\xbe"
+    return "container" if inside or head.startswith(CONTAINERS) or compression_of(head) is not None else None
 
 
 def is_pixels(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:

@@ -39,8 +39,10 @@ _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 MAX_FURTHER = 16
 # Pillow joins the EXIF segments of a JPEG one by one, and reads text headers byte by byte.
 MAX_SEGMENTS, MAX_COMMENTS, MAX_TEXT_HEADER = 1000, 1000, 2**16
-# Segments before the scans of a JPEG; profiles and metadata of 64 MiB have a thousand.
-MAX_MARKERS = 10_000
+# Segments and filling bytes before the scans of a JPEG; profiles and metadata of 64 MiB have a thousand segments.
+MAX_MARKERS, _TOO_MANY = 10_000, -1
+# A smaller JPEG has no more of them than Pillow reads in a second.
+MANY_SEGMENTS_BYTES = 2**20
 _EXIF = b"\xff\xe1"
 _COMMENT = re.compile(rb"#[^\r\n]*")
 # Of a TIFF: a tile may be larger than a small image, but not by much.
@@ -245,6 +247,8 @@ def _check_header(data: bytes) -> None:
     """Raises ImageError for a header whose length would cost far more time than its bytes."""
     if data.startswith(b"\xff\xd8") and (n := data.count(_EXIF)) > MAX_SEGMENTS:
         raise ImageError("decode", "damaged image", f"{n} segments of EXIF data, at most {MAX_SEGMENTS} are read")
+    if data.startswith(_JPEG) and len(data) > MANY_SEGMENTS_BYTES and _scan_of(data) is None:
+        raise ImageError("decode", "damaged image", f"no scan within {MAX_MARKERS} segments")
     kind = data[1:2]
     if not data.startswith(b"P") or not kind.isdigit():
         return
@@ -305,16 +309,27 @@ def _jpeg_frame(data: bytes) -> tuple[int, int] | None:
     return None if at is None else (data[at + 1] & 0x0F, data[at + 4])
 
 
+def _scan_of(data: bytes) -> int | None:
+    """Where the first scan of a JPEG begins; None where it has none or too much before it."""
+    return next((at for marker, at in _segments(data) if marker == _SCAN[1]), None)
+
+
 def _segments(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
-    """The marker and the first byte of each segment before the scans of the JPEG that begins at ``start``."""
+    """The marker and the first byte of each segment before the scans of the JPEG that begins at ``start``.
+
+    The last marker is `_TOO_MANY` where there are more than `MAX_MARKERS`.
+    """
     at, n = start + 2, 0
     while data[at : at + 1] == b"\xff" and at + 5 <= len(data):
+        n += 1
+        if n > MAX_MARKERS:
+            yield _TOO_MANY, at
+            return
         if data[at + 1] == 0xFF:  # filled up
             at += 1
             continue
         yield data[at + 1], at
-        n += 1
-        if data[at + 1] == _SCAN[1] or n == MAX_MARKERS:
+        if data[at + 1] == _SCAN[1]:
             return
         at += 2 + _number(data, at + 2, 2)
 
@@ -337,11 +352,14 @@ def _sizes_behind(data: bytes) -> list[tuple[int, int]]:
         if not starts:
             return sizes
         at = min(starts)
-        frame = at if data.startswith(_PNG, at) else next((k for m, k in _segments(data, at) if m in _FRAMES), None)
-        if frame == at:
+        if data.startswith(_PNG, at):
             sizes.append((_number(data, at + 16, 4), _number(data, at + 20, 4)))
-        elif frame is not None:
-            sizes.append((_number(data, frame + 7, 2), _number(data, frame + 5, 2)))
+        else:
+            marker, frame = next(((m, k) for m, k in _segments(data, at) if m in _FRAMES or m == _TOO_MANY), (0, 0))
+            if marker == _TOO_MANY:
+                break
+            if marker in _FRAMES:
+                sizes.append((_number(data, frame + 7, 2), _number(data, frame + 5, 2)))
         at += 1
     return [(MAX_PIXELS, MAX_PIXELS)]  # too many to be looked at
 
@@ -354,8 +372,7 @@ def _end_of_first(data: bytes) -> int:
     """The byte after the first image of a file; the end of the file where that is unknown."""
     if data.startswith(_JPEG):
         # Where no scan is found, the end of a thumbnail may be taken for that of the image.
-        scan = next((at for marker, at in _segments(data) if marker == _SCAN[1]), 0)
-        end = data.find(_JPEG_END, scan)
+        end = data.find(_JPEG_END, _scan_of(data) or 0)
         return end + len(_JPEG_END) if end >= 0 else len(data)
     if data.startswith(_PNG):
         at = len(_PNG)

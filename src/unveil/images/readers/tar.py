@@ -200,7 +200,7 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                 fields, rest = _pax(extended)
                 if any(len(value) > MAX_FIELD for key, value in fields.items() if key not in NAME_FIELDS):
                     unread.add("extended headers with long fields", f"at byte {at}")
-            if any(rest):
+            if rest.count(0) != len(rest):
                 unread.add("extended headers that go on after their end", f"at byte {at}")
             if kind == b"x":
                 long_name = fields.get(b"path", long_name)
