@@ -46,7 +46,7 @@ def test_few_classes_are_tested_by_every_arrangement(k: int) -> None:
     synthetic, training = drawn(k, 0.5, rng)
     excess, ranks = by_loops(synthetic, training)
     every = [sum(excess[i, j] for i, j in enumerate(order)) for order in permutations(range(k))]
-    test = link_test(synthetic, training, rng)
+    test = link_test(synthetic.copy(), training.copy(), rng)
     assert test.exact and test.n_arrangements == len(every)
     assert test.p_value == pytest.approx(sum(total >= every[0] - 1e-9 for total in every) / len(every))
     assert test.rank.tolist() == ranks and test.p.tolist() == [rank / k for rank in ranks]
@@ -58,7 +58,7 @@ def test_many_classes_agree_with_loops_over_arrangements(monkeypatch: pytest.Mon
     rng = np.random.default_rng(3)
     synthetic, training = drawn(70, 0.05, rng)
     excess, ranks = by_loops(synthetic, training)
-    test = link_test(synthetic, training, np.random.default_rng(0))
+    test = link_test(synthetic.copy(), training.copy(), np.random.default_rng(0))
     assert test.rank.tolist() == ranks and not test.exact
     centred = training - training.mean(axis=0)
     groups = similar_classes(centred / np.linalg.norm(centred, axis=1, keepdims=True))
@@ -79,7 +79,7 @@ def test_p_is_uniform_over_a_thousand_permutations_of_the_labels(monkeypatch: py
     monkeypatch.setattr(label_link, "N_ARRANGEMENTS", 199)
     rng = np.random.default_rng(11)
     synthetic, training = drawn(40, 1.0, rng)
-    tests = [link_test(synthetic[rng.permutation(40)], training, rng) for _ in range(1000)]
+    tests = [link_test(synthetic[rng.permutation(40)], training.copy(), rng) for _ in range(1000)]
     p = np.array([test.p_value for test in tests])
     assert stats.kstest(p, "uniform").pvalue > 0.01
     for level in (0.01, 0.05, 0.1):
@@ -90,10 +90,10 @@ def test_p_is_uniform_over_a_thousand_permutations_of_the_labels(monkeypatch: py
 
 def test_of_very_many_classes_low_ranks_are_exact_and_others_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
     synthetic, training = drawn(900, 0.15, np.random.default_rng(4))
-    exact = link_test(synthetic, training, np.random.default_rng(0)).rank
+    exact = link_test(synthetic.copy(), training.copy(), np.random.default_rng(0)).rank
     monkeypatch.setattr(label_link, "RANKED_ROWS", 200)
     monkeypatch.setattr(label_link, "RANKED", 100)
-    rank = link_test(synthetic, training, np.random.default_rng(0)).rank
+    rank = link_test(synthetic.copy(), training.copy(), np.random.default_rng(0)).rank
     low = exact <= 100
     assert 100 < low.sum() < 800 and (rank[low] == exact[low]).all()
     assert (rank[~low] > 100).all() and (rank[~low] <= 900).all() and (rank[~low] != exact[~low]).any()
@@ -142,7 +142,7 @@ def test_labels_that_tell_a_group_but_not_the_class_are_no_link(monkeypatch: pyt
 
 def test_classes_that_are_all_alike_link_nothing() -> None:
     same = np.ones((12, 4))
-    test = link_test(same, same, np.random.default_rng(0))
+    test = link_test(same.copy(), same.copy(), np.random.default_rng(0))
     assert test.p_value == 1.0 and set(test.rank.tolist()) == {12}
     with pytest.raises(ValueError, match="at least two"):
         link_test(same[:1], same[:1], np.random.default_rng(0))

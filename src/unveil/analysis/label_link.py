@@ -13,7 +13,7 @@ from unveil.stats.correspondence import MIN_CLASSES, Correspondence, Pairs, corr
 from unveil.stats.intervals import share
 from unveil.stats.label_link import LinkTest, class_means, link_test
 from unveil.stats.person_tests import benjamini_hochberg
-from unveil.types import Embedded, Floats, Generators, Ints, Role
+from unveil.types import Embedded, Floats, Generators, Ints, Role, Vectors
 
 # Rules that give no label which several images can share.
 NO_CLASSES = ("none", "one-per-image")
@@ -59,7 +59,7 @@ def measure_label_link(
             tried.append(TriedCorrespondence(found.name, 0, None, _why_not(found, len(pairs)), found.ambiguous))
             continue
         rows = [made.code[a] for a, _ in pairs], [real.code[b] for _, b in pairs]
-        test = link_test(_rows(made.means, rows[0]), _rows(real.means, rows[1]), generators(PURPOSE))
+        test = link_test(made.means(rows[0]), real.means(rows[1]), generators(PURPOSE))
         if best is None or test.p_value < best[0].p_value:
             best = test, pairs, len(tried)
         tried.append(TriedCorrespondence(found.name, len(pairs), test.p_value))
@@ -89,22 +89,25 @@ def unreliable_link(link: LabelLink) -> LabelLink:
 
 @dataclass(frozen=True)
 class _Classes:
-    """The labelled classes of a set: the code of each label, the mean vectors (K, D) and the numbers of images (K,)."""
+    """The labelled classes of a set: the vectors (N, D) and their codes (N,), the code of each label, and the numbers
+    of images (K,)."""
 
+    vectors: Vectors
+    codes: Ints
     code: Mapping[str, int]
-    means: Floats
     n_images: Ints
 
     @classmethod
     def of(cls, embedded: Embedded) -> _Classes:
         names, codes = embedded.people.coded()
         code = {name: i for i, name in enumerate(names)}
-        return cls(code, class_means(embedded.vectors, codes, len(code)), np.bincount(codes[codes >= 0]))
+        return cls(embedded.vectors, codes, code, np.bincount(codes[codes >= 0]))
 
-
-def _rows(means: Floats, rows: Sequence[int]) -> Floats:
-    """Some rows of the means; without a copy where they are the first ones."""
-    return means[: len(rows)] if list(rows) == list(range(len(rows))) else means[rows]
+    def means(self, classes: Sequence[int]) -> Floats:
+        """The mean vectors of some classes; only these take memory, and the caller may overwrite them."""
+        place = np.full(len(self.code), -1, np.int64)
+        place[classes] = np.arange(len(classes))
+        return class_means(self.vectors, np.where(self.codes >= 0, place[self.codes], -1), len(classes))
 
 
 def _why_not(found: Correspondence, n_embedded: int) -> str:

@@ -19,6 +19,8 @@ MAX_EXACT = 8
 MAX_GROUP, ROUNDS = 20, 20
 # Similarities that are computed at a time: they stay in the cache.
 PRODUCTS = 2**22
+# Classes whose copies are in memory at a time.
+ROWS = 8192
 # Training classes with which every synthetic class is compared, and the rank from which an estimate is enough: it is
 # off by 3%.
 RANKED_ROWS, RANKED = 4096, 1000
@@ -50,12 +52,15 @@ def class_means(vectors: Vectors, codes: Ints, n_classes: int) -> Floats:
 
     Every class needs an image.
     """
-    count = np.bincount(codes[codes >= 0], minlength=n_classes)
-    return np.asarray(class_sums(vectors, codes, n_classes) / count[:, None], np.float64)
+    means: Floats = class_sums(vectors, codes, n_classes)
+    means /= np.bincount(codes[codes >= 0], minlength=n_classes)[:, None]
+    return means
 
 
 def link_test(synthetic: Floats, training: Floats, rng: np.random.Generator) -> LinkTest:
     """Tests whether class k of one set resembles class k of the other; class means (K, D), row k of both correspond.
+
+    Both arrays are overwritten: of very many classes they are the largest of an audit.
 
     Means are centred on the mean of their set, which removes what all its classes share, and scaled to unit length.
     From the cosine of every synthetic with every training class the mean of its training class is subtracted; each
@@ -76,14 +81,19 @@ def link_test(synthetic: Floats, training: Floats, rng: np.random.Generator) -> 
     n = len(synthetic)
     if len(training) != n or n < 2:
         raise ValueError(f"{n} synthetic and {len(training)} training classes: at least two that correspond are needed")
-    made, real = _centred(synthetic), _centred(training)
+    made, real = synthetic, training
+    _centre(made)
+    _centre(real)
     exact, groups = n <= MAX_EXACT, similar_classes(real)
     similarity = np.einsum("kd,kd->k", made, real)
     # What is standardised is the product of these: the means that are subtracted are those of both factors.
     made -= made.mean(axis=0)
     real -= real.mean(axis=0)
-    spread = np.sqrt(np.maximum(0, np.einsum("kd,kd->k", made @ (real.T @ real / n), made)))
-    made /= np.where(spread > SMALL_SPREAD, spread, np.inf)[:, None]
+    products = real.T @ real / n
+    for start in range(0, n, ROWS):
+        block = made[start : start + ROWS]
+        spread = np.sqrt(np.maximum(0, np.einsum("kd,kd->k", block @ products, block)))
+        block /= np.where(spread > SMALL_SPREAD, spread, np.inf)[:, None]
     own = np.einsum("kd,kd->k", made, real)
     arranged = np.zeros(1)
     for group in groups:
@@ -174,8 +184,9 @@ def similar_classes(means: Floats) -> list[Ints]:
 
 
 def _halves(points: Floats) -> npt.NDArray[np.bool_]:
-    """Which of the points (N, D) are in one of two clusters, neither of which is empty."""
-    centred = points - points.mean(axis=0)
+    """Which of the points (N, D), which are centred in place, are in one of two clusters, neither of which is empty."""
+    points -= points.mean(axis=0)
+    centred = points
     direction = centred[np.linalg.norm(centred, axis=1).argmax()]
     for _ in range(ROUNDS):
         direction = centred.T @ (centred @ direction)
@@ -195,12 +206,13 @@ def _halves(points: Floats) -> npt.NDArray[np.bool_]:
     return inside
 
 
-def _centred(means: Floats) -> Floats:
-    """Class means (K, D) without their mean, of unit length; a class that is the mean itself stays zero."""
-    centred: Floats = means - means.mean(axis=0)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    centred /= np.where(length > TOLERANCE, length, np.inf)
-    return centred
+def _centre(means: Floats) -> None:
+    """Takes their mean from class means (K, D), and scales them to unit length; one that is the mean stays zero."""
+    means -= means.mean(axis=0)
+    for start in range(0, len(means), ROWS):
+        block = means[start : start + ROWS]
+        length = np.linalg.norm(block, axis=1, keepdims=True)
+        block /= np.where(length > TOLERANCE, length, np.inf)
 
 
 def _arrangements(n: int, exact: bool, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
