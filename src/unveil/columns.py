@@ -37,7 +37,8 @@ class Texts(Sequence[str]):
     @classmethod
     def of(cls, array: Any) -> Texts:
         """The column of an Arrow array of texts, in one piece or in several."""
-        column = cls()
+        column = cls.__new__(cls)  # arrays that Arrow makes of lists import pandas
+        column._index = None
         array = array if array.type == pa.large_string() else array.cast(pa.large_string())
         column.array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         return column

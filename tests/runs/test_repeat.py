@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,20 @@ def test_nothing_is_computed_again(
             assert unveil.audit(**inputs) == first
             assert "inputs have not changed" in caplog.text
     assert {file: file.stat().st_mtime_ns for file in first.run.rglob("*")} == before
+
+
+def test_a_finished_audit_answers_without_heavy_libraries(first: unveil.Audit, inputs: dict[str, Any]) -> None:
+    """Importing pandas and SciPy's special functions takes longer than reading the result."""
+    roles = [f"--{role}={inputs[role]}" for role in ("synthetic", "training", "control")]
+    program = (
+        "import sys; from unveil.cli.app import main; code = 0\n"
+        "try: main()\nexcept SystemExit as ended: code = ended.code\n"
+        "print(code, [m for m in ('pandas', 'scipy.special') if m in sys.modules])"
+    )
+    arguments = ["audit", *roles, "-o", str(inputs["out"]), "--planted-leaks", "off"]
+    shown = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+    assert "inputs have not changed" in shown.stderr
+    assert shown.stdout.splitlines()[-1] == "0 []"
 
 
 def changed_input(inputs: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ from cattrs import Converter, transform_error
 from cattrs.errors import BaseValidationError, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
+from unveil.io.collection import collection_paused
 from unveil.io.text import printable
 
 T = TypeVar("T")
@@ -57,7 +58,8 @@ def read_json(data: bytes, *, once: bool = False) -> Any:
     ``once`` for a key that a table has twice.
     """
     try:
-        value = json.loads(data, parse_constant=_no_number, object_pairs_hook=_once if once else None)
+        with collection_paused():
+            value = json.loads(data, parse_constant=_no_number, object_pairs_hook=_once if once else None)
         check_depth(value)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
@@ -93,7 +95,8 @@ def _no_number(name: str) -> NoReturn:
 def structured(converter: Converter, value: Any, kind: type[T]) -> T:
     """A JSON value as a record. Raises ValueError with the place of the first value that does not fit."""
     try:
-        return converter.structure(value, kind)
+        with collection_paused():
+            return converter.structure(value, kind)
     except BaseValidationError as error:
         message, _, place = transform_error(error, "", lambda e, _: _reason(e))[0].rpartition(" @ ")
         place = printable(place.lstrip("."))

@@ -13,6 +13,7 @@ import numpy as np
 from cattrs import Converter
 from cattrs.gen import make_dict_unstructure_fn, override
 
+from unveil.io.collection import collection_paused
 from unveil.io.documents import record_reader, strict_converter, structured
 from unveil.results.audit import SCHEMA_VERSION, AuditResult
 from unveil.results.overlap import OVERLAP_SCHEMA_VERSION, OverlapResult
@@ -22,7 +23,8 @@ T = TypeVar("T")
 
 def to_document(result: AuditResult) -> dict[str, Any]:
     """The result as plain JSON values: every field but the exposures, which are arrays."""
-    document: dict[str, Any] = plain(_converter().unstructure(result))
+    with collection_paused():
+        document: dict[str, Any] = plain(_converter().unstructure(result))
     return document
 
 

@@ -263,17 +263,18 @@ class FinishedRun:
         rows = self.table(EXPOSURES)
         channels = list(result.channels)
         with self._damage(EXPOSURES):
+            roles = {role.as_py(): role for role in rows["role"].unique()}
             training, control = (
                 Exposure(
                     Texts.of(own["person"]),
-                    own["score"].to_numpy(),
-                    own["cosine"].to_numpy(),
-                    own["n_images"].to_numpy(),
-                    np.stack([own["synthetic_row"].to_numpy(), own["real_row"].to_numpy()], axis=1),
+                    _numbers(own["score"]),
+                    _numbers(own["cosine"]),
+                    _numbers(own["n_images"]),
+                    np.stack([_numbers(own["synthetic_row"]), _numbers(own["real_row"])], axis=1),
                     np.array([channels.index(name) for name in own["channel"].to_pylist()], np.int64),
-                    own["identity_row"].to_numpy(),
+                    _numbers(own["identity_row"]),
                 )
-                for own in (rows.filter(pa.compute.equal(rows["role"], role)) for role in ("training", "control"))
+                for own in (rows.filter(pa.compute.equal(rows["role"], roles[role])) for role in ROLES[1:])
             )
             if not len(training) or not len(control):
                 raise ValueError("expected training and control people, found none of either")
@@ -457,6 +458,11 @@ class FinishedRun:
         channels = AuditEmbedder(self.channel_config, {}, progress=progress)
         channels.restore(self.result.models, self.state.whitening)
         return channels
+
+
+def _numbers(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """The numbers (N,) of a column, none of which is missing; unlike Arrow's `to_numpy` without importing pandas."""
+    return np.from_dlpack(column.combine_chunks())
 
 
 def _settings_of(manifest: Mapping[str, Any], *, own: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from unveil.stats.score_scale import fit_score_scale
 from unveil.types import Floats, Mask
@@ -113,7 +113,7 @@ class _Fit:
         """The gradient and the curvature of the loss; the latter is ``hessian`` if that is given."""
         x = self._features
         weight = np.where(is_training, 0.5 / max(1, is_training.sum()), 0.5 / max(1, (~is_training).sum()))
-        p = expit(x @ coefficients)
+        p = scipy.special.expit(x @ coefficients)
         gradient = x.T @ (weight * (p - is_training)) + self._penalty * coefficients
         if hessian is None:
             hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + np.diag(self._penalty)
