@@ -253,8 +253,8 @@ ROWS = st.lists(
 
 
 def content(source: Source) -> dict[str, tuple[str | None, bytes]]:
-    """Label and pixels of each id. What libraries and our own writers write leaves nothing unread."""
-    assert not [note for note in source.notes if note.startswith("not read")]
+    """Label and pixels of each id. Beside columns, nothing that libraries and our own writers write is unread."""
+    assert not list(source.unread.notes())
     return {record.id: (record.person, decode_rgb(source.read(record)).tobytes()) for record in source.records}
 
 
