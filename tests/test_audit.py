@@ -435,15 +435,16 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     write(training / "x/truncated.jpg", good[:900])
     write(training / "x/notes.jpg", "not an image")
     write(training / "x/notes.txt", "ignored, by its name")
+    write(training / "x/phone.jpg", good + encoded(np.zeros((32, 32, 3), np.uint8), "JPEG"))
     write(training / "x/blank.png", encoded(np.zeros((300, 200, 3), np.uint8)))
     write(training / "x/<b>bold</b> & co.png", b"<script>alert(1)</script>")
     result = audit(synthetic, training, out=tmp_path / "run", store=store, planted_leaks="off", aligned="auto")
     told = document(tmp_path / "run")
     assert told["counts"]["training"] == {
-        "images": 45,
-        "embedded": 40,
+        "images": 46,
+        "embedded": 41,
         "rejected": 5,
-        "people": 40,
+        "people": 41,
         "unlabelled": 0,
         "repeats": 0,
         "several_faces": 0,
@@ -460,6 +461,8 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     assert "x/&lt;b&gt;bold&lt;/b&gt; &amp; co.png" in page and "<script" not in page
     ignored = "1 files that are no images are ignored: x/notes.txt"
     assert ignored in told["manifest"]["inputs"]["training"]["notes"] and f"<li>training: {ignored}</li>" in page
+    behind = "not read: smaller images behind the first in 1 files, as telephones add them: x/phone.jpg"
+    assert behind in told["manifest"]["inputs"]["training"]["notes"]
     hidden = redact(result).manifest["inputs"]["training"]["notes"]
     assert len(hidden) == 1 and hidden[0].endswith("notes, not shown in this copy")
     assert pq.read_table(tmp_path / "run/rejects.parquet").num_rows == 5

@@ -1,4 +1,4 @@
-"""What `unveil inspect` holds in memory."""
+"""What `unveil inspect` holds in memory, and what it says of files that it reads in part."""
 
 from __future__ import annotations
 
@@ -37,3 +37,11 @@ def test_large_images_are_held_one_at_a_time(tmp_path: Path, monkeypatch: pytest
     assert inspect(str(tmp_path)).sampled == 30
     # One is used while the next is decoded.
     assert 1 <= most <= 2
+
+
+def test_smaller_images_behind_the_first_of_a_file_are_counted(tmp_path: Path) -> None:
+    large, small = (encoded(np.zeros((side, side, 3), np.uint8), "JPEG") for side in (64, 32))
+    write(tmp_path / "a.jpg", large)
+    write(tmp_path / "b.jpg", large + small)
+    note = "not read: smaller images behind the first in 1 files, as telephones add them: b.jpg"
+    assert note in inspect(str(tmp_path)).source.notes

@@ -88,7 +88,10 @@ def _face_image(image: ImageArray, alignment: ImageAlignment | None, detector: D
     if isinstance(image, (str, Path)):
         image = read_image(image, MAX_FILE_BYTES)
     if isinstance(image, bytes) and alignment is not None:
-        return ImagePreprocessor([], alignment, detector).decode(image)
+        found = ImagePreprocessor([], alignment, detector).decode(image)
+        if found.holds_more:  # the whole file would pass
+            raise ImageError("decode", "several images in a file", "save each as a file of its own")
+        return found
     # Detectors need contiguous memory, and views such as `bgr[..., ::-1]` are not contiguous.
     pixels = decode_rgb(image) if isinstance(image, bytes) else np.ascontiguousarray(image)
     height, width = pixels.shape[:2]
