@@ -193,11 +193,12 @@ def _halves(points: Floats) -> npt.NDArray[np.bool_]:
         direction = centred.T @ (centred @ direction)
         direction /= max(float(np.linalg.norm(direction)), TOLERANCE)
     along = centred @ direction
-    inside = np.asarray(along > np.median(along), np.bool_)
+    inside, total = np.asarray(along > np.median(along), np.bool_), centred.sum(axis=0)
     for _ in range(ROUNDS):
         if not inside.any() or inside.all():
             break
-        middle, other = centred[inside].mean(axis=0), centred[~inside].mean(axis=0)
+        of_inside, n_inside = inside.astype(np.float64) @ centred, np.count_nonzero(inside)  # without copies of points
+        middle, other = of_inside / n_inside, (total - of_inside) / (len(inside) - n_inside)
         moved = np.asarray(centred @ (middle - other) > (middle @ middle - other @ other) / 2, np.bool_)
         if (moved == inside).all():
             return inside
