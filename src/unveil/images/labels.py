@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
-from unveil.images.image_like import MIN_PIXELS, shows_image
+from unveil.images.image_like import MIN_PIXELS, may_be_image, shows_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_inside
@@ -264,6 +264,27 @@ def stylegan_labels(data: bytes, n_names: int = 0) -> dict[str, str] | None:
     return labels
 
 
+def check_no_image(data: bytes, where: str) -> None:
+    """Raises SourceError if a file of labels holds an image beside them, as bytes, text or numbers."""
+    document = None
+    if data.lstrip()[:1] in (b"{", b"["):
+        with contextlib.suppress(ValueError, RecursionError):
+            document = json.loads(data)
+    text = data
+    if document is not None and b"\\" in data:
+        # Escapes of JSON could hide the text of an image.
+        text = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    others, vectors = document, []
+    if isinstance(document, dict) and isinstance(rows := document.get("labels"), list):
+        others = {name: value for name, value in document.items() if name != "labels"}
+        vectors = [row[1] for row in rows if isinstance(row, list) and len(row) == 2 and label_of(row[1]) is None]
+    if shows_image(text) or may_be_image(others) or any(map(may_be_image, vectors)):
+        raise SourceError(
+            f"{where}: expected labels alone, found an image or as many numbers among them. Save images as files of "
+            "their own, or remove them"
+        )
+
+
 def max_json_bytes(n_names: int) -> int:
     """The largest ``dataset.json`` that is read for a set of so many files."""
     return MAX_JSON_BYTES + JSON_BYTES_PER_NAME * n_names
@@ -298,14 +319,17 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         try:
             data = read(rule.argument, min(MAX_LIST_BYTES, MAX_PACKED_BYTES + PACKED_BYTES_PER_NAME * len(names)))
             _check_lines(data, MAX_PACKED_LINES + PACKED_LINES_PER_NAME * len(names))
+            check_no_image(data, f"{where}:{rule.argument}")
             listed = labels_from(data, f"{where}:{rule.argument}")
         except ImageError as error:
             raise SourceError(f"{where}:{rule.argument}: {error}") from None
         files.add(rule.argument)
     if STYLEGAN_LABELS in names:
         with contextlib.suppress(ImageError):
-            stored = stylegan_labels(read(STYLEGAN_LABELS, max_json_bytes(len(names))), len(names))
+            data = read(STYLEGAN_LABELS, max_json_bytes(len(names)))
+            stored = stylegan_labels(data, len(names))
         if stored is not None:
+            check_no_image(data, f"{where}:{STYLEGAN_LABELS}")
             files.add(STYLEGAN_LABELS)
         if stored and not any(printable(name) in stored for name in names):
             other = next((printable(name) for name in sorted(names) if name != STYLEGAN_LABELS), "none")

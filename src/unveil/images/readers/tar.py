@@ -13,7 +13,7 @@ from unveil.images.clutter import is_clutter
 from unveil.images.content import HEAD, Content, content_of
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
-from unveil.images.labels import find_labels
+from unveil.images.labels import check_no_image, find_labels
 from unveil.images.readers.columns import PERSON_NAMES
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.images.unpacked import unpack
@@ -71,10 +71,12 @@ class TarSource(Source):
         contents = {f"{member.at}": member.content for member in members if member.content is not None}
         window = Window(blob)
         for member, (key, extension) in zip(members, parts, strict=True):
-            if member.name in found.files:
+            # Of several members with this name, the last was read.
+            if member.name in found.files and member is by_name[member.name]:
                 continue
             if key in images and extension in SIDE_FILES and member.content is None:
-                if extension not in LABELS:
+                read = member is side_files[key][extension] and _is_label(window, member, extension, blob.where)
+                if not read:
                     self.unread.add(f"members .{extension} of samples", printable(member.name))
                 continue
             name = printable(member.name)
@@ -100,6 +102,14 @@ class TarSource(Source):
         if not member.regular:
             raise ImageError("read", "not a file", "a link or device in the archive")
         return self.blob.read_exactly(member.at, member.size, limit)
+
+
+def _is_label(window: Window, member: _Member, extension: str, where: str) -> bool:
+    """Whether a member of a sample is small enough to be read as its label; SourceError where it holds an image."""
+    if extension not in LABELS or not member.regular or member.size > MAX_LABEL_BYTES:
+        return False
+    check_no_image(window.read(member.at, member.size), f"{where}:{printable(member.name)}")
+    return True
 
 
 def _sample_label(window: Window, side_files: Mapping[str, _Member]) -> str | None:

@@ -57,7 +57,9 @@ class ZipSource(Source):
         index = {name: i for i, name in names.items()}
         found = find_labels(rule, index, lambda name, limit: self._read(index[name], limit), blob.where)
         self.label_files, stored = found.files, found.stored or {}
-        shown = ((printable(name), i) for i, name in names.items() if name not in found.files)
+        # Of several members with one name, the last was read.
+        read = {index[name] for name in found.files}
+        shown = ((printable(name), i) for i, name in names.items() if i not in read)
         self._set_records(
             (Entry(name, f"{i:012d}", stored.get(name)) for name, i in shown),
             listed=found.listed,
