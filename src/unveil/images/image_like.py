@@ -28,6 +28,11 @@ MAX_VALUES = 2**20
 # Characters of Base64 or hexadecimal digits that are decoded to see whether an image begins there.
 DECODED = 4096
 
+# Digits and what stands between whole numbers become one byte, and all others zero; so many may be numbers of an image.
+_DIGITS = bytes(1 if k in b"0123456789 ,;[]()\t\r\n" else 0 for k in range(256))
+_NUMBER, _RUN = re.compile(rb"\d+"), b"\1" * (2 * MIN_PIXELS - 1)
+MIN_NUMBERS = len(_RUN)
+
 _ISO_BRANDS = frozenset((*AVIF_BRANDS, *HEIC_BRANDS))
 _SEGMENT_NAMES = (b"JFIF", b"JFXX", b"Exif", b"http:", b"ICC_P", b"Photo", b"Adobe")
 _QUANTISATION, _TABLE_LENGTHS = 0xDB, (67, 132, 197, 262)
@@ -55,12 +60,13 @@ def most_looked_at(size: int) -> int:
 def may_be_image(value: object) -> bool:
     """Whether a value holds an image, or data of which an image could be made: bytes, text, numbers, or lists and maps
     of them."""
-    waiting, whole, floats = [value], 0, 0
+    waiting, whole, floats, length = [value], 0, 0, 0
     for _ in range(MAX_VALUES):
         if not waiting:
-            return whole >= MIN_PIXELS or floats > MAX_VECTOR
+            return whole >= MIN_PIXELS or floats > MAX_VECTOR or length > MAX_TEXT
         item: Any = waiting.pop()
         if isinstance(item, (str, bytes, bytearray, memoryview)):
+            length += len(item)
             if opaque(item):
                 return True
         elif isinstance(item, int):  # truth values as well
@@ -123,8 +129,8 @@ def may_be_pixels(shape: Sequence[int], dtype: np.dtype[Any] | None) -> bool:
 
 def shows_image(data: bytes) -> bool:
     """Whether an image file is in bytes: at their start or within them, as it is, in Base64, in hexadecimal digits, as
-    the escapes of Python, or in a ``data:`` address."""
-    return begins_image(data) or image_within(data)
+    the escapes of Python, or in a ``data:`` address. So do 1,024 whole numbers one after the other."""
+    return begins_image(data) or image_within(data) or numbers_within(data)
 
 
 def begins_image(data: bytes) -> bool:
@@ -140,7 +146,10 @@ def texts_show_images(data: bytes, offsets: npt.NDArray[np.int64] | int) -> bool
         offsets = np.arange(0, len(data) + 1, offsets)
     if image_within(data):
         return True
-    long = np.flatnonzero(np.diff(offsets) >= 2)
+    lengths = np.diff(offsets)
+    if any(numbers_within(data[int(offsets[k]) : int(offsets[k + 1])]) for k in np.flatnonzero(lengths >= MIN_NUMBERS)):
+        return True
+    long = np.flatnonzero(lengths >= 2)
     starts, values = offsets[:-1][long], np.frombuffer(data, np.uint8)
     if not len(starts):
         return False
@@ -156,13 +165,26 @@ def may_begin(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> np
 
 
 def image_within(data: bytes) -> bool:
-    """As `shows_image`, without the formats that only the start of a value shows."""
+    """As `shows_image`, without the formats that only the start of a value shows, and without numbers."""
     for signature, holds in _SIGNATURES:
         at = data.find(signature)
         while at >= 0:
             if holds is None or holds(data, at):
                 return True
             at = data.find(signature, at + 1)
+    return False
+
+
+def numbers_within(data: bytes) -> bool:
+    """Whether a text holds the whole numbers of an image, one after the other."""
+    marked = data.translate(_DIGITS)
+    at = marked.find(_RUN)
+    while at >= 0:
+        end = marked.find(b"\0", at)
+        end = len(data) if end < 0 else end
+        if len(_NUMBER.findall(data, at, end)) >= MIN_PIXELS:
+            return True
+        at = marked.find(_RUN, end)
     return False
 
 

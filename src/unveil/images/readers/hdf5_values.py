@@ -50,6 +50,9 @@ def unread_parts(contents: Contents, used: str, named: Collection[str | None], s
         images = path != used and looked.may_hold_images(table)
         if images or (path != used and path not in named):
             parts.append(Part(path, _described(table), images, option=table.holds_images))
+    single = [path for path, table in contents.tables.items() if len(table.shape) < 2 and table.dtype.kind in "iufb"]
+    if len(single) >= MIN_PIXELS:
+        parts.append(Part(f"{len(single)} datasets of numbers", "together", True))
     n = 0
     for path, item in contents.items:
         for name, value in dict(item.attrs).items():

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.image_like import MAX_TEXT, MIN_PIXELS, most_looked_at, shows_image
+from unveil.images.image_like import MAX_TEXT, MAX_VECTOR, MIN_PIXELS, most_looked_at, shows_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import labels_of
 from unveil.images.labels import labels_beside
@@ -233,9 +233,10 @@ def unread_parts(
             images = budget.may_hold_images(field.name, inner, kind)
             if images or not (field.name in named or inner == "path"):
                 parts.append(Part(name, str(kind), images, option=inner is None and field.name in options))
-    n = sum(numbers_in(field.type) for field in table.schema)
-    if n >= MIN_PIXELS:
-        parts.append(Part(f"{n} columns of numbers", "together", True))
+    counts = [numbers_in(field.type) for field in table.schema]
+    whole, floats = sum(n for n, _ in counts), sum(n for _, n in counts)
+    if whole >= MIN_PIXELS or floats > MAX_VECTOR:
+        parts.append(Part(f"{whole + floats} columns of numbers", "together", True))
     return parts + [part for field in table.schema for part in _metadata(field)] + _metadata(table.schema)
 
 

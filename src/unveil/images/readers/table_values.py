@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import pyarrow.compute
 from unveil.images.image_like import (
     MAX_OPAQUE,
     MAX_TEXT,
+    MIN_NUMBERS,
     begins_image,
     image_within,
     may_be_pixels,
     may_begin,
+    numbers_within,
     texts_show_images,
 )
 from unveil.images.labels import is_image_name
@@ -114,38 +117,56 @@ def has_room(kind: Any, depth: int = 0) -> bool:
     return any(has_room(kind.field(k).type, depth + 1) for k in range(fields))
 
 
-def numbers_in(kind: Any, depth: int = 0) -> int:
-    """How many single numbers a value of this Arrow type has."""
+def numbers_in(kind: Any, depth: int = 0) -> tuple[int, int]:
+    """How many single values a value of this Arrow type has: whole numbers, dates and the like, and floats."""
     kind = plain_type(kind)
     if pa.types.is_struct(kind) and depth < MAX_DEPTH:
-        return sum(numbers_in(kind.field(k).type, depth + 1) for k in range(kind.num_fields))
-    return int(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+        counts = [numbers_in(kind.field(k).type, depth + 1) for k in range(kind.num_fields)]
+        return sum(whole for whole, _ in counts), sum(floats for _, floats in counts)
+    if pa.types.is_null(kind) or has_room(kind):
+        return 0, 0
+    floats = pa.types.is_floating(kind)
+    return int(not floats), int(floats)
 
 
-def may_hold_images(array: Any, depth: int = 0) -> bool:
-    """Whether an Arrow array with checked offsets holds images, or values of which images could be made."""
+def may_hold_images(array: Any, sides: tuple[int, ...] = (), depth: int = 0) -> bool:
+    """Whether an Arrow array with checked offsets holds images, or values of which images could be made.
+
+    ``sides`` are the lengths of the lists around its values.
+    """
     kind = array.type
     if depth > MAX_DEPTH:
         return True
     if isinstance(kind, pa.BaseExtensionType):
-        return may_hold_images(array.storage, depth + 1)
+        return may_hold_images(array.storage, sides, depth + 1)
     if pa.types.is_dictionary(kind):
-        return may_hold_images(array.dictionary, depth + 1)
+        return may_hold_images(array.dictionary, sides, depth + 1)
     if pa.types.is_run_end_encoded(kind):
-        return may_hold_images(array.values, depth + 1)
-    if pa.types.is_map(kind):
-        return may_hold_images(array.keys, depth + 1) or may_hold_images(array.items, depth + 1)
+        return may_hold_images(array.values, sides, depth + 1)
     if is_list(kind):
-        return _lists_hold_images(array, depth)
-    if pa.types.is_struct(kind):
-        return _names_files(array) or any(may_hold_images(array.field(k), depth + 1) for k in range(kind.num_fields))
-    if pa.types.is_union(kind):
-        return any(may_hold_images(array.field(k), depth + 1) for k in range(kind.num_fields))
+        return may_hold_images(array.values, (*sides, _longest(array)), depth + 1)
+    children = []
+    if pa.types.is_map(kind):
+        sides, children = (*sides, _longest(array)), [array.keys, array.items]
+    elif pa.types.is_struct(kind) or pa.types.is_union(kind):
+        children = [array.field(k) for k in range(kind.num_fields)]
+        if pa.types.is_struct(kind) and (_names_files(array) or (sides and _are_pixels(kind, sides))):
+            return True
+    if children:
+        return any(may_hold_images(child, sides, depth + 1) for child in children)
     if _are_views(kind):
-        return _views_hold_images(array)
+        return _views_hold_images(array, math.prod(sides))
     if is_text(kind) or is_binary(kind):
-        return any(_texts_hold_images(array[start : start + BLOCK]) for start in range(0, len(array), BLOCK))
-    return False
+        blocks = (array[start : start + BLOCK] for start in range(0, len(array), BLOCK))
+        return any(_texts_hold_images(block, math.prod(sides)) for block in blocks)
+    return bool(sides) and _are_pixels(kind, sides)
+
+
+def _are_pixels(kind: Any, sides: tuple[int, ...]) -> bool:
+    """Whether lists of these lengths of numbers, or of structs of numbers, may be images."""
+    whole, floats = numbers_in(kind)
+    shape = sides if whole + floats == 1 else (*sides, whole + floats)
+    return whole + floats > 0 and may_be_pixels(shape, np.dtype(np.float32) if floats else None)
 
 
 def _names_files(array: Any) -> bool:
@@ -157,21 +178,6 @@ def _names_files(array: Any) -> bool:
     paths = array.field(at).filter(array.field(of_bytes).is_null()).drop_null()
     blocks = (paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK))
     return any(is_image_name(path) for block in blocks for path in block.to_pylist())
-
-
-def _lists_hold_images(array: Any, depth: int) -> bool:
-    sides: list[int] = []
-    while is_list(array.type) and len(sides) <= MAX_DEPTH:
-        sides.append(_longest(array))
-        array = array.values
-        while isinstance(array.type, pa.BaseExtensionType):
-            array = array.storage
-    kind = plain_type(array.type)
-    if pa.types.is_floating(kind):
-        return may_be_pixels(sides, np.dtype(np.float32))
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return may_be_pixels(sides, None)
-    return may_hold_images(array, depth + len(sides))
 
 
 def _longest(array: Any) -> int:
@@ -186,8 +192,8 @@ def _longest(array: Any) -> int:
     return int(sizes.max(initial=0))
 
 
-def _texts_hold_images(array: Any) -> bool:
-    """Whether some texts or byte strings are images, or longer than other values are."""
+def _texts_hold_images(array: Any, n: int) -> bool:
+    """Whether some texts or byte strings are images, or ``n`` of them in a list are longer than other values."""
     kind = array.type
     longest = MAX_TEXT if is_text(kind) else MAX_OPAQUE
     buffers = array.buffers()
@@ -199,23 +205,25 @@ def _texts_hold_images(array: Any) -> bool:
         wide = pa.types.is_large_binary(kind) or pa.types.is_large_string(kind)
         offsets = np.frombuffer(buffers[1], np.int64 if wide else np.int32)
         offsets = offsets[array.offset : array.offset + len(array) + 1].astype(np.int64)
-    if int(np.diff(offsets).max(initial=0)) > longest:
+    if int(np.diff(offsets).max(initial=0)) * n > longest:
         return True
     data = bytes(memoryview(buffers[-1])[int(offsets[0]) : int(offsets[-1])])
     return texts_show_images(data, offsets - offsets[0])
 
 
-def _views_hold_images(array: Any) -> bool:
+def _views_hold_images(array: Any, n: int) -> bool:
     """As `_texts_hold_images`, for views. Many may show one text, which is looked at once."""
     buffers = array.buffers()
     views = np.frombuffer(buffers[1], np.int32).reshape(-1, 4)[array.offset : array.offset + len(array)]
-    if int(views[:, 0].max(initial=0)) > (MAX_TEXT if is_text(array.type) else MAX_OPAQUE):
+    if int(views[:, 0].max(initial=0)) * n > (MAX_TEXT if is_text(array.type) else MAX_OPAQUE):
         return True
     for buffer in filter(None, buffers[2:]):
         data = memoryview(buffer)
         if any(image_within(bytes(data[at : at + CHUNK + OVERLAP])) for at in range(0, len(data), CHUNK)):
             return True
     prefixes = views[:, 1].copy().view(np.uint8).reshape(-1, 4)
-    rows = np.flatnonzero(may_begin(prefixes[:, 0], prefixes[:, 1]) & (views[:, 0] > INLINE))
-    values = (array[int(row)].as_py() for row in rows)
-    return any(begins_image(value.encode() if isinstance(value, str) else value) for value in values if value)
+    begins = may_begin(prefixes[:, 0], prefixes[:, 1]) & (views[:, 0] > INLINE)
+    rows = np.flatnonzero(begins | (views[:, 0] >= MIN_NUMBERS))
+    values = (array[int(row)].as_py() or b"" for row in rows)
+    texts = (value.encode() if isinstance(value, str) else value for value in values)
+    return any(begins_image(text) or numbers_within(text) for text in texts)

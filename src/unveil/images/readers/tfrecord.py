@@ -14,7 +14,7 @@ import numpy.typing as npt
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
-from unveil.images.image_like import is_large, kind_of, may_be_image
+from unveil.images.image_like import MAX_TEXT, is_large, kind_of, may_be_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_beside
@@ -135,8 +135,13 @@ class TFRecordSource(Source):
             others = [
                 name
                 for name, value in example.items()
-                if name != found and (may_be_image(value) or (name not in self._features and is_large(value)))
+                if name != found
+                and (may_be_image(value) or (name not in self._features and is_large(value)))
+                and not (name in LABELS and isinstance(value, list) and label_of(value) is not None)
             ]
+            unread = [value for name, value in of_bytes.items() if name != found]
+            if not others and (len(example) > MAX_FEATURES or sum(map(len, unread)) > MAX_TEXT):
+                others = [f"{len(example) - 1} features together"]
             if others:
                 raise several_images(found, others, f"at byte {at}")
         return found
