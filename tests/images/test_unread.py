@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -116,6 +117,13 @@ class TestFilesThatAreNoImagesByTheirNames:
         assert has_note(source, "4 files that are no images by their names are read as such: more/")
         assert has_note(source, "not read: 2 archives and containers in it, which are not opened: more/more.")
         assert {e.name for e in source.ignored} == {f"more/{k}" for k in FILES if FILES[k] in (None, "container")}
+
+    def test_are_counted_by_their_names_in_a_zip_at_an_address(self, items: list[Item], tmp_path: Path) -> None:
+        path = as_zip(tmp_path, {"a.png": items[0].data, "b.txt": items[1].data})
+        fsspec.filesystem("memory").pipe("/names/set.zip", path.read_bytes())
+        source = open_source("memory://names/set.zip")
+        assert contents(source) == [items[0].data]
+        assert has_note(source, "not read: 1 files whose names are those of no images, which were not looked into")
 
     def test_of_systems_are_counted(self, items: list[Item], tmp_path: Path) -> None:
         files = {items[0].name: items[0].data, "@eaDir/a/thumbnail.jpg": encoded(items[1].pixels, "JPEG")}
@@ -278,7 +286,10 @@ class TestRecordIO:
         path = c.recordio(tmp_path, items)
         index = path.with_suffix(".idx")
         write(index, "".join(index.read_text().splitlines(keepends=True)[::2]))
-        for place in (str(path), f"file://{path}"):
+        files = fsspec.filesystem("memory")
+        for name in ("plain.rec", "plain.idx"):
+            files.pipe(f"/gaps/{name}", (tmp_path / name).read_bytes())
+        for place in (str(path), "memory://gaps/plain.rec"):
             assert has_note(open_source(place), "11 records that plain.idx does not list are not read")
 
     def test_many_labels_are_counted(self, items: list[Item], tmp_path: Path) -> None:

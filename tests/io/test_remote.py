@@ -180,5 +180,6 @@ def test_a_remote_folder_reads_like_a_local_one(s3: str, tmp_path: Path) -> None
     here, there = open_source(tmp_path / "in"), open_source(f"{s3}/in")
     assert [(r.id, r.person) for r in there.records] == [(r.id, r.person) for r in here.records]
     assert [there.read(r) for r in there.records] == [here.read(r) for r in here.records]
+    assert "not read: 1 files whose names are those of no images, which were not looked into" in there.notes
     with pytest.raises(SourceError):
         open_source(f"{s3}/nothing")

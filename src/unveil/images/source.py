@@ -107,20 +107,23 @@ class Source(ABC):
         listed: Mapping[str, str] | None = None,
         states_labels: bool = False,
         in_order: bool = False,
+        are_files: bool = False,
         content: Callable[[Entry], Content | None] | None = None,
     ) -> None:
         """Sets ``records`` from the entries of the container.
 
         Entries are sorted by name unless they are ``in_order``. ``listed`` maps names to the labels of the list that a
         rule ``list:`` names. ``states_labels`` says that the container states who is in its images, even where that is
-        nobody. ``content`` says what an entry whose name is that of another file holds, where entries are files: images
-        are read, and others are ignored and counted in notes.
+        nobody. With ``are_files``, entries whose names are those of other files are ignored and counted in notes.
+        ``content`` says what such an entry holds: images are read. Without it, as at an address, the name decides.
 
         Raises SourceError when there are no images, no labels where the rule needs them, or a name is too long.
         """
         ordered = list(entries) if in_order else sorted(entries, key=itemgetter(0, 1))
-        if content is not None and (others := [entry for entry in ordered if is_clutter(entry.name)]):
-            self.ignored = self._without_images(others, content)
+        if are_files and (others := [entry for entry in ordered if is_clutter(entry.name)]):
+            self.ignored = others if content is None else self._without_images(others, content)
+            if content is None:
+                self.unread.add("files whose names are those of no images, which were not looked into", n=len(others))
             ignored = set(self.ignored)
             ordered = [entry for entry in ordered if entry not in ignored]
         if not ordered and self.ignored:

@@ -38,6 +38,7 @@ class FolderSource(Source):
             (Entry(name, file, stored.get(name)) for name, file in names),
             listed=found.listed,
             states_labels=found.stored is not None,
+            are_files=True,
             content=lambda entry: content_of(self._head(entry.key)),
         )
 

@@ -32,7 +32,7 @@ class RemoteFolderSource(Source):
             (Entry(name, file, stored.get(name)) for name, file in names),
             listed=found.listed,
             states_labels=found.stored is not None,
-            content=lambda _: None,  # each would cost a request
+            are_files=True,
         )
 
     def read(self, record: ImageRecord) -> bytes:

@@ -91,6 +91,7 @@ class TarSource(Source):
             listed=found.listed,
             states_labels=found.stored is not None,
             in_order=True,
+            are_files=True,
             content=lambda entry: contents.get(entry.key.partition(" ")[0]),
         )
 

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 
 from unveil.errors import ImageError, SourceError
-from unveil.images.blob import Blob
+from unveil.images.blob import Blob, LocalBlob
 from unveil.images.content import HEAD, content_of
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
@@ -64,7 +64,9 @@ class ZipSource(Source):
             (Entry(name, f"{i:012d}", stored.get(name)) for name, i in shown),
             listed=found.listed,
             states_labels=found.stored is not None,
-            content=lambda entry: content_of(self._head(int(entry.key))),
+            are_files=True,
+            # At an address, each would cost two requests.
+            content=(lambda entry: content_of(self._head(int(entry.key)))) if isinstance(blob, LocalBlob) else None,
         )
 
     def read(self, record: ImageRecord) -> bytes:
