@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import random
 import shutil
 import time
@@ -16,12 +17,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import unveil
-from tests.builders import NIGHTLY_FACTOR, PROFILE, audit, write
+from tests.builders import NIGHTLY_FACTOR, PROFILE, audit, save_embeddings, unit_rows, write
 from tests.conftest import made_once
-from tests.runs.forging import Forger, forged_arrays, forged_documents, forged_tables
+from tests.runs.forging import Forger, Place, forged_arrays, forged_documents, forged_tables, nested, replaced
 from unveil.cli.print_results import print_result
 from unveil.demo.world import World, make_world
 from unveil.errors import SettingError, StoreError, UnveilError
@@ -54,6 +56,31 @@ def small(shared_folder: Path) -> tuple[World, Path]:
         return world
 
     return made_once(shared_folder, "forging", make), folder / "run"
+
+
+@pytest.fixture(scope="module")
+def without_control(shared_folder: Path) -> Path:
+    """A finished audit of labelled embeddings under a protocol, without a control set."""
+    folder = shared_folder / "without control"
+
+    def make() -> Path:
+        rng, n, d = np.random.default_rng(5), 120, 32
+        folder.mkdir()
+        people = unit_rows(rng, n, d)
+        near = [people + 0.4 * unit_rows(rng, n, d) for _ in range(5)]
+        images = {"training": near[:3], "synthetic": [*near[3:], near[0][:6]]}
+        for role, parts in images.items():
+            vectors = np.concatenate([part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts])
+            labels = [f"person {i}" for part in parts for i in range(len(part))]
+            ids = [f"{role} {i}" for i in range(len(vectors))]
+            save_embeddings(folder / f"{role}.npz", np.asarray(vectors, np.float32), ids, labels)
+        sets = (folder / "synthetic.npz", folder / "training.npz")
+        unveil.write_protocol(folder / "protocol.json", *sets, resamples=1, planted_leaks="off")
+        made = unveil.audit(*sets, out=folder / "run", protocol=folder / "protocol.json")
+        assert made.no_control is not None and made.label_link is not None
+        return folder / "run"
+
+    return made_once(shared_folder, "without control", make)
 
 
 @pytest.fixture
@@ -166,6 +193,44 @@ def test_forged_documents(small: tuple[World, Path], commands: dict[str, Command
     if TIMES > 1:
         cases = forged_documents(Forger(small[1], tmp_path), random.Random(3), n)
         tried(cases, commands, "load", "export", "plots", "guard", "lookup")
+
+
+def test_forged_documents_without_a_control_set(
+    without_control: Path, commands: dict[str, Command], tmp_path: Path
+) -> None:
+    n = 20 * TIMES
+    cases = forged_documents(Forger(without_control, tmp_path), random.Random(6), n)
+    assert tried(cases, commands, "load", "study", "report") > n / 2
+
+
+FOUND: tuple[tuple[Place, Any, str], ...] = (
+    (("privacy_risks", 0, "risk"), None, "expected a value in each of attack, control"),
+    (("privacy_risks", 0, "assessed"), False, "expected its rates if it is assessed"),
+    (("highest_individual_risk", "q"), None, "expected a value in each of control_as_close, q"),
+    (("people", 0, "p_gpd"), None, "expected a value in each of p_gpd, q_gpd"),
+    (("exposed_people", "n"), 0, "expected at least 1"),
+    (("manifest", "settings", "fdr"), None, "expected a value, found null"),
+    (("membership",), [], "expected a score"),
+    (("models",), [], "expected a face model"),
+    (("copy_thresholds",), None, "expected thresholds where kinds"),
+    (("membership", 0, "tpr_at_fpr"), {"abc": None}, "expected a text of the form"),
+    (("exposed_people", "value"), 10**400, "expected a number, found a whole number of 1329 bits"),
+    (("counts", "training", "images"), -1, "expected a whole number from 0, found -1"),
+    (("counts", "training", "images"), True, "expected a whole number from 0, found true"),
+    (("manifest", "settings"), [], "expected a table, found a list"),
+    (("headline",), nested(900), "nested too deep"),
+    (("headline",), math.nan, "NaN is no number"),
+)
+
+
+@pytest.mark.parametrize(("place", "value", "message"), FOUND)
+def test_an_error_names_the_value(
+    small: tuple[World, Path], tmp_path: Path, place: Place, value: Any, message: str
+) -> None:
+    forger = Forger(small[1], tmp_path)
+    run = forger.forge(replaced(forger.audit, place, value))
+    with pytest.raises(StoreError, match=rf"audit.json is damaged \(.*{message}"):
+        FinishedRun(run)
 
 
 # Commands read these tables; the others are for people.

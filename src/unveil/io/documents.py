@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from functools import cache, partial
 from typing import (
@@ -126,21 +127,10 @@ def strict_converter(*, max_text: int | None = None, forbid_extra_keys: bool = F
             raise ValueError(f"expected a text of at most {max_text} characters, found {len(text)}")
         return text
 
-    def read_list(value: Any, kind: Any) -> Any:
-        inner = get_args(kind)
-        values = _of(list, value, "a list")
-        if get_origin(kind) is tuple and inner[1:] != (Ellipsis,):
-            if len(values) != len(inner):
-                raise ValueError(f"expected {len(inner)} values, found {len(values)}")
-        else:
-            inner = (inner[0],) * len(values)
-        made = (_at(i, kind, converter.structure, *each) for i, each in enumerate(zip(values, inner, strict=True)))
-        return (tuple if get_origin(kind) is tuple else list)(made)
-
     def read_dict(value: Any, kind: Any) -> Any:
-        of_name, of_value = get_args(kind)
+        read_name, read_value = (reader_of(converter, one) for one in get_args(kind))
         return {
-            _at(name, kind, converter.structure, name, of_name): _at(name, kind, converter.structure, one, of_value)
+            _at(name, kind, read_name, name): _at(name, kind, read_value, one)
             for name, one in _of(dict, value, "a table").items()
         }
 
@@ -152,20 +142,19 @@ def strict_converter(*, max_text: int | None = None, forbid_extra_keys: bool = F
                 if name not in found:
                     continue
                 (of_value,) = get_args(of_value)
-            found[name] = _at(name, kind, lambda name, of: converter.structure(found[name], of), name, of_value)
+            read = reader_of(converter, of_value)
+            found[name] = _at(name, kind, lambda name, read: read(found[name]), name, read)
         return found
-
-    def read_annotated(value: Any, kind: Any) -> Any:
-        plain, note = get_args(kind)[:2]
-        return check_noted(converter.structure(value, plain), note)
 
     converter.register_structure_hook(str, read_text)
     converter.register_structure_hook(bool, lambda value, _: _of(bool, value, "true or false"))
     converter.register_structure_hook(int, lambda value, _: _whole(value))
     converter.register_structure_hook(float, lambda value, _: _number(value))
     hook(_choice, lambda kind: get_origin(kind) is Literal)
-    hook(read_annotated, lambda kind: get_origin(kind) is Annotated)
-    hook(read_list, lambda kind: get_origin(kind) in (tuple, list))
+    hook(
+        lambda value, kind: reader_of(converter, kind)(value),
+        lambda kind: get_origin(kind) in (Annotated, tuple, list),
+    )
     hook(read_dict, lambda kind: get_origin(kind) is dict)
     hook(read_typed_dict, is_typeddict)
     converter.register_structure_hook_factory(is_dataclass, lambda kind: record_reader(converter, kind))
@@ -174,11 +163,12 @@ def strict_converter(*, max_text: int | None = None, forbid_extra_keys: bool = F
 
 def record_reader(converter: Converter, kind: Any, *, omit: Sequence[str] = ()) -> Callable[[Any, Any], Any]:
     """A reader of a record from a table, without the fields ``omit``, which have defaults."""
-    plain = get_type_hints(kind)
-    # cattrs leaves the notes of types out.
-    noted = {name: hint for name, hint in _hints(kind).items() if name in plain and hint != plain[name]}
+    # cattrs leaves the notes of types out, and a reader for each field is faster than one that is looked up.
+    known = {name: reader_of(converter, hint) for name, hint in _hints(kind).items() if name not in omit}
     fields: dict[str, Any] = {
-        name: override(struct_hook=partial(_read_as, converter, hint)) for name, hint in noted.items()
+        field.name: override(struct_hook=partial(_read_as, known[field.name]))
+        for field in fields_of(kind)
+        if field.name in known
     }
     fields |= {name: override(omit=True) for name in omit}
     read = make_dict_structure_fn(kind, converter, **fields)
@@ -189,8 +179,44 @@ def record_reader(converter: Converter, kind: Any, *, omit: Sequence[str] = ()) 
     return read_record
 
 
-def _read_as(converter: Converter, hint: Any, value: Any, _: Any) -> Any:
-    return converter.structure(value, hint)
+def _read_as(read: Callable[[Any], Any], value: Any, _: Any) -> Any:
+    return read(value)
+
+
+@cache
+def reader_of(converter: Converter, kind: Any) -> Callable[[Any], Any]:
+    """A reader of values of one type."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind in (int, float):
+        return _whole if kind is int else _number
+    if origin is Literal:
+        return partial(_choice, kind=kind)
+    if origin is Annotated:
+        read_plain, note = reader_of(converter, inner[0]), inner[1]
+        return lambda value: check_noted(read_plain(value), note)
+    if type(None) in inner and len(inner) == 2:
+        read_some = reader_of(converter, next(one for one in inner if one is not type(None)))
+        return lambda value: None if value is None else read_some(value)
+    if origin in (tuple, list):
+        length = None if origin is list or inner[1:] == (Ellipsis,) else len(inner)
+        reads = [reader_of(converter, one) for one in inner if one is not Ellipsis]
+        return partial(_read_list, kind, origin, length, reads)
+    return lambda value: converter.structure(value, kind)
+
+
+def _read_list(kind: Any, make: Any, length: int | None, reads: Sequence[Callable[[Any], Any]], value: Any) -> Any:
+    values = _of(list, value, "a list")
+    if length is not None and len(values) != length:
+        raise ValueError(f"expected {length} values, found {len(values)}")
+    found: list[Any] = []
+    try:
+        # What was read before an error stays in the list, so that its length is the place of the error.
+        found.extend(
+            map(reads[0], values) if length is None else (r(one) for r, one in zip(reads, values, strict=True))
+        )
+    except Exception as error:
+        raise _placed(error, len(found), kind) from None
+    return make(found)
 
 
 @cache
@@ -199,12 +225,16 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 
 def _at(place: Any, kind: Any, read: Callable[..., Any], *arguments: Any) -> Any:
-    """A part of a list or a table. An error gets its place."""
+    """A part of a table. An error gets its place."""
     try:
         return read(*arguments)
     except Exception as error:
-        error.add_note(IterableValidationNote("", place, kind))
-        raise IterableValidationError("", [error], kind) from None
+        raise _placed(error, place, kind) from None
+
+
+def _placed(error: Exception, place: Any, kind: Any) -> IterableValidationError:
+    error.add_note(IterableValidationNote("", place, kind))
+    return IterableValidationError("", [error], kind)
 
 
 def _of(kind: type, value: Any, expected: str) -> Any:

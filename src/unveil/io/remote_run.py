@@ -11,6 +11,7 @@ from pathlib import Path
 
 from unveil.errors import StoreError
 from unveil.io.atomic import TEMPORARY, write_bytes
+from unveil.io.documents import read_json, strict_converter, structured
 from unveil.io.private import make_private
 from unveil.io.run_directory import MANIFEST, SCRATCH, is_finished
 from unveil.io.storage import RemoteStorage, cache_folder
@@ -151,8 +152,8 @@ class RemoteRun:
 
 def _parsed(data: bytes) -> Index | None:
     try:
-        return {str(name): str(digest) for name, digest in json.loads(data).items()}
-    except (ValueError, AttributeError):
+        return structured(strict_converter(), read_json(data), dict[str, str])
+    except ValueError:
         return None
 
 

@@ -97,9 +97,39 @@ def check_result(result: AuditResult) -> None:
         raise ValueError("membership: expected a score, found none")
     if result.global_test is not None and "control" not in roles:
         raise ValueError("global_test: expected null without a control set, found a value")
+    _check_numbers(result)
     if "key" not in result.manifest["detector"]:
         raise ValueError("manifest.detector: expected a key of its version, found none")
     _check_settings(result.manifest["settings"])
+
+
+def _check_numbers(result: AuditResult) -> None:
+    """Raises ValueError for numbers of which one is missing that belongs to the others."""
+    for i, person in enumerate(result.people):
+        for names in (("p", "q"), ("p_gpd", "q_gpd"), ("p_cosine", "q_cosine")):
+            _check_together(f"people[{i}]", person, names)
+    for i, risk in enumerate(result.privacy_risks):
+        _check_together(f"privacy_risks[{i}]", risk, ("attack", "control", "baseline", "risk"))
+        if (risk.risk is None) == risk.assessed or (risk.not_assessed_because is None) != risk.assessed:
+            raise ValueError(f"privacy_risks[{i}]: expected its rates if it is assessed, and else the reason")
+    if result.highest_individual_risk is not None:
+        _check_together("highest_individual_risk", result.highest_individual_risk, ("control_as_close", "q"))
+    link = result.label_link
+    if link is not None:
+        _check_together("label_link", link, ("p_value", "correspondence", "own_first"))
+        if link.p_value is not None and not link.n_classes:
+            raise ValueError("label_link.n_classes: expected at least 1 where a correspondence was tested, found 0")
+    kinds = (*(person.kind for person in result.people), *(pair.kind for pair in result.top_pairs))
+    if result.copy_thresholds is None and any(kind is not None for kind in kinds):
+        raise ValueError("copy_thresholds: expected thresholds where kinds of leak were determined, found null")
+    if result.exposed_people is not None and not result.exposed_people.n:
+        raise ValueError("exposed_people.n: expected at least 1, found 0")
+
+
+def _check_together(where: str, record: object, names: tuple[str, ...]) -> None:
+    """Raises ValueError if some of these values are null and others are not."""
+    if len({getattr(record, name) is None for name in names}) > 1:
+        raise ValueError(f"{where}: expected a value in each of {', '.join(names)} or in none, found some")
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:
@@ -109,6 +139,9 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
     if missing or unknown:
         found = f"none with the name {missing[0]}" if missing else f"one with the name {shown(unknown[0])}"
         raise ValueError(f"manifest.settings: expected those of an audit, found {found}")
+    for name in sorted(expected):
+        if settings[name] is None and "None" not in SETTINGS[name].type:
+            raise ValueError(f"manifest.settings.{name}: expected a value, found null")
     try:
         # A pattern is not compiled here, and no place is looked at.
         parse({name: value for name, value in settings.items() if name not in {*FILES, "labels"}})
