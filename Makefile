@@ -89,7 +89,7 @@ simulations: $(READY)
 faults: $(READY)
 	$(BIN)/python -m tests.engine.faults > docs/figures/faults.md
 
-# kill -9 at random moments and full disks, for each command that follows an audit: half an hour, as root.
+# kill -9 at random moments and full disks, for an audit and each command that follows one: half an hour, as root.
 interruptions: $(READY)
 	$(BIN)/python -m tests.interruptions --kills 30 --mirror $(DATA)/models/yunet > docs/figures/interruptions.md
 

@@ -90,6 +90,7 @@ def test_a_changed_image_is_audited_again(study: Path, monkeypatch: pytest.Monke
     shutil.rmtree(study / "training")
     (row,) = run_study(read_plan(study / "study.toml"), study / "out", Silent())
     assert row.state == "audited" and "no longer available" in row.notes[-1]
+    assert str(study) not in row.notes[-1], "the redacted page shows notes"
     assert manifest(study) == second
 
 
