@@ -86,7 +86,8 @@ def test_images_keep_their_pixels_and_labels(tmp_path: Path) -> None:
         source = opened(form, tmp_path)
         assert [record.person for record in source.records] == READ
         np.testing.assert_array_equal([decode_rgb(source.read(record)) for record in source.records], pixels)
-    named = unveil.Images(pixels, ids=list("vwxyz"))
+    named = unveil.Images(pixels, ids=["v", "v", "", "y", "#z"])
+    assert [record.id for record in opened(named, tmp_path).records] == ["v", "v~2", "00000002", "y", "#z"]
     frame = pd.DataFrame({"image": [encoded(one) for one in pixels], "id": list("vwxyz")})
     for bare in (pixels, list(pixels), pillow, tuple(pillow), named, frame):
         source = opened(bare, tmp_path)

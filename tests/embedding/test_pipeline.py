@@ -298,7 +298,7 @@ def test_channels_share_the_decoding_and_have_shards_of_their_own(
     write(folder / "f.png", encoded(np.full((30, 30, 3), 80, np.uint8)))
     decoded: list[int] = []
 
-    def decode(data: bytes, min_side: Callable[[int, int], int]) -> tuple[np.ndarray, tuple[int, int]]:
+    def decode(data: bytes, min_side: Callable[[int, int], int]) -> tuple[np.ndarray, tuple[int, int], bool]:
         decoded.append(len(data))
         return decode_scaled(data, min_side)
 

@@ -148,10 +148,12 @@ def _images(data: Images, role: str) -> bytes:
     if pixels is None:
         raise InputError(f"{role}: expected images (N, H, W, 3) of uint8, found {_described(data.pixels)}")
     ids, labels = _names(data.ids, data.labels, len(pixels), role)
+    paths = [id or number for id, number in zip(ids, numbered_ids(range(len(ids))), strict=True)]
+    files = pa.array([_png(image, k, role) for k, image in enumerate(pixels)], pa.binary())
     columns: dict[str, Any] = {
-        "image": pa.array([_png(image, k, role) for k, image in enumerate(pixels)], pa.binary()),
-        "id": ids,
-        # Without this column, a reader of tables takes ids for labels.
+        # The path of an image is its id, which no list can name where it is empty.
+        "image": pa.StructArray.from_arrays([files, pa.array(paths, pa.string())], ["bytes", "path"]),
+        # Without this column, the container would state no labels.
         "label": pa.array(labels or [None] * len(ids), pa.string()),
     }
     return _parquet(pa.table(columns))
