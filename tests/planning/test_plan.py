@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.whole import measured, write_sets
 from tests.cli.runner import Done, unveil
 from tests.conftest import Unplanted
 from unveil.cli.print_plan import core_seconds
@@ -73,10 +75,28 @@ def test_planted_images_take_time() -> None:
     assert with_plants.planted == 60 * len(PERTURBATIONS) and planted_images("quick", 60) == 40 * len(QUICK)
     assert planted_images("off", 60) == planted_images("full", 0) == 0
     assert expected_units(with_plants, {})["images"] == 1560 + with_plants.planted
-    measured = Rates(10.0, 0.0, {"face": 1e9}, 1.0, "drawn")
-    embedding, _ = core_seconds(with_plants, measured)
+    embedding, _ = core_seconds(with_plants, Rates(10.0, 0.0, {"face": 1e9}, 1.0, "drawn"))
     assert embedding == pytest.approx((1560 + with_plants.planted) / 10)
     assert with_plants.store_bytes == 1560 * 128 * 4  # they are not stored
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="own memory is read from /proc")
+def test_an_audit_takes_the_planned_memory(tmp_path: Path) -> None:
+    """What more images take is planned within a third; the whole is no more than planned."""
+    own, planned = [], []
+    for n in (10_000, 160_000):
+        sizes: dict[Role, int] = {"synthetic": n, "training": 600, "control": 600}
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        write_sets(folder, sizes, 8)
+        places = [word for role in sizes for word in (f"--{role}", f"embeddings:{folder / role}.npy")]
+        command = [sys.executable, "-m", "unveil", "audit", *places, "-o", str(tmp_path / f"run {n}")]
+        own.append(measured(command, tmp_path / "messages.txt").own * 2**20)
+        planned.append(Workload(sizes, 120, {"face": 8}, 10, n // 10).driver_bytes)
+        assert own[-1] <= planned[-1]
+    assert own[1] - own[0] == pytest.approx(planned[1] - planned[0], rel=0.35)
 
 
 def test_machines() -> None:

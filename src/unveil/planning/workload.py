@@ -10,15 +10,17 @@ from unveil.analysis.comparisons import Comparison, comparisons_of_audit
 from unveil.analysis.power import N_PEOPLE
 from unveil.analysis.searches import MAX_SEARCHES
 from unveil.choices import PlantedLeaks
+from unveil.io.mapping import IN_MEMORY
 from unveil.planting import PERTURBATIONS, QUICK
 from unveil.types import Role
 
 FLOAT = 4  # bytes
-# Bytes of an image's record, and of its row in each channel; measured in CPython 3.11.
-RECORD, ROW = 300, 425
-# Bytes of a process with its models and libraries; measured.
-BASE = 400_000_000
-# Bytes of a match, a row and a score; and of the best query and score of a gallery row.
+# Bytes of own memory of an image, and more for each channel: measured up to a million images of people of ten
+# (benchmarks/README.md, "Memory by images"). The lists of matches of large sets are in mapped files.
+IMAGE, CHANNEL = 330, 130
+# Bytes of a process with its libraries, and of the models that it opens; measured.
+LIBRARIES, MODELS = 240_000_000, 160_000_000
+# Bytes of a match: a row and a score.
 STORED_MATCH = 16
 
 
@@ -98,8 +100,8 @@ class Workload:
     def driver_bytes(self) -> int:
         """Bytes of memory of the process that starts the audit, without the vectors that it maps.
 
-        They hold the matches and best queries of one comparison, and a name and a row for each image.
+        They hold what is known of each image, and the rows and the scores of the closest training images.
         """
-        largest = max(self.comparisons, key=lambda c: c.queries * self.top_k + c.gallery)
-        names = self.n_images * (RECORD + ROW * len(self.dimensions))
-        return (largest.queries * self.top_k + largest.gallery) * STORED_MATCH * 2 + names + BASE
+        lists = self.images.get("synthetic", 0) * self.top_k * STORED_MATCH
+        of_images = self.n_images * (IMAGE + CHANNEL * len(self.dimensions))
+        return LIBRARIES + MODELS + of_images + min(lists, 2 * IN_MEMORY)
