@@ -11,15 +11,17 @@ from unveil.analysis.power import N_PEOPLE
 from unveil.analysis.searches import MAX_SEARCHES
 from unveil.choices import PlantedLeaks
 from unveil.io.mapping import IN_MEMORY
+from unveil.io.parquet import ROW_GROUP
 from unveil.planting import PERTURBATIONS, QUICK
 from unveil.types import Role
 
 FLOAT = 4  # bytes
-# Bytes of own memory of an image, and more for each channel: measured up to a million images of people of ten
-# (benchmarks/README.md, "Memory by images"). The lists of matches of large sets are in mapped files.
-IMAGE, CHANNEL = 330, 130
+# Bytes of own memory of an image, and more for each channel; and of each image that is compared or written at once, at
+# most so many. Measured up to a million images of people of ten (benchmarks/README.md, "Memory by images").
+IMAGE, CHANNEL = 260, 100
+AT_ONCE, BUFFER = ROW_GROUP, 370
 # Bytes of a process with its libraries, and of the models that it opens; measured.
-LIBRARIES, MODELS = 240_000_000, 160_000_000
+LIBRARIES, MODELS = 200_000_000, 160_000_000
 # Bytes of a match: a row and a score.
 STORED_MATCH = 16
 
@@ -100,8 +102,10 @@ class Workload:
     def driver_bytes(self) -> int:
         """Bytes of memory of the process that starts the audit, without the vectors that it maps.
 
-        They hold what is known of each image, and the rows and the scores of the closest training images.
+        They hold what is known of each image, and the rows and the scores of the closest training images, which are in
+        mapped files where there are many.
         """
         lists = self.images.get("synthetic", 0) * self.top_k * STORED_MATCH
         of_images = self.n_images * (IMAGE + CHANNEL * len(self.dimensions))
-        return LIBRARIES + MODELS + of_images + min(lists, 2 * IN_MEMORY)
+        buffers = min(max(self.images.values()), AT_ONCE) * BUFFER
+        return LIBRARIES + MODELS + of_images + buffers + min(lists, 2 * IN_MEMORY)
