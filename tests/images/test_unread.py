@@ -208,6 +208,29 @@ class TestZip:
         assert contents(open_source(path)) == [item.data for item in items[:4]]
 
 
+class TestTar:
+    @pytest.mark.parametrize("size", [1024, 0], ids=str)
+    @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE], ids=repr)
+    def test_bytes_that_an_extended_header_gives_to_what_has_none(
+        self, kind: bytes, size: int, items: list[Item], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "set.tar"
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo("more")
+            info.type, info.linkname, info.pax_headers = kind, "0.png", {"size": str(size)}
+            archive.addfile(info)
+            for item in items[:3]:
+                info = tarfile.TarInfo(item.name)
+                info.size = len(item.data)
+                archive.addfile(info, io.BytesIO(item.data))
+        if size:
+            with pytest.raises(SourceError, match=r"without bytes at byte 1024, found .* gives it 1024, which may be"):
+                open_source(path)
+        else:
+            records = {record.id for record in open_source(path).records}
+            assert records - {"more"} == {item.name for item in items[:3]}
+
+
 class TestWebDataset:
     def samples(self, items: Sequence[Item], **more: bytes) -> dict[str, bytes]:
         files: dict[str, bytes] = {}

@@ -26,6 +26,8 @@ SIDE_FILES = ("cls", "json", "txt", "index", "id", "label", "pyd", "npy", "pth")
 # Members that hold the label of a sample; the first that has one counts.
 LABELS = ("cls", "label", "id", "json")
 MAX_LABEL_BYTES = 2**16
+# Links, devices and folders: the size in their header is not followed by as many bytes.
+WITHOUT_BYTES = (b"1", b"2", b"3", b"4", b"5", b"6")
 # Long names and extended headers.
 MAX_EXTENDED = 2**20
 # Zeros between the archives of a concatenated tar; writers pad to 10 KiB.
@@ -201,7 +203,7 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
         except ValueError:
             raise SourceError(f"{blob.where}: a damaged tar, no size at byte {at + 124}; get the file again") from None
         kind, start = head[156:157], at + BLOCK
-        size = 0 if kind in (b"1", b"2", b"3", b"4", b"5", b"6") else size
+        size = 0 if kind in WITHOUT_BYTES else size
         if kind in (b"L", b"K", b"x", b"g"):
             extended = _extended(blob, window, start, size)
             if kind in (b"L", b"K"):
@@ -218,6 +220,11 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                 stated = fields.get(b"size", b"")
                 long_size = int(stated) if stated.isdigit() and len(stated) < 20 else long_size
         else:
+            if kind in WITHOUT_BYTES and long_size:
+                raise SourceError(
+                    f"{blob.where}: expected a folder, link or device without bytes at byte {at}, found an extended "
+                    f"header that gives it {long_size}, which may be other members. Unpack it, and name that folder"
+                )
             size = size if long_size is None else long_size
             if kind != b"5":
                 name = long_name if long_name is not None else _name(head)
