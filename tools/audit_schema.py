@@ -15,7 +15,7 @@ import textwrap
 import types
 import typing
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -135,7 +135,7 @@ def _type(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         bounds: dict[str, Any] = {"minimum": 0, "maximum": 1} if note == SHARE else {}
         if isinstance(note, re.Pattern):
             bounds = {"pattern": f"^({note.pattern})$"}
-        elif isinstance(note, tuple):
+        elif isinstance(note, Sequence) and note != SHARE:
             bounds = {"enum": list(note)}
         return {**_type(inside[0], definitions), **bounds}
     if origin in (Union, types.UnionType):

@@ -19,12 +19,27 @@ from unveil.columns import Labels, People, Texts
 from unveil.errors import Stage
 from unveil.io.atomic import gather_rows
 
+
+class _Channels(Sequence[str]):
+    """The names of all channels, with those that were added since."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return tuple(CHANNELS)[index]
+
+    def __len__(self) -> int:
+        return len(CHANNELS)
+
+
 # Bounds and choices that the schema of `audit.json` states.
 Probability = Annotated[float, "0 to 1"]
 Rate = Annotated[str, re.compile(r"0|0\.\d{1,9}|1|[1-9](\.\d{1,9})?e-\d\d")]
 AlignmentKey = Annotated[str, re.compile(r"all|none|[1-9]\d{0,5}(,[1-9]\d{0,5})*")]
 Digest = Annotated[str, re.compile("[0-9a-f]{64}")]
-ChannelName = Annotated[str, tuple(CHANNELS)]
+ChannelName = Annotated[str, _Channels()]
 
 Vectors = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]

@@ -275,7 +275,7 @@ def check_noted(value: Any, note: Any) -> Any:
             raise ValueError(f"expected a number from 0 to 1, found {shown(value)}")
     elif isinstance(note, re.Pattern) and not note.fullmatch(value):
         raise ValueError(f"expected a text of the form {note.pattern}, found {shown(value)}")
-    elif isinstance(note, tuple) and value not in note:
+    elif isinstance(note, Sequence) and value not in note:
         raise ValueError(f"expected one of {', '.join(note)}, found {shown(value)}")
     return value
 
