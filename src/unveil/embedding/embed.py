@@ -33,6 +33,7 @@ from unveil.embedding.pipeline import (
 from unveil.embedding.shards import HOLDS_MORE, ShardRow, ShardStore, write_vectors
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.faces.probe import check_model
+from unveil.faces.trial import try_models
 from unveil.images import LabelRule, Source, decode_rgb, image_size, open_source
 from unveil.images.source import MAX_LIST_BYTES, read_file
 from unveil.images.unread import further_images
@@ -406,6 +407,7 @@ def embed(
         labels = (preset.labels or labels) if labels == "auto" else labels
         aligned = (preset.aligned or aligned) if aligned == "auto" else aligned
     source = open_source(where, LabelRule.parse(labels))
+    try_models((model,), detector)
     channel = FaceChannel(model, device)
     check_model(channel.model)
     if channel.model.fallback:

@@ -33,6 +33,7 @@ from unveil.embedding.shards import ShardRow, write_vectors
 from unveil.engine import Engine
 from unveil.errors import ModelError, SettingError
 from unveil.faces.probe import check_model
+from unveil.faces.trial import try_models
 from unveil.images import EmbeddingSource, Source
 from unveil.io.remote import absolute_place
 from unveil.io.run_directory import RunDirectory
@@ -92,6 +93,9 @@ class AuditEmbedder:
             # Workers ask for a GPU only if the device is named. All machines must use the same device.
             config = replace(config, device="cpu")
         self.config = config
+        if sources:
+            copy_models = () if config.copy_model is None else (config.copy_model,)
+            try_models((*config.models, *copy_models), config.detector)
         loaded = load_channels(config)
         self._faces, self._others, self._detector = loaded.faces, loaded.others, loaded.detector
         self.copy_channel = loaded.copy_channel

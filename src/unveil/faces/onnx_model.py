@@ -83,7 +83,7 @@ class OnnxModel:
             self._run, self.runtime = _convert_to_torch(weights, where)
         else:
             self._run = lambda x: session.run(None, {self.inputs[0].name: x})
-            self.runtime = _onnxruntime_version(session)
+            self.runtime = f"onnxruntime {onnxruntime_version()} {session.get_providers()[0]}"
 
     def run(self, tensor: Tensor) -> list[Tensor]:
         """All outputs for one input tensor, float32. Raises ModelError if the graph does not accept it."""
@@ -171,10 +171,11 @@ def _load_cuda_libraries() -> None:
             load()
 
 
-def _onnxruntime_version(session: Any) -> str:
+def onnxruntime_version() -> str:
+    """The version of ONNX Runtime."""
     import onnxruntime as ort
 
-    return f"onnxruntime {ort.__version__} {session.get_providers()[0]}"
+    return str(ort.__version__)
 
 
 def devices(device: Device) -> tuple[str, ...]:

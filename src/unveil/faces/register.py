@@ -18,6 +18,7 @@ from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import families
 from unveil.faces.onnx_model import OnnxModel
 from unveil.faces.probe import check_function_of_one_image
+from unveil.faces.trial import DETECTOR_SIDE, try_model
 from unveil.io.regular import read_regular
 
 
@@ -36,6 +37,7 @@ def register_model(
     """
     if family is None:
         spec, raw = read_model(path)
+        try_model(path, spec.sha256, DETECTOR_SIDE if isinstance(spec, DetectorSpec) else spec.input_size)
     else:
         facts = {"licence": licence, "trained_on": trained_on, "name": name or path.stem}
         spec, raw = _describe_by_family(path, family, facts)
@@ -60,6 +62,7 @@ def _describe_by_family(path: Path, family: str, facts: dict[str, Any]) -> tuple
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     facts = {**families()[family], **facts}
+    try_model(path, hashlib.sha256(raw).hexdigest(), facts.get("input_size", DETECTOR_SIDE))
     if "detector" not in facts:
         size = facts["input_size"]
         model = OnnxModel(raw, str(path))
