@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 import threading
 import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from tests.builders import encoded
 from unveil.errors import SourceError, StoreError, UnveilError
 from unveil.images import open_source
 from unveil.images.blob import RemoteBlob
+from unveil.io import redirects
+from unveil.io.redirects import MAX_REDIRECTS, Reach, check_redirect, reach_of, web_session
 
 IMAGE = encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
 
@@ -126,3 +130,145 @@ def test_a_size_that_is_no_truth_allocates_nothing(server: str, monkeypatch: pyt
     monkeypatch.setenv("UNVEIL_RETRY_SECONDS", "2")
     with pytest.raises((SourceError, StoreError)):
         open_source(f"{server}/huge/set.zip")
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """Redirects as the path asks, and notes the headers of each request."""
+
+    headers_of: ClassVar[dict[str, dict[str, str]]] = {}
+    target = ""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, *, body: bool) -> None:
+        cls = type(self)
+        cls.headers_of[self.path] = {name.lower(): value for name, value in self.headers.items()}
+        kind, _, rest = self.path.removeprefix("/").partition("/")
+        if kind == "to":
+            where = cls.target
+        elif kind == "round":
+            n = int(rest.partition("/")[0])
+            where = f"/round/{n - 1}/set.zip" if n else "/file/set.zip"
+        else:
+            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            data = BODY[int(asked[1]) : int(asked[2]) + 1] if asked else BODY
+            self.send_response(206 if asked else 200)
+            if asked:
+                self.send_header("Content-Range", f"bytes {asked[1]}-{asked[2]}/{len(BODY)}")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data if body else b"")
+            return
+        self.send_response(302)
+        self.send_header("Location", where)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def redirecting(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that redirects, and its address."""
+    monkeypatch.setenv("UNVEIL_RETRY_SECONDS", "1")
+    Redirecting.headers_of.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as made:
+        made.daemon_threads = True
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{made.server_address[1]}"
+        made.shutdown()
+
+
+def test_a_redirect_to_another_server_is_followed_without_credentials(
+    redirecting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as other:
+        other.daemon_threads = True
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        signed = f"/file/set.zip?X-Signature={'a' * 30}"
+        monkeypatch.setattr(Redirecting, "target", f"http://127.0.0.1:{other.server_address[1]}{signed}")
+        source = open_source(f"{redirecting}/to/set.zip")
+        assert len(source.records) == 20 and source.read(source.records[7]) == IMAGE
+
+        import fsspec
+
+        headers = {"Authorization": "Bearer a", "X-Api-Key": "b", "Cookie": "c=d"}
+        files = fsspec.filesystem("http", get_client=web_session, headers=headers)
+        assert files.cat_file(f"{redirecting}/to/set.zip") == BODY
+        other.shutdown()
+    assert Redirecting.headers_of["/to/set.zip"]["x-api-key"] == "b"
+    assert not {"authorization", "x-api-key", "cookie"} & set(Redirecting.headers_of[signed])
+
+
+def test_redirects_are_few(redirecting: str) -> None:
+    assert len(open_source(f"{redirecting}/round/{MAX_REDIRECTS - 1}/set.zip").records) == 20
+    with pytest.raises(SourceError, match=f"a redirect after {MAX_REDIRECTS} others, which is not followed"):
+        open_source(f"{redirecting}/round/{MAX_REDIRECTS}/set.zip")
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("http://someone:word@127.0.0.1/a.zip", "to 127.0.0.1 with credentials of its own"),
+        ("file:///etc/passwd", "to an address of file protocol"),
+        ("http://2130706433/a.zip", "to no address"),
+    ],
+)
+def test_a_redirect_elsewhere_is_refused(
+    redirecting: str, target: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Redirecting, "target", target)
+    with pytest.raises(SourceError, match=f"expected the file, found a redirect {found}, which is not followed"):
+        open_source(f"{redirecting}/to/set.zip")
+
+
+@pytest.mark.parametrize("target", ["http://localhost:{port}/file/set.zip", "http://127.0.0.1:{port}/file/set.zip"])
+@pytest.mark.parametrize("chained", ["", "simplecache::"])
+def test_a_public_server_cannot_lead_into_this_machine(
+    redirecting: str, target: str, chained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server counts as public here; then a redirect to itself by name or number leads into this machine."""
+    port = redirecting.rpartition(":")[2]
+    monkeypatch.setattr(Redirecting, "target", target.format(port=port))
+    real = redirects.reach_of
+    first = f"http://server.test:{port}"
+    monkeypatch.setattr(redirects, "reach_of", lambda ip: Reach.INTERNET if ip == "127.0.0.9" else real(ip))
+    look_up = socket.getaddrinfo
+
+    def lookup(host: Any, *args: Any, **options: Any) -> Any:
+        return look_up("127.0.0.9" if host == "server.test" else host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    with ThreadingHTTPServer(("127.0.0.9", int(port)), Redirecting) as public:
+        public.daemon_threads = True
+        threading.Thread(target=public.serve_forever, daemon=True).start()
+        with pytest.raises(UnveilError, match=r"server\.test: expected the file, found a redirect into this machine"):
+            open_source(f"zip:{chained}{first}/to/set.zip" if chained else f"{first}/to/set.zip")
+        public.shutdown()
+    assert "/file/set.zip" not in Redirecting.headers_of
+
+
+@pytest.mark.parametrize(
+    ("address", "reach"),
+    [
+        *((ip, Reach.MACHINE) for ip in ("127.0.0.1", "::1", "169.254.169.254", "fe80::1%eth0", "::ffff:127.0.0.1")),
+        *(
+            (ip, Reach.NETWORK)
+            for ip in ("10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1", "fd00::1", "224.0.0.1")
+        ),
+        *((ip, Reach.INTERNET) for ip in ("1.1.1.1", "2606:4700::1111")),
+    ],
+)
+def test_who_can_reach_an_address(address: str, reach: Reach) -> None:
+    assert reach_of(address) is reach
+
+
+def test_no_redirect_leaves_encryption() -> None:
+    check_redirect("http://a.example/x", "https://b.example/x")
+    with pytest.raises(StoreError, match="not encrypted"):
+        check_redirect("https://a.example/x", "http://a.example/x")

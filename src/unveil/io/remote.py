@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from unveil.errors import SettingError, StoreError, UnveilError
+from unveil.io.redirects import web_session
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -118,11 +119,14 @@ def filesystem(url: str) -> tuple[Any, str]:
     try:
         # Without a cache of listings, files that another process writes are visible.
         options: dict[str, Any] = {"use_listings_cache": False}
-        if url.partition("://")[0] in HTTP:
+        first, *inner = (part.partition("://")[0] for part in _CHAIN.split(url))
+        for protocol in HTTP & {first, *inner}:
             import aiohttp
 
             # Without a limit of our own, a silent server would be waited for five minutes at each request.
-            options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=max(1.0, retry_seconds()))}
+            timeout = aiohttp.ClientTimeout(total=max(1.0, retry_seconds()))
+            web = {"client_kwargs": {"timeout": timeout}, "get_client": web_session}
+            options |= web if protocol == first else {protocol: web}
         files, path = fsspec.core.url_to_fs(url, **options)
     except Exception as error:  # unknown protocol, missing library, missing credentials
         raise StoreError(without_secrets(f"{url}: {error}")) from None
@@ -175,7 +179,7 @@ def file_size(files: Any, path: str) -> int:
         # fsspec gives this error whatever happened.
         cause = error.__cause__
         answered = getattr(cause, "status", HTTPStatus.NOT_FOUND)
-        if cause is not None and (isinstance(cause, TimeoutError) or answered != HTTPStatus.NOT_FOUND):
+        if cause is not None and (isinstance(cause, (TimeoutError, UnveilError)) or answered != HTTPStatus.NOT_FOUND):
             raise cause from None
         raise
     if not isinstance(size, int) or size < 0:

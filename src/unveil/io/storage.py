@@ -26,7 +26,16 @@ from unveil.errors import StoreError
 from unveil.io.atomic import TEMPORARY, write_bytes
 from unveil.io.private import make_private
 from unveil.io.regular import read_regular
-from unveil.io.remote import check_address, environment_number, filesystem, is_address, with_retries, without_secrets
+from unveil.io.remote import (
+    check_address,
+    environment_number,
+    file_size,
+    filesystem,
+    is_address,
+    read_range,
+    with_retries,
+    without_secrets,
+)
 from unveil.io.trust import StoreKey
 
 # On these protocols an upload appears at once and complete; on others a file is uploaded and then renamed.
@@ -158,22 +167,30 @@ class RemoteStorage(Storage):
             raise StoreError(f"{self.where}: the address is read-only; name one that can be written to")
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
-        data = self._cache.read(name)
+        data = self._cache.read(name, limit)
         if data is None:
-            data = self.read_now(name)
+            data = self.read_now(name, limit)
             if data is not None:
                 self._cache.write(name, data)
-        if data is not None and len(data) > limit:
-            raise StoreError(
-                f"{self.where}/{name}: expected at most {limit:,} bytes, found {len(data):,}. Remove it, or name "
-                "another --store"
-            )
         return data
 
-    def read_now(self, name: str) -> bytes | None:
+    def read_now(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
         """As `read`, for a file that may change."""
+        where, path = f"{self.where}/{name}", self._path(name)
+
+        def fetch() -> bytes:
+            size = file_size(self._files, path)
+            # Another process may replace the file now, and a server may state anything. Nothing has no range.
+            data = read_range(self._files, path, 0, limit + 1) if 0 < size <= limit else b""
+            if max(size, len(data)) > limit:
+                raise StoreError(
+                    f"{where}: expected at most {limit:,} bytes, found {max(size, len(data)):,}. Remove it, or name "
+                    "another --store"
+                )
+            return data
+
         try:
-            return with_retries(f"{self.where}/{name}", lambda: bytes(self._files.cat_file(self._path(name))))
+            return with_retries(where, fetch)
         except FileNotFoundError:
             return None
 
@@ -263,11 +280,11 @@ class Cache:
         self._unchecked = self._limit  # bytes written since the cache was last measured: measure at the first write
         self._lock = threading.Lock()
 
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a cached file, or None when there is none."""
+    def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes | None:
+        """The bytes of a cached file, or None when there is none of at most ``limit``."""
         file = self._folder / name
         try:
-            stored = file.read_bytes()
+            stored = read_regular(file, 32 + limit)
             os.utime(file)
         except OSError:
             return None

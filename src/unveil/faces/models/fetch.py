@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from unveil.errors import DiskFullError, ModelError
+from unveil.errors import DiskFullError, ModelError, StoreError
 from unveil.faces.models.library import install_model, library_folder
 from unveil.faces.models.spec import Spec
 from unveil.faces.models.table import Download, model_table
 from unveil.io.atomic import DISK_FULL, replacing
 from unveil.io.private import make_private
+from unveil.io.redirects import MAX_REDIRECTS, check_hosts, check_redirect
 
 CHUNK = 2**18
 # How often the rest is requested after a timeout or an early end of the connection.
@@ -96,7 +97,9 @@ def _copy(source: Path, part: Path, max_bytes: int) -> None:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects within HTTP, and never from an encrypted address to an unencrypted one."""
+    """Follows a few redirects within HTTP that `check_redirect` and `check_hosts` allow."""
+
+    max_redirections = MAX_REDIRECTS
 
     def redirect_request(
         self,
@@ -107,10 +110,12 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme != "https" and scheme != urllib.parse.urlsplit(req.full_url).scheme:
+        try:
+            check_redirect(req.full_url, newurl)
+            check_hosts(req.full_url, newurl)
+        except StoreError as error:
             fp.close()
-            raise ModelError(f"{req.full_url} redirects to {newurl}, which is not encrypted; nothing was fetched")
+            raise ModelError(str(error)) from None
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
