@@ -38,6 +38,10 @@ class ImageError(UnveilError):
         super().__init__(stage, reason, detail)
         self.stage, self.reason, self.detail = stage, reason, detail
 
+    def copy(self) -> ImageError:
+        """The same error without its traceback, whose frames hold the pixels that were being decoded."""
+        return ImageError(self.stage, self.reason, self.detail)
+
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}" if self.detail else self.reason
 

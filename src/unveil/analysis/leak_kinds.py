@@ -23,6 +23,7 @@ from unveil.engine import Task, WorkerFailure, map_ordered
 from unveil.errors import ImageError, ModelError
 from unveil.images import pixel_digest
 from unveil.io.host import cores
+from unveil.io.memory import held_memory
 from unveil.progress import Progress
 from unveil.results import PairFinding, PairKind, PersonFinding
 from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, calibrate_thresholds
@@ -142,8 +143,9 @@ class MeasurePairs(Task[tuple[tuple[SentImage, SentImage], ...], list[ImageSimil
         def describe(image: SentImage) -> _Descriptors:
             if image.data is None:
                 raise ImageError("read", "unreadable")
-            face = preprocessors[image.alignment].decode(image.data)
-            return _descriptors(image.data, face, loaded.copy_channel)
+            with held_memory():
+                face = preprocessors[image.alignment].decode(image.data)
+                return _descriptors(image.data, face, loaded.copy_channel)
 
         def measure(pair: tuple[SentImage, SentImage]) -> ImageSimilarity | None:
             try:
@@ -207,7 +209,8 @@ def _mated_pairs(training: ImageReader, rng: np.random.Generator) -> Sequence[Pa
 
 def _describe(images: ImageReader, id: str, copy_channel: CopyChannel | None) -> _Descriptors:
     data = images.data(id)
-    return _descriptors(data, images.decode(data), copy_channel)
+    with held_memory():
+        return _descriptors(data, images.decode(data), copy_channel)
 
 
 def _descriptors(data: bytes, face: FaceImage, copy_channel: CopyChannel | None) -> _Descriptors:

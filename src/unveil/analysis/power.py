@@ -18,7 +18,9 @@ from unveil.embedding.embedder import EmbedFunction
 from unveil.embedding.images import ImageReader
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
+from unveil.faces.align import ImageArray, resize
 from unveil.io.host import cores
+from unveil.io.memory import held_memory
 from unveil.planting import FRAME_MARGIN, PERTURBATIONS, QUICK, PlantedImage, PlantedSource
 from unveil.results import Power
 from unveil.stats.leak_kinds import LeakKind
@@ -34,6 +36,7 @@ IDENTITY_MATCH: LeakKind = "identity match"
 # Images of a planted identity. Few people of a control set have more than one more.
 IMAGES_OF_IDENTITY = 2
 TEMPLATE = 112
+MAX_CROP_SIDE = 1024
 
 
 def measure_power(
@@ -125,11 +128,14 @@ def _prepare(
     def prepare(task: tuple[int, int, int]) -> tuple[PlantedImage, Ints] | None:
         person, source, partner = task
         try:
-            face = control.read(state.side.images.ids[source])
-            other = synthetic.read(synthetic.embedded.ids[partner])
-            margin = 0 if face.aligned else FRAME_MARGIN
-            crop = face.pixels if face.aligned else face.crop_with_margin(margin)
-            planted = PlantedImage(names[person], crop, margin, other.aligned_crop)
+            with held_memory():
+                face = control.read(state.side.images.ids[source])
+                margin = 0 if face.aligned else FRAME_MARGIN
+                crop = _planted_crop(face.pixels) if face.aligned else face.crop_with_margin(margin)
+                del face
+            with held_memory():
+                blended = synthetic.read(synthetic.embedded.ids[partner]).aligned_crop
+            planted = PlantedImage(names[person], crop, margin, blended)
         except ImageError:
             return None
         return planted, state.subsample.control[person_of_row == person]
@@ -137,6 +143,11 @@ def _prepare(
     tasks = [(int(p), int(s), int(o)) for p, s, o in zip(people, sources, partners, strict=True)]
     prepared = [done for done in map_ordered(prepare, tasks, workers) if done is not None]
     return [planted for planted, _ in prepared], [rows for _, rows in prepared]
+
+
+def _planted_crop(crop: ImageArray) -> ImageArray:
+    """An aligned crop, reduced where it is larger than those of published sets: all are held at once."""
+    return resize(crop, MAX_CROP_SIDE) if max(crop.shape[:2]) > MAX_CROP_SIDE else crop
 
 
 def _embed(

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, ImageArray
+from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, ImageArray, resize
 from unveil.faces.detectors import DlibDetector, find_face, with_border
 
 # The largest distance of landmarks from the template in an aligned set, in pixels of a 112-pixel crop: of the median
 # over images (bias) and of single images (spread). Aligned LFW has 0.9 and 2.8, images framed like FFHQ 4.0 and 4.2.
 LARGEST_BIAS, LARGEST_SPREAD = 2.0, 5.0
+# Larger images are reduced before they get a border.
+MAX_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def detect_aligned_crops(images: Iterable[ImageArray]) -> tuple[bool, str]:
     n = 0
     for image in images:
         n += 1
-        side = image.shape[0]
+        side = min(image.shape[0], MAX_SIDE)
+        image = resize(image, side)
         border = side // 4
         # Always dlib's detector: the limits above were measured with its landmarks.
         found = find_face(with_border(image, border), DlibDetector())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from unveil.errors import ImageError
 from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, ImageArray, resize, similarity, warp
 from unveil.faces.detectors import Detector, DlibDetector, Face, faces_in_crops, find_face
@@ -45,8 +47,14 @@ class FaceImage:
         if self._face is None:
             self._face = self._find_face()
         if isinstance(self._face, ImageError):
-            raise self._face
+            # A copy: the traceback of this one would hold the pixels until the garbage collector runs.
+            raise self._face.copy()
         return self._face
+
+    def detect(self) -> None:
+        """Detects the face now, unless the image is an aligned crop. No error is raised before the face is used."""
+        if not self.aligned and self._face is None:
+            self._face = self._find_face()
 
     def _find_face(self) -> Face | ImageError:
         if self.aligned:
@@ -54,7 +62,13 @@ class FaceImage:
             return faces_in_crops([self.pixels])[0]
         found = find_face(self.pixels, self._detector)
         if (found is None or found.face.size < TEMPLATE_SIZE) and self._decode_full is not None:
-            self.pixels, self._decode_full = self._decode_full(), None
+            decode_full, self._decode_full = self._decode_full, None
+            # Given free before, so that both are never held at once.
+            self.pixels = np.empty((0, 0, 3), np.uint8)
+            try:
+                self.pixels = decode_full()
+            except ImageError as error:
+                return error.copy()
             found = find_face(self.pixels, self._detector)
         if found is None:
             return ImageError("detect", "no face found", "use --aligned if these images are aligned face crops")

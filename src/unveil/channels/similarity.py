@@ -19,6 +19,8 @@ Hashes = tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 COARSE, SHIFT = 48, 3
 # Fine structure: what a blur of this sigma in pixels removes from a 112-pixel face, and the largest shift.
 FINE_BLUR, FINE_SHIFT = 2.0, 4
+# Pixels that are converted to grey at a time.
+MAX_GREY_PIXELS = 2**22
 HASH_SIDE = 16  # perceptual hashes have 16 x 16 = 256 bits
 FLAT = 1e-3  # standard deviation below which a face has no structure to compare
 
@@ -85,7 +87,11 @@ def _hashes(image: ImageArray) -> Hashes:
     import imagehash
     from PIL import Image
 
-    def phash(pixels: ImageArray) -> npt.NDArray[np.bool_]:
-        return np.asarray(imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE).hash, np.bool_)
+    def phash(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        return np.asarray(imagehash.phash(Image.fromarray(grey), hash_size=HASH_SIDE).hash, np.bool_)
 
-    return phash(image), phash(np.ascontiguousarray(image[:, ::-1]))
+    # Pillow's grey, some rows at a time: in colour it would copy a large image several times.
+    rows = max(1, MAX_GREY_PIXELS // image.shape[1])
+    strips = (Image.fromarray(image[i : i + rows]).convert("L") for i in range(0, len(image), rows))
+    grey = np.concatenate([np.asarray(strip) for strip in strips])
+    return phash(grey), phash(np.ascontiguousarray(grey[:, ::-1]))

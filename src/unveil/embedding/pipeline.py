@@ -25,6 +25,7 @@ from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
 from unveil.faces.versions import library_versions
 from unveil.images import Source, decode_rgb, decode_scaled
+from unveil.io.memory import held_memory
 from unveil.io.storage import Storage
 from unveil.types import ImageRecord, Vectors
 
@@ -312,11 +313,17 @@ class _DecodedImages:
         self._bytes = 0
 
     def decode(self, digest: str, decode: Callable[[], FaceImage]) -> None:
+        with held_memory():  # a large image is passed on at once
+            self._decode(digest, decode)
+
+    def _decode(self, digest: str, decode: Callable[[], FaceImage]) -> None:
         try:
             image = decode()
         except ImageError as error:
-            self.add(digest, error)
+            self.add(digest, error.copy())
         else:
+            # Before it waits with others: the pixels at full size may replace reduced ones.
+            image.detect()
             self._bytes += image.pixels.nbytes
             self.add(digest, image)
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging, features
 
 from unveil.errors import ImageError
+from unveil.images.silence import without_warnings
+from unveil.io.memory import MAX_IMAGE_BYTES, image_memory
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Only formats that face datasets use: every further decoder is a way in for hostile files.
 BASIC_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
@@ -30,6 +36,8 @@ OTHER_FORMATS = (
 )
 MAX_PIXELS = 80_000_000
 MIN_SIDE = 16
+# Images of more pixels are converted in strips of so many.
+STRIP_PIXELS = 2**21
 # A scan of a JPEG costs time for every pixel, however few bytes it has. Files of cameras and editors have up to 15.
 MAX_SCANS = 20
 _SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
@@ -51,27 +59,36 @@ MAX_TILE_RATIO, SPARE_TILE_PIXELS = 4, 2**22
 # Sizes of the headers that follow the first 14 bytes of a BMP.
 _BITMAP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 
-# The transposition that undoes each EXIF orientation other than 1.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+# An upright image as its file stores it, for each EXIF orientation other than 1; and those that exchange the sides.
+_TURNS: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
 # Modes of Pillow with 8 bits a channel, which convert to RGB without loss of range.
 _EIGHT_BITS = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "1"})
-# Kinds of JPEG frames that are coded without loss (ITU-T T.81, table B.1).
-LOSSLESS = (3, 7, 11, 15)
+# Bytes of a pixel in Pillow's memory for modes of one channel; four in all others.
+_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}
+# Bytes of a pixel that decoders of these formats hold beside Pillow's, as measured.
+_DECODER_BYTES = {"WEBP": 13, "AVIF": 8, "HEIF": 8}
+# Kinds of JPEG frames that are coded without loss, and in several scans (ITU-T T.81, table B.1).
+LOSSLESS, PROGRESSIVE = (3, 7, 11, 15), (2, 6, 10, 14)
 # Markers of all kinds of frames.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-_TILE_WIDTH, _TILE_HEIGHT = 322, 323
-_WHITE_IS_ZERO, _UNSIGNED = 0, 1
+_SAMPLES, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 277, 278, 322, 323
+_WHITE_IS_ZERO, _YCBCR, _UNSIGNED = 0, 6, 1
+
+
+# Pillow's blocks of 16 MiB would stay with the allocator of a thread. Those of more than 32 MiB return to the system.
+_imaging.set_block_size(2**26)
 
 
 def _formats() -> tuple[str, ...]:
@@ -90,11 +107,28 @@ def _formats() -> tuple[str, ...]:
 FORMATS = _formats()
 
 
+def _decoding(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function without the warnings of decoders; its ImageError holds no frame, and so no pixels, alive."""
+
+    @functools.wraps(function)
+    def quiet(*args: P.args, **options: P.kwargs) -> R:
+        try:
+            with without_warnings():
+                return function(*args, **options)
+        except ImageError as error:
+            found = error.copy()
+        raise found
+
+    return quiet
+
+
+@_decoding
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels, by the header alone; ImageError as for `decode_rgb`."""
     return _open(data).size
 
 
+@_decoding
 def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
     """Pixels (H, W, 3) uint8 RGB, upright by the EXIF orientation; ImageError for anything else.
 
@@ -103,6 +137,7 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
     return _pixels(_open(data), data)
 
 
+@_decoding
 def decode_scaled(
     data: bytes, at_least: Callable[[int, int], int]
 ) -> tuple[npt.NDArray[np.uint8], tuple[int, int], bool]:
@@ -117,6 +152,7 @@ def decode_scaled(
     return _pixels(image, data, at_least(*size)), size, holds_more(data)
 
 
+@_decoding
 def pillow_rgb(image: Image.Image) -> npt.NDArray[np.uint8] | None:
     """Pixels (H, W, 3) uint8 RGB of an image of Pillow, as `decode_rgb` makes them.
 
@@ -125,7 +161,7 @@ def pillow_rgb(image: Image.Image) -> npt.NDArray[np.uint8] | None:
     if image.mode not in _EIGHT_BITS:
         return None
     try:
-        return _rgb(image, _turn(image))
+        return _upright(image, _orientation(image), _rgb)
     except Exception as error:  # a file that is opened lazily is decoded here
         raise _damaged(error) from None
 
@@ -139,23 +175,66 @@ def pixel_digest(pixels: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _pixels(image: Image.Image, data: bytes, at_least: int | None = None) -> npt.NDArray[np.uint8]:
+    size = image.size
     try:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
-        image.load()
-        turn = _turn(image)
-        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-            image = Image.fromarray(_eight_bits(image))
-        return _rgb(image, turn)
+        with image_memory(_bytes_needed(image, size, data)):
+            image.load()
+            orientation = _orientation(image)
+            more_bits = image.mode in ("I", "F") or image.mode.startswith("I;16")
+            return _upright(image, orientation, _eight_bits(image) if more_bits else _rgb)
     except ImageError:
         raise
     except Exception as error:  # decoders raise almost anything on hostile data
         raise _kind_not_read(data) or _damaged(error) from None
 
 
-def _rgb(image: Image.Image, turn: Image.Transpose | None) -> npt.NDArray[np.uint8]:
-    upright = image if turn is None else image.transpose(turn)
-    return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"), np.uint8)
+def _upright(
+    image: Image.Image, orientation: int, convert: Callable[[Image.Image], npt.NDArray[np.uint8]]
+) -> npt.NDArray[np.uint8]:
+    """Pixels (H, W, 3) of a decoded image. ``convert`` makes (h, W, 3) or (h, W, 1) of h rows, as it is stored.
+
+    Row by row into the place where they belong: Pillow would copy a large image for each step.
+    """
+    width, height = image.size
+    upright = np.empty((width, height, 3) if orientation in _ON_ITS_SIDE else (height, width, 3), np.uint8)
+    stored = _TURNS[orientation](upright) if orientation in _TURNS else upright
+    for top, strip in _strips(image):
+        stored[top : top + strip.height] = convert(strip)
+    return upright
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """A decoded image in parts of some rows, each with the number of its first row."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    if rows >= image.height:
+        yield 0, image
+        return
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
+
+
+def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
+
+
+def _bytes_needed(image: Image.Image, size: tuple[int, int], data: bytes) -> int:
+    """The memory that decoding an image takes; ``size`` is that in its file, which a draft reduces."""
+    pixels = image.width * image.height
+    decoder = _DECODER_BYTES.get(image.format or "", 0) * pixels
+    if image.format in ("JPEG", "MPO"):
+        frame = _jpeg_frame(data)
+        # Of several scans, all coefficients are held, two bytes each; at worst those of four channels.
+        decoder = round((8 if frame is None else frame.coefficient_bytes) * size[0] * size[1])
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = image.tag_v2
+        rows = min(image.height, max(1, _first(tags.get(_ROWS_PER_STRIP), image.height)))
+        if _TILE_WIDTH not in tags:
+            # YCbCr is decoded to four bytes a pixel first.
+            sample = max(8, _first(tags.get(_BITS), 8)) * max(1, _first(tags.get(_SAMPLES), 1)) // 8
+            decoder = rows * image.width * (sample + (4 if tags.get(_PHOTOMETRIC) == _YCBCR else 0))
+    return _STORED.get(image.mode, 4) * pixels + max(decoder, 3 * pixels)
 
 
 def _damaged(error: Exception) -> ImageError:
@@ -164,29 +243,35 @@ def _damaged(error: Exception) -> ImageError:
     return ImageError("decode", reason, f"{type(error).__name__}: {error}")
 
 
-def _eight_bits(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """The pixels (H, W) uint8 of a grey image with more than 8 bits; ImageError when the range of values is unknown.
+def _eight_bits(image: Image.Image) -> Callable[[Image.Image], npt.NDArray[np.uint8]]:
+    """How strips of a grey image with more than 8 bits become (h, W, 1) uint8; ImageError for an unknown range.
 
     Unsigned integers span the range of their bits. Signed integers and floats have no such range: values that fit into
     8 or 16 bits, or into 0 to 1 for floats, are taken for that.
     """
-    values = np.asarray(image)
     tags: Any = getattr(image, "tag_v2", {})
-    grey: npt.NDArray[Any]
+    scaled: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
     if image.mode != "F" and _first(tags.get(_SAMPLE_FORMAT), _UNSIGNED) == _UNSIGNED:
         # Pillow stores 32 unsigned bits as signed ones.
-        unsigned = values.view(np.uint32) if image.mode == "I" else values.astype(np.uint16)
-        grey = unsigned >> min(24, max(0, _first(tags.get(_BITS), 16) - 8))
+        unsigned = np.uint32 if image.mode == "I" else np.uint16
+        shift = min(24, max(0, _first(tags.get(_BITS), 16) - 8))
+        scaled = lambda values: np.right_shift(values.astype(unsigned), shift)  # noqa: E731
     else:
-        grey = _within_range(values)
-    grey = grey.astype(np.uint8)
-    return 255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey
+        scaled = _within_range(image)
+    white_is_zero = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+    def convert(strip: Image.Image) -> npt.NDArray[np.uint8]:
+        grey = scaled(np.asarray(strip)).astype(np.uint8)[..., None]
+        return 255 - grey if white_is_zero else grey
+
+    return convert
 
 
-def _within_range(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Values (H, W) of signed integers or floats on a scale of 0 to 255; ImageError when they fit no known range."""
-    lowest, highest = float(values.min()), float(values.max())
-    floats = values.dtype.kind == "f"
+def _within_range(image: Image.Image) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+    """How values of signed integers or floats become 0 to 255; ImageError when those of an image fit no known range."""
+    ranges = [(values.min(), values.max()) for _, strip in _strips(image) for values in (np.asarray(strip),)]
+    lowest, highest = float(np.min(ranges)), float(np.max(ranges))
+    floats = image.mode == "F"
     top = next((top for top in (1.0, 255.0, 65535.0) if highest <= top and (floats or top > 1)), None)
     if top is None or not lowest >= 0:
         raise ImageError(
@@ -195,8 +280,8 @@ def _within_range(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
             f"values from {lowest:g} to {highest:g} without a stated range; save the image with 8 bits a channel",
         )
     if floats:
-        return np.rint(values * np.float32(255 / top))
-    return values if top == 255 else values >> 8
+        return lambda values: np.rint(values * np.float32(255 / top))
+    return lambda values: values if top == 255 else np.right_shift(values, 8)
 
 
 def _first(value: Any, default: int) -> int:
@@ -209,7 +294,7 @@ def netpbm(pixels: npt.NDArray[np.uint8]) -> bytes:
     """Raw pixels (H, W, 3) or (H, W, 1) uint8 as the bytes of an image file, without loss."""
     height, width, channels = pixels.shape
     kind = 6 if channels == 3 else 5
-    return b"P%d %d %d 255\n" % (kind, width, height) + np.ascontiguousarray(pixels).tobytes()
+    return b"".join((b"P%d %d %d 255\n" % (kind, width, height), np.ascontiguousarray(pixels).data))
 
 
 def _open(data: bytes) -> Image.Image:
@@ -238,6 +323,14 @@ def _open(data: bytes) -> Image.Image:
         tile = _first(image.tag_v2.get(_TILE_WIDTH), 0) * _first(image.tag_v2.get(_TILE_HEIGHT), 0)
         if tile > MAX_TILE_RATIO * width * height + SPARE_TILE_PIXELS:
             raise ImageError("decode", "damaged image", f"a tile of {tile} pixels in an image of {width} x {height}")
+    needed = _bytes_needed(image, image.size, data)
+    if needed > MAX_IMAGE_BYTES:
+        raise ImageError(
+            "decode",
+            "too many pixels",
+            f"{width} x {height} in {image.format} take {needed // 2**20} MiB to decode, at most "
+            f"{MAX_IMAGE_BYTES // 2**20} are used; reduce the image, or save it as PNG",
+        )
     if min(width, height) < MIN_SIDE:
         raise ImageError("decode", "too small", f"{width} x {height}, at least {MIN_SIDE} a side")
     return image
@@ -290,9 +383,9 @@ def _kind_not_read(data: bytes) -> ImageError | None:
 def _jpeg_or_tiff_kind(data: bytes) -> str | None:
     if data.startswith(b"\xff\xd8\xff"):
         frame = _jpeg_frame(data)
-        if frame is not None and frame[1] != 8:
-            return f"JPEG of {frame[1]} bits"
-        return "lossless JPEG" if frame is not None and frame[0] in LOSSLESS else None
+        if frame is not None and frame.bits != 8:
+            return f"JPEG of {frame.bits} bits"
+        return "lossless JPEG" if frame is not None and frame.kind in LOSSLESS else None
     if data.startswith(TIFF):
         try:
             TiffImagePlugin.TiffImageFile(io.BytesIO(data))
@@ -303,10 +396,34 @@ def _jpeg_or_tiff_kind(data: bytes) -> str | None:
     return None
 
 
-def _jpeg_frame(data: bytes) -> tuple[int, int] | None:
-    """The kind of the frame of a JPEG, and the bits of its samples; None where no frame begins."""
-    at = next((at for marker, at in _segments(data) if marker in _FRAMES), None)
-    return None if at is None else (data[at + 1] & 0x0F, data[at + 4])
+class _JpegFrame(NamedTuple):
+    """The kind of the frame of a JPEG, the bits of its samples, and bytes of coefficients that are held for a pixel."""
+
+    kind: int
+    bits: int
+    coefficient_bytes: float
+
+
+def _jpeg_frame(data: bytes) -> _JpegFrame | None:
+    """The first frame of a JPEG; None where none begins."""
+    frame, n_in_scan = None, 0
+    for marker, at in _segments(data):
+        if frame is None and marker in _FRAMES:
+            frame = marker & 0x0F, data[at + 4 : at + 2 + _number(data, at + 2, 2)]
+        elif marker == _SCAN[1]:
+            n_in_scan = _number(data, at + 4, 1)
+    return None if frame is None else _described_frame(*frame, n_in_scan)
+
+
+def _described_frame(kind: int, segment: bytes, n_in_scan: int) -> _JpegFrame | None:
+    """The frame in a segment, whose first scan has so many of its channels."""
+    if len(segment) < 6:
+        return None
+    factors = [(byte >> 4, byte & 15) for byte in segment[7 : 6 + 3 * segment[5] : 3]]
+    largest = max((h for h, _ in factors), default=0) * max((v for _, v in factors), default=0)
+    several = kind in PROGRESSIVE or n_in_scan < segment[5]
+    samples = sum(h * v for h, v in factors) / largest if largest else 4.0
+    return _JpegFrame(kind, segment[0], 2 * samples if several else 0.0)
 
 
 def _scan_of(data: bytes) -> int | None:
@@ -384,12 +501,13 @@ def _end_of_first(data: bytes) -> int:
     return len(data)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """The transposition that makes an image upright; damaged EXIF data count as none."""
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of an image, 1 to 8; damaged EXIF data count as 1."""
     try:
-        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        return orientation if orientation in _TURNS else 1
     except Exception:  # the pixels are good, and parsers of hostile EXIF data raise almost anything
-        return None
+        return 1
 
 
 def is_image(head: bytes) -> bool:

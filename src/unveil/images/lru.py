@@ -12,10 +12,13 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """At most ``size`` values by key; the one that has not been used for the longest time is dropped first."""
+    """At most ``size`` values by key; the one that has not been used for the longest time is dropped first.
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    Several take at most ``limit`` in all, as ``weigh`` states it.
+    """
+
+    def __init__(self, size: int, limit: int = 0, weigh: Callable[[V], int] = lambda value: 0) -> None:
+        self._size, self._limit, self._weigh = size, limit, weigh
         self._values: OrderedDict[K, V] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -28,6 +31,9 @@ class LruCache(Generic[K, V]):
         value = make()
         with self._lock:
             self._values[key] = value
-            while len(self._values) > self._size:
+            while len(self._values) > self._size or (len(self._values) > 1 and self._weight() > self._limit):
                 self._values.popitem(last=False)
         return value
+
+    def _weight(self) -> int:
+        return sum(map(self._weigh, self._values.values()))

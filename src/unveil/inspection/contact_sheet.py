@@ -18,8 +18,15 @@ MAX_NAME = 60
 BACKGROUND, TEXT = (255, 255, 255), (92, 100, 112)
 
 
+def in_cell(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """An image (H, W, 3) uint8, reduced to a cell; it keeps its aspect ratio."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
 def contact_png(rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]]]], path: Path) -> None:
-    """Writes rows of images (H, W, 3) uint8 with a name above each row; images keep their aspect ratio."""
+    """Writes rows of images (H, W, 3) uint8, as `in_cell` makes them, with a name above each row."""
     across = max((len(images) for _, images in rows), default=1) or 1
     names = any(name for name, _ in rows)
     height = CELL + GAP + (TEXT_HEIGHT if names else 0)
@@ -33,7 +40,6 @@ def contact_png(rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]]]], pat
             top += TEXT_HEIGHT
         for k, pixels in enumerate(images):
             image = Image.fromarray(pixels)
-            image.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
             left = GAP + k * (CELL + GAP)
             sheet.paste(image, (left + (CELL - image.width) // 2, top + (CELL - image.height) // 2))
     buffer = io.BytesIO()

@@ -23,8 +23,9 @@ from unveil.images.candidates import candidates
 from unveil.images.decode import holds_more
 from unveil.images.readers.grid import is_sheet, plausible_grids
 from unveil.images.unread import further_images
-from unveil.inspection.contact_sheet import contact_png
+from unveil.inspection.contact_sheet import contact_png, in_cell
 from unveil.io.host import cores
+from unveil.io.memory import held_memory
 from unveil.presets import Preset, resolve
 from unveil.types import ImageRecord, Reject, Role
 
@@ -156,7 +157,8 @@ def _faces(
 
     def reject_of(record: ImageRecord) -> Reject | None:
         try:
-            quality_features(preprocessor.decode(source.read(record)))
+            with held_memory():
+                quality_features(preprocessor.decode(source.read(record)))
         except ImageError as error:
             return Reject(record.id, error.stage, error.reason, error.detail)
         return None
@@ -193,7 +195,7 @@ def _better_rule(source: Source, rule: LabelRule) -> str | None:
 
 
 def contact_sheet(source: Source) -> list[tuple[str, list[ImageArray]]]:
-    """Some people with some images of each, evenly over the set; images that cannot be read are left out."""
+    """Some people with some images of each, evenly over the set, reduced; images that cannot be read are left out."""
     of_person: dict[str | None, list[ImageRecord]] = {}
     for record in source.records:
         of_person.setdefault(record.person, []).append(record)
@@ -209,7 +211,7 @@ def contact_sheet(source: Source) -> list[tuple[str, list[ImageArray]]]:
         images = []
         for record in records:
             with contextlib.suppress(ImageError):
-                images.append(decode_rgb(source.read(record)))
+                images.append(in_cell(decode_rgb(source.read(record))))
         sheet.append((name, images))
     return sheet
 

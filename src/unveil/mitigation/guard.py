@@ -27,6 +27,7 @@ from unveil.io.atomic import remove_stale_temp, replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.io.documents import FROM_LIBRARIES, read_json
 from unveil.io.folders import exclusive, other_file, unchanged
+from unveil.io.memory import held_memory
 from unveil.io.npy import mapped_array
 from unveil.io.regular import read_regular
 from unveil.io.text import printable
@@ -219,7 +220,8 @@ class GuardIndex:
         if row is not None or not self._has_pixels:
             return row
         try:
-            return self._by_pixels(decode_rgb(data))
+            with held_memory():
+                return self._by_pixels(decode_rgb(data))
         except ImageError:
             return None
 

@@ -14,6 +14,7 @@ from unveil.engine import Engine, Task, WorkerFailure, map_ordered
 from unveil.errors import ImageError
 from unveil.images import Source, decode_rgb, pixel_digest
 from unveil.io.host import cores
+from unveil.io.memory import held_memory
 from unveil.progress import Progress
 from unveil.types import ImageRecord
 
@@ -107,6 +108,7 @@ def _digest(source: Source, record: ImageRecord, file: str | None) -> bytes | No
         return None
     try:
         data = source.read(record)
-        return pixel_digest(decode_rgb(data)) if hashlib.sha256(data).hexdigest() == file else None
+        with held_memory():
+            return pixel_digest(decode_rgb(data)) if hashlib.sha256(data).hexdigest() == file else None
     except ImageError:
         return None

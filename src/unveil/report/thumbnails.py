@@ -11,6 +11,7 @@ from PIL import Image
 
 from unveil.errors import ImageError
 from unveil.images import Source, decode_rgb
+from unveil.io.memory import held_memory
 
 R = TypeVar("R", bound=str)
 S = TypeVar("S", bound=str)
@@ -36,13 +37,13 @@ class Thumbnails:
         record = self._records.get(role, {}).get(id)
         if record is None:
             return None
-        try:
-            pixels = decode_rgb(self._sources[role].read(record))
-        except ImageError:
-            return None
-        image = Image.fromarray(pixels)
-        scale = SIDE / max(image.size)
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         buffer = io.BytesIO()
-        image.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=QUALITY)
+        with held_memory():
+            try:
+                image = Image.fromarray(decode_rgb(self._sources[role].read(record)))
+            except ImageError:
+                return None
+            scale = SIDE / max(image.size)
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            image.resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=QUALITY)
         return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -18,6 +18,7 @@ from unveil.embedding.images import ImageReader
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import ImageError
 from unveil.images import decode_rgb
+from unveil.io.memory import held_memory
 from unveil.runs.finished import FinishedRun
 from unveil.runs.parts import MATCHES
 from unveil.types import Role
@@ -91,13 +92,14 @@ class ReviewImages:
         reader = self._readers.get(role)
         if reader is None:
             return None
-        try:
-            data = reader.data(id)
-            pixels = reader.decode(data).crop_with_margin(FACE_MARGIN) if face else decode_rgb(data)
-        except ImageError:
-            return None
-        image = Image.fromarray(pixels)
-        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+        with held_memory():
+            try:
+                data = reader.data(id)
+                pixels = reader.decode(data).crop_with_margin(FACE_MARGIN) if face else decode_rgb(data)
+            except ImageError:
+                return None
+            image = Image.fromarray(pixels)
+            image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         if max(image.size) <= MAX_LOSSLESS_SIDE:
             image.save(buffer, "PNG", compress_level=1)

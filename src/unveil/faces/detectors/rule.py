@@ -9,6 +9,7 @@ import numpy as np
 
 from unveil.faces.align import ImageArray
 from unveil.faces.detectors.base import DetectedFace, Detector, Face
+from unveil.io.memory import image_memory
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class FaceChoice:
     n_faces: int
 
 
-# Pixels of an image with its border, larger than those of any camera's square image of 40 million pixels.
-MAX_BORDERED = 10**8
+# Pixels of an image with its border: that of a square photograph of 26 million pixels, or of one of 3 to 2 with 22.
+MAX_BORDERED = 6 * 10**7
 
 
 def find_face(image: ImageArray, detector: Detector) -> FaceChoice | None:
@@ -55,13 +56,16 @@ def _detect_with_border(image: ImageArray, detector: Detector) -> list[DetectedF
     height, width = image.shape[:2]
     border = max(height, width) // 4
     pixels = (height + 2 * border) * (width + 2 * border)
+    reduced = 0
     if pixels > MAX_BORDERED:
         scale = (MAX_BORDERED / pixels) ** 0.5
         size = (max(1, int(width * scale)), max(1, int(height * scale)))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-        border = max(size) // 4
-    detected = [face.rescaled(1, 1, border) for face in _detect(with_border(image, border), detector, 1)]
+        border, reduced = max(size) // 4, image.nbytes
     reduced_height, reduced_width = image.shape[:2]
+    bordered = 3 * (reduced_height + 2 * border) * (reduced_width + 2 * border)
+    with image_memory(3 * height * width + reduced + bordered):
+        detected = [face.rescaled(1, 1, border) for face in _detect(with_border(image, border), detector, 1)]
     return [face.rescaled(width / reduced_width, height / reduced_height) for face in detected]
 
 

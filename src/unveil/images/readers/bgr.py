@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from unveil.errors import ImageError
 from unveil.images.decode import decode_rgb, netpbm
-from unveil.images.source import Source
+from unveil.images.source import MAX_FILE_BYTES, Source
+from unveil.io.memory import held_memory
 from unveil.types import ImageRecord
 
 
@@ -18,4 +20,11 @@ class BgrSource(Source):
         self.notes = [*inner.notes, "red and blue are exchanged, as you asked"]
 
     def read(self, record: ImageRecord) -> bytes:
-        return netpbm(decode_rgb(self.inner.read(record))[..., ::-1])
+        with held_memory():
+            pixels = decode_rgb(self.inner.read(record))
+            if pixels.nbytes > MAX_FILE_BYTES:
+                raise ImageError("read", "unreadable file", f"{pixels.nbytes} bytes, at most {MAX_FILE_BYTES} are read")
+            red = pixels[..., 0].copy()
+            pixels[..., 0] = pixels[..., 2]
+            pixels[..., 2] = red
+            return netpbm(pixels)

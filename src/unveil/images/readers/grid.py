@@ -11,10 +11,11 @@ from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images.decode import decode_rgb, image_size, netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.lru import LruCache
-from unveil.images.source import Entry, Source
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source
 from unveil.types import ImageRecord
 
-CACHED_SHEETS = 4
+# Sheets that are held, and the bytes that several of them may take.
+CACHED_SHEETS, CACHED_BYTES = 4, 2**27
 # Cells and gaps that an inspection tries, in pixels; torchvision's make_grid leaves gaps of 2.
 CELLS = (64, 96, 112, 128, 160, 192, 224, 256, 512, 1024)
 GAPS = (0, 2, 1, 4)
@@ -29,7 +30,9 @@ class GridSource(Source):
         super().__init__(sheets.where, rule)
         self._sheets = sheets
         self._cell, self._gap = _number(options, "cell", None), _number(options, "gap", 0)
-        self._cache: LruCache[str, npt.NDArray[np.uint8]] = LruCache(CACHED_SHEETS)
+        self._cache: LruCache[str, npt.NDArray[np.uint8]] = LruCache(
+            CACHED_SHEETS, CACHED_BYTES, lambda sheet: sheet.nbytes
+        )
         self.ignored, self.unread, self.notes = sheets.ignored, sheets.unread, list(sheets.notes)
         self._sheet_records = {record.id: record for record in sheets.records}
         entries = []
@@ -67,6 +70,8 @@ class GridSource(Source):
         step, first = self._cell + self._gap, 0 if self._gap and self._frameless(sheet) else self._gap
         top, left = first + row * step, first + column * step
         cell = sheet[top : top + self._cell, left : left + self._cell]
+        if cell.nbytes > MAX_FILE_BYTES:
+            raise ImageError("read", "unreadable file", f"{cell.nbytes} bytes, at most {MAX_FILE_BYTES} are read")
         if bool((cell == cell[:1, :1]).all()):
             raise ImageError("read", "empty cell", "the sheet has fewer images than cells")
         return netpbm(cell)
@@ -125,6 +130,7 @@ def _seams(sheet: npt.NDArray[np.uint8], cell: int, gap: int) -> bool:
     if gap:
         rows = sheet[borders]
         return bool((rows == rows[:1, :1]).all())
-    steps = np.abs(np.diff(sheet.astype(np.int16), axis=0)).mean((1, 2))
+    # Row by row: all differences of a large sheet would take a gigabyte. Sums of whole numbers are exact.
+    steps = np.array([np.abs(np.diff(sheet[i : i + 2].astype(np.int16), axis=0)).mean() for i in range(height - 1)])
     elsewhere = np.delete(steps, borders - 1)
     return bool(steps[borders - 1].mean() > SEAM * np.median(elsewhere))

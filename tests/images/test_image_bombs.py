@@ -1,0 +1,281 @@
+"""Images of many pixels in a few bytes: a process that embeds a set of them by two threads stays below a gibibyte."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.builders import drawn_faces, encoded, write
+from unveil.errors import ImageError
+from unveil.images import decode, decode_rgb, image_size
+from unveil.images.decode import FORMATS
+from unveil.images.silence import without_warnings
+from unveil.io import memory
+from unveil.io.memory import MemoryBudget, held_memory, image_memory
+
+LARGEST_PEAK = 2**30
+CHILD = """
+import resource, sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from unveil.channels import AppearanceChannel, FaceChannel, open_detector
+from unveil.channels.alignment import ImageAlignment
+from unveil.embedding.pipeline import ImagePreprocessor, embed_images
+
+resource.setrlimit(resource.RLIMIT_CPU, (100, 110))
+channels = [FaceChannel(), AppearanceChannel()]
+preprocessor = ImagePreprocessor(channels, ImageAlignment(frozenset(), ""), open_detector(None))
+data = Path(sys.argv[1]).read_bytes()
+
+def embed(data):
+    rows, _ = embed_images([partial(preprocessor.decode, data)] * 2, channels)
+    print(rows[0].stage, rows[0].reason, rows[0].detail)
+
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(embed, [data, data[: len(data) * 3 // 4]]))
+lines = Path("/proc/self/status").read_text().splitlines()
+print("peak", next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024)
+"""
+SIDE = 8900
+COLOUR = (120, 90, 60)
+
+
+def saved(kind: str, *, side: int = SIDE, mode: str = "RGB", **options: Any) -> Callable[[], bytes]:
+    """An image of one colour."""
+
+    def make() -> bytes:
+        buffer = io.BytesIO()
+        image = Image.new("RGB", (side, side), COLOUR)
+        if kind == "HEIF":
+            import pillow_heif
+
+            pillow_heif.from_pillow(image).save(buffer, **options)
+        else:
+            (image if mode == "RGB" else image.convert(mode)).save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return make
+
+
+def sixteen_bits() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((SIDE, SIDE), 300, np.uint16)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def floats() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((SIDE, SIDE), 0.5, np.float32)).save(buffer, "TIFF", compression="tiff_deflate")
+    return buffer.getvalue()
+
+
+def turned() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return saved("PNG", exif=exif)()
+
+
+def run_lengths() -> bytes:
+    """A BMP in which two bytes are up to 255 pixels."""
+    row = b"\xff\x07" * (SIDE // 255) + bytes([SIDE % 255, 7]) + b"\0\0"
+    data, palette = row * SIDE + b"\0\1", bytes(4 * 256)
+    start = 14 + 40 + len(palette)
+    head = b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start)
+    head += struct.pack("<IiiHHIIiiII", 40, SIDE, SIDE, 1, 8, 1, len(data), 0, 0, 256, 0)
+    return head + palette + data
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "PNG": saved("PNG"),
+    "PNG, transparent": saved("PNG", mode="RGBA"),
+    "PNG, 16 bits": sixteen_bits,
+    "PNG, turned": turned,
+    "JPEG": saved("JPEG", quality=50),
+    "JPEG, progressive": saved("JPEG", progressive=True, quality=50),
+    "JPEG, progressive in four colours": saved("JPEG", side=7000, mode="CMYK", progressive=True, quality=50),
+    "WEBP, lossless": saved("WEBP", side=5900, lossless=True, quality=0, method=0),
+    "WEBP": saved("WEBP", side=5900, quality=10, method=0),
+    "TIFF, LZW": saved("TIFF", compression="tiff_lzw"),
+    "TIFF, deflate in one strip": saved("TIFF", compression="tiff_deflate", tiffinfo={278: SIDE}),
+    "TIFF, floats": floats,
+    "TIFF, fax": saved("TIFF", mode="1", compression="group4"),
+    "GIF": saved("GIF", mode="P"),
+    "BMP, run lengths": run_lengths,
+    "PPM, bits": saved("PPM", mode="1"),
+    "AVIF": saved("AVIF", side=7000, quality=10, speed=10),
+    "HEIF": saved("HEIF", side=7000, quality=10),
+}
+
+
+def test_every_format_has_a_bomb() -> None:
+    assert {name.partition(",")[0] for name in BOMBS} >= set(FORMATS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured as Linux states it")
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_set_of_large_images_takes_little_memory(name: str, tmp_path: Path) -> None:
+    if name.partition(",")[0] not in FORMATS:
+        pytest.skip("not read by this installation")
+    place = write(tmp_path / "bomb", BOMBS[name]())
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-c", CHILD, str(place)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=1000, env=environment)
+    assert done.returncode == 0 and done.stderr == "", f"{done.returncode} {done.stderr[-2000:]}"
+    assert "detect no face found" in done.stdout, "the whole image is decoded"
+    peak = re.search(r"peak (\d+)", done.stdout)
+    assert peak is not None and int(peak[1]) < LARGEST_PEAK, done.stdout
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "HEIF"])
+def test_the_limit_of_pixels_is_that_of_the_format(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind not in FORMATS:
+        pytest.skip("not read by this installation")
+    large, small = saved(kind, side=400)(), saved("PNG", side=400)()
+    monkeypatch.setattr(decode, "MAX_IMAGE_BYTES", 8 * 400 * 400)
+    assert image_size(small) == (400, 400)
+    with pytest.raises(ImageError, match=f"400 x 400 in {kind} take"):
+        image_size(large)
+
+
+@pytest.mark.parametrize("sampling", [0, 2])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_coefficients_of_several_scans_are_counted(sampling: int, mode: str, progressive: bool) -> None:
+    image = Image.new("RGB", (64, 64), COLOUR).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", progressive=progressive, subsampling=sampling)
+    frame = decode._jpeg_frame(buffer.getvalue())
+    channels = {"L": 1.0, "RGB": 3.0 if sampling == 0 else 1.5, "CMYK": 4.0}[mode]
+    if mode == "CMYK" and sampling == 2:
+        channels = frame.coefficient_bytes / 2 if frame is not None and progressive else 0.0
+        assert not progressive or 1.5 < channels <= 4
+    assert frame is not None and frame.coefficient_bytes == (2 * channels if progressive else 0)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1", "I;16"])
+def test_strips_change_no_pixel(mode: str, orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    face = Image.fromarray(drawn_faces(1)[0][:80, :64])
+    image = (
+        Image.fromarray(np.asarray(face.convert("L")).astype(np.uint16) << 7) if mode == "I;16" else face.convert(mode)
+    )
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", exif=exif)
+    whole = decode_rgb(buffer.getvalue())
+    monkeypatch.setattr(decode, "STRIP_PIXELS", 64 * 7)
+    assert np.array_equal(decode_rgb(buffer.getvalue()), whole)
+
+
+def test_a_failed_image_leaves_no_pixels_behind() -> None:
+    """The traceback of an error holds the frames in which it was raised, and their arrays."""
+    with pytest.raises(ImageError) as caught:
+        decode_rgb(encoded(drawn_faces(1)[0], "PNG")[:-2000])
+    trace, names = caught.value.__traceback__, []
+    while trace is not None:
+        names.append(trace.tb_frame.f_code.co_filename)
+        trace = trace.tb_next
+    assert not any("PIL" in name for name in names) and caught.value.__context__ is None
+
+
+def test_threads_wait_in_order_and_one_alone_is_never_refused() -> None:
+    budget = MemoryBudget(100)
+    budget.take(500)
+    order: list[int] = []
+
+    def take(n: int) -> None:
+        budget.take(n)
+        order.append(n)
+
+    threads = [threading.Thread(target=take, args=(n,)) for n in (90, 5, 70)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.05)
+    assert order == []
+    budget.give_back(500)
+    threads[0].join(10)
+    threads[1].join(10)
+    assert order == [90, 5] and threads[2].is_alive()
+    budget.give_back(90)
+    threads[2].join(10)
+    assert order == [90, 5, 70]
+
+
+def test_threads_that_need_more_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "IMAGES", MemoryBudget(100))
+    both = threading.Barrier(2, timeout=30)
+    running, most = [0], [0]
+
+    def work(_: int) -> None:
+        with held_memory():
+            with image_memory(40):
+                both.wait()
+            with image_memory(80):
+                running[0] += 1
+                most[0] = max(most[0], running[0])
+                time.sleep(0.01)
+                running[0] -= 1
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+    assert most == [1]
+    memory.IMAGES.take(100)  # nothing is left taken
+
+
+HOSTILE_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x20\0" + struct.pack("<HHII", 0x9286, 2, 10**6, 10**6) * 3
+SPEAKS = """
+import io, struct, sys, threading, warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from unveil.errors import ImageError
+from unveil.images import decode_rgb
+
+def read(path):
+    try:
+        decode_rgb(Path(path).read_bytes())
+    except ImageError:
+        pass
+
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(read, sys.argv[1:] * 8))
+warnings.warn("of the program itself")
+"""
+
+
+def test_nothing_that_a_decoder_says_reaches_the_terminal(tmp_path: Path) -> None:
+    face = drawn_faces(1)[0]
+    tiff = bytearray(encoded(face, "TIFF", compression="tiff_lzw"))
+    tiff[2000:2400] = b"\xff" * 400
+    plain = encoded(face, "TIFF")
+    images = {
+        "exif.png": encoded(face, "PNG", exif=HOSTILE_EXIF),
+        "lzw.tif": bytes(tiff),
+        "cut.tif": plain[: len(plain) // 2],
+        "exif.jpg": encoded(face, "JPEG", exif=HOSTILE_EXIF),
+    }
+    files = [str(write(tmp_path / name, data)) for name, data in images.items()]
+    done = subprocess.run([sys.executable, "-c", SPEAKS, *files], capture_output=True, text=True, check=True)
+    said = [line for line in done.stderr.splitlines() if "warnings.warn(" not in line]
+    assert len(said) == 1 and said[0].endswith("UserWarning: of the program itself"), done.stderr
+
+
+def test_other_threads_keep_their_warnings() -> None:
+    with pytest.warns(UserWarning, match="heard"), ThreadPoolExecutor(1) as pool, without_warnings():
+        pool.submit(__import__("warnings").warn, "heard").result()
