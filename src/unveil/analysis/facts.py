@@ -19,6 +19,7 @@ from unveil.engine import map_ordered
 from unveil.errors import ImageError
 from unveil.images import decode_rgb, pixel_digest
 from unveil.io.host import cores
+from unveil.io.memory import held_memory
 from unveil.results import ExactCopy
 from unveil.types import Embedded, Ints, Matches, Reject, Role
 
@@ -152,6 +153,7 @@ def _same_pixels(
 
 def _pixel_digest(image: _Image) -> bytes | None:
     try:
-        return pixel_digest(decode_rgb(image.reader.data(image.id)))
+        with held_memory():
+            return pixel_digest(decode_rgb(image.reader.data(image.id)))
     except ImageError:
         return None
