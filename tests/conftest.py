@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # One key for all processes of a test run, which inherit the variable.
     os.environ.setdefault("UNVEIL_KEY", str(Path(tempfile.mkdtemp(prefix="unveil-tests-")) / "key"))
+    os.environ.setdefault("UNVEIL_CACHE", tempfile.mkdtemp(prefix="unveil-tests-"))
     # The library `datasets` writes to no folder of the user, and asks no server.
     os.environ.setdefault("HF_HOME", tempfile.mkdtemp(prefix="unveil-tests-"))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import signal
 import subprocess
@@ -32,6 +31,7 @@ OWN = "own"
 @pytest.fixture(autouse=True)
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
+    monkeypatch.setenv("UNVEIL_CACHE", str(tmp_path / "cache"))
 
 
 def numbers(name: str, values: Any, kind: type = np.int64) -> TensorProto:
@@ -161,7 +161,7 @@ def test_what_only_a_run_shows_ends_another_process(make: Callable[[], ModelProt
     path = write(tmp_path / "net.onnx", make().SerializeToString())
     with pytest.raises(ModelError, match="within 2048 MiB and 8 times its size of memory, found one that takes more"):
         register_model(path, family="arcface")
-    assert not (library_folder() / "net").exists() and not (library_folder() / ".tried").exists()
+    assert not (library_folder() / "net").exists() and not (tmp_path / "cache").exists()
 
 
 def test_time_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_a_model_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(trial, "_run_apart", lambda *_: pytest.fail("it is run again"))
     trial.try_model(path, sha256, 112)
     # The record of another user, or for another file, counts for nothing.
-    record = library_folder() / ".tried" / sha256
+    record = tmp_path / "cache" / "tried" / sha256
     assert record.is_file()
     (record.parent / ("0" * 64)).write_bytes(record.read_bytes())
     monkeypatch.setattr(trial, "_run_apart", lambda *_: (_ for _ in ()).throw(ModelError("again")))
@@ -207,5 +207,4 @@ def test_no_module_of_the_current_folder_is_run(tmp_path: Path) -> None:
         "import os, sys\nfrom pathlib import Path\nfrom unveil.faces.trial import try_model\n"
         f"os.chdir({str(tmp_path)!r})\nsys.path.insert(0, '')\ntry_model(Path({str(path)!r}), '0' * 64, 112)"
     )
-    environment = {**os.environ, "UNVEIL_MODELS": str(tmp_path / "library")}
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -18,11 +18,12 @@ import numpy as np
 
 from unveil.errors import ModelError
 from unveil.faces.graph_size import check_graph_size
-from unveil.faces.models.library import MAX_MODEL_BYTES, find_model, library_folder, load_detector, load_model
+from unveil.faces.models.library import MAX_MODEL_BYTES, find_model, load_detector, load_model
 from unveil.faces.models.table import default_spec, model_table
 from unveil.faces.onnx_model import OnnxModel, onnxruntime_version
 from unveil.io.atomic import write_bytes
 from unveil.io.regular import read_regular
+from unveil.io.storage import cache_folder
 from unveil.io.trust import own_seal
 
 # Processor seconds of the first run, and how much longer it may take on a busy machine.
@@ -57,7 +58,7 @@ def try_model(path: Path, sha256: str, side: int) -> None:
     if sha256 in model_table():
         return
     seal = own_seal(f"tried {sha256} {side} {onnxruntime_version()}")
-    record = library_folder() / ".tried" / sha256
+    record = cache_folder() / "tried" / sha256
     with contextlib.suppress(OSError):
         if seal is not None and read_regular(record, SEAL_BYTES).decode("ascii", "replace") == seal:
             return
