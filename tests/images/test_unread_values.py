@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import h5py
 import msgpack
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +23,9 @@ from tests.builders import write
 from tests.containers import Item, example, message, varint, write_lmdb, write_tfrecords
 from unveil.errors import ImageError, SourceError
 from unveil.images import decode_rgb, open_source
+from unveil.images.blob import LocalBlob
 from unveil.images.image_like import MAX_OPAQUE, MAX_VECTOR, image_within, may_be_image, may_be_pixels, shows_image
+from unveil.images.readers.arrow import BLOCK, _listed
 
 N = 24
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 40, 3), np.uint8)
@@ -256,6 +260,40 @@ class TestTables:
         write(tmp_path / "x.arrow", data + data)
         with pytest.raises(SourceError, match=r"expected nothing behind its last batch, found \d+ bytes"):
             open_source(tmp_path / "x.arrow")
+
+    @pytest.mark.parametrize("listed", [[0, 1, 2], [0, 1], [1, 2], [0, 2], [0, 1, 1]], ids=str)
+    def test_batches_that_the_footer_does_not_list_once(
+        self, listed: list[int], items: list[Item], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "x.arrow"
+        polars.DataFrame({"image": [i.data for i in items]}).write_ipc(path, record_batch_size=8)
+        data = path.read_bytes()
+        # The vector of blocks: how many, then each with its place and lengths.
+        start = data.index(struct.pack("<Iq", 3, _listed(LocalBlob(path))[0]))
+        blocks = [data[start + 4 + BLOCK.size * k :][: BLOCK.size] for k in listed]
+        vector = struct.pack("<I", len(listed)) + b"".join(blocks)
+        write(path, data[:start] + vector + data[start + len(vector) :])
+        if listed == [0, 1, 2]:
+            assert len(open_source(path).records) == N
+            return
+        with pytest.raises(SourceError, match=r"a footer that lists all batches, once each, found \d+ bytes at byte"):
+            open_source(path)
+
+    def test_bytes_of_a_batch_that_no_column_holds(self, items: list[Item], tmp_path: Path) -> None:
+        path = tmp_path / "x.arrow"
+        table = pa.table({"image": [i.data for i in items]})
+        with pa.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
+        data, reader = path.read_bytes(), pa.ipc.MessageReader.open_stream(path)
+        schema, batch = reader.read_next_message(), reader.read_next_message()
+        body = struct.pack("<q", batch.body.size)
+        at = data.index(body, schema.metadata.size)
+        end = 8  # of the stream: no further message
+        write(
+            path, data[:at] + struct.pack("<q", batch.body.size + 640) + data[at + 8 : -end] + bytes(640) + data[-end:]
+        )
+        with pytest.raises(SourceError, match=r"hold all of their bytes, found 6[4-9][0-9] others, which may be"):
+            open_source(path)
 
     def test_a_table_without_a_column_of_images_names_those_that_it_has(self, tmp_path: Path) -> None:
         path = written(tmp_path / "x.parquet", pa.table({"pixels": [[1, 2]] * N, "caption": ["a"] * N}))

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob, LocalBlob
+from unveil.images.image_like import shows_image
 from unveil.images.readers.table import Table, TableSource
 from unveil.images.unpacked import most_unpacked
 
@@ -20,8 +21,10 @@ MAX_UNPACKED = 2**32
 FILE_HEADER = 8
 # Bytes behind the last batch that a writer may leave.
 SLACK = 64
+# Bytes of metadata that depend on how a writer lays it out.
+METADATA_SLACK = 1024
 # Fields of Message, RecordBatch and DictionaryBatch in Arrow's Message.fbs.
-HEADER, BUFFERS, COMPRESSION, DICTIONARY_DATA = 2, 2, 3, 1
+HEADER, NODES, BUFFERS, COMPRESSION, DICTIONARY_DATA = 2, 1, 2, 3, 1
 _LENGTH = struct.Struct("<q")
 # Offset and length of a buffer; offset and two lengths of a message; the length of the footer and the magic number.
 BUFFER, BLOCK, FOOTER_END = struct.Struct("<qq"), struct.Struct("<qi4xq"), struct.Struct("<i6s")
@@ -57,15 +60,49 @@ def _footer_bytes(blob: Blob) -> int:
     return int(max(0, length)) + FOOTER_END.size
 
 
-def _messages_of_footer(blob: Blob, source: Any) -> Iterator[Any]:
-    """The messages that the footer of a file lists; struct.error when it is damaged."""
+def _listed(blob: Blob) -> list[int]:
+    """Where each message begins that the footer of a file lists; struct.error when it is damaged."""
     size = _footer_bytes(blob)
     footer = memoryview(blob.read(max(0, blob.size - size), size - FOOTER_END.size))
     table = _Flat(footer, struct.unpack_from("<I", footer)[0])
-    for field in (FOOTER_DICTIONARIES, FOOTER_BATCHES):
-        for offset, _, _ in table.structs(field, BLOCK):
-            source.seek(offset)
+    return [at for field in (FOOTER_DICTIONARIES, FOOTER_BATCHES) for at, _, _ in table.structs(field, BLOCK)]
+
+
+def _messages_of_footer(blob: Blob, source: Any) -> Iterator[Any]:
+    """The messages that the footer of a file lists; SourceError where they and the schema are not all of the file."""
+    # The schema message has no length in polars; it is about as long as another writer's.
+    end, spare = FILE_HEADER, 2 * pa.ipc.open_file(_opened(blob, 0)).schema.serialize().size + METADATA_SLACK
+    for at in [*sorted(_listed(blob)), blob.size - _footer_bytes(blob)]:
+        if not 0 <= at - end <= spare or (end == FILE_HEADER and shows_image(blob.read(end, at - end))):
+            raise SourceError(
+                f"{blob.where}: expected a footer that lists all batches, once each, found {abs(at - end)} bytes at "
+                f"byte {min(at, end)} that {'none' if at > end else 'several'} of them hold. Write the file again"
+            )
+        if at < blob.size - _footer_bytes(blob):
+            source.seek(at)
             yield pa.ipc.read_message(source)
+            end, spare = source.tell(), SLACK
+
+
+def _header(message: Any) -> _Flat | None:
+    """What describes the buffers of a message; None when it has none."""
+    metadata = memoryview(message.metadata)
+    header = _Flat(metadata, struct.unpack_from("<I", metadata)[0]).table(HEADER)
+    if header is not None and message.type == "dictionary":
+        header = header.table(DICTIONARY_DATA)
+    return header if message.type in ("record batch", "dictionary") else None
+
+
+def unread_bytes(message: Any) -> int:
+    """The most bytes of a message, one after the other, that no buffer holds; struct.error when it is damaged."""
+    header, end, most = _header(message), 0, 0
+    if header is None:
+        return int(message.body.size) if message.body is not None else 0
+    buffers = sorted(header.structs(BUFFERS, BUFFER))
+    for offset, length in [*buffers, (message.body.size, 0)]:
+        most, end = max(most, offset - end), max(end, offset + length)
+    described = BUFFER.size * (len(buffers) + sum(1 for _ in header.structs(NODES, BUFFER)))
+    return int(max(most, message.metadata.size - 2 * described - METADATA_SLACK))
 
 
 def unpacked_bytes(message: Any) -> int:
@@ -73,11 +110,8 @@ def unpacked_bytes(message: Any) -> int:
 
     Each buffer begins with its unpacked length (https://arrow.apache.org/docs/format/Columnar.html#compression).
     """
-    metadata, body = memoryview(message.metadata), message.body
-    header = _Flat(metadata, struct.unpack_from("<I", metadata)[0]).table(HEADER)
-    if header is not None and message.type == "dictionary":
-        header = header.table(DICTIONARY_DATA)
-    if header is None or message.type not in ("record batch", "dictionary") or header.table(COMPRESSION) is None:
+    header, body = _header(message), message.body
+    if header is None or header.table(COMPRESSION) is None:
         return 0
     total = 0
     for offset, length in header.structs(BUFFERS, BUFFER):
@@ -127,12 +161,20 @@ class ArrowTable(Table):
         self.most = most_unpacked(blob.size)
         limit = min(max_unpacked, self.most)
         with _opened(blob, start) as source:
-            stated = sum(map(unpacked_bytes, _messages_of_footer(blob, source) if by_footer else _messages(source)))
+            stated = unread = 0
+            for message in _messages_of_footer(blob, source) if by_footer else _messages(source):
+                stated += unpacked_bytes(message)
+                unread = max(unread, unread_bytes(message))
             behind = 0 if by_footer else blob.size - source.tell() - (_footer_bytes(blob) if is_file else 0)
         if stated > limit:
             raise SourceError(
                 f"{blob.where}: its batches take {stated} bytes unpacked, at most {limit} are; write the file again "
                 "without compression, on a disk of this machine"
+            )
+        if unread > SLACK:
+            raise SourceError(
+                f"{blob.where}: expected batches whose columns hold all of their bytes, found {unread} others, which "
+                "may be other images. Write the file again"
             )
         if behind > SLACK:
             raise SourceError(
