@@ -90,7 +90,7 @@ def test_an_audit_takes_the_planned_memory(tmp_path: Path) -> None:
         sizes: dict[Role, int] = {"synthetic": n, "training": 600, "control": 600}
         folder = tmp_path / str(n)
         folder.mkdir()
-        write_sets(folder, sizes, 8)
+        write_sets(folder, {str(role): size for role, size in sizes.items()}, 8)
         places = [word for role in sizes for word in (f"--{role}", f"embeddings:{folder / role}.npy")]
         command = [sys.executable, "-m", "unveil", "audit", *places, "-o", str(tmp_path / f"run {n}")]
         own.append(measured(command, tmp_path / "messages.txt").own * 2**20)
