@@ -59,14 +59,29 @@ def test_other_members_with_the_name_of_the_labels_are_images(pack: object, tmp_
         json.dumps({"labels": None, "more": [[k % 256 for k in range(3 * 32 * 32)]]}),
         json.dumps({"labels": [["0.png", [k / 9 for k in range(3 * 64 * 64)]]]}),
         json.dumps({"labels": [[BASE64, 1]]}),
+        json.dumps({"labels": None, "more": [BASE64]}).encode("utf-16"),
+        json.dumps({"labels": None, "more": [BASE64]}).encode("utf-32-le"),
+        f'{{"labels": null, "more": ["{ESCAPED}"]}}'.encode("utf-8-sig"),
     ],
 )
-def test_images_in_the_labels_of_stylegan_are_an_error(document: str, tmp_path: Path) -> None:
+def test_images_in_the_labels_of_stylegan_are_an_error(document: str | bytes, tmp_path: Path) -> None:
     for k, item in enumerate(IMAGES[:-1]):
         write(tmp_path / "set" / f"{k}.png", item.data)
     write(tmp_path / "set" / "dataset.json", document)
     with pytest.raises(SourceError, match="expected labels alone, found an image"):
         open_source(tmp_path / "set")
+
+
+@pytest.mark.parametrize("hidden", [f'{{"labels": ["{ESCAPED}"], "labels": null}}', '{"labels": [], "labels": []}'])
+def test_a_key_that_a_table_has_twice_is_an_error(hidden: str, tmp_path: Path) -> None:
+    for k, item in enumerate(IMAGES[:-1]):
+        write(tmp_path / "set" / f"{k}.png", item.data)
+    write(tmp_path / "set" / "dataset.json", hidden)
+    with pytest.raises(SourceError, match=r"dataset\.json: expected every key once .* found `labels` several times"):
+        open_source(tmp_path / "set")
+    packed = in_tar(tmp_path, [("0.png", IMAGES[0].data), ("0.json", b'{"a": [{"b": 1, "b": 2}]}')])
+    with pytest.raises(SourceError, match="found `b` several times"):
+        open_source(packed)
 
 
 def test_poses_of_cameras_are_no_images(tmp_path: Path) -> None:

@@ -501,6 +501,22 @@ class TestTFRecord:
 
 
 class TestLMDB:
+    @pytest.mark.parametrize("names", [(b"data", "data"), ("data", b"data"), (b"data", b"data"), ("x", "x")], ids=repr)
+    def test_a_key_that_a_map_has_twice(
+        self, names: tuple[str | bytes, ...], items: list[Item], tmp_path: Path
+    ) -> None:
+        array = {b"nd": True, b"type": "|u1", b"kind": b"", b"shape": [48, 40, 3]}
+        pairs = [*array.items(), *((name, NOISE.tobytes()) for name in names)]
+        packer = msgpack.Packer()
+        twice = packer.pack_array_header(2) + packer.pack_map_pairs(pairs) + packer.pack(1)
+        once = msgpack.packb([{**array, b"data": NOISE.tobytes()}, 1])
+        for k in range(2):
+            values = {b"%d" % k: once, b"%d" % (1 - k): twice}
+            source = open_source(write_lmdb(tmp_path / f"{k}.lmdb", values))
+            assert np.array_equal(decode_rgb(source.read(source.records[k])), NOISE)
+            with pytest.raises(ImageError, match="a map has a key twice"):
+                source.read(source.records[1 - k])
+
     def test_other_images_of_a_value(self, items: list[Item], tmp_path: Path) -> None:
         data = items[0].data
         array = {b"nd": True, b"type": "|u1", b"kind": b"", b"shape": [48, 40, 3], b"data": NOISE.tobytes()}

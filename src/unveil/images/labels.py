@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
@@ -17,6 +19,7 @@ from unveil.images.image_like import MIN_PIXELS, may_be_image, shows_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_inside
+from unveil.images.unread import SHOWN_CHARACTERS
 
 # Where StyleGAN2 and StyleGAN3 store the labels of a folder or zip of images.
 STYLEGAN_LABELS = "dataset.json"
@@ -267,11 +270,13 @@ def stylegan_labels(data: bytes, n_names: int = 0) -> dict[str, str] | None:
 def check_no_image(data: bytes, where: str) -> None:
     """Raises SourceError if a file of labels holds an image beside them, as bytes, text or numbers."""
     document = None
-    if data.lstrip()[:1] in (b"{", b"["):
+    # JSON may also be in UTF-16 and UTF-32, where every second byte is zero, and begin with the mark of UTF-8.
+    wide = b"\0" in data[:4]
+    if wide or data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"["):
         with contextlib.suppress(ValueError, RecursionError):
-            document = json.loads(data)
+            document = json.loads(data, object_pairs_hook=lambda pairs: _once(pairs, where))
     text = data
-    if document is not None and b"\\" in data:
+    if document is not None and (wide or b"\\" in data):
         # Escapes of JSON could hide the text of an image.
         text = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
     others, vectors = document, []
@@ -283,6 +288,18 @@ def check_no_image(data: bytes, where: str) -> None:
             f"{where}: expected labels alone, found an image or as many numbers among them. Save images as files of "
             "their own, or remove them"
         )
+
+
+def _once(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """A table of JSON; SourceError for a key that it has twice, of which one value would be dropped."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise SourceError(
+            f"{where}: expected every key once in a table of JSON, found `{printable(twice)[:SHOWN_CHARACTERS]}` "
+            "several times. Remove all but one"
+        )
+    return found
 
 
 def max_json_bytes(n_names: int) -> int:

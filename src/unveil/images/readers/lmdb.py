@@ -41,6 +41,10 @@ BYTES_PER_KEY = 64
 MAX_MASK = 800 * 2**20
 
 
+class _KeyTwiceError(ImageError):
+    """A map of msgpack has a key twice."""
+
+
 class LMDBSource(Source):
     """Every image of an LMDB: plain values are image files, others msgpack of (image, ..., label).
 
@@ -178,6 +182,8 @@ class LMDBSource(Source):
         _, value = found[0]
         try:
             items = _unpack(self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
+        except _KeyTwiceError:
+            return True  # it becomes a reject
         except ImageError:
             return False
         self._n_items = len(items)
@@ -238,14 +244,35 @@ def _is_image(item: object) -> bool:
 
 def _parse(data: bytes, at: int) -> Any:
     try:
-        return msgpack.unpackb(data, raw=False, strict_map_key=False, max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS)
+        return msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=False,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
+            object_pairs_hook=_once,
+        )
+    except _KeyTwiceError:
+        raise _KeyTwiceError("read", "damaged record", f"at byte {at}: a map has a key twice") from None
     except Exception as error:  # damaged data raise almost anything
         raise ImageError("read", "damaged record", f"at byte {at}: {type(error).__name__}: {error}") from None
 
 
+def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A map; ImageError for a key that it has twice, also as text and as bytes, of which one value would be dropped."""
+    found = dict(pairs)
+    if len({_text(key) for key in found}) < len(pairs):
+        raise _KeyTwiceError("read", "damaged record", "a map has a key twice")
+    return found
+
+
+def _text(key: Any) -> Any:
+    return key.decode("utf-8", "surrogateescape") if isinstance(key, bytes) else key
+
+
 def _array(packed: dict[Any, Any], at: int) -> bytes:
     """Raw pixels as msgpack-numpy writes them, as an image file."""
-    plain = {k.decode() if isinstance(k, bytes) else k: v for k, v in packed.items()}
+    plain = {_text(key): value for key, value in packed.items()}
     shape, data, kind = plain.get("shape"), plain.get("data"), plain.get("type")
     kind = kind.decode("latin-1") if isinstance(kind, bytes) else kind
     if (
