@@ -171,7 +171,7 @@ def test_verdicts_that_fail_a_pipeline(precomputed: Precomputed, tmp_path: Path)
         (["audit", "--synthetic", "nowhere", "--training", "nowhere", "-o", "run"], "nowhere: no such file or folder"),
         (
             ["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--fdr", "7"],
-            "fdr: expected a number above 0 and at most 0.5, found 7. Leave fdr out to use 0.05",
+            "fdr: expected a number of at least 0.0001 and at most 0.5, found 7. Leave fdr out to use 0.05",
         ),
         (
             ["audit", "--synthetic", "s", "--training", "t", "-o", "r", "--aligned", "perhaps"],

@@ -297,7 +297,7 @@ TWICE = "".join(f"[[set]]\nname='{name}'\nsynthetic='s'\ntraining='t'\n" for nam
         ("[[sets]]\nname='a'", "found sets"),
         ("[[set]]\nsynthetic='a'", "expected a name"),
         ("[[set]]\nname='a'\nsynthetic='s'", "expected synthetic and training"),
-        ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nfdr=7", "fdr: expected a number above 0"),
+        ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nfdr=7", "fdr: expected a number of at least 0.0001"),
         ("[[set]]\nname='a'\nsynthetic='s'\ntraining='t'\nout='x'", "study chooses folders itself"),
         (TWICE, "a-b more than once"),
         ("[settings]\ncolour=1\n[[set]]\nname='a'\nsynthetic='s'\ntraining='t'", "unknown setting colour"),

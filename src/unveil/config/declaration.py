@@ -29,7 +29,6 @@ class Setting:
     metavar: str | None = None
     flags: tuple[str, ...] = ()  # the spellings of its option; empty: the name with dashes
     choices: tuple[str, ...] = ()
-    above: float | None = None
     at_least: float | None = None
     at_most: float | None = None
     separator: str | None = None  # splits a text into a tuple
@@ -63,7 +62,6 @@ class Setting:
             text = self.expected
         elif self.type in ("int", "float"):
             text = "a whole number" if self.type == "int" else "a number"
-            text += "" if self.above is None else f" above {self.above:g}"
             text += "" if self.at_least is None else f" of at least {self.at_least:g}"
             text += "" if self.at_most is None else f" and at most {self.at_most:,}"
         elif self.type == "bool":
@@ -93,8 +91,6 @@ class Setting:
         """Raises SettingError for a value of the right type that is outside the limits or choices."""
         for one in value.values() if self.by_role is not None else [value]:
             if self.choices and one not in self.choices:
-                raise self.refusal(one)
-            if self.above is not None and not one > self.above:
                 raise self.refusal(one)
             if self.at_least is not None and not one >= self.at_least:
                 raise self.refusal(one)

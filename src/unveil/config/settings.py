@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 IMAGES, READING, STATISTICS, EXECUTION = "Images", "Reading and models", "Statistics", "Execution"
 # A pair must exceed the threshold of every model, so each further model costs time and adds little.
 MAX_MODELS = 8
+# A smaller level would hide every leak, and settings may be a stranger's.
+MIN_LEVEL = 1e-4
 # The store beside a run.
 STORE = "unveil-store"
 
@@ -141,13 +143,13 @@ class Settings:
     )
     follow_links: bool = setting(False, help="Follow links that leave a folder of images.", panel=READING)
     fdr: float = setting(
-        0.05, help="False discovery rate for people and identities.", panel=STATISTICS, above=0, at_most=0.5
+        0.05, help="False discovery rate for people and identities.", panel=STATISTICS, at_least=MIN_LEVEL, at_most=0.5
     )
     global_level: float = setting(
         0.01,
         help="Level of the global test and of the crowd test, whose null hypothesis is no leak.",
         panel=STATISTICS,
-        above=0,
+        at_least=MIN_LEVEL,
         at_most=0.5,
     )
     top_k: int = setting(

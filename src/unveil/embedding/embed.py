@@ -240,6 +240,8 @@ def collect(
             f"(`{rejects[0].id}`: {rejects[0].reason} {rejects[0].detail})"
         )
     notes = list(source.notes)
+    if len(rows.excluded):
+        notes.append(f"not compared: {len(rows.excluded):,} of {len(records):,} images, which --exclude names")
     if rows.hold_more is not None and len(rows.hold_more):
         notes.append(further_images(records.ids.take(rows.hold_more)))
         logger.info("%s: %s", source.where, notes[-1])
