@@ -1,0 +1,157 @@
+"""What lies behind the first image of a file: another image could hide there, since viewers show the first alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+JPEG, PNG, RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
+BMP = b"BM"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Segments and filling bytes before the scans of a JPEG; profiles and metadata of 64 MiB have a thousand segments.
+MAX_MARKERS, TOO_MANY = 10_000, -1
+# Images behind the first one. Telephones add a depth map, a map of brightness or a second view.
+MAX_FURTHER = 16
+# Markers of all kinds of frames of a JPEG, and of the one that says where a scan begins.
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+SCAN = 0xDA
+# Pixels of an image whose size is not known.
+UNKNOWN = 2**62
+_JPEG_END, _IEND = b"\xff\xd9", b"IEND"
+_CHUNK_HEADER, _CHUNK = 8, 12
+# Bytes of the signature of a file.
+_WITHIN = 16
+# Of the headers of BMP that state a compression, and of the text at the start of a netpbm file.
+_BMP_HEADER, MAX_TEXT_HEADER = 40, 2**16
+# What fills a file up, and what a writer may end a text with.
+_NETPBM = re.compile(rb"P[56]" + 3 * rb"\s+(?:#[^\n]*\n\s*)*(\d{1,9})" + rb"\s")
+_PADDING = b"\0 \t\r\n"
+# Kinds of images whose sizes are not looked for: PNG and JPEG have one. BMP, TIFF and netpbm count at the start alone.
+_OTHERS = (
+    *(b"GIF87a", b"GIF89a", b"WEBPVP8", b"\xff\x4f\xff\x51\0", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  "),
+    *(b"ftyp" + brand for brand in (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevm", b"mif1")),
+    b"ftypmsf1",
+)
+_AT_START = re.compile(
+    rb"II[*+]\0|MM\0[*+]|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s", re.DOTALL
+)
+
+
+class Behind(NamedTuple):
+    """The pixels of each image behind the first one, `UNKNOWN` where they are not known, and whether there are any
+    bytes behind it that do not only fill the file up."""
+
+    pixels: list[int]
+    more: bool
+
+
+def behind_first(data: bytes) -> Behind:
+    """What follows the first image of a file; images in it, such as thumbnails, do not count.
+
+    The end of a GIF, AVIF or HEIC file and of a compressed BMP is not looked for: every other image in it counts, and
+    nothing else. What follows in a TIFF is not known, since its parts may be JPEG.
+    """
+    end = _end_of_first(data)
+    rest = data[end:].lstrip(_PADDING)
+    if not rest:
+        return Behind([], False)
+    known = end != _WITHIN
+    pixels = [UNKNOWN] if (known and _AT_START.match(rest)) or any(kind in rest for kind in _OTHERS) else []
+    at = -1
+    while (at := _next(rest, at + 1)) >= 0:
+        if len(pixels) == MAX_FURTHER:
+            return Behind([*pixels, UNKNOWN], True)
+        pixels.append(_pixels(rest, at))
+    return Behind(pixels, known or bool(pixels))
+
+
+def _next(data: bytes, start: int) -> int:
+    """Where the next PNG or JPEG begins; -1 where none does."""
+    found = [at for at in (data.find(JPEG, start), data.find(PNG, start)) if at >= 0]
+    return min(found, default=-1)
+
+
+def _pixels(data: bytes, at: int) -> int:
+    if data.startswith(PNG, at):
+        return number(data, at + 16, 4) * number(data, at + 20, 4)
+    frame = next((k for marker, k in segments(data, at) if marker in FRAMES), None)
+    return UNKNOWN if frame is None else number(data, frame + 7, 2) * number(data, frame + 5, 2)
+
+
+def segments(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
+    """The marker and the first byte of each segment before the scans of the JPEG that begins at ``start``.
+
+    The last marker is `TOO_MANY` where there are more than `MAX_MARKERS`.
+    """
+    at, n = start + 2, 0
+    while data[at : at + 1] == b"\xff" and at + 5 <= len(data):
+        n += 1
+        if n > MAX_MARKERS:
+            yield TOO_MANY, at
+            return
+        if data[at + 1] == 0xFF:  # filled up
+            at += 1
+            continue
+        yield data[at + 1], at
+        if data[at + 1] == SCAN:
+            return
+        at += 2 + number(data, at + 2, 2)
+
+
+def scan_of(data: bytes) -> int | None:
+    """Where the first scan of a JPEG begins; None where it has none or too much before it."""
+    return next((at for marker, at in segments(data) if marker == SCAN), None)
+
+
+def number(data: bytes, at: int, n: int) -> int:
+    """The whole number of ``n`` bytes, the first of which counts most."""
+    return int.from_bytes(data[at : at + n], "big")
+
+
+def _end_of_first(data: bytes) -> int:
+    """The byte after the first image of a file, or `_WITHIN` where that is not looked for."""
+    ends: tuple[tuple[bytes, Callable[[bytes], int]], ...] = (
+        *((JPEG, _end_of_jpeg), (PNG, _end_of_png), (RIFF, _end_of_riff)),
+        *((BMP, _end_of_bmp), (b"P5", _end_of_netpbm), (b"P6", _end_of_netpbm)),
+        *((start, len) for start in TIFF),
+    )
+    return next((end(data) for signature, end in ends if data.startswith(signature)), _WITHIN)
+
+
+def _end_of_jpeg(data: bytes) -> int:
+    if data.find(_JPEG_END) == len(data) - len(_JPEG_END):  # no thumbnail, and nothing can follow
+        return len(data)
+    # Where no scan is found, the end of a thumbnail may be taken for that of the image.
+    end = data.find(_JPEG_END, scan_of(data) or 0)
+    return end + len(_JPEG_END) if end >= 0 else len(data)
+
+
+def _end_of_png(data: bytes) -> int:
+    at = data.find(_IEND)
+    if at == len(data) - _CHUNK_HEADER:  # nothing can follow
+        return len(data)
+    at = len(PNG)
+    while at < len(data) and data[at + 4 : at + 8] != _IEND:
+        at += _CHUNK + number(data, at, 4)
+    return at + _CHUNK
+
+
+def _end_of_riff(data: bytes) -> int:
+    size = int.from_bytes(data[4:8], "little")
+    return 8 + size + size % 2
+
+
+def _end_of_bmp(data: bytes) -> int:
+    width, height, compression = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22, 30))
+    start, bits = int.from_bytes(data[10:14], "little"), int.from_bytes(data[28:30], "little")
+    plain = int.from_bytes(data[14:18], "little") >= _BMP_HEADER and compression == 0 and width > 0
+    return start + (width * bits + 31) // 32 * 4 * abs(height) if plain else _WITHIN
+
+
+def _end_of_netpbm(data: bytes) -> int:
+    header = _NETPBM.match(data, 0, MAX_TEXT_HEADER)
+    if header is None:
+        return _WITHIN
+    width, height, most = map(int, header.groups())
+    return header.end() + width * height * (3 if data[1:2] == b"6" else 1) * (2 if most > 255 else 1)
