@@ -20,7 +20,7 @@ from tests import containers as c
 from tests.builders import encoded, write
 from tests.containers import Item
 from unveil.errors import ImageError, SourceError
-from unveil.images import open_source
+from unveil.images import Remark, open_source
 from unveil.images.content import content_of
 from unveil.images.decode import decode_rgb, decode_scaled
 from unveil.images.source import MAX_NOTES, Source
@@ -410,22 +410,79 @@ class TestImagesBehindTheFirst:
             with pytest.raises(ImageError, match="several images in a file"):
                 decode_rgb(data)
 
-    @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-    def test_behind_other_formats_count_too(self, kind: str) -> None:
-        first = encoded(np.zeros((64, 64, 3), np.uint8), kind)
-        assert decode_scaled(first, lambda w, h: w)[2] is False
-        assert decode_scaled(first + jpeg(32, "blue"), lambda w, h: w)[2] is True
+    @pytest.mark.parametrize("first", ["JPEG", "PNG", "WEBP", "BMP", "PPM", "GIF"])
+    def test_of_every_kind_are_found(self, first: str) -> None:
+        data = encoded(np.zeros((64, 64, 3), np.uint8), first)
+        assert remarks(data) == ()
+        assert remarks(data + b"\0" * 100) == ()
+        assert remarks(data + jpeg(32, "blue")) == (Remark.IMAGES_BEHIND,)
+        for kind in ("JPEG", "PNG", "WEBP", "GIF", *(("BMP", "TIFF", "PPM") if first != "GIF" else ())):
+            with pytest.raises(ImageError, match="several images in a file"):
+                decode_rgb(data + encoded(np.zeros((64, 64, 3), np.uint8), kind))
+
+    @pytest.mark.parametrize("first", ["JPEG", "PNG", "WEBP", "BMP", "PPM"])
+    def test_other_bytes_behind_are_remarkable(self, first: str) -> None:
+        data = encoded(np.zeros((64, 64, 3), np.uint8), first)
+        assert remarks(data + b"PK\3\4 an archive") == (Remark.BYTES_BEHIND,)
 
     def test_that_are_smaller_are_known(self) -> None:
         alone = jpeg(64, "red", thumbnail=jpeg(32, "blue"))
         for data, more in ((self.mpo(32), True), (jpeg(64, "red") + jpeg(32, "blue"), True), (alone, False)):
-            pixels, size, holds_more = decode_scaled(data, lambda w, h: w)
-            assert size == (64, 64) and holds_more is more and pixels[0, 0, 0] > 200
+            pixels, size, found = decode_scaled(data, lambda w, h: w)
+            assert size == (64, 64) and (Remark.IMAGES_BEHIND in found) is more and pixels[0, 0, 0] > 200
+
+    def test_whose_header_decoders_repair_are_a_reject(self) -> None:
+        second = jpeg(64, "blue")
+        junk = second[:20] + b"\1" + second[20:]
+        assert decode_rgb(junk).shape == (64, 64, 3)
+        with pytest.raises(ImageError, match="several images in a file"):
+            decode_rgb(jpeg(64, "red") + junk)
 
     def test_more_than_are_looked_at_are_a_reject(self) -> None:
         for behind in (b"\xff\xd8\xff" * 1000, b"\xff\xd8" + b"\xff\xe2\0\2" * 20_000 + jpeg(32, "blue")[2:]):
             with pytest.raises(ImageError, match="several images in a file"):
                 decode_rgb(jpeg(64, "red") + behind)
+
+
+def remarks(data: bytes) -> tuple[Remark, ...]:
+    return decode_scaled(data, lambda w, h: w)[2]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_that_are_turned_are_remarkable(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(buffer, "JPEG", exif=exif)
+    assert remarks(buffer.getvalue()) == ((Remark.TURNED,) if orientation > 1 else ())
+
+
+def test_images_that_are_transparent_are_remarkable() -> None:
+    pixels = np.full((64, 64, 4), 255, np.uint8)
+    opaque = Image.fromarray(pixels.copy())
+    pixels[3, 5, 3] = 254
+    clear = Image.fromarray(pixels)
+    palette = opaque.convert("RGB").quantize(4)
+    unused = bytes([0 if n == 0 else 255 for n in palette.histogram()])
+    for image, options, expected in (
+        (opaque, {}, ()),
+        (clear, {}, (Remark.TRANSPARENT,)),
+        (clear.convert("LA"), {}, (Remark.TRANSPARENT,)),
+        (opaque.convert("LA"), {}, ()),
+        (palette, {"transparency": bytes(256)}, (Remark.TRANSPARENT,)),
+        (palette, {"transparency": unused}, ()),
+        (opaque.convert("RGB"), {"transparency": (255, 255, 255)}, (Remark.TRANSPARENT,)),
+        (opaque.convert("RGB"), {"transparency": (1, 2, 3)}, ()),
+    ):
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", **options)
+        assert remarks(buffer.getvalue()) == expected
+
+
+def test_a_note_names_remarkable_files() -> None:
+    for remark in Remark:
+        assert remark.note(["a.png", "b.png"]).endswith(": a.png, b.png")
+        assert " 2 files" in remark.note(["a.png", "b.png"])
 
 
 def test_notes_do_not_grow_with_what_a_stranger_wrote() -> None:

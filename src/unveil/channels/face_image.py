@@ -9,6 +9,7 @@ import numpy as np
 from unveil.errors import ImageError
 from unveil.faces.align import DLIB_IN_TEMPLATE, TEMPLATE_SIZE, ImageArray, resize, similarity, warp
 from unveil.faces.detectors import Detector, DlibDetector, Face, faces_in_crops, find_face
+from unveil.images import Remark
 
 # Image pixels of a side of the aligned crop. A smaller face is too coarse for recognition.
 MIN_FACE = 32
@@ -18,8 +19,7 @@ class FaceImage:
     """Pixels (H, W, 3) uint8 RGB, and whether they are an aligned crop. The face is detected once, at the first use.
 
     ``pixels`` may be a reduced version of the image. ``decode_full`` then gives the image at full size; it is called
-    only if the face would have to be enlarged. ``holds_more`` says that its file holds smaller images, which are not
-    read.
+    only if the face would have to be enlarged. ``remarks`` are those of `decode_scaled`.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class FaceImage:
         *,
         decode_full: Callable[[], ImageArray] | None = None,
         size: tuple[int, int] | None = None,
-        holds_more: bool = False,
+        remarks: tuple[Remark, ...] = (),
     ) -> None:
         self.pixels, self.aligned = pixels, aligned
         self.size = size or (pixels.shape[1], pixels.shape[0])  # width and height at full size
         self.n_faces = 1
-        self.holds_more = holds_more
+        self.remarks = remarks
         self._detector = detector or DlibDetector()
         self._decode_full = decode_full
         self._face: Face | ImageError | None = None

@@ -8,7 +8,7 @@ import logging
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -30,13 +30,12 @@ from unveil.embedding.pipeline import (
     select_common,
     split_records,
 )
-from unveil.embedding.shards import HOLDS_MORE, ShardRow, ShardStore, write_vectors
+from unveil.embedding.shards import ShardRow, ShardStore, write_vectors
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.faces.probe import check_model
 from unveil.faces.trial import try_models
-from unveil.images import LabelRule, Source, decode_rgb, image_size, open_source
+from unveil.images import LabelRule, Remark, Source, decode_rgb, image_size, open_source
 from unveil.images.source import MAX_LIST_BYTES, read_file
-from unveil.images.unread import further_images
 from unveil.io.host import cores
 from unveil.io.storage import Storage, open_storage
 from unveil.io.trust import StoreKey
@@ -179,8 +178,8 @@ class ImageRows:
     """What became of all images (N,) of a source, in columns.
 
     ``content`` (N,) is the digest of each image, or the reason why it has none. ``embedded`` (M,) are the rows of the
-    embedded ones, with the ``quality`` (M, K) of each; ``rejected`` and ``excluded`` are the others. ``hold_more`` (K,)
-    are those whose files hold further images.
+    embedded ones, with the ``quality`` (M, K) of each; ``rejected`` and ``excluded`` are the others. ``remarks``
+    names the rows (K,) of which each holds.
     """
 
     content: Texts
@@ -189,14 +188,14 @@ class ImageRows:
     excluded: Ints
     quality: Floats | None = None
     n_multiple_faces: int = 0
-    hold_more: Ints | None = None
+    remarks: Mapping[Remark, Ints] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: Iterable[ShardRow]) -> ImageRows:
         """The columns of rows; those that are `EXCLUDED` are left out."""
         contents, embedded, quality = list[Texts](), list[int](), list[Floats]()
         rejected, excluded, n_multiple_faces, start = dict[int, ShardRow](), list[int](), 0, 0
-        hold_more = list[int]()
+        remarks: dict[str, list[int]] = {}
         remaining = iter(rows)
         while block := list(islice(remaining, BLOCK)):
             contents.append(Texts([row.digest or row.reason for row in block]))
@@ -207,8 +206,8 @@ class ImageRows:
             for i, row in enumerate(block, start):
                 if row.stage is None:
                     embedded.append(i)
-                    if row.detail == HOLDS_MORE:
-                        hold_more.append(i)
+                    for remark in row.detail.split(",") if row.detail else ():
+                        remarks.setdefault(remark, []).append(i)
                 elif row is EXCLUDED:
                     excluded.append(i)
                 else:
@@ -218,7 +217,7 @@ class ImageRows:
             *(Texts.joined(contents), np.array(embedded, np.int64), rejected, np.array(excluded, np.int64)),
             np.concatenate(quality) if quality and quality[0].shape[1] else None,
             n_multiple_faces,
-            np.array(hold_more, np.int64),
+            {remark: np.array(remarks[remark], np.int64) for remark in Remark if remark in remarks},
         )
 
 
@@ -242,8 +241,8 @@ def collect(
     notes = list(source.notes)
     if len(rows.excluded):
         notes.append(f"not compared: {len(rows.excluded):,} of {len(records):,} images, which --exclude names")
-    if rows.hold_more is not None and len(rows.hold_more):
-        notes.append(further_images(records.ids.take(rows.hold_more)))
+    for remark, found in rows.remarks.items():
+        notes.append(remark.note(records.ids.take(found)))
         logger.info("%s: %s", source.where, notes[-1])
     everything = len(rows.embedded) == len(records)
     embedded = Embedded(

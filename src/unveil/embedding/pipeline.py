@@ -20,7 +20,7 @@ import numpy as np
 from unveil.channels import Channel, Detector, FaceImage, quality_features
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ImageArray
-from unveil.embedding.shards import HOLDS_MORE, Shard, ShardRow, ShardStore
+from unveil.embedding.shards import Shard, ShardRow, ShardStore
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
 from unveil.faces.versions import library_versions
@@ -78,7 +78,7 @@ class ImagePreprocessor:
         def min_side(width: int, height: int) -> int:
             return CROP_DETAIL if self.alignment.covers(width, height) else PHOTOGRAPH_DETAIL
 
-        pixels, size, holds_more = decode_scaled(data, min_side)
+        pixels, size, remarks = decode_scaled(data, min_side)
         reduced = pixels.shape[0] * pixels.shape[1] < size[0] * size[1]
         return FaceImage(
             pixels,
@@ -86,7 +86,7 @@ class ImagePreprocessor:
             self.detector,
             decode_full=partial(decode_rgb, data) if reduced else None,
             size=size,
-            holds_more=holds_more,
+            remarks=remarks,
         )
 
 
@@ -377,7 +377,7 @@ class _ChannelBatch:
             return
         self._crops.append(crop)
         self._pending.append(len(self._rows))
-        detail = HOLDS_MORE if image.holds_more else ""
+        detail = ",".join(image.remarks)
         self._rows.append(ShardRow(digest, detail=detail, quality=quality, n_faces=image.n_faces))
 
     def embed(self) -> tuple[list[ShardRow], Vectors]:

@@ -40,15 +40,12 @@ not need it.
 """
 
 
-# The detail of an embedded image whose file holds smaller images, which were not read.
-HOLDS_MORE = "holds more images"
-
-
 @dataclass(frozen=True, slots=True)
 class ShardRow:
     """The result of one image: rejected at a stage, or embedded (``stage`` None).
 
-    An embedded image has its quality features and the number of detected faces, and ``detail`` may be `HOLDS_MORE`.
+    An embedded image has its quality features and the number of detected faces, and ``detail`` names
+    its `Remark`s, separated by commas.
     """
 
     digest: str

@@ -7,12 +7,14 @@ from unveil.images.labels import read_label_map, read_labels
 from unveil.images.location import Location
 from unveil.images.readers.embeddings import EmbeddingSource
 from unveil.images.registry import open_source, open_sources
+from unveil.images.remarks import Remark
 from unveil.images.source import Source
 
 __all__ = [
     "EmbeddingSource",
     "LabelRule",
     "Location",
+    "Remark",
     "Source",
     "decode_rgb",
     "decode_scaled",

@@ -62,7 +62,9 @@ def behind_first(data: bytes) -> Behind:
     while (at := _next(rest, at + 1)) >= 0:
         if len(pixels) == MAX_FURTHER:
             return Behind([*pixels, UNKNOWN], True)
-        pixels.append(_pixels(rest, at))
+        found = _pixels(rest, at)
+        if found is not None or at == 0:
+            pixels.append(UNKNOWN if found is None else found)
     return Behind(pixels, known or bool(pixels))
 
 
@@ -72,11 +74,14 @@ def _next(data: bytes, start: int) -> int:
     return min(found, default=-1)
 
 
-def _pixels(data: bytes, at: int) -> int:
+def _pixels(data: bytes, at: int) -> int | None:
+    """Width times height of the PNG or JPEG at a place; None for a JPEG without a frame, as chance may make them."""
     if data.startswith(PNG, at):
         return number(data, at + 16, 4) * number(data, at + 20, 4)
-    frame = next((k for marker, k in segments(data, at) if marker in FRAMES), None)
-    return UNKNOWN if frame is None else number(data, frame + 7, 2) * number(data, frame + 5, 2)
+    marker, frame = next(((m, k) for m, k in segments(data, at) if m in FRAMES or m == TOO_MANY), (None, 0))
+    if marker == TOO_MANY:
+        return UNKNOWN
+    return None if marker is None else number(data, frame + 7, 2) * number(data, frame + 5, 2)
 
 
 def segments(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:

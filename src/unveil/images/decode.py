@@ -14,6 +14,19 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging, features
 
 from unveil.errors import ImageError
+from unveil.images.behind import (
+    FRAMES,
+    JPEG,
+    MAX_MARKERS,
+    MAX_TEXT_HEADER,
+    SCAN,
+    TIFF,
+    behind_first,
+    number,
+    scan_of,
+    segments,
+)
+from unveil.images.remarks import Remark
 from unveil.images.silence import without_warnings
 from unveil.io.memory import MAX_IMAGE_BYTES, image_memory
 
@@ -25,7 +38,6 @@ BASIC_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
 # Brands of the ISO container of AVIF and HEIC, in bytes 8 to 12.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *TIFF)
 # First bytes of image formats that are not read.
 OTHER_FORMATS = (
@@ -40,15 +52,9 @@ MIN_SIDE = 16
 STRIP_PIXELS = 2**21
 # A scan of a JPEG costs time for every pixel, however few bytes it has. Files of cameras and editors have up to 15.
 MAX_SCANS = 20
-_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
-# First bytes of the images that are looked for behind the end of another one.
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# Images behind the first one of a JPEG. Telephones add a depth map, a map of brightness or a second view.
-MAX_FURTHER = 16
+_SCAN = b"\xff\xda"
 # Pillow joins the EXIF segments of a JPEG one by one, and reads text headers byte by byte.
-MAX_SEGMENTS, MAX_COMMENTS, MAX_TEXT_HEADER = 1000, 1000, 2**16
-# Segments and filling bytes before the scans of a JPEG; profiles and metadata of 64 MiB have a thousand segments.
-MAX_MARKERS, _TOO_MANY = 10_000, -1
+MAX_SEGMENTS, MAX_COMMENTS = 1000, 1000
 # A smaller JPEG has no more of them than Pillow reads in a second.
 MANY_SEGMENTS_BYTES = 2**20
 _EXIF = b"\xff\xe1"
@@ -71,6 +77,7 @@ _TURNS: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
+_OPAQUE = 255
 # Modes of Pillow with 8 bits a channel, which convert to RGB without loss of range.
 _EIGHT_BITS = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "1"})
 # Bytes of a pixel in Pillow's memory for modes of one channel; four in all others.
@@ -79,8 +86,6 @@ _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2}
 _DECODER_BYTES = {"WEBP": 13, "AVIF": 8, "HEIF": 8}
 # Kinds of JPEG frames that are coded without loss, and in several scans (ITU-T T.81, table B.1).
 LOSSLESS, PROGRESSIVE = (3, 7, 11, 15), (2, 6, 10, 14)
-# Markers of all kinds of frames.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _SAMPLES, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 277, 278, 322, 323
@@ -140,8 +145,8 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
 @_decoding
 def decode_scaled(
     data: bytes, at_least: Callable[[int, int], int]
-) -> tuple[npt.NDArray[np.uint8], tuple[int, int], bool]:
-    """`decode_rgb`, the width and height of the file, and whether smaller images follow, which are not read.
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int], tuple[Remark, ...]]:
+    """`decode_rgb`, the width and height of the file, and what others might see in it that the pixels do not show.
 
     A JPEG may be decoded at a half, quarter or eighth of its size.
 
@@ -149,7 +154,8 @@ def decode_scaled(
     """
     image = _open(data)
     size = image.size
-    return _pixels(image, data, at_least(*size)), size, holds_more(data)
+    pixels = _pixels(image, data, at_least(*size))
+    return pixels, size, _remarks(image, data)
 
 
 @_decoding
@@ -314,7 +320,7 @@ def _open(data: bytes) -> Image.Image:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
     # A copy could hide behind the first frame. What telephones add to a photograph is smaller than it.
     several = image.format != "MPO" and getattr(image, "is_animated", False)
-    if several or any(w * h >= width * height for w, h in _sizes_behind(data)):
+    if several or any(pixels >= width * height for pixels in behind_first(data).pixels):
         raise ImageError("decode", "several images in a file", "save each as a file of its own")
     scans = data.count(_SCAN) if image.format in ("JPEG", "MPO") else 1
     if scans > MAX_SCANS and scans * width * height > MAX_SCANS * MAX_PIXELS:
@@ -340,7 +346,7 @@ def _check_header(data: bytes) -> None:
     """Raises ImageError for a header whose length would cost far more time than its bytes."""
     if data.startswith(b"\xff\xd8") and (n := data.count(_EXIF)) > MAX_SEGMENTS:
         raise ImageError("decode", "damaged image", f"{n} segments of EXIF data, at most {MAX_SEGMENTS} are read")
-    if data.startswith(_JPEG) and len(data) > MANY_SEGMENTS_BYTES and _scan_of(data) is None:
+    if data.startswith(JPEG) and len(data) > MANY_SEGMENTS_BYTES and scan_of(data) is None:
         raise ImageError("decode", "damaged image", f"no scan within {MAX_MARKERS} segments")
     kind = data[1:2]
     if not data.startswith(b"P") or not kind.isdigit():
@@ -407,11 +413,11 @@ class _JpegFrame(NamedTuple):
 def _jpeg_frame(data: bytes) -> _JpegFrame | None:
     """The first frame of a JPEG; None where none begins."""
     frame, n_in_scan = None, 0
-    for marker, at in _segments(data):
-        if frame is None and marker in _FRAMES:
-            frame = marker & 0x0F, data[at + 4 : at + 2 + _number(data, at + 2, 2)]
-        elif marker == _SCAN[1]:
-            n_in_scan = _number(data, at + 4, 1)
+    for marker, at in segments(data):
+        if frame is None and marker in FRAMES:
+            frame = marker & 0x0F, data[at + 4 : at + 2 + number(data, at + 2, 2)]
+        elif marker == SCAN:
+            n_in_scan = number(data, at + 4, 1)
     return None if frame is None else _described_frame(*frame, n_in_scan)
 
 
@@ -426,79 +432,30 @@ def _described_frame(kind: int, segment: bytes, n_in_scan: int) -> _JpegFrame | 
     return _JpegFrame(kind, segment[0], 2 * samples if several else 0.0)
 
 
-def _scan_of(data: bytes) -> int | None:
-    """Where the first scan of a JPEG begins; None where it has none or too much before it."""
-    return next((at for marker, at in _segments(data) if marker == _SCAN[1]), None)
+def _remarks(image: Image.Image, data: bytes) -> tuple[Remark, ...]:
+    """What others might see in the file of a decoded image that its pixels do not show."""
+    behind = behind_first(data)
+    found = {
+        Remark.IMAGES_BEHIND: bool(behind.pixels),
+        Remark.BYTES_BEHIND: behind.more and not behind.pixels,
+        Remark.TURNED: _orientation(image) in _TURNS,
+        Remark.TRANSPARENT: _is_transparent(image),
+    }
+    return tuple(remark for remark, holds in found.items() if holds)
 
 
-def _segments(data: bytes, start: int = 0) -> Iterator[tuple[int, int]]:
-    """The marker and the first byte of each segment before the scans of the JPEG that begins at ``start``.
-
-    The last marker is `_TOO_MANY` where there are more than `MAX_MARKERS`.
-    """
-    at, n = start + 2, 0
-    while data[at : at + 1] == b"\xff" and at + 5 <= len(data):
-        n += 1
-        if n > MAX_MARKERS:
-            yield _TOO_MANY, at
-            return
-        if data[at + 1] == 0xFF:  # filled up
-            at += 1
-            continue
-        yield data[at + 1], at
-        if data[at + 1] == _SCAN[1]:
-            return
-        at += 2 + _number(data, at + 2, 2)
-
-
-def holds_more(data: bytes) -> bool:
-    """Whether images follow the first one of a file, which alone is read."""
-    return bool(_sizes_behind(data))
-
-
-def _sizes_behind(data: bytes) -> list[tuple[int, int]]:
-    """Width and height of each image behind the end of the first one in a JPEG, PNG or WebP file.
-
-    Images inside of it, such as the thumbnails of cameras, do not count.
-    """
-    if data.find(_JPEG, 1) < 0 and data.find(_PNG, 1) < 0:
-        return []
-    at, sizes = _end_of_first(data), list[tuple[int, int]]()
-    for _ in range(MAX_FURTHER):
-        starts = [start for start in (data.find(_JPEG, at), data.find(_PNG, at)) if start >= 0]
-        if not starts:
-            return sizes
-        at = min(starts)
-        if data.startswith(_PNG, at):
-            sizes.append((_number(data, at + 16, 4), _number(data, at + 20, 4)))
-        else:
-            marker, frame = next(((m, k) for m, k in _segments(data, at) if m in _FRAMES or m == _TOO_MANY), (0, 0))
-            if marker == _TOO_MANY:
-                break
-            if marker in _FRAMES:
-                sizes.append((_number(data, frame + 7, 2), _number(data, frame + 5, 2)))
-        at += 1
-    return [(MAX_PIXELS, MAX_PIXELS)]  # too many to be looked at
-
-
-def _number(data: bytes, at: int, n: int) -> int:
-    return int.from_bytes(data[at : at + n], "big")
-
-
-def _end_of_first(data: bytes) -> int:
-    """The byte after the first image of a file; the end of the file where that is unknown."""
-    if data.startswith(_JPEG):
-        # Where no scan is found, the end of a thumbnail may be taken for that of the image.
-        end = data.find(_JPEG_END, _scan_of(data) or 0)
-        return end + len(_JPEG_END) if end >= 0 else len(data)
-    if data.startswith(_PNG):
-        at = len(_PNG)
-        while at < len(data) and data[at + 4 : at + 8] != b"IEND":
-            at += 12 + _number(data, at, 4)
-        return at + 12
-    if data[:4] == b"RIFF":
-        return 8 + int.from_bytes(data[4:8], "little")
-    return len(data)
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether a decoded image has pixels that are not opaque."""
+    if image.mode in ("RGBA", "LA", "PA"):
+        lowest = image.getchannel("A").getextrema()[0]
+        return isinstance(lowest, (int, float)) and lowest < _OPAQUE
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, bytes):  # of each colour of a palette
+        return any(n for n, alpha in zip(image.histogram(), transparent, strict=False) if alpha < _OPAQUE)
+    if isinstance(transparent, (int, tuple)):  # one colour
+        colours = image.getcolors(2**16) or ()
+        return not colours or any(colour == transparent for _, colour in colours)
+    return False
 
 
 def _orientation(image: Image.Image) -> int:

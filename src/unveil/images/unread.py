@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 # Names that a note or an error shows, and characters of each.
 SHOWN_NAMES = 3
@@ -35,13 +35,6 @@ class Unread:
         for kind, count in self._counts.items():
             names = self._names[kind]
             yield f"not read: {count:,} {kind}" + (f": {shown_names(names)}" if names else "")
-
-
-def further_images(ids: Sequence[str]) -> str:
-    """The note on images (N,) whose files hold smaller images behind the first."""
-    return (
-        f"not read: smaller images behind the first in {len(ids):,} files, as telephones add them: {shown_names(ids)}"
-    )
 
 
 def shown_names(names: Iterable[str]) -> str:

@@ -18,11 +18,9 @@ from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.engine import map_ordered
 from unveil.errors import ImageError, SourceError
 from unveil.faces.align import ImageArray
-from unveil.images import EmbeddingSource, LabelRule, Source, decode_rgb, open_source
+from unveil.images import EmbeddingSource, LabelRule, Remark, Source, decode_rgb, decode_scaled, open_source
 from unveil.images.candidates import candidates
-from unveil.images.decode import holds_more
 from unveil.images.readers.grid import is_sheet, plausible_grids
-from unveil.images.unread import further_images
 from unveil.inspection.contact_sheet import contact_png, in_cell
 from unveil.io.host import cores
 from unveil.io.memory import held_memory
@@ -131,21 +129,21 @@ def inspect(text: str, *, labels: str = "auto", sample: int = SAMPLE, follow_lin
 def _examine(source: Source, records: Sequence[ImageRecord]) -> tuple[dict[ImageRecord, tuple[int, int]], list[Reject]]:
     """Width and height of those images that can be decoded, of which one at a time is held, and the others.
 
-    The source gets a note of those whose files hold further images.
+    The source gets a note of each kind of remarkable files.
     """
-    size_of, rejects, hold_more = {}, [], []
+    size_of, rejects = {}, []
+    remarkable: dict[Remark, list[str]] = {remark: [] for remark in Remark}
     for record in records:
         try:
             data = source.read(record)
-            height, width, _ = decode_rgb(data).shape
-            if holds_more(data):
-                hold_more.append(record.id)
+            pixels, _, remarks = decode_scaled(data, max)
         except ImageError as error:
             rejects.append(Reject(record.id, error.stage, error.reason, error.detail))
         else:
-            size_of[record] = (width, height)
-    if hold_more:
-        source.notes.append(further_images(hold_more))
+            size_of[record] = (pixels.shape[1], pixels.shape[0])
+            for remark in remarks:
+                remarkable[remark].append(record.id)
+    source.notes += [remark.note(ids) for remark, ids in remarkable.items() if ids]
     return size_of, rejects
 
 

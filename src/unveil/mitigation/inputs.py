@@ -15,7 +15,7 @@ from unveil.channels import Detector, FaceImage
 from unveil.channels.alignment import ImageAlignment, detect_aligned_crops
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import ImageError, InputError
-from unveil.images import decode_rgb, pillow_rgb
+from unveil.images import Remark, decode_rgb, pillow_rgb
 from unveil.images.source import MAX_FILE_BYTES, read_image
 
 # What a user may pass as an image: pixels (H, W, 3) uint8 RGB, the bytes of an image file, or its path.
@@ -80,6 +80,14 @@ def file_bytes(image: ImageArray) -> bytes | None:
         return None
 
 
+# What a file may show to others than the guard.
+_HIDDEN = {
+    Remark.IMAGES_BEHIND: "several images in a file",
+    Remark.BYTES_BEHIND: "bytes behind the image",
+    Remark.TRANSPARENT: "transparent pixels",
+}
+
+
 def _is_image(pixels: npt.NDArray[Any]) -> bool:
     return pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8 and 0 not in pixels.shape
 
@@ -89,8 +97,10 @@ def _face_image(image: ImageArray, alignment: ImageAlignment | None, detector: D
         image = read_image(image, MAX_FILE_BYTES)
     if isinstance(image, bytes) and alignment is not None:
         found = ImagePreprocessor([], alignment, detector).decode(image)
-        if found.holds_more:  # the whole file would pass
-            raise ImageError("decode", "several images in a file", "save each as a file of its own")
+        # The whole file would pass.
+        hidden = next((remark for remark in found.remarks if remark != Remark.TURNED), None)
+        if hidden is not None:
+            raise ImageError("decode", _HIDDEN[hidden], "save the image anew, as an opaque file of its own")
         return found
     # Detectors need contiguous memory, and views such as `bgr[..., ::-1]` are not contiguous.
     pixels = decode_rgb(image) if isinstance(image, bytes) else np.ascontiguousarray(image)
