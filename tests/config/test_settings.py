@@ -126,7 +126,10 @@ def test_the_choices_are_those_of_the_types() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"fdr": 0}, r"fdr: expected a number of at least 0.0001 and at most 0\.5, found 0\. Leave fdr out to use 0\.05"),
+        (
+            {"fdr": 0},
+            r"fdr: expected a number of at least 0.0001 and at most 0\.5, found 0\. Leave fdr out to use 0\.05",
+        ),
         ({"fdr": 0.6}, "found 0.6"),
         ({"fdr": float("nan")}, "found nan"),
         ({"fdr": "0.1"}, "expected a number .* found '0.1'"),

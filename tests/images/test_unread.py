@@ -457,6 +457,7 @@ def test_images_that_are_turned_are_remarkable(orientation: int) -> None:
     assert remarks(buffer.getvalue()) == ((Remark.TURNED,) if orientation > 1 else ())
 
 
+@pytest.mark.filterwarnings("ignore:Palette images")
 def test_images_that_are_transparent_are_remarkable() -> None:
     pixels = np.full((64, 64, 4), 255, np.uint8)
     opaque = Image.fromarray(pixels.copy())
