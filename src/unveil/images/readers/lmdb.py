@@ -181,9 +181,11 @@ class LMDBSource(Source):
         """Whether the first value is msgpack rather than an image file."""
         _, value = found[0]
         try:
-            items = _unpack(self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES), value.at)
+            data = self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES)
+            items = _unpack(data, value.at)
         except _KeyTwiceError:
-            return True  # it becomes a reject
+            # A list becomes a reject. PNG files begin like a map, whose keys come twice.
+            return data[0] >> 4 == 9 or data[:1] in (b"\xdc", b"\xdd")
         except ImageError:
             return False
         self._n_items = len(items)
