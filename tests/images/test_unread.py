@@ -178,6 +178,49 @@ class TestZip:
         with pytest.raises(ImageError, match=f"{len(packed)} more bytes after its end"):
             source.read(source.records[0])
 
+    def overlapping(self, to: Path, items: Sequence[Item], n_bytes: int) -> Path:
+        """A zip whose first two entries are one member, or whose first reaches into the second by ``n_bytes``."""
+        with zipfile.ZipFile(to / "set.zip", "w") as archive:
+            for item in items:
+                archive.writestr(item.name, item.data)
+            first, second = archive.filelist[:2]
+            if n_bytes:
+                first.compress_size += n_bytes
+            else:
+                second.header_offset = first.header_offset
+        return to / "set.zip"
+
+    @pytest.mark.parametrize("n_bytes", [0, 1, 100])
+    def test_members_that_overlap_are_an_error(self, n_bytes: int, items: list[Item], tmp_path: Path) -> None:
+        path = self.overlapping(tmp_path, items[:4], n_bytes)
+        with pytest.raises(SourceError, match="whose members lie one after the other, found `" + items[0].name):
+            open_source(path)
+
+    @pytest.mark.parametrize("damage", ["none", "header", "size", "both"])
+    def test_a_text_that_hides_members_is_an_error(self, damage: str, items: list[Item], tmp_path: Path) -> None:
+        path = tmp_path / "set.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in [("README.txt", b"hello"), ("hidden.png", items[0].data), ("a.png", items[1].data)]:
+                archive.writestr(name, data)
+            if damage != "none":
+                del archive.filelist[1]
+            if damage in ("size", "both"):
+                text, shown = archive.filelist
+                text.compress_size = text.file_size = shown.header_offset - 30 - len("README.txt")
+        if damage in ("header", "both"):
+            write(path, b"XXXX" + path.read_bytes()[4:])
+        if damage == "none":
+            assert len(open_source(path).records) == 2
+            return
+        with pytest.raises(SourceError, match=r"found \d+ further bytes at|expected a header at byte 0 that states"):
+            open_source(path)
+
+    def test_texts_that_cannot_be_unpacked_are_counted(self, items: list[Item], tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+            archive.writestr("a.png", items[0].data)
+            archive.writestr("b.txt", items[1].data, zipfile.ZIP_BZIP2)
+        assert has_note(open_source(tmp_path / "set.zip"), "not read: 1 files in it that cannot be unpacked: b.txt")
+
     def test_long_comments_and_extra_fields_are_counted(self, items: list[Item], tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
             for item in items[:2]:

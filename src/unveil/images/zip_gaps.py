@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from unveil.errors import SourceError
 from unveil.images.blob import Blob
-from unveil.images.unread import Unread
+from unveil.images.unread import SHOWN_CHARACTERS, Unread
+from unveil.io.text import printable
 
 LOCAL_HEADER, LOCAL_SIGNATURE = 30, b"PK\x03\x04"
 END, END_SIGNATURE, MAX_COMMENT = 22, b"PK\x05\x06", 2**16
@@ -24,7 +25,7 @@ class _Gap(NamedTuple):
 
 
 def check_accounted(archive: zipfile.ZipFile, blob: Blob, unread: Unread) -> None:
-    """Raises SourceError if a part of a zip is no member, and counts long extra fields and comments as unread.
+    """Raises SourceError if a part of a zip is no member or several; long extra fields and comments count as unread.
 
     Only headers that something may lie behind are read, so that the cost does not grow with the number of members.
     """
@@ -46,14 +47,20 @@ def _gaps(archive: zipfile.ZipFile, blob: Blob, unread: Unread) -> Iterator[_Gap
         yield _Gap(0, starts[0])
     for member, end in zip(members, starts[1:], strict=True):
         n_bytes = LOCAL_HEADER + len(member.orig_filename) + member.compress_size
+        if end - member.header_offset < n_bytes:
+            raise _overlap(blob, member, end)
         # The name is in the header, and in bytes: each character takes one to four.
         if end - member.header_offset - n_bytes <= SPARE and len(member.comment) + len(member.extra) <= SPARE:
             continue
         header = blob.read(member.header_offset, LOCAL_HEADER) if member.header_offset >= 0 else b""
         if header[:4] != LOCAL_SIGNATURE or len(header) < LOCAL_HEADER:
+            if end - member.header_offset - n_bytes > SPARE:
+                yield _Gap(member.header_offset + n_bytes, end - member.header_offset - n_bytes)
             continue  # it becomes a reject
         name, extra = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
         after = member.header_offset + LOCAL_HEADER + name + extra + member.compress_size
+        if after > end:
+            raise _overlap(blob, member, end)
         if end - after > DESCRIPTOR:
             yield _Gap(after, end - after)
         if max(extra, len(member.extra), len(member.comment)) > SPARE:
@@ -61,6 +68,15 @@ def _gaps(archive: zipfile.ZipFile, blob: Blob, unread: Unread) -> Iterator[_Gap
     after = blob.size - _end(blob)
     if after > SPARE:
         yield _Gap(blob.size - after, after)
+
+
+def _overlap(blob: Blob, member: zipfile.ZipInfo, end: int) -> SourceError:
+    """The error for a member that reaches into the next: a few bytes would be thousands of images, or hide some."""
+    return SourceError(
+        f"{blob.where}: expected a zip whose members lie one after the other, found "
+        f"`{printable(member.filename)[:SHOWN_CHARACTERS]}` at byte {member.header_offset} that reaches beyond byte "
+        f"{end}, where the next part begins. Write the archive again"
+    )
 
 
 def _end(blob: Blob) -> int:

@@ -7,10 +7,11 @@ import zlib
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
-from unveil.images.content import HEAD, content_of
+from unveil.images.content import HEAD, Content, content_of
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
+from unveil.images.unread import SHOWN_CHARACTERS
 from unveil.images.zip_gaps import LOCAL_HEADER, LOCAL_SIGNATURE, check_accounted
 from unveil.types import ImageRecord
 
@@ -24,6 +25,8 @@ DAMAGED = (
     ValueError,
     OverflowError,
 )
+# The bit of a member whose sizes follow its bytes, and what stands for a size in the extra field.
+SIZE_BEHIND, SIZE_IN_EXTRA = 1 << 3, 2**32 - 1
 # Packed bytes that unpack to the first ones of a file.
 _PACKED_HEAD = 2 * HEAD
 
@@ -66,7 +69,7 @@ class ZipSource(Source):
             states_labels=found.stored is not None,
             are_files=True,
             # At an address, each would cost two requests.
-            content=(lambda entry: content_of(self._head(int(entry.key)))) if isinstance(blob, LocalBlob) else None,
+            content=(lambda entry: self._content(int(entry.key))) if isinstance(blob, LocalBlob) else None,
         )
 
     def read(self, record: ImageRecord) -> bytes:
@@ -76,17 +79,30 @@ class ZipSource(Source):
         """The bytes of a member by its number, an image or not; ImageError when they cannot be read."""
         return self._read(member, self._max_bytes)
 
-    def _head(self, member: int) -> bytes:
-        """The first bytes of a member, unpacked; none of one that cannot be read."""
+    def _content(self, member: int) -> Content | None:
+        """What a member holds that is no image by its name. One that cannot be unpacked counts as unread.
+
+        Raises SourceError where the header before it states another size than the directory: other members may lie
+        in the difference.
+        """
         info = self.members[member]
+        header = self.blob.read(info.header_offset, LOCAL_HEADER) if info.header_offset >= 0 else b""
+        stated = int.from_bytes(header[18:22], "little")
+        elsewhere = bool(info.flag_bits & SIZE_BEHIND) or stated == SIZE_IN_EXTRA
+        if header[:4] != LOCAL_SIGNATURE or not (elsewhere or stated == info.compress_size):
+            raise SourceError(
+                f"{self.where}: expected a header at byte {info.header_offset} that states {info.compress_size} bytes "
+                f"for `{printable(info.filename)[:SHOWN_CHARACTERS]}`, found another or none. Write the archive again"
+            )
         try:
             start = self._start(info)
             data = self.blob.read(start, min(info.compress_size, _PACKED_HEAD))
-            if info.compress_type == zipfile.ZIP_STORED:
-                return data[:HEAD]
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, HEAD)
+            if info.compress_type == zipfile.ZIP_DEFLATED:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, HEAD)
+            return content_of(data[:HEAD])
         except (ImageError, zlib.error):
-            return b""
+            self.unread.add("files in it that cannot be unpacked", printable(info.filename))
+            return None
 
     def _start(self, info: zipfile.ZipInfo) -> int:
         """Where the bytes of a member begin; ImageError where they cannot be read."""
