@@ -469,6 +469,35 @@ class TestTFRecord:
                 source.read(source.records[2])
             assert open_source(f"tfrecord,image=image:{path}").read(source.records[2]) == data
 
+    def test_images_in_fields_that_are_dropped_are_rejects(self, items: list[Item], tmp_path: Path) -> None:
+        data, hidden = items[0].data, items[1].data
+        name, of_bytes = message(1, b"image"), message(1, message(1, data))
+        image = message(1, message(1, name + message(2, of_bytes)))
+        dropped = {
+            "unknown in the example": image + message(7, hidden),
+            "unknown in the features": image + message(1, message(9, hidden)),
+            "unknown in an entry": message(1, message(1, name + message(2, of_bytes) + message(9, hidden))),
+            "unknown in a feature": message(1, message(1, name + message(2, of_bytes + message(9, hidden)))),
+            "unknown in a list": message(
+                1, message(1, name + message(2, message(1, message(1, data) + message(9, hidden))))
+            ),
+            "another kind": message(
+                1, message(1, name + message(2, message(1, message(1, hidden)) + message(3, b"") + of_bytes))
+            ),
+            "another name": message(1, message(1, message(1, hidden) + name + message(2, of_bytes))),
+        }
+        for what, record in dropped.items():
+            source = open_source(write_tfrecords(tmp_path / "x.tfrecord", [image, record]))
+            assert source.read(source.records[0]) == data
+            with pytest.raises(ImageError, match=r"\d+ bytes of the message are no feature"):
+                source.read(source.records[1])
+                pytest.fail(what)
+        # One number each, as writers do that do not pack them.
+        numbers = message(3, b"".join(varint(8) + varint(k) for k in (48, 40, 3)))
+        unpacked = image + message(1, message(1, message(1, b"size") + message(2, numbers)))
+        source = open_source(write_tfrecords(tmp_path / "x.tfrecord", [unpacked]))
+        assert source.read(source.records[0]) == data
+
     def test_features_that_are_not_read_are_noted(self, items: list[Item], tmp_path: Path) -> None:
         examples = [
             message(1, self.values(b"image", i.data) + self.values(b"caption", b"x") + self.floats(b"embedding", 512))

@@ -20,6 +20,9 @@ MAX_NUMBERS = 2**16
 # Byte strings of one feature.
 MAX_BYTE_STRINGS = 1000
 
+# Bytes of a message by which the encodings of writers differ.
+MAX_DROPPED = 64
+
 
 @cache
 def _example_class() -> Any:
@@ -76,6 +79,11 @@ def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
         raise ImageError("read", "damaged record", f"no tf.train.Example ({error})") from None
     if example.feature_lists:
         raise ImageError("read", "several images in the record", "a tf.train.SequenceExample; write one for each image")
+    # Unknown fields, and all but the last of what a message may hold once, are dropped: they may be images.
+    example.DiscardUnknownFields()
+    dropped = len(data) - example.ByteSize()
+    if dropped > MAX_DROPPED:
+        raise ImageError("read", "damaged record", f"{dropped} bytes of the message are no feature; write it again")
     features: dict[str, bytes | list[Value]] = {}
     for entry in example.features.feature:
         name = entry.key.decode("utf-8", "backslashreplace")
