@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.builders import write
+from tests.builders import encoded, write
 from tests.containers import Item, example, message, varint, write_lmdb, write_tfrecords
 from unveil.errors import ImageError, SourceError
 from unveil.images import decode_rgb, open_source
@@ -592,6 +592,38 @@ class TestLMDB:
         path = write_lmdb(tmp_path / "x.lmdb", values, subdir=False)
         with pytest.raises(SourceError, match=r"expected every image in 256 pixels, found 1 .* such as `128-00023`"):
             open_source(path)
+
+
+class TestResolutions:
+    """Sets that hold each image in several resolutions, of which the highest is read."""
+
+    def lower(self, items: list[Item], other: bool) -> list[bytes]:
+        small = [encoded(item.pixels[::2, ::2]) for item in items]
+        return small[::-1] if other else small
+
+    @pytest.mark.parametrize("other", [False, True])
+    def test_of_lmdb(self, other: bool, items: list[Item], tmp_path: Path) -> None:
+        values = {f"256-{k:05d}".encode(): item.data for k, item in enumerate(items)}
+        values |= {f"128-{k:05d}".encode(): data for k, data in enumerate(self.lower(items, other))}
+        source = open_source(write_lmdb(tmp_path / "x.lmdb", values, subdir=False))
+        notes = [note for note in source.notes if note.startswith("not read")]
+        assert [source.read(record) for record in source.records] == [item.data for item in items]
+        expected = "not read: 24 images of 128 pixels, of which 16 of 16 are other images than those of 256"
+        assert notes == ([expected] if other else [])
+
+    @pytest.mark.parametrize("other", [False, True])
+    def test_of_tfrecords(self, other: bool, items: list[Item], tmp_path: Path) -> None:
+        write_tfrecords(tmp_path / "a-r07.tfrecords", [example({"image": item.data}) for item in items])
+        lower = [example({"image": data}) for data in self.lower(items, other)]
+        write_tfrecords(tmp_path / "a-r06.tfrecords", lower)
+        source = open_source(tmp_path)
+        notes = [note for note in source.notes if note.startswith("not read")]
+        expected = "not read: a-r06.tfrecords, in which 16 of 16 are other images than in a-r07.tfrecords"
+        assert len(source.records) == N and notes == ([expected] if other else [])
+        for n in (N - 1, N + 1):
+            write_tfrecords(tmp_path / "a-r06.tfrecords", (lower * 2)[:n])
+            with pytest.raises(SourceError, match=rf"the {N} images of a-r07\.tfrecords in fewer pixels, found {n}\."):
+                open_source(tmp_path)
 
 
 def test_rows_without_an_image_are_rejects(items: list[Item], tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from unveil.images.readers.lmdb import LMDBSource
 from unveil.images.readers.parquet import ParquetSource
 from unveil.images.readers.recordio import RecordIOSource
 from unveil.images.readers.remote_folder import RemoteFolderSource
+from unveil.images.readers.resolutions import other_images
 from unveil.images.readers.shards import ShardedSource, expand_braces
 from unveil.images.readers.tar import TarSource
 from unveil.images.readers.tfrecord import TFRecordSource, highest_resolution
@@ -136,10 +137,26 @@ def _containers(folder: Path, blobs: list[LocalBlob], form: str, rule: LabelRule
     ):
         source = _read(next(blob for blob in blobs if blob.path == best), form, rule, options)
         source.notes.append(f"of {len(blobs)} files, one a resolution, the highest is read: {best.name}")
+        for blob in blobs:
+            if blob.path != best:
+                _compare(source, _read(blob, form, LabelRule("none"), options), best.name, blob.name)
         return source
     return _sharded(
         str(folder), [blob.path.relative_to(folder).as_posix() for blob in blobs], blobs, form, rule, options
     )
+
+
+def _compare(source: Source, lower: Source, name: str, lower_name: str) -> None:
+    """Adds a note if a file of a lower resolution holds other images; SourceError if it holds more or fewer."""
+    n = len(source.records)
+    if len(lower.records) != n:
+        raise SourceError(
+            f"{lower.where}: expected the {n} images of {name} in fewer pixels, found {len(lower.records)}. If they "
+            f"are other images, move the file into a folder of its own; if not, name {name} itself"
+        )
+    other, compared = other_images(n, lambda k: source.read(source.records[k]), lambda k: lower.read(lower.records[k]))
+    if other:
+        source.notes.append(f"not read: {lower_name}, in which {other} of {compared} are other images than in {name}")
 
 
 def _relative(files: list[str]) -> list[str]:

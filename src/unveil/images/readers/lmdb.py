@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -20,6 +21,7 @@ from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import SeveralImagesError, several_images
 from unveil.images.readers.lmdb_pages import Value, entries
 from unveil.images.readers.parts import Part, notes_of_unread
+from unveil.images.readers.resolutions import other_images
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.io.npy import parse_npy
 from unveil.types import ImageRecord
@@ -148,7 +150,27 @@ class LMDBSource(Source):
             self._note(
                 f"of {len(found)} images in several resolutions, the {len(chosen)} of {self.resolution} pixels are read"
             )
+            self._compare(
+                [(int(size[1]), size[2], value) for size, (_, value) in zip(sizes, found, strict=True) if size]
+            )
         return chosen
+
+    def _compare(self, values: list[tuple[int, bytes, Value]]) -> None:
+        """Adds a note for each lower resolution whose images are others than those of the highest."""
+        high = {number: value for side, number, value in values if side == self.resolution}
+        for lower in sorted({side for side, _, _ in values if side != self.resolution}):
+            low = [(number, value) for side, number, value in values if side == lower]
+            large, small = [high[number] for number, _ in low], [value for _, value in low]
+            other, compared = other_images(len(low), partial(self._file, large), partial(self._file, small))
+            if other:
+                self._note(
+                    f"not read: {len(low)} images of {lower} pixels, of which {other} of {compared} are other images "
+                    f"than those of {self.resolution}"
+                )
+
+    def _file(self, values: list[Value], number: int) -> bytes:
+        value = values[number]
+        return self.blob.read_exactly(value.at, value.length, MAX_FILE_BYTES)
 
     def _note(self, note: str) -> None:
         if note not in self.notes:
