@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.analysis.worlds import DIMENSION, crowd, embedded, unit
 from tests.builders import audit, drawn_faces, encoded, write
@@ -22,6 +23,7 @@ from unveil.demo.world import World
 from unveil.images import Location
 from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
+from unveil.stats.checks import Check
 from unveil.types import ChannelVectors, Embedded
 
 
@@ -187,3 +189,52 @@ def test_people_who_look_alike_stay_on_both_sides(settings: Settings) -> None:
     found = analyse(settings, synthetic, training, control, [], compare, {})
     assert found.overlap == () and found.control is not None and len(found.control.side.images) == 250
     assert found.verdict == "none detected"
+
+
+def _checks(found: Findings) -> dict[str, Check]:
+    return {check.name: check for check in found.checks}
+
+
+@pytest.mark.parametrize("poisoned", [0, 34])
+def test_control_people_in_the_synthetic_set_are_no_control(settings: Settings, poisoned: int) -> None:
+    """Of vectors: as many control people as training people are reproduced, so that no test finds a difference."""
+    compare, synthetic, training, control = small_world(4, 34, settings)
+    vectors = np.array(synthetic.vectors)
+    noise = np.random.default_rng(1).normal(size=(poisoned, DIMENSION)) * 0.06
+    vectors[100 : 100 + poisoned] = unit(np.asarray(control.vectors[:poisoned] + noise))
+    found = analyse(settings, replace(synthetic, vectors=vectors), training, control, [], compare, {})
+    if not poisoned:
+        assert found.verdict == "leak found" and "control people in synthetic" not in _checks(found)
+        return
+    check = _checks(found)["control people in synthetic"]
+    assert (found.verdict, found.evidence, check.status) == ("inconclusive", (), "fail")
+    assert 30 <= check.figure.value <= 36 and "were probably not held out" in check.message
+
+
+def test_control_people_who_were_held_out_pass(settings: Settings) -> None:
+    """Ten splits without a leak: none is inconclusive."""
+    for seed in range(10):
+        found = found_people(settings, seed, 0)
+        assert (found.verdict, _checks(found)["control people in synthetic"].status) == ("none detected", "pass")
+
+
+def test_noisy_copies_of_control_people_hide_those_of_training_people(
+    world: World, store: Path, tmp_path: Path
+) -> None:
+    """A vendor delivers both sets. So few control people have labels that nobody can be searched for."""
+    rng = np.random.default_rng(3)
+    others = synthetic_folder(tmp_path / "synthetic", face_model().sample(80, np.random.default_rng(8)), seed=9)
+    for role, folder in (("training", world.training), ("control", world.control)):
+        for i, person in enumerate(sorted(folder.iterdir())[:80]):
+            (file,) = list(person.iterdir())[:1]
+            shutil.copytree(person, tmp_path / role / person.name)
+            if i < 15:
+                pixels = np.asarray(Image.open(file).convert("RGB"))
+                noisy = np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
+                write(others / f"{role}-{i}.png", encoded(noisy))
+    sources = (others, tmp_path / "training", tmp_path / "control")
+    result = audit(*sources, out=tmp_path / "run", store=store, planted_leaks="off", resamples=1)
+    (check,) = (c for c in result.input_checks if c.name == "control people in synthetic")
+    assert (result.verdict, check.status) == ("inconclusive", "fail") and check.figure.value >= 12
+    assert result.next_step is not None and result.next_step.option == "--control"
+    assert "were probably not held out" in (tmp_path / "run/report.html").read_text()

@@ -17,6 +17,7 @@ from unveil.analysis.cohort import (
 )
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparisons
 from unveil.analysis.findings import ControlState, Findings
+from unveil.analysis.held_out import check_held_out
 from unveil.analysis.identities import mean_identities, measure_cohesion
 from unveil.analysis.inference import Inference, ScoreTests
 from unveil.analysis.input_checks import check_control
@@ -27,6 +28,7 @@ from unveil.analysis.overlap import find_overlap
 from unveil.analysis.scores import COSINE, RealSide, corrected_again, score_side, with_common_scale
 from unveil.analysis.searches import can_be_searched, improbable_pairs
 from unveil.analysis.uncalibrated import analyse_without_control, ranked_only
+from unveil.choices import NO_LEAK
 from unveil.embedding.images import ImageReader
 from unveil.results import (
     Balance,
@@ -149,6 +151,9 @@ def analyse_with_control(
         len(by_learned_score),
     )
     verdict, evidence = calibrated_verdict(checks, found)
+    if verdict in NO_LEAK:
+        checks = (*checks, *check_held_out(synthetic, control_side, checks, compare, with_images=images is not None))
+        verdict, evidence = calibrated_verdict(checks, found)
     stability, times_significant = inference.repeat(
         *(matching, subsample, tests.all_channels, competition), generators, global_level, resamples
     )

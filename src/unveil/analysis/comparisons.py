@@ -26,7 +26,7 @@ from unveil.progress import Progress
 from unveil.types import ROLES, Embedded, Floats, Matches, Role
 
 ComparisonKind = Literal[
-    "cosine", "overlap", "cohort", "synthetic sample", "hub-corrected", "identities", "search", "changed"
+    "cosine", "overlap", "cohort", "synthetic sample", "hub-corrected", "identities", "search", "changed", "held out"
 ]
 # The channel of the published attack and of the search for people on both sides.
 FIRST_CHANNEL = "face"
@@ -45,7 +45,8 @@ class Comparison:
     ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort, ``synthetic sample`` with
     a sample of the synthetic images; ``identities`` compares the mean vectors of synthetic identities with the images
     of ``role``; ``search`` compares one image each of training people with all images of ``role``. ``changed`` compares
-    synthetic images again with those images of ``role`` whose hub correction near-duplicates change; no plan knows it.
+    synthetic images again with those images of ``role`` whose hub correction near-duplicates change; ``held out``
+    compares them with control images without the training people, where no leak is detected. No plan knows these two.
     """
 
     kind: ComparisonKind
@@ -69,6 +70,8 @@ class Comparison:
             return f"{self.role} people with each other by {self.channel}"
         if self.kind == "changed":
             return f"synthetic with {self.role} by {self.channel}, after near-duplicates"
+        if self.kind == "held out":
+            return f"synthetic with {self.role} alone by {self.channel}"
         return f"synthetic with {self.role} by {self.channel}, hub-corrected"
 
     @property

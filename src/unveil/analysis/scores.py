@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from unveil.analysis.cohort import ChannelContext, IdentityContext, RealCorrection
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, ComparisonKind, Comparisons
 from unveil.analysis.recorrection import Stored, with_changed_rows
 from unveil.columns import Texts
 from unveil.compare import Ranking, exact_cosine
@@ -205,12 +205,14 @@ def score_side(
     corrections: Mapping[str, RealCorrection] | None = None,
     skip_best: bool = False,
     spare: bool = False,
+    kind: ComparisonKind = "hub-corrected",
 ) -> RealSide:
     """Compares the synthetic set with training or control images by every channel; ``depth`` matches are stored.
 
     ``raw`` are the matches by uncorrected cosine. Without them, the first channel gives both in one pass. Without
     ``corrections`` by channel, they come from the cohort; ``skip_best`` is that of `Cohort.correction`. With
-    ``spare``, some more hub-corrected matches are stored, for `corrected_again`.
+    ``spare``, some more hub-corrected matches are stored, for `corrected_again`. ``kind`` names the comparisons that
+    give hub-corrected matches alone.
     """
     by_channel = {}
     stored = _stored(role, depth, compare)
@@ -231,9 +233,7 @@ def score_side(
                 Comparison("cosine", channel, role), context.synthetic, own, [first, *rankings]
             )
         else:
-            (corrected,) = compare.rankings(
-                Comparison("hub-corrected", channel, role), context.synthetic, own, rankings
-            )
+            (corrected,) = compare.rankings(Comparison(kind, channel, role), context.synthetic, own, rankings)
         by_channel[channel] = ChannelMatches(
             *(correction.of_score, corrected, context.scale, correction.by_people),
             _match_identities(role, own, context, correction.by_people, compare, depth),

@@ -26,7 +26,7 @@ from unveil.stats.no_control import (
 from unveil.stats.score_scale import fit_score_scale, max_over_channels, of_channel
 from unveil.stats.statements import Evidence
 from unveil.stats.tail import fit_tail
-from unveil.types import Embedded, Floats, Ints, Matches
+from unveil.types import Embedded, Floats, Ints, Matches, Role
 
 # More searches resolve a smaller p and cost comparisons.
 MAX_SEARCHES = 10_000
@@ -171,12 +171,18 @@ def probe_rows(training: Embedded) -> Ints | None:
 
 
 def search(
-    synthetic: Embedded, side: RealSide, contexts: Mapping[str, ChannelContext], *, labels_hold: bool
+    synthetic: Embedded,
+    side: RealSide,
+    contexts: Mapping[str, ChannelContext],
+    *,
+    labels_hold: bool,
+    role: Role = "training",
 ) -> Searches | None:
     """Searches training people among each other, and tests the scored synthetic images against them.
 
-    ``side`` is the training side with the best matches of each synthetic image; both corrections leave out the best
-    match. Without ``labels_hold`` the labels of synthetic images are not used. None where chance is unknown.
+    ``side`` is the training side with the best matches of each synthetic image, or that of another ``role`` whose
+    people alone are the cohort; both corrections leave out the best match. Without ``labels_hold`` the labels of
+    synthetic images are not used. None where chance is unknown.
     """
     training = side.images
     rows = probe_rows(training)
@@ -192,12 +198,12 @@ def search(
     for channel, matches in side.by_channel.items():
         context = contexts[channel]
         some, everyone = probes.through(channel), training.through(channel)
-        own = context.cohort.correction(some, "training", skip_best=True)
+        own = context.cohort.correction(some, role, skip_best=True)
         score = best_of_others(
             *(some.vectors, sought, everyone.vectors, people),
             *(own, matches.correction, context.cohort.backend),
         )[1]
-        bulk_real = context.cohort.mean_score(some, "training", own)
+        bulk_real = context.cohort.mean_score(some, role, own)
         bulk_synthetic = context.cohort.mean_score(context.synthetic, "synthetic", context.synthetic_correction)
         scale = fit_score_scale(score)
         shifts[channel] = fit_shift(bulk_synthetic, bulk_real, n_units)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from unveil.types import Estimate, Floats
+from unveil.types import Estimate, Floats, Probability
 
 LEVEL = 0.95
 # Half the width of a normal interval, in standard errors.
@@ -18,6 +18,11 @@ def share(k: int, n: int, method: str = "share") -> Estimate:
     low = float(scipy.stats.beta.ppf(tail, k, n - k + 1)) if k > 0 else 0.0
     high = float(scipy.stats.beta.ppf(1 - tail, k + 1, n - k)) if k < n else 1.0
     return Estimate(k / n if n else 0.0, low, high, LEVEL, n, f"{method}, Clopper-Pearson")
+
+
+def binomial_p(k: int, n: int, by_chance: float) -> Probability:
+    """The probability that at least ``k`` of ``n`` independent people have what a share ``by_chance`` has."""
+    return float(scipy.stats.binom.sf(k - 1, n, by_chance))
 
 
 def exact_count(value: float, n: int, what: str) -> Estimate:

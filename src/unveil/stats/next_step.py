@@ -47,6 +47,11 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "--control",
         "Give another control set: some images of this one are in the synthetic set.",
     ),
+    "control people in synthetic": (
+        "--control",
+        "Give another control set, or this one without the people with the highest scores in exposures.parquet: they "
+        "are closer to the synthetic set than chance explains.",
+    ),
     "spread of synthetic": (
         "--aligned",
         "Look at some synthetic images as the model sees them (unveil inspect) and set --aligned.",

@@ -1,0 +1,69 @@
+"""Whether control people are in the synthetic set themselves, judged without the training people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from unveil.analysis.cohort import channel_context, pooled_cohort
+from unveil.analysis.comparisons import Comparisons
+from unveil.analysis.scores import RealSide, score_side
+from unveil.analysis.searches import can_be_searched, search
+from unveil.stats.checks import Check, Status
+from unveil.stats.intervals import binomial_p, exact_count
+from unveil.stats.no_control import SearchTests
+from unveil.stats.statements import NONE_DETECTED
+from unveil.stats.verdict import blocked
+from unveil.types import Embedded
+
+# Of each of four tests, so that at most 1% of audits fail whose control people were held out.
+LEVEL = 0.0025
+# At most this share of people is assumed to have a near-duplicate in the synthetic set by chance.
+NEAR_BY_CHANCE = 0.003
+
+
+def check_held_out(
+    synthetic: Embedded, control: RealSide, checks: Sequence[Check], compare: Comparisons, *, with_images: bool
+) -> tuple[Check, ...]:
+    """The check that blocks "none detected" where control people are closer to the synthetic set than chance explains.
+
+    Training and control people who are reproduced alike give no finding. So the near-duplicates of control people are
+    counted, and control people are tested as training people are without a control set: by searches among each other.
+    No check where neither can be done. ``with_images`` says that near-duplicates were looked for.
+    """
+    images = control.images
+    n_people = len(control.people[0])
+    found: list[int] = []
+    if with_images:
+        near = int(control.people_with_near_duplicate(np.arange(len(images))).sum())
+        found.append(near if binomial_p(near, n_people, NEAR_BY_CHANCE) <= LEVEL else 0)
+    if len(synthetic) and can_be_searched(images):
+        cohort = pooled_cohort(images.take(np.zeros(0, np.int64)), images, compare.backend)
+        contexts = {c: channel_context(synthetic.through(c), cohort.through(c)) for c in synthetic.channels}
+        side = score_side("control", images, contexts, compare, 1, raw=control.raw, skip_best=True, kind="held out")
+        labels_hold = "identities" not in blocked(checks)
+        searches = search(synthetic, side, contexts, labels_hold=labels_hold, role="control")
+        if searches is not None:
+            found.append(_n_close(searches.tests))
+    return (held_out_outcome(max(found), n_people),) if found else ()
+
+
+def _n_close(tests: SearchTests) -> int:
+    """How many people are significant at LEVEL, or as many as the crowd test counts, which names nobody."""
+    n = int((tests.conformal(LEVEL) | tests.gpd(LEVEL)).sum())
+    return max(n, tests.crowd.people) if tests.crowd.p_value <= LEVEL else n
+
+
+def held_out_outcome(n_close: int, n_people: int) -> Check:
+    """The outcome for a number of control people who are closer to the synthetic set than chance explains."""
+    message = f"{n_close} of {n_people} control people are closer to the synthetic set than chance explains"
+    if n_close:
+        message += (
+            ": they were probably not held out; use other control people, or leave out those with the highest scores "
+            "in exposures.parquet"
+        )
+    figure = exact_count(n_close, n_people, "control people close to the synthetic set")
+    # Such control people raise the bar for training people: findings stay true.
+    status: Status = "fail" if n_close else "pass"
+    return Check("control people in synthetic", status, figure, message, (NONE_DETECTED,))
