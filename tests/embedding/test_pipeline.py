@@ -30,7 +30,7 @@ from unveil.engine import map_ordered
 from unveil.errors import ImageError, ModelError, SourceError
 from unveil.faces.detectors import DlibDetector, with_border
 from unveil.faces.versions import library_versions
-from unveil.images import Source, decode_rgb, decode_scaled, open_source
+from unveil.images import Remark, Source, decode_rgb, decode_scaled, open_source
 from unveil.io.storage import LocalStorage
 from unveil.io.trust import StoreKey
 from unveil.types import ImageRecord, Vectors
@@ -298,7 +298,9 @@ def test_channels_share_the_decoding_and_have_shards_of_their_own(
     write(folder / "f.png", encoded(np.full((30, 30, 3), 80, np.uint8)))
     decoded: list[int] = []
 
-    def decode(data: bytes, min_side: Callable[[int, int], int]) -> tuple[np.ndarray, tuple[int, int], bool]:
+    def decode(
+        data: bytes, min_side: Callable[[int, int], int]
+    ) -> tuple[np.ndarray, tuple[int, int], tuple[Remark, ...]]:
         decoded.append(len(data))
         return decode_scaled(data, min_side)
 
