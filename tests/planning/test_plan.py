@@ -80,7 +80,7 @@ def test_planted_images_take_time() -> None:
     assert with_plants.store_bytes == 1560 * 128 * 4  # they are not stored
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="own memory is read from /proc")
 def test_an_audit_takes_the_planned_memory(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def tried(cases: Iterator[tuple[str, Callable[[], Path]]], commands: dict[str, C
 
 
 def test_forged_documents(small: tuple[World, Path], commands: dict[str, Command], tmp_path: Path) -> None:
-    n = 50 * TIMES
+    n = 25 * TIMES
     cases = forged_documents(Forger(small[1], tmp_path), random.Random(2), n)
     assert tried(cases, commands, "load", "study", "report", "review", "clean") > n / 2
     if TIMES > 1:
@@ -198,7 +198,7 @@ def test_forged_documents(small: tuple[World, Path], commands: dict[str, Command
 def test_forged_documents_without_a_control_set(
     without_control: Path, commands: dict[str, Command], tmp_path: Path
 ) -> None:
-    n = 20 * TIMES
+    n = 10 * TIMES
     cases = forged_documents(Forger(without_control, tmp_path), random.Random(6), n)
     assert tried(cases, commands, "load", "study", "report") > n / 2
 
@@ -241,14 +241,14 @@ def test_forged_tables(small: tuple[World, Path], commands: dict[str, Command], 
     every = [case for case in forged_tables(Forger(small[1], tmp_path), small[1]) if case[0].startswith(READ)]
     random.Random(4).shuffle(every)
     names = ("review", "clean") if TIMES == 1 else ("load", "report", "review", "clean", "guard", "lookup")
-    n = min(45 * TIMES, len(every))
+    n = min(20 * TIMES, len(every))
     assert tried(islice(every, n), commands, *names) > n / 2
 
 
 def test_forged_arrays(small: tuple[World, Path], commands: dict[str, Command], tmp_path: Path) -> None:
     every = list(forged_arrays(Forger(small[1], tmp_path), small[1]))
     random.Random(5).shuffle(every)
-    n = min(16 * TIMES, len(every))
+    n = min(8 * TIMES, len(every))
     assert tried(islice(every, n), commands, "review", "lookup", "guard") > n / 2
 
 

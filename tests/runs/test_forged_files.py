@@ -24,7 +24,7 @@ from unveil.runs.finished import FinishedRun
 from unveil.sharing import OverlapRun
 from unveil.study import read_plan
 
-N = 60 * (1 if PROFILE == "ci" else NIGHTLY_FACTOR)
+N = 30 * (1 if PROFILE == "ci" else NIGHTLY_FACTOR)
 
 
 def forgeries(document: Any, seed: int, n: int = N) -> list[tuple[str, Any]]:
