@@ -93,7 +93,13 @@ def resumed(messages: str, stage: str, share: float) -> bool:
     return began is not None and int(began[1]) >= share * int(began[2]) - TILE > TILE
 
 
-@pytest.mark.parametrize("moments", [WHILE_EMBEDDING, AFTERWARDS], ids=["while embedding", "afterwards"])
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param(WHILE_EMBEDDING, id="while embedding"),
+        pytest.param(AFTERWARDS, id="afterwards", marks=pytest.mark.nightly),
+    ],
+)
 def test_killed_at_chosen_moments(
     moments: tuple[tuple[str, float], ...],
     uninterrupted: Uninterrupted,

@@ -269,7 +269,7 @@ def test_a_study_is_a_row_a_set(study: Path, tmp_path: Path) -> None:
     assert (out / "study.html").read_text() == page
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_study_goes_on_where_it_was(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [*UNVEIL, "study", str(study / "study.toml"), "--data", str(study), "-o", str(out)]

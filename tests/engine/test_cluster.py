@@ -215,6 +215,7 @@ def test_an_audit_that_loses_worker_machine_and_driver_has_the_bytes_of_a_local_
     assert (images / "store").is_dir() and not list((images / "store/work").rglob("*.npz")), "tiles should be removed"
 
 
+@pytest.mark.nightly
 def test_an_image_that_crashes_the_decoder_is_rejected(cluster: Machines, images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "synthetic"
     for file in sorted((images / "synthetic").iterdir())[-31:]:

@@ -104,6 +104,7 @@ def test_an_audit_plants_and_classifies_by_workers(folder: Path, tasks: Tasks, t
     assert shards and shards <= {file.name for file in (folder / "store").rglob("*.npy")}
 
 
+@pytest.mark.nightly
 def test_a_cleaning_audits_the_rest_by_workers(folder: Path, tasks: Tasks, tmp_path: Path) -> None:
     succeeds("clean", folder / "run", "-o", tmp_path / "local")
     assert not tasks.names

@@ -67,6 +67,7 @@ def test_a_command_whose_head_is_killed_ends_with_a_message(tmp_path: Path) -> N
     assert "unveil: the Ray cluster at" in printed.splitlines()[-1]
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(200)
 def test_the_process_of_ray_on_this_machine_is_killed() -> None:
     with machines(1) as cluster, open_engine(f"ray:{cluster.address}", Silent()) as engine:

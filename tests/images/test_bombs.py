@@ -379,7 +379,10 @@ def test_every_reader_has_a_bomb() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured as Linux states it")
-@pytest.mark.parametrize("name", BOMBS)
+# One for each reader in CI, and the others at night.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly) if "," in name else name for name in BOMBS]
+)
 def test_a_bomb_takes_little_memory_and_time(name: str, tmp_path: Path) -> None:
     prefix, make = BOMBS[name]
     place = f"{prefix}{make(tmp_path / 'bomb')}"

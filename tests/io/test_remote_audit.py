@@ -87,6 +87,7 @@ def test_an_audit_at_addresses_equals_a_local_one(s3: str, images: Path, local: 
         assert not [file for file in written if secret.encode() in file.read_bytes()]
 
 
+@pytest.mark.nightly
 def test_workers_of_a_cluster_reach_the_same_addresses(s3: str, images: Path, local: Path, tmp_path: Path) -> None:
     files = fsspec.filesystem("s3")
     files.put(f"{images}/", f"{s3}/", recursive=True)

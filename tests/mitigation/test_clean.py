@@ -204,7 +204,7 @@ def test_lists_with_unknown_ids_are_refused(world: World, store: Path, tmp_path:
         audit(world.synthetic, world.training, world.control, out=tmp_path / "run", store=store, exclude=unknown)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @needs_real_data
 @pytest.mark.real
 def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:

@@ -440,6 +440,7 @@ def test_a_file_of_a_set_is_recognised_without_a_model(audited: Audited, world: 
     assert "identical byte for byte" not in letter(lookup(run, [encoded(drawn_faces(1, 5)[0])]), audited[0])
 
 
+@pytest.mark.nightly
 def test_people_in_no_set_rarely_get_a_small_p(audited: Audited) -> None:
     """p of people who are in no set is spread evenly: at most .01 in one of a hundred."""
     run = FinishedRun(audited[1])
