@@ -21,6 +21,7 @@ from unveil.images.behind import (
     MAX_TEXT_HEADER,
     SCAN,
     TIFF,
+    Behind,
     behind_first,
     number,
     scan_of,
@@ -130,7 +131,7 @@ def _decoding(function: Callable[P, R]) -> Callable[P, R]:
 @_decoding
 def image_size(data: bytes) -> tuple[int, int]:
     """Width and height in pixels, by the header alone; ImageError as for `decode_rgb`."""
-    return _open(data).size
+    return _open(data)[0].size
 
 
 @_decoding
@@ -139,7 +140,7 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
 
     Transparency is dropped, and values of more than 8 bits are scaled to 8. A file of several images is an error.
     """
-    return _pixels(_open(data), data)
+    return _pixels(_open(data)[0], data)
 
 
 @_decoding
@@ -152,10 +153,10 @@ def decode_scaled(
 
     ``at_least`` receives width and height and returns how many pixels each side must have.
     """
-    image = _open(data)
+    image, behind = _open(data)
     size = image.size
     pixels = _pixels(image, data, at_least(*size))
-    return pixels, size, _remarks(image, data)
+    return pixels, size, _remarks(image, behind)
 
 
 @_decoding
@@ -303,7 +304,8 @@ def netpbm(pixels: npt.NDArray[np.uint8]) -> bytes:
     return b"".join((b"P%d %d %d 255\n" % (kind, width, height), np.ascontiguousarray(pixels).data))
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes) -> tuple[Image.Image, Behind]:
+    """The image, not yet decoded, and what lies behind it; ImageError for one that is not read."""
     if not data:
         raise ImageError("decode", "empty file")
     _check_header(data)
@@ -319,8 +321,8 @@ def _open(data: bytes) -> Image.Image:
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
     # A copy could hide behind the first frame. What telephones add to a photograph is smaller than it.
-    several = image.format != "MPO" and getattr(image, "is_animated", False)
-    if several or any(pixels >= width * height for pixels in behind_first(data).pixels):
+    several, behind = image.format != "MPO" and getattr(image, "is_animated", False), behind_first(data)
+    if several or any(pixels >= width * height for pixels in behind.pixels):
         raise ImageError("decode", "several images in a file", "save each as a file of its own")
     scans = data.count(_SCAN) if image.format in ("JPEG", "MPO") else 1
     if scans > MAX_SCANS and scans * width * height > MAX_SCANS * MAX_PIXELS:
@@ -339,7 +341,7 @@ def _open(data: bytes) -> Image.Image:
         )
     if min(width, height) < MIN_SIDE:
         raise ImageError("decode", "too small", f"{width} x {height}, at least {MIN_SIDE} a side")
-    return image
+    return image, behind
 
 
 def _check_header(data: bytes) -> None:
@@ -432,9 +434,8 @@ def _described_frame(kind: int, segment: bytes, n_in_scan: int) -> _JpegFrame | 
     return _JpegFrame(kind, segment[0], 2 * samples if several else 0.0)
 
 
-def _remarks(image: Image.Image, data: bytes) -> tuple[Remark, ...]:
+def _remarks(image: Image.Image, behind: Behind) -> tuple[Remark, ...]:
     """What others might see in the file of a decoded image that its pixels do not show."""
-    behind = behind_first(data)
     found = {
         Remark.IMAGES_BEHIND: bool(behind.pixels),
         Remark.BYTES_BEHIND: behind.more and not behind.pixels,
