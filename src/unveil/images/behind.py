@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-JPEG, PNG, RIFF = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF"
-BMP = b"BM"
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+from unveil.images.signatures import AT_START, AVIF_BRANDS, BMP, GIF, HEIC_BRANDS, JPEG, PNG, RIFF, TIFF
+
 # Segments and filling bytes before the scans of a JPEG; profiles and metadata of 64 MiB have a thousand segments.
 MAX_MARKERS, TOO_MANY = 10_000, -1
 # Images behind the first one. Telephones add a depth map, a map of brightness or a second view.
@@ -19,23 +18,21 @@ SCAN = 0xDA
 # Pixels of an image whose size is not known.
 UNKNOWN = 2**62
 _JPEG_END, _IEND = b"\xff\xd9", b"IEND"
-_CHUNK_HEADER, _CHUNK = 8, 12
+# Bytes of the last chunk of a PNG from its type on, and of a chunk beside its content.
+_LAST_CHUNK, _CHUNK = 8, 12
 # Bytes of the signature of a file.
 _WITHIN = 16
 # Of the headers of BMP that state a compression, and of the text at the start of a netpbm file.
 _BMP_HEADER, MAX_TEXT_HEADER = 40, 2**16
-# What fills a file up, and what a writer may end a text with.
 _NETPBM = re.compile(rb"P[56]" + 3 * rb"\s+(?:#[^\n]*\n\s*)*(\d{1,9})" + rb"\s")
+# What fills a file up, and what a writer may end a text with.
 _PADDING = b"\0 \t\r\n"
 # Kinds of images whose sizes are not looked for: PNG and JPEG have one. BMP, TIFF and netpbm count at the start alone.
 _OTHERS = (
-    *(b"GIF87a", b"GIF89a", b"WEBPVP8", b"\xff\x4f\xff\x51\0", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  "),
-    *(b"ftyp" + brand for brand in (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevm", b"mif1")),
-    b"ftypmsf1",
+    *(*GIF, b"WEBPVP8", b"\xff\x4f\xff\x51\0", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  "),
+    *(b"ftyp" + brand for brand in (*AVIF_BRANDS, *HEIC_BRANDS)),
 )
-_AT_START = re.compile(
-    rb"II[*+]\0|MM\0[*+]|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s", re.DOTALL
-)
+_AT_START = re.compile(AT_START, re.DOTALL)
 
 
 class Behind(NamedTuple):
@@ -134,7 +131,7 @@ def _end_of_jpeg(data: bytes) -> int:
 
 def _end_of_png(data: bytes) -> int:
     at = data.find(_IEND)
-    if at == len(data) - _CHUNK_HEADER:  # nothing can follow
+    if at == len(data) - _LAST_CHUNK:  # nothing can follow
         return len(data)
     at = len(PNG)
     while at < len(data) and data[at + 4 : at + 8] != _IEND:

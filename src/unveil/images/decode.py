@@ -16,11 +16,9 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging, featur
 from unveil.errors import ImageError
 from unveil.images.behind import (
     FRAMES,
-    JPEG,
     MAX_MARKERS,
     MAX_TEXT_HEADER,
     SCAN,
-    TIFF,
     Behind,
     behind_first,
     number,
@@ -28,6 +26,7 @@ from unveil.images.behind import (
     segments,
 )
 from unveil.images.remarks import Remark
+from unveil.images.signatures import AVIF_BRANDS, BMP, GIF, HEIC_BRANDS, JPEG, PNG, RIFF, TIFF
 from unveil.images.silence import without_warnings
 from unveil.io.memory import MAX_IMAGE_BYTES, image_memory
 
@@ -36,10 +35,7 @@ R = TypeVar("R")
 
 # Only formats that face datasets use: every further decoder is a way in for hostile files.
 BASIC_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF", "GIF")
-# Brands of the ISO container of AVIF and HEIC, in bytes 8 to 12.
-AVIF_BRANDS = (b"avif", b"avis")
-HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
-IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *TIFF)
+IMAGE_SIGNATURES = (JPEG, PNG, *GIF, *TIFF)
 # First bytes of image formats that are not read.
 OTHER_FORMATS = (
     *((b"\0\0\0\x0cjP  ", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000")),
@@ -376,7 +372,7 @@ def unidentified(data: bytes, formats: Sequence[str]) -> ImageError:
     kind = _kind_not_read(data)
     if kind is not None:
         return kind
-    if brand in (*AVIF_BRANDS, *HEIC_BRANDS) or data.startswith((b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", *TIFF)):
+    if brand in (*AVIF_BRANDS, *HEIC_BRANDS) or data.startswith((JPEG, PNG[:4], RIFF, b"GIF8", *TIFF)):
         return ImageError("decode", "damaged image", "its header cannot be read; get the file again")
     return ImageError("decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(formats)}")
 
@@ -389,7 +385,7 @@ def _kind_not_read(data: bytes) -> ImageError | None:
 
 
 def _jpeg_or_tiff_kind(data: bytes) -> str | None:
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(JPEG):
         frame = _jpeg_frame(data)
         if frame is not None and frame.bits != 8:
             return f"JPEG of {frame.bits} bits"
@@ -470,8 +466,8 @@ def _orientation(image: Image.Image) -> int:
 
 def is_image(head: bytes) -> bool:
     """Whether a file begins like an image. Two letters alone do not decide: a list may begin with `BMW`."""
-    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    bitmap = head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS
+    webp = head[:4] == RIFF and head[8:12] == b"WEBP"
+    bitmap = head[:2] == BMP and int.from_bytes(head[14:18], "little") in _BITMAP_HEADERS
     numbers = head[:2] in (b"P4", b"P5", b"P6") and head[3:4].isdigit()
     comment = head[:1] == b"P" and head[1:2] in b"123456" and head[3:4] == b"#"
     netpbm = head[2:3].isspace() and (numbers or comment)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unveil.images.decode import AVIF_BRANDS, HEIC_BRANDS, MIN_SIDE
+from unveil.images.decode import MIN_SIDE
+from unveil.images.signatures import AT_START, AVIF_BRANDS, HEIC_BRANDS, JPEG, PNG
 
 # The least numbers of an image: a face has 32 pixels a side, or it is rejected.
 MIN_PIXELS = 32 * 32
@@ -40,8 +41,7 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/\s]+")
 _HEX = re.compile(rb"[0-9a-fA-F]+")
 # Formats whose signature is too short to count within a value.
 _AT_START = re.compile(
-    rb"II[*+]\0|MM\0[*+]|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s"
-    rb"|P7\n|8BPS\0|v/1\x01|#\?RADIANCE|(?:<\?xml[^>]*>\s*)?<svg",
+    AT_START + rb"|P7\n|8BPS\0|v/1\x01|#\?RADIANCE|(?:<\?xml[^>]*>\s*)?<svg",
     re.DOTALL,
 )
 # Base64 of the first bytes of BMP, netpbm and TIFF.
@@ -213,7 +213,7 @@ def _decoded(data: bytes, at: int) -> bytes:
 
 def _of_base64(data: bytes, at: int) -> bool:
     decoded = _decoded(data, at)
-    return _is_jpeg(decoded, 0) if decoded[:3] == b"\xff\xd8\xff" else decoded[8:12] == b"WEBP"
+    return _is_jpeg(decoded, 0) if decoded[:3] == JPEG else decoded[8:12] == b"WEBP"
 
 
 def _iso_of_base64(data: bytes, at: int) -> bool:
@@ -228,8 +228,8 @@ def _of_hex(data: bytes, at: int) -> bool:
 
 # Bytes that begin an image, and what has to hold there in addition.
 _SIGNATURES: tuple[tuple[bytes, Callable[[bytes, int], bool] | None], ...] = (
-    (b"\xff\xd8\xff", _is_jpeg),
-    (b"\x89PNG\r\n\x1a\n", None),
+    (JPEG, _is_jpeg),
+    (PNG, None),
     (b"GIF87a", None),
     (b"GIF89a", None),
     (b"WEBPVP8", None),
