@@ -46,8 +46,8 @@ FROM_LIBRARIES = (
 MAX_DEPTH = 64
 # The largest whole number of a table's column.
 MAX_WHOLE = 2**63 - 1
-# Characters of a value in a message.
-MAX_SHOWN = 40
+# Characters of a value in a message, and of the reason for which a file is damaged.
+MAX_SHOWN, MAX_REASON = 40, 300
 # The note of a type whose numbers have these bounds. Others are tuples of choices, and patterns of a text.
 SHARE = "0 to 1"
 
@@ -278,6 +278,11 @@ def check_noted(value: Any, note: Any) -> Any:
     elif isinstance(note, Sequence) and value not in note:
         raise ValueError(f"expected one of {', '.join(note)}, found {shown(value)}")
     return value
+
+
+def reason(text: str) -> str:
+    """Why a file is damaged, as a message shows it: short, without control characters."""
+    return printable(text)[:MAX_REASON]
 
 
 def shown(value: Any) -> str:

@@ -25,12 +25,11 @@ from unveil.errors import ImageError, SettingError, SourceError, StoreError, Vec
 from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
 from unveil.io.atomic import remove_stale_temp, replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
-from unveil.io.documents import FROM_LIBRARIES, read_json
+from unveil.io.documents import FROM_LIBRARIES, read_json, reason
 from unveil.io.folders import exclusive, other_file, unchanged
 from unveil.io.memory import held_memory
 from unveil.io.npy import mapped_array
 from unveil.io.regular import read_regular
-from unveil.io.text import printable
 from unveil.io.trust import is_own, signed
 from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_bytes
 from unveil.mitigation.pixel_digests import DIGEST_BYTES, pixel_digests
@@ -60,8 +59,6 @@ BLOCK = 16_384
 READY_BYTES = 2 * 2**30
 # Training images that `Guard.build` compares with the whole index, and how many at a time.
 MAX_MEASURED, MEASURED_BATCH = 5000, 256
-# Characters of the reason in a message.
-MAX_REASON = 300
 IDENTICAL = "identical to training image"
 
 logger = logging.getLogger(__name__)
@@ -332,8 +329,8 @@ class Guard:
                 raise ValueError(f"{len(models)} descriptions of {len(config.models)} models")
         except FROM_LIBRARIES as error:
             raise StoreError(
-                f"{folder}: expected a guard, found none or a damaged one ({printable(str(error))[:MAX_REASON]}). Make "
-                f"one with unveil guard build RUN -o {folder}"
+                f"{folder}: expected a guard, found none or a damaged one ({reason(str(error))}). Make one with "
+                f"unveil guard build RUN -o {folder}"
             ) from None
         own = is_own(found)
         if not own:

@@ -29,7 +29,7 @@ from unveil.faces.models.library import installed_models
 from unveil.images import Source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import file_sha256
-from unveil.io.documents import FROM_LIBRARIES, read_json, shown
+from unveil.io.documents import FROM_LIBRARIES, read_json, reason, shown
 from unveil.io.npy import mapped_array, read_npz
 from unveil.io.regular import read_regular
 from unveil.io.remote import is_address
@@ -62,8 +62,6 @@ R = TypeVar("R")
 MAX_RESULT_BYTES = 2**30
 # Rows of a table of somebody else's run that are read whatever it weighs, and compressed bytes of each further one.
 MANY_ROWS, LEAST_ROW_BYTES = 20_000, 4
-# Characters of the reason in a message.
-MAX_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -194,7 +192,7 @@ class FinishedRun:
         except (UnveilError, *FROM_LIBRARIES) as error:
             if isinstance(error, StoreError):
                 raise
-            raise self._damaged(name, printable(str(error).partition("\n")[0])[:MAX_REASON]) from None
+            raise self._damaged(name, reason(str(error).partition("\n")[0])) from None
 
     def _different(self, name: str) -> StoreError:
         return StoreError(

@@ -12,10 +12,10 @@ from unveil.errors import InputError, SourceError, StoreError
 from unveil.images import LabelRule, Source, open_source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import document_sha256, file_sha256
-from unveil.io.documents import FROM_LIBRARIES, read_json
+from unveil.io.documents import FROM_LIBRARIES, read_json, reason
 from unveil.io.regular import read_regular
 from unveil.io.run_directory import FORMAT, MANIFEST, OVERLAP, linked_folder, read_manifest
-from unveil.io.text import printable, printable_document
+from unveil.io.text import printable_document
 from unveil.io.trust import is_own
 from unveil.presets import resolve
 from unveil.results import OverlapResult, overlap_from_document, plain, record_of
@@ -28,8 +28,6 @@ logger = logging.getLogger(__name__)
 DOCUMENT = "overlap.json"
 # An overlap.json larger than this is not read: it takes about twenty times its size in memory.
 MAX_RESULT_BYTES, MAX_OWN_BYTES = 2**30, 4 * 2**30
-# Characters of the reason in a message.
-MAX_REASON = 300
 
 
 class RecordedOverlap(TypedDict):
@@ -73,7 +71,7 @@ class OverlapRun:
         except FROM_LIBRARIES as error:
             raise StoreError(
                 f"{path / DOCUMENT} is damaged, or of another version or overlap than the manifest beside it "
-                f"({printable(str(error))[:MAX_REASON]}); run the same overlap again"
+                f"({reason(str(error))}); run the same overlap again"
             ) from None
 
     @property
