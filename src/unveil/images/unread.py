@@ -43,5 +43,10 @@ def shown_names(names: Iterable[str]) -> str:
     for name in names:
         if len(first) == SHOWN_NAMES:
             return ", ".join((*first, "..."))
-        first.append(name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}...")
+        first.append(shortened(name))
     return ", ".join(first)
+
+
+def shortened(name: str) -> str:
+    """A name, cut to a length that a line can hold."""
+    return name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}..."

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from unveil.errors import SourceError
-from unveil.images.unread import SHOWN_CHARACTERS
+from unveil.images.unread import SHOWN_CHARACTERS, shortened
 from unveil.io.text import printable
 
 # Parts that a note names, and those that an error names.
@@ -67,5 +67,4 @@ def named(parts: Sequence[Part], limit: int = SHOWN_PARTS) -> str:
 
 
 def _short(text: str) -> str:
-    shown = printable(text[: SHOWN_CHARACTERS + 1])
-    return shown if len(shown) <= SHOWN_CHARACTERS else shown[:SHOWN_CHARACTERS] + "..."
+    return shortened(printable(text[: SHOWN_CHARACTERS + 1]))

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
@@ -28,6 +29,11 @@ BLOCK = 1024
 CHUNK, OVERLAP, INLINE = 2**22, 2**12, 12
 # Types in types of a stranger.
 MAX_DEPTH = 64
+# Kinds of the same values in Arrow.
+_IS = pa.types
+_TEXTS = (_IS.is_string, _IS.is_large_string, _IS.is_string_view)
+_BYTES = (_IS.is_binary, _IS.is_large_binary, _IS.is_binary_view, _IS.is_fixed_size_binary)
+_LISTS = (_IS.is_list, _IS.is_large_list, _IS.is_fixed_size_list, _IS.is_list_view, _IS.is_large_list_view)
 
 
 def value_bytes(array: Any) -> int:
@@ -60,40 +66,31 @@ def _are_views(kind: Any) -> bool:
 def _lengths(array: Any) -> Any:
     """The stated bytes of each text; None for other values."""
     if _are_views(array.type):
-        # A view is four numbers of 32 bits, of which the first is the length. Many may show one text.
-        views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)[array.offset : array.offset + len(array)]
-        return pa.array(views[:, 0].astype(np.int64))
+        return pa.array(_views(array)[:, 0].astype(np.int64))
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         return pa.compute.binary_length(array)
     return None
 
 
+def _views(array: Any) -> npt.NDArray[np.int32]:
+    """The views (N, 4) of an array: the first number is the length of a text. Many may show one text."""
+    views = np.frombuffer(array.buffers()[1], np.int32).reshape(-1, 4)
+    return views[array.offset : array.offset + len(array)]
+
+
 def is_text(kind: Any) -> bool:
     """Whether values of this Arrow type are texts."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return any(test(kind) for test in _TEXTS)
 
 
 def is_binary(kind: Any) -> bool:
     """Whether values of this Arrow type are bytes."""
-    types = pa.types
-    return bool(
-        types.is_binary(kind)
-        or types.is_large_binary(kind)
-        or types.is_binary_view(kind)
-        or types.is_fixed_size_binary(kind)
-    )
+    return any(test(kind) for test in _BYTES)
 
 
 def is_list(kind: Any) -> bool:
     """Whether values of this Arrow type are lists."""
-    types = pa.types
-    return bool(
-        types.is_list(kind)
-        or types.is_large_list(kind)
-        or types.is_fixed_size_list(kind)
-        or types.is_list_view(kind)
-        or types.is_large_list_view(kind)
-    )
+    return any(test(kind) for test in _LISTS)
 
 
 def plain_type(kind: Any) -> Any:
@@ -213,11 +210,10 @@ def _texts_hold_images(array: Any, n: int) -> bool:
 
 def _views_hold_images(array: Any, n: int) -> bool:
     """As `_texts_hold_images`, for views. Many may show one text, which is looked at once."""
-    buffers = array.buffers()
-    views = np.frombuffer(buffers[1], np.int32).reshape(-1, 4)[array.offset : array.offset + len(array)]
+    views = _views(array)
     if int(views[:, 0].max(initial=0)) * n > (MAX_TEXT if is_text(array.type) else MAX_OPAQUE):
         return True
-    for buffer in filter(None, buffers[2:]):
+    for buffer in filter(None, array.buffers()[2:]):
         data = memoryview(buffer)
         if any(image_within(bytes(data[at : at + CHUNK + OVERLAP])) for at in range(0, len(data), CHUNK)):
             return True
