@@ -78,7 +78,24 @@ def test_correction_is_half_the_mean_of_the_ten_closest_others(skip_best: bool) 
         fast = cohort.correction(of, role, skip_best=skip_best)
         assert fast == pytest.approx(slow_correction(cohort, of, role, skip_best), abs=1e-12)
     own = slow_correction(cohort, cohort.images.take(np.arange(20)), "training", False)
-    assert cohort.own_correction()[:20] == pytest.approx(own, abs=1e-12)
+    assert cohort.own_correction[:20] == pytest.approx(own, abs=1e-12)
+
+
+@pytest.mark.parametrize("n_people", [1, 12, 90])
+def test_correction_and_mean_score_in_one_pass_are_those_of_two(n_people: int) -> None:
+    rng = np.random.default_rng(n_people)
+    control = embedded(unit(crowd(rng, 90)), "c", [f"p{i % n_people}" for i in range(90)])
+    synthetic = embedded(unit(crowd(rng, 40)), "s")
+    cohort = pooled_cohort(control.take(np.zeros(0, np.int64)), control)
+    sides: list[tuple[Role, Embedded]] = [("synthetic", synthetic), ("control", control)]
+    for role, of in sides:
+        correction, mean = cohort.correction_and_mean_score(of, role)
+        assert np.array_equal(correction, cohort.correction(of, role, skip_best=True))
+        for i, person in enumerate(of.people_or_ids):
+            others = [j for j, name in enumerate(cohort.images.people_or_ids) if role == "synthetic" or name != person]
+            cosine = exact_cosine(of.vectors, cohort.images.vectors, np.full(len(others), i), np.array(others, int))
+            score = np.sort(cosine + cohort.own_correction[others])[::-1][1:11]
+            assert mean[i] == pytest.approx(correction[i] + (score.mean() if len(score) else 0), abs=1e-12)
 
 
 def test_the_cohort_holds_the_first_image_of_everybody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import examples, unit_rows
-from unveil.analysis.recorrection import Stored, with_changed_rows
+from unveil.analysis.recorrection import Stored, best_by_offsets, with_changed_rows
 from unveil.compare import compare_all
 from unveil.types import Ints, Matches
 
@@ -64,3 +64,44 @@ def test_few_changed_rows_need_few_pairs(n_changed: int, most_pairs: float) -> N
 
     with_changed_rows(old, changed, stored, compare)
     assert sum(pairs) <= most_pairs * 300 * 1500
+
+
+@given(
+    st.integers(0, 2**32), st.sampled_from([0.0, 1e-16, 1e-3, 0.3, 1e3]), st.integers(1, 6), st.sampled_from([1, 2, 8])
+)
+@examples(200)
+def test_the_best_by_offsets_is_that_of_comparing_all_pairs(seed: int, spread: float, k: int, dims: int) -> None:
+    """With ties, equal rows, one row, lists of all rows, and offsets that outweigh every cosine."""
+    rng = np.random.default_rng(seed)
+    q, g = unit_rows(rng, int(rng.integers(1, 30)), dims), unit_rows(rng, int(rng.integers(1, 200)), dims)
+    if rng.integers(2):
+        g[:] = g[rng.integers(len(g), size=len(g)) // 2]
+    qo, go = rng.normal(size=len(q)) * spread, rng.normal(size=len(g)) * spread
+    if rng.integers(2):  # equal offsets and one that is not
+        go[:] = go[0]
+        go[rng.integers(len(go))] += spread
+    listed = compare_all(q, g, top_k=k, best_queries=False, backend="numpy", moments=False)
+
+    def compare(queries: Ints, rows: Ints | None) -> Matches:
+        return compared(q, g, qo, go, Stored(1, 0), queries, rows)
+
+    found = best_by_offsets(listed, qo, go, compare)
+    expected = compared(q, g, qo, go, Stored(1, 0))
+    assert all(np.array_equal(getattr(found, f), getattr(expected, f)) for f in ("rows", "cosine", "score"))
+    assert found.n_compared == expected.n_compared and not len(found.top_pairs) and (found.best_query == -1).all()
+
+
+@pytest.mark.parametrize(("spread", "most_pairs"), [(1e-3, 0.002), (0.03, 0.25)])
+def test_small_offsets_need_few_pairs(spread: float, most_pairs: float) -> None:
+    rng = np.random.default_rng(0)
+    q, g, pairs = unit_rows(rng, 300, 16), unit_rows(rng, 3000, 16), []
+    qo, go = rng.normal(size=300) * spread, rng.normal(size=3000) * spread
+    listed = compared(q, g, np.zeros(300), np.zeros(3000), Stored(4, 0))
+
+    def compare(queries: Ints, rows: Ints | None) -> Matches:
+        pairs.append(len(queries) * (len(g) if rows is None else len(rows)))
+        return compared(q, g, qo, go, Stored(1, 0), queries, rows)
+
+    found = best_by_offsets(listed, qo, go, compare)
+    assert np.array_equal(found.rows, compared(q, g, qo, go, Stored(1, 0)).rows)
+    assert sum(pairs) <= most_pairs * 300 * 3000

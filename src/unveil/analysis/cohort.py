@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 import numpy as np
 
 from unveil.analysis.identities import Identities
 from unveil.columns import Texts
-from unveil.compare import Backend, compare_all, exact_cosine
+from unveil.compare import Backend, Ranking, compare_all, compare_rankings, exact_cosine
 from unveil.stats.exposure import subsample_images
 from unveil.stats.hubness import NEIGHBOURS, closeness, person_codes
 from unveil.stats.score_scale import NO_SCALE, ScoreScale, fit_score_scale
@@ -69,44 +70,46 @@ class Cohort:
         people who are tested, and a synthetic image that shows one of them must not lower its own score by that. See
         `unveil.stats.hubness.closeness` for the source.
         """
+        return -self._closeness(embedded, role, [(int(skip_best), None)])[0] / 2
+
+    def correction_and_mean_score(self, embedded: Embedded, role: Role) -> tuple[Floats, Floats]:
+        """The hub correction (N,) that skips the best match, and the mean hub-corrected score (N,), in one pass.
+
+        The mean is that of each image with the people it is closest to, but for the closest. A leak raises the score
+        with one person and leaves these.
+        """
+        closeness, score = self._closeness(embedded, role, [(1, None), (1, self.own_correction)])
+        correction = -closeness / 2
+        return correction, score + correction
+
+    def _closeness(self, embedded: Embedded, role: Role, measures: Sequence[tuple[int, Floats | None]]) -> list[Floats]:
+        """Means (N,) of the highest cosines with the cohort, without those of the own person.
+
+        Each measure skips so many of the highest, and adds an offset (C,) to the cosines. Some images are compared at a
+        time: their matches take far more memory than the means.
+        """
         if not len(embedded):
-            return np.zeros(0)
-        return -self._closeness(embedded, role, int(skip_best)) / 2
-
-    def mean_score(self, embedded: Embedded, role: Role, correction: Floats) -> Floats:
-        """The mean hub-corrected score (N,) of each image with the people it is closest to, but for the closest.
-
-        ``correction`` (N,) is the hub correction of the images. A leak raises the score with one person and leaves
-        these.
-        """
-        return self._closeness(embedded, role, 1, self.own_correction()) + correction
-
-    def _closeness(self, embedded: Embedded, role: Role, n_skipped: int, offset: Floats | None = None) -> Floats:
-        """The mean (N,) of the highest cosines with the cohort plus ``offset`` (C,), without those of the own person.
-
-        Some images are compared at a time: their matches take far more memory than the mean.
-        """
-        own, mean = self._own_rows(embedded, role), np.empty(len(embedded))
+            return [np.zeros(0) for _ in measures]
+        own, means = self._own_rows(embedded, role), [np.empty(len(embedded)) for _ in measures]
         # Of a small cohort all are listed, so that those of other people are one fewer where the own person is in it.
         n_others = len(self.images) - bool((own >= 0).any())
         for start in range(0, len(own), COMPARED_ROWS):
             compared = slice(start, min(start + COMPARED_ROWS, len(own)))
-            found = compare_all(
+            every = compare_rankings(
                 *(embedded.vectors[compared], self.images.vectors),
-                top_k=NEIGHBOURS + 1 + n_skipped,
-                best_queries=False,
-                gallery_offset=offset,
+                [Ranking(NEIGHBOURS + 1 + skipped, False, 0, None, offset) for skipped, offset in measures],
                 backend=self.backend,
-                moments=False,
             )
-            for first in range(0, len(found.rows), BLOCK_ROWS):
-                block = slice(first, min(first + BLOCK_ROWS, len(found.rows)))
-                rows = slice(start + block.start, start + block.stop)
-                order = np.argsort(found.rows[block] == own[rows, None], axis=1, kind="stable")
-                score = np.take_along_axis(found.score[block], order, axis=1)
-                mean[rows] = closeness(score[:, n_skipped : min(n_others, NEIGHBOURS + n_skipped)])
-        return mean
+            for found, mean, (skipped, _) in zip(every, means, measures, strict=True):
+                for first in range(0, len(found.rows), BLOCK_ROWS):
+                    block = slice(first, min(first + BLOCK_ROWS, len(found.rows)))
+                    rows = slice(start + block.start, start + block.stop)
+                    order = np.argsort(found.rows[block] == own[rows, None], axis=1, kind="stable")
+                    score = np.take_along_axis(found.score[block], order, axis=1)
+                    mean[rows] = closeness(score[:, skipped : min(n_others, NEIGHBOURS + skipped)])
+        return means
 
+    @cached_property
     def own_correction(self) -> Floats:
         """The hub correction (C,) of the images of the cohort themselves."""
         rows = np.arange(len(self.images))
@@ -301,7 +304,7 @@ class ChannelContext:
 
     ``synthetic_correction`` (Q,) is the hub correction of the synthetic images. ``scale`` makes the scores of several
     channels comparable. ``identities`` are compared too, unless they are None; ``handicap`` is then what single images
-    are lowered by.
+    are lowered by. ``mean_score`` (Q,) is that of `Cohort.correction_and_mean_score`, where searches need it.
     """
 
     synthetic: Embedded
@@ -310,13 +313,14 @@ class ChannelContext:
     scale: ScoreScale = NO_SCALE
     identities: IdentityContext | None = None
     handicap: float = 0.0
+    mean_score: Floats | None = None
 
     def on_cohort_scale(self) -> ChannelContext:
         """The same on scales that are fitted to the exposures of the cohort, where those of all people are not known.
 
         It compares the synthetic set with the cohort.
         """
-        own, identities = self.cohort.own_correction(), self.identities
+        own, identities = self.cohort.own_correction, self.identities
         if identities is not None:
             scale = self._cohort_scale(identities.identities.means, identities.correction, own)
             identities = replace(identities, scale=scale)
@@ -343,15 +347,28 @@ class ChannelContext:
 
 
 def channel_context(
-    synthetic: Embedded, cohort: Cohort, identities: Identities | None = None, handicap: float = 0.0
+    synthetic: Embedded,
+    cohort: Cohort,
+    identities: Identities | None = None,
+    handicap: float = 0.0,
+    *,
+    for_search: bool = False,
 ) -> ChannelContext:
-    """The context of a channel, not yet on a scale.
+    """The context of a channel, not yet on a scale; ``for_search`` adds what `unveil.analysis.searches.search` needs.
 
     ``identities`` of this channel have labels that hold. Their mean vectors then say more than single images do, which
     are lowered by ``handicap``: the higher of both is one score, and a single image counts where it is far higher.
     """
-    correction = cohort.correction(synthetic, "synthetic", skip_best=True)
-    if identities is None:
-        return ChannelContext(synthetic, cohort, correction)
-    by_identity = IdentityContext(identities, cohort.correction(identities.means, "synthetic", skip_best=True))
-    return ChannelContext(synthetic, cohort, correction, identities=by_identity, handicap=handicap)
+    mean_score = by_identity = None
+    if for_search:
+        correction, mean_score = cohort.correction_and_mean_score(synthetic, "synthetic")
+    else:
+        correction = cohort.correction(synthetic, "synthetic", skip_best=True)
+    if identities is not None:
+        by_identity = IdentityContext(identities, cohort.correction(identities.means, "synthetic", skip_best=True))
+    return ChannelContext(
+        *(synthetic, cohort, correction),
+        identities=by_identity,
+        handicap=0.0 if identities is None else handicap,
+        mean_score=mean_score,
+    )

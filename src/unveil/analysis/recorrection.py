@@ -1,4 +1,4 @@
-"""Matches after some gallery rows got another offset, without comparing all pairs again."""
+"""Matches by other offsets, without comparing all pairs again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from unveil.types import Floats, Ints, Mask, Matches
 
 # Where more of the gallery rows change, all pairs are compared again.
 MAX_CHANGED = 1 / 3
+# Shares of the gallery, as 1 / n, up to which rows are compared apart from the others; more are all compared.
+GATHERED = (64, 16)
+# Of a score, relative to its terms: far more than rounding.
+MARGIN = 1e-12
 
 # Compares queries (rows (A,), None for all) with gallery rows (B,), by the new offsets: the matches with ``top_k`` rows
 # of each query and ``top_pairs`` pairs.
@@ -114,3 +118,52 @@ def _merged_pairs(old: Matches, new: Matches, changed: Ints, gone: Mask, n: int)
         if at_end > (-old.top_pairs_score[-1], *old.top_pairs[-1].tolist()):
             return None
     return pairs, cosine, score
+
+
+def best_by_offsets(
+    listed: Matches, query_offset: Floats, gallery_offset: Floats, compare: Callable[[Ints, Ints | None], Matches]
+) -> Matches:
+    """Each query's best row by its cosine plus offsets (Q,) and (G,), from lists of one row or more by cosine alone.
+
+    The cosine of a row that a list lacks is at most that of its last. So the best listed row is the best of all, unless
+    the offset of another row makes up for the difference. Only such rows are compared, by ``compare``: queries (A,)
+    with gallery rows (B,), None for all. Best queries and pairs are left out.
+    """
+    n_rows, every = len(gallery_offset), np.arange(len(listed.rows))
+    offered = listed.cosine + query_offset[:, None] + gallery_offset[listed.rows]
+    place = np.lexsort((listed.rows, -offered), axis=1)[:, 0]
+    row, cosine, score = listed.rows[every, place], listed.cosine[every, place], offered[every, place]
+    # Scores are rounded sums, which do not fall when a term rises. What computes the least offset that matters rounds
+    # too, by far less than the margin.
+    bound = listed.cosine[:, -1] + query_offset
+    least = score - bound - MARGIN * (1 + np.abs(score) + np.abs(bound))
+    highest = np.argsort(-gallery_offset, kind="stable")
+    n_needed = np.searchsorted(-gallery_offset[highest], -least, side="right")
+    if listed.rows.shape[1] == n_rows:
+        n_needed[:] = 0
+    done = 0
+    for limit in (*(n_rows // share for share in GATHERED), n_rows):
+        queries = np.flatnonzero((n_needed > done) & (n_needed <= limit))
+        done = limit
+        if not len(queries):
+            continue
+        rows = None if limit == n_rows else np.sort(highest[: n_needed[queries].max()])
+        found = compare(queries, rows)
+        of_found = found.rows[:, 0] if rows is None else rows[found.rows[:, 0]]
+        higher = found.score[:, 0] > score[queries]
+        higher |= (found.score[:, 0] == score[queries]) & (of_found < row[queries])
+        queries = queries[higher]
+        row[queries], cosine[queries] = of_found[higher], found.cosine[higher, 0]
+        score[queries] = found.score[higher, 0]
+    return replace(
+        listed,
+        rows=row[:, None],
+        cosine=cosine[:, None],
+        score=score[:, None],
+        best_query=np.full(n_rows, -1),
+        best_query_cosine=np.full(n_rows, -np.inf),
+        best_query_score=np.full(n_rows, -np.inf),
+        top_pairs=listed.top_pairs[:0],
+        top_pairs_cosine=listed.top_pairs_cosine[:0],
+        top_pairs_score=listed.top_pairs_score[:0],
+    )

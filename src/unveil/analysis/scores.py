@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from unveil.analysis.cohort import ChannelContext, IdentityContext, RealCorrection
-from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, ComparisonKind, Comparisons
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.recorrection import Stored, with_changed_rows
 from unveil.columns import Texts
 from unveil.compare import Ranking, exact_cosine
@@ -18,6 +18,9 @@ from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.score_scale import ScoreScale, channel_weights, fit_score_scale, max_over_channels, of_channel
 from unveil.types import Embedded, Exposure, Floats, Ints, Mask, Matches, Role
 
+# Rows by uncorrected cosine that are stored of each synthetic image with control images: nearly always enough to decide
+# which is the closest by another hub correction (`best_by_offsets`). More cost more than they save.
+CONTROL_DEPTH = 4
 # The name of the published attack's score among the names of channels.
 COSINE = "cosine"
 
@@ -205,14 +208,12 @@ def score_side(
     corrections: Mapping[str, RealCorrection] | None = None,
     skip_best: bool = False,
     spare: bool = False,
-    kind: ComparisonKind = "hub-corrected",
 ) -> RealSide:
     """Compares the synthetic set with training or control images by every channel; ``depth`` matches are stored.
 
     ``raw`` are the matches by uncorrected cosine. Without them, the first channel gives both in one pass. Without
     ``corrections`` by channel, they come from the cohort; ``skip_best`` is that of `Cohort.correction`. With
-    ``spare``, some more hub-corrected matches are stored, for `corrected_again`. ``kind`` names the comparisons that
-    give hub-corrected matches alone.
+    ``spare``, some more hub-corrected matches are stored, for `corrected_again`.
     """
     by_channel = {}
     stored = _stored(role, depth, compare)
@@ -228,12 +229,14 @@ def score_side(
         offsets = (context.synthetic_correction, correction.of_score)
         rankings = [Ranking(stored.top_k, True, stored.top_pairs, *offsets)]
         if raw is None and channel == FIRST_CHANNEL:
-            first = Ranking(compare.top_k if role == "training" else 1, True, compare.n_pairs)
+            first = Ranking(compare.top_k if role == "training" else CONTROL_DEPTH, True, compare.n_pairs)
             raw, corrected = compare.rankings(
                 Comparison("cosine", channel, role), context.synthetic, own, [first, *rankings]
             )
         else:
-            (corrected,) = compare.rankings(Comparison(kind, channel, role), context.synthetic, own, rankings)
+            (corrected,) = compare.rankings(
+                Comparison("hub-corrected", channel, role), context.synthetic, own, rankings
+            )
         by_channel[channel] = ChannelMatches(
             *(correction.of_score, corrected, context.scale, correction.by_people),
             _match_identities(role, own, context, correction.by_people, compare, depth),

@@ -198,13 +198,14 @@ def search(
     for channel, matches in side.by_channel.items():
         context = contexts[channel]
         some, everyone = probes.through(channel), training.through(channel)
-        own = context.cohort.correction(some, role, skip_best=True)
+        own, bulk_real = context.cohort.correction_and_mean_score(some, role)
+        bulk_synthetic = context.mean_score
+        if bulk_synthetic is None:
+            raise ValueError("the contexts of a search need mean scores")
         score = best_of_others(
             *(some.vectors, sought, everyone.vectors, people),
             *(own, matches.correction, context.cohort.backend),
         )[1]
-        bulk_real = context.cohort.mean_score(some, role, own)
-        bulk_synthetic = context.cohort.mean_score(context.synthetic, "synthetic", context.synthetic_correction)
         scale = fit_score_scale(score)
         shifts[channel] = fit_shift(bulk_synthetic, bulk_real, n_units)
         by_channel[channel] = replace(matches, scale=scale)

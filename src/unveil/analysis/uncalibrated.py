@@ -10,7 +10,7 @@ from unveil.analysis.cohort import ChannelContext, channel_context, pooled_cohor
 from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings, best_pair
 from unveil.analysis.scores import RealSide, score_side
-from unveil.analysis.searches import improbable_pairs, search
+from unveil.analysis.searches import can_be_searched, improbable_pairs, search
 from unveil.results import IdentityFinding, PersonFinding
 from unveil.stats.checks import Check
 from unveil.stats.hubness import best_of_each, n_agreeing, person_codes
@@ -38,8 +38,10 @@ def analyse_without_control(
     uncorrected cosine, where they are known.
     """
     cohort = pooled_cohort(training, None, compare.backend)
+    searched = can_be_searched(training)
     contexts = {
-        channel: channel_context(synthetic.through(channel), cohort.through(channel)) for channel in synthetic.channels
+        channel: channel_context(synthetic.through(channel), cohort.through(channel), for_search=searched)
+        for channel in synthetic.channels
     }
     # A person who is searched for may be the closest cohort person of their match, which a synthetic image never is.
     side = score_side("training", training, contexts, compare, 1, raw=raw, skip_best=True)
