@@ -21,6 +21,7 @@ from unveil.columns import Texts
 from unveil.results import OverlapFinding
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count
+from unveil.stats.statements import NONE_DETECTED
 from unveil.types import Estimate
 
 
@@ -41,9 +42,13 @@ def removed(n: int) -> tuple[OverlapFinding, ...]:
         (Spread().outcome("synthetic", 0.3, figure(0.3)), "fail"),
         (Spread().outcome("training", 0.01, figure(1.0)), "fail"),
         (Rejects().outcome("training", 0, 10), "pass"),
-        (Rejects().outcome("training", 1, 10), "warn"),
-        (Rejects().outcome("training", 6, 10), "fail"),
+        (Rejects().outcome("training", 5, 100), "pass"),
+        (Rejects().outcome("training", 6, 100), "fail"),
         (Rejects().outcome("training", 0, 0), "fail"),
+        (Rejects().outcome("synthetic", 5, 100), "pass"),
+        (Rejects().outcome("synthetic", 6, 100), "fail"),
+        (Rejects().outcome("control", 6, 100), "warn"),
+        (Rejects().outcome("control", 50, 100), "fail"),
         (Duplicates().outcome("synthetic", Texts(["a", "b", "c"])), "pass"),
         (Duplicates().outcome("synthetic", Texts(["a", "b", "a"])), "warn"),
         (IdenticalImages().outcome("training", Texts(["a"]), Texts(["a", "b"])), "warn"),
@@ -72,6 +77,13 @@ def removed(n: int) -> tuple[OverlapFinding, ...]:
 def test_checks_grade(check: Check, status: str) -> None:
     assert check.status == status
     assert check.message
+
+
+@pytest.mark.parametrize(("n_rejected", "blocks"), [(6, {NONE_DETECTED}), (50, {NONE_DETECTED, "identities"})])
+def test_rejects_of_the_synthetic_set_block_what_they_make_false(n_rejected: int, blocks: set[str]) -> None:
+    check = Rejects().outcome("synthetic", n_rejected, 100)
+    assert set(check.invalidates) == blocks and "a leak among them is not found" in check.message
+    assert "is not found" not in Rejects().outcome("control", 60, 100).message
 
 
 def test_a_small_control_set_states_the_size_that_its_grade_asks_for() -> None:

@@ -72,6 +72,7 @@ def texts(result: unveil.AuditResult, verdict: str = "inconclusive", evidence: o
         "synthetic_labelled": False,
         "power": None,
         "fdr": 0.05,
+        "counts": result.counts,
     }
     return headline(verdict, evidence, **{**given, **changed})  # type: ignore[arg-type]
 
@@ -83,6 +84,17 @@ def test_headlines_say_what_to_do(audited: tuple[unveil.AuditResult, object]) ->
     assert texts(result, checks=(failed,)) == "No verdict is possible: 3 control people; add some."
     assert result.headline.startswith(f"{len(result.significant_people)} of 150 training people are closer")
     assert "sensitivity is not known" in would_be_found(None)
+
+
+def test_none_detected_says_what_was_not_compared(audited: tuple[unveil.AuditResult, object]) -> None:
+    result, _ = audited
+    calibration = Calibration(**{f.name: getattr(result, f.name) for f in fields(Calibration)})
+    none = {role: replace(of, rejected=0) for role, of in result.counts.items()}
+    some = {**none, "training": replace(none["training"], images=1000, rejected=2)}
+    assert "not compared" not in texts(result, "none detected", calibration=calibration, counts=none)
+    said = texts(result, "none detected", calibration=calibration, counts=some)
+    assert "2 of 1,000 training images (0.2%) were not compared, so copies of these 2 could be missed." in said
+    assert "not compared" not in texts(result, "leak found", ("global test",), calibration=calibration, counts=some)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from unveil.choices import AuditVerdict
+from unveil.choices import NO_LEAK, AuditVerdict
 from unveil.faces.models.table import DEFAULT_MODEL
 from unveil.report.units import IMAGES, IMAGES_COUNT, PEOPLE, Unit, unit_of
 from unveil.results import (
@@ -115,9 +115,10 @@ def headline(
     synthetic_labelled: bool,
     power: Power | None,
     fdr: float,
-    unit: Unit = PEOPLE,
+    counts: Mapping[Role, RoleCounts],
 ) -> str:
-    """The verdict in a few sentences. ``unit`` is what is counted."""
+    """The verdict in a few sentences."""
+    unit = unit_of(counts)
     parts = [_copied(copies, unit)] if copies else []
     if link is not None and "label link" in evidence:
         parts.append(_linked(link))
@@ -142,15 +143,18 @@ def headline(
         if matching:
             what = "identities" if synthetic_labelled else "images"
             parts.append(f"{matching} of {len(identities)} synthetic {what} point at them.")
+        if verdict in NO_LEAK:
+            parts += _not_compared(counts)
         return " ".join([*parts, _assumption(no_control)])
     if calibration is None:
         raise ValueError(f"the verdict {verdict} needs a calibration")
     test = calibration.global_test
     if verdict == "none detected":
-        return (
+        found = (
             f"No test finds any of the {test.n_training} training {unit.many} closer to the synthetic set than chance "
-            f"explains, compared with {test.n_control} control people. {would_be_found(power)}"
+            f"explains, compared with {test.n_control} control people."
         )
+        return " ".join([found, *_not_compared(counts), would_be_found(power)])
     if {"conformal", "GPD tail", "learned score"} & set(evidence):
         parts.append(
             f"{significant} of {test.n_training} training {unit.many} are closer to the synthetic set than chance "
@@ -223,6 +227,19 @@ def _assumption(statement: NoControl) -> str:
             "people: many are close to one training person each."
         )
     return f"{text}. Away from the closest pairs, synthetic images and real people have similar scores."
+
+
+def _not_compared(counts: Mapping[Role, RoleCounts]) -> list[str]:
+    """What "none detected" does not cover: images that were not compared, and how many leaks they can hide at most."""
+    found = []
+    for role, hidden in (("synthetic", "so up to {:,} leaks"), ("training", "so copies of these {:,}")):
+        of = counts[role]
+        if of.rejected:
+            found.append(
+                f"{of.rejected:,} of {of.images:,} {role} images ({percent(of.rejected / of.images)}) were not "
+                f"compared, {hidden.format(of.rejected)} could be missed."
+            )
+    return found
 
 
 _FACT = "This is a fact and needs no test."

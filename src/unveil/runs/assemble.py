@@ -21,7 +21,6 @@ from unveil.embedding.embedder import AuditEmbedder
 from unveil.images import Location
 from unveil.io.host import cores
 from unveil.report.text import headline, limitations, methods
-from unveil.report.units import unit_of
 from unveil.results import (
     AuditResult,
     Baselines,
@@ -88,7 +87,7 @@ def assemble(
             synthetic_labelled=not counts["synthetic"].unlabelled,
             power=parts.power,
             fdr=settings.fdr,
-            unit=unit_of(counts),
+            counts=counts,
         ),
         evidence=found.evidence,
         expected_false_people=None

@@ -18,11 +18,15 @@ OTHER_CONTROL = (
     "Give another control set: people whom the generator never saw, from the same source as the training set, cropped "
     "in the same way.",
 )
+REJECTED = (
+    "Read rejects.parquet: it gives the reason for each {} file. Repair the files, set --aligned, or leave them out of "
+    "the set with --exclude."
+)
 # Option and action for each check that can block a statement, by the start of its name. Of several failed checks that
 # block equally many statements, the first in this order decides: later ones often follow from earlier ones.
 REMEDIES: dict[str, tuple[str, str]] = {
-    "rejects of training": ("--aligned", "Read rejects.parquet: it gives the reason for each training file."),
-    "rejects of synthetic": ("--aligned", "Read rejects.parquet: it gives the reason for each synthetic file."),
+    "rejects of training": ("--aligned", REJECTED.format("training")),
+    "rejects of synthetic": ("--aligned", REJECTED.format("synthetic")),
     "rejects of control": ("--aligned", "Read rejects.parquet: it gives the reason for each control file."),
     "spread of training": (
         "--aligned",
