@@ -530,6 +530,47 @@ def test_collapsed_images_are_inconclusive(precomputed: Precomputed, tmp_path: P
     assert check.status == "fail" and result.verdict == "inconclusive"
 
 
+@pytest.mark.parametrize(
+    ("role", "unseen", "verdict"),
+    [("synthetic", 12, "none detected"), ("synthetic", 56, "inconclusive"), ("training", 56, "inconclusive")],
+)
+def test_none_detected_covers_what_was_compared(role: str, unseen: int, verdict: str, tmp_path: Path) -> None:
+    """Images that cannot be compared may be copies: their number is the limit of what they hide."""
+    rng = np.random.default_rng(5)
+    files, sets = {}, {name: unit_rows(rng, 400, 32) for name in ROLES}
+    sets[role][:unseen] = 0
+    for name, vectors in sets.items():
+        ids, people = [f"{i}.png" for i in range(400)], [f"{name} {i}" for i in range(400)]
+        files[name] = save_embeddings(tmp_path / f"{name}.npz", vectors, ids, people)
+    result = audit(*files.values(), out=tmp_path / "run")
+    assert result.verdict == verdict
+    if verdict == "none detected":
+        assert (
+            "12 of 400 synthetic images (3%) were not compared, so up to 12 leaks could be missed." in result.headline
+        )
+    else:
+        assert f"56 of 400 {role} files could not be read or gave no face, and a leak among" in result.headline
+        assert result.next_step is not None and "--exclude" in result.next_step.action
+    # Leaks among the rest are found all the same.
+    leaking = sets["synthetic"].copy()
+    leaking[-40:] = sets["training"][-40:]
+    ids = [f"{i}.png" for i in range(400)]
+    synthetic = save_embeddings(tmp_path / "leaking.npz", leaking + np.float32(1e-3), ids, [""] * 400)
+    assert audit(synthetic, files["training"], files["control"], out=tmp_path / "leak").verdict == "leak found"
+
+
+def test_embeddings_that_are_too_large_to_scale_are_rejects(precomputed: Precomputed, tmp_path: Path) -> None:
+    vectors, ids, people = load_embeddings(precomputed.synthetic)
+    wide = np.asarray(vectors, np.float64)
+    wide[0] *= 1e300
+    synthetic = save_embeddings(tmp_path / "synthetic.npz", wide, ids, people)
+    result = audit(synthetic, precomputed.training, precomputed.control, out=tmp_path / "run")
+    assert [(r.id, r.detail) for r in result.rejects["synthetic"]] == [(ids[0], "its length is zero or not finite")]
+    synthetic = save_embeddings(tmp_path / "all.npz", 1e300 * np.asarray(vectors, np.float64), ids, people)
+    with pytest.raises(unveil.InputError, match=r"all\.npz: none of its .* its length is zero or not finite"):
+        audit(synthetic, precomputed.training, precomputed.control, out=tmp_path / "all")
+
+
 def test_nothing_to_embed_is_an_error_that_says_why(world: World, tmp_path: Path) -> None:
     write(tmp_path / "training/portrait.png", "not an image")
     with pytest.raises(unveil.SourceError, match=r"none of its 1 files gave a face.*not an image"):

@@ -121,6 +121,10 @@ class Texts(Sequence[str]):
         """The first text of the most characters."""
         return self[int(np.argmax(pc.utf8_length(self.array).to_numpy(zero_copy_only=False)))]
 
+    def longer_than(self, n: int) -> Codes:
+        """The rows (M,), ascending, of the texts of more than ``n`` characters."""
+        return np.flatnonzero(pc.utf8_length(self.array).to_numpy(zero_copy_only=False) > n)
+
     def n_distinct(self) -> int:
         """The number of different texts."""
         return len(self) - len(self.repeats())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from unveil.errors import ImageError, SettingError, SourceError
 from unveil.images import LabelRule, decode_rgb, open_source, write_without
-from unveil.images.labels import stylegan_labels
+from unveil.images.labels import STYLEGAN_LABELS, stylegan_labels
 
 # In memory, where there is a place for that: every input is written.
 MEMORY = "/dev/shm"  # noqa: S108
@@ -76,7 +76,7 @@ def image(data: bytes) -> None:
 
 
 def listed(data: bytes) -> None:
-    stylegan_labels(data)
+    stylegan_labels(data, STYLEGAN_LABELS)
     (FOLDER / "list.txt").write_bytes(data)
     read_some(f"list:{FOLDER / 'list.txt'}")
 

@@ -27,7 +27,7 @@ from unveil.images.clutter import is_clutter
 from unveil.images.label_values import label_of
 from unveil.images.labels import parse_list, read_label_map
 from unveil.images.readers.recordio import MAX_EXACT_LABEL, first_range
-from unveil.images.source import Entry, unique_ids
+from unveil.images.source import LONG_TEXT, Entry, unique_ids
 from unveil.types import ImageRecord
 
 FACES = list(drawn_faces(8, 5))
@@ -133,12 +133,40 @@ class TestLabelValues:
         [
             *((0, "0"), (7, "7"), (np.int64(3), "3"), (3.0, "3"), (0.5, "0.5"), ("bob ", "bob"), (b"bob", "bob")),
             *((-1, None), (-1.0, None), ("-1", None), (float("nan"), None), (float("inf"), None), (None, None)),
-            *(("", None), ("  ", None), (True, None), ({"a": 1}, None), ("x" * 5000, None)),
+            *(("", None), ("  ", None), (True, None), ({"a": 1}, None)),
             *(([4], "4"), ([[4]], "4"), (np.array([4.0]), "4"), ([0, 0, 1, 0], "2"), ([0.5, 0.5], None), ([], None)),
         ],
     )
     def test_one_function_decides(self, value: object, label: str | None) -> None:
         assert label_of(value) == label
+
+    def test_long_texts_and_numbers_stay_different_and_become_short(self) -> None:
+        values = ["x" * 5000 + end for end in "ab"] + [(1 << 20_000) + k for k in range(2)]
+        found = [label_of(value) or "" for value in values]
+        assert len(set(found)) == 4 and all(LONG_TEXT < len(label) < 1200 for label in found)
+        assert found[0].startswith("x" * 1024 + "... (5,001 characters, SHA-256 ")
+
+    def test_long_labels_and_ids_are_noted(self, tmp_path: Path) -> None:
+        opaque = ["".join(map(chr, np.random.default_rng(k).integers(97, 123, 3000))) for k in range(2)]
+        labels = [*opaque, "c", "d", *opaque, "c", "d"]
+        notes = [f"2 labels have more than {LONG_TEXT} characters, and may be other content: {opaque[0][:60]}..."]
+        pq.write_table(pa.table({"image": DATA, "label": labels}), tmp_path / "x.parquet")
+        assert [note for note in open_source(tmp_path / "x.parquet").notes if "may be other" in note] == notes
+        lines = "".join(f"{k}.png\t{label}\n" for k, label in enumerate(labels))
+        for k, data in enumerate(DATA):
+            write(tmp_path / "set" / f"{k}.png", data)
+        listed = open_source(write(tmp_path / "set" / "list.txt", lines))
+        assert [note for note in listed.notes if "may be other" in note] == notes
+        pq.write_table(
+            pa.table({"image": [{"bytes": d, "path": t} for d, t in zip(DATA, labels, strict=True)]}),
+            tmp_path / "y.parquet",
+        )
+        assert any(
+            note.startswith("4 ids of images have more than") for note in open_source(tmp_path / "y.parquet").notes
+        )
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["images"], file["label"] = np.zeros((8, 32, 32, 3), np.uint8), [label * 2 for label in labels]
+        assert "not read: 4 labels of more than 4,096 bytes: label" in open_source(tmp_path / "x.h5").notes
 
     def test_deep_lists_are_no_recursion(self) -> None:
         deep: object = 5

@@ -258,6 +258,13 @@ class TestHDF5:
         with pytest.raises(SettingError, match=r"stored in a way that is not supported .* use --as-folder"):
             write_without(source, tmp_path / "out", set())
 
+    def test_a_link_to_another_file_in_the_root(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
+            file["images"] = FACES
+            file["outside"] = h5py.ExternalLink("other.h5", "/images")
+        with pytest.raises(SourceError, match=r"x\.h5: expected datasets .* found a link to another file"):
+            open_source(tmp_path / "x.h5")
+
 
 class TestLMDB:
     def write(self, path: Path, names: list[bytes], plain: bool) -> Path:

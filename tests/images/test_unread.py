@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import codecs
 import io
 import pickle
 import shutil
@@ -21,10 +23,10 @@ from tests.builders import encoded, write
 from tests.containers import Item
 from unveil.errors import ImageError, SourceError
 from unveil.images import Remark, open_source
-from unveil.images.content import content_of
+from unveil.images.content import HEAD, content_of
 from unveil.images.decode import decode_rgb, decode_scaled
-from unveil.images.source import MAX_NOTES, Source
-from unveil.images.unread import Unread
+from unveil.images.source import IMAGES_WITHIN, MAX_NOTES, Source, complete
+from unveil.images.unread import SHOWN_NOTES, Unread, first_notes
 
 
 def npy(array: np.typing.NDArray[np.generic]) -> bytes:
@@ -52,6 +54,16 @@ FILES = {
     "more.zip": "container",
     "more.tar": "container",
     "caption.txt": None,
+    "jpeg2000.log": "image",
+    "icon.txt": "image",
+    "paper.txt": "container",
+    "film.json": "container",
+    "thumbs.log": "container",
+    "marked.txt": "within",
+    "base64.csv": "within",
+    "weights.pkl": "within",
+    "numbers.txt": "within",
+    "fonts.idx": None,
 }
 
 
@@ -70,6 +82,16 @@ def hidden(item: Item) -> dict[str, bytes]:
         "more.zip": packed.getvalue(),
         "more.tar": tarred.getvalue(),
         "caption.txt": b"P5 1st prize: a photograph",
+        "jpeg2000.log": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100),
+        "icon.txt": b"\0\0\1\0\1\0\x40\x40\0\0\1\0\x20\0" + item.data,
+        "paper.txt": b"%PDF-1.7\n" + item.data,
+        "film.json": b"\0\0\0\x20ftypisom" + bytes(20),
+        "thumbs.log": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500),
+        "marked.txt": codecs.BOM_UTF8 + item.data,
+        "base64.csv": b"name,more\n" * 100 + b"a," + base64.b64encode(item.data),
+        "weights.pkl": pickle.dumps([0.5, item.data]),
+        "numbers.txt": b"face\n" + b" ".join(b"%d" % v for v in item.pixels[:, :, 0].ravel()),
+        "fonts.idx": b"\0\0\1\0\0\x0c\0\x80\0\3\0\x40",
     }
 
 
@@ -100,7 +122,7 @@ def as_tar(to: Path, files: Mapping[str, bytes]) -> Path:
 
 class TestFilesThatAreNoImagesByTheirNames:
     def test_are_known_by_their_first_bytes(self, items: list[Item]) -> None:
-        assert {name: content_of(data[:512]) for name, data in hidden(items[0]).items()} == FILES
+        assert {name: content_of(data[:HEAD]) for name, data in hidden(items[0]).items()} == FILES
 
     @pytest.mark.parametrize("writer", [as_folder, as_zip, as_tar], ids=lambda w: w.__name__)
     def test_are_read_rejected_or_counted(self, writer: Packer, items: list[Item], tmp_path: Path) -> None:
@@ -108,15 +130,18 @@ class TestFilesThatAreNoImagesByTheirNames:
         place = writer(tmp_path, {**files, **{f"more/{k}": v for k, v in hidden(items[0]).items()}})
         source = open_source(f"folder:{place}" if writer is as_folder else place)
         more = [record for record in source.records if record.id.startswith("more/")]
-        assert {r.id for r in more} == {
-            f"more/{name}" for name in ("image.txt", "image.npy", "pixels.npy", "stack.npy")
-        }
+        assert {r.id for r in more} == {f"more/{name}" for name in FILES if FILES[name] in ("image", "pixels")}
         assert source.read(next(r for r in more if r.id == "more/image.txt")) == items[0].data
         with pytest.raises(ImageError, match="an array of NumPy; convert the images to PNG"):
             decode_rgb(source.read(next(r for r in more if r.id == "more/pixels.npy")))
-        assert has_note(source, "4 files that are no images by their names are read as such: more/")
-        assert has_note(source, "not read: 2 archives and containers in it, which are not opened: more/more.")
-        assert {e.name for e in source.ignored} == {f"more/{k}" for k in FILES if FILES[k] in (None, "container")}
+        for name in ("jpeg2000.log", "icon.txt"):
+            with pytest.raises(ImageError, match=r"format not read"):
+                decode_rgb(source.read(next(r for r in more if r.id == f"more/{name}")))
+        assert has_note(source, "6 files that are no images by their names are read as such: more/")
+        assert has_note(source, "not read: 5 archives, documents and videos in it, which are not opened: more/")
+        assert has_note(source, f"not read: 4 {IMAGES_WITHIN}: more/")
+        ignored = {f"more/{k}" for k in FILES if FILES[k] in (None, "container", "within")}
+        assert {e.name for e in source.ignored} == ignored
 
     def test_are_counted_by_their_names_in_a_zip_at_an_address(self, items: list[Item], tmp_path: Path) -> None:
         path = as_zip(tmp_path, {"a.png": items[0].data, "b.txt": items[1].data})
@@ -291,6 +316,12 @@ class TestWebDataset:
             f"not read: 24 members .{extension} of samples: 0000.{extension}, 0001.{extension}, 0002.{extension}, ..."
             for extension in ("npy", "pth", "txt")
         ]
+
+    def test_images_within_members_are_counted(self, items: list[Item], tmp_path: Path) -> None:
+        files = self.samples(items[:6], pth=pickle.dumps([items[20].data]), txt=codecs.BOM_UTF8 + items[21].data)
+        source = open_source(as_tar(tmp_path, files))
+        assert contents(source) == [item.data for item in items[:6]]
+        assert has_note(source, f"not read: 12 {IMAGES_WITHIN}: 0000.pth, 0000.txt, 0001.pth, ...")
 
     @pytest.mark.parametrize("extension", ["npy", "pth", "txt", "cls", "index", "pyd", "pt", "pickle", "dat", "bin"])
     def test_images_in_members_of_any_name_are_read(self, extension: str, items: list[Item], tmp_path: Path) -> None:
@@ -535,4 +566,15 @@ def test_notes_do_not_grow_with_what_a_stranger_wrote() -> None:
         unread.add("things", f"{k}" * 1000)
     (note,) = unread.notes()
     assert note.startswith("not read: 1,000 things: 0000") and len(note) < 300
-    assert MAX_NOTES < 100
+
+
+def test_notes_that_are_not_shown_are_counted_and_stay_readable(items: list[Item], tmp_path: Path) -> None:
+    source = open_source(as_folder(tmp_path, {item.name: item.data for item in items}))
+    source.notes = [f"note {k}" for k in range(132)]
+    assert complete(source).notes[-1] == "note 131"
+    assert first_notes(source.notes, others="; all are there")[SHOWN_NOTES - 1 :] == [
+        source.notes[SHOWN_NOTES - 1],
+        f"{len(source.notes) - SHOWN_NOTES} of {len(source.notes)} notes are not shown; all are there",
+    ]
+    source.notes = [f"note {k}" for k in range(2 * MAX_NOTES)]
+    assert len(complete(source).notes) == MAX_NOTES + 1

@@ -489,14 +489,25 @@ class TestTFRecord:
         for what, record in dropped.items():
             source = open_source(write_tfrecords(tmp_path / "x.tfrecord", [image, record]))
             assert source.read(source.records[0]) == data
-            with pytest.raises(ImageError, match=r"\d+ bytes of the message are no feature"):
+            with pytest.raises(ImageError, match=r"expected features alone, found \d+ bytes that"):
                 source.read(source.records[1])
                 pytest.fail(what)
-        # One number each, as writers do that do not pack them.
-        numbers = message(3, b"".join(varint(8) + varint(k) for k in (48, 40, 3)))
-        unpacked = image + message(1, message(1, message(1, b"size") + message(2, numbers)))
-        source = open_source(write_tfrecords(tmp_path / "x.tfrecord", [unpacked]))
-        assert source.read(source.records[0]) == data
+
+    def test_numbers_that_are_not_packed_are_read(self, items: list[Item], tmp_path: Path) -> None:
+        """Some writers state the field before each number; no room is left for anything else."""
+        data = items[0].data
+        for n in (3, 64, 500):
+            features = {
+                b"image": message(1, message(1, data)),
+                b"whole": message(3, b"".join(varint(8) + varint(k) for k in range(n))),
+                b"floats": message(2, b"".join(varint(13) + np.float32(k).tobytes() for k in range(n))),
+            }
+            entries = b"".join(message(1, message(1, name) + message(2, value)) for name, value in features.items())
+            more = message(1, entries) + message(9, items[1].data)
+            source = open_source(write_tfrecords(tmp_path / "x.tfrecord", [message(1, entries), more]))
+            assert source.read(source.records[0]) == data
+            with pytest.raises(ImageError, match="expected features alone"):
+                source.read(source.records[1])
 
     def test_features_that_are_not_read_are_noted(self, items: list[Item], tmp_path: Path) -> None:
         examples = [

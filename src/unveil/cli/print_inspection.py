@@ -9,6 +9,7 @@ from rich.text import Text
 
 from unveil.cli.terminal import open_console
 from unveil.images import EmbeddingSource
+from unveil.images.unread import first_notes
 from unveil.inspection.inspect import Inspection
 from unveil.presets import Preset, presets
 
@@ -59,7 +60,7 @@ def print_inspection(found: Inspection, *, ambiguous: bool) -> None:
     for (stage, reason), n in reasons.most_common(MAX_REASONS):
         example = examples[stage, reason]
         rows.append(("", f"{n} {stage}: {reason}, as {example.id} {example.detail}".rstrip()))
-    rows += [("note", note) for note in source.notes]
+    rows += [("note", note) for note in first_notes(source.notes, others="; an audit writes all to manifest.json")]
     if found.preset is not None:
         preset = found.preset
         rows.append(("preset", f"{preset.title}; {preset.note}"))

@@ -36,6 +36,7 @@ from unveil.faces.probe import check_model
 from unveil.faces.trial import try_models
 from unveil.images import LabelRule, Remark, Source, decode_rgb, image_size, open_source
 from unveil.images.source import MAX_LIST_BYTES, read_file
+from unveil.images.unread import first_notes
 from unveil.io.host import cores
 from unveil.io.storage import Storage, open_storage
 from unveil.io.trust import StoreKey
@@ -320,7 +321,7 @@ def resolve_alignment(source: Source, aligned: Aligned, label: str) -> ImageAlig
         *(label, len(source.records), source.kind, source.rule.description, alignment.description),
     )
     logger.debug("%s: %s", label, alignment.reason)
-    for note in source.notes:
+    for note in first_notes(source.notes, others="; all will be in manifest.json"):
         logger.info("%s: %s", label, note)
     return alignment
 

@@ -23,14 +23,14 @@ CHUNK = 8192
 # How far from 1 the norm of a float32 unit vector may be.
 NORM_TOLERANCE = 1e-5
 UNKNOWN_MODEL = "an unknown model"
-# The row of a vector that is zero or not finite.
-UNUSABLE = ShardRow("", "embed", "no usable vector", "zero or not finite")
+# The row of a vector whose length is zero or not finite.
+UNUSABLE = ShardRow("", "embed", "no usable vector", "its length is zero or not finite")
 
 
 def read_precomputed(source: EmbeddingSource, path: Path, exclude: frozenset[str] = frozenset()) -> EmbeddedSource:
     """The vectors of a source, scaled to unit length, in a file at ``path``.
 
-    Rows that are zero or not finite are rejects. Images with ids in ``exclude`` are left out.
+    Rows whose length is zero or not finite are rejects. Images with ids in ``exclude`` are left out.
     """
     vectors, excluded = source.vectors, excluded_rows(source, exclude)
     content, norms = _measured(vectors)
@@ -71,8 +71,9 @@ def _measured(vectors: Vectors) -> tuple[Texts, Floats]:
     def contents() -> Iterator[Texts]:
         for start in range(0, len(vectors), CHUNK):
             block = np.ascontiguousarray(vectors[start : start + CHUNK], np.float64)
-            norm = np.linalg.norm(block, axis=1)
-            norm[~np.isfinite(block).all(1)] = 0
+            with np.errstate(over="ignore", invalid="ignore"):
+                norm = np.linalg.norm(block, axis=1)
+            norm[~np.isfinite(norm)] = 0
             norms[start : start + len(block)] = norm
             data, size = block.reshape(-1).view(np.uint8).data, block.itemsize * block.shape[1]
             digests = [hashlib.sha256(data[at : at + size]).hexdigest() for at in range(0, len(data), size)]

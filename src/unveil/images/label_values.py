@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable
@@ -12,8 +13,8 @@ import numpy as np
 from unveil.errors import SourceError
 from unveil.images.source import printable
 
-# A longer text is no label of a person.
-MAX_LABEL_CHARACTERS = 4096
+# A longer text is shortened to its first characters and its digest. It is still long enough to be noted.
+MAX_LABEL_CHARACTERS, SHOWN_OF_LONG = 4096, 1024
 # From here on, a number with a point is no longer exact: two people may have become one.
 MAX_EXACT = 2**53
 # What writers store where there is no label.
@@ -35,15 +36,19 @@ def label_of(value: object) -> str | None:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
-        # Python turns no number of more than 4,300 digits into text.
-        return None if value == NO_LABEL or value.bit_length() > MAX_LABEL_CHARACTERS else str(value)
+        # Python turns no number of more than 4,300 decimal digits into text.
+        if value.bit_length() > MAX_LABEL_CHARACTERS:
+            return _shortened(f"{value:x}")
+        return None if value == NO_LABEL else str(value)
     if isinstance(value, float):
         return _of_float(value)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, str):
         text = value.strip()
-        return None if text.lower() in NO_LABEL_TEXTS or len(text) > MAX_LABEL_CHARACTERS else _shown(text)
+        if len(text) > MAX_LABEL_CHARACTERS:
+            return _shortened(text)
+        return None if text.lower() in NO_LABEL_TEXTS else _shown(text)
     if isinstance(value, np.ndarray):
         value = value.tolist()
     return _of_list(value) if isinstance(value, (list, tuple)) else None
@@ -71,6 +76,12 @@ def labels_of(values: Iterable[object]) -> list[str | None]:
             seen[value] = shared(value)
         labels.append(seen[value])
     return labels
+
+
+def _shortened(text: str) -> str:
+    """A text that is too long for a label: its first characters, and its digest, so that others differ."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return _shown(f"{text[:SHOWN_OF_LONG]}... ({len(text):,} characters, SHA-256 {digest})")
 
 
 def _shown(text: str) -> str:

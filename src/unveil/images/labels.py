@@ -7,7 +7,6 @@ import contextlib
 import csv
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_inside
 from unveil.images.unread import SHOWN_CHARACTERS
+from unveil.io.unique_keys import KeyTwiceError, every_key_once
 
 # Where StyleGAN2 and StyleGAN3 store the labels of a folder or zip of images.
 STYLEGAN_LABELS = "dataset.json"
@@ -220,10 +220,11 @@ def _numbered_lines(data: bytes, where: str) -> list[tuple[int, str]]:
 
 
 def labels_from(data: bytes, where: str) -> dict[str, str]:
-    """The label of each listed path; SourceError when the list has none, or two for one path."""
-    stylegan = stylegan_labels(data) if data.lstrip()[:1] == b"{" else None
+    """The label of each listed path; SourceError when the list has none, two for one path, or images beside them."""
+    stylegan = stylegan_labels(data, where) if data.lstrip()[:1] == b"{" else None
     if stylegan is not None:
         return stylegan
+    check_no_image(data, where)
     labels: dict[str, str] = {}
     for row in parse_list(data, where).rows:
         if row.label and labels.setdefault(name := printable(row.path), row.label) != row.label:
@@ -233,31 +234,22 @@ def labels_from(data: bytes, where: str) -> dict[str, str]:
     return labels
 
 
-def stylegan_labels(data: bytes, n_names: int = 0) -> dict[str, str] | None:
+def stylegan_labels(data: bytes, where: str, n_names: int = 0) -> dict[str, str] | None:
     """The label of each image in a StyleGAN ``dataset.json``, empty when it states none; None for any other file.
 
     ``n_names`` files are in the set. A label is a whole number or a one-hot vector. Other vectors, such as camera
-    poses, are no people. Raises SourceError for an image with two labels.
+    poses, are no people. Raises SourceError for an image with two labels, for a key that stands twice, and for an image
+    beside the labels.
     """
-    if len(data) > max_json_bytes(n_names):
-        return None
-    if data.count(b"[") + data.count(b"{") > MAX_JSON_LISTS + JSON_LISTS_PER_NAME * n_names:
-        return None
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
+    document = _json(data, where, n_names)
     if not isinstance(document, dict) or "labels" not in document:
         return None
-    rows = document["labels"]
-    if rows is None:
-        return {}
-    if not isinstance(rows, list):
+    rows = [] if document["labels"] is None else document["labels"]
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
         return None
+    _check_no_image(document, data, where)
     labels: dict[str, str] = {}
     for row in rows:
-        if not isinstance(row, list) or len(row) != 2 or not isinstance(row[0], str):
-            return None
         label = label_of(row[1])
         if label is not None and labels.setdefault(name := printable(row[0]), label) != label:
             raise SourceError(
@@ -267,39 +259,55 @@ def stylegan_labels(data: bytes, n_names: int = 0) -> dict[str, str] | None:
     return labels
 
 
-def check_no_image(data: bytes, where: str) -> None:
-    """Raises SourceError if a file of labels holds an image beside them, as bytes, text or numbers."""
-    document = None
+def _is_row(row: object) -> bool:
+    """Whether a value is a row of StyleGAN's labels: a name and a label."""
+    return isinstance(row, list) and len(row) == 2 and isinstance(row[0], str)
+
+
+def check_no_image(data: bytes, where: str) -> Any:
+    """Raises SourceError if a file of labels holds an image beside them, as bytes, text or numbers, or JSON with a key
+    that stands twice. Returns the JSON in it, None where it is none."""
+    document = _json(data, where)
+    _check_no_image(document, data, where)
+    return document
+
+
+def _json(data: bytes, where: str, n_names: int = 0) -> Any:
+    """The table or list of JSON in a file of a set of ``n_names``; None where it holds none, or too large a one.
+
+    Raises SourceError for a key that stands twice.
+    """
+    n_lists = data.count(b"[") + data.count(b"{")
+    if len(data) > max_json_bytes(n_names) or n_lists > MAX_JSON_LISTS + JSON_LISTS_PER_NAME * n_names:
+        return None
     # JSON may also be in UTF-16 and UTF-32, where every second byte is zero, and begin with the mark of UTF-8.
-    wide = b"\0" in data[:4]
-    if wide or data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"["):
-        with contextlib.suppress(ValueError, RecursionError):
-            document = json.loads(data, object_pairs_hook=lambda pairs: _once(pairs, where))
+    if b"\0" not in data[:4] and data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] not in (b"{", b"["):
+        return None
+    try:
+        return json.loads(data, object_pairs_hook=every_key_once)
+    except KeyTwiceError as error:
+        raise SourceError(
+            f"{where}: expected every key once in a table of JSON, found `{printable(error.key)[:SHOWN_CHARACTERS]}` "
+            "several times. Remove all but one"
+        ) from None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _check_no_image(document: Any, data: bytes, where: str) -> None:
     text = data
-    if document is not None and (wide or b"\\" in data):
+    if document is not None and (b"\0" in data[:4] or b"\\" in data):
         # Escapes of JSON could hide the text of an image.
         text = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
     others, vectors = document, []
     if isinstance(document, dict) and isinstance(rows := document.get("labels"), list):
-        others = {name: value for name, value in document.items() if name != "labels"}
-        vectors = [row[1] for row in rows if isinstance(row, list) and len(row) == 2 and label_of(row[1]) is None]
+        others = {**document, "labels": [row for row in rows if not _is_row(row)]}
+        vectors = [row[1] for row in rows if _is_row(row) and label_of(row[1]) is None]
     if shows_image(text) or may_be_image(others) or any(map(may_be_image, vectors)):
         raise SourceError(
             f"{where}: expected labels alone, found an image or as many numbers among them. Save images as files of "
             "their own, or remove them"
         )
-
-
-def _once(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    """A table of JSON; SourceError for a key that it has twice, of which one value would be dropped."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise SourceError(
-            f"{where}: expected every key once in a table of JSON, found `{printable(twice)[:SHOWN_CHARACTERS]}` "
-            "several times. Remove all but one"
-        )
-    return found
 
 
 def max_json_bytes(n_names: int) -> int:
@@ -336,7 +344,6 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
         try:
             data = read(rule.argument, min(MAX_LIST_BYTES, MAX_PACKED_BYTES + PACKED_BYTES_PER_NAME * len(names)))
             _check_lines(data, MAX_PACKED_LINES + PACKED_LINES_PER_NAME * len(names))
-            check_no_image(data, f"{where}:{rule.argument}")
             listed = labels_from(data, f"{where}:{rule.argument}")
         except ImageError as error:
             raise SourceError(f"{where}:{rule.argument}: {error}") from None
@@ -344,9 +351,8 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
     if STYLEGAN_LABELS in names:
         with contextlib.suppress(ImageError):
             data = read(STYLEGAN_LABELS, max_json_bytes(len(names)))
-            stored = stylegan_labels(data, len(names))
+            stored = stylegan_labels(data, f"{where}:{STYLEGAN_LABELS}", len(names))
         if stored is not None:
-            check_no_image(data, f"{where}:{STYLEGAN_LABELS}")
             files.add(STYLEGAN_LABELS)
         if stored and not any(printable(name) in stored for name in names):
             other = next((printable(name) for name in sorted(names) if name != STYLEGAN_LABELS), "none")

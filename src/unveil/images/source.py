@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, overload
@@ -20,7 +20,7 @@ from unveil.images.clutter import is_clutter, is_system_file
 from unveil.images.content import Content
 from unveil.images.decode import image_size, is_image
 from unveil.images.label_rule import LabelRule
-from unveil.images.unread import SHOWN_CHARACTERS, Unread, shown_names
+from unveil.images.unread import SHOWN_CHARACTERS, Unread, first_notes, shown_names
 from unveil.io.regular import check_stored, regular_descriptor
 from unveil.io.text import printable as printable
 from unveil.io.walk import real_path
@@ -36,7 +36,11 @@ MAX_RECORDS = 10**9
 # Of an id: longer names hold other content. No path is as long.
 MAX_ID_CHARACTERS = 2**16
 # Notes of one source; what a stranger's container makes more of is counted.
-MAX_NOTES = 50
+MAX_NOTES = 10_000
+# Characters of an id or a label that is no name of a file or a person.
+LONG_TEXT = 512
+# What is counted where a file that is no image holds one.
+IMAGES_WITHIN = "files with an image, or as many numbers, within other content"
 
 
 class Entry(NamedTuple):
@@ -146,9 +150,11 @@ class Source(ABC):
         for entry in others:
             found = content(entry)
             if found == "container":
-                self.unread.add("archives and containers in it, which are not opened", entry.name)
+                self.unread.add("archives, documents and videos in it, which are not opened", entry.name)
             elif found is not None and is_system_file(entry.name):
                 self.unread.add("images among the files of systems and editors", entry.name)
+            elif found == "within":
+                self.unread.add(IMAGES_WITHIN, entry.name)
             elif found is not None:
                 read.append(entry.name)
                 continue
@@ -291,10 +297,21 @@ def complete(source: Source) -> Source:
     if source.ignored:
         names = shown_names(entry.name for entry in source.ignored)
         notes.append(f"{len(source.ignored)} files that are no images are ignored: {names}")
-    notes += [*source.unread.notes(), *source.notes]
-    more = len(notes) - MAX_NOTES
-    source.notes = notes if more <= 0 else [*notes[:MAX_NOTES], f"{more} more notes are not shown"]
+    notes += [*source.unread.notes(), *_long_texts(source), *source.notes]
+    source.notes = first_notes(notes, MAX_NOTES)
     return source
+
+
+def _long_texts(source: Source) -> Iterator[str]:
+    """Notes on ids and labels that are longer than any name: they may be other content as text."""
+    texts = {"ids of images": source.records.ids}
+    if source.rule.kind in ("labels", "list"):
+        texts["labels"] = source.records.people.coded()[0]
+    for what, column in texts.items():
+        rows = column.longer_than(LONG_TEXT)
+        if len(rows):
+            first = shown_names(column.take(rows[:1]))
+            yield f"{len(rows):,} {what} have more than {LONG_TEXT} characters, and may be other content: {first}"
 
 
 class RowKeys(Sequence[str]):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 # Names that a note or an error shows, and characters of each.
 SHOWN_NAMES = 3
 SHOWN_CHARACTERS = 60
+# Notes of a set that a page or the terminal shows.
+SHOWN_NOTES = 50
 
 
 class Unread:
@@ -35,6 +37,13 @@ class Unread:
         for kind, count in self._counts.items():
             names = self._names[kind]
             yield f"not read: {count:,} {kind}" + (f": {shown_names(names)}" if names else "")
+
+
+def first_notes(notes: Sequence[str], most: int = SHOWN_NOTES, others: str = "") -> list[str]:
+    """The first notes, and a last one that counts the ``others`` and says where they are."""
+    if len(notes) <= most:
+        return list(notes)
+    return [*notes[:most], f"{len(notes) - most:,} of {len(notes):,} notes are not shown{others}"]
 
 
 def shown_names(names: Iterable[str]) -> str:

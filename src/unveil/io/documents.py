@@ -35,6 +35,7 @@ from cattrs.gen import make_dict_structure_fn, override
 
 from unveil.io.collection import collection_paused
 from unveil.io.text import printable
+from unveil.io.unique_keys import every_key_once
 
 T = TypeVar("T")
 # What libraries raise when they read a file that is damaged or forged, beside the errors of this package.
@@ -60,7 +61,7 @@ def read_json(data: bytes, *, once: bool = False) -> Any:
     """
     try:
         with collection_paused():
-            value = json.loads(data, parse_constant=_no_number, object_pairs_hook=_once if once else None)
+            value = json.loads(data, parse_constant=_no_number, object_pairs_hook=every_key_once if once else None)
         check_depth(value)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
@@ -80,13 +81,6 @@ def check_depth(value: Any) -> None:
             for below in (one.values() if type(one) is dict else one if type(one) is list else ())
             if type(below) in (dict, list)
         ]
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands in it twice")
-    return found
 
 
 def _no_number(name: str) -> NoReturn:

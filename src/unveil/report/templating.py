@@ -8,6 +8,7 @@ from itertools import cycle
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from unveil.choices import LEAK, NO_LEAK
+from unveil.images.unread import first_notes
 
 
 def environment() -> Environment:
@@ -22,6 +23,7 @@ def environment() -> Environment:
     pages.filters["verdict_style"] = lambda verdict: (
         "leak" if verdict in LEAK else "none" if verdict in NO_LEAK else "care"
     )
+    pages.filters["shown"] = lambda notes: first_notes(notes, others="; all are in manifest.json")
     return pages
 
 

@@ -77,11 +77,13 @@ class HDF5Source(Source):
             self.label_name = label
             labels: list[str | None] = [None] * n
             if label is not None and rule.may_use_labels:
-                labels = columns[label].labels()
+                labels, n_long = columns[label].labels()
+                if n_long:
+                    self.unread.add(f"labels of more than {MAX_LABEL_CHARACTERS:,} bytes", printable(label), n_long)
         except SourceError:
             raise
         except Exception as error:  # a damaged file raises almost anything
-            raise SourceError(f"{blob.where}: a damaged HDF5 file ({type(error).__name__}: {error})") from None
+            raise SourceError(f"{blob.where}: a damaged HDF5 file ({_named(error)})") from None
         self._set_records(
             (Entry(name, str(i), labels[i]) for i, name in enumerate(numbered_ids(range(n)))),
             states_labels=label is not None,
@@ -169,7 +171,7 @@ class Table:
         except ImageError:
             raise
         except Exception as error:  # a damaged file raises almost anything
-            raise ImageError("read", "damaged record", f"row {row}: {type(error).__name__}: {error}") from None
+            raise ImageError("read", "damaged record", f"row {row}: {_named(error)}") from None
 
     def image(self, row: int) -> bytes:
         """The image in a row as the bytes of an image file."""
@@ -204,14 +206,16 @@ class Table:
         for start in self.layout.chunks:
             yield self._chunk(start, self.layout.chunk_shape or ())
 
-    def labels(self) -> list[str | None]:
-        """The label in each row; None where it has none."""
+    def labels(self) -> tuple[list[str | None], int]:
+        """The label in each row, None where it has none, and how many are too long to be read."""
         rows = (self._row(i) for i in range(len(self)))
         if self.text:
-            return labels_of(self._heaps.value(row, MAX_LABEL_CHARACTERS) for row in rows)
+            elements = list(rows)
+            n_long = sum(_VARIABLE.unpack(element)[0] > MAX_LABEL_CHARACTERS for element in elements)
+            return labels_of(self._heaps.value(element, MAX_LABEL_CHARACTERS) for element in elements), n_long
         if self.dtype.kind == "S":
-            return labels_of(row.rstrip(b"\0") for row in rows)
-        return labels_of(np.frombuffer(b"".join(rows), self.dtype).tolist())
+            return labels_of(row.rstrip(b"\0") for row in rows), 0
+        return labels_of(np.frombuffer(b"".join(rows), self.dtype).tolist()), 0
 
     def _row(self, row: int) -> bytes:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
@@ -364,7 +368,13 @@ def open_file(blob: Blob) -> Any:
         import pyfive
     except ImportError:
         raise SourceError(f"{blob.where}: HDF5 is read through pyfive; pip install 'unveil[hdf5]'") from None
-    return pyfive.File(blob.open(max_reads=MAX_READS))
+    try:
+        return pyfive.File(blob.open(max_reads=MAX_READS))
+    except AssertionError:  # pyfive's asserts have no message; a file that is cut or overwritten raises other errors
+        raise SourceError(
+            f"{blob.where}: expected datasets and groups in this file, found a link to another file or a layout that "
+            "is not read. Write the file again without links to other files and libver='latest', or get it again"
+        ) from None
 
 
 def items_of(file: Any, where: str, found: Contents) -> Iterator[tuple[str, Any]]:
@@ -414,6 +424,11 @@ _REFUSALS = (RuntimeError, AssertionError, NotImplementedError, TypeError)
 
 def _reason(error: Exception) -> str:
     return f"stored in a way that is not supported ({str(error) or 'a newer layout, or a link to another file'})"
+
+
+def _named(error: Exception) -> str:
+    """The kind of an error, and its text where it has one."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _layout(dataset: Any) -> Layout:

@@ -24,6 +24,7 @@ from unveil.images.readers.parts import Part, notes_of_unread
 from unveil.images.readers.resolutions import other_images
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.io.npy import parse_npy
+from unveil.io.unique_keys import KeyTwiceError, every_key_once
 from unveil.types import ImageRecord
 
 # Metadata that writers store among the images.
@@ -274,20 +275,12 @@ def _parse(data: bytes, at: int) -> Any:
             strict_map_key=False,
             max_array_len=MAX_ITEMS,
             max_map_len=MAX_ITEMS,
-            object_pairs_hook=_once,
+            object_pairs_hook=lambda pairs: every_key_once(pairs, _text),
         )
-    except _KeyTwiceError:
+    except KeyTwiceError:
         raise _KeyTwiceError("read", "damaged record", f"at byte {at}: a map has a key twice") from None
     except Exception as error:  # damaged data raise almost anything
         raise ImageError("read", "damaged record", f"at byte {at}: {type(error).__name__}: {error}") from None
-
-
-def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    """A map; ImageError for a key that it has twice, also as text and as bytes, of which one value would be dropped."""
-    found = dict(pairs)
-    if len({_text(key) for key in found}) < len(pairs):
-        raise _KeyTwiceError("read", "damaged record", "a map has a key twice")
-    return found
 
 
 def _text(key: Any) -> Any:

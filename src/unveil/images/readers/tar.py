@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, Window
@@ -15,7 +16,7 @@ from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import check_no_image, find_labels
 from unveil.images.readers.columns import PERSON_NAMES
-from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
+from unveil.images.source import IMAGES_WITHIN, MAX_FILE_BYTES, Entry, Source, printable
 from unveil.images.unpacked import unpack
 from unveil.images.unread import Unread
 from unveil.types import ImageRecord
@@ -23,6 +24,8 @@ from unveil.types import ImageRecord
 BLOCK = 512
 # In a WebDataset, members with these extensions belong to the image of the same key.
 SIDE_FILES = ("cls", "json", "txt", "index", "id", "label", "pyd", "npy", "pth")
+# What a member holds that is no image by itself.
+NO_IMAGE = (None, "within")
 # Members that hold the label of a sample; the first that has one counts.
 LABELS = ("cls", "label", "id", "json")
 MAX_LABEL_BYTES = 2**16
@@ -65,26 +68,28 @@ class TarSource(Source):
         images = {key for key, extension in parts if extension not in SIDE_FILES}
         side_files: dict[str, dict[str, _Member]] = {}
         for member, (key, extension) in zip(members, parts, strict=True):
-            if extension in SIDE_FILES and key in images and member.content is None:
+            if extension in SIDE_FILES and key in images and member.content in NO_IMAGE:
                 side_files.setdefault(key, {})[extension] = member
         found = find_labels(rule, by_name, lambda name, limit: self._read(by_name[name], limit), blob.where)
         self.label_files, stored = found.files, found.stored or {}
         entries = []
         contents = {f"{member.at}": member.content for member in members if member.content is not None}
         window = Window(blob)
+        labels = {key: _sample_label(window, of_sample, blob.where) for key, of_sample in side_files.items()}
         for member, (key, extension) in zip(members, parts, strict=True):
             # Of several members with this name, the last was read.
             if member.name in found.files and member is by_name[member.name]:
                 continue
-            if key in images and extension in SIDE_FILES and member.content is None:
-                read = member is side_files[key][extension] and _is_label(window, member, extension, blob.where)
-                if not read:
+            if key in images and extension in SIDE_FILES and member.content in NO_IMAGE:
+                if member is not side_files[key][extension] or not _may_be_label(member, extension):
                     self.unread.add(f"members .{extension} of samples", printable(member.name))
+                if member.content == "within":
+                    self.unread.add(IMAGES_WITHIN, printable(member.name))
                 continue
             name = printable(member.name)
             label = stored.get(name)
-            if label is None and key in side_files and rule.may_use_labels:
-                label = _sample_label(window, side_files[key])
+            if label is None and rule.may_use_labels:
+                label = labels.get(key)
             entries.append(Entry(name, f"{member.at} {member.size} {int(member.regular)}", label))
         if side_files:
             self.kind = "WebDataset"
@@ -107,40 +112,44 @@ class TarSource(Source):
         return self.blob.read_exactly(member.at, member.size, limit)
 
 
-def _is_label(window: Window, member: _Member, extension: str, where: str) -> bool:
-    """Whether a member of a sample is small enough to be read as its label; SourceError where it holds an image."""
-    if extension not in LABELS or not member.regular or member.size > MAX_LABEL_BYTES:
-        return False
-    check_no_image(window.read(member.at, member.size), f"{where}:{printable(member.name)}")
-    return True
+def _may_be_label(member: _Member, extension: str) -> bool:
+    """Whether a member of a sample is read as its label."""
+    return extension in LABELS and member.regular and member.size <= MAX_LABEL_BYTES
 
 
-def _sample_label(window: Window, side_files: Mapping[str, _Member]) -> str | None:
-    """The label of a WebDataset sample, in the order of `LABELS`; None when no member holds one."""
+def _sample_label(window: Window, side_files: Mapping[str, _Member], where: str) -> str | None:
+    """The label of a WebDataset sample, in the order of `LABELS`; None when no member holds one.
+
+    Raises SourceError for a member that holds an image.
+    """
+    found = None
     for extension in LABELS:
         member = side_files.get(extension)
-        if member is None or not member.regular or member.size > MAX_LABEL_BYTES:
+        if member is None or not _may_be_label(member, extension):
             continue
-        try:
-            text = window.read(member.at, member.size).decode("utf-8")
-            label = label_of(text) if extension != "json" else _json_label(text)
-        except (ImageError, UnicodeDecodeError):
-            continue
-        if label is not None:
-            return label
-    return None
+        data = window.read(member.at, member.size)
+        document = check_no_image(data, f"{where}:{printable(member.name)}")
+        if found is None:
+            found = _json_label(document, data) if extension == "json" else _text_label(data)
+    return found
 
 
-def _json_label(text: str) -> str | None:
-    """The label in the fields of a sample, as img2dataset and others write them."""
+def _text_label(data: bytes) -> str | None:
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError):
+        return label_of(data.decode("utf-8"))
+    except UnicodeDecodeError:
         return None
-    if not isinstance(fields, dict):
-        return label_of(fields)
+
+
+def _json_label(document: Any, data: bytes) -> str | None:
+    """The label in the fields of a sample, as img2dataset and others write them, or in a number or text alone."""
+    if document is None:
+        with contextlib.suppress(ValueError, RecursionError):
+            document = json.loads(data)
+    if not isinstance(document, dict):
+        return label_of(document)
     # A name or id in the metadata of a web image is that of the image.
-    found = (label_of(fields.get(name)) for name in PERSON_NAMES)
+    found = (label_of(document.get(name)) for name in PERSON_NAMES)
     return next((label for label in found if label is not None), None)
 
 
@@ -183,8 +192,7 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
     at, padding, long_name, long_size = 0, 0, None, None
     window = Window(blob)
     while at < blob.size:
-        data = window.read(at, BLOCK + HEAD)
-        head = data[:BLOCK]
+        head = window.read(at, BLOCK)
         if not any(head):
             # Another archive may follow, as `tar --concatenate` and `cat` write them.
             at, padding = at + BLOCK, padding + BLOCK
@@ -236,7 +244,8 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                 text = name.decode("utf-8", "surrogateescape").removeprefix("./")
                 regular = kind in (b"0", b"\0", b"7")
                 sniffed = regular and (webdataset_key(text)[1] in SIDE_FILES or is_clutter(text))
-                yield _Member(text, start, size, regular, content_of(data[BLOCK:][:size]) if sniffed else None)
+                content = content_of(window.read(start, min(size, HEAD))) if sniffed else None
+                yield _Member(text, start, size, regular, content)
             long_name = long_size = None
         at = start + size + -size % BLOCK
 

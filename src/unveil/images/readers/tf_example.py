@@ -25,12 +25,13 @@ MAX_DROPPED = 64
 
 
 @cache
-def _example_class() -> Any:
-    """The message class of ``tf.train.Example``."""
+def _example_class(*, packed: bool = True) -> Any:
+    """The message class of ``tf.train.Example``, whose lists of numbers are written packed or number by number."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     Field = descriptor_pb2.FieldDescriptorProto  # noqa: N806
     file = descriptor_pb2.FileDescriptorProto(name="unveil/example.proto", package=PACKAGE, syntax="proto3")
+    numbers = (Field.TYPE_FLOAT, Field.TYPE_INT64)
 
     def message(name: str, *fields: tuple[str, int, Any, bool], oneof: str | None = None) -> None:
         described = file.message_type.add(name=name)
@@ -43,6 +44,8 @@ def _example_class() -> Any:
                 added.type, added.type_name = Field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
             else:
                 added.type = kind
+            if kind in numbers:
+                added.options.packed = packed
             if oneof is not None:
                 added.oneof_index = 0
 
@@ -65,6 +68,13 @@ def _example_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.Example"))
 
 
+def _is_unpacked(data: bytes) -> bool:
+    """Whether a message is, to the byte, what writers make that do not pack numbers: each then takes a byte more."""
+    example = _example_class(packed=False).FromString(data)
+    example.DiscardUnknownFields()
+    return bool(example.SerializeToString() == data)
+
+
 def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
     """The features of a ``tf.train.Example`` by name: bytes, or numbers; ImageError when the message is damaged.
 
@@ -82,8 +92,12 @@ def parse_example(data: bytes) -> dict[str, bytes | list[Value]]:
     # Unknown fields, and all but the last of what a message may hold once, are dropped: they may be images.
     example.DiscardUnknownFields()
     dropped = len(data) - example.ByteSize()
-    if dropped > MAX_DROPPED:
-        raise ImageError("read", "damaged record", f"{dropped} bytes of the message are no feature; write it again")
+    if dropped > MAX_DROPPED and not _is_unpacked(data):
+        raise ImageError(
+            "read",
+            "damaged record",
+            f"expected features alone, found {dropped} bytes that are none; write it again with TensorFlow or tfrecord",
+        )
     features: dict[str, bytes | list[Value]] = {}
     for entry in example.features.feature:
         name = entry.key.decode("utf-8", "backslashreplace")
