@@ -25,7 +25,7 @@ from tests.builders import encoded, write
 from tests.containers import WRITERS, drawn_items
 from tests.images.conftest import Written
 from unveil.errors import SettingError, SourceError
-from unveil.images import LabelRule, Source, open_source, write_without
+from unveil.images import LabelRule, Source, decode_rgb, open_source, write_without
 from unveil.io.folders import exclusive
 
 WRITTEN = (
@@ -276,14 +276,11 @@ class TestLMDB:
         assert len(values) == 9
 
     def test_every_resolution_of_an_image_is_removed(self, tmp_path: Path) -> None:
-        entries = {
-            f"{size}-{k:05d}".encode(): data + bytes([size]) for size in (64, 128) for k, data in enumerate(DATA)
-        }
+        of = {128: DATA, 64: [encoded(decode_rgb(data)[::2, ::2]) for data in DATA]}
+        entries = {f"{size}-{k:05d}".encode(): data for size in (64, 128) for k, data in enumerate(of[size])}
         c.write_lmdb(tmp_path / "x", entries | {b"length": b"8"})
         values = self.values(copied(tmp_path / "x", tmp_path / "out") / "data.mdb")
-        expected = {
-            f"{size}-{n:05d}".encode(): DATA[k] + bytes([size]) for size in (64, 128) for n, k in enumerate(STAY)
-        }
+        expected = {f"{size}-{n:05d}".encode(): of[size][k] for size in (64, 128) for n, k in enumerate(STAY)}
         assert values == expected | {b"length": b"6"}
 
     def test_other_keys_do_not_change(self, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import re
 import tarfile
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from tests import containers as c
 from tests.builders import drawn_faces, encoded, write
+from tests.containers import message
 from unveil.errors import SettingError, SourceError
 from unveil.images import LabelRule, Source, decode_rgb, open_source
 from unveil.images.clutter import is_clutter
@@ -127,6 +129,26 @@ class TestRepeatedNames:
         assert [(r.id, r.person) for r in source.records] == [("a.png", "p1"), ("a.png~2", "p2")]
 
 
+def test_the_label_of_a_sample_is_that_beside_it(tmp_path: Path) -> None:
+    """Where keys occur again, as in archives that were joined. Otherwise a label may stand anywhere."""
+
+    def people_of(*members: tuple[str, bytes]) -> list[str | None]:
+        with tarfile.open(tmp_path / "x.tar", "w") as archive:
+            for name, data in members:
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        return people(open_source(tmp_path / "x.tar"))
+
+    first = [(f"{k}.{kind}", data) for k in range(3) for kind, data in (("png", DATA[k]), ("cls", b"%d" % k))]
+    second = [
+        (f"{k}.{kind}", data) for k in range(3) for kind, data in (("cls", b"%d" % (k + 5)), ("png", DATA[k + 3]))
+    ]
+    assert people_of(*first, *second) == ["0", "1", "2", "5", "6", "7"]
+    assert people_of(*first[::2], *second) == [None, None, None, "5", "6", "7"]
+    assert people_of(*first[::2], *first[1::2]) == ["0", "1", "2"]
+
+
 class TestLabelValues:
     @pytest.mark.parametrize(
         ("value", "label"),
@@ -139,6 +161,42 @@ class TestLabelValues:
     )
     def test_one_function_decides(self, value: object, label: str | None) -> None:
         assert label_of(value) == label
+
+    @pytest.mark.parametrize(("kind", "first"), [(np.float16, 2**11), (np.float32, 2**24), (np.float64, 2**53)])
+    def test_numbers_that_a_type_does_not_keep_apart_are_an_error(
+        self, kind: type[Any], first: int, tmp_path: Path
+    ) -> None:
+        exact, merged = np.arange(first - 8, first).astype(kind), np.arange(first, first + 8).astype(kind)
+        assert len(set(exact)) == 8 > len(set(merged))
+        vectors = np.eye(8, dtype=np.float32)
+
+        def opened(labels: np.ndarray[Any, Any]) -> Iterator[Callable[[], Source]]:
+            np.savez(tmp_path / "x.npz", vectors=vectors, labels=labels)
+            yield lambda: open_source(tmp_path / "x.npz")
+            with h5py.File(tmp_path / "x.h5", "w") as file:
+                file["images"], file["label"] = np.zeros((8, 32, 32, 3), np.uint8), labels
+            yield lambda: open_source(tmp_path / "x.h5")
+            pq.write_table(pa.table({"image": DATA, "label": pa.array(labels)}), tmp_path / "x.parquet")
+            yield lambda: open_source(tmp_path / "x.parquet")
+            pq.write_table(pa.table({"vectors": list(vectors), "label": pa.array(labels)}), tmp_path / "y.parquet")
+            yield lambda: open_source(tmp_path / "y.parquet")
+            if kind == np.float32:
+                values = [message(2, message(1, labels[k : k + 1].tobytes())) for k in range(8)]
+                examples = [
+                    message(1, message(1, message(1, b"image") + message(2, message(1, message(1, data)))))
+                    + message(1, message(1, message(1, b"label") + message(2, value)))
+                    for data, value in zip(DATA, values, strict=True)
+                ]
+                c.write_tfrecords(tmp_path / "x.tfrecord", examples)
+                yield lambda: open_source(tmp_path / "x.tfrecord")
+
+        for source in opened(exact):
+            assert len(set(people(source()))) == 8
+        for source in opened(merged):
+            with pytest.raises(SourceError, match=rf"found the {np.dtype(kind)} .* may stand for several people"):
+                source()
+        with pytest.raises(SourceError, match="may stand for several people"):
+            label_of(merged[0])
 
     def test_long_texts_and_numbers_stay_different_and_become_short(self) -> None:
         values = ["x" * 5000 + end for end in "ab"] + [(1 << 20_000) + k for k in range(2)]

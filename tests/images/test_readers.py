@@ -258,6 +258,28 @@ class TestHDF5:
         with pytest.raises(SettingError, match=r"stored in a way that is not supported .* use --as-folder"):
             write_without(source, tmp_path / "out", set())
 
+    @pytest.mark.parametrize("order", [(0, 3, 2, 1), (0, 2, 1, 3), (0, 2, 1)])
+    def test_what_matlab_writes_stands_upright(self, order: tuple[int, ...], tmp_path: Path) -> None:
+        """MATLAB reverses the dimensions: X of (H, W, 3, N), (3, H, W, N) or (H, W, N)."""
+        upright = (
+            np.stack([face[:64] for face in FACES]) if len(order) == 4 else np.stack([f[:64, :, 0] for f in FACES])
+        )
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["X"] = upright.transpose(order)
+            file["X"].attrs["MATLAB_class"] = np.bytes_("uint8")
+        source = open_source(f"hdf5,image=X:{tmp_path / 'x.h5'}")
+        found = [decode_rgb(source.read(record)) for record in source.records]
+        expected = upright if len(order) == 4 else np.repeat(upright[..., None], 3, 3)
+        assert np.array_equal(found, expected)
+        assert "the dimensions of X are reversed, as MATLAB writes them" in source.notes
+
+    def test_images_along_the_last_dimension_are_asked_for(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["X"] = np.zeros((40, 40, 70), np.uint8)
+        with pytest.raises(SourceError, match=r"may be 70 images of 40 x 40 pixels\. Write them as \(70, 40, 40\)"):
+            open_source(tmp_path / "x.h5")
+        assert len(open_source(f"hdf5,image=X:{tmp_path / 'x.h5'}").records) == 40
+
     def test_a_link_to_another_file_in_the_root(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
             file["images"] = FACES

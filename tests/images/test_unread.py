@@ -7,6 +7,7 @@ import codecs
 import io
 import pickle
 import shutil
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from tests.builders import encoded, write
 from tests.containers import Item
 from unveil.errors import ImageError, SourceError
 from unveil.images import Remark, open_source
+from unveil.images.behind import behind_first
 from unveil.images.content import HEAD, content_of
 from unveil.images.decode import decode_rgb, decode_scaled
 from unveil.images.source import IMAGES_WITHIN, MAX_NOTES, Source, complete
@@ -276,7 +278,43 @@ class TestZip:
         assert contents(open_source(path)) == [item.data for item in items[:4]]
 
 
+def test_an_image_that_is_a_tar_as_well_is_an_image(items: list[Item], tmp_path: Path) -> None:
+    """As every viewer takes it: the header of the tar lies in its first comment."""
+    header = bytearray(tarfile.TarInfo("x").tobuf()[:512])
+    data = encoded(items[0].pixels, "JPEG")
+    header[:6], header[124:136], header[156:157] = b"\xff\xd8\xff\xfe\1\xfc", b"%011o\0" % len(data[2:]), b"g"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    both = bytes(header) + data[2:] + bytes(-len(data[2:]) % 512)
+    decoy = tarfile.TarInfo("d.png")
+    decoy.size = len(items[1].data)
+    write(tmp_path / "x.jpg", both + decoy.tobuf() + items[1].data + bytes(2048))
+    source = open_source(tmp_path)
+    assert source.kind == "folder" and [record.id for record in source.records] == ["x.jpg"]
+    with pytest.raises(ImageError, match="several images in a file"):
+        decode_rgb(source.read(source.records[0]))
+
+
 class TestTar:
+    @pytest.mark.parametrize("kind", [b"K", b"x before L", b"g path", b"g", b"x linkpath", b"at the end"])
+    def test_headers_that_name_nothing_are_counted(self, kind: bytes, items: list[Item], tmp_path: Path) -> None:
+        """Links, names that another header replaces, and headers of no member have room for images."""
+        hidden = base64.b64encode(items[1].data)
+        field = {b"x linkpath": b"linkpath", b"g": b"comment"}.get(kind, b"path")
+        pax = b" " + field + b"=" + hidden + b"\n"
+        pax = b"%d" % (len(pax) + 5) + pax
+        headers = [(kind[:1] if kind != b"at the end" else b"K", hidden if kind[:1] in (b"K", b"a") else pax)]
+        headers += [(b"L", b"0.png")] if kind == b"x before L" else []
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            for type_, data in [*headers, (tarfile.REGTYPE, items[0].data)][:: -1 if kind == b"at the end" else 1]:
+                info = tarfile.TarInfo("0.png")
+                info.type, info.size = type_, len(data)
+                archive.addfile(info, io.BytesIO(data))
+        source = open_source(write(tmp_path / "x.tar", file.getvalue()))
+        assert contents(source) == [items[0].data]
+        assert has_note(source, "bytes of extended headers: before byte ")
+
     @pytest.mark.parametrize("size", [1024, 0], ids=str)
     @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE], ids=repr)
     def test_bytes_that_an_extended_header_gives_to_what_has_none(
@@ -348,7 +386,7 @@ class TestWebDataset:
             info = tarfile.TarInfo("0.png")
             info.size, info.pax_headers = len(items[0].data), {"comment": "x" * 2000}
             archive.addfile(info, io.BytesIO(items[0].data))
-        assert has_note(open_source(path), "not read: 1 extended headers with long fields: at byte 0")
+        assert has_note(open_source(path), "bytes of extended headers: before byte ")
         data = bytearray(c.tarred(tmp_path, items[:1]).read_bytes())
         data[-3000:-1000] = b"x" * 2000
         source = open_source(write(tmp_path / "set.tar", bytes(data)))
@@ -498,6 +536,32 @@ class TestImagesBehindTheFirst:
     def test_other_bytes_behind_are_remarkable(self, first: str) -> None:
         data = encoded(np.zeros((64, 64, 3), np.uint8), first)
         assert remarks(data + b"PK\3\4 an archive") == (Remark.BYTES_BEHIND,)
+
+    @pytest.mark.parametrize("kind", ["P1", "P1 without spaces", "P2", "P3", "P3 with a comment", "P4", "OS/2"])
+    def test_of_rare_forms_are_found(self, kind: str) -> None:
+        rng = np.random.default_rng(0)
+        header = b"P%d%b64 48\n" % (int(kind[1]), b"\n# a\n" if "comment" in kind else b"\n") if kind[0] == "P" else b""
+        bits = rng.integers(0, 2, (48, 64))
+        values = b" ".join(b"%d" % v for v in rng.integers(0, 256, 48 * 64 * 3).tolist())
+        data = {
+            "P1": header + b" ".join(b"%d" % v for v in bits.ravel().tolist()),
+            "P1 without spaces": header + b"".join(b"%d" % v for v in bits.ravel().tolist()),
+            "P2": header + b"255\n" + b" ".join(values.split()[: 48 * 64]),
+            "P3": header + b"255\n" + values,
+            "P3 with a comment": header + b"255\n" + values,
+            "P4": header + np.packbits(bits, 1).tobytes(),
+            "OS/2": b"BM"
+            + struct.pack("<IHHIIHHHH", 26 + 48 * 64 * 3, 0, 0, 26, 12, 64, 48, 1, 24)
+            + bytes(48 * 64 * 3),
+        }[kind] + b"\n"
+        assert decode_rgb(data).shape == (48, 64, 3)
+        assert not behind_first(data).more and not behind_first(data + bytes(100)).more
+        for other in (data, encoded(np.zeros((64, 64, 3), np.uint8), "BMP"), b"P6 64 64 255 " + bytes(64 * 64 * 3)):
+            assert max(behind_first(data + other).pixels) >= 48 * 64
+            with pytest.raises(ImageError, match=r"several images in a file|damaged image"):
+                decode_rgb(data + other)
+        for more in (b"7 " * 100, b"PK\3\4 an archive", b"# words"):
+            assert behind_first(data + more) == ([], True)
 
     def test_that_are_smaller_are_known(self) -> None:
         alone = jpeg(64, "red", thumbnail=jpeg(32, "blue"))

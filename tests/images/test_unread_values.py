@@ -598,7 +598,8 @@ class TestLMDB:
                 open_source(path)
 
     def test_an_image_that_is_stored_small_alone(self, items: list[Item], tmp_path: Path) -> None:
-        values = {f"{side}-{k:05d}".encode(): item.data for k, item in enumerate(items) for side in (128, 256)}
+        values = {f"256-{k:05d}".encode(): item.data for k, item in enumerate(items)}
+        values |= {f"128-{k:05d}".encode(): encoded(item.pixels[::2, ::2]) for k, item in enumerate(items)}
         del values[b"256-00023"]
         path = write_lmdb(tmp_path / "x.lmdb", values, subdir=False)
         with pytest.raises(SourceError, match=r"expected every image in 256 pixels, found 1 .* such as `128-00023`"):
@@ -608,33 +609,54 @@ class TestLMDB:
 class TestResolutions:
     """Sets that hold each image in several resolutions, of which the highest is read."""
 
-    def lower(self, items: list[Item], other: bool) -> list[bytes]:
+    def lower(self, items: list[Item], others: int) -> list[bytes]:
         small = [encoded(item.pixels[::2, ::2]) for item in items]
-        return small[::-1] if other else small
+        return [*small[len(small) - others :], *small[others:]]
 
-    @pytest.mark.parametrize("other", [False, True])
-    def test_of_lmdb(self, other: bool, items: list[Item], tmp_path: Path) -> None:
+    @pytest.mark.parametrize("others", [0, 4])
+    def test_of_lmdb(self, others: int, items: list[Item], tmp_path: Path) -> None:
         values = {f"256-{k:05d}".encode(): item.data for k, item in enumerate(items)}
-        values |= {f"128-{k:05d}".encode(): data for k, data in enumerate(self.lower(items, other))}
+        values |= {f"128-{k:05d}".encode(): data for k, data in enumerate(self.lower(items, others))}
         source = open_source(write_lmdb(tmp_path / "x.lmdb", values, subdir=False))
         notes = [note for note in source.notes if note.startswith("not read")]
         assert [source.read(record) for record in source.records] == [item.data for item in items]
-        expected = "not read: 24 images of 128 pixels, of which 16 of 16 are other images than those of 256"
-        assert notes == ([expected] if other else [])
+        expected = "not read: 24 images of 128 pixels, in which 3 of 16 are other images than in 256 pixels"
+        assert notes == ([expected] if others else [])
 
-    @pytest.mark.parametrize("other", [False, True])
-    def test_of_tfrecords(self, other: bool, items: list[Item], tmp_path: Path) -> None:
+    @pytest.mark.parametrize("others", [0, 4])
+    def test_of_tfrecords(self, others: int, items: list[Item], tmp_path: Path) -> None:
         write_tfrecords(tmp_path / "a-r07.tfrecords", [example({"image": item.data}) for item in items])
-        lower = [example({"image": data}) for data in self.lower(items, other)]
+        lower = [example({"image": data}) for data in self.lower(items, others)]
         write_tfrecords(tmp_path / "a-r06.tfrecords", lower)
         source = open_source(tmp_path)
         notes = [note for note in source.notes if note.startswith("not read")]
-        expected = "not read: a-r06.tfrecords, in which 16 of 16 are other images than in a-r07.tfrecords"
-        assert len(source.records) == N and notes == ([expected] if other else [])
+        expected = "not read: a-r06.tfrecords, in which 3 of 16 are other images than in a-r07.tfrecords"
+        assert len(source.records) == N and notes == ([expected] if others else [])
         for n in (N - 1, N + 1):
             write_tfrecords(tmp_path / "a-r06.tfrecords", (lower * 2)[:n])
             with pytest.raises(SourceError, match=rf"the {N} images of a-r07\.tfrecords in fewer pixels, found {n}\."):
                 open_source(tmp_path)
+
+    def test_most_of_which_are_other_images(self, items: list[Item], tmp_path: Path) -> None:
+        values = {f"256-{k:05d}".encode(): item.data for k, item in enumerate(items)}
+        values |= {f"128-{k:05d}".encode(): data for k, data in enumerate(self.lower(items, 20))}
+        with pytest.raises(SourceError, match="expected the images of 256 pixels in fewer pixels, found others"):
+            open_source(write_lmdb(tmp_path / "x.lmdb", values, subdir=False))
+
+    @pytest.mark.parametrize("low", ["same size", "animated"])
+    def test_names_that_the_images_contradict(self, low: str, items: list[Item], tmp_path: Path) -> None:
+        """Persons and images, or parts of a set, are no resolutions: all are read."""
+        frames = [Image.fromarray(item.pixels[::2, ::2]) for item in items[:2]]
+        buffer = io.BytesIO()
+        frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+        others = [item.data if low == "same size" else buffer.getvalue() for item in items[:6]]
+        values = {f"{p}-{k}".encode(): items[6 * p + k].data for p in (2, 3) for k in range(6)}
+        values |= {f"1-{k}".encode(): data for k, data in enumerate(others)}
+        assert len(open_source(write_lmdb(tmp_path / "x.lmdb", values, subdir=False)).records) == 18
+        (tmp_path / "t").mkdir()
+        write_tfrecords(tmp_path / "t/a-r01.tfrecords", [example({"image": item.data}) for item in items[:6]])
+        write_tfrecords(tmp_path / "t/a-r00.tfrecords", [example({"image": data}) for data in others[:5]])
+        assert len(open_source(tmp_path / "t").records) == 11
 
 
 def test_rows_without_an_image_are_rejects(items: list[Item], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from unveil.errors import ImageError, InputError, SettingError, SourceError, VectorError
 from unveil.images import pillow_rgb
 from unveil.images.blob import LocalBlob
-from unveil.images.label_values import label_of
+from unveil.images.label_values import check_exact, label_of
 from unveil.images.readers.columns import CLASS_NAMES
 from unveil.images.readers.table import holds_labels
 from unveil.images.sniff import form_of
@@ -212,6 +212,8 @@ def _plain(values: Any) -> Any:
 
 def _label(value: object, role: str) -> str | None:
     """The label in a value. Raises InputError for a value of a type that holds none, which would lose the person."""
+    if isinstance(value, np.generic):
+        check_exact(value)
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         value = value.item()  # of an array without dimensions: torch has one for each value
     elif isinstance(value, pa.Scalar):

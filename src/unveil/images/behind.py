@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from unveil.images.signatures import AT_START, AVIF_BRANDS, BMP, GIF, HEIC_BRANDS, JPEG, PNG, RIFF, TIFF
 
 # Segments and filling bytes before the scans of a JPEG; profiles and metadata of 64 MiB have a thousand segments.
@@ -22,9 +24,17 @@ _JPEG_END, _IEND = b"\xff\xd9", b"IEND"
 _LAST_CHUNK, _CHUNK = 8, 12
 # Bytes of the signature of a file.
 _WITHIN = 16
-# Of the headers of BMP that state a compression, and of the text at the start of a netpbm file.
-_BMP_HEADER, MAX_TEXT_HEADER = 40, 2**16
-_NETPBM = re.compile(rb"P[56]" + 3 * rb"\s+(?:#[^\n]*\n\s*)*(\d{1,9})" + rb"\s")
+# Kinds of netpbm files; the first three are texts.
+_KINDS = (b"1", b"2", b"3", b"4", b"5", b"6")
+# Of the headers of BMP that state no compression, and of the text at the start of a netpbm file.
+_BMP_CORE_HEADER, MAX_TEXT_HEADER = 12, 2**16
+# Compressions of BMP that leave the pixels as they are: none, and masks of colours.
+_PLAIN = (0, 3, 6)
+# A number in the header of a netpbm file, and the headers of bitmaps, which have no largest value, and of the others.
+_FIELD = rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})"
+_NETPBM = {kind: re.compile(rb"P" + kind + (2 if kind in b"14" else 3) * _FIELD + rb"\s") for kind in _KINDS}
+# Bytes of a text that are looked at together.
+_BLOCK = 2**20
 # What fills a file up, and what a writer may end a text with.
 _PADDING = b"\0 \t\r\n"
 # Kinds of images whose sizes are not looked for: PNG and JPEG have one. BMP, TIFF and netpbm count at the start alone.
@@ -46,14 +56,15 @@ class Behind(NamedTuple):
 def behind_first(data: bytes) -> Behind:
     """What follows the first image of a file; images in it, such as thumbnails, do not count.
 
-    The end of a GIF, AVIF or HEIC file and of a compressed BMP is not looked for: every other image in it counts, and
-    nothing else. What follows in a TIFF is not known, since its parts may be JPEG.
+    The end of a GIF, AVIF or HEIC file is not looked for: every other image in it counts, and nothing else. Nor is that
+    of a compressed BMP, or of a netpbm file with another header: there any byte counts. What follows in a TIFF is not
+    known, since its parts may be JPEG.
     """
     end = _end_of_first(data)
     rest = data[end:].lstrip(_PADDING)
     if not rest:
         return Behind([], False)
-    known = end != _WITHIN
+    known = end != _WITHIN or data.startswith((BMP, b"P"))
     pixels = [UNKNOWN] if (known and _AT_START.match(rest)) or any(kind in rest for kind in _OTHERS) else []
     at = -1
     while (at := _next(rest, at + 1)) >= 0:
@@ -115,7 +126,7 @@ def _end_of_first(data: bytes) -> int:
     """The byte after the first image of a file, or `_WITHIN` where that is not looked for."""
     ends: tuple[tuple[bytes, Callable[[bytes], int]], ...] = (
         *((JPEG, _end_of_jpeg), (PNG, _end_of_png), (RIFF, _end_of_riff)),
-        *((BMP, _end_of_bmp), (b"P5", _end_of_netpbm), (b"P6", _end_of_netpbm)),
+        *((BMP, _end_of_bmp), *((b"P" + kind, _end_of_netpbm) for kind in _KINDS)),
         *((start, len) for start in TIFF),
     )
     return next((end(data) for signature, end in ends if data.startswith(signature)), _WITHIN)
@@ -145,15 +156,41 @@ def _end_of_riff(data: bytes) -> int:
 
 
 def _end_of_bmp(data: bytes) -> int:
-    width, height, compression = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22, 30))
-    start, bits = int.from_bytes(data[10:14], "little"), int.from_bytes(data[28:30], "little")
-    plain = int.from_bytes(data[14:18], "little") >= _BMP_HEADER and compression == 0 and width > 0
+    start, header = (int.from_bytes(data[at : at + 4], "little") for at in (10, 14))
+    if header == _BMP_CORE_HEADER:
+        width, height, _, bits = (int.from_bytes(data[at : at + 2], "little") for at in range(18, 26, 2))
+        compression = 0
+    else:
+        width, height, compression = (int.from_bytes(data[at : at + 4], "little", signed=True) for at in (18, 22, 30))
+        bits = int.from_bytes(data[28:30], "little")
+    plain = compression in _PLAIN and width > 0
     return start + (width * bits + 31) // 32 * 4 * abs(height) if plain else _WITHIN
 
 
 def _end_of_netpbm(data: bytes) -> int:
-    header = _NETPBM.match(data, 0, MAX_TEXT_HEADER)
+    kind = data[1:2]
+    header = _NETPBM[kind].match(data, 0, MAX_TEXT_HEADER)
     if header is None:
         return _WITHIN
-    width, height, most = map(int, header.groups())
-    return header.end() + width * height * (3 if data[1:2] == b"6" else 1) * (2 if most > 255 else 1)
+    width, height, *most = map(int, header.groups())
+    if kind in b"123":
+        return _end_of_values(data, header.end(), width * height * (3 if kind == b"3" else 1), digits=kind == b"1")
+    if kind == b"4":
+        return header.end() + (width + 7) // 8 * height
+    return header.end() + width * height * (3 if kind == b"6" else 1) * (2 if most[0] > 255 else 1)
+
+
+def _end_of_values(data: bytes, at: int, n: int, *, digits: bool) -> int:
+    """Where a text goes on after ``n`` whole numbers, or is no list of them. With ``digits``, each is a number."""
+    after_digit = False
+    while at < len(data):
+        block = np.frombuffer(data, np.uint8, min(_BLOCK, len(data) - at), at)
+        digit = (block >= ord("0")) & (block <= ord("9"))
+        other = ~digit & (block != ord(" ")) & ((block < ord("\t")) | (block > ord("\r")))
+        begins = np.flatnonzero(digit if digits else digit & ~np.append(after_digit, digit[:-1]))
+        end = int(other.argmax()) if other.any() else len(block)
+        end = min(end, int(begins[n]) if len(begins) > n else len(block))
+        if end < len(block):
+            return at + end
+        n, after_digit, at = n - len(begins), bool(digit[-1]), at + len(block)
+    return len(data)

@@ -15,8 +15,6 @@ from unveil.images.source import printable
 
 # A longer text is shortened to its first characters and its digest. It is still long enough to be noted.
 MAX_LABEL_CHARACTERS, SHOWN_OF_LONG = 4096, 1024
-# From here on, a number with a point is no longer exact: two people may have become one.
-MAX_EXACT = 2**53
 # What writers store where there is no label.
 NO_LABEL = -1
 # What looks like a character that is shown by its number.
@@ -29,10 +27,11 @@ def label_of(value: object) -> str | None:
 
     Whole numbers, text, and one-hot vectors are labels. None, NaN, -1, empty text, the same as words, truth values and
     other vectors, such as camera poses, are not. A list or array of one value counts as that value. Raises SourceError
-    for a float from `MAX_EXACT` on, which may stand for several whole numbers.
+    for a float that may stand for several whole numbers (`check_exact`).
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    if isinstance(value, (np.generic, np.ndarray)):
+        check_exact(value)
+        value = value.tolist()
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -49,8 +48,6 @@ def label_of(value: object) -> str | None:
         if len(text) > MAX_LABEL_CHARACTERS:
             return _shortened(text)
         return None if text.lower() in NO_LABEL_TEXTS else _shown(text)
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
     return _of_list(value) if isinstance(value, (list, tuple)) else None
 
 
@@ -92,14 +89,25 @@ def _shown(text: str) -> str:
     return printable(text.replace("\\", "\\\\"))
 
 
+def check_exact(values: Any) -> None:
+    """Raises SourceError for floats of an array, of any shape, that their type does not keep apart from others.
+
+    float16 holds whole numbers up to 2,048, float32 up to 16,777,216 and float64 up to 2**53.
+    """
+    if values.dtype.kind != "f" or not values.size:
+        return
+    largest = float(np.max(np.abs(values), where=np.isfinite(values), initial=0))
+    if largest >= 2.0 ** (np.finfo(values.dtype).nmant + 1):
+        raise SourceError(
+            f"expected labels as text or whole numbers, found the {values.dtype} {largest!r}, which may stand for "
+            "several people. Store text or integers; pandas has Int64 for integers with missing values"
+        )
+
+
 def _of_float(value: float) -> str | None:
     if not math.isfinite(value) or value == NO_LABEL:
         return None
-    if abs(value) >= MAX_EXACT:
-        raise SourceError(
-            f"expected labels as text or whole numbers, found the float {value!r}, which may stand for several "
-            "people. Store text or integers; pandas has Int64 for integers with missing values"
-        )
+    check_exact(np.float64(value))
     return str(int(value)) if value.is_integer() else repr(value)
 
 

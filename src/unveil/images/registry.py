@@ -24,10 +24,10 @@ from unveil.images.readers.lmdb import LMDBSource
 from unveil.images.readers.parquet import ParquetSource
 from unveil.images.readers.recordio import RecordIOSource
 from unveil.images.readers.remote_folder import RemoteFolderSource
-from unveil.images.readers.resolutions import other_images
+from unveil.images.readers.resolutions import compared_with
 from unveil.images.readers.shards import ShardedSource, expand_braces
 from unveil.images.readers.tar import TarSource
-from unveil.images.readers.tfrecord import TFRecordSource, highest_resolution
+from unveil.images.readers.tfrecord import TFRecordSource, highest_resolution, resolution_of
 from unveil.images.readers.zip import ZipSource
 from unveil.images.sniff import form_of
 from unveil.images.source import Source, complete
@@ -136,27 +136,38 @@ def _containers(folder: Path, blobs: list[LocalBlob], form: str, rule: LabelRule
         and (best := highest_resolution([blob.path for blob in blobs])) is not None
     ):
         source = _read(next(blob for blob in blobs if blob.path == best), form, rule, options)
-        source.notes.append(f"of {len(blobs)} files, one a resolution, the highest is read: {best.name}")
-        for blob in blobs:
-            if blob.path != best:
-                _compare(source, _read(blob, form, LabelRule("none"), options), best.name, blob.name)
-        return source
+        notes = [f"of {len(blobs)} files, one a resolution, the highest is read: {best.name}"]
+        lower = sorted((blob for blob in blobs if blob.path != best), key=lambda blob: resolution_of(blob.path))
+        if all(_is_lower(source, best, blob, options, notes) for blob in reversed(lower)):
+            source.notes += notes
+            return source
     return _sharded(
         str(folder), [blob.path.relative_to(folder).as_posix() for blob in blobs], blobs, form, rule, options
     )
 
 
-def _compare(source: Source, lower: Source, name: str, lower_name: str) -> None:
-    """Adds a note if a file of a lower resolution holds other images; SourceError if it holds more or fewer."""
-    n = len(source.records)
+def _is_lower(source: Source, best: Path, blob: LocalBlob, options: ReaderOptions, notes: list[str]) -> bool:
+    """Whether a file holds the images of the ``source`` in fewer pixels; otherwise it may be another part of the set.
+
+    Adds a note if some are other images. Raises SourceError if most are, or if there are more or fewer.
+    """
+    lower = _read(blob, "tfrecord", LabelRule("none"), options)
+    n, scale = len(source.records), 2.0 ** (resolution_of(blob.path) - resolution_of(best))
+    sample = compared_with(
+        min(n, len(lower.records)),
+        *(lambda k: source.read(source.records[k]), lambda k: lower.read(lower.records[k])),
+        scale,
+    )
+    if not sample.is_one:
+        return False
     if len(lower.records) != n:
         raise SourceError(
-            f"{lower.where}: expected the {n} images of {name} in fewer pixels, found {len(lower.records)}. If they "
-            f"are other images, move the file into a folder of its own; if not, name {name} itself"
+            f"{lower.where}: expected the {n} images of {best.name} in fewer pixels, found {len(lower.records)}. If "
+            f"they are other images, move the file into a folder of its own; if not, name {best.name} itself"
         )
-    other, compared = other_images(n, lambda k: source.read(source.records[k]), lambda k: lower.read(lower.records[k]))
-    if other:
-        source.notes.append(f"not read: {lower_name}, in which {other} of {compared} are other images than in {name}")
+    note = sample.note(blob.name, best.name)
+    notes += [] if note is None else [note]
+    return True
 
 
 def _relative(files: list[str]) -> list[str]:

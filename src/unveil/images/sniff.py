@@ -15,6 +15,7 @@ from unveil.images.readers.parquet import is_table_of_vectors
 from unveil.images.readers.recordio import MAGIC_BYTES
 from unveil.images.readers.tar import is_tar
 from unveil.images.readers.tfrecord import begins_record
+from unveil.images.signatures import BMP, NETPBM
 from unveil.images.unpacked import compression_of, unpacked_head
 from unveil.io.npy import MAGIC as NPY
 
@@ -29,6 +30,8 @@ def form_of(blob: Blob) -> str:
     if not head:
         return "empty"
     for form, matches in (
+        # An image to every viewer, whatever else its bytes may be. Two letters alone do not decide.
+        ("image", head[:2] not in (BMP, *NETPBM) and is_image(head)),
         ("recordio", head.startswith(MAGIC_BYTES)),
         ("lmdb", is_lmdb(head)),
         ("hdf5", head.startswith(HDF5)),

@@ -18,7 +18,7 @@ from unveil.images.blob import Blob, LocalBlob
 from unveil.images.content import HEAD, is_pixels
 from unveil.images.image_like import may_be_pixels
 from unveil.images.label_rule import LabelRule
-from unveil.images.label_values import labels_of
+from unveil.images.label_values import check_exact, labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import CLASS_NAMES, choose_column
 from unveil.images.readers.parquet import ParquetTable
@@ -124,6 +124,11 @@ def _labels(values: Any) -> Labels:
         distinct, codes = np.unique(values, return_inverse=True)
         of_distinct = Labels.of(labels_of(distinct.tolist()))
         return Labels(of_distinct.names, of_distinct.codes[codes])
+    if isinstance(values, np.ndarray):
+        check_exact(values)
+    elif pa.types.is_floating(values.type):
+        for chunk in values.chunks:
+            check_exact(chunk.to_numpy(zero_copy_only=False))
     return Labels.joined(Labels.of(labels_of(block)) for block in _blocks(values))
 
 

@@ -20,7 +20,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, BlobView
 from unveil.images.decode import netpbm
 from unveil.images.label_rule import LabelRule
-from unveil.images.label_values import MAX_LABEL_CHARACTERS, labels_of
+from unveil.images.label_values import MAX_LABEL_CHARACTERS, check_exact, labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
@@ -37,6 +37,8 @@ MAX_SMALL_HEAP = 2**14
 # Reads that listing a file may take.
 MAX_READS = 5_000_000
 MAX_DATASETS = 10_000
+# The attribute of each array that MATLAB writes.
+MATLAB = "MATLAB_class"
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
 _VARIABLE = struct.Struct("<IQI")  # length, address of the heap, index in it
 # A block for the user may come first: 512 bytes, or a power of two times that.
@@ -63,6 +65,10 @@ class HDF5Source(Source):
             self._images, self.image_name = images[name], name
             n = len(self._images)
             check_row_count(n, blob)
+            if "image" not in options:
+                self._check_order(name)
+            if self._images.reversed:
+                self.notes.append(f"the dimensions of {name} are reversed, as MATLAB writes them")
             others = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,)}
             # Labels of another split may have the same number of rows.
             own = {k: t for k, t in others.items() if k.rpartition("/")[0] == name.rpartition("/")[0]}
@@ -93,6 +99,16 @@ class HDF5Source(Source):
 
     def read(self, record: ImageRecord) -> bytes:
         return self._images.image(int(record.key))
+
+    def _check_order(self, name: str) -> None:
+        """SourceError where the last of three dimensions may be the number of images."""
+        shape = self._images.shape
+        if len(shape) == 3 and shape[0] == shape[1] != shape[2]:
+            raise SourceError(
+                f"{self.where}: expected images (N, H, W), found {shape} in {name}, which may be {shape[2]} images of "
+                f"{shape[0]} x {shape[1]} pixels. Write them as {(shape[2], *shape[:2])}, or use image={name} if these "
+                f"are {shape[0]} images"
+            )
 
 
 def _check_refused(where: str, contents: Contents, options: dict[str, str], has_images: bool) -> None:
@@ -136,6 +152,8 @@ class Table:
         self.layout = _layout(dataset)
         # The bytes of a dataset that lies in its own header.
         self.compact: bytes | None = dataset.id._data if dataset.id.layout_class == 0 else None
+        # MATLAB writes the dimensions of an array in reverse.
+        self.reversed = MATLAB in dataset.attrs
         self._cache: LruCache[tuple[int, ...], bytes] = LruCache(CACHED_CHUNKS)
 
     def __len__(self) -> int:
@@ -181,6 +199,8 @@ class Table:
         if len(self.shape) == 1:
             return data.rstrip(b"\0") if self.dtype.kind == "S" else data
         pixels = np.frombuffer(data, np.uint8).reshape(self.shape[1:])
+        if self.reversed:
+            pixels = pixels.T
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
         elif pixels.shape[2] not in (1, 3):
@@ -215,7 +235,9 @@ class Table:
             return labels_of(self._heaps.value(element, MAX_LABEL_CHARACTERS) for element in elements), n_long
         if self.dtype.kind == "S":
             return labels_of(row.rstrip(b"\0") for row in rows), 0
-        return labels_of(np.frombuffer(b"".join(rows), self.dtype).tolist()), 0
+        values = np.frombuffer(b"".join(rows), self.dtype)
+        check_exact(values)
+        return labels_of(values.tolist()), 0
 
     def _row(self, row: int) -> bytes:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize

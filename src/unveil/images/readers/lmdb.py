@@ -21,7 +21,7 @@ from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import SeveralImagesError, several_images
 from unveil.images.readers.lmdb_pages import Value, entries
 from unveil.images.readers.parts import Part, notes_of_unread
-from unveil.images.readers.resolutions import other_images
+from unveil.images.readers.resolutions import compared_with
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.io.npy import parse_npy
 from unveil.io.unique_keys import KeyTwiceError, every_key_once
@@ -30,7 +30,7 @@ from unveil.types import ImageRecord
 # Metadata that writers store among the images.
 METADATA = (b"length", b"__len__", b"__keys__", b"__classnum__", b"__meta_info__", b"num-samples", b"classnum")
 # rosinality's StyleGAN2 writes every image in several resolutions: `256-00012`.
-_RESOLUTION = re.compile(rb"(\d{1,6})-(\d+)")
+_RESOLUTION = re.compile(rb"([1-9]\d{0,5})-(\d+)")
 # Byte strings of msgpack: the first byte, and how many bytes hold the length.
 _BYTE_STRINGS = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
 MAX_LABEL = 4096
@@ -134,40 +134,36 @@ class LMDBSource(Source):
             )
 
     def _highest(self, found: list[tuple[bytes, Value]]) -> list[tuple[bytes, Value]]:
-        """The entries of the highest resolution, where keys state resolutions."""
-        sizes = [_RESOLUTION.fullmatch(key) for key, _ in found]
-        if not all(sizes):
-            return found
-        self.resolution = max(int(size[1]) for size in sizes if size)
-        chosen = [item for item, size in zip(found, sizes, strict=True) if size and int(size[1]) == self.resolution]
-        numbers = {size[2] for size in sizes if size and int(size[1]) == self.resolution}
-        alone = [size[0] for size in sizes if size and size[2] not in numbers]
+        """The entries of the highest resolution, where keys state resolutions; all where the images contradict them."""
+        keys = [_RESOLUTION.fullmatch(key) for key, _ in found]
+        values: dict[int, dict[bytes, Value]] = {}
+        for key, (_, value) in zip(keys, found, strict=True):
+            if key is None:
+                return found
+            values.setdefault(int(key[1]), {})[key[2]] = value
+        highest, *lower = sorted(values, reverse=True)
+        high, notes = values[highest], list[str]()
+        for side in lower:
+            numbers = [number for number in values[side] if number in high]
+            large, small = [high[number] for number in numbers], [values[side][number] for number in numbers]
+            files = partial(self._file, large), partial(self._file, small)
+            sample = compared_with(len(numbers), *files, side / highest)
+            if not numbers or not sample.is_one:
+                return found  # such as the number of a person, and that of the image
+            note = sample.note(f"{len(numbers)} images of {side} pixels", f"{highest} pixels")
+            notes += [] if note is None else [note]
+        alone = [key[0] for key in keys if key and key[2] not in high]
         if alone:
             raise SourceError(
-                f"{self.where}: expected every image in {self.resolution} pixels, found {len(alone)} that are stored "
-                f"in fewer alone, such as `{alone[0].decode()}`. Copy them into a file of their own"
+                f"{self.where}: expected every image in {highest} pixels, found {len(alone)} that are stored in fewer "
+                f"alone, such as `{alone[0].decode()}`. Copy them into a file of their own"
             )
-        if len(chosen) < len(found):
-            self._note(
-                f"of {len(found)} images in several resolutions, the {len(chosen)} of {self.resolution} pixels are read"
-            )
-            self._compare(
-                [(int(size[1]), size[2], value) for size, (_, value) in zip(sizes, found, strict=True) if size]
-            )
-        return chosen
-
-    def _compare(self, values: list[tuple[int, bytes, Value]]) -> None:
-        """Adds a note for each lower resolution whose images are others than those of the highest."""
-        high = {number: value for side, number, value in values if side == self.resolution}
-        for lower in sorted({side for side, _, _ in values if side != self.resolution}):
-            low = [(number, value) for side, number, value in values if side == lower]
-            large, small = [high[number] for number, _ in low], [value for _, value in low]
-            other, compared = other_images(len(low), partial(self._file, large), partial(self._file, small))
-            if other:
-                self._note(
-                    f"not read: {len(low)} images of {lower} pixels, of which {other} of {compared} are other images "
-                    f"than those of {self.resolution}"
-                )
+        self.resolution = highest
+        if lower:
+            self._note(f"of {len(found)} images in several resolutions, the {len(high)} of {highest} pixels are read")
+        for note in notes:
+            self._note(note)
+        return [item for item, key in zip(found, keys, strict=True) if key and int(key[1]) == highest]
 
     def _file(self, values: list[Value], number: int) -> bytes:
         value = values[number]

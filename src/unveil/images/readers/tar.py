@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unveil.errors import ImageError, SourceError
@@ -35,8 +36,10 @@ WITHOUT_BYTES = (b"1", b"2", b"3", b"4", b"5", b"6")
 MAX_EXTENDED = 2**20
 # Zeros between the archives of a concatenated tar; writers pad to 10 KiB.
 MAX_PADDING = 2**20
-# Of a value in an extended header: attributes of files are shorter, images are longer.
-MAX_FIELD, NAME_FIELDS = 512, (b"path", b"linkpath")
+# Bytes of the extended headers of a member beside its name: attributes of files are shorter, images are longer.
+MAX_EXTENDED_BESIDE = 512
+# No path of a folder is longer.
+MAX_PATH = 4096
 RECORD, MAX_ZEROS = 10 * 2**10, 2**32
 
 
@@ -64,7 +67,7 @@ class TarSource(Source):
         self.blob = blob
         members = list(_members(blob, self.unread))
         by_name = {member.name: member for member in members}
-        parts = [webdataset_key(member.name) for member in members]
+        parts = _samples(members)
         images = {key for key, extension in parts if extension not in SIDE_FILES}
         side_files: dict[str, dict[str, _Member]] = {}
         for member, (key, extension) in zip(members, parts, strict=True):
@@ -110,6 +113,24 @@ class TarSource(Source):
         if not member.regular:
             raise ImageError("read", "not a file", "a link or device in the archive")
         return self.blob.read_exactly(member.at, member.size, limit)
+
+
+def _samples(members: Sequence[_Member]) -> list[tuple[str, str]]:
+    """The sample of each member, and its extension.
+
+    Members of one key are one sample wherever they are. If one occurs twice, as in archives that were joined, the
+    members of its key are samples by their neighbours.
+    """
+    parts = [webdataset_key(member.name) for member in members]
+    names = Counter(parts)
+    if len(names) == len(parts):
+        return parts
+    repeated = {key for (key, _), n in names.items() if n > 1}
+    found, run = [], 0
+    for before, (key, extension) in zip([("", ""), *parts], parts, strict=False):
+        run += key != before[0]
+        found.append((f"{key}\0{run}" if key in repeated else key, extension))
+    return found
 
 
 def _may_be_label(member: _Member, extension: str) -> bool:
@@ -189,11 +210,13 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
     Raises SourceError with the byte where the archive is damaged. tarfile lists at a quarter of this speed, slower than
     a folder is read (docs/decisions/0013). The tests compare the two.
     """
-    at, padding, long_name, long_size = 0, 0, None, None
+    at, padding, extended_bytes, long_name, long_size = 0, 0, 0, None, None
     window = Window(blob)
     while at < blob.size:
         head = window.read(at, BLOCK)
         if not any(head):
+            _check_extended(extended_bytes, at, unread)
+            extended_bytes = 0
             # Another archive may follow, as `tar --concatenate` and `cat` write them.
             at, padding = at + BLOCK, padding + BLOCK
             if padding > MAX_PADDING:
@@ -219,8 +242,10 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                 long_name = stated_name if kind == b"L" else long_name
             else:
                 fields, rest = _pax(extended)
-                if any(len(value) > MAX_FIELD for key, value in fields.items() if key not in NAME_FIELDS):
-                    unread.add("extended headers with long fields", f"at byte {at}")
+            extended_bytes += size
+            if kind == b"g":  # of no single member
+                _check_extended(extended_bytes, at, unread)
+                extended_bytes = 0
             if rest.count(0) != len(rest):
                 unread.add("extended headers that go on after their end", f"at byte {at}")
             if kind == b"x":
@@ -234,6 +259,8 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                     f"header that gives it {long_size}, which may be other members. Unpack it, and name that folder"
                 )
             size = size if long_size is None else long_size
+            named = len(long_name or b"")
+            _check_extended(extended_bytes - (min(named, MAX_PATH) if kind == b"5" else named), at, unread)
             if kind != b"5":
                 name = long_name if long_name is not None else _name(head)
                 if start + size > blob.size:
@@ -246,8 +273,14 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                 sniffed = regular and (webdataset_key(text)[1] in SIDE_FILES or is_clutter(text))
                 content = content_of(window.read(start, min(size, HEAD))) if sniffed else None
                 yield _Member(text, start, size, regular, content)
-            long_name = long_size = None
+            extended_bytes, long_name, long_size = 0, None, None
         at = start + size + -size % BLOCK
+
+
+def _check_extended(n: int, at: int, unread: Unread) -> None:
+    """Counts the bytes of extended headers that are no name of a member, where they have room for an image."""
+    if n > MAX_EXTENDED_BESIDE:
+        unread.add("bytes of extended headers", f"before byte {at}", n)
 
 
 def _check_end(blob: Blob, at: int, unread: Unread) -> None:

@@ -16,7 +16,7 @@ from unveil.images.blob import Blob
 from unveil.images.decode import netpbm
 from unveil.images.image_like import MAX_TEXT, is_large, kind_of, may_be_image
 from unveil.images.label_rule import LabelRule
-from unveil.images.label_values import label_of
+from unveil.images.label_values import check_exact, label_of
 from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import SeveralImagesError, several_images
 from unveil.images.readers.parts import Part, notes_of_unread
@@ -36,6 +36,8 @@ MAX_RECORD = MAX_FILE_BYTES + 2**16
 MAX_UNLABELLED = 1000
 # Features of all records together that a note may name.
 MAX_FEATURES = 1000
+# Digits of a resolution.
+MAX_DIGITS = 3
 # Bytes of the file of labels; a million images with a thousand one-hot labels take 4 GB.
 MAX_LABELS = 2**33
 
@@ -91,6 +93,8 @@ class TFRecordSource(Source):
                 continue
             self._note_features(example)
             value = next((example[name] for name in LABELS if name in example), None)
+            if isinstance(value, list):  # floats are stored in 32 bits
+                check_exact(np.array([number for number in value if isinstance(number, float)], np.float32))
             found = found or value is not None
             labels[n] = label_of(value)
         return labels
@@ -224,6 +228,7 @@ def _stylegan_labels(blob: Blob, n: int) -> list[str | None] | None:
         raise SourceError(f"{file.where}: numbers were expected, got shape {labels.shape} of {labels.dtype}")
     if len(labels) < n:
         raise SourceError(f"{file.where}: {len(labels)} labels for {n} images")
+    check_exact(labels)
     return _classes(labels[:n])
 
 
@@ -238,7 +243,17 @@ def _classes(labels: npt.NDArray[Any]) -> list[str | None]:
 
 def highest_resolution(files: list[Path]) -> Path | None:
     """Of StyleGAN's files, one a resolution, the one of the highest; None when the files are not of one set."""
-    parts = {file: file.name.removesuffix(".tfrecords").rpartition("-r") for file in files}
-    if len({stem for stem, _, _ in parts.values()}) != 1 or not all(r.isdecimal() for _, _, r in parts.values()):
+    parts = [_stem_and_resolution(file) for file in files]
+    if len({stem for stem, _ in parts}) != 1 or not all(r.isdecimal() and len(r) < MAX_DIGITS for _, r in parts):
         return None
-    return max(files, key=lambda file: int(parts[file][2]))
+    return max(files, key=resolution_of)
+
+
+def resolution_of(file: Path) -> int:
+    """The resolution in the name of a file, as a power of two."""
+    return int(_stem_and_resolution(file)[1])
+
+
+def _stem_and_resolution(file: Path) -> tuple[str, str]:
+    stem, _, resolution = file.name.removesuffix(".tfrecords").rpartition("-r")
+    return stem, resolution
