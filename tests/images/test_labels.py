@@ -149,12 +149,70 @@ def test_the_label_of_a_sample_is_that_beside_it(tmp_path: Path) -> None:
     assert people_of(*first[::2], *first[1::2]) == ["0", "1", "2"]
 
 
+def test_accents_in_both_forms_are_one_name(tmp_path: Path) -> None:
+    """Systems store `José` as four or as five characters."""
+    names = ["Jose\u0301", "Jos\u00e9"]
+    for k, name in enumerate(names):
+        write(tmp_path / "set" / name / f"{k}.png", DATA[k])
+    write(tmp_path / "set" / "a" / "2.png", DATA[2])
+    assert set(people(open_source(tmp_path / "set"))) == {"a", names[1]}
+    pq.write_table(pa.table({"image": DATA[:2], "label": names}), tmp_path / "x.parquet")
+    assert people(open_source(tmp_path / "x.parquet")) == [names[1]] * 2
+
+
+def test_names_of_classes_are_the_same_in_all_files_and_differ(tmp_path: Path) -> None:
+    def written(name: str, names: list[str] | None) -> Path:
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+        table = pa.table({"image": DATA[:2], "label": [0, 1]})
+        if names is not None:
+            metadata = json.dumps({"info": {"features": features}}).encode()
+            table = table.replace_schema_metadata({b"huggingface": metadata})
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / name)
+        return tmp_path / name
+
+    with pytest.raises(SourceError, match="expected another name for each class of label, found `x` several times"):
+        open_source(written("x.parquet", ["x", "x"]))
+    written("set/0.parquet", ["anna", "bob"])
+    written("set/1.parquet", ["anna", "bob"])
+    assert people(open_source(tmp_path / "set")) == ["anna", "bob"] * 2
+    for other in (None, ["bob", "anna"]):
+        written("set/1.parquet", other)
+        with pytest.raises(SourceError, match="expected the same names of classes in all of its files"):
+            open_source(tmp_path / "set")
+
+
+def test_images_without_a_label_are_noted(tmp_path: Path) -> None:
+    for k in range(4):
+        write(tmp_path / "set" / f"p{k}" / "1.png", DATA[k])
+    write(tmp_path / "set/dataset.json", json.dumps({"labels": [["p0/1.png", 3]]}))
+    assert "3 of 4 images have no label" in open_source(tmp_path / "set").notes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '{"file_name":"0.png","label":"x"}\n{"file_name":"1.png","label":"y"}\n',
+            "expected lines `path,label`, found JSON",
+        ),
+        ('path,person\n0.png,"John\nSmith"\n1.png,Anna\n', "found a quoted cell on line 2 that goes on behind it"),
+    ],
+)
+def test_lists_in_other_forms_are_an_error(text: str, message: str, tmp_path: Path) -> None:
+    for k in range(2):
+        write(tmp_path / f"{k}.png", DATA[k])
+    with pytest.raises(SourceError, match=message):
+        open_source(write(tmp_path / "list.txt", text))
+
+
 class TestLabelValues:
     @pytest.mark.parametrize(
         ("value", "label"),
         [
             *((0, "0"), (7, "7"), (np.int64(3), "3"), (3.0, "3"), (0.5, "0.5"), ("bob ", "bob"), (b"bob", "bob")),
             *((-1, None), (-1.0, None), ("-1", None), (float("nan"), None), (float("inf"), None), (None, None)),
+            *(("Nan", "Nan"), ("Null", "Null"), ("NaN", None), ("None", None), ("NULL", None)),
             *(("", None), ("  ", None), (True, None), ({"a": 1}, None)),
             *(([4], "4"), ([[4]], "4"), (np.array([4.0]), "4"), ([0, 0, 1, 0], "2"), ([0.5, 0.5], None), ([], None)),
         ],

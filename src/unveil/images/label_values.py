@@ -12,6 +12,7 @@ import numpy as np
 
 from unveil.errors import SourceError
 from unveil.images.source import printable
+from unveil.io.text import composed
 
 # A longer text is shortened to its first characters and its digest. It is still long enough to be noted.
 MAX_LABEL_CHARACTERS, SHOWN_OF_LONG = 4096, 1024
@@ -19,7 +20,8 @@ MAX_LABEL_CHARACTERS, SHOWN_OF_LONG = 4096, 1024
 NO_LABEL = -1
 # What looks like a character that is shown by its number.
 _ESCAPES = re.compile(r"\\[\\xuU]")
-NO_LABEL_TEXTS = frozenset({"", "-1", "nan", "none", "null", "<na>"})
+# The same as text, as NumPy, pandas, Python, JSON and SQL write it. Nan and Null are names of people.
+NO_LABEL_TEXTS = frozenset(("", "-1", "nan", "NaN", "NAN", "none", "None", "null", "NULL", "<NA>"))
 
 
 def label_of(value: object) -> str | None:
@@ -47,7 +49,7 @@ def label_of(value: object) -> str | None:
         text = value.strip()
         if len(text) > MAX_LABEL_CHARACTERS:
             return _shortened(text)
-        return None if text.lower() in NO_LABEL_TEXTS else _shown(text)
+        return None if text in NO_LABEL_TEXTS else _shown(text)
     return _of_list(value) if isinstance(value, (list, tuple)) else None
 
 
@@ -83,6 +85,7 @@ def _shortened(text: str) -> str:
 
 def _shown(text: str) -> str:
     """The text as it is shown. Texts that differ stay different: one with a control character, one with its escape."""
+    text = composed(text)
     shown = printable(text)
     if shown == text and not _ESCAPES.search(text):
         return text

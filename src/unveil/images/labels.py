@@ -37,7 +37,7 @@ LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]
 # Columns that a note shows.
 SHOWN_COLUMNS = 5
 # Between the columns of a list, besides tabs and white space.
-DELIMITERS = (",", ";")
+DELIMITERS = (",", ";", "|")
 _SUFFIX = r"\.(?:jpe?g|jpe|jfif|png|webp|bmp|p[bgp]m|tiff?|gif|avif|heic|jp2)"
 # As `bytes.splitlines` splits, so that line numbers mean the same to the writers.
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -80,6 +80,8 @@ def parse_list(data: bytes, where: str, column: str | None = None) -> ImageList:
     """
     every = _numbered_lines(data, where)
     lines = [(number, text) for number, text in every if not text.startswith("#")]
+    if lines and all(text.startswith("{") and text.endswith("}") for _, text in lines):
+        raise SourceError(f"{where}: expected lines `path,label`, found JSON. Write a path and a label into each line")
     chosen = None if column is None else column.strip().lower()
     found = _parsed(lines, where, chosen)
     if chosen is not None and found.column.strip("`").lower() != chosen:
@@ -108,6 +110,14 @@ def _parsed(lines: list[tuple[int, str]], where: str, column: str | None) -> Ima
         for delimiter in DELIMITERS
         if texts and all(delimiter in text for text in texts)
     ]
+    cut = next(
+        (number for number, text in lines if text.count('"') % 2 and any(_goes_on(text, d) for d in DELIMITERS)), None
+    )
+    if cut is not None:
+        raise SourceError(
+            f"{where}: expected every row on a line of its own, found a quoted cell on line {cut + 1} that goes on "
+            "behind it. Write the row on one line"
+        )
     for cells in split:
         if _has_header(cells, column) or _names_images([row[0] for row in cells]):
             return _from_cells(lines, cells, where, column)
@@ -123,6 +133,12 @@ def _csv_cells(text: str, delimiter: str = ",") -> list[str]:
         return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True), [""])
     except csv.Error:
         return text.split(delimiter)
+
+
+def _goes_on(text: str, delimiter: str) -> bool:
+    """Whether a quoted cell begins in a line, and does not end there."""
+    begin = text.rfind(f'{delimiter}"')
+    return begin >= 0 and text.count('"', begin) == 1
 
 
 def _has_header(cells: list[list[str]], chosen: str | None) -> bool:

@@ -22,6 +22,7 @@ from unveil.images.decode import image_size, is_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.unread import SHOWN_CHARACTERS, Unread, first_notes, shown_names
 from unveil.io.regular import check_stored, regular_descriptor
+from unveil.io.text import composed
 from unveil.io.text import printable as printable
 from unveil.io.walk import real_path
 from unveil.types import ImageRecord, Records
@@ -60,9 +61,10 @@ class Source(ABC):
 
     ``records`` holds one record for each entry, readable or not, in an order that depends on the container alone. Ids
     are unique. ``rule`` is the label rule in use, with ``auto`` already decided for the ``reason``. ``states_labels``
-    says that the container states who is in its images, even where that is nobody. ``notes`` tell the user how the
-    container was read. ``ignored`` holds the files in it that are no images, and ``unread`` counts whatever else no
-    reader reads, which becomes notes. ``options`` are those of its reader.
+    says that the container states who is in its images, even where that is nobody. ``class_names`` are the labels that
+    it has numbers for. ``notes`` tell the user how the container was read. ``ignored`` holds the files in it that are
+    no images, and ``unread`` counts whatever else no reader reads, which becomes notes. ``options`` are those of its
+    reader.
 
     To add a reader for another container:
 
@@ -89,6 +91,7 @@ class Source(ABC):
         self.unread = Unread()
         self.reason = ""
         self.states_labels = False
+        self.class_names: tuple[str, ...] = ()
         self.options: dict[str, str] = {}
 
     @property
@@ -262,7 +265,7 @@ def _shown(people: Iterable[str | None]) -> Labels:
     def text(person: str | None) -> str | None:
         if person is None:
             return None
-        return shown.get(person) or shown.setdefault(person, printable(person))
+        return shown.get(person) or shown.setdefault(person, composed(printable(person)))
 
     return Labels.of(map(text, people))
 
@@ -297,6 +300,9 @@ def complete(source: Source) -> Source:
     if source.ignored:
         names = shown_names(entry.name for entry in source.ignored)
         notes.append(f"{len(source.ignored)} files that are no images are ignored: {names}")
+    n_missing = source.records.people.n_missing if source.rule.kind in ("labels", "list") else 0
+    if n_missing:
+        notes.append(f"{n_missing:,} of {len(source.records):,} images have no label")
     notes += [*source.unread.notes(), *_long_texts(source), *source.notes]
     source.notes = first_notes(notes, MAX_NOTES)
     return source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 
@@ -16,6 +17,14 @@ def printable(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def composed(text: str) -> str:
+    """The same text with each letter and its accents as one character, as far as Unicode has it.
+
+    File systems and keyboards write a name in one form or the other, and both look alike.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def printable_document(value: Any) -> Any:

@@ -36,6 +36,11 @@ class ShardedSource(Source):
         self.names = unique_ids([name for name, _ in parts])
         if listed is None:
             self.parts = self._opened([open_part for _, open_part in parts])
+            if self.rule.kind == "labels" and len({source.class_names for source in self.parts}) > 1:
+                raise SourceError(
+                    f"{where}: expected the same names of classes in all of its files, found others, or none, in some. "
+                    "Write the files again with one list of names"
+                )
             ruling = next(source for source in self.parts if source.rule == self.rule)
             self.reason = ruling.reason and f"in {ruling.where}, {ruling.reason}"
         else:

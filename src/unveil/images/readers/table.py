@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ from unveil.images.readers.table_values import (
     value_bytes,
 )
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable, read_inside
+from unveil.images.unread import shortened
 from unveil.types import ImageRecord
 
 # A group of rows is unpacked as a whole; writers put some hundred images into one.
@@ -203,6 +205,13 @@ class TableSource(Source):
 
     def _labels(self, name: str) -> list[str | None]:
         classes = _class_names(self._table.schema, name)
+        if len(set(classes)) < len(classes):
+            twice = Counter(classes).most_common(1)[0][0]
+            raise SourceError(
+                f"{self.where}: expected another name for each class of {name}, found `{shortened(printable(twice))}` "
+                "several times. Name the classes apart, or store text"
+            )
+        self.class_names = tuple(classes)
 
         def values() -> Iterator[object]:
             for array in self._table.groups_of(name):
