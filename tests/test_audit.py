@@ -537,7 +537,7 @@ def test_collapsed_images_are_inconclusive(precomputed: Precomputed, tmp_path: P
 def test_none_detected_covers_what_was_compared(role: str, unseen: int, verdict: str, tmp_path: Path) -> None:
     """Images that cannot be compared may be copies: their number is the limit of what they hide."""
     rng = np.random.default_rng(5)
-    files, sets = {}, {name: unit_rows(rng, 400, 32) for name in ROLES}
+    files, sets = {}, {str(name): unit_rows(rng, 400, 32) for name in ROLES}
     sets[role][:unseen] = 0
     for name, vectors in sets.items():
         ids, people = [f"{i}.png" for i in range(400)], [f"{name} {i}" for i in range(400)]
@@ -561,12 +561,13 @@ def test_none_detected_covers_what_was_compared(role: str, unseen: int, verdict:
 
 def test_embeddings_that_are_too_large_to_scale_are_rejects(precomputed: Precomputed, tmp_path: Path) -> None:
     vectors, ids, people = load_embeddings(precomputed.synthetic)
-    wide = np.asarray(vectors, np.float64)
-    wide[0] *= 1e300
+    every: Any = 1e300 * np.asarray(vectors, np.float64)
+    wide: Any = np.asarray(vectors, np.float64)
+    wide[0] = every[0]
     synthetic = save_embeddings(tmp_path / "synthetic.npz", wide, ids, people)
     result = audit(synthetic, precomputed.training, precomputed.control, out=tmp_path / "run")
     assert [(r.id, r.detail) for r in result.rejects["synthetic"]] == [(ids[0], "its length is zero or not finite")]
-    synthetic = save_embeddings(tmp_path / "all.npz", 1e300 * np.asarray(vectors, np.float64), ids, people)
+    synthetic = save_embeddings(tmp_path / "all.npz", every, ids, people)
     with pytest.raises(unveil.InputError, match=r"all\.npz: none of its .* its length is zero or not finite"):
         audit(synthetic, precomputed.training, precomputed.control, out=tmp_path / "all")
 

@@ -61,7 +61,8 @@ def test_a_reader_of_one_s_own(tmp_path: Path) -> None:
         ("a~3", "q", b"two"),
         ("a~2", None, b"three"),
     ]
-    assert source.notes == ["people by stored labels: labels are stored in the lines"]
+    notes = ["people by stored labels: labels are stored in the lines", "1 of 3 images have no label"]
+    assert source.notes == notes
     source.records = [*source.records, source.records[0]]
     with pytest.raises(AssertionError, match="share an id"):
         complete(source)

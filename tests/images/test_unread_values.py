@@ -678,6 +678,33 @@ def test_rows_without_an_image_are_rejects(items: list[Item], tmp_path: Path) ->
                 decode_rgb(open_source(place).read(record))
 
 
+def test_more_rows_than_images_have_room_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a byte or less would cost five hundred times their bytes in memory."""
+    monkeypatch.setattr("unveil.images.source.SPARE_RECORDS", 100)
+    monkeypatch.setattr("unveil.images.readers.tfrecord.CHECKED", 50)
+    n, data = 1000, encoded(np.zeros((32, 32, 3), np.uint8))
+    table = pa.table({"image": pa.array([data] + [None] * (n - 1), pa.binary())})
+    pq.write_table(table.replace_schema_metadata({"more": "x" * n}), tmp_path / "x.parquet")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["image"] = np.zeros((20 * n, 1, 1), np.uint8)
+    write_tfrecords(tmp_path / "x.tfrecord", [b""] * n)
+    write_lmdb(tmp_path / "x.lmdb", {b"%d" % k: b"" for k in range(5 * n)}, subdir=False)
+    for name in ("x.parquet", "x.h5", "x.tfrecord", "x.lmdb"):
+        with pytest.raises(
+            SourceError, match=r"expected at most [\d,]+ images in a file of [\d,]+ bytes, found [\d,]+ rows"
+        ):
+            open_source(tmp_path / name)
+
+
+def test_lists_of_many_lines_and_columns_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unveil.images.labels.SPARE_LINES", 100)
+    with pytest.raises(SourceError, match=r"expected at most 250 lines in a list of 2,000 bytes, found 1,000\. Leave"):
+        open_source(write(tmp_path / "x.txt", "a\n" * 1000))
+    for delimiter in ",;|\t":
+        with pytest.raises(SourceError, match="found more than 10,000 columns on line 1"):
+            open_source(write(tmp_path / "x.txt", "a.png" + delimiter * 20_000))
+
+
 class TestLists:
     def test_comments_and_rows_without_a_path_are_counted(self, items: list[Item], tmp_path: Path) -> None:
         write(tmp_path / "a.png", items[0].data)

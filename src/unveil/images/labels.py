@@ -34,6 +34,8 @@ MAX_PACKED_LINES, PACKED_LINES_PER_NAME = 2**20, 2
 PATH_HEADERS = ("path", "file", "filename", "file_name", "image", "img", "image_path", "image_id", "name")
 LABEL_HEADERS = ("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id")
 LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]
+# Bytes of a line with a path and a label, lines that any list may have, and columns: each takes memory.
+MIN_LINE_BYTES, SPARE_LINES, MAX_COLUMNS = 8, 2**20, 10_000
 # Columns that a note shows.
 SHOWN_COLUMNS = 5
 # Between the columns of a list, besides tabs and white space.
@@ -79,6 +81,12 @@ def parse_list(data: bytes, where: str, column: str | None = None) -> ImageList:
     text, or when white space separates more than two columns.
     """
     every = _numbered_lines(data, where)
+    for number, text in every:
+        if len(text) > MAX_COLUMNS and max(map(text.count, ("\t", *DELIMITERS))) > MAX_COLUMNS:
+            raise SourceError(
+                f"{where}: expected lines `path,label`, found more than {MAX_COLUMNS:,} columns on line {number + 1}. "
+                "Leave out the others"
+            )
     lines = [(number, text) for number, text in every if not text.startswith("#")]
     if lines and all(text.startswith("{") and text.endswith("}") for _, text in lines):
         raise SourceError(f"{where}: expected lines `path,label`, found JSON. Write a path and a label into each line")
@@ -231,6 +239,12 @@ def _numbered_lines(data: bytes, where: str) -> list[tuple[int, str]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"{where}: a list of images should be UTF-8 text ({error})") from None
+    n_lines, most = data.count(b"\n") + data.count(b"\r"), max(SPARE_LINES, len(data) // MIN_LINE_BYTES)
+    if n_lines > most:
+        raise SourceError(
+            f"{where}: expected at most {most:,} lines in a list of {len(data):,} bytes, found {n_lines:,}. Leave out "
+            "empty lines"
+        )
     lines = [(number, line.strip(" \r\n\f\v")) for number, line in enumerate(_LINE_END.split(text))]
     return [(number, line) for number, line in lines if line.strip()]
 

@@ -34,6 +34,8 @@ MAX_LIST_BYTES = 2**30
 READ_CHUNK = 2**20
 # No container holds more images than this; a header that states more is damaged.
 MAX_RECORDS = 10**9
+# No image takes fewer bytes in a container. So many rows are read from any file: those without an image are rejects.
+MIN_IMAGE_BYTES, SPARE_RECORDS = 32, 2**20
 # Of an id: longer names hold other content. No path is as long.
 MAX_ID_CHARACTERS = 2**16
 # Notes of one source; what a stranger's container makes more of is counted.
@@ -352,9 +354,13 @@ def numbered_texts(n: int) -> Texts:
 
 
 def check_row_count(n: int, blob: Blob) -> None:
-    """SourceError when a file states more rows than it has bytes: each row holds an image and gets an id."""
-    if n > min(blob.size, MAX_RECORDS):
-        raise SourceError(f"{blob.where}: damaged, it states {n} rows in {blob.size} bytes; get the file again")
+    """SourceError for more rows than images have room in a file: each gets an id and takes memory."""
+    most = min(max(SPARE_RECORDS, blob.size // MIN_IMAGE_BYTES), MAX_RECORDS)
+    if n > most:
+        raise SourceError(
+            f"{blob.where}: expected at most {most:,} images in a file of {blob.size:,} bytes, found {n:,} rows or "
+            "more. Get it again, or leave out rows without an image"
+        )
 
 
 def stays_inside(path: str) -> bool:

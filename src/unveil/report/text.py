@@ -232,7 +232,8 @@ def _assumption(statement: NoControl) -> str:
 def _not_compared(counts: Mapping[Role, RoleCounts]) -> list[str]:
     """What "none detected" does not cover: images that were not compared, and how many leaks they can hide at most."""
     found = []
-    for role, hidden in (("synthetic", "so up to {:,} leaks"), ("training", "so copies of these {:,}")):
+    hidden_in: dict[Role, str] = {"synthetic": "so up to {:,} leaks", "training": "so copies of these {:,}"}
+    for role, hidden in hidden_in.items():
         of = counts[role]
         if of.rejected:
             found.append(

@@ -18,7 +18,7 @@ from unveil.images.blob import Blob
 from unveil.images.decode import is_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import labels_beside
-from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids
 from unveil.types import ImageRecord
 
 # A verification set has some ten thousand images; the pickle is held in memory once.
@@ -63,6 +63,7 @@ class VerificationSource(Source):
             raise SourceError(
                 f"{blob.where}: two images a pair were expected, got {len(items)} images and {len(same)} pairs"
             )
+        check_row_count(len(items), blob)
         self._blob = blob
         spans = [item if isinstance(item, Span) else Span(0, 0) for item in items]
         names = numbered_ids(range(len(items)))

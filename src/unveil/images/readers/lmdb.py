@@ -22,7 +22,7 @@ from unveil.images.readers.columns import SeveralImagesError, several_images
 from unveil.images.readers.lmdb_pages import Value, entries
 from unveil.images.readers.parts import Part, notes_of_unread
 from unveil.images.readers.resolutions import compared_with
-from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, printable
 from unveil.io.npy import parse_npy
 from unveil.io.unique_keys import KeyTwiceError, every_key_once
 from unveil.types import ImageRecord
@@ -89,6 +89,7 @@ class LMDBSource(Source):
     def images(self) -> list[tuple[bytes, Value]]:
         """Key and value of each image, in the order of the records."""
         every = list(entries(self.blob))
+        check_row_count(len(every), self.blob)
         found = [(key, value) for key, value in every if key not in METADATA]
         if not found:
             raise SourceError(f"{self.where}: an LMDB without images")

@@ -21,7 +21,7 @@ from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import SeveralImagesError, several_images
 from unveil.images.readers.parts import Part, notes_of_unread
 from unveil.images.readers.tf_example import Value, parse_example
-from unveil.images.source import MAX_FILE_BYTES, Entry, Source, numbered_ids
+from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids
 from unveil.io.npy import parse_npy
 from unveil.types import ImageRecord
 
@@ -36,6 +36,8 @@ MAX_RECORD = MAX_FILE_BYTES + 2**16
 MAX_UNLABELLED = 1000
 # Features of all records together that a note may name.
 MAX_FEATURES = 1000
+# Records after which their number is checked again.
+CHECKED = 2**16
 # Digits of a resolution.
 MAX_DIGITS = 3
 # Bytes of the file of labels; a million images with a thousand one-hot labels take 4 GB.
@@ -53,7 +55,11 @@ class TFRecordSource(Source):
     def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         self.blob, self.options = blob, options or {}
-        spans = list(_records(blob))
+        spans = []
+        for span in _records(blob):
+            spans.append(span)
+            if len(spans) % CHECKED == 0:
+                check_row_count(len(spans), blob)
         if not spans:
             raise SourceError(f"{blob.where}: no records in it")
         # The features that records have, with their types.
