@@ -7,6 +7,8 @@ import io
 import json
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -36,6 +38,8 @@ from unveil.faces.models.spec import spec_from_facts
 from unveil.faces.models.table import Download
 from unveil.faces.register import register_model
 from unveil.images import open_source
+from unveil.io import redirects
+from unveil.io.redirects import Reach
 
 MODEL = small_model()
 AT_ONCE = FetchLimits(wait=0)
@@ -293,6 +297,7 @@ class Server:
 
     address: str
     behaviour: Behaviour
+    handler: type[BaseHTTPRequestHandler]
 
 
 @pytest.fixture
@@ -305,7 +310,7 @@ def server() -> Iterator[Server]:
             if does.status:
                 self.send_error(does.status.pop(0))
                 return
-            if does.redirect is not None and self.path != "/moved/tiny.onnx":
+            if does.redirect is not None and not self.path.endswith("/moved/tiny.onnx"):
                 self.send_response(302)
                 self.send_header("Location", does.redirect)
                 self.end_headers()
@@ -340,7 +345,7 @@ def server() -> Iterator[Server]:
     running = Quiet(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
-    yield Server(f"http://127.0.0.1:{running.server_port}", does)
+    yield Server(f"http://127.0.0.1:{running.server_port}", does, Handler)
     running.shutdown()
     running.server_close()
     thread.join()
@@ -406,10 +411,58 @@ def test_redirects_are_followed_within_http_only(server: Server, known: ModelSpe
     server.behaviour.redirect = secret.as_uri()
     with pytest.raises(ModelError):
         fetch(download(server), limits=AT_ONCE)
-    handler = fetching._SafeRedirects()
+    handler = fetching._SafeRedirects(fetching._Trail())
     request = urllib.request.Request("https://example.org/a")
     with pytest.raises(ModelError, match="which is not encrypted"):
         handler.redirect_request(request, io.BytesIO(), 302, "", None, "http://example.org/a")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "target", ["http://moved.test:{port}/moved/tiny.onnx", "http://127.0.0.%31:{port}/moved/tiny.onnx"]
+)
+def test_a_name_that_leads_elsewhere_after_it_was_checked_is_not_asked(
+    server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """A public server redirects to a name of a public address, which is that of this machine a moment later."""
+    port = server.address.rpartition(":")[2]
+    server.behaviour.redirect = target.format(port=port)
+    look_up, reach_of = socket.getaddrinfo, redirects.reach_of
+    answers = {"server.test": ["127.0.0.9"], "moved.test": ["127.0.0.9", "127.0.0.1"], "127.0.0.%31": ["127.0.0.9"]}
+
+    def changing(host: Any, *args: Any, **options: Any) -> Any:
+        own = answers.get(str(host), [host])
+        return look_up(own.pop(0) if len(own) > 1 else own[0], *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", changing)
+    monkeypatch.setattr(redirects, "reach_of", lambda ip: Reach.INTERNET if ip == "127.0.0.9" else reach_of(ip))
+    with ThreadingHTTPServer(("127.0.0.9", int(port)), server.handler) as public:
+        public.daemon_threads = True
+        threading.Thread(target=public.serve_forever, daemon=True).start()
+        elsewhere = Download("tiny", f"http://server.test:{port}/tiny.onnx", SHA, "none", {"tiny.onnx": SHA})
+        with pytest.raises(ModelError, match=r"server\.test: expected the file, found a redirect into this machine"):
+            fetch(elsewhere, limits=AT_ONCE)
+        public.shutdown()
+    assert server.behaviour.asked == [None], "nothing was sent to this machine"
+
+
+def test_the_address_is_checked_before_encryption_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        connection = fetching._EncryptedConnection(f"127.0.0.1:{listening.getsockname()[1]}")
+        connection.trail, connection.through_proxy = fetching._Trail("example.org", Reach.INTERNET), False
+        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", lambda *_, **__: begun.append(1))
+        with pytest.raises(ModelError, match="into this machine"):
+            connection.connect()
+        connection.close()
+    assert not begun
+
+
+def test_a_proxy_may_be_in_a_private_network(server: Server, known: ModelSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks names up itself, also after a redirect."""
+    server.behaviour.redirect = "http://other.invalid/moved/tiny.onnx"
+    elsewhere = Download("tiny", "http://models.invalid/tiny.onnx", SHA, "none", {"tiny.onnx": SHA})
+    monkeypatch.setenv("http_proxy", server.address)
+    assert fetch(elsewhere, limits=AT_ONCE)[0][0] == known
 
 
 def test_the_size_of_an_answer_is_limited(server: Server, known: ModelSpec, tmp_path: Path) -> None:

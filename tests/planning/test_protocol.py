@@ -299,7 +299,9 @@ class TestFromAStranger:
 
     def test_statements_are_made_by_the_audit_alone(self, protocol: Path, tmp_path: Path) -> None:
         claimed = changed(protocol, tmp_path, lambda v: [one.update(made=True) for one in v["statements"]])
-        assert not any(one.made for one in read_protocol(claimed).statements)
+        with pytest.raises(unveil.SettingError, match='found "made"'):
+            read_protocol(claimed)
+        assert not any(one.made for one in read_protocol(protocol).statements)
 
     def test_texts_are_printable(self, protocol: Path, tmp_path: Path) -> None:
         wrong = changed(protocol, tmp_path, lambda v: v["models"][0].update(name="\x1b[2J"))

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 
 import unveil
+from tests.runs.forging import kinds_of_places, replaced, without
 from tools import audit_schema
 from unveil.results import AuditResult, from_document, schema, to_document
 
@@ -86,7 +87,7 @@ def test_a_document_with_other_fields_is_not_valid(audited: Audited) -> None:
     ("wrong", "message"),
     [
         ({"schema_version": 1}, "expected schema_version 2, found 1"),
-        ({"people": [{}]}, r"people\[0\].person: expected a value, found none"),
+        ({"people": [{}]}, r"people\[0\].channel: expected a value, found none"),
         ({"counts": 3}, "counts: expected a table, found 3"),
         ({"verdict": "perhaps"}, 'verdict: expected one of leak found, .*, found "perhaps"'),
     ],
@@ -94,6 +95,34 @@ def test_a_document_with_other_fields_is_not_valid(audited: Audited) -> None:
 def test_another_document_is_an_error(audited: Audited, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_document({**to_document(audited[0]), **wrong})
+
+
+def shortened(document: Any) -> Any:
+    """The document with one element of each list."""
+    if isinstance(document, dict):
+        return {name: shortened(value) for name, value in document.items()}
+    return [shortened(value) for value in document[:1]] if isinstance(document, list) else document
+
+
+def test_what_is_missing_or_unknown_is_an_error_exactly_where_the_schema_says_so(audited: Audited) -> None:
+    """No default stands for a value that somebody left out, and no value that is not checked is passed on."""
+    document, valid = shortened(to_document(audited[0])), jsonschema.Draft202012Validator(schema()).is_valid
+    changed = [without(document, place) for place in kinds_of_places(document) if place and isinstance(place[-1], str)]
+    for place in kinds_of_places(document):
+        table = document
+        for name in place:
+            table = table[name]
+        if isinstance(table, dict):
+            changed.append(replaced(document, place, {**table, "unknown": None}))
+    refused = 0
+    for other in changed:
+        if valid(other):
+            from_document(other)
+        else:
+            refused += 1
+            with pytest.raises(ValueError, match="expected"):
+                from_document(other)
+    assert valid(document) and refused > 200
 
 
 def test_what_programs_rely_on(audited: Audited) -> None:

@@ -11,7 +11,8 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from functools import cache, partial
@@ -30,7 +31,13 @@ from typing import (
 
 import pyarrow as pa
 from cattrs import Converter, transform_error
-from cattrs.errors import BaseValidationError, IterableValidationError, IterableValidationNote
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ClassValidationError,
+    IterableValidationError,
+    IterableValidationNote,
+)
 from cattrs.gen import make_dict_structure_fn, override
 
 from unveil.io.collection import collection_paused
@@ -104,13 +111,13 @@ def _reason(error: BaseException) -> str:
     return "expected a value, found none" if isinstance(error, KeyError) else printable(str(error))
 
 
-def strict_converter(*, max_text: int | None = None, forbid_extra_keys: bool = False) -> Converter:
-    """A converter to records that converts nothing silently.
+def strict_converter(*, max_text: int | None = None) -> Converter:
+    """A converter to records that converts nothing silently, and fills in nothing.
 
-    Whole numbers are at least 0, as in every record, and numbers are finite. Texts have at most ``max_text``
-    characters.
+    A table has every name of its record and no other, whatever the defaults of the record. Whole numbers are at least
+    0, as in every record, and numbers are finite. Texts have at most ``max_text`` characters.
     """
-    converter = Converter(forbid_extra_keys=forbid_extra_keys)
+    converter = Converter()
 
     def hook(read: Callable[[Any, Any], Any], fits: Callable[[Any], bool]) -> None:
         converter.register_structure_hook_func(fits, read)
@@ -129,16 +136,12 @@ def strict_converter(*, max_text: int | None = None, forbid_extra_keys: bool = F
         }
 
     def read_typed_dict(value: Any, kind: Any) -> Any:
-        """A table whose known names have values of their types. A name that is unknown here is passed on."""
-        found = dict(_of(dict, value, "a table"))
-        for name, of_value in _hints(kind).items():
-            if get_origin(of_value) is NotRequired:
-                if name not in found:
-                    continue
-                (of_value,) = get_args(of_value)
-            read = reader_of(converter, of_value)
-            found[name] = _at(name, kind, lambda name, read: read(found[name]), name, read)
-        return found
+        """A table whose names have values of their types."""
+        found, hints = _of(dict, value, "a table"), _hints(kind)
+        optional = {name for name, of_value in hints.items() if get_origin(of_value) is NotRequired}
+        _check_names(found, hints.keys() - (optional - found.keys()), kind)
+        reads = {name: get_args(of)[0] if name in optional else of for name, of in hints.items()}
+        return {name: _at(name, kind, reader_of(converter, reads[name]), one) for name, one in found.items()}
 
     converter.register_structure_hook(str, read_text)
     converter.register_structure_hook(bool, lambda value, _: _of(bool, value, "true or false"))
@@ -166,11 +169,31 @@ def record_reader(converter: Converter, kind: Any, *, omit: Sequence[str] = ()) 
     }
     fields |= {name: override(omit=True) for name in omit}
     read = make_dict_structure_fn(kind, converter, **fields)
+    names = frozenset(known)
 
     def read_record(value: Any, kind: Any) -> Any:
-        return read(_of(dict, value, "a table"), kind)
+        table = _of(dict, value, "a table")
+        if table.keys() != names:  # a default would stand for what the writer of the table left out
+            _check_names(table, names, kind)
+        return read(table, kind)
 
     return read_record
+
+
+def _check_names(table: Mapping[str, Any], names: AbstractSet[str], kind: Any) -> None:
+    """Raises an error with its place for a name that a table lacks, or that its record does not have."""
+    missing, unknown = sorted(names - table.keys()), sorted(table.keys() - names)
+    if missing:
+        error = ValueError("expected a value, found none")
+        error.add_note(AttributeValidationNote("", missing[0], kind))
+        raise ClassValidationError("", [error], kind)
+    if unknown:
+        raise ValueError(f"expected no other name than those of this format, found {shown(unknown[0])}")
+
+
+def part_of(table: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    """The values of a table whose names a record has; the others are read elsewhere."""
+    return {name: table[name] for name in _hints(kind) if name in table}
 
 
 def _read_as(read: Callable[[Any], Any], value: Any, _: Any) -> Any:

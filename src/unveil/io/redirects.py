@@ -51,13 +51,21 @@ def check_reach(source: str, found: Reach, least: Reach) -> None:
         raise _refused(source, f"into {place}")
 
 
+def check_peer(source: str, connection: socket.socket, least: Reach) -> Reach:
+    """`check_reach` of the address that is connected to, and its reach: a name may lead elsewhere than a moment ago."""
+    found = reach_of(str(connection.getpeername()[0]))
+    check_reach(source, found, least)
+    return found
+
+
 def check_hosts(source: str, target: str) -> None:
-    """`check_reach` of two addresses whose hosts are looked up; those that are not found count as of everybody."""
-    old, new = (urlsplit(url).hostname or "" for url in (source, target))
-    check_reach(old, _looked_up(new), _looked_up(old))
+    """`check_reach` of two addresses whose hosts are looked up, as a proxy will do again."""
+    check_reach(urlsplit(source).hostname or "", looked_up(target), looked_up(source))
 
 
-def _looked_up(host: str) -> Reach:
+def looked_up(url: str) -> Reach:
+    """The reach of the host of an address. One that is not found counts as of everybody."""
+    host = urlsplit(url).hostname or ""
     try:
         return min(reach_of(str(entry[4][0])) for entry in socket.getaddrinfo(host, None))
     except (OSError, ValueError, UnicodeError):  # behind a proxy, names need not be known here

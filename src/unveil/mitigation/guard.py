@@ -25,7 +25,7 @@ from unveil.errors import ImageError, SettingError, SourceError, StoreError, Vec
 from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
 from unveil.io.atomic import remove_stale_temp, replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
-from unveil.io.documents import FROM_LIBRARIES, read_json, reason
+from unveil.io.documents import FROM_LIBRARIES, part_of, read_json, reason
 from unveil.io.folders import exclusive, other_file, unchanged
 from unveil.io.memory import held_memory
 from unveil.io.npy import mapped_array
@@ -35,7 +35,7 @@ from unveil.mitigation.inputs import ImageArray, checked_images, face_images, fi
 from unveil.mitigation.pixel_digests import DIGEST_BYTES, pixel_digests
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
-from unveil.results import AuditResult, plain, record_of
+from unveil.results import AuditResult, ModelFacts, plain, record_of
 from unveil.runs.finished import ChannelState, FinishedRun, ModelKeys, from_library, model_keys
 from unveil.stats.generators import generator
 from unveil.stats.intervals import share
@@ -141,18 +141,11 @@ class BuiltGuard:
     n_pixels: int
 
 
-class GuardModel(TypedDict):
-    """What the description of a guard says of a face model."""
-
-    model_id: str
-    weight: float
-
-
 class AboutGuard(TypedDict):
     """The description of a guard."""
 
     channels: ChannelConfig
-    models: list[GuardModel]
+    models: list[ModelFacts]
     keys: ModelKeys
     aligned: AlignmentKey
     threshold: MitigationThreshold
@@ -315,7 +308,7 @@ class Guard:
             found = unsealed(read_json(read_regular(folder / ABOUT, MAX_ABOUT_BYTES)))
             if found["format"] != MARK or found["version"] != FORMAT:
                 raise ValueError("another version of unveil wrote it")
-            about = record_of(found, AboutGuard)
+            about = record_of(part_of(found, AboutGuard), AboutGuard)
             index = _read_index(folder, about)
             whitening = None
             if AppearanceChannel.name in about["scales"]:
@@ -410,9 +403,8 @@ def _write_guard(
         about["parts"] = {name: file_sha256(out / name) for name in arrays}
         text = json.dumps(sealed(signed(about)), indent=1, ensure_ascii=False) + "\n"
         write_bytes(out / ABOUT, text.encode("utf-8"))
-    refused = training_refused(
-        _read_index(out, record_of(plain(about), AboutGuard)), training, chosen.score, generator(run.seed, "guard")
-    )
+    index = _read_index(out, record_of(part_of(plain(about), AboutGuard), AboutGuard))
+    refused = training_refused(index, training, chosen.score, generator(run.seed, "guard"))
     return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()))
 
 

@@ -23,7 +23,7 @@ from unveil.config.settings import LISTS, MAX_MODELS, SETTINGS
 from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
 from unveil.io.checksums import sealed, unsealed
-from unveil.io.documents import read_json, strict_converter, structured
+from unveil.io.documents import read_json, record_reader, strict_converter, structured
 from unveil.io.regular import read_regular
 from unveil.io.text import printable_document
 from unveil.results import PlannedStatement
@@ -222,4 +222,8 @@ def _check(protocol: Protocol) -> None:
 
 @cache
 def _converter() -> Converter:
-    return strict_converter(max_text=MAX_TEXT, forbid_extra_keys=True)
+    converter = strict_converter(max_text=MAX_TEXT)
+    # What is known only after the audit, or of the whole file, is not in it.
+    for kind, later in ((PlannedStatement, ("made", "not_made_because")), (Protocol, ("sha256",))):
+        converter.register_structure_hook(kind, record_reader(converter, kind, omit=later))
+    return converter

@@ -29,7 +29,7 @@ from unveil.faces.models.library import installed_models
 from unveil.images import Source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import file_sha256
-from unveil.io.documents import FROM_LIBRARIES, read_json, reason, shown
+from unveil.io.documents import FROM_LIBRARIES, part_of, read_json, reason, shown
 from unveil.io.npy import mapped_array, read_npz
 from unveil.io.regular import read_regular
 from unveil.io.remote import is_address
@@ -135,7 +135,7 @@ class FinishedRun:
             result = from_document(document)
             check_result(result)
         with self._damage(MANIFEST):
-            recorded = record_of(manifest, RecordedParts)
+            recorded = record_of(part_of(manifest, RecordedParts), RecordedParts)
         self._checksums = recorded["parts"]
         own = {name: manifest.get(name) for name in result.manifest}
         if not as_written and (

@@ -12,7 +12,7 @@ from unveil.errors import InputError, SourceError, StoreError
 from unveil.images import LabelRule, Source, open_source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import document_sha256, file_sha256
-from unveil.io.documents import FROM_LIBRARIES, read_json, reason
+from unveil.io.documents import FROM_LIBRARIES, part_of, read_json, reason
 from unveil.io.regular import read_regular
 from unveil.io.run_directory import FORMAT, MANIFEST, OVERLAP, linked_folder, read_manifest
 from unveil.io.text import printable_document
@@ -66,7 +66,7 @@ class OverlapRun:
             tables = (self.result.counts, self.result.labelled, self.result.shared, self.result.rejects)
             if any(set(table) != set(SET_NAMES) for table in tables):
                 raise ValueError(f"expected facts of {' and '.join(SET_NAMES)}, found others")
-            recorded = record_of(manifest, RecordedOverlap)
+            recorded = record_of(part_of(manifest, RecordedOverlap), RecordedOverlap)
             self._places, self._parts, self._settings = recorded["places"], recorded["parts"], recorded["settings"]
         except FROM_LIBRARIES as error:
             raise StoreError(

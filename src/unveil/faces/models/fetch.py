@@ -11,10 +11,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from unveil.errors import DiskFullError, ModelError, StoreError
 from unveil.faces.models.library import install_model, library_folder
@@ -22,7 +22,7 @@ from unveil.faces.models.spec import Spec
 from unveil.faces.models.table import Download, model_table
 from unveil.io.atomic import DISK_FULL, replacing
 from unveil.io.private import make_private
-from unveil.io.redirects import MAX_REDIRECTS, check_hosts, check_redirect
+from unveil.io.redirects import MAX_REDIRECTS, Reach, check_hosts, check_peer, check_redirect, looked_up
 
 CHUNK = 2**18
 # How often the rest is requested after a timeout or an early end of the connection.
@@ -96,10 +96,72 @@ def _copy(source: Path, part: Path, max_bytes: int) -> None:
             out.write(chunk)
 
 
+@dataclass
+class _Trail:
+    """Where the redirects of one request lead: the server of the last one, and the reach that the next must have.
+
+    ``reached`` is the reach of the server that is connected to; None for a proxy, which looks names up itself.
+    """
+
+    source: str = ""
+    least: Reach = Reach.MACHINE
+    reached: Reach | None = None
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection that checks which address it has reached, before anything is sent."""
+
+    trail: _Trail
+    through_proxy: bool
+
+    def set_tunnel(self, host: str, port: int | None = None, headers: Mapping[str, str] | None = None) -> None:
+        self.through_proxy = True
+        super().set_tunnel(host, port, headers)
+
+    def connect(self) -> None:
+        super().connect()
+        if self.through_proxy:
+            self.trail.reached = None
+            return
+        try:
+            self.trail.reached = check_peer(self.trail.source, self.sock, self.trail.least)
+        except StoreError as error:
+            raise ModelError(str(error)) from None
+
+
+class _EncryptedConnection(http.client.HTTPSConnection, _Connection):
+    """The same. The address is checked before encryption begins."""
+
+
+class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens connections that are checked."""
+
+    def __init__(self, trail: _Trail) -> None:
+        super().__init__()
+        self._trail = trail
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self._open(_Connection, req)
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self._open(_EncryptedConnection, req)
+
+    def _open(self, kind: type[_Connection], req: urllib.request.Request) -> http.client.HTTPResponse:
+        def made(host: str, **options: Any) -> _Connection:
+            connection = kind(host, **options)
+            connection.trail, connection.through_proxy = self._trail, req.has_proxy()
+            return connection
+
+        return self.do_open(made, req)
+
+
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows a few redirects within HTTP that `check_redirect` and `check_hosts` allow."""
 
     max_redirections = MAX_REDIRECTS
+
+    def __init__(self, trail: _Trail) -> None:
+        self._trail = trail
 
     def redirect_request(
         self,
@@ -116,16 +178,18 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         except StoreError as error:
             fp.close()
             raise ModelError(str(error)) from None
+        self._trail.source = urllib.parse.urlsplit(req.full_url).hostname or ""
+        reached = self._trail.reached
+        self._trail.least = looked_up(req.full_url) if reached is None else reached
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _download(address: str, part: Path, advance: Advance, limits: FetchLimits) -> None:
     """Writes the bytes at an address to a file that may contain the first of them already."""
-    opener = urllib.request.build_opener(_SafeRedirects)
     for attempt in range(1, TRIES + 1):
         received = part.stat().st_size if part.exists() else 0
         try:
-            _download_rest(opener, address, part, received, advance, limits)
+            _download_rest(address, part, received, advance, limits)
             return
         except urllib.error.HTTPError as error:
             error.close()
@@ -154,18 +218,13 @@ def _download(address: str, part: Path, advance: Advance, limits: FetchLimits) -
     )
 
 
-def _download_rest(
-    opener: urllib.request.OpenerDirector,
-    address: str,
-    part: Path,
-    received: int,
-    advance: Advance,
-    limits: FetchLimits,
-) -> None:
+def _download_rest(address: str, part: Path, received: int, advance: Advance, limits: FetchLimits) -> None:
     """Requests the missing bytes once. Raises OSError if the connection ends before the stated length."""
     request = urllib.request.Request(address, headers={"User-Agent": "unveil"})  # noqa: S310 (schemes are checked)
     if received:
         request.add_header("Range", f"bytes={received}-")
+    trail = _Trail()
+    opener = urllib.request.build_opener(_SafeRedirects(trail), _Connections(trail))
     with opener.open(request, timeout=limits.timeout) as answer:
         continues = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {received}-")
         received = received if continues else 0
