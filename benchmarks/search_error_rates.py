@@ -1,32 +1,48 @@
 """Error rates of the statement without a control set: simulated people, searched as an audit searches them.
 
     python -m benchmarks.search_error_rates --runs 200 > docs/figures/search_error_rates.md
+    python -m benchmarks.search_error_rates --held-out --runs 400 > docs/figures/held_out_error_rates.md
 
 People are random unit vectors in 48 dimensions, images are a person and noise. Each run draws training people,
 synthetic images of other people, and copies of training people where there are leaks; then corrects for hubs, searches
 and tests as the audit does. Without a leak every finding is false.
+
+With ``--held-out`` the people are control people, and the audit's own check decides whether they were held out.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from benchmarks.error_rates import in_batches
+from unveil.analysis.cohort import channel_context, pooled_cohort
+from unveil.analysis.comparisons import FIRST_CHANNEL, Comparisons
+from unveil.analysis.held_out import LEVEL as HELD_OUT_LEVEL
+from unveil.analysis.held_out import NEAR_BY_CHANCE, check_held_out
+from unveil.analysis.scores import score_side
+from unveil.columns import Labels, Texts
+from unveil.compare import open_backend
+from unveil.io.run_directory import RunDirectory
+from unveil.progress import Silent
 from unveil.stats.hubness import NEIGHBOURS, closeness
 from unveil.stats.intervals import share
 from unveil.stats.no_control import fit_shift, search_tests
-from unveil.types import Floats, Ints
+from unveil.types import Embedded, Floats, Ints, Vectors
 
 DIMENSIONS = 48
 FDR, LEVEL = 0.05, 0.01
 LEAKED = 0.1  # of the training people
 LISTS = ("conformal", "gpd", "identities")
+CONTROL_PEOPLE = 1000
+COPIED = (0.02, 0.05, 0.1)  # of the control people
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,7 @@ class Outcome:
         return bool(self.conformal[1] or self.gpd[1] or self.crowd)
 
 
-def _unit(x: Floats) -> np.ndarray:
+def _unit(x: Floats) -> Vectors:
     return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
 
 
@@ -97,9 +113,23 @@ def _mean_of_others(score: np.ndarray, own: Ints | None) -> tuple[Floats, np.nda
     return closeness(np.asarray(top[:, :NEIGHBOURS], np.float64)), score
 
 
-def simulate(shape: Shape, leaks: bool, seed: int) -> Outcome:
-    """One audit."""
-    rng = np.random.default_rng([seed, int(leaks)])
+@dataclass(frozen=True)
+class World:
+    """Unit vectors of the images of real people, who have these ``codes``, and of synthetic images.
+
+    ``identity`` are the codes of the synthetic identities. ``copied`` is the person whom each synthetic image shows,
+    -1 for nobody.
+    """
+
+    real: Vectors
+    codes: Ints
+    synthetic: Vectors
+    identity: Ints
+    copied: Ints
+
+
+def draw(shape: Shape, n_copied: int, rng: np.random.Generator) -> World:
+    """Images of real people, and synthetic images of other people and of so many of them."""
     middle = np.zeros(DIMENSIONS)
     middle[0] = 1.0
 
@@ -112,19 +142,26 @@ def simulate(shape: Shape, leaks: bool, seed: int) -> Outcome:
 
     real = people(shape.people)
     codes = np.repeat(np.arange(shape.people), shape.images)
-    training = _unit(images(real[codes]))
+    vectors = _unit(images(real[codes]))
     new = people(10 if shape.same else shape.identities)
     identity = np.repeat(np.arange(shape.identities), shape.each)
     drawn = new[identity % len(new)]
-    leaked = np.zeros(len(identity), np.int64) - 1
-    if leaks:
-        chosen = rng.permutation(shape.people)[: n_leaked(shape)]
+    copied = np.zeros(len(identity), np.int64) - 1
+    if n_copied:
+        chosen = rng.permutation(shape.people)[:n_copied]
         at = np.isin(identity, np.arange(len(chosen)))
         drawn[at] = real[chosen[identity[at]]]
-        leaked[at] = chosen[identity[at]]
+        copied[at] = chosen[identity[at]]
     made = images(drawn) + shape.stray * rng.normal(size=drawn.shape) / np.sqrt(DIMENSIONS)
     made += middle * (shape.pull + shape.uneven * rng.exponential(size=(len(made), 1)))
-    synthetic = _unit(made)
+    return World(vectors, codes, _unit(made), identity, copied)
+
+
+def simulate(shape: Shape, leaks: bool, seed: int) -> Outcome:
+    """One audit."""
+    world = draw(shape, n_leaked(shape) if leaks else 0, np.random.default_rng([seed, int(leaks)]))
+    training, codes, synthetic, identity = world.real, world.codes, world.synthetic, world.identity
+    leaked = world.copied
 
     first = np.arange(shape.people) * shape.images
     cohort = training[first]
@@ -154,6 +191,52 @@ def simulate(shape: Shape, leaks: bool, seed: int) -> Outcome:
     )
 
 
+def held_out(shape: Shape, copied: float, compare: Comparisons, seed: int) -> bool:
+    """Whether the check fails for control people of whom a share is copied, as the audit makes it.
+
+    Beside the copies, control people have near-duplicates by chance as often as the check allows for.
+    """
+    rng = np.random.default_rng([seed, 1000 + round(1000 * copied)])
+    world = draw(shape, round(copied * shape.people), rng)
+    control = _embedded("control", world.real, [f"person {code}" for code in world.codes])
+    labels = [f"identity {code}" for code in world.identity] if shape.each > 1 else None
+    synthetic = _embedded("synthetic", world.synthetic, labels)
+    contexts = {FIRST_CHANNEL: channel_context(synthetic, pooled_cohort(control, None, compare.backend))}
+    side = score_side("control", control, contexts, compare, 1)
+    near = np.zeros(len(control), np.bool_)
+    near[np.flatnonzero(rng.random(shape.people) < NEAR_BY_CHANCE) * shape.images] = True
+    (check,) = check_held_out(synthetic, replace(side, near_duplicate=near), (), compare, with_images=True)
+    return check.status == "fail"
+
+
+def _embedded(role: str, vectors: Vectors, people: Sequence[str] | None) -> Embedded:
+    ids = Texts([f"{role} {i}" for i in range(len(vectors))])
+    labels = Labels.missing(len(ids)) if people is None else Labels.of(people)
+    return Embedded(ids, labels, ids, vectors, "drawn", channel=FIRST_CHANNEL)
+
+
+def held_out_batch(shape: Shape, copied: float, seeds: Sequence[int]) -> list[bool]:
+    with tempfile.TemporaryDirectory() as folder:
+        compare = Comparisons(RunDirectory(Path(folder) / "run", {}), open_backend("auto", 1), Silent())
+        return [held_out(shape, copied, compare, seed) for seed in seeds]
+
+
+def held_out_table(shapes: Sequence[Shape], runs: int, pool: ProcessPoolExecutor) -> None:
+    """Prints how often the check of control people fails, where they were held out and where some are copied."""
+    print(f"# The check that control people were held out, {runs} runs a row\n")
+    print(
+        f"{CONTROL_PEOPLE:,} control people. Four tests at level {HELD_OUT_LEVEL:g}, so at most 1% of audits may fail "
+        "where nobody is copied. In brackets the 95% interval (Clopper-Pearson). With copies, a tenth of the runs.\n"
+    )
+    print("| shape | nobody is copied | " + " | ".join(f"{part:.0%} are" for part in COPIED) + " |")
+    print("|---|---|" + "---|" * len(COPIED))
+    for shape in shapes:
+        rows = [in_batches(partial(held_out_batch, shape, 0.0), runs, pool)]
+        rows += [in_batches(partial(held_out_batch, shape, part), max(1, runs // 10), pool) for part in COPIED]
+        cells = [_share(rows[0]), *(f"{np.mean(failed):.2f}" for failed in rows[1:])]
+        print(f"| {shape.name} | {' | '.join(cells)} |", flush=True)
+
+
 def batch(shape: Shape, leaks: bool, seeds: Sequence[int]) -> list[Outcome]:
     return [simulate(shape, leaks, seed) for seed in seeds]
 
@@ -179,13 +262,18 @@ def _found(outcomes: Sequence[Outcome], name: str, n: int) -> str:
 
 
 def main() -> None:
-    """Prints both tables."""
+    """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200, help="of each row without leaks; a fifth with them")
     parser.add_argument("--only", default="", help="shapes whose name holds this; each is the same as in a full run")
     parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--held-out", action="store_true", help="the check of control people instead")
     args = parser.parse_args()
     shapes = [shape for shape in SHAPES if args.only in shape.name]
+    if args.held_out:
+        with ProcessPoolExecutor(args.workers) as pool:
+            held_out_table([shape for shape in shapes if shape.people == CONTROL_PEOPLE], args.runs, pool)
+        return
     print(f"# Error rates without a control set, {args.runs} runs a row\n")
     print(f"False discovery rate {FDR}, level of the crowd test {LEVEL}.\n\n## Nothing leaks: share of runs\n")
     print("In brackets the 95% interval (Clopper-Pearson). The row with 5,000 people has a tenth of the runs.\n")

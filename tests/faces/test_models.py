@@ -34,7 +34,7 @@ from unveil.faces.models import DetectorSpec, ModelSpec, library, load_detector,
 from unveil.faces.models import fetch as fetching
 from unveil.faces.models.fetch import FetchLimits, fetch
 from unveil.faces.models.library import find_model, installed_models, verify_installed
-from unveil.faces.models.spec import spec_from_facts
+from unveil.faces.models.spec import description_path, spec_from_facts
 from unveil.faces.models.table import Download
 from unveil.faces.register import register_model
 from unveil.images import open_source
@@ -225,6 +225,25 @@ def test_detectors_and_described_models_are_registered_unchanged(tmp_path: Path)
     assert isinstance(spec, DetectorSpec) and load_detector("spots")[0] == spec and path.parent.name == "spots"
     with pytest.raises(ModelError, match="letters, digits"):
         register_model(described_model(tmp_path / "d", MODEL, name='"../../up"'))
+
+
+def test_a_name_stands_for_one_model(tmp_path: Path) -> None:
+    """A second file takes over no name, neither that of a description nor that of a file."""
+    _, path = register_model(write(tmp_path / "one.onnx", MODEL), family="arcface", name="ours")
+    other = small_model(batch=8)
+    for file, name in (("a.onnx", "ours"), ("ours.onnx", "ours"), ("a.onnx", "one")):
+        with pytest.raises(
+            ModelError, match=f"expected a name that no other model on this machine has, found {name} at"
+        ):
+            register_model(write(tmp_path / file, other), family="arcface", name=name)
+    assert find_model("ours") == find_model("one") == path
+    register_model(write(tmp_path / "ours.onnx", other), family="arcface", name="theirs")
+    assert find_model("ours") == path, "the name in a description comes before that of a file"
+    theirs = find_model("theirs")
+    described = description_path(theirs).read_text().replace('"theirs"', '"ours"')
+    write(description_path(theirs), described)
+    with pytest.raises(ModelError, match="ours: expected one model of this name, found"):
+        find_model("ours")
 
 
 def test_a_model_that_does_not_run_is_not_installed(tmp_path: Path) -> None:

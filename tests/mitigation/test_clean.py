@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.cli.runner import unveil as command_line
 from unveil.config.settings import Settings
 from unveil.demo.world import World
 from unveil.engine import EngineOpener
-from unveil.errors import SettingError
+from unveil.errors import SettingError, SourceError
 from unveil.images import decode_rgb, open_source
 from unveil.io.folders import exclusive
 from unveil.mitigation import Guard, clean, cleaning
@@ -26,6 +27,7 @@ from unveil.mitigation.cleaning import Cleaning, Round, at_or_above
 from unveil.mitigation.threshold import mitigation_threshold
 from unveil.progress import Progress
 from unveil.results import AuditResult
+from unveil.review.images import ReviewImages
 from unveil.runs.finished import FinishedRun
 from unveil.stats.statements import Evidence
 
@@ -177,6 +179,26 @@ def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world:
     after = FinishedRun(tmp_path / "clean" / summary["rounds"][-1]["run"]).result
     assert again.people == after.people and again.synthetic_identities == after.synthetic_identities
     assert again.manifest["inputs"]["synthetic"]["sha256"] == after.manifest["inputs"]["synthetic"]["sha256"]
+
+
+def test_images_that_changed_since_the_audit_are_neither_removed_nor_shown(
+    audited: Audited, world: World, tmp_path: Path
+) -> None:
+    """A set that was made again has other images under the same names."""
+    shutil.copytree(audited[1], tmp_path / "run")
+    files = sorted(world.synthetic.iterdir())
+    for file, other in zip(files, [*files[1:], files[0]], strict=True):
+        write(tmp_path / "set" / file.name, other.read_bytes())
+    run = FinishedRun(tmp_path / "run", {"synthetic": str(tmp_path / "set")})
+    with pytest.raises(SourceError, match=r"found another set, in which .* is changed since the audit"):
+        clean(run, tmp_path / "clean", threshold="control")
+    assert not (tmp_path / "clean/removed.txt").exists()
+    images = ReviewImages(run)
+    pair = run.pairs[0]
+    assert images.data(images.number("synthetic", pair.synthetic_id), face=False) is None
+    assert images.data(images.number(pair.role, pair.real_id), face=False) is not None
+    done = command_line("report", tmp_path / "run", "--synthetic", tmp_path / "set")
+    assert done.returncode == 0 and "synthetic images are not shown: they changed since the audit" in done.stderr
 
 
 def test_duplicates_and_excluded_images(world: World, store: Path, tmp_path: Path, audited: Audited) -> None:

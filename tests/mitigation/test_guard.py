@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -375,6 +376,50 @@ def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Pat
     assert done.returncode == 3 and "5 pass, 0 refused" in done.stdout and "have not passed" in done.stderr
     (tmp_path / "new/broken.png").unlink()
     assert command_line("guard", "check", tmp_path / "guard", tmp_path / "new").returncode == 0
+
+
+def strangers_run(run: Path, place: Path) -> Path:
+    """The run with other training vectors, as somebody else can make it: all checksums fit, and nobody signed it."""
+    shutil.copytree(run, place)
+    file = place / "manifest.json"
+    manifest = json.loads(file.read_text())
+    rng = np.random.default_rng(1)
+    for array in (place / "stores").glob("training*.npy"):
+        np.save(array, unit_rows(rng, *np.load(array).shape))
+    manifest["parts"] = {name: file_sha256(place / name) for name in manifest["parts"]}
+    del manifest["signature"]
+    file.write_text(json.dumps(manifest))
+    return place
+
+
+def test_what_is_made_from_the_run_of_somebody_else_says_so(audited: Audited, world: World, tmp_path: Path) -> None:
+    """A guard of it does not become this user's, whoever builds it."""
+    run = strangers_run(audited[1], tmp_path / "run")
+    said = "This user did not make the run"
+    built = command_line("guard", "build", run, "-o", tmp_path / "guard", "--training", world.training)
+    assert built.returncode == 0 and said in built.stderr
+    assert not Guard.open(tmp_path / "guard").own
+    checked = command_line("guard", "check", tmp_path / "guard", world.synthetic)
+    assert "This user did not make the guard, or not the run that it is of" in checked.stdout
+    photo = min(world.training.rglob("*.png"))
+    shutil.copytree(audited[1], tmp_path / "own")
+    for place, expected in ((run, True), (tmp_path / "own", False)):
+        asked = command_line("lookup", photo, "--run", place)
+        assert asked.returncode == 0 and (said in asked.stderr) == expected
+        assert ("Somebody else made the audit behind this answer" in " ".join(asked.stdout.split())) == expected
+        written = command_line("report", place)
+        assert written.returncode == 0 and (said in written.stderr) == expected
+    cleaned = command_line("clean", run, "-o", tmp_path / "clean")
+    assert said in cleaned.stderr
+
+
+def test_what_a_guard_did_not_look_at_is_said(guard: Path, tmp_path: Path) -> None:
+    for i, face in enumerate(drawn_faces(2, 77)):
+        write(tmp_path / f"new/{i}.png", encoded(face))
+    with zipfile.ZipFile(tmp_path / "new/inner.zip", "w") as archive:
+        archive.writestr("leak.png", encoded(drawn_faces(1, 78)[0]))
+    done = command_line("guard", "check", guard, f"folder:{tmp_path / 'new'}")
+    assert "2 pass, 0 refused" in done.stdout and "inner.zip" in done.stderr, done.stderr
 
 
 def test_a_guard_below_the_current_folder(

@@ -18,6 +18,8 @@ from tests.builders import unit_rows, write
 from unveil import auditor
 from unveil.config.parsing import settings_from
 from unveil.io.folders import exclusive
+from unveil.review.verdicts import VerdictStore
+from unveil.runs.inputs import input_stamps
 from unveil.runs.repeat import replace_run
 
 
@@ -131,9 +133,48 @@ def test_it_is_computed_again_after(change: Any, first: unveil.Audit, inputs: di
         unveil.audit(**inputs)
 
 
+def test_verdicts_on_other_images_do_not_count(first: unveil.Audit, inputs: dict[str, Any]) -> None:
+    """They name images by their ids, which other images may have now."""
+    store = VerdictStore(first.run)
+    store.add("anna", ("a", "b", "training"), "different", blind=False)
+    store.close()
+    with pytest.raises(ComputedError):
+        unveil.audit(**inputs)
+    changed_input(inputs)
+    with pytest.raises(unveil.SettingError, match=r"no verdicts of reviewers on other images in .*review\.sqlite"):
+        unveil.audit(**inputs)
+    (first.run / "review.sqlite").rename(first.run.parent / "old.sqlite")
+    with pytest.raises(ComputedError):
+        unveil.audit(**inputs)
+
+
 def test_a_redacted_copy_is_made_when_it_is_missing(first: unveil.Audit, inputs: dict[str, Any]) -> None:
     with pytest.raises(ComputedError):
         unveil.audit(**inputs, redact=True)
+
+
+def test_a_redacted_copy_is_never_that_of_another_result(inputs: dict[str, Any]) -> None:
+    unveil.audit(**inputs, redact=True)
+    changed_input(inputs)
+    unveil.audit(**inputs)
+    facts = [
+        json.loads((inputs["out"] / name).read_text("utf-8"))["manifest"]["inputs"]["training"]["sha256"]
+        for name in ("audit.json", "audit.redacted.json")
+    ]
+    assert facts[0] == facts[1]
+
+
+def test_a_name_that_stands_for_another_model_is_another_input(
+    inputs: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNVEIL_MODELS", str(tmp_path / "library"))
+    for name in ("model", "detector", "copy_model"):
+        settings = settings_from({**inputs, name: "ours"})
+        write(tmp_path / "library/ours/ours.onnx", b"one")
+        before = input_stamps(settings)
+        assert input_stamps(settings) == before
+        write(tmp_path / "library/ours/ours.onnx", b"another")
+        assert input_stamps(settings) != before
 
 
 def test_other_settings_are_named_and_overwrite(inputs: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import typer
 from unveil.cli import exit_codes
 from unveil.cli.options import with_settings
 from unveil.cli.remote import run_folder
-from unveil.cli.review import ControlNow, Run, SyntheticNow, TrainingNow
+from unveil.cli.review import ControlNow, Run, SyntheticNow, TrainingNow, echo_if_not_own
 from unveil.cli.terminal import echo
 from unveil.config.settings import SETTINGS
 
@@ -81,6 +81,7 @@ def clean(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training, "control": control, "store": store})
+    echo_if_not_own(finished)
     folder = out or run / "clean"
     if copy is not None:
         finished.check_outside("--copy", copy)
@@ -125,6 +126,7 @@ def build(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"training": training})
+    echo_if_not_own(finished)
     with TerminalProgress("Run the same command again to start over.") as progress:
         built = Guard.build(finished, out, threshold=threshold, names=names, progress=progress, **values)
     size = sum(file.stat().st_size for file in out.iterdir())
@@ -178,7 +180,10 @@ def check(
         f"{n['no face']:,} could not be checked."
     )
     if not opened.own:
-        echo("This user did not make the guard. Who made it decided its threshold and what it refuses.")
+        echo(
+            "This user did not make the guard, or not the run that it is of. Who made it decided its threshold and "
+            "what it refuses."
+        )
     refused = [(id, d) for id, d in decisions if d.answer == "refuse"]
     for id, d in sorted(refused, key=lambda item: -(item[1].score or 0))[:SHOWN_REFUSALS]:
         near = d.id if d.id is not None else f"training image no. {d.row}"
@@ -229,12 +234,13 @@ def lookup(
         for photo in photos:
             check_outside("-o", out, Location(str(photo)), "photographs")
     finished = FinishedRun(run)
+    echo_if_not_own(finished)
     # A fact needs no model, so it comes first, even if no face is found.
     for file in identical_files(finished, photos):
         echo(f"{photos[file.photo].name} is a {file.role} image, byte for byte: {file.id} ({file.person}).")
     with TerminalProgress("Run the same command again to start over.") as progress:
         answer = search(finished, photos, progress=progress)
-    text = letter(answer, finished.result)
+    text = letter(answer, finished.result, own=finished.own)
     print_lookup(answer, [photo.name for photo in photos], finished.result, text)
     if out is not None:
         write_bytes(out, text.encode())

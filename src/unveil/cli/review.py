@@ -15,6 +15,7 @@ from unveil.cli.terminal import echo
 
 if TYPE_CHECKING:
     from unveil.review.queue import ReviewQueue
+    from unveil.runs.finished import FinishedRun
 
 
 Run = Annotated[
@@ -32,6 +33,16 @@ TrainingNow = Annotated[
 ControlNow = Annotated[
     str | None, typer.Option("--control", metavar="PATH", help="Where the control images are now, if they were moved.")
 ]
+
+
+def echo_if_not_own(run: FinishedRun) -> None:
+    """Says that somebody else made a run, if so: its numbers are measured again by no command on a finished audit."""
+    if not run.own:
+        echo(
+            f"This user did not make the run in {run.path}. Who made it decided its vectors, scores and verdict: audit "
+            "the images again to rely on them.",
+            error=True,
+        )
 
 
 def review(
@@ -81,9 +92,10 @@ def review(
         if open_browser:
             typer.launch(str(at_end.enter_context(door_to(address))))
 
-    places = {"synthetic": synthetic, "training": training, "control": control}
+    finished = FinishedRun(run, {"synthetic": synthetic, "training": training, "control": control})
+    echo_if_not_own(finished)
     with at_end:
-        serve(FinishedRun(run, places), blind=blind, findings_only=findings, port=port, ready=ready)
+        serve(finished, blind=blind, findings_only=findings, port=port, ready=ready)
     echo(f"\nAdd the verdicts to the report: unveil report {run}")
 
 
@@ -108,6 +120,7 @@ def report(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training})
+    echo_if_not_own(finished)
     with exclusive(run):
         remove_stale_temp(run, of=AUDIT_FILES)
         result = replace(finished.result, review=review_summary(run, finished.pairs))
@@ -116,6 +129,13 @@ def report(
             if role not in sources and role != "control":
                 echo(f"The {role} images are not shown: name their place with --{role}.", error=True)
         write_pages(result, run, sources, redact=redact)
+        for role, source in sources.items():
+            if source.changed:
+                echo(
+                    f"{len(source.changed):,} {role} images are not shown: they changed since the audit, so its result "
+                    "does not hold for them. Audit again.",
+                    error=True,
+                )
     review = result.review
     if review is None:
         echo(f"There is no review yet: unveil review {run}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from unveil.errors import ImageError
@@ -11,6 +12,8 @@ from unveil.mitigation.guard import Decision, Guard
 from unveil.presets import resolve
 from unveil.progress import Progress
 
+logger = logging.getLogger(__name__)
+
 BATCH = 64
 HEAD = ("id", "decision", "score", "channel", "training row", "training id", "why")
 
@@ -18,6 +21,8 @@ HEAD = ("id", "decision", "score", "channel", "training row", "training id", "wh
 def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str, Decision]]:
     """The decision on every image of a source, by id. Raises SourceError if the source cannot be read."""
     source = open_source(resolve(place)[0], LabelRule("none"))
+    for note in source.notes:
+        logger.info("%s: %s", place, note)
     progress.start("checking images", len(source.records), "images")
     decisions: list[tuple[str, Decision]] = []
     for start in range(0, len(source.records), BATCH):

@@ -14,7 +14,7 @@ from unveil.auditor import run_audit
 from unveil.choices import LEAK
 from unveil.config.parsing import settings_from
 from unveil.engine import LOCAL, EngineOpener, shared_engine
-from unveil.errors import SettingError
+from unveil.errors import ImageError, SettingError, SourceError
 from unveil.io.atomic import remove_stale_temp, write_bytes
 from unveil.io.documents import read_json
 from unveil.io.folders import exclusive, other_file, unchanged
@@ -140,9 +140,9 @@ def clean(
     With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times.
     ``overwrite`` replaces a finished cleaning with other settings. With ``trust_store``, embeddings in the store count
     whoever made them. ``engine`` is where the audits of the rest run; the run that is cleaned does not decide it.
-    Raises SettingError if there is nothing to remove or nothing would be left, for a folder with such a cleaning or of
-    images, if the places of a run that somebody else made are not named, and if another process works in the run or in
-    ``out``.
+    Raises SourceError if an image to remove has changed since the audit. Raises SettingError if there is nothing to
+    remove or nothing would be left, for a folder with such a cleaning or of images, if the places of a run that
+    somebody else made are not named, and if another process works in the run or in ``out``.
     """
     _check_places(run)
     run.check_outside("-o", out)
@@ -226,6 +226,7 @@ def _clean(
             )
         if not gone:
             break
+        _check_unchanged(run, gone)
         removed |= gone
         if len(removed) == len(everything):
             raise SettingError(
@@ -267,6 +268,22 @@ def _check_places(run: FinishedRun) -> None:
             f"{name}: expected an audit that reads no further file, found one. This user did not make the run, so the "
             "files in it are not read: audit the images again"
         )
+
+
+def _check_unchanged(run: FinishedRun, ids: set[str]) -> None:
+    """Raises SourceError if one of these synthetic images is another than the audit measured."""
+    images = run.unchanged("synthetic")
+    records = images.records.with_ids(ids)
+    for id in sorted(ids):
+        try:
+            if id not in records:
+                raise ImageError("read", "no longer there")
+            images.read(records[id])
+        except ImageError as error:
+            raise SourceError(
+                f"{images.where}: expected the synthetic images of the audit, found another set, in which {id} is "
+                f"{error.reason}. Audit the set as it is now"
+            ) from None
 
 
 def _has_findings(result: AuditResult) -> bool:

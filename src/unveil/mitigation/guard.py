@@ -239,7 +239,8 @@ class Guard:
     """The training set of an audit as an index, and the threshold that no generated image may reach.
 
     The index holds embeddings, which are biometric data: protect it like the images. ``own`` says whether this user
-    made the guard: who made it decided its threshold and what it refuses. `check` is not thread-safe.
+    made the guard and the run that it is of: who made them decided its threshold and what it refuses. `check` is not
+    thread-safe.
     """
 
     def __init__(
@@ -271,9 +272,9 @@ class Guard:
     ) -> BuiltGuard:
         """Writes the guard of a finished audit to a folder. With ``names`` it holds the ids of training images.
 
-        Training images that can be read are also recognised by their pixels; ``engine`` is where they are decoded.
-        Raises SettingError for a threshold that
-        the audit does not have, for an audit of precomputed embeddings, for a folder with other content or of images,
+        Training images that can be read are also recognised by their pixels; ``engine`` is where they are decoded. The
+        guard of a run that somebody else made counts as theirs. Raises SettingError for a threshold that the audit does
+        not have, for an audit of precomputed embeddings, for a folder with other content or of images,
         and if another process works in the run or in the folder.
         """
         run.check_outside("-o", out)
@@ -401,7 +402,8 @@ def _write_guard(
         for name, array in arrays.items():
             _save(out / name, array)
         about["parts"] = {name: file_sha256(out / name) for name in arrays}
-        text = json.dumps(sealed(signed(about)), indent=1, ensure_ascii=False) + "\n"
+        # Vectors, corrections and scores of somebody else's run are theirs, whoever copies them into a guard.
+        text = json.dumps(sealed(signed(about) if run.own else about), indent=1, ensure_ascii=False) + "\n"
         write_bytes(out / ABOUT, text.encode("utf-8"))
     index = _read_index(out, record_of(part_of(plain(about), AboutGuard), AboutGuard))
     refused = training_refused(index, training, chosen.score, generator(run.seed, "guard"))

@@ -14,6 +14,10 @@ NOT_KNOWN = (
     "We can show which of them are closest to you, but not whether that means anything. That would need a comparison "
     "with people who are in none of these images, and the audit had no such people."
 )
+NOT_OWN = (
+    "Somebody else made the audit behind this answer. We did not measure again what it says of the images, so "
+    "this answer is only as good as their work."
+)
 SETS: dict[Role, str] = {
     "synthetic": "The generated images.",
     "training": "The images the generator was trained on.",
@@ -26,8 +30,8 @@ SENTENCES: dict[LookupAnswer, str] = {
 }
 
 
-def letter(answer: Answer, result: AuditResult) -> str:
-    """The answer as paragraphs of text."""
+def letter(answer: Answer, result: AuditResult, *, own: bool = True) -> str:
+    """The answer as paragraphs of text; ``own`` says whether this user made the audit."""
     n, searches = answer.n_photos, (answer.synthetic, answer.training)
     parts = [
         f"We compared {n} {'photographs' if n > 1 else 'photograph'} of you with {searches[0].n_searched:,} generated "
@@ -35,6 +39,7 @@ def letter(answer: Answer, result: AuditResult) -> str:
         "Your photographs were not stored.",
         *_facts(answer),
         *(f"{SETS[search.role]} {SENTENCES[search.answer]} {_closeness(search)}".strip() for search in searches),
+        *(() if own else (NOT_OWN,)),
         _certainty(result),
     ]
     return "\n\n".join(parts) + "\n"

@@ -23,6 +23,8 @@ from unveil.types import Embedded, Matches, Role
 
 # The folder of what the author of a set may publish.
 PUBLIC = "publish"
+# The report and the document that name nobody.
+REDACTED = ("report.redacted.html", "audit.redacted.json")
 
 
 def write_reports(
@@ -46,8 +48,10 @@ def write_reports(
 def write_pages(result: AuditResult, run: Path, sources: Mapping[Role, Source], *, redact: bool) -> None:
     """Writes the report, `audit.json` and the texts to publish, which name nobody and show no face.
 
-    With ``redact``, also a report and an `audit.json` that name nobody.
+    With ``redact``, also a report and an `audit.json` that name nobody. Earlier ones are written again in any case, so
+    that they are never those of another result.
     """
+    redact = redact or any((run / name).exists() for name in REDACTED)
     thumbnails = _thumbnails(result, sources)
     pages = galleries(result)
     _write_galleries(result, run, thumbnails)
@@ -59,7 +63,7 @@ def write_pages(result: AuditResult, run: Path, sources: Mapping[Role, Source], 
     # The texts name nobody: they count significant people and identities, and need no number for the others.
     nameless = redacted(result if redact else _significant(result))
     if redact:
-        _write(nameless, run, "report.redacted.html", "audit.redacted.json", None)
+        _write(nameless, run, *REDACTED, None)
     for name, text in _texts_to_publish(nameless).items():
         write_bytes(run / PUBLIC / name, text.encode("utf-8", "backslashreplace"))
 

@@ -117,7 +117,7 @@ class InputFacts(TypedDict):
     images: int
     """Number of files."""
     sha256: str
-    """SHA-256 over the sorted SHA-256 values of all files."""
+    """SHA-256 over the id, the label and the SHA-256 of every file, in the order of the source."""
     identity: NotRequired[str]
     """The rule by which labels were read. Left out of redacted copies."""
     aligned: AlignmentKey

@@ -52,6 +52,7 @@ from unveil.runs.parts import (
     role_file,
     vector_file,
 )
+from unveil.runs.unchanged import UnchangedImages
 from unveil.stats.hubness import NEIGHBOURS, closeness
 from unveil.stats.score_scale import ScoreScale
 from unveil.stats.whitening import Whitening
@@ -332,14 +333,17 @@ class FinishedRun:
         except SourceError as error:
             raise SourceError(f"{error}; if the {role} images were moved, give their place with --{role}") from None
 
-    def sources(self) -> dict[Role, Source]:
-        """The sources of all roles whose images are still there."""
-        found: dict[Role, Source] = {}
+    def unchanged(self, role: Role) -> UnchangedImages:
+        """The images of a role, of which one that has changed since the audit cannot be read. Raises as `source`."""
+        table = self._images_of(role)
+        return UnchangedImages(self.source(role), Texts.of(table["id"]), Texts.of(table["digest"]))
+
+    def sources(self) -> dict[Role, UnchangedImages]:
+        """`unchanged` images of all roles whose images are still there."""
+        found: dict[Role, UnchangedImages] = {}
         for role in self.roles:
-            try:
-                found[role] = self.source(role)
-            except SourceError:
-                continue
+            with contextlib.suppress(SourceError):
+                found[role] = self.unchanged(role)
         return found
 
     def alignment(self, role: Role) -> ImageAlignment:

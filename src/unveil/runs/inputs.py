@@ -6,13 +6,15 @@ are read and hashed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from unveil.embedding.embed import content_sha256, read_exclusions
-from unveil.errors import InputError
+from unveil.errors import InputError, ModelError
+from unveil.faces.models.library import find_model
 from unveil.images import EmbeddingSource, LabelRule, Location, Source, open_sources
 from unveil.images.blob import LocalBlob
 from unveil.images.readers.file_list import ListSource
@@ -137,7 +139,12 @@ def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
 
 
 def named_files(settings: InputSettings[R]) -> Iterator[Path]:
-    """The lists, labels and models that settings name by a path."""
+    """The lists, labels and models that settings name by a path, and the files of models that they name otherwise."""
     for name in settings.file_names:
-        if name is not None and Path(name).is_file():
+        if name is None:
+            continue
+        if Path(name).is_file():
             yield Path(name)
+            continue
+        with contextlib.suppress(ModelError):  # a model of a package, or none
+            yield find_model(name)

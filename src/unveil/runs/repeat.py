@@ -55,6 +55,23 @@ def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditR
     return result
 
 
+def check_verdicts(settings: Settings) -> None:
+    """Raises SettingError if reviewers decided on other images than those that are audited now.
+
+    Verdicts name images by their ids, so they would count for any image of the same name.
+    """
+    run = settings.out
+    if not (run / VERDICTS).exists():
+        return
+    manifest = read_manifest(run / MANIFEST) or {}
+    if manifest.get("status") == "finished" and is_own(manifest) and same_inputs(settings, manifest):
+        return
+    raise SettingError(
+        f"-o: expected no verdicts of reviewers on other images in {run}, found {VERDICTS}. Move it away, or name "
+        "another folder with -o"
+    )
+
+
 class Replacing(InputSettings[R], Protocol[R]):
     """The settings of an audit or an overlap that takes the place of another."""
 

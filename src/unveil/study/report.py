@@ -15,6 +15,7 @@ from unveil.report.text import few
 from unveil.results import plain
 from unveil.types import Estimate, Role
 
+REDACTED = "study.redacted.html"
 SHOWN_PAIRS = 6
 LEAK_KINDS = ("exact copy", "re-encoded copy", "near-duplicate", "appearance match", "identity match")
 Thumbnail = Callable[[Role, str], str | None]
@@ -97,14 +98,15 @@ def _estimate(plain: dict[str, Any] | None) -> Estimate | None:
 def write_comparison(
     title: str, rows: Sequence[SetRow], images: dict[str, Thumbnail], out: Path, *, redact: bool
 ) -> None:
-    """Writes `study.html`, `study.csv` and `study.json`; with ``redact``, also a page without faces and file names."""
+    """Writes `study.html`, `study.csv` and `study.json`; with ``redact``, also a page without faces and file names.
+
+    An earlier page of that kind is written again in any case.
+    """
     study = {"title": title, "sets": [asdict(row) for row in rows]}
     write_bytes(out / "study.csv", _csv(rows).encode())
     write_bytes(out / "study.html", _page(title, rows, images, redacted=False).encode("utf-8", "backslashreplace"))
-    if redact:
-        write_bytes(
-            out / "study.redacted.html", _page(title, rows, {}, redacted=True).encode("utf-8", "backslashreplace")
-        )
+    if redact or (out / REDACTED).exists():
+        write_bytes(out / REDACTED, _page(title, rows, {}, redacted=True).encode("utf-8", "backslashreplace"))
     text = json.dumps(plain(study), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(out / "study.json", text.encode("utf-8", "backslashreplace"))
 

@@ -134,7 +134,8 @@ def _declared_sha256(path: Path) -> str | None:
 def find_model(model: str | Path) -> Path:
     """The file of a model: a path as it is, or a name in the library or in InsightFace's folder.
 
-    Raises ModelError with the names that are installed, and with the command that fetches a known model.
+    Raises ModelError with the names that are installed, and with the command that fetches a known model, and for a name
+    that two different models have.
     """
     path = Path(model).expanduser()
     if path.is_file():
@@ -143,16 +144,23 @@ def find_model(model: str | Path) -> Path:
         found = "a folder" if path.is_dir() else "no such file"
         raise ModelError(f"{model}: {found}; a model in ONNX form, or the name of one, was expected")
     name = str(model)
-    installed = next((one.path for one in installed_models() if name in (one.name, one.path.stem)), None)
-    if installed is not None:
-        return installed
+    everything = installed_models()
+    installed = [one for one in everything if one.name == name] or [one for one in everything if one.path.stem == name]
+    for other in installed[1:]:
+        if other.spec is None or installed[0].spec is None or other.spec.sha256 != installed[0].spec.sha256:
+            raise ModelError(
+                f"{name}: expected one model of this name, found {installed[0].path} and {other.path}. Remove one of "
+                "them, or name the file by its path"
+            )
+    if installed:
+        return installed[0].path
     download = find_download(name)
     if download is not None:
         raise ModelError(
             f"{name} is not on this machine. Nothing is downloaded unless you ask: unveil models fetch {download.name} "
             f"(licence: {download.licence})"
         )
-    names = ", ".join(sorted({one.name for one in installed_models() if one.spec is not None})) or "none"
+    names = ", ".join(sorted({one.name for one in everything if one.spec is not None})) or "none"
     raise ModelError(
         f"{name} is neither a file nor an installed model (installed: {names}). unveil models list shows known models, "
         "unveil models add FILE installs a file"
@@ -255,6 +263,13 @@ def install_model(spec: Spec, raw: bytes, file: str) -> Path:
     path = folder / Path(file).name
     if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != spec.sha256:
         raise ModelError(f"{path} exists and differs; remove it, or name this model differently with --name")
+    for other in installed_models():
+        same = other.path == path or (other.spec is not None and other.spec.sha256 == spec.sha256)
+        if spec.name in (other.name, other.path.stem) and not same:
+            raise ModelError(
+                f"{file}: expected a name that no other model on this machine has, found {spec.name} at {other.path}. "
+                "Remove that file, or name this model differently with --name"
+            )
     if spec.sha256 not in model_table():
         write_bytes(description_path(path), description_toml(spec).encode())
     write_bytes(path, raw)
