@@ -160,6 +160,7 @@ def calibration(result: unveil.AuditResult) -> dict[str, Any] | None:
         },
         "membership": [membership(m) for m in result.membership or ()],
         "min_people_conformal": limit.min_people_conformal,
+        "chance_share": limit.chance_share,
         "smallest_p": limit.smallest_p_conformal,
         "control": [[name, float(score)] for name, score in sorted(zip(control.people, control.score, strict=True))],
         "roc": [[len(axis), float(axis.sum())] for axis in roc(training.score, control.score)],

@@ -49,7 +49,7 @@ from unveil.io.run_directory import RunDirectory
 from unveil.progress import Silent
 from unveil.stats.hubness import person_codes
 from unveil.stats.membership import FPRS, auc_estimate, resolves, tpr_at_fpr
-from unveil.stats.person_tests import person_tests
+from unveil.stats.person_tests import benjamini_hochberg, person_tests
 from unveil.types import Embedded, Estimate, Exposure, Floats, Ints, Role
 
 SET = ("family", "people", "steps")
@@ -301,12 +301,15 @@ class Lab:
                 yield [f"{name}, {FIRST}", *self._by_first_version(found)]
 
     def _by_first_version(self, found: Findings) -> list[object]:
-        """What the tests of people make of the score of version 0.1; it has neither verdict nor identities here."""
+        """What the tests of version 0.1 make of its score; it has neither verdict nor identities here.
+
+        Its conformal q were those of Benjamini and Hochberg.
+        """
         of = self.first_version(found)
         training, control = (np.array(list(side.values())) for side in (of.training, of.control))
         tests = person_tests(training, control)
         learnt = np.array([person in self.members for person in of.training])
-        by = (tests.conformal(FDR), tests.gpd(FDR))
+        by = (benjamini_hochberg(tests.p) <= FDR, tests.gpd(FDR))
         return [
             *(len(learnt), int(learnt.sum()), "", f"{tests.global_test.p_value:.3g}"),
             *(int((who & (learnt == wanted)).sum()) for who in (by[0] | by[1], *by) for wanted in (True, False)),

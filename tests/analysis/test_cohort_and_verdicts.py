@@ -227,7 +227,11 @@ def test_many_leaks_are_conformal_and_a_few_need_the_tail(
     assert found.verdict == "leak found" and set(found.evidence) == evidence
     assert {p.person for p in found.people if p.significant_by} >= {f"p{i}" for i in range(leaks)}
     assert sum(bool(p.significant_by) for p in found.people) <= leaks + 4
-    assert found.calibration is not None and found.calibration.detection_limit.min_people_conformal == 20
+    assert found.calibration is not None
+    limit = found.calibration.detection_limit
+    # Of 400 people, 20 would have to exceed 400 control people if chance explained everybody.
+    assert limit.min_people_conformal == np.ceil(20 * limit.chance_share * 400 / 401)
+    assert limit.chance_share == pytest.approx(1 - 0.9 * leaks / 400, abs=0.05)
 
 
 def test_no_leak_is_none_detected_with_control_and_without(compare: Comparisons, settings: Settings) -> None:

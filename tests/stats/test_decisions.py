@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.builders import examples
-from unveil.stats.conformal import conformal_p, min_significant
+from unveil.stats.conformal import chance_share, conformal_p, conformal_q, cutoff, min_significant, share_with
 from unveil.stats.enrichment import global_test
 from unveil.stats.person_tests import benjamini_hochberg
 from unveil.stats.tail import CAP, fit_tail, survival_of
@@ -39,6 +39,71 @@ def test_q_of_nobody_and_by_hand() -> None:
     assert benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.5])) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
 
 
+def test_conformal_q_by_hand() -> None:
+    # Against 99 control people the cutoff is p .1. 32 of 80 are above it, so the share is 33 / (80 * .9).
+    p = np.concatenate([np.full(40, 0.01), np.full(8, 0.06), np.full(32, 0.5)])
+    assert chance_share(p, 99) == pytest.approx(33 / 72)
+    assert np.unique(conformal_q(p, 99)) == pytest.approx([0.01, 0.06, 0.5])  # never below p
+    p[:30] = 0.5
+    assert chance_share(p, 99) == pytest.approx(63 / 72)
+    n = 80 * 63 / 72
+    assert np.unique(conformal_q(p, 99)) == pytest.approx([0.01 * n / 10, 0.06 * n / 18, 0.5])
+
+
+@given(st.integers(0, 2**32), st.integers(1, 120), st.integers(1, 120))
+@examples(60)
+def test_conformal_q_are_the_smallest_rates_of_a_step_up(seed: int, people: int, controls: int) -> None:
+    """Against the procedure: the largest r with p_(r) <= min(rate, rate r / (people share))."""
+    rng = np.random.default_rng(seed)
+    training, control = rng.integers(60, size=people) * 1.0, rng.integers(50, size=controls) * 1.0
+    p = conformal_p(training, control)
+    q, by_chance = conformal_q(p, controls), people * chance_share(p, controls)
+    assert (q >= p - 1e-12).all()
+    if min(people, controls) < 50:
+        assert q == pytest.approx(benjamini_hochberg(p))
+    r = np.arange(1, people + 1)
+    for rate in (0.03, 0.1, 0.3):
+        reach = rate * np.minimum(1, r / by_chance)
+        passed = np.flatnonzero(np.sort(p) <= reach * (1 + 1e-12))
+        limit = np.sort(p)[passed[-1]] if len(passed) else -1.0
+        assert np.array_equal(q <= rate * (1 + 1e-12), p <= limit)
+
+
+@pytest.mark.parametrize(("people", "controls"), [(50, 50), (50, 2000), (300, 300), (2000, 60), (700, 1800)])
+def test_the_share_by_chance_is_large_enough_on_average(people: int, controls: int) -> None:
+    """What the proof of the false discovery rate needs, exactly: where nobody leaks and one person has the smallest p,
+    the mean of 1 / share is at most 1."""
+    rank = round(cutoff(controls) * (controls + 1))
+    # Of the other people, those above the control person of this rank (of control people and the one person).
+    above = np.arange(people)
+    probability = stats.nhypergeom.pmf(above, controls + people, people - 1, rank)
+    inverse = [1 / share_with(people - 1 - int(k), people, controls) for k in above]
+    assert probability.sum() == pytest.approx(1)
+    assert 0.99 < float(probability @ np.array(inverse)) <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("leaked", [0.0, 0.3, 0.7])
+def test_conformal_q_control_the_false_discovery_rate(leaked: float) -> None:
+    rng = np.random.default_rng(8)
+    people, runs, rate = 120, 1500, 0.1
+    n = round(leaked * people)
+    of_storey, of_benjamini_hochberg = [], []
+    for _ in range(runs):
+        training, control = rng.gumbel(size=people), rng.gumbel(size=399)
+        training[:n] += 4
+        p = conformal_p(training, control)
+        for q, into in ((conformal_q(p, 399), of_storey), (benjamini_hochberg(p), of_benjamini_hochberg)):
+            significant = q <= rate
+            into.append((significant[n:].sum() / max(1, significant.sum()), significant[:n].sum()))
+    false, found = np.array(of_storey).T
+    assert false.mean() <= rate + 3 * false.std() / np.sqrt(runs)
+    if 0 < n < people / 2:
+        assert found.mean() > 1.02 * np.array(of_benjamini_hochberg)[:, 1].mean()
+        assert false.mean() > 0.85 * rate, "the rate is used up, whatever the share of people who leaked"
+    if n > people / 2:
+        assert false.mean() < 0.5 * rate, "nobody is named whose p is above the rate"
+
+
 @pytest.mark.parametrize(
     ("people", "controls", "q"), [(1890, 1511, 0.05), (100, 100, 0.1), (400, 318, 0.05), (20, 999, 0.05)]
 )
@@ -47,8 +112,11 @@ def test_min_significant_is_where_conformal_q_reach_the_rate(people: int, contro
     for n, significant in ((fewest, True), (fewest - 1, False)):
         if 0 < n <= people:
             score = np.concatenate([np.full(n, 2.0), np.full(people - n, -1.0)])
-            qs = benjamini_hochberg(conformal_p(score, np.linspace(0, 1, controls)))
-            assert bool((qs <= q).any()) is significant
+            p = conformal_p(score, np.linspace(0, 1, controls))
+            assert bool((benjamini_hochberg(p) <= q).any()) is significant
+            share = chance_share(p, controls)
+            fewest_here = min_significant(people, controls, q, share)
+            assert bool((conformal_q(p, controls) <= q).any()) is (n >= fewest_here)
 
 
 def test_global_test_by_hand() -> None:
@@ -210,4 +278,4 @@ def test_conformal_q_keep_their_rate(seed: int) -> None:
     rng = np.random.default_rng(seed)
     control = rng.normal(size=100)
     training = np.minimum(rng.normal(size=100), control.max())
-    assert (benjamini_hochberg(conformal_p(training, control)) > 0.05).all()
+    assert (conformal_q(conformal_p(training, control), 100) > 0.05).all()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.builders import examples
-from unveil.stats.conformal import conformal_p
+from unveil.stats.conformal import conformal_p, conformal_q
 from unveil.stats.enrichment import global_test, min_exposed
 from unveil.stats.false_matches import false_matches
 from unveil.stats.intervals import difference, exact_count, share, standardised_difference
@@ -30,7 +30,7 @@ from unveil.stats.power import (
 def test_detection_threshold_is_that_of_new_tests(seed: int, additional: int, q: float, leaks: int) -> None:
     """Against adding people with the score to the training set and testing again."""
     rng = np.random.default_rng(seed)
-    training, control = rng.normal(size=rng.integers(60, 200)), rng.normal(size=rng.integers(60, 300))
+    training, control = rng.normal(size=rng.integers(40, 200)), rng.normal(size=rng.integers(40, 300))
     training[: min(leaks, len(training))] += 5
     decision = person_tests(training, control)
     threshold = detection_threshold(decision, additional, q)
@@ -220,6 +220,8 @@ def test_decisions_of_a_score_are_those_of_its_parts() -> None:
     training, control = rng.normal(size=300), rng.normal(size=200)
     decision = person_tests(training, control)
     assert np.array_equal(decision.p, conformal_p(training, control))
-    assert np.array_equal(decision.q, benjamini_hochberg(decision.p))
+    assert np.array_equal(decision.q, conformal_q(decision.p, 200))
+    assert decision.q_gpd is not None and decision.p_gpd is not None
+    assert np.array_equal(decision.q_gpd, benjamini_hochberg(decision.p_gpd))
     assert decision.global_test == global_test(training, control)
     assert not person_tests(training, control[:20]).gpd(0.5).any()

@@ -305,9 +305,10 @@ def _calibration(
         global_test=decision.global_test,
         detection_limit=DetectionLimit(
             smallest_p_conformal=1 / (len(control) + 1),
-            min_people_conformal=min_significant(len(training), len(control), fdr),
+            min_people_conformal=min_significant(len(training), len(control), fdr, decision.chance_share),
             min_identities=competition.min_significant,
             tail=None if decision.tail is None else _gpd_fit(decision.tail),
+            chance_share=decision.chance_share,
         ),
         identity_competition=IdentityCompetition(competition.target_wins, competition.decoy_wins, competition.ratio),
         identity_evidence=identity_evidence,

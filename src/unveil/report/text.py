@@ -380,11 +380,12 @@ def methods(
     n_training, n_control = calibration.global_test.n_training, calibration.global_test.n_control
     conformal = "conformal p-value from control people (doi:10.1007/b106715), exact, so without an interval"
     adjusted = "Benjamini-Hochberg over training people (doi:10.1111/j.2517-6161.1995.tb02031.x)"
+    adaptive = f"{adjusted}, with the share whom chance explains (Storey; doi:10.1214/23-AOS2338)"
     found |= {
         "p": Method(n_control, conformal),
-        "q": Method(n_training, adjusted),
+        "q": Method(n_training, adaptive),
         "p_cosine": Method(n_control, f"{conformal}, of the uncorrected cosine"),
-        "q_cosine": Method(n_training, f"{adjusted}, of the uncorrected cosine"),
+        "q_cosine": Method(n_training, f"{adaptive}, of the uncorrected cosine"),
         "expected false": Method(
             n_training, "false discovery rate times the number of significant findings, without exact copies"
         ),

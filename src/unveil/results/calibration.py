@@ -50,11 +50,15 @@ class DetectionLimit:
     smallest_p_conformal: Probability
     """Smallest conformal p-value that this number of control people can give."""
     min_people_conformal: int
-    """Number of training people who must exceed every control person before conformal p-values make any significant."""
+    """Number of training people who must exceed every control person before conformal p-values make any significant, at
+    this ``chance_share``."""
     min_identities: int
     """Number of training people who must beat every control person before any synthetic identity is significant."""
     tail: GPDFit | None
     """The fitted tail. Null with too few control people for a fit."""
+    chance_share: float = 1.0
+    """Estimated share of training people whom chance explains, with which conformal q-values are made (Storey). 1 with
+    fewer than 50 people on either side. Above 1 where training people are less exposed than control people."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ class ChannelScore:
     p: Probability
     """Share of control people who score as high in this channel (conformal p-value)."""
     q: Probability
-    """The p-values of all training people in this channel, adjusted by Benjamini and Hochberg."""
+    """The p-values of all training people in this channel, adjusted as ``q`` of a person."""
     synthetic_id: str
     """The synthetic image of the pair."""
     training_id: str
@@ -127,8 +127,9 @@ class PersonFinding:
     """Share of control people who score as high (conformal p-value). Without a control set: the probability that chance
     brings synthetic images as close to anybody. Null if the person was not tested."""
     q: Probability | None = None
-    """The conformal p-values adjusted by Benjamini and Hochberg: the false discovery rate at which the person becomes
-    significant. It is the share of false people among the people up to this one."""
+    """The conformal p-values adjusted by Benjamini and Hochberg, with Storey's estimate of the share of people whom
+    chance explains: the false discovery rate at which the person becomes significant. It is the share of false people
+    among the people up to this one. Without a control set nothing is estimated."""
     p_gpd: Probability | None = None
     """The p-value from a generalised Pareto distribution (GPD) fitted to the highest scores of control people, or of
     searches without a control set."""
@@ -139,7 +140,7 @@ class PersonFinding:
     p_cosine: Probability | None = None
     """Conformal p-value of the uncorrected cosine, the score of the published attack. It decides nothing."""
     q_cosine: Probability | None = None
-    """The p-values of the uncorrected cosine adjusted by Benjamini and Hochberg. They decide nothing."""
+    """The p-values of the uncorrected cosine, adjusted as ``q``. They decide nothing."""
     resamples_significant: int | None = None
     """Number of resamples in which the person is significant."""
     models: tuple[ModelScore, ...] = ()

@@ -17,7 +17,7 @@ def found_by_tests(significant_by: Iterable[Collection[Evidence]]) -> int:
 def expected_false(fdr: float, n_findings: int) -> float:
     """The number of findings expected to be false: the false discovery rate times their number, without facts.
 
-    Benjamini-Hochberg bounds the mean share of false findings over all audits, those that find nobody included. Among
+    Adjusted p-values bound the mean share of false findings over all audits, those that find nobody included. Among
     audits that find somebody the mean can be higher where most find nobody: `benchmarks/exposed_share.py` measures it.
     """
     return fdr * n_findings

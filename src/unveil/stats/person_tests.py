@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from unveil.stats.conformal import conformal_p
+from unveil.stats.conformal import chance_share, conformal_p, conformal_q
 from unveil.stats.enrichment import GlobalTest, global_test, min_exposed
 from unveil.stats.intervals import LEVEL
 from unveil.stats.tail import Tail, fit_tail
@@ -16,10 +16,14 @@ from unveil.types import Estimate, Floats, Mask
 
 @dataclass(frozen=True)
 class PersonTests:
-    """p and q of each training person (P,), conformal and from the GPD tail, and the global test of all of them."""
+    """p and q of each training person (P,), conformal and from the GPD tail, and the global test of all of them.
+
+    ``chance_share`` is the share of them with which conformal q are made.
+    """
 
     p: Floats
     q: Floats
+    chance_share: float
     tail: Tail | None
     p_gpd: Floats | None
     q_gpd: Floats | None
@@ -42,8 +46,8 @@ def person_tests(training: Floats, control: Floats, raised: tuple[Floats, Floats
     ``raised`` are the same exposures after `lifted`. They decide conformal p and the global test, which need ranks
     only. The GPD tail extrapolates from scores, so it has the exposures as they were measured.
 
-    q are Benjamini-Hochberg adjusted p (1995, doi:10.1111/j.2517-6161.1995.tb02031.x). The adjustment is valid for
-    conformal p that share their controls, which are positively dependent (Bates et al. 2023, doi:10.1214/22-AOS2244).
+    Conformal q are those of `conformal_q`, q of the GPD tail are `benjamini_hochberg`: the share of people whom chance
+    explains can be estimated from ranks, and no theorem covers it for a fitted tail.
     """
     ranked = (training, control) if raised is None else raised
     p = conformal_p(*ranked)
@@ -51,7 +55,8 @@ def person_tests(training: Floats, control: Floats, raised: tuple[Floats, Floats
     p_gpd = None if tail is None else tail.p_values(training)
     return PersonTests(
         p=p,
-        q=benjamini_hochberg(p),
+        q=conformal_q(p, len(control)),
+        chance_share=chance_share(p, len(control)),
         tail=tail,
         p_gpd=p_gpd,
         q_gpd=None if p_gpd is None else benjamini_hochberg(p_gpd),
@@ -77,7 +82,7 @@ def lifted(training: Floats, control: Floats, near_training: Mask, near_control:
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
-    """Benjamini-Hochberg q (P,) of p (P,)."""
+    """Benjamini-Hochberg q (P,) of p (P,) (1995, doi:10.1111/j.2517-6161.1995.tb02031.x)."""
     return np.asarray(scipy.stats.false_discovery_control(p), np.float64)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unveil.stats.conformal import conformal_p
+from unveil.stats.conformal import conformal_p, cutoff, share_with
 from unveil.stats.intervals import share
 from unveil.stats.person_tests import PersonTests
 from unveil.types import Estimate, Floats, Probability
@@ -44,27 +44,39 @@ class DetectionThreshold:
 
 
 def detection_threshold(decision: PersonTests, n_leaks: int, fdr: float) -> DetectionThreshold:
-    """The p at which Benjamini-Hochberg at ``fdr`` makes ``n_leaks`` additional people with equal scores significant.
+    """The p at which ``n_leaks`` additional people with equal scores become significant at ``fdr``.
 
     They replace the least exposed people. The largest step r that the p-values of the others and the additional people
-    reach together gives the largest significant p, fdr r / n.
+    reach together gives the largest significant p. For the GPD tail that is fdr r / n, for conformal p
+    fdr r / (n share), at most fdr, with `chance_share` of the others and the additional people.
     """
+    n, n_controls = len(decision.p), decision.global_test.n_control
+    n_leaks = min(n_leaks, n)
 
-    def largest(p: Floats | None, smallest: float) -> float | None:
-        if p is None:
-            return None
-        n = len(p)
-        others = np.sort(p)[: max(0, n - n_leaks)]
+    def largest(p: Floats, smallest: float, by_chance: float) -> float | None:
         step = np.arange(1, n + 1)
-        reached = np.searchsorted(others, fdr * step / n * (1 + 1e-12), side="right") + min(n_leaks, n) >= step
-        threshold = fdr * float(step[reached].max(initial=0)) / n
+        reach = fdr * np.minimum(1.0, step / max(by_chance, 1e-9))
+        reached = np.searchsorted(np.sort(p)[: n - n_leaks], reach * (1 + 1e-12), side="right") + n_leaks >= step
+        threshold = float(reach[reached].max(initial=0))
         return threshold if threshold >= smallest else None
 
-    n_controls = decision.global_test.n_control
+    def conformal() -> float | None:
+        smallest, limit = 1 / (n_controls + 1), cutoff(n_controls)
+        others = np.sort(decision.p)[: n - n_leaks]
+        n_by_chance = int((others >= limit - 1e-12).sum())
+        # Additional people with a p of the cutoff or more count among those whom chance explains.
+        counted = largest(decision.p, smallest, n * share_with(n_by_chance + n_leaks, n, n_controls))
+        if counted is not None and counted >= limit:
+            return counted
+        found = largest(decision.p, smallest, n * share_with(n_by_chance, n, n_controls))
+        return None if found is None else min(found, limit - smallest)
+
     return DetectionThreshold(
         n_leaks,
-        largest(decision.p, 1 / (n_controls + 1)),
-        None if decision.tail is None else largest(decision.p_gpd, decision.tail.smallest_p),
+        conformal(),
+        None
+        if decision.tail is None or decision.p_gpd is None
+        else largest(decision.p_gpd, decision.tail.smallest_p, n),
     )
 
 
