@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 
 from unveil.stats.balance import fit_prognostic_score, match_people
-from unveil.stats.enrichment import global_test
+from unveil.stats.enrichment import ALL_CHANNELS, global_test, global_test_by_any
 from unveil.stats.exposure import counts_differ, matched_counts, subsample_images
 from unveil.stats.hubness import best_of_each
 from unveil.stats.intervals import share
@@ -110,7 +110,9 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
     if scenario.unusual:
         for scores, codes in ((scores_t, codes_t), (scores_c, codes_c)):
             _make_unusual(scores, codes, scenario, rng)
+    alone: list[tuple[Floats, Floats]] = []
     if others is not None:
+        alone = [(scores_t, scores_c), others]
         scores_t, scores_c = _together((scores_t, scores_c), others, (codes_t, codes_c))
 
     differ = counts_differ(counts_t, counts_c)
@@ -119,7 +121,13 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
     exposed_t, exposed_c = _exposures(scores_t, codes_t, rows_t), _exposures(scores_c, codes_c, rows_c)
     near_t, near_c = (rng.random(len(e)) < scenario.near for e in (exposed_t, exposed_c))
     near_t[leaked[::2]] |= scenario.near > 0
-    decision = person_tests(exposed_t, exposed_c, lifted(exposed_t, exposed_c, near_t, near_c))
+    of_group = {ALL_CHANNELS: lifted(exposed_t, exposed_c, near_t, near_c)}
+    decision = person_tests(exposed_t, exposed_c, of_group[ALL_CHANNELS])
+    # The group is tested by each channel alone, too.
+    for i, (t, c) in enumerate(alone):
+        exposed = _exposures(t, codes_t, rows_t), _exposures(c, codes_c, rows_c)
+        of_group[f"channel {i}"] = lifted(*exposed, near_t, near_c)
+    rejected = global_test_by_any(of_group).p_value <= GLOBAL_LEVEL
     best_t, best_c = scores_t[:, rows_t].argmax(1), scores_c[:, rows_c].argmax(1)
     top_t, top_c = scores_t[:, rows_t].max(1), scores_c[:, rows_c].max(1)
     won = top_t > top_c
@@ -137,7 +145,7 @@ def simulate(scenario: Scenario, effect: float, rng: np.random.Generator) -> dic
                 LISTS[2]: int((identities & ~truly_leaking).sum()),
             },
             {**{n: int(x.sum()) for n, x in lists.items()}, LISTS[2]: int(identities.sum())},
-            decision.global_test.p_value <= GLOBAL_LEVEL,
+            rejected,
         )
     return outcomes
 

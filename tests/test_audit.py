@@ -82,6 +82,10 @@ def test_document_holds_what_it_promises(audited: Audited) -> None:
     assert [m["score"] for m in told["membership"]] == ["all channels", "face alone", "appearance alone", "cosine"]
     for figures in told["membership"]:
         assert set(figures["tpr_at_fpr"]) == {"0.1", "0.01", "0.001"}
+    by_score = {m["score"]: m["global_p"] for m in told["membership"] if m["score"] != "cosine"}
+    group = told["global_test"]
+    assert group["n_scores"] == len(by_score) and group["score"] == min(by_score, key=by_score.__getitem__)
+    assert group["p_value"] == pytest.approx(min(1.0, len(by_score) * by_score[group["score"]]))
     assert [m["licence"] for m in told["models"]] == ["public domain (CC0)"]
     assert told["manifest"]["settings"]["seed"] == 0
     assert all(len(i["sha256"]) == 64 for i in told["manifest"]["inputs"].values())

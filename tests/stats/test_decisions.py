@@ -13,7 +13,7 @@ from scipy import stats
 
 from tests.builders import examples
 from unveil.stats.conformal import chance_share, conformal_p, conformal_q, cutoff, min_significant, share_with
-from unveil.stats.enrichment import global_test
+from unveil.stats.enrichment import global_test, global_test_by_any
 from unveil.stats.person_tests import benjamini_hochberg
 from unveil.stats.tail import CAP, fit_tail, survival_of
 from unveil.stats.target_decoy import compete
@@ -55,7 +55,8 @@ def test_conformal_q_by_hand() -> None:
 def test_conformal_q_are_the_smallest_rates_of_a_step_up(seed: int, people: int, controls: int) -> None:
     """Against the procedure: the largest r with p_(r) <= min(rate, rate r / (people share))."""
     rng = np.random.default_rng(seed)
-    training, control = rng.integers(60, size=people) * 1.0, rng.integers(50, size=controls) * 1.0
+    training = rng.integers(60, size=people).astype(np.float64)
+    control = rng.integers(50, size=controls).astype(np.float64)
     p = conformal_p(training, control)
     q, by_chance = conformal_q(p, controls), people * chance_share(p, controls)
     assert (q >= p - 1e-12).all()
@@ -87,7 +88,8 @@ def test_conformal_q_control_the_false_discovery_rate(leaked: float) -> None:
     rng = np.random.default_rng(8)
     people, runs, rate = 120, 1500, 0.1
     n = round(leaked * people)
-    of_storey, of_benjamini_hochberg = [], []
+    of_storey: list[tuple[float, int]] = []
+    of_benjamini_hochberg: list[tuple[float, int]] = []
     for _ in range(runs):
         training, control = rng.gumbel(size=people), rng.gumbel(size=399)
         training[:n] += 4
@@ -135,6 +137,33 @@ def test_global_test_never_promises_too_much() -> None:
         p.append(global_test(score[is_training], score[~is_training]).p_value)
     for level in sorted(set(p)):
         assert np.mean([value <= level for value in p]) <= level + 1e-12
+
+
+def test_several_scores_never_promise_too_much() -> None:
+    """Over every way to call four of eight people training, of whom three scores give different ranks."""
+    scores = [
+        np.array(order)
+        for order in ([7.0, 6, 5, 4, 3, 2, 1, 0], [0.0, 7, 1, 6, 2, 5, 3, 4], [3.0, 3, 1, 1, 2, 2, 0, 0])
+    ]
+    p = []
+    for order in set(permutations([True] * 4 + [False] * 4)):
+        is_training = np.array(order)
+        tested = {str(i): (score[is_training], score[~is_training]) for i, score in enumerate(scores)}
+        p.append(global_test_by_any(tested).p_value)
+    for level in sorted(set(p)):
+        assert np.mean([value <= level for value in p]) <= level + 1e-12
+
+
+def test_evidence_in_one_channel_is_not_lost() -> None:
+    rng = np.random.default_rng(2)
+    control, training = rng.normal(size=(2, 1500)), rng.normal(size=(2, 1500))
+    training[1, :200] += 1.5
+    face, appearance = (global_test(t, c) for t, c in zip(training, control, strict=True))
+    found = global_test_by_any({"face": (training[0], control[0]), "appearance": (training[1], control[1])})
+    assert (found.score, found.n_scores) == ("appearance", 2) and face.p_value > 0.01
+    assert found.p_value == 2 * appearance.p_value < 0.01
+    assert found.smallest_p == 2 * appearance.smallest_p
+    assert global_test_by_any({"only": (training[0], control[0])}).p_value == face.p_value
 
 
 def test_control_people_win_ties() -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from tests.builders import examples
 from unveil.stats.conformal import conformal_p, conformal_q
-from unveil.stats.enrichment import global_test, min_exposed
+from unveil.stats.enrichment import global_test, min_exposed, min_exposed_by_any
 from unveil.stats.false_matches import false_matches
 from unveil.stats.intervals import difference, exact_count, share, standardised_difference
 from unveil.stats.leak_kinds import DEFAULT_THRESHOLDS, SSCD_THRESHOLD, ImageSimilarity, calibrate_thresholds
@@ -103,9 +103,24 @@ def test_fewest_exposed_is_a_95_percent_limit() -> None:
         limits.append(min_exposed(training, control, 0.05))
     assert np.mean(np.array(limits) > 40) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
     assert np.median(limits) > 15
-    estimate = exposed(training, control, 3)
+    estimate = exposed([(training, control)], 3)
     assert estimate.low == limits[-1] and estimate.value == max(limits[-1], 3) and estimate.high == 300
-    assert exposed(rng.normal(size=50), rng.normal(size=50), 0).low == 0
+    assert exposed([(rng.normal(size=50), rng.normal(size=50))], 0).low == 0
+
+
+def test_the_limit_of_several_scores_is_a_95_percent_limit_and_finds_what_one_shows() -> None:
+    rng = np.random.default_rng(4)
+    limits, single = [], []
+    for _ in range(200):
+        training, control = rng.normal(size=(2, 300)), rng.normal(size=(2, 200))
+        training[1, :40] += 3
+        both = (training.max(0), control.max(0))
+        tested = [both, (training[0], control[0]), (training[1], control[1])]
+        limits.append(min_exposed_by_any(tested, 0.05))
+        single.append([min_exposed(*score, 0.05 / 3) for score in tested])
+    assert np.mean(np.array(limits) > 40) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    assert np.array_equal(limits, np.max(single, axis=1)) and np.median(limits) > 12
+    assert exposed(tested, 0).low == limits[-1]
 
 
 def test_smallest_global_p_is_that_of_perfect_separation() -> None:

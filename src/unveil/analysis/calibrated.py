@@ -19,7 +19,7 @@ from unveil.analysis.comparisons import FIRST_CHANNEL, Comparisons
 from unveil.analysis.findings import ControlState, Findings
 from unveil.analysis.held_out import check_held_out
 from unveil.analysis.identities import mean_identities, measure_cohesion
-from unveil.analysis.inference import Inference, ScoreTests
+from unveil.analysis.inference import HUB_CORRECTED, Inference, ScoreTests, alone
 from unveil.analysis.input_checks import check_control
 from unveil.analysis.learned import learn_score
 from unveil.analysis.matching import Matching, MatchMode, Subsample, match_control_people
@@ -46,6 +46,7 @@ from unveil.results import (
 )
 from unveil.stats.checks import Check
 from unveil.stats.conformal import min_significant
+from unveil.stats.enrichment import ALL_CHANNELS, GlobalTest, global_test_by_any
 from unveil.stats.exposed_share import exposed_share
 from unveil.stats.exposure import counts_differ
 from unveil.stats.false_matches import FalseMatches, false_matches
@@ -129,6 +130,8 @@ def analyse_with_control(
     compare.progress.start("testing people and identities", 0, "")
     inference = Inference(synthetic, contexts, training_side, control_side, fdr, compare.backend)
     tests = _tests(inference, subsample)
+    of_group = inference.of_group(subsample, tests.all_channels)
+    group = global_test_by_any(of_group)
     people = inference.people(tests.all_channels, tests.by_channel, tests.cosine)
     competition, matches = inference.compete(subsample)
     identity_findings = inference.identities(competition, matches)
@@ -143,7 +146,7 @@ def analyse_with_control(
             for p in people
         )
     found = calibrated_evidence(
-        tests.all_channels.decision.global_test.p_value,
+        group.p_value,
         global_level,
         sum("conformal" in p.significant_by for p in people),
         sum("GPD tail" in p.significant_by for p in people),
@@ -155,7 +158,7 @@ def analyse_with_control(
         checks = (*checks, *check_held_out(synthetic, control_side, checks, compare, with_images=images is not None))
         verdict, evidence = calibrated_verdict(checks, found)
     stability, times_significant = inference.repeat(
-        *(matching, subsample, tests.all_channels, competition), generators, global_level, resamples
+        *(matching, subsample, tests.all_channels, group, competition), generators, global_level, resamples
     )
     if by_learned_score:  # everything is tested, so there is one resample: the audit itself
         n_people = sum(bool(p.significant_by) for p in people)
@@ -170,7 +173,7 @@ def analyse_with_control(
         training_side,
         contexts,
         calibration=_calibration(
-            *(tests, competition, balance, stability),
+            *(tests, of_group, group, competition, balance, stability),
             n_significant=sum(bool(p.significant_by) for p in people),
             strata=_strata(matching, subsample, balance.strata, people),
             false_matches=_false_matches(training_side, control_side, generators("accidental")),
@@ -269,9 +272,9 @@ class _Tests:
     def by_name(self) -> dict[str, ScoreTests]:
         """The tests by the name of the score in the report, the deciding one first."""
         if len(self.by_channel) == 1:
-            return {"hub-corrected": self.all_channels, COSINE: self.cosine}
-        alone = {f"{channel} alone": tests for channel, tests in self.by_channel.items()}
-        return {"all channels": self.all_channels, **alone, COSINE: self.cosine}
+            return {HUB_CORRECTED: self.all_channels, COSINE: self.cosine}
+        by_channel = {alone(channel): tests for channel, tests in self.by_channel.items()}
+        return {ALL_CHANNELS: self.all_channels, **by_channel, COSINE: self.cosine}
 
 
 def _tests(inference: Inference, subsample: Subsample) -> _Tests:
@@ -281,6 +284,8 @@ def _tests(inference: Inference, subsample: Subsample) -> _Tests:
 
 def _calibration(
     tests: _Tests,
+    of_group: Mapping[str, tuple[Floats, Floats]],
+    group: GlobalTest,
     competition: Competition,
     balance: Balance,
     stability: Stability,
@@ -298,11 +303,11 @@ def _calibration(
     training, control, decision = (
         *(tests.all_channels.training, tests.all_channels.control, tests.all_channels.decision),
     )
-    exposed_people = exposed(*tests.all_channels.tested, n_significant)
+    exposed_people = exposed(list(of_group.values()), n_significant)
     return Calibration(
         exposed_people=exposed_people,
         exposed_share=exposed_share(*tests.all_channels.tested, int(exposed_people.low), share_rng),
-        global_test=decision.global_test,
+        global_test=group,
         detection_limit=DetectionLimit(
             smallest_p_conformal=1 / (len(control) + 1),
             min_people_conformal=min_significant(len(training), len(control), fdr, decision.chance_share),

@@ -15,12 +15,21 @@ from unveil.compare import Backend, best_among, exact_cosine
 from unveil.embedding.fusion import part_cosines
 from unveil.results import ChannelScore, IdentityFinding, IdentityMatch, ModelScore, PersonFinding, Stability
 from unveil.stats.conformal import conformal_p
+from unveil.stats.enrichment import ALL_CHANNELS, GlobalTest, global_test_by_any
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.person_tests import PersonTests, lifted, person_tests
 from unveil.stats.score_scale import max_over_channels, of_channel
 from unveil.stats.statements import Evidence
 from unveil.stats.target_decoy import Competition, compete
 from unveil.types import Embedded, Exposure, Floats, Generators, Ints, Mask
+
+# The name of the score in the report where there is a single channel.
+HUB_CORRECTED = "hub-corrected"
+
+
+def alone(channel: str) -> str:
+    """The name of the score of one of several channels."""
+    return f"{channel} alone"
 
 
 @dataclass(frozen=True)
@@ -88,16 +97,34 @@ class Inference:
 
     def by_score(self, subsample: Subsample, by: str | None = None) -> ScoreTests:
         """The tests of the people in a subsample, by one score; ``by`` as in `RealSide.exposure`."""
-        training = self._training.exposure(subsample.training, by)
-        control = self._control.exposure(subsample.control, by)
-        exposures = tested = training.score, control.score
-        if by != COSINE:
-            near = (
-                self._training.people_with_near_duplicate(subsample.training),
-                self._control.people_with_near_duplicate(subsample.control),
-            )
-            tested = lifted(*exposures, *near)
-        return ScoreTests(training, control, person_tests(*exposures, tested), tested)
+        training, control = self._exposures(subsample, by)
+        tested = self._ranked(subsample, training, control, by)
+        return ScoreTests(training, control, person_tests(training.score, control.score, tested), tested)
+
+    def _exposures(self, subsample: Subsample, by: str | None) -> tuple[Exposure, Exposure]:
+        return self._training.exposure(subsample.training, by), self._control.exposure(subsample.control, by)
+
+    def _ranked(
+        self, subsample: Subsample, training: Exposure, control: Exposure, by: str | None
+    ) -> tuple[Floats, Floats]:
+        """The exposures (P,) and (C,) that ranks are made of; the raw cosine is ranked as it is."""
+        if by == COSINE:
+            return training.score, control.score
+        near = (
+            self._training.people_with_near_duplicate(subsample.training),
+            self._control.people_with_near_duplicate(subsample.control),
+        )
+        return lifted(training.score, control.score, *near)
+
+    def of_group(self, subsample: Subsample, all_channels: ScoreTests) -> dict[str, tuple[Floats, Floats]]:
+        """The exposures (P,) and (C,) that the global test ranks: over all channels, and by each of several alone."""
+        if len(self._contexts) == 1:
+            return {HUB_CORRECTED: all_channels.tested}
+        by_channel = {
+            alone(channel): self._ranked(subsample, *self._exposures(subsample, channel), channel)
+            for channel in self._contexts
+        }
+        return {ALL_CHANNELS: all_channels.tested, **by_channel}
 
     def by_channel(self, subsample: Subsample, all_channels: ScoreTests) -> dict[str, ScoreTests]:
         """The tests by each channel alone; with a single channel they are those of ``all_channels``."""
@@ -264,6 +291,7 @@ class Inference:
         matching: Matching,
         subsample: Subsample,
         tests: ScoreTests,
+        group: GlobalTest,
         competition: Competition,
         generators: Generators,
         global_level: float,
@@ -278,12 +306,12 @@ class Inference:
             if k > 0:
                 other = matching.subsample(generators(f"draw {k}"))
                 tests, competition = self.by_score(other), self.compete(other)[0]
+                group = global_test_by_any(self.of_group(other, tests))
             significant = tests.decision.conformal(self._fdr) | tests.decision.gpd(self._fdr)
             for i in np.flatnonzero(significant):
                 person = tests.training.people[i]
                 times_significant[person] = times_significant.get(person, 0) + 1
             n_people.append(int(significant.sum()))
             n_identities.append(int(competition.significant(self._fdr).sum()))
-            rejected = tests.decision.global_test.p_value <= global_level
-            n_found += bool(n_people[-1] or n_identities[-1] or rejected)
+            n_found += bool(n_people[-1] or n_identities[-1] or group.p_value <= global_level)
         return Stability(n, tuple(n_people), tuple(n_identities), n_found), times_significant

@@ -24,6 +24,7 @@ from unveil.results import (
     Stratum,
 )
 from unveil.stats.checks import Check
+from unveil.stats.enrichment import ALL_CHANNELS, GlobalTest
 from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.list_errors import expected_false, found_by_tests
 from unveil.stats.no_control import MIN_SEARCHES
@@ -172,7 +173,7 @@ def headline(
             )
     if "global test" in evidence:
         group = f"As a group, training {unit.many}" if parts else f"Training {unit.many} as a group"
-        parts.append(f"{group} rank closer than control people (p = {number(test.p_value)}).")
+        parts.append(f"{group} rank closer than control people (p = {number(test.p_value)}{_by_score(test)}).")
         if len(parts) == 1:
             parts.append(f"No single {unit.one} is significant.")
     matching = sum(i.significant for i in identities)
@@ -524,6 +525,11 @@ def _of_searches(statement: NoControl) -> list[str]:
             "images of one face may be closest to different people."
         )
     return found
+
+
+def _by_score(test: GlobalTest) -> str:
+    """By which score the ranks are, where it is one channel alone."""
+    return "" if test.n_scores == 1 or test.score == ALL_CHANNELS else f", by {test.score}"
 
 
 def concentration(stratum: Stratum) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
 
 from unveil.types import Floats, Ints, Probability
+
+# The name of the score over all channels.
+ALL_CHANNELS = "all channels"
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,12 @@ class GlobalTest:
     """Number of control people."""
     smallest_p: Probability = 1.0
     """Smallest p-value that this number of people can give."""
-    method: str = "hypergeometric at the top 1, 2, 4, ... ranks, Bonferroni"
+    method: str = "hypergeometric at the top 1, 2, 4, ... ranks, Bonferroni over them and over the scores"
     """How the p-value is made."""
+    score: str = ALL_CHANNELS
+    """Name of the score with the strongest evidence, of which the ranks are."""
+    n_scores: int = 1
+    """Number of scores that were tested: that over all channels and, with several channels, that of each alone."""
 
 
 def global_test(training: Floats, control: Floats) -> GlobalTest:
@@ -46,6 +54,33 @@ def global_test(training: Floats, control: Floats) -> GlobalTest:
     p, best, filled = _strongest(np.cumsum(is_training), n_t, n_c)
     best_case = scipy.stats.hypergeom.sf(np.minimum(cutoffs, n_t) - 1, n_t + n_c, n_t, cutoffs)
     return GlobalTest(p, best, filled, n_t, n_c, float(min(1.0, best_case.min() * len(cutoffs))))
+
+
+def global_test_by_any(tested: Mapping[str, tuple[Floats, Floats]]) -> GlobalTest:
+    """`global_test` of the same training (T,) and control people (C,) by several scores: the smallest p times their
+    number.
+
+    Evidence that only one channel shows is then not lost where another decides the score over all channels.
+    """
+    tests = {name: global_test(training, control) for name, (training, control) in tested.items()}
+    name, best = min(tests.items(), key=lambda item: item[1].p_value)
+    n = len(tests)
+    return replace(
+        best,
+        p_value=min(1.0, n * best.p_value),
+        smallest_p=min(1.0, n * best.smallest_p),
+        score=name,
+        n_scores=n,
+    )
+
+
+def min_exposed_by_any(tested: Collection[tuple[Floats, Floats]], level: float) -> int:
+    """`min_exposed` by several scores of the same training (T,) and control people (C,), at confidence 1 - ``level``.
+
+    It is the highest of the limits by each score at its part of the level. If m people are exposed, the others are
+    exchangeable with control people by every score, so each limit is at most m unless its test errs.
+    """
+    return max(min_exposed(training, control, level / len(tested)) for training, control in tested)
 
 
 def min_exposed(training: Floats, control: Floats, level: float) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy
 
 from unveil.stats.conformal import chance_share, conformal_p, conformal_q
-from unveil.stats.enrichment import GlobalTest, global_test, min_exposed
+from unveil.stats.enrichment import GlobalTest, global_test, min_exposed_by_any
 from unveil.stats.intervals import LEVEL
 from unveil.stats.tail import Tail, fit_tail
 from unveil.types import Estimate, Floats, Mask
@@ -16,7 +17,7 @@ from unveil.types import Estimate, Floats, Mask
 
 @dataclass(frozen=True)
 class PersonTests:
-    """p and q of each training person (P,), conformal and from the GPD tail, and the global test of all of them.
+    """p and q of each training person (P,), conformal and from the GPD tail, and the global test, all by one score.
 
     ``chance_share`` is the share of them with which conformal q are made.
     """
@@ -86,13 +87,14 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return np.asarray(scipy.stats.false_discovery_control(p), np.float64)
 
 
-def exposed(training: Floats, control: Floats, n_significant: int) -> Estimate:
+def exposed(tested: Sequence[tuple[Floats, Floats]], n_significant: int) -> Estimate:
     """How many training people are exposed beyond chance: the significant ones, and a lower limit that names nobody.
 
-    There is no upper limit: a person who leaked without exceeding chance is not found.
+    ``tested`` are the exposures (P,) and (C,) of both sides by each score that the global test looks at. There is no
+    upper limit: a person who leaked without exceeding chance is not found.
     """
-    low = min_exposed(training, control, 1 - LEVEL)
-    n = len(training)
+    low = min_exposed_by_any(tested, 1 - LEVEL)
+    n = len(tested[0][0])
     return Estimate(
         float(max(low, n_significant)),
         float(low),
@@ -100,5 +102,5 @@ def exposed(training: Floats, control: Floats, n_significant: int) -> Estimate:
         LEVEL,
         n,
         "significant people (or the lower limit where that is higher); lower limit: the smallest number of people "
-        "without whom the global test does not reject; there is no upper limit",
+        "without whom the global test does not reject, by any of its scores; there is no upper limit",
     )
