@@ -32,7 +32,7 @@ slow: $(READY)
 # Property tests with twenty times the examples, and audits killed at twenty random moments.
 nightly: $(READY)
 	HYPOTHESIS_PROFILE=nightly OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 \
-	  -m "not nightly" tests/images tests/stats tests/compare tests/faces tests/mitigation tests/test_resume.py
+	  -m "not nightly" tests/images tests/stats tests/compare tests/faces tests/mitigation tests/review tests/runs tests/test_resume.py
 	$(BIN)/python -m pytest --timeout 3600 -m nightly
 
 lint: $(READY)

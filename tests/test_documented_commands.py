@@ -1,4 +1,4 @@
-"""Every command of README.md and docs/ runs as typed, in the folder of a user who has the files that the pages name.
+"""The commands of README.md and docs/ run as typed, in the folder of a user who has the files that the pages name.
 
 Pages are read in the order of the navigation, so that a later page uses the run of an earlier one. A block of output is
 compared with what the command above it prints.
@@ -70,6 +70,14 @@ SMALLER = {"python examples/draw_embeddings.py hunt": ("--scale 0.02", "65 billi
 OF_SMALLER = "hunt/"
 # Pages that use no run of another page; they are tested beside the others.
 INDEPENDENT = {"published-sets.md", "leak-hunting.md", "study.md"}
+# Pages of further audits that no other page builds on. CI leaves them out, and `make nightly` runs every page in order.
+NIGHTLY = ("cluster", "embeddings-only", "no-control-set", "overlap", "pipelines", "protocol", "python")
+AT_NIGHT = {f"{page}.md" for page in NIGHTLY}
+PARTS = {
+    "pages that build on one another": lambda page: page not in INDEPENDENT | AT_NIGHT,
+    "independent pages": lambda page: page in INDEPENDENT,
+    "every page that is not independent": lambda page: page not in INDEPENDENT,
+}
 # Blocks of Python that are not run, by their beginning.
 PYTHON_NOT_RUN = {
     "class MeanColour": "tests/channels/test_adding.py runs it",
@@ -254,15 +262,17 @@ def python_names() -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("independent", [False, True])
-def test_commands_run_as_typed(folder: Path, independent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=pytest.mark.nightly) if "every" in part else part for part in PARTS]
+)
+def test_commands_run_as_typed(folder: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")
     # Fewer leaks are planted than by default, since they take most of the time of a small audit.
     monkeypatch.setitem(power.N_PEOPLE, "full", 10)
     wrong: list[str] = []
     ran: dict[str, Done] = {}
     with chdir(folder):
-        for page in (page for page in pages() if (page.name in INDEPENDENT) == independent):
+        for page in (page for page in pages() if PARTS[part](page.name)):
             names: dict[str, Any] = {"unveil": sys.modules["unveil"], **python_names()}
             last: Done | None = None
             for block in blocks(page):
@@ -292,14 +302,14 @@ def test_commands_run_as_typed(folder: Path, independent: bool, monkeypatch: pyt
         if CHROMIUM is not None or os.environ.get("UNVEIL_REQUIRE_BROWSER"):
             wrong += faults_of_reports()
     assert not wrong, "\n\n".join(wrong)
-    assert len(ran) > (5 if independent else 20)
+    assert len(ran) > (20 if "build" in part else 5)
 
 
 def faults_of_reports() -> list[str]:
     """What is hard to read in the reports of these commands: every kind of audit is among them, and a study."""
     faults = []
     reports = [*Path().glob("run*/report.html"), *Path().glob("runs/study.html")]
-    assert len(reports) > 3
+    assert reports
     with chromium() as browser:
         for file in reports:
             watched = Watched(browser, PHONE)

@@ -59,7 +59,7 @@ def test_every_family_learns_and_draws(family: str, monkeypatch: pytest.MonkeyPa
     assert (asked is not None) == (family == "conditional") and set(asked or ()) <= set(range(12))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_generator_that_has_learnt_little_else_draws_what_it_learnt() -> None:
     """Eight pictures, learnt for as long as it takes: the nearest of them is far nearer than the second."""
     images = np.stack([x[::3, ::3] for x in drawn_faces(8)])
@@ -81,6 +81,7 @@ def test_the_code_of_the_autoencoder_holds_a_face() -> None:
     assert error < 0.25 * (generator.images - generator.images.mean(0)).square().mean()
 
 
+@pytest.mark.nightly
 def test_sets_are_made_once_measured_and_summarised(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +189,7 @@ def test_sets_are_also_compared_all_together(monkeypatch: pytest.MonkeyPatch) ->
     assert summarise._together([*chance, row(41, "", -0.01)], "b", 41) == ("0 of 41; undecided: pixels 41 1", None)
 
 
+@pytest.mark.nightly
 def test_people_whom_a_generator_never_saw_are_audited_with_and_without_a_control_set(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

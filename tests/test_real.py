@@ -119,7 +119,7 @@ def test_re_encoded_people_are_found_among_real_ones(halves: tuple[Path, list[st
     assert result.models[0]["licence"].startswith("InsightFace")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The sum of two networks finds what one finds, and shows each one's view of a pair."""
     folder, planted = halves

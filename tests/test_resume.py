@@ -96,7 +96,7 @@ def resumed(messages: str, stage: str, share: float) -> bool:
 @pytest.mark.parametrize(
     "moments",
     [
-        pytest.param(WHILE_EMBEDDING, id="while embedding"),
+        pytest.param(WHILE_EMBEDDING, id="while embedding", marks=pytest.mark.nightly),
         pytest.param(AFTERWARDS, id="afterwards", marks=pytest.mark.nightly),
     ],
 )
