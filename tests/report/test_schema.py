@@ -14,7 +14,7 @@ import pytest
 import unveil
 from tests.runs.forging import kinds_of_places, replaced, without
 from tools import audit_schema
-from unveil.results import AuditResult, from_document, schema, to_document
+from unveil.results import AuditResult, from_document, from_own_document, schema, to_document
 
 Audited = tuple[unveil.AuditResult, Path]
 
@@ -67,6 +67,9 @@ def test_a_result_is_read_back_as_it_was(audited: Audited) -> None:
     document = json.loads(text)
     assert document == to_document(result)
     assert from_document(document) == AuditResult(**{f.name: getattr(result, f.name) for f in fields(AuditResult)})
+    assert from_own_document(json.loads(text)) == from_document(document)
+    with pytest.raises(ValueError, match="schema_version"):
+        from_own_document({**document, "schema_version": -1})
     jsonschema.validate(document, schema())
     assert text.count("\n") > 1000 and max(map(len, text.splitlines())) < 2000, "for people to read"
 

@@ -141,7 +141,7 @@ class Inference:
         first = next(iter(by_channel.values()))
         models = self._model_scores(first.training, first.control)
         channels = [self._channel_scores(c, tests) for c, tests in by_channel.items() if len(by_channel) > 1]
-        tested = {}
+        tested, matched = {}, self._identity_matches(training)
         for i, person in enumerate(training.people):
             evidence: list[Evidence] = []
             if conformal[i]:
@@ -149,7 +149,7 @@ class Inference:
             if gpd[i]:
                 evidence.append("GPD tail")
             tested[person] = replace(
-                self._best_pair(training, i),
+                self._best_pair(training, i, matched),
                 p=float(decision.p[i]),
                 q=float(decision.q[i]),
                 p_gpd=None if decision.p_gpd is None else float(decision.p_gpd[i]),
@@ -162,25 +162,40 @@ class Inference:
                 channels=tuple(scores[i] for scores in channels),
             )
         everybody = self._training.exposure()
-        people = [tested.get(person) or self._best_pair(everybody, i) for i, person in enumerate(everybody.people)]
+        others = self._identity_matches(everybody) if len(tested) < len(everybody) else {}
+        people = [
+            tested.get(person) or self._best_pair(everybody, i, others) for i, person in enumerate(everybody.people)
+        ]
         return tuple(sorted(people, key=lambda p: -p.score))
 
-    def _best_pair(self, exposed: Exposure, i: int) -> PersonFinding:
+    def _best_pair(self, exposed: Exposure, i: int, matched: Mapping[int, IdentityMatch]) -> PersonFinding:
         found = best_pair(exposed, i, self._synthetic, self._training)
-        channel, identity = found.channel, int(exposed.identity[i])
-        context = self._contexts[channel].identities
-        if identity < 0 or context is None:
-            return found
-        row = int(exposed.best_pair[i, 1])
-        images = context.identities.images(np.array([identity]))[1]
-        training, control = (side.by_channel[channel].corrected for side in (self._training, self._control))
+        return replace(found, identity=matched[i]) if i in matched else found
+
+    def _identity_matches(self, exposed: Exposure) -> dict[int, IdentityMatch]:
+        """The identity of each person of an exposure whose score the mean vector of an identity gives."""
+        matched: dict[int, IdentityMatch] = {}
         person = self._training.people[1]
-        agree = person[training.rows[images, 0]] == person[row]
-        agree &= training.score[images, 0] > control.score[images, 0]
-        real = self._training.images.through(channel).vectors
-        (cosine,) = exact_cosine(context.identities.means.vectors, real, np.array([identity]), np.array([row]))
-        label = context.identities.means.ids[identity]
-        return replace(found, identity=IdentityMatch(label, len(images), int(agree.sum()), float(cosine)))
+        for c, channel in enumerate(self._training.by_channel):
+            context = self._contexts[channel].identities
+            if context is None:
+                continue
+            people = np.flatnonzero((exposed.identity >= 0) & (exposed.channel == c))
+            identity, row = exposed.identity[people], exposed.best_pair[people, 1]
+            position, images = context.identities.images(identity)
+            training, control = (side.by_channel[channel].corrected for side in (self._training, self._control))
+            agree = person[training.rows[images, 0]] == person[row][position]
+            agree &= training.score[images, 0] > control.score[images, 0]
+            means, real = context.identities.means, self._training.images.through(channel).vectors
+            facts = zip(
+                means.ids.take(identity),
+                np.bincount(position, minlength=len(people)).tolist(),
+                np.bincount(position[agree], minlength=len(people)).tolist(),
+                exact_cosine(means.vectors, real, identity, row).tolist(),
+                strict=True,
+            )
+            matched |= {i: IdentityMatch(*of_person) for i, of_person in zip(people.tolist(), facts, strict=True)}
+        return matched
 
     def _channel_scores(self, channel: str, tests: ScoreTests) -> list[ChannelScore]:
         """The score, p and q of each training person by one channel alone."""

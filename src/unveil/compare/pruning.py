@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
@@ -84,7 +85,9 @@ def choose_dimension_order(
     dims, (height, width) = queries.shape[1], tile
     n_tiles = len(queries) * len(gallery) / (height * width)
     rotation = ROTATION_COST * (dims / 512) ** 2 * (len(queries) + len(gallery))
-    if dims < 2 * CHECK_GRID or 0.5 * n_tiles * dims / 4 < rotation:
+    # Tiles with a pair of some list cannot be skipped, and of a small gallery most have one.
+    listed = max(spec.top_k for spec in specs) / max(1, len(gallery)) * height * width
+    if dims < 2 * CHECK_GRID or 0.5 * math.exp(-listed) * n_tiles * dims / 4 < rotation:
         return ORIGINAL
     principal = DimensionOrder(_principal_basis(queries, gallery))
     groups, strips = _sample_runs(queries, height), _sample_runs(gallery, width)

@@ -20,6 +20,8 @@ from unveil.io.npy import text_array
 from unveil.types import ChannelVectors, Floats, Vectors
 
 CHUNK = 8192
+# Vectors that are measured at a time: in double precision they stay in the cache.
+MEASURED = 512
 # How far from 1 the norm of a float32 unit vector may be.
 NORM_TOLERANCE = 1e-5
 UNKNOWN_MODEL = "an unknown model"
@@ -69,8 +71,8 @@ def _measured(vectors: Vectors) -> tuple[Texts, Floats]:
     norms = np.zeros(len(vectors))
 
     def contents() -> Iterator[Texts]:
-        for start in range(0, len(vectors), CHUNK):
-            block = np.ascontiguousarray(vectors[start : start + CHUNK], np.float64)
+        for start in range(0, len(vectors), MEASURED):
+            block = np.ascontiguousarray(vectors[start : start + MEASURED], np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 norm = np.linalg.norm(block, axis=1)
             norm[~np.isfinite(norm)] = 0

@@ -58,6 +58,7 @@ from unveil.results.review import Agreement, Outcome, PairVerdicts, Review
 from unveil.results.risk import HighestRisk, PrivacyRisk
 from unveil.results.serialise import (
     from_document,
+    from_own_document,
     overlap_from_document,
     overlap_to_document,
     plain,
@@ -123,6 +124,7 @@ __all__ = [
     "VerificationPerformance",
     "foremost",
     "from_document",
+    "from_own_document",
     "overlap_from_document",
     "overlap_to_document",
     "plain",

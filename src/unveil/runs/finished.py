@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,6 +30,7 @@ from unveil.faces.models.library import installed_models
 from unveil.images import Source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import file_sha256
+from unveil.io.collection import collection_paused
 from unveil.io.documents import FROM_LIBRARIES, part_of, read_json, reason, shown
 from unveil.io.npy import mapped_array, read_npz
 from unveil.io.regular import read_regular
@@ -38,7 +40,7 @@ from unveil.io.text import printable, printable_document
 from unveil.io.trust import is_own
 from unveil.presets import resolve
 from unveil.progress import Progress
-from unveil.results import AuditResult, Exposures, from_document, record_of
+from unveil.results import AuditResult, Exposures, from_document, from_own_document, record_of
 from unveil.runs.checks import FILES, REFERENCES, ROWS, ImageRow, RecordedParts, check_array, check_result, check_table
 from unveil.runs.parts import (
     DOCUMENT,
@@ -133,8 +135,9 @@ class FinishedRun:
         if manifest.get("version") != FORMAT or "schema_version" not in document:
             raise self._other_version()
         with self._damage("audit.json"):
-            result = from_document(document)
-            check_result(result)
+            result = from_own_document(document) if as_written else from_document(document)
+            if not as_written:
+                check_result(result)
         with self._damage(MANIFEST):
             recorded = record_of(part_of(manifest, RecordedParts), RecordedParts)
         self._checksums = recorded["parts"]
@@ -168,12 +171,14 @@ class FinishedRun:
             raise self._other_version() from None
         except OSError as error:
             raise self._damaged("audit.json", str(error.strerror or error)) from None
+        if self.own and hashlib.sha256(data).hexdigest() == manifest.get(DOCUMENT):
+            with collection_paused():
+                written: dict[str, Any] = json.loads(data)
+            return written, True
         with self._damage("audit.json"):
             document = read_json(data)
         if not isinstance(document, dict):
             return {}, False
-        if self.own and hashlib.sha256(data).hexdigest() == manifest.get(DOCUMENT):
-            return document, True
         # Reports, messages and programs show these texts. The manifest is compared with that of the run first.
         return {name: v if name == "manifest" else printable_document(v) for name, v in document.items()}, False
 
