@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,13 @@ def test_a_study_names_no_engine_and_nothing_outside(
         assert read_plan(study, trusted=True, engine="ray").engine == "ray"
 
 
+def test_the_name_of_a_set_is_that_of_a_folder(tmp_path: Path) -> None:
+    for n, ends in ((100, False), (101, True)):
+        text = f'[[set]]\nname = "{"n" * n}"\nsynthetic = "a"\ntraining = "b"\n'
+        with pytest.raises(SettingError, match="at most 100 characters") if ends else contextlib.nullcontext():
+            read_plan(write(tmp_path / "study.toml", text))
+
+
 def test_links_in_a_folder_that_the_user_typed_are_the_users(tmp_path: Path) -> None:
     study = write(tmp_path / "in/study.toml", STUDY.format(settings="", synthetic="syn"))
     (tmp_path / "data").mkdir()
@@ -125,6 +133,10 @@ HUGE = "9" * 5000
         'exclude = ""',
         'training = ""',
         'store = " "',
+        "a." * 30_000 + "a = 1",
+        f"[{'a.' * 30_000}a]",
+        'x = {"a"' + "\t. 'a'" * 30_000 + " = 1}",
+        "# " + "a" * 2**20,
         "labels = " + "[" * 5000 + "]" * 5000,
         "channels = " + "[" * 500 + "]" * 500,
         "fdr = nan",

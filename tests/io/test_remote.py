@@ -159,6 +159,8 @@ def test_addresses_hold_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
             settings_from({"synthetic": "a", "training": "b", "out": bad})
     monkeypatch.setenv("MY_SECRET_THING", SECRET)
     assert without_secrets(f"failed: {SECRET}") == "failed: ***"
+    monkeypatch.setenv("PWD", "/home/user/faces")
+    assert without_secrets("failed: /home/user/faces/a.png") == "failed: /home/user/faces/a.png"
 
 
 @given(st.text(st.characters(exclude_characters="/@\"'?", exclude_categories=("Z", "C")), min_size=1, max_size=40))

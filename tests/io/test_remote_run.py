@@ -10,6 +10,7 @@ import pytest
 
 from tests.builders import write
 from unveil.errors import StoreError
+from unveil.io import remote_run, storage
 from unveil.io.remote_run import INDEX, RemoteRun, open_remote_run
 from unveil.io.run_directory import AUDIT, MANIFEST
 
@@ -24,7 +25,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     address = f"memory://{tmp_path.name}/run"
     run = RemoteRun(address)
     run.pull()
-    write(run.folder / "a/b.txt", "1")
+    write(run.folder / "publish/report.md", "1")
     write(run.folder / MANIFEST, FINISHED)
     write(run.folder / "work/private", "2")
     assert run.push() == 2 and run.push() == 0
@@ -45,7 +46,7 @@ def test_another_machine_gets_the_same_files(address: str, tmp_path: Path, monke
     elsewhere(monkeypatch, tmp_path / "elsewhere")
     second = RemoteRun(address)
     second.pull()
-    assert second.folder != first and (second.folder / "a/b.txt").read_text() == "1"
+    assert second.folder != first and (second.folder / "publish/report.md").read_text() == "1"
     assert not (second.folder / "work").exists(), "checkpoints are of one machine alone"
 
 
@@ -56,12 +57,12 @@ def test_a_run_that_somebody_else_changed_is_not_overwritten(
     elsewhere(monkeypatch, tmp_path / "elsewhere")
     second = RemoteRun(address)
     second.pull()
-    write(second.folder / "a/b.txt", "changed")
+    write(second.folder / "publish/report.md", "changed")
     assert second.push() == 1
-    write(first.folder / "a/b.txt", "changed otherwise")
+    write(first.folder / "publish/report.md", "changed otherwise")
     with pytest.raises(StoreError, match="somebody else has changed the run"):
         first.push()
-    assert remote(address, "a/b.txt") == b"changed"
+    assert remote(address, "publish/report.md") == b"changed"
 
 
 def test_a_command_that_succeeds_uploads_its_changes(address: str) -> None:
@@ -77,48 +78,81 @@ def test_a_command_that_succeeds_uploads_its_changes(address: str) -> None:
 @pytest.mark.parametrize("failure", [StoreError("no"), KeyboardInterrupt(), SystemExit(2), SystemExit("message")])
 def test_a_command_that_fails_uploads_nothing(address: str, failure: BaseException) -> None:
     with pytest.raises(type(failure)), open_remote_run(address) as folder:
-        write(folder / "a/b.txt", "half done")
+        write(folder / "publish/report.md", "half done")
         raise failure
-    assert remote(address, "a/b.txt") == b"1"
+    assert remote(address, "publish/report.md") == b"1"
     # The work is not lost: the next command finds it, and uploads it when it succeeds.
     with open_remote_run(address) as folder:
-        assert (folder / "a/b.txt").read_text() == "half done"
-    assert remote(address, "a/b.txt") == b"half done"
+        assert (folder / "publish/report.md").read_text() == "half done"
+    assert remote(address, "publish/report.md") == b"half done"
 
 
 def test_a_file_changed_on_both_sides_is_a_message(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = RemoteRun(address).folder
-    write(here / "a/b.txt", "mine")
+    write(here / "publish/report.md", "mine")
     elsewhere(monkeypatch, tmp_path / "elsewhere")
     with open_remote_run(address) as folder:
-        write(folder / "a/b.txt", "theirs")
+        write(folder / "publish/report.md", "theirs")
     elsewhere(monkeypatch, tmp_path / "cache")
     with pytest.raises(StoreError, match="changed here"), open_remote_run(address):
         raise AssertionError("the run should not open")
-    assert (here / "a/b.txt").read_text() == "mine"
-    (here / "a/b.txt").rename(tmp_path / "mine.txt")
+    assert (here / "publish/report.md").read_text() == "mine"
+    (here / "publish/report.md").rename(tmp_path / "mine.txt")
     with open_remote_run(address) as folder:
-        assert (folder / "a/b.txt").read_text() == "theirs"
+        assert (folder / "publish/report.md").read_text() == "theirs"
 
 
 def test_an_interrupted_audit_does_not_hide_the_finished_run(address: str) -> None:
     folder = RemoteRun(address).folder
     write(folder / MANIFEST, RUNNING)
-    write(folder / "a/b.txt", "unfinished")
+    write(folder / "publish/report.md", "unfinished")
     with open_remote_run(address) as opened:
-        assert (opened / MANIFEST).read_text() == FINISHED and (opened / "a/b.txt").read_text() == "1"
+        assert (opened / MANIFEST).read_text() == FINISHED and (opened / "publish/report.md").read_text() == "1"
     assert remote(address, MANIFEST) == FINISHED.encode()
+
+
+def test_no_more_is_downloaded_than_the_limit(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is that of all files together. A larger file is not begun."""
+    size = len(FINISHED)
+    elsewhere(monkeypatch, tmp_path / "elsewhere")
+    monkeypatch.setattr(remote_run, "download_limit", lambda: size)
+    with pytest.raises(StoreError, match=rf"expected at most {size - 1} bytes, found {size}\. Set UNVEIL_CACHE_GB"):
+        RemoteRun(address).pull()
+    assert not (RemoteRun(address).folder / MANIFEST).exists()
+    monkeypatch.setattr(remote_run, "download_limit", lambda: size + 1)
+    RemoteRun(address).pull()
+
+
+def test_a_file_is_downloaded_in_parts(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere(monkeypatch, tmp_path / "elsewhere")
+    monkeypatch.setattr(storage, "PART_BYTES", 7)
+    run = RemoteRun(address)
+    run.pull()
+    assert (run.folder / MANIFEST).read_text() == FINISHED
 
 
 def test_a_forged_or_damaged_index_is_a_message(address: str, tmp_path: Path) -> None:
     files, path = fsspec.filesystem("memory"), f"{address.removeprefix('memory:/')}/{INDEX}"
     index = json.loads(files.cat_file(path))
-    files.pipe_file(path, json.dumps({**index, "../../escaped": "0" * 64}).encode())
-    with pytest.raises(StoreError, match="outside the run"):
-        RemoteRun(address).pull()
+    files.pipe_file(path, json.dumps(index).encode())
+    for name in (
+        "../../escaped",
+        "escaped",
+        "review.sqlite/escaped",
+        ".",
+        "",
+        "stores/\0.npy",
+        f"stores/{'e' * 300}.npy",
+    ):
+        files.pipe_file(path, json.dumps({**index, name: "0" * 64}).encode())
+        with pytest.raises(StoreError, match=r"expected the names of at most 5,000 files of a run, found \""):
+            RemoteRun(address)
     assert not list(tmp_path.rglob("escaped"))
+    files.pipe_file(path, json.dumps({f"stores/{i}.npy": "0" * 64 for i in range(5_001)}).encode())
+    with pytest.raises(StoreError, match="found 5,001 names"):
+        RemoteRun(address)
     files.pipe_file(path, b"[]")
     with pytest.raises(StoreError, match="damaged"):
         RemoteRun(address)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unveil
-from tests.builders import SHARED, audit, encoded, examples, needs_real_data, unit_rows, write
+from tests.builders import SHARED, audit, encoded, examples, needs_real_data, save_embeddings, unit_rows, write
 from tests.cli.runner import unveil as command_line
 from unveil.config.settings import Settings
 from unveil.demo.world import World
@@ -199,6 +199,21 @@ def test_images_that_changed_since_the_audit_are_neither_removed_nor_shown(
     assert images.data(images.number(pair.role, pair.real_id), face=False) is not None
     done = command_line("report", tmp_path / "run", "--synthetic", tmp_path / "set")
     assert done.returncode == 0 and "synthetic images are not shown: they changed since the audit" in done.stderr
+
+
+def test_embeddings_are_cleaned_unless_they_changed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    training = unit_rows(rng, 200, 32)
+    sets = {"synthetic": np.concatenate([training[:20], unit_rows(rng, 100, 32)]), "training": training}
+    for role, vectors in (*sets.items(), ("control", unit_rows(rng, 200, 32))):
+        ids = [f"{role} {i}" for i in range(len(vectors))]
+        save_embeddings(tmp_path / f"{role}.npz", vectors, ids, ids)
+    places = [tmp_path / f"{role}.npz" for role in ("synthetic", "training", "control")]
+    unveil.audit(*places, out=tmp_path / "run", resamples=1)
+    assert len(clean(FinishedRun(tmp_path / "run"), tmp_path / "clean", threshold="control").removed) >= 20
+    save_embeddings(places[0], sets["synthetic"][::-1], [f"synthetic {i}" for i in range(120)], ["x"] * 120)
+    with pytest.raises(SourceError, match="changed since the audit"):
+        clean(FinishedRun(tmp_path / "run"), tmp_path / "again", threshold="control")
 
 
 def test_duplicates_and_excluded_images(world: World, store: Path, tmp_path: Path, audited: Audited) -> None:

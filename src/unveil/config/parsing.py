@@ -6,7 +6,6 @@ The types of the table's fields decide how a value is read; cattrs finds the rea
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -21,14 +20,13 @@ from unveil.engine import check_engine
 from unveil.errors import SettingError
 from unveil.images.label_rule import LabelRule
 from unveil.images.location import Location
+from unveil.io import documents
 from unveil.io.regular import read_regular
 from unveil.io.remote import check_address, is_address
 from unveil.io.remote_run import local_copy
 from unveil.presets import Preset, resolve
 
 REQUIRED = ("synthetic", "training", "out")
-# Of a settings file or a study.
-MAX_TOML_BYTES = 2**24
 
 
 def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,10 +101,10 @@ def with_defaults(parsed: Mapping[str, Any]) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file, unchecked; SettingError if it cannot be read."""
     try:
-        return tomllib.loads(read_regular(path, MAX_TOML_BYTES).decode("utf-8"))
+        return documents.read_toml(read_regular(path, documents.MAX_TOML_BYTES))
     except FileNotFoundError:
         raise SettingError(f"{path}: expected a readable TOML file, found no file. Check the path") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise SettingError(f"{path}: expected a readable TOML file, found an error ({error})") from None
 
 

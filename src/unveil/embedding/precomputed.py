@@ -66,6 +66,11 @@ def vectors_sha256(source: EmbeddingSource, excluded: frozenset[str] = frozenset
     return records_sha256(source.records, _measured(source.vectors)[0], excluded_rows(source, excluded))
 
 
+def vector_digest(source: EmbeddingSource, row: int) -> str:
+    """The digest of one vector of a source, as an audit stores it."""
+    return _measured(source.vectors[row : row + 1])[0][0]
+
+
 def _measured(vectors: Vectors) -> tuple[Texts, Floats]:
     """The content (N,) of each vector, a digest, and its norm (N,). That of a vector that cannot be used is 0."""
     norms = np.zeros(len(vectors))

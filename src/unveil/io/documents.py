@@ -1,4 +1,4 @@
-"""JSON of somebody else: read within bounds, and made into records with every value checked against its field's type.
+"""JSON and TOML of somebody else: read within bounds, and made into records with every value checked against its type.
 
 Nothing is converted: a text is no number, 1 is not true, and a list is no text. A message names the offending value.
 """
@@ -9,6 +9,7 @@ import json
 import math
 import re
 import struct
+import tomllib
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,8 @@ FROM_LIBRARIES = (
 )
 # Of tables and lists in each other. The deepest record of a result has fewer.
 MAX_DEPTH = 64
+# Of a settings file, a study or the description of a model, and the dots of one of its lines.
+MAX_TOML_BYTES, MAX_DOTS = 2**20, 100
 # The largest whole number of a table's column.
 MAX_WHOLE = 2**63 - 1
 # Characters of a value in a message, and of the reason for which a file is damaged.
@@ -73,6 +76,22 @@ def read_json(data: bytes, *, once: bool = False) -> Any:
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     return value
+
+
+def read_toml(data: bytes) -> dict[str, Any]:
+    """The tables of a TOML document.
+
+    Raises ValueError for anything else, and for a document or a line that is no settings file's: Python's parser takes
+    memory that grows with the square of the parts of a key.
+    """
+    if len(data) > MAX_TOML_BYTES:
+        raise ValueError(f"at most {MAX_TOML_BYTES:,} bytes are expected")
+    if any(line.count(b".") > MAX_DOTS for line in data.split(b"\n")):
+        raise ValueError(f"at most {MAX_DOTS} dots in a line are expected")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def check_depth(value: Any) -> None:

@@ -84,7 +84,8 @@ def without_secrets(text: str) -> str:
     variables."""
     text = _ADDRESS.sub(lambda found: _struck_all(found[0]), text)
     for name, value in os.environ.items():
-        if len(value) >= MIN_SECRET_LENGTH and _SECRET.search(name):
+        # Of these names, one is the folder that the shell is in.
+        if len(value) >= MIN_SECRET_LENGTH and _SECRET.search(name) and name != "PWD":
             text = text.replace(value, "***")
     return text
 

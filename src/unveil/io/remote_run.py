@@ -10,19 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from unveil.errors import StoreError
-from unveil.io.atomic import TEMPORARY, write_bytes
-from unveil.io.documents import read_json, strict_converter, structured
+from unveil.io.atomic import write_bytes
+from unveil.io.documents import read_json, shown, strict_converter, structured
 from unveil.io.private import make_private
-from unveil.io.run_directory import MANIFEST, SCRATCH, is_finished
-from unveil.io.storage import RemoteStorage, cache_folder
+from unveil.io.run_directory import MANIFEST, SCRATCH, is_finished, is_run_file
+from unveil.io.storage import RemoteStorage, cache_folder, download_limit
 
 logger = logging.getLogger(__name__)
 
 # The SHA-256 of every file at the address, by name.
 INDEX = "published.json"
-# Of open SQLite databases; their contents belong to the database file.
-DATABASE_JOURNALS = ("-wal", "-shm")
-
+MAX_FILES, MAX_INDEX_BYTES = 5_000, 2**20
 Index = dict[str, str]
 
 
@@ -68,18 +66,17 @@ class RemoteRun:
         """Downloads every file that differs here, or ``only`` one.
 
         A file that was changed here alone stays, unless an unfinished audit changed it. Raises StoreError for a file
-        that was changed here and at the address.
+        that was changed here and at the address, and for more bytes than `download_limit`.
         """
         make_private(self.folder)
         synced = self._synced()
         # An interrupted audit leaves results that are older, newer or both: the finished ones replace them.
         local_counts = synced is not None and is_finished(self.folder)
         names = [name for name in self._remote if only in (None, name)]
+        left = download_limit()
         # The manifest comes last: until then, an interrupted download counts as unfinished.
         for name in sorted(names, key=lambda name: name == MANIFEST):
             file = self.folder / name
-            if not _inside(self.folder, file):
-                raise StoreError(f"{self.storage.where}/{INDEX}: `{name}` lies outside the run; the index is forged")
             local, before = _sha256(file), (synced or {}).get(name)
             if local == self._remote[name]:
                 continue
@@ -90,7 +87,7 @@ class RemoteRun:
                     f"{file} was changed here, and `{name}` at {self.storage.where} as well. Move the local file away "
                     "and run the command again"
                 )
-            self.storage.download(name, file)
+            left -= self.storage.download(name, file, left)
         if only is None:
             self._write_last_sync(self._remote)
 
@@ -127,12 +124,19 @@ class RemoteRun:
         self._remote = index
 
     def _read_index(self) -> Index:
-        data = self.storage.read_now(INDEX)
+        data = self.storage.read_now(INDEX, MAX_INDEX_BYTES)
         if data is None:
             return {}
         index = _parsed(data)
         if index is None:
             raise StoreError(f"{self.storage.where}/{INDEX} is damaged; name another address")
+        others = [name for name in index if not is_run_file(name)]
+        if others or len(index) > MAX_FILES:
+            found = shown(others[0]) if others else f"{len(index):,} names"
+            raise StoreError(
+                f"{self.storage.where}/{INDEX}: expected the names of at most {MAX_FILES:,} files of a run, found "
+                f"{found}. The index is damaged or forged: name another address"
+            )
         return index
 
     def _synced(self) -> Index | None:
@@ -147,7 +151,7 @@ class RemoteRun:
     def _names(self) -> list[str]:
         files = (file for file in self.folder.rglob("*") if file.is_file() and not file.is_symlink())
         names = sorted(file.relative_to(self.folder).as_posix() for file in files)
-        return [n for n in names if not n.startswith(f"{SCRATCH}/") and not n.endswith((TEMPORARY, *DATABASE_JOURNALS))]
+        return [name for name in names if is_run_file(name)]
 
 
 def _parsed(data: bytes) -> Index | None:
@@ -155,10 +159,6 @@ def _parsed(data: bytes) -> Index | None:
         return structured(strict_converter(), read_json(data), dict[str, str])
     except ValueError:
         return None
-
-
-def _inside(folder: Path, file: Path) -> bool:
-    return file.resolve().is_relative_to(folder.resolve())
 
 
 def _sha256(file: Path) -> str | None:

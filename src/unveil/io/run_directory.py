@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ VERDICTS = "review.sqlite"
 # Runs inside a run: the audits of `unveil clean`.
 INNER_RUNS = "clean/after-*"
 MAX_MANIFEST_BYTES = 16 * 2**20
-# Characters of a value in a message.
-MAX_SHOWN = 60
+# Characters of a value in a message, and of the name of a file.
+MAX_SHOWN, MAX_NAME = 60, 120
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,20 @@ def is_finished(folder: Path) -> bool:
     """Whether a folder holds a finished run."""
     manifest = read_manifest(folder / MANIFEST)
     return manifest is not None and manifest.get("status") == "finished"
+
+
+def is_run_file(name: str) -> bool:
+    """Whether a run, or a run inside it, holds files of this name. It is relative to the run and has slashes."""
+    parts = name.split("/")
+    if _matches(parts[:2], INNER_RUNS):
+        parts = parts[2:]
+    known = any(_matches(parts, pattern) for pattern in (*AUDIT_FILES, *OVERLAP_FILES, VERDICTS))
+    return known and name.isprintable() and max(map(len, parts)) <= MAX_NAME
+
+
+def _matches(parts: list[str], pattern: str) -> bool:
+    patterns = pattern.split("/")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def other_files(run: Path, kind: RunKind = AUDIT) -> list[str]:

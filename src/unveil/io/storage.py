@@ -44,8 +44,10 @@ READ_ONLY = frozenset({"http", "https"})
 # The cache is measured each time that this share of its limit was written, and then emptied to the second share.
 CHECK_SHARE, EMPTIED_SHARE = 0.05, 0.9
 DAY_SECONDS = 86400
-# The bytes of the largest file of a storage that is read whole.
-MAX_FILE_BYTES = 2**32
+# The bytes of the largest file of a storage that is read whole, and those of a file that are downloaded at once.
+MAX_FILE_BYTES, PART_BYTES = 2**32, 2**26
+# Of the cache; a run that is downloaded may take as much, whatever the cache may take.
+CACHE_GB = 20.0
 # The temporary files of shards. Nothing else in a store is removed because it is old.
 STALE = re.compile(rf"\.[0-9a-f]{{64}}\.(npy|json)\.\w{{8}}{re.escape(TEMPORARY)}")
 SHARD_FOLDER = re.compile("[0-9a-f]{2}")
@@ -206,23 +208,40 @@ class RemoteStorage(Storage):
         """Uploads a file of this machine part by part, without the cache."""
         self._upload(name, lambda to: self._files.put_file(str(file), to))
 
-    def download(self, name: str, file: Path) -> None:
-        """Downloads a file part by part. Raises StoreError when it no longer exists."""
-        if not self.download_if_there(name, file):
-            raise StoreError(f"{self.where}/{name} no longer exists; run the audit again")
+    def download(self, name: str, file: Path, limit: int) -> int:
+        """Downloads a file part by part; returns its size in bytes.
 
-    def download_if_there(self, name: str, file: Path) -> bool:
-        """Downloads a file part by part; returns whether there is one."""
+        Raises StoreError when it no longer exists, and for more than ``limit`` bytes.
+        """
+        if not self.download_if_there(name, file, limit):
+            raise StoreError(f"{self.where}/{name} no longer exists; run the audit again")
+        return file.stat().st_size
+
+    def download_if_there(self, name: str, file: Path, limit: int | None = None) -> bool:
+        """Downloads a file part by part; returns whether there is one.
+
+        Raises StoreError for more than ``limit`` bytes, by default those of `download_limit`.
+        """
+        where, path = f"{self.where}/{name}", self._path(name)
+        at_most = download_limit() if limit is None else limit
 
         def fetch() -> None:
+            size = file_size(self._files, path)
+            if size > at_most:
+                raise StoreError(
+                    f"{where}: expected at most {at_most:,} bytes, found {size:,}. Set UNVEIL_CACHE_GB to a higher "
+                    "number if you trust the address"
+                )
             make_private(file.parent)
             with tempfile.TemporaryDirectory(dir=file.parent, prefix=".", suffix=TEMPORARY) as folder:
                 fetched = Path(folder) / "file"
-                self._files.get_file(self._path(name), str(fetched))
+                with fetched.open("wb") as out:
+                    for start in range(0, size, PART_BYTES):
+                        out.write(read_range(self._files, path, start, min(size, start + PART_BYTES)))
                 fetched.replace(file)
 
         try:
-            with_retries(f"{self.where}/{name}", fetch)
+            with_retries(where, fetch)
         except FileNotFoundError:
             return False
         return True
@@ -276,7 +295,7 @@ class Cache:
     def __init__(self, where: str, limit: int | None = None, root: Path | None = None) -> None:
         self._all = root or cache_folder() / "store"
         self._folder = self._all / hashlib.sha256(where.encode()).hexdigest()[:16]
-        self._limit = int(environment_number("UNVEIL_CACHE_GB", 20.0) * 1e9) if limit is None else limit
+        self._limit = int(environment_number("UNVEIL_CACHE_GB", CACHE_GB) * 1e9) if limit is None else limit
         self._unchecked = self._limit  # bytes written since the cache was last measured: measure at the first write
         self._lock = threading.Lock()
 
@@ -332,6 +351,11 @@ def _listed(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError:
         return []
+
+
+def download_limit() -> int:
+    """The most bytes that are downloaded of one run at an address: ``UNVEIL_CACHE_GB``, at least 20 GB."""
+    return int(max(CACHE_GB, environment_number("UNVEIL_CACHE_GB", CACHE_GB)) * 1e9)
 
 
 def cache_folder() -> Path:

@@ -278,7 +278,7 @@ def _check_unchanged(run: FinishedRun, ids: set[str]) -> None:
         try:
             if id not in records:
                 raise ImageError("read", "no longer there")
-            images.read(records[id])
+            images.check(records[id])
         except ImageError as error:
             raise SourceError(
                 f"{images.where}: expected the synthetic images of the audit, found another set, in which {id} is "

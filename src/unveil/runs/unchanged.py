@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from unveil.columns import Texts
+from unveil.embedding.precomputed import vector_digest
 from unveil.errors import ImageError
-from unveil.images import Source
+from unveil.images import EmbeddingSource, Source
 from unveil.types import ImageRecord
 
 
@@ -23,8 +24,21 @@ class UnchangedImages(Source):
         self._source, self._ids, self._digests = source, ids, digests
 
     def read(self, record: ImageRecord) -> bytes:
-        data, row = self._source.read(record), self._ids.row_of(record.id)
-        if row is None or hashlib.sha256(data).hexdigest() != self._digests[row]:
+        data = self._source.read(record)
+        self._compare(record, hashlib.sha256(data).hexdigest())
+        return data
+
+    def check(self, record: ImageRecord) -> None:
+        """Raises ImageError as `read`; also for a record of embeddings, which has no image."""
+        if not isinstance(self._source, EmbeddingSource):
+            self.read(record)
+            return
+        row = self._source.records.ids.row_of(record.id)
+        if row is not None:
+            self._compare(record, vector_digest(self._source, row))
+
+    def _compare(self, record: ImageRecord, digest: str) -> None:
+        row = self._ids.row_of(record.id)
+        if row is None or digest != self._digests[row]:
             self.changed.add(record.id)
             raise ImageError("read", "changed since the audit", record.id)
-        return data

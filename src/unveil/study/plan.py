@@ -19,6 +19,8 @@ from unveil.types import ROLES
 
 # Keys of a [[set]] that are no settings.
 SET_KEYS = {"name", "title", *ROLES}
+# Characters of a name: the folder of a run has it.
+MAX_NAME = 100
 # The study chooses these settings itself.
 RESERVED = {"out", "store", "engine", "protocol", "deviate"}
 
@@ -129,6 +131,11 @@ def _planned(path: Path, table: object) -> PlannedSet:
         )
     settings = {k: v for k, v in table.items() if k not in SET_KEYS}
     _check_reserved(path, f"the set {name}", settings)
+    if len(name) > MAX_NAME:
+        raise SettingError(
+            f"{path}: expected names of at most {MAX_NAME} characters, found one of {len(name)} characters. "
+            "Shorten it, and use title for the rest"
+        )
     return PlannedSet(name, str(table.get("title", name)), places, settings)
 
 

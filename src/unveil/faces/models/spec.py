@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from unveil.errors import ModelError
+from unveil.io.documents import MAX_TOML_BYTES, read_toml
 from unveil.io.regular import read_regular
 from unveil.io.text import printable
 
@@ -182,8 +182,8 @@ def read_description(weights: Path, sha256: str) -> Spec | None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_regular(path, MAX_DESCRIPTION_BYTES).decode())
-    except (OSError, ValueError, RecursionError) as error:  # a number of 5,000 digits is a ValueError of its own
+        return read_toml(read_regular(path, MAX_TOML_BYTES))
+    except (OSError, ValueError) as error:  # a number of 5,000 digits is a ValueError of its own
         raise ModelError(f"{path} is not valid TOML: {error}") from None
 
 
