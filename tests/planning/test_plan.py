@@ -83,8 +83,8 @@ def test_planted_images_take_time() -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="own memory is read from /proc")
-def test_an_audit_takes_the_planned_memory(tmp_path: Path) -> None:
-    """What more images take is planned within a third; the whole is no more than planned."""
+def test_an_audit_takes_the_planned_memory_and_disk(tmp_path: Path) -> None:
+    """What more images take is planned within a third; the whole is no more than planned. The run is within a fifth."""
     own, planned = [], []
     for n in (10_000, 160_000):
         sizes: dict[Role, int] = {"synthetic": n, "training": 600, "control": 600}
@@ -94,7 +94,10 @@ def test_an_audit_takes_the_planned_memory(tmp_path: Path) -> None:
         places = [word for role in sizes for word in (f"--{role}", f"embeddings:{folder / role}.npy")]
         command = [sys.executable, "-m", "unveil", "audit", *places, "-o", str(tmp_path / f"run {n}")]
         own.append(measured(command, tmp_path / "messages.txt").own * 2**20)
-        planned.append(Workload(sizes, 120, {"face": 8}, 10, n // 10).driver_bytes)
+        workload = Workload(sizes, 120, {"face": 8}, 10, n // 10)
+        planned.append(workload.driver_bytes)
+        written = sum(file.stat().st_size for file in (tmp_path / f"run {n}").rglob("*") if file.is_file())
+        assert workload.run_bytes == pytest.approx(written, rel=0.2)
         assert own[-1] <= planned[-1]
     assert own[1] - own[0] == pytest.approx(planned[1] - planned[0], rel=0.35)
 

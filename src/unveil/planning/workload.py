@@ -22,8 +22,11 @@ IMAGE, CHANNEL = 260, 100
 AT_ONCE, BUFFER = ROW_GROUP, 370
 # Bytes of a process with its libraries, and of the models that it opens; measured.
 LIBRARIES, MODELS = 200_000_000, 160_000_000
-# Bytes of a match: a row and a score.
+# Bytes of a match in memory: a row and a score.
 STORED_MATCH = 16
+# Bytes of a run, measured on 140,000 to 240,000 images of 2,000 to 69,000 people: in tables for each image and more for
+# each synthetic one, for each match, person and identity, the last two with what `audit.json` says; of the report.
+RUN_IMAGE, RUN_SYNTHETIC, RUN_MATCH, RUN_PERSON, RUN_IDENTITY, REPORT = 84, 38, 14, 570, 30, 1_500_000
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,11 @@ class Workload:
 
     @property
     def run_bytes(self) -> int:
-        """Bytes of the run: a copy of the vectors, and the closest matches of every synthetic image."""
-        return self.store_bytes + self.images.get("synthetic", 0) * self.top_k * STORED_MATCH
+        """Bytes of the run: copies of the vectors and of those of the cohort, tables, `audit.json` and the report."""
+        cohort = min(MAX_COHORT_PEOPLE, self.people) * sum(self.dimensions.values()) * FLOAT
+        of_synthetic = self.images.get("synthetic", 0) * (RUN_SYNTHETIC + self.top_k * RUN_MATCH)
+        of_people = self.people * RUN_PERSON + self.identities * RUN_IDENTITY
+        return self.store_bytes + cohort + self.n_images * RUN_IMAGE + of_synthetic + of_people + REPORT
 
     @property
     def driver_bytes(self) -> int:
