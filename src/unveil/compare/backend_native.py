@@ -42,8 +42,11 @@ from unveil.types import Floats, Ints
 PANEL_ROWS, SLAB_BYTES = 2048, 1 << 30
 CHUNK_ROWS = 4096  # quantised at once
 PILOT_ROWS = 512  # queries that are compared first, without a forecast of where their lists end
+WAITING = 0.03  # of a panel's lists that end below their forecast: more are made again at once, so that forecasts adapt
 MIN_ROWS_PER_PLACE = 16  # gallery rows for each place of a list from which a forecast pays
 POLL_SECONDS = 0.1
+# Makes the lists of queries (N, D) in a slab of the gallery, whose free places hold scores (N,) at first.
+MakeAgain = Callable[[UnitRows, QuerySpec, Floats], TopMatches]
 
 
 def open_native(threads: int, sizes: BackendSizes) -> NativeBackend:
@@ -118,7 +121,7 @@ class NativeBackend:
         steps = -(-queries.shape[1] // 16) * 4
         slab_rows = max(1, self.slab_bytes // (4 * steps * self.kernel.width)) * self.kernel.width
         slabs, panels = _slices(len(gallery), slab_rows), self._panels(len(queries))
-        checkpoint = checkpoint.with_key(f"native {slab_rows} {self.panel_rows} {self.pilot_rows}")
+        checkpoint = checkpoint.with_key(f"native, lists wait, {slab_rows} {self.panel_rows} {self.pilot_rows}")
         if (saved := checkpoint.load()) is not None:
             restore_joint(matches, saved)
             done = matches[0].done
@@ -135,8 +138,12 @@ class NativeBackend:
                     tile = _Tile(self, matches, order, panels[p], slabs[s])
                     lists = [_Lists(f, m, part, panels[p]) for f, m in zip(forecasts, matches, strict=True)]
                     tile.run(part, rows, self._packed(part, order, pool), b, pool, progress)
-                    for again in lists:
-                        again.complete(partial(self._again, rows, order, b, pool, slabs[s]))
+                    again = partial(self._again, rows, order, b, pool, slabs[s])
+                    for ended in lists:
+                        ended.complete(queries, again)
+                    if s == 0 and p == len(panels) - 1:
+                        for forecast, m in zip(forecasts, matches, strict=True):
+                            self._complete_rest(forecast, m, queries, again)
                     for ranking in matches:
                         ranking.done += 1
                     finished = matches[0].done == len(slabs) * len(panels)
@@ -152,6 +159,15 @@ class NativeBackend:
         """Forecasts lists in the first slab of the gallery; None where that does not pay."""
         pays = n_panels > 1 and 0 < spec.top_k * MIN_ROWS_PER_PLACE <= len(gallery)
         return Forecast(gallery, replace(spec, gallery_offset=spec.gallery_offset[: len(gallery)])) if pays else None
+
+    def _complete_rest(
+        self, forecast: Forecast | None, matches: TopMatches, queries: UnitRows, again: MakeAgain
+    ) -> None:
+        """Makes the lists again that wait, of all panels together: each time takes the whole gallery through memory."""
+        if forecast is not None:
+            waiting = np.flatnonzero(matches.rows[:, 0] < 0)
+            for some in _slices(len(waiting), self.panel_rows):
+                _make_again(forecast, matches, queries, waiting[some], again)
 
     def _packed(self, queries: UnitRows, order: DimensionOrder, pool: ThreadPoolExecutor) -> _PackedRows:
         packed = _PackedRows(len(queries), -(-queries.shape[1] // 16) * 4, self.kernel.height, order, 0, 127)
@@ -249,7 +265,7 @@ class _Lists:
     """The lists of one panel's queries by one ranking, whose free places hold a forecast while they are filled."""
 
     def __init__(self, forecast: Forecast | None, matches: TopMatches, queries: UnitRows, panel: slice) -> None:
-        self._matches, self._queries, self._panel = matches, queries, panel
+        self._matches, self._panel = matches, panel
         self._score, self._rows = matches.score[panel], matches.rows[panel]
         # Lists that hold pairs of an earlier slab end where those say.
         self._forecast = forecast if forecast is not None and np.isneginf(self._score).all() else None
@@ -257,23 +273,36 @@ class _Lists:
             self._spread = self._forecast.spread(queries, matches.spec.query_offset[panel])
             self._score[:] = self._forecast.lowest(self._spread)[:, None]
 
-    def complete(self, again: Callable[[UnitRows, QuerySpec, Floats], TopMatches]) -> None:
-        """Makes the lists again that have free places left; ``again`` finds the lists of some queries.
+    def complete(self, queries: UnitRows, again: MakeAgain) -> None:
+        """Makes the lists again that have free places left, or lets them wait if they are few.
 
-        The second forecast is the lowest end of all lists so far; the third time there is none.
+        ``queries`` are those of all panels.
         """
         if self._forecast is None:
             return
-        mean, deviation = self._spread
-        for last in (False, True):
-            missed = np.flatnonzero((self._rows < 0).any(1))
-            if not len(missed):
-                break
-            spec = self._matches.spec.lists_only(self._matches.spec.query_offset[self._panel][missed])
-            lowest = self._forecast.lowest((mean[missed], deviation[missed]), 0.0)
-            found = again(self._queries[missed], spec, np.full(len(missed), -np.inf) if last else lowest)
-            self._rows[missed], self._score[missed] = found.rows, found.score
-        self._forecast.learn(self._spread, self._score[:, 0])
+        missed, ends = np.flatnonzero(self._rows[:, 0] < 0), self._score[:, 0].copy()
+        if len(missed) > WAITING * len(ends):
+            _make_again(self._forecast, self._matches, queries, self._panel.start + missed, again)
+            ends = self._score[:, 0]
+        else:  # they end low, and count as the lowest so far
+            mean, deviation = self._spread
+            ends[missed] = self._forecast.lowest((mean[missed], deviation[missed]), 0.0)
+        self._forecast.learn(self._spread, ends)
+
+
+def _make_again(forecast: Forecast, matches: TopMatches, queries: UnitRows, which: Ints, again: MakeAgain) -> None:
+    """Makes the lists of some queries again that have a free place, which is then the worst and first of its heap.
+
+    The second forecast is the lowest end of all lists so far; the third time there is none.
+    """
+    for last in (False, True):
+        which = which[matches.rows[which, 0] < 0]
+        if not len(which):
+            break
+        some, offset = np.asarray(queries[which]), matches.spec.query_offset[which]
+        lowest = np.full(len(which), -np.inf) if last else forecast.lowest(forecast.spread(some, offset), 0.0)
+        found = again(some, matches.spec.lists_only(offset), lowest)
+        matches.rows[which], matches.score[which] = found.rows, found.score
 
 
 class _Tile:
