@@ -26,7 +26,9 @@ def test_a_checkpoint_with_another_key_or_damaged_is_ignored(tmp_path: Path) -> 
     assert Checkpoint(tmp_path / "none.npz", "one").load() is None
 
 
-def test_a_checkpoint_of_somebody_else_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_somebody_else_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "c.npz"
     Checkpoint(path, "one", 0).save(lambda: {"done": np.array(3)}, done=True)
     monkeypatch.setenv("UNVEIL_KEY", str(tmp_path / "key"))
@@ -38,6 +40,7 @@ def test_a_checkpoint_of_somebody_else_is_ignored(tmp_path: Path, monkeypatch: p
     assert Checkpoint(path, "one").load() is None
     Checkpoint(path, "one", 0).save(lambda: {"done": np.array(5)}, done=True)
     assert Checkpoint(path, "one").load() is None
+    assert caplog.text.count("expected a key of 32 bytes, or a place to make one, found neither") == 1
 
 
 def test_a_checkpoint_is_found_at_an_address_and_believed_with_its_key_alone(

@@ -42,7 +42,11 @@ def test_an_audit_compares_what_was_planned(unplanted: Unplanted) -> None:
     for name, pairs in started.items():
         # Control people who are in the training set leave before the comparison; a plan cannot know them.
         assert 0.95 * by_name[name] <= pairs <= by_name[name], name
-    assert set(started) == {c.comparison.name for c in workload.comparisons if c.comparison.shows_progress}
+    assert set(started) == {
+        c.comparison.name
+        for c in workload.comparisons
+        if c.comparison.shows_progress and not (c.comparison.unless_leak and result.verdict == "leak found")
+    }
     assert workload.store_bytes == sum(images.values()) * (128 + 768) * 4
 
 

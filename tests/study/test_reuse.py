@@ -14,7 +14,7 @@ import pytest
 import unveil.study.run
 from tests.builders import drawn_faces, encoded, write
 from unveil.config.parsing import settings_from
-from unveil.errors import ImageError
+from unveil.errors import ImageError, SettingError
 from unveil.images import open_source
 from unveil.images.readers.folder import FolderSource
 from unveil.progress import Silent
@@ -52,6 +52,18 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def manifest(folder: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((folder / "out/runs/one/manifest.json").read_text())
     return document
+
+
+def test_nothing_is_written_through_a_link(study: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for place in ("out/runs", "another/runs/one"):
+        link = study / place
+        link.parent.mkdir(parents=True)
+        link.symlink_to(elsewhere)
+        with pytest.raises(SettingError, match="is a link, which is not followed in a study"):
+            run_study(read_plan(study / "study.toml"), study / place.partition("/")[0])
+    assert not list(elsewhere.iterdir())
 
 
 def test_a_changed_image_is_audited_again(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,8 +45,8 @@ class Comparison:
     ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort, ``synthetic sample`` with
     a sample of the synthetic images; ``identities`` compares the mean vectors of synthetic identities with the images
     of ``role``; ``search`` compares one image each of training people with all images of ``role``. ``changed`` compares
-    synthetic images again with those images of ``role`` whose hub correction near-duplicates change; ``held out``
-    compares them with control images without the training people, where no leak is detected. No plan knows these two.
+    synthetic images again with those images of ``role`` whose hub correction near-duplicates change, which no plan
+    knows; ``held out`` compares them with control images without the training people.
     """
 
     kind: ComparisonKind
@@ -80,6 +80,11 @@ class Comparison:
         return self.kind not in ("cohort", "synthetic sample", "search")
 
     @property
+    def unless_leak(self) -> bool:
+        """Whether it is made only where no leak is detected."""
+        return self.kind == "held out" or (self.kind == "search" and self.role == "control")
+
+    @property
     def queries(self) -> Role | Literal["identities", "searches"]:
         """The role whose images are the queries, or the synthetic identities, or the people who are searched for."""
         if self.kind == "identities":
@@ -101,7 +106,7 @@ class Comparison:
 def comparisons_of_audit(
     roles: Collection[Role], channels: Sequence[str], *, identities: bool = False
 ) -> Iterator[Comparison]:
-    """Every comparison that an audit of these roles makes whose cost grows with the product of two sets, in order.
+    """Every comparison that an audit of these roles can make whose cost grows with the product of two sets, in order.
 
     With ``identities``, the mean vectors of synthetic identities are compared too, where there is a control set.
     """
@@ -121,6 +126,10 @@ def comparisons_of_audit(
     # What chance produces without a control set; with one, by uncorrected cosine alone.
     for channel in (SEARCH_COSINE, *(() if "control" in roles else channels)):
         yield Comparison("search", channel, "training")
+    # Whether control people were held out.
+    for channel in channels if "control" in roles else ():
+        yield Comparison("held out", channel, "control")
+        yield Comparison("search", channel, "control")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from unveil.io.host import cores, processor
 from unveil.planning import Machines, Rates, Workload
 from unveil.planning.protocol import Protocol
 
-MAX_COMPARISONS = 12
+MAX_COMPARISONS = 16
 
 
 def print_plan(workload: Workload, rates: Rates, machines: Sequence[Machines]) -> None:
@@ -30,7 +30,9 @@ def print_plan(workload: Workload, rates: Rates, machines: Sequence[Machines]) -
         console.print(planted, markup=False)
     console.print(f"{'comparing':<10} {workload.pairs:>14,.3g} pairs, all exactly:", markup=False)
     for one in sorted(workload.comparisons, key=lambda c: -c.pairs)[:MAX_COMPARISONS]:
-        sizes = f"{one.queries:,} x {one.gallery:,}"
+        sizes = f"{one.queries:,} x {one.gallery:,}" + (
+            ", unless a leak is found" if one.comparison.unless_leak else ""
+        )
         console.print(f"           {one.pairs:>14,.3g} {one.comparison.name}, {sizes}", markup=False)
     console.print()
     for name, size, meaning in (

@@ -54,7 +54,7 @@ FROM_LIBRARIES = (
 # Of tables and lists in each other. The deepest record of a result has fewer.
 MAX_DEPTH = 64
 # Of a settings file, a study or the description of a model, and the dots of one of its lines.
-MAX_TOML_BYTES, MAX_DOTS = 2**20, 100
+MAX_TOML_BYTES, MAX_DOTS = 2**20, 50
 # The largest whole number of a table's column.
 MAX_WHOLE = 2**63 - 1
 # Characters of a value in a message, and of the reason for which a file is damaged.

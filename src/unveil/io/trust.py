@@ -11,6 +11,7 @@ import functools
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import tempfile
@@ -23,6 +24,8 @@ import platformdirs
 
 from unveil.io.private import make_private
 from unveil.io.regular import read_regular
+
+logger = logging.getLogger(__name__)
 
 # The name of the signature in a document.
 SIGNATURE = "signature"
@@ -97,7 +100,20 @@ def _made_key() -> bytes | None:
     """The user's key, which is made if there is none. None where it cannot be stored."""
     with contextlib.suppress(OSError):
         _make_key()
-    return _key()
+    key = _key()
+    if key is None:
+        _warn_of_key(key_file())
+    return key
+
+
+@functools.cache
+def _warn_of_key(file: Path) -> None:
+    """Says once that nothing is signed."""
+    logger.warning(
+        "%s: expected a key of %d bytes, or a place to make one, found neither. What is written now counts as somebody "
+        "else's later: correct UNVEIL_KEY, or the permissions of the folder",
+        *(file, KEY_BYTES),
+    )
 
 
 def _key() -> bytes | None:

@@ -36,5 +36,5 @@ def workload_of(
 def expected_units(work: Workload, sources: Mapping[Role, Source]) -> dict[str, int]:
     """About how many images are embedded and how many pairs are compared, for `unveil.progress.Progress.expect`."""
     precomputed = sum(len(source.records) for source in sources.values() if isinstance(source, EmbeddingSource))
-    pairs = sum(c.pairs for c in work.comparisons if c.comparison.shows_progress)
+    pairs = sum(c.pairs for c in work.comparisons if c.comparison.shows_progress and not c.comparison.unless_leak)
     return {"images": work.n_images - precomputed + work.planted, "pairs": pairs}

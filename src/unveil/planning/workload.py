@@ -73,7 +73,7 @@ class Workload:
 
     @property
     def comparisons(self) -> tuple[PlannedComparison, ...]:
-        """Every comparison of the audit whose cost grows with the product of two sets, with its size."""
+        """Every comparison that the audit can make whose cost grows with the product of two sets, with its size."""
         roles = [role for role, n in self.images.items() if n]
         size: dict[str, int] = {role: self.images[role] for role in roles}
         size["identities"] = self.identities

@@ -19,6 +19,8 @@ from unveil.types import ROLES
 
 # Keys of a [[set]] that are no settings.
 SET_KEYS = {"name", "title", *ROLES}
+# The folder of the runs of a study.
+RUNS = "runs"
 # Characters of a name: the folder of a run has it.
 MAX_NAME = 100
 # The study chooses these settings itself.
@@ -61,7 +63,7 @@ class Plan:
                 **self.settings,
                 **planned.settings,
                 **self.places(planned),
-                "out": out / "runs" / planned.slug,
+                "out": out / RUNS / planned.slug,
                 "store": out / "unveil-store",
                 "engine": self.engine,
             }

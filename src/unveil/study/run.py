@@ -11,7 +11,7 @@ from unveil import __version__
 from unveil.auditor import run_audit
 from unveil.config.settings import Settings
 from unveil.engine import EngineOpener, shared_engine
-from unveil.errors import InputError, UnveilError
+from unveil.errors import InputError, SettingError, UnveilError
 from unveil.images import Source, open_source
 from unveil.io.atomic import remove_stale_temp
 from unveil.io.folders import exclusive
@@ -22,7 +22,7 @@ from unveil.report.thumbnails import Thumbnails
 from unveil.results import to_document
 from unveil.runs.finished import FinishedRun
 from unveil.runs.inputs import same_inputs
-from unveil.study.plan import Plan, PlannedSet
+from unveil.study.plan import RUNS, Plan, PlannedSet
 from unveil.study.report import SetRow, Thumbnail, row_of, write_comparison
 from unveil.types import Role
 
@@ -36,8 +36,12 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
     """Audits every dataset that is available, writes the comparison to ``out``, and returns a row for each dataset.
 
     A finished audit is reused if settings, version and inputs are the same. A dataset that is absent or that cannot be
-    audited becomes a row with the reason.
+    audited becomes a row with the reason. Raises SettingError for links in ``out`` through which runs would be written
+    elsewhere.
     """
+    for folder in (out / RUNS, *(out / RUNS / planned.slug for planned in plan.sets)):
+        if folder.is_symlink():
+            raise SettingError(f"-o {out}: {folder} is a link, which is not followed in a study; name a new folder")
     with exclusive(out):
         remove_stale_temp(out, of=("study.*",))
         progress = progress or Silent()
