@@ -10,7 +10,7 @@ import typer
 from unveil.cli import exit_codes
 from unveil.cli.options import with_settings
 from unveil.cli.remote import run_folder
-from unveil.cli.review import ControlNow, Run, SyntheticNow, TrainingNow, echo_if_not_own
+from unveil.cli.review import ControlNow, Run, SyntheticNow, TrainingNow
 from unveil.cli.terminal import echo
 from unveil.config.settings import SETTINGS
 
@@ -81,7 +81,6 @@ def clean(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training, "control": control, "store": store})
-    echo_if_not_own(finished)
     folder = out or run / "clean"
     if copy is not None:
         finished.check_outside("--copy", copy)
@@ -126,7 +125,6 @@ def build(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"training": training})
-    echo_if_not_own(finished)
     with TerminalProgress("Run the same command again to start over.") as progress:
         built = Guard.build(finished, out, threshold=threshold, names=names, progress=progress, **values)
     size = sum(file.stat().st_size for file in out.iterdir())
@@ -234,7 +232,6 @@ def lookup(
         for photo in photos:
             check_outside("-o", out, Location(str(photo)), "photographs")
     finished = FinishedRun(run)
-    echo_if_not_own(finished)
     # A fact needs no model, so it comes first, even if no face is found.
     for file in identical_files(finished, photos):
         echo(f"{photos[file.photo].name} is a {file.role} image, byte for byte: {file.id} ({file.person}).")

@@ -15,7 +15,6 @@ from unveil.cli.terminal import echo
 
 if TYPE_CHECKING:
     from unveil.review.queue import ReviewQueue
-    from unveil.runs.finished import FinishedRun
 
 
 Run = Annotated[
@@ -33,16 +32,6 @@ TrainingNow = Annotated[
 ControlNow = Annotated[
     str | None, typer.Option("--control", metavar="PATH", help="Where the control images are now, if they were moved.")
 ]
-
-
-def echo_if_not_own(run: FinishedRun) -> None:
-    """Says that somebody else made a run, if so: its numbers are measured again by no command on a finished audit."""
-    if not run.own:
-        echo(
-            f"This user did not make the run in {run.path}. Who made it decided its vectors, scores and verdict: audit "
-            "the images again to rely on them.",
-            error=True,
-        )
 
 
 def review(
@@ -93,7 +82,6 @@ def review(
             typer.launch(str(at_end.enter_context(door_to(address))))
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training, "control": control})
-    echo_if_not_own(finished)
     with at_end:
         serve(finished, blind=blind, findings_only=findings, port=port, ready=ready)
     echo(f"\nAdd the verdicts to the report: unveil report {run}")
@@ -120,7 +108,6 @@ def report(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training})
-    echo_if_not_own(finished)
     with exclusive(run):
         remove_stale_temp(run, of=AUDIT_FILES)
         result = replace(finished.result, review=review_summary(run, finished.pairs))

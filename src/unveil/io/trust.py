@@ -55,6 +55,15 @@ def is_own(document: Mapping[str, Any]) -> bool:
     return key is not None and isinstance(found, str) and hmac.compare_digest(found, _signature(key, values))
 
 
+def warn_not_own(run: Path) -> None:
+    """Says that somebody else made a run: no command on a finished run measures its numbers again."""
+    logger.warning(
+        "%s: this user did not make the run. Who made it decided its vectors, scores and verdict: run it again to rely "
+        "on them",
+        run,
+    )
+
+
 def own_seal(text: str) -> str | None:
     """A seal of a text that only this user can make; None where no key can be stored."""
     key = _made_key()

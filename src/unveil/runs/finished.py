@@ -37,7 +37,7 @@ from unveil.io.regular import read_regular
 from unveil.io.remote import is_address
 from unveil.io.run_directory import FORMAT, MANIFEST, linked_folder, read_manifest
 from unveil.io.text import printable, printable_document
-from unveil.io.trust import is_own
+from unveil.io.trust import is_own, warn_not_own
 from unveil.presets import resolve
 from unveil.progress import Progress
 from unveil.results import AuditResult, Exposures, from_document, from_own_document, record_of
@@ -111,9 +111,10 @@ class FinishedRun:
     """The run of a finished audit, opened for reading. It can be opened from any folder.
 
     ``typed_places`` are what the user typed: the place of a role's images if they were moved, and ``store``. What the
-    run itself records counts only if this user made it (``own``): a run from somebody else decides nothing that is read
-    or written. Its values are checked against their types and against each other. Raises StoreError for a folder
-    without a finished audit, for a run of another version, and for files that are damaged or of different audits.
+    run itself records counts only if this user made it (``own``), and a warning says if not: a run from somebody else
+    decides nothing that is read or written. Its values are checked against their types and against each other. Raises
+    StoreError for a folder without a finished audit, for a run of another version, and for files that are damaged or of
+    different audits.
     """
 
     def __init__(self, path: Path, typed_places: Mapping[str, str | None] | None = None) -> None:
@@ -131,6 +132,8 @@ class FinishedRun:
                 )
             raise StoreError(f"{path} {state}; name the folder given to unveil audit with -o")
         self.own = is_own(manifest)
+        if not self.own:
+            warn_not_own(path)
         document, as_written = self._document(manifest)
         if manifest.get("version") != FORMAT or "schema_version" not in document:
             raise self._other_version()

@@ -16,7 +16,7 @@ from unveil.io.documents import FROM_LIBRARIES, part_of, read_json, reason
 from unveil.io.regular import read_regular
 from unveil.io.run_directory import FORMAT, MANIFEST, OVERLAP, linked_folder, read_manifest
 from unveil.io.text import printable_document
-from unveil.io.trust import is_own
+from unveil.io.trust import is_own, warn_not_own
 from unveil.presets import resolve
 from unveil.results import OverlapResult, overlap_from_document, plain, record_of
 from unveil.runs.assemble import software_versions
@@ -55,6 +55,8 @@ class OverlapRun:
             state = "holds no overlap" if manifest is None else "holds an overlap that is not finished; run it again"
             raise StoreError(f"{path} {state}; name the folder given to unveil overlap with -o")
         self.own = is_own(manifest)
+        if not self.own:
+            warn_not_own(path)
         try:
             limit = MAX_OWN_BYTES if self.own else MAX_RESULT_BYTES
             document = read_json(read_regular(path / DOCUMENT, limit))
