@@ -112,6 +112,12 @@ def test_crops_that_cannot_be_made_have_a_reason() -> None:
     channel = FaceChannel()
     with pytest.raises(ImageError, match="not an aligned crop"):
         channel.crop(FaceImage(np.zeros((96, 97, 3), np.uint8), aligned=True))
+    with pytest.raises(ImageError, match="too little contrast"):
+        channel.crop(FaceImage(np.full((96, 96, 3), 7, np.uint8), aligned=True))
+    (face,) = drawn_faces(1)
+    assert channel.crop(FaceImage(face, aligned=True)).shape[2] == 3
+    with pytest.raises(ImageError, match="too little contrast"):  # twelve bits in sixteen
+        channel.crop(FaceImage(face // 16, aligned=True))
     with pytest.raises(ImageError, match="no face found"):
         channel.crop(FaceImage(np.zeros((300, 200, 3), np.uint8), aligned=False))
 

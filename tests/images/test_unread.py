@@ -10,6 +10,7 @@ import shutil
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 import fsspec
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tests import containers as c
@@ -590,9 +592,42 @@ def remarks(data: bytes) -> tuple[Remark, ...]:
 def test_images_that_are_turned_are_remarkable(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 64), "red").save(buffer, "JPEG", exif=exif)
-    assert remarks(buffer.getvalue()) == ((Remark.TURNED,) if orientation > 1 else ())
+    for kind in ("JPEG", "TIFF"):
+        buffer = io.BytesIO()
+        Image.new("RGB", (64, 64), "red").save(buffer, kind, exif=exif)
+        assert remarks(buffer.getvalue()) == ((Remark.TURNED,) if orientation > 1 else ())
+
+
+def test_other_brightness_is_remarkable() -> None:
+    def png(gamma: float, *more: bytes) -> bytes:
+        data = encoded(np.zeros((64, 64, 3), np.uint8))
+        chunks = [b"gAMA" + struct.pack(">I", round(1e5 * gamma)), *more]
+        added = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+        return data[:33] + added + data[33:]
+
+    for gamma, expected in ((0.45455, ()), (1 / 1.8, ()), (1.0, (Remark.GAMMA,)), (0.05, (Remark.GAMMA,))):
+        assert remarks(png(gamma)) == expected and remarks(png(gamma, b"sRGB\0")) == ()
+
+
+def test_further_samples_of_a_tiff_are_remarkable_or_rejects() -> None:
+    pixels = np.zeros((64, 64, 6), np.uint8)
+
+    def tiff(samples: int, **options: object) -> bytes:
+        buffer = io.BytesIO()
+        tifffile.imwrite(buffer, pixels[:, :, :samples], photometric="rgb", **options)
+        return buffer.getvalue()
+
+    assert remarks(tiff(3)) == () and remarks(tiff(4, extrasamples=["unspecified"])) == (Remark.EXTRA_CHANNEL,)
+    with pytest.raises(ImageError, match="a TIFF of 6 samples a pixel"):
+        decode_rgb(tiff(6))
+
+
+def test_bytes_before_the_pixels_of_a_bmp_are_remarkable() -> None:
+    data, more = encoded(np.zeros((64, 64, 3), np.uint8), "BMP"), encoded(np.ones((64, 64, 3), np.uint8), "BMP")
+    assert remarks(data) == ()
+    start = struct.pack("<I", 54 + len(more) + 1)
+    hidden = data[:10] + start + data[14:54] + b"\1" + more + data[54:]
+    assert remarks(hidden) == (Remark.BYTES_BEHIND,)
 
 
 @pytest.mark.filterwarnings("ignore:Palette images")

@@ -36,6 +36,20 @@ def _archive() -> bytes:
 BODY = _archive()
 
 
+# Pages of folders by their paths; the page * is that of every path.
+PAGES: dict[str, dict[str, bytes]] = {
+    "pages": {
+        "set/": b"""<a href="../">up</a><A class=x HREF='c.png'>c</A><a href="a%20b.png">a</a><a href=?C=N;O=D>sort</a>
+            <a href="/pages/set/d/">d</a><a href="/pages/other/x.png">x</a><a href="http://else.where/x.png">y</a>""",
+        "set/d/": b'<a href="e&amp;f.png">e</a><a href="./">here</a>',
+        "set/c.png": IMAGE,
+    },
+    "deep": {"*": b'<a href="a/">a</a><a href="b.png">b</a>'},
+    "wide": {"*": b"".join(b'<a href="%d/">%d</a>' % (k, k) for k in range(10))},
+    "longpage": {"*": b"<html>"},
+}
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves BODY in the manner that the first part of the path names."""
 
@@ -53,6 +67,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         manner = self.path.split("/")[1]
+        if manner in PAGES:
+            page = PAGES[manner].get(self.path.split("/", 2)[2], PAGES[manner].get("*"))
+            self.send_response(404 if page is None else 200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(page or b"")
+            while manner == "longpage":
+                self.wfile.write(bytes(2**16))
+            return
         if manner in ("none", "silent", "sizeless", "negative"):
             self.do_HEAD()
             return
@@ -119,6 +142,29 @@ def test_a_server_that_misbehaves(
     with pytest.raises(UnveilError, match=message):
         open_source(f"{server}/{manner}/set.zip")
     assert time.monotonic() - begun < 20
+
+
+def test_a_folder_of_a_web_server(server: str) -> None:
+    source = open_source(f"folder:{server}/pages/set")
+    assert [record.id for record in source.records] == ["a%20b.png", "c.png", "d/e&f.png"]
+    assert source.read(source.records[1]) == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("manner", "message"),
+    [
+        ("deep", "expected at most 30 levels in a folder of a web server, found more"),
+        ("wide", "expected at most 100 folders in a folder of a web server, found more"),
+        ("longpage", r"expected a page of at most 100,000 bytes, found more\. Give an archive"),
+    ],
+)
+def test_a_server_that_makes_up_folders(
+    server: str, manner: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unveil.io.web_folder.MAX_FOLDERS", 100)
+    monkeypatch.setattr("unveil.io.web_folder.MAX_PAGE_BYTES", 100_000)
+    with pytest.raises(UnveilError, match=message):
+        open_source(f"folder:{server}/{manner}/set")
 
 
 def test_more_bytes_than_were_asked_for_are_not_read(server: str) -> None:

@@ -13,6 +13,10 @@ from unveil.images import Remark
 
 # Image pixels of a side of the aligned crop. A smaller face is too coarse for recognition.
 MIN_FACE = 32
+# Standard deviation of the grey levels of an aligned crop. Photographs of faces have at least 20.
+MIN_CONTRAST = 6
+# Pixels of a side that are looked at for it.
+CONTRAST_SIDE = 56
 
 
 class FaceImage:
@@ -58,7 +62,7 @@ class FaceImage:
 
     def _find_face(self) -> Face | ImageError:
         if self.aligned:
-            self._require_square()
+            self._require_crop()
             return faces_in_crops([self.pixels])[0]
         found = find_face(self.pixels, self._detector)
         if (found is None or found.face.size < TEMPLATE_SIZE) and self._decode_full is not None:
@@ -94,15 +98,25 @@ class FaceImage:
     def crop_with_margin(self, margin: int) -> ImageArray:
         """The face in the ArcFace template with ``margin`` pixels on each side. An aligned crop gets no margin."""
         if self.aligned:
-            self._require_square()
+            self._require_crop()
             return resize(self.pixels, TEMPLATE_SIZE)
         face = self.face
         return warp(self.pixels, similarity(face.landmarks, face.template + margin), TEMPLATE_SIZE + 2 * margin)
 
-    def _require_square(self) -> None:
+    def _require_crop(self) -> None:
+        """Raises ImageError for what can be no aligned crop of a face: no face is looked for in it."""
         height, width = self.pixels.shape[:2]
         if height != width:
             raise ImageError("detect", "not an aligned crop", f"{width} x {height} is not square; see --aligned")
+        step = max(1, height // CONTRAST_SIDE)
+        contrast = float(self.pixels[::step, ::step].mean(2).std())
+        if contrast < MIN_CONTRAST:
+            raise ImageError(
+                "detect",
+                "too little contrast",
+                f"grey levels vary by {contrast:.1f} of 255, at least {MIN_CONTRAST} are needed; files of 16 bits "
+                "should use all of them",
+            )
 
 
 def locate_faces(images: Sequence[FaceImage]) -> None:

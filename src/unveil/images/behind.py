@@ -28,6 +28,8 @@ _WITHIN = 16
 _KINDS = (b"1", b"2", b"3", b"4", b"5", b"6")
 # Of the headers of BMP that state no compression, and of the text at the start of a netpbm file.
 _BMP_CORE_HEADER, MAX_TEXT_HEADER = 12, 2**16
+# Bytes of the palette of a BMP, and of what else may lie between its headers and its pixels.
+MAX_BMP_GAP = 1024 + 256
 # Compressions of BMP that leave the pixels as they are: none, and masks of colours.
 _PLAIN = (0, 3, 6)
 # A number in the header of a netpbm file, and the headers of bitmaps, which have no largest value, and of the others.
@@ -61,7 +63,7 @@ def behind_first(data: bytes) -> Behind:
     known, since its parts may be JPEG.
     """
     end = _end_of_first(data)
-    rest = data[end:].lstrip(_PADDING)
+    rest = (_gap_of_bmp(data) + data[end:]).lstrip(_PADDING)
     if not rest:
         return Behind([], False)
     known = end != _WITHIN or data.startswith((BMP, b"P"))
@@ -153,6 +155,15 @@ def _end_of_png(data: bytes) -> int:
 def _end_of_riff(data: bytes) -> int:
     size = int.from_bytes(data[4:8], "little")
     return 8 + size + size % 2
+
+
+def _gap_of_bmp(data: bytes) -> bytes:
+    """What lies between the headers and the pixels of a BMP, beyond what a palette and profiles of colours take."""
+    if not data.startswith(BMP):
+        return b""
+    start, header = (int.from_bytes(data[at : at + 4], "little") for at in (10, 14))
+    gap = data[14 + header : start]
+    return gap if len(gap) > MAX_BMP_GAP else b""
 
 
 def _end_of_bmp(data: bytes) -> int:

@@ -56,6 +56,10 @@ MAX_SEGMENTS, MAX_COMMENTS = 1000, 1000
 MANY_SEGMENTS_BYTES = 2**20
 _EXIF = b"\xff\xe1"
 _COMMENT = re.compile(rb"#[^\r\n]*")
+# Samples of a pixel of a TIFF: red, green and blue, or the four colours of print, or one more channel.
+MAX_SAMPLES = 4
+# Gamma of a PNG that shows the pixels much as they are; the standard is 1/2.2, old ones are 1/1.8 and 1/2.6.
+SCREEN_GAMMA = 0.35, 0.6
 # Of a TIFF: a tile may be larger than a small image, but not by much.
 MAX_TILE_RATIO, SPARE_TILE_PIXELS = 4, 2**22
 
@@ -86,6 +90,7 @@ LOSSLESS, PROGRESSIVE = (3, 7, 11, 15), (2, 6, 10, 14)
 # TIFF 6.0: bits of a sample, which value is white, and whether samples are unsigned (1), signed (2) or floats (3).
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _SAMPLES, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT = 277, 278, 322, 323
+_EXTRA_SAMPLES, _UNSPECIFIED = 338, 0
 _WHITE_IS_ZERO, _YCBCR, _UNSIGNED = 0, 6, 1
 
 
@@ -150,9 +155,9 @@ def decode_scaled(
     ``at_least`` receives width and height and returns how many pixels each side must have.
     """
     image, behind = _open(data)
-    size = image.size
+    size, turned = image.size, _is_turned(image)
     pixels = _pixels(image, data, at_least(*size))
-    return pixels, size, _remarks(image, behind)
+    return pixels, size, _remarks(image, behind, turned=turned)
 
 
 @_decoding
@@ -324,6 +329,11 @@ def _open(data: bytes) -> tuple[Image.Image, Behind]:
     if scans > MAX_SCANS and scans * width * height > MAX_SCANS * MAX_PIXELS:
         raise ImageError("decode", "too many scans", f"{scans} scans of {width} x {height} pixels")
     if isinstance(image, TiffImagePlugin.TiffImageFile):
+        samples = _first(image.tag_v2.get(_SAMPLES), 1)
+        if samples > MAX_SAMPLES:
+            raise ImageError(
+                "decode", "format not read", f"a TIFF of {samples} samples a pixel; save each image as a PNG"
+            )
         tile = _first(image.tag_v2.get(_TILE_WIDTH), 0) * _first(image.tag_v2.get(_TILE_HEIGHT), 0)
         if tile > MAX_TILE_RATIO * width * height + SPARE_TILE_PIXELS:
             raise ImageError("decode", "damaged image", f"a tile of {tile} pixels in an image of {width} x {height}")
@@ -430,15 +440,32 @@ def _described_frame(kind: int, segment: bytes, n_in_scan: int) -> _JpegFrame | 
     return _JpegFrame(kind, segment[0], 2 * samples if several else 0.0)
 
 
-def _remarks(image: Image.Image, behind: Behind) -> tuple[Remark, ...]:
+def _remarks(image: Image.Image, behind: Behind, *, turned: bool) -> tuple[Remark, ...]:
     """What others might see in the file of a decoded image that its pixels do not show."""
     found = {
         Remark.IMAGES_BEHIND: bool(behind.pixels),
         Remark.BYTES_BEHIND: behind.more and not behind.pixels,
-        Remark.TURNED: _orientation(image) in _TURNS,
+        Remark.TURNED: turned,
         Remark.TRANSPARENT: _is_transparent(image),
+        Remark.EXTRA_CHANNEL: isinstance(image, TiffImagePlugin.TiffImageFile)
+        and _UNSPECIFIED in (image.tag_v2.get(_EXTRA_SAMPLES) or ()),
+        Remark.GAMMA: _asks_for_brightness(image),
     }
     return tuple(remark for remark, holds in found.items() if holds)
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether an image that is not yet decoded asks to be turned; Pillow forgets it in a TIFF that it decodes."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return _first(image.tag_v2.get(_ORIENTATION), 1) in _TURNS
+    return _orientation(image) in _TURNS
+
+
+def _asks_for_brightness(image: Image.Image) -> bool:
+    """Whether a PNG states another gamma than that of screens. Viewers apply it if nothing else describes colours."""
+    gamma = image.info.get("gamma")
+    described = "srgb" in image.info or "icc_profile" in image.info
+    return isinstance(gamma, (int, float)) and not described and not SCREEN_GAMMA[0] <= gamma <= SCREEN_GAMMA[1]
 
 
 def _is_transparent(image: Image.Image) -> bool:

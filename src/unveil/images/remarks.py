@@ -15,6 +15,8 @@ class Remark(StrEnum):
     BYTES_BEHIND = "bytes behind"
     TURNED = "turned"
     TRANSPARENT = "transparent"
+    EXTRA_CHANNEL = "extra channel"
+    GAMMA = "gamma"
 
     def note(self, ids: Sequence[str]) -> str:
         """The note on the images (N,) of which this holds."""
@@ -26,4 +28,6 @@ _NOTES = {
     Remark.BYTES_BEHIND: "not read: bytes behind the image in {:,} files",
     Remark.TURNED: "turned as their EXIF data ask: {:,} files, which programs that ignore EXIF see as they are stored",
     Remark.TRANSPARENT: "transparency is dropped from {:,} files, of which viewers show other pixels",
+    Remark.EXTRA_CHANNEL: "not read: a channel beside the colours in {:,} files",
+    Remark.GAMMA: "the brightness that {:,} files ask for is not applied, so viewers show other pixels",
 }

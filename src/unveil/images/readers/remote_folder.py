@@ -7,6 +7,7 @@ from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
 from unveil.io.remote import check_address, filesystem, read_range, with_retries
+from unveil.io.web_folder import web_files
 from unveil.types import ImageRecord
 
 
@@ -21,10 +22,9 @@ class RemoteFolderSource(Source):
         self._files, root = filesystem(check_address(self._url))
         self._root = root.rstrip("/")
         try:
-            paths = with_retries(url, lambda: self._files.find(self._root))
+            files = self._names()
         except (FileNotFoundError, StoreError) as error:
             raise SourceError(f"{url}: a folder was expected, but it cannot be read ({error})") from None
-        files = [name for path in paths if (name := str(path)[len(self._root) + 1 :])]
         found = find_labels(rule, files, self._read, url)
         self.label_files, stored = found.files, found.stored or {}
         names = ((printable(file), file) for file in files if file not in found.files)
@@ -34,6 +34,13 @@ class RemoteFolderSource(Source):
             states_labels=found.stored is not None,
             are_files=True,
         )
+
+    def _names(self) -> list[str]:
+        """The names of the files in the folder; FileNotFoundError or StoreError when it cannot be listed."""
+        if self._url.startswith(("http://", "https://")):
+            return web_files(self._files, self._root)
+        paths = with_retries(self._url, lambda: self._files.find(self._root))
+        return [name for path in paths if (name := str(path)[len(self._root) + 1 :])]
 
     def read(self, record: ImageRecord) -> bytes:
         return self._read(record.key, MAX_FILE_BYTES)
