@@ -438,6 +438,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     write(training / "x/empty.jpg", b"")
     write(training / "x/truncated.jpg", good[:900])
     write(training / "x/notes.jpg", "not an image")
+    write(training / "x/more.dat", b"%PDF-1.7\n" + good)
     write(training / "x/notes.txt", "ignored, by its name")
     write(training / "x/phone.jpg", good + encoded(np.zeros((32, 32, 3), np.uint8), "JPEG"))
     write(training / "x/blank.png", encoded(np.zeros((300, 200, 3), np.uint8)))
@@ -445,9 +446,9 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     result = audit(synthetic, training, out=tmp_path / "run", store=store, planted_leaks="off", aligned="auto")
     told = document(tmp_path / "run")
     assert told["counts"]["training"] == {
-        "images": 46,
+        "images": 47,
         "embedded": 41,
-        "rejected": 5,
+        "rejected": 6,
         "people": 41,
         "unlabelled": 0,
         "repeats": 0,
@@ -458,6 +459,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
         "x/empty.jpg": ("decode", "empty file"),
         "x/truncated.jpg": ("decode", "truncated"),
         "x/notes.jpg": ("decode", "not an image"),
+        "x/more.dat": ("decode", "archive or container"),
         "x/blank.png": ("detect", "no face found"),
         "x/<b>bold</b> & co.png": ("decode", "not an image"),
     }
@@ -467,9 +469,11 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
     assert ignored in told["manifest"]["inputs"]["training"]["notes"] and f"<li>training: {ignored}</li>" in page
     behind = "not read: smaller images behind the first in 1 files, as telephones add them: x/phone.jpg"
     assert behind in told["manifest"]["inputs"]["training"]["notes"]
+    archives = "not read: 1 archives, documents and videos, not opened: x/more.dat"
+    assert archives in told["manifest"]["inputs"]["training"]["notes"]
     hidden = redact(result).manifest["inputs"]["training"]["notes"]
     assert len(hidden) == 1 and hidden[0].endswith("notes, not shown in this copy")
-    assert pq.read_table(tmp_path / "run/rejects.parquet").num_rows == 5
+    assert pq.read_table(tmp_path / "run/rejects.parquet").num_rows == 6
 
 
 def test_a_zip_gives_the_same_audit_as_its_folder(

@@ -208,6 +208,17 @@ def test_many_segments_and_filling_bytes_cost_no_time() -> None:
             decode_rgb(jpeg[:2] + many + jpeg[2:])
 
 
+def test_more_pixels_than_a_photograph_has_in_its_bytes_are_a_reject() -> None:
+    """They cost as much time as any others, and a zip of 400 kB may hold hundreds."""
+    for side, few in ((1400, False), (4000, True)):
+        data = encoded(np.zeros((side, side), np.bool_))
+        if not few:
+            assert decode_rgb(data).shape == (side, side, 3)
+            continue
+        with pytest.raises(ImageError, match="at most 2000 a byte; no photograph is so small"):
+            decode_rgb(data)
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_no_image_hides_behind_the_first_of_a_file(kind: str) -> None:
     first, second = (Image.new("RGB", (32, 32), colour) for colour in ("red", "blue"))

@@ -280,6 +280,33 @@ class TestHDF5:
             open_source(tmp_path / "x.h5")
         assert len(open_source(f"hdf5,image=X:{tmp_path / 'x.h5'}").records) == 40
 
+    def test_a_file_without_images_says_what_was_expected(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            for k in range(7):
+                file[f"data{k}"] = np.zeros((2, 3, 8, 8, 3), np.float32)
+        with pytest.raises(
+            SourceError, match=r"found data0 \(2 x 3 x 8 x 8 x 3 float32\), .* and 2 more\. Write them so"
+        ):
+            open_source(tmp_path / "x.h5")
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            for k in range(500):
+                file[f"p{k:03d}/img"] = FACES
+        with pytest.raises(SourceError, match=r"may be p000/img or .* or 495 more; say which") as caught:
+            open_source(tmp_path / "x.h5")
+        assert len(str(caught.value)) < 400
+
+    def test_images_that_lie_in_another_file_are_an_error(self, tmp_path: Path) -> None:
+        with h5py.File(tmp_path / "other.h5", "w") as file:
+            file["images"] = FACES
+        layout = h5py.VirtualLayout(FACES.shape, np.uint8)
+        layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "images", FACES.shape)
+        with h5py.File(tmp_path / "x.h5", "w") as file:
+            file["images"] = FACES
+            file.create_virtual_dataset("more", layout)
+        with pytest.raises(SourceError, match="may be images or more: each holds images"):
+            open_source(tmp_path / "x.h5")
+        assert len(open_source(f"hdf5,image=images:{tmp_path / 'x.h5'}").records) == len(FACES)
+
     def test_a_link_to_another_file_in_the_root(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
             file["images"] = FACES

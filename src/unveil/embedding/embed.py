@@ -35,8 +35,9 @@ from unveil.errors import ImageError, SettingError, SourceError
 from unveil.faces.probe import check_model
 from unveil.faces.trial import try_models
 from unveil.images import LabelRule, Remark, Source, decode_rgb, image_size, open_source
+from unveil.images.archives import ARCHIVE
 from unveil.images.source import MAX_LIST_BYTES, read_file
-from unveil.images.unread import first_notes
+from unveil.images.unread import first_notes, shown_names
 from unveil.io.host import cores
 from unveil.io.storage import Storage, open_storage
 from unveil.io.trust import StoreKey
@@ -242,6 +243,9 @@ def collect(
     notes = list(source.notes)
     if len(rows.excluded):
         notes.append(f"not compared: {len(rows.excluded):,} of {len(records):,} images, which --exclude names")
+    archives = [reject.id for reject in rejects if reject.reason == ARCHIVE]
+    if archives:
+        notes.append(f"not read: {len(archives):,} archives, documents and videos, not opened: {shown_names(archives)}")
     for remark, found in rows.remarks.items():
         notes.append(remark.note(records.ids.take(found)))
         logger.info("%s: %s", source.where, notes[-1])

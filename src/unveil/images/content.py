@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from unveil.images.archives import is_archive
 from unveil.images.decode import MIN_SIDE, OTHER_FORMATS, is_image
 from unveil.images.image_like import shows_image
-from unveil.images.signatures import RIFF
-from unveil.images.unpacked import compression_of
 from unveil.io.npy import MAGIC as NPY
 from unveil.io.npy import npy_header
 
@@ -19,12 +18,6 @@ from unveil.io.npy import npy_header
 Content = Literal["image", "pixels", "container", "within"]
 # First bytes of a file that are looked at.
 HEAD = 2**16
-# The last are RecordIO, a database, PDF, documents and thumbnails of Windows, and Matroska.
-CONTAINERS = (
-    *(b"PK\3\4", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\7", b"PAR1", b"ARROW1", b"\x89HDF\r\n\x1a\n"),
-    *(b"\n#\xd7\xce", b"SQLite format 3\0", b"%PDF-", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"\x1aE\xdf\xa3"),
-)
-_TAR, _LMDB = slice(257, 262), slice(16, 20)
 # Formats that are not read, whose first bytes are enough to tell. ICO has an image whose entry has a zero.
 _NOT_READ = tuple(start for start, _ in OTHER_FORMATS if len(start) > 3 and start not in (NPY, b"\0\0\1\0"))
 _ICO = re.compile(rb"\0\0\x01\0[\x01-\xff]\0...\0", re.DOTALL)
@@ -48,9 +41,7 @@ def content_of(head: bytes) -> Content | None:
         except ValueError:
             return None
         return "pixels" if is_pixels(shape, dtype) else None
-    archive = head[_TAR] == b"ustar" or head[_LMDB] == b"\xde\xc0\xef\xbe" or compression_of(head) is not None
-    video = head[4:8] == b"ftyp" or (head[:4] == RIFF and head[8:11] == b"AVI")
-    if archive or video or head.startswith(CONTAINERS):
+    if is_archive(head):
         return "container"
     return "within" if shows_image(head) else None
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging, features
 
 from unveil.errors import ImageError
+from unveil.images.archives import ARCHIVE, is_archive
 from unveil.images.behind import (
     FRAMES,
     MAX_MARKERS,
@@ -44,6 +45,8 @@ OTHER_FORMATS = (
     (b"\x93NUMPY", "an array of NumPy"),
 )
 MAX_PIXELS = 80_000_000
+# Photographs have 300 at the worst quality of AVIF. Images of one colour cost as much time, and have no face.
+MAX_PIXELS_PER_BYTE, FEW_PIXELS = 2000, 2**21
 MIN_SIDE = 16
 # Images of more pixels are converted in strips of so many.
 STRIP_PIXELS = 2**21
@@ -321,6 +324,12 @@ def _open(data: bytes) -> tuple[Image.Image, Behind]:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
+    if width * height > max(FEW_PIXELS, MAX_PIXELS_PER_BYTE * len(data)):
+        raise ImageError(
+            "decode",
+            "too many pixels",
+            f"{width} x {height} in {len(data)} bytes, at most {MAX_PIXELS_PER_BYTE} a byte; no photograph is so small",
+        )
     # A copy could hide behind the first frame. What telephones add to a photograph is smaller than it.
     several, behind = image.format != "MPO" and getattr(image, "is_animated", False), behind_first(data)
     if several or any(pixels >= width * height for pixels in behind.pixels):
@@ -384,6 +393,8 @@ def unidentified(data: bytes, formats: Sequence[str]) -> ImageError:
         return kind
     if brand in (*AVIF_BRANDS, *HEIC_BRANDS) or data.startswith((JPEG, PNG[:4], RIFF, b"GIF8", *TIFF)):
         return ImageError("decode", "damaged image", "its header cannot be read; get the file again")
+    if is_archive(data[:512]):
+        return ImageError("decode", ARCHIVE, "give it as a set of its own, or unpack it")
     return ImageError("decode", "not an image", f"begins with {data[:8]!r}; formats read: {', '.join(formats)}")
 
 

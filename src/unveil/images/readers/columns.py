@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Literal, overload
 
 from unveil.errors import ImageError, SourceError
+from unveil.images.unread import shortened
 
 IMAGE_COLUMNS = ("image", "images", "img", "jpg", "png", "picture", "face", "x")
 # Columns that a note shows.
@@ -33,7 +34,7 @@ def choose_column(
     if chosen is not None:
         if chosen in known:
             return chosen
-        raise SourceError(f"{what}: no {chosen} among {', '.join(sorted(known)) or 'nothing that fits'}")
+        raise SourceError(f"{what}: no {chosen} among {_some(sorted(known), ', ') or 'nothing that fits'}")
     by_last_part: dict[str, list[str]] = {}
     for column in sorted(known):
         by_last_part.setdefault(column.rpartition("/")[2].lower(), []).append(column)
@@ -46,7 +47,13 @@ def choose_column(
         if not needed:
             return None
         raise SourceError(f"{what}: no column fits")
-    raise SourceError(f"{what} may be {' or '.join(found)}; say which, as in {option}={found[0]}")
+    raise SourceError(f"{what} may be {_some(found, ' or ')}; say which, as in {option}={found[0]}")
+
+
+def _some(names: Sequence[str], separator: str) -> str:
+    """The first names, and how many more there are."""
+    more = f"{separator}{len(names) - SHOWN_COLUMNS:,} more" if len(names) > SHOWN_COLUMNS else ""
+    return separator.join(map(shortened, names[:SHOWN_COLUMNS])) + more
 
 
 class SeveralImagesError(ImageError):

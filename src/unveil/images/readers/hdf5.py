@@ -23,10 +23,11 @@ from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import MAX_LABEL_CHARACTERS, check_exact, labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
-from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
-from unveil.images.readers.hdf5_values import parts_around, unread_parts
+from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, SHOWN_COLUMNS, choose_column, notes_of_unused
+from unveil.images.readers.hdf5_values import described, parts_around, unread_parts
 from unveil.images.readers.parts import notes_of_unread
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable
+from unveil.images.unread import shortened
 from unveil.types import ImageRecord
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -37,6 +38,8 @@ MAX_SMALL_HEAP = 2**14
 # Reads that listing a file may take.
 MAX_READS = 5_000_000
 MAX_DATASETS = 10_000
+# The layout of a dataset that shows the values of others.
+VIRTUAL = 3
 # The attribute of each array that MATLAB writes.
 MATLAB = "MATLAB_class"
 DEFLATE, SHUFFLE, FLETCHER = 1, 2, 3
@@ -60,6 +63,8 @@ class HDF5Source(Source):
             tables = contents.tables
             images = {name: t for name, t in tables.items() if t.holds_images}
             _check_refused(blob.where, contents, options, bool(images))
+            if not images:
+                raise SourceError(_no_images(blob.where, tables))
             what = f"{blob.where}: the dataset of images"
             name = choose_column(images, options.get("image"), IMAGE_COLUMNS, what, "image")
             self._images, self.image_name = images[name], name
@@ -111,6 +116,16 @@ class HDF5Source(Source):
             )
 
 
+def _no_images(where: str, tables: dict[str, Table]) -> str:
+    """The message for a file without a dataset that is read as images."""
+    found = [f"{shortened(name)} ({len(t) if t.shape else 1} x {described(t)})" for name, t in tables.items()]
+    more = f" and {len(found) - SHOWN_COLUMNS:,} more" if len(found) > SHOWN_COLUMNS else ""
+    return (
+        f"{where}: expected images as uint8 of shape (N, H, W), (N, H, W, 1 or 3) or (N, 1 or 3, H, W), or N files as "
+        f"bytes, found {', '.join(found[:SHOWN_COLUMNS]) or 'no dataset'}{more}. Write them so, or as image files"
+    )
+
+
 def _check_refused(where: str, contents: Contents, options: dict[str, str], has_images: bool) -> None:
     """SourceError when a dataset or group that cannot be read may hold images, unless the user chose others."""
     for path, why in contents.refused.items():
@@ -152,6 +167,8 @@ class Table:
         self.layout = _layout(dataset)
         # The bytes of a dataset that lies in its own header.
         self.compact: bytes | None = dataset.id._data if dataset.id.layout_class == 0 else None
+        # The values of a virtual dataset lie in others, and in other files.
+        self.virtual = dataset.id.layout_class == VIRTUAL
         # MATLAB writes the dimensions of an array in reverse.
         self.reversed = MATLAB in dataset.attrs
         self._cache: LruCache[tuple[int, ...], bytes] = LruCache(CACHED_CHUNKS)

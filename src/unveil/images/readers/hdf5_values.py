@@ -49,7 +49,7 @@ def unread_parts(contents: Contents, used: str, named: Collection[str | None], s
     for path, table in contents.tables.items():
         images = path != used and looked.may_hold_images(table)
         if images or (path != used and path not in named):
-            parts.append(Part(path, _described(table), images, option=table.holds_images))
+            parts.append(Part(path, described(table), images, option=table.holds_images))
     single = [path for path, table in contents.tables.items() if len(table.shape) < 2 and table.dtype.kind in "iufb"]
     if len(single) >= MIN_PIXELS:
         parts.append(Part(f"{len(single)} datasets of numbers", "together", True))
@@ -72,8 +72,8 @@ def parts_around(contents: Contents, blob: Blob) -> list[Part]:
     return parts
 
 
-def _described(table: Table) -> str:
-    """The type of a dataset in words, and the shape of a row."""
+def described(table: Table) -> str:
+    """The shape of a row of a dataset, and the type in words."""
     if table.text or table.dtype.kind == "S":
         kind = "text"
     elif table.variable:
@@ -111,7 +111,7 @@ class _Looked:
         if table.variable or table.text:
             return self._pointers_hold_images(table)
         if table.layout.at is None and table.layout.chunk_shape is None:
-            return False  # nothing is stored
+            return table.virtual and self._are_pixels(shape, table.dtype)  # nothing is stored here
         if kind == "P5ReferenceType":
             return self._references_lead_elsewhere(table)
         if table.dtype.kind not in "SV":
