@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -280,19 +281,27 @@ class TestZip:
         assert contents(open_source(path)) == [item.data for item in items[:4]]
 
 
-def test_an_image_that_is_a_tar_as_well_is_an_image(items: list[Item], tmp_path: Path) -> None:
-    """As every viewer takes it: the header of the tar lies in its first comment."""
+@pytest.mark.parametrize("kind", ["JPEG", "BMP", "PPM"])
+def test_an_image_that_is_a_tar_as_well_is_an_image(kind: str, items: list[Item], tmp_path: Path) -> None:
+    """As every viewer takes it: the header of the tar lies in a comment, or before the pixels."""
+    data = encoded(items[0].pixels, kind)
+    start = {
+        "JPEG": b"\xff\xd8\xff\xfe\1\xfc",
+        "BMP": data[:10] + struct.pack("<I", 512 + 54) + data[14:54],
+        "PPM": b"P6\n#",
+    }[kind]
+    rest = {"JPEG": data[2:], "BMP": data, "PPM": b"\n" + data[3:]}[kind]
     header = bytearray(tarfile.TarInfo("x").tobuf()[:512])
-    data = encoded(items[0].pixels, "JPEG")
-    header[:6], header[124:136], header[156:157] = b"\xff\xd8\xff\xfe\1\xfc", b"%011o\0" % len(data[2:]), b"g"
+    header[: len(start)], header[124:136], header[156:157] = start, b"%011o\0" % len(rest), b"g"
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
-    both = bytes(header) + data[2:] + bytes(-len(data[2:]) % 512)
+    both = bytes(header) + rest + bytes(-len(rest) % 512)
     decoy = tarfile.TarInfo("d.png")
     decoy.size = len(items[1].data)
-    write(tmp_path / "x.jpg", both + decoy.tobuf() + items[1].data + bytes(2048))
+    write(tmp_path / f"x.{kind}", both + decoy.tobuf() + items[1].data + bytes(2048))
     source = open_source(tmp_path)
-    assert source.kind == "folder" and [record.id for record in source.records] == ["x.jpg"]
+    assert source.kind == "folder" and [record.id for record in source.records] == [f"x.{kind}"]
+    assert np.abs(np.asarray(Image.open(tmp_path / f"x.{kind}").convert("RGB"), int) - items[0].pixels).mean() < 8
     with pytest.raises(ImageError, match="several images in a file"):
         decode_rgb(source.read(source.records[0]))
 
@@ -612,7 +621,7 @@ def test_other_brightness_is_remarkable() -> None:
 def test_further_samples_of_a_tiff_are_remarkable_or_rejects() -> None:
     pixels = np.zeros((64, 64, 6), np.uint8)
 
-    def tiff(samples: int, **options: object) -> bytes:
+    def tiff(samples: int, **options: Any) -> bytes:
         buffer = io.BytesIO()
         tifffile.imwrite(buffer, pixels[:, :, :samples], photometric="rgb", **options)
         return buffer.getvalue()

@@ -5,7 +5,6 @@ from __future__ import annotations
 JPEG, PNG, RIFF, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM"
 GIF = (b"GIF87a", b"GIF89a")
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-NETPBM = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6")
 # Brands of the ISO container of AVIF and HEIC, in bytes 8 to 12.
 AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 
 from unveil.images.blob import Blob, LocalBlob
@@ -15,11 +16,11 @@ from unveil.images.readers.parquet import is_table_of_vectors
 from unveil.images.readers.recordio import MAGIC_BYTES
 from unveil.images.readers.tar import is_tar
 from unveil.images.readers.tfrecord import begins_record
-from unveil.images.signatures import BMP, NETPBM
 from unveil.images.unpacked import compression_of, unpacked_head
 from unveil.io.npy import MAGIC as NPY
 
 HEAD = 1024
+_NETPBM = re.compile(rb"P[1-6]\s+(?:#|\d+\s+\d+\s)")
 # Forms of files that are no container.
 NO_CONTAINER = ("text", "empty", "other", "compressed", "image")
 
@@ -30,8 +31,8 @@ def form_of(blob: Blob) -> str:
     if not head:
         return "empty"
     for form, matches in (
-        # An image to every viewer, whatever else its bytes may be. Two letters alone do not decide.
-        ("image", head[:2] not in (BMP, *NETPBM) and is_image(head)),
+        # An image to every viewer, whatever else its bytes may be. The name of a file in a tar may begin with P5 1.
+        ("image", is_image(head) and (head[:1] != b"P" or _NETPBM.match(head) is not None)),
         ("recordio", head.startswith(MAGIC_BYTES)),
         ("lmdb", is_lmdb(head)),
         ("hdf5", head.startswith(HDF5)),
