@@ -567,16 +567,18 @@ def test_none_detected_covers_what_was_compared(role: str, unseen: int, verdict:
     assert audit(synthetic, files["training"], files["control"], out=tmp_path / "leak").verdict == "leak found"
 
 
-def test_embeddings_that_are_too_large_to_scale_are_rejects(precomputed: Precomputed, tmp_path: Path) -> None:
+def test_embeddings_that_cannot_be_scaled_are_rejects(precomputed: Precomputed, tmp_path: Path) -> None:
     vectors, ids, people = load_embeddings(precomputed.synthetic)
     every: Any = 1e300 * np.asarray(vectors, np.float64)
     wide: Any = np.asarray(vectors, np.float64)
-    wide[0] = every[0]
+    wide[0], wide[1] = every[0], 1e-162 * wide[1]
     synthetic = save_embeddings(tmp_path / "synthetic.npz", wide, ids, people)
     result = audit(synthetic, precomputed.training, precomputed.control, out=tmp_path / "run")
-    assert [(r.id, r.detail) for r in result.rejects["synthetic"]] == [(ids[0], "its length is zero or not finite")]
+    assert {(r.id, r.detail) for r in result.rejects["synthetic"]} == {
+        (id, "its length is zero, or out of range") for id in ids[:2]
+    }
     synthetic = save_embeddings(tmp_path / "all.npz", every, ids, people)
-    with pytest.raises(unveil.InputError, match=r"all\.npz: none of its .* its length is zero or not finite"):
+    with pytest.raises(unveil.InputError, match=r"all\.npz: none of its .* its length is zero, or out of range"):
         audit(synthetic, precomputed.training, precomputed.control, out=tmp_path / "all")
 
 

@@ -147,6 +147,8 @@ def test_the_label_of_a_sample_is_that_beside_it(tmp_path: Path) -> None:
     assert people_of(*first, *second) == ["0", "1", "2", "5", "6", "7"]
     assert people_of(*first[::2], *second) == [None, None, None, "5", "6", "7"]
     assert people_of(*first[::2], *first[1::2]) == ["0", "1", "2"]
+    with pytest.raises(SourceError, match=r"found `0\.cls` beside no image\. Give each archive"):
+        people_of(*first[::2], *first[::2], *first[1::2], *first[1::2])
 
 
 def test_accents_in_both_forms_are_one_name(tmp_path: Path) -> None:
@@ -173,6 +175,8 @@ def test_names_of_classes_are_the_same_in_all_files_and_differ(tmp_path: Path) -
 
     with pytest.raises(SourceError, match="expected another name for each class of label, found `x` several times"):
         open_source(written("x.parquet", ["x", "x"]))
+    with pytest.raises(SourceError, match="expected classes from 0 to 0 in label, which has as many names, found 1"):
+        open_source(written("x.parquet", ["x"]))
     written("set/0.parquet", ["anna", "bob"])
     written("set/1.parquet", ["anna", "bob"])
     assert people(open_source(tmp_path / "set")) == ["anna", "bob"] * 2
@@ -187,6 +191,15 @@ def test_images_without_a_label_are_noted(tmp_path: Path) -> None:
         write(tmp_path / "set" / f"p{k}" / "1.png", DATA[k])
     write(tmp_path / "set/dataset.json", json.dumps({"labels": [["p0/1.png", 3]]}))
     assert "3 of 4 images have no label" in open_source(tmp_path / "set").notes
+
+
+def test_quotes_are_no_part_of_a_cell(tmp_path: Path) -> None:
+    for k in range(2):
+        write(tmp_path / f"{k}.png", DATA[k])
+    for delimiter in ",\t;|":
+        lines = "".join(f'"{k}.png"{delimiter}"John ""{k}"""\n' for k in range(2))
+        source = open_source(write(tmp_path / "list.txt", lines))
+        assert [(r.id, r.person) for r in source.records] == [("0.png", 'John "0"'), ("1.png", 'John "1"')]
 
 
 @pytest.mark.parametrize(
@@ -251,7 +264,9 @@ class TestLabelValues:
         for source in opened(exact):
             assert len(set(people(source()))) == 8
         for source in opened(merged):
-            with pytest.raises(SourceError, match=rf"found the {np.dtype(kind)} .* may stand for several people"):
+            with pytest.raises(
+                SourceError, match=rf"\.\w+: expected .* found the {np.dtype(kind)} .* may stand for several people"
+            ):
                 source()
         with pytest.raises(SourceError, match="may stand for several people"):
             label_of(merged[0])

@@ -258,9 +258,9 @@ class TestHDF5:
         with pytest.raises(SettingError, match=r"stored in a way that is not supported .* use --as-folder"):
             write_without(source, tmp_path / "out", set())
 
-    @pytest.mark.parametrize("order", [(0, 3, 2, 1), (0, 2, 1, 3), (0, 2, 1)])
+    @pytest.mark.parametrize("order", [(0, 3, 2, 1), (0, 1, 2, 3), (0, 2, 1)])
     def test_what_matlab_writes_stands_upright(self, order: tuple[int, ...], tmp_path: Path) -> None:
-        """MATLAB reverses the dimensions: X of (H, W, 3, N), (3, H, W, N) or (H, W, N)."""
+        """MATLAB reverses dimensions: X of (H, W, 3, N), (H, W, N), or (3, W, H, N), which is made for Python."""
         upright = (
             np.stack([face[:64] for face in FACES]) if len(order) == 4 else np.stack([f[:64, :, 0] for f in FACES])
         )
@@ -271,7 +271,8 @@ class TestHDF5:
         found = [decode_rgb(source.read(record)) for record in source.records]
         expected = upright if len(order) == 4 else np.repeat(upright[..., None], 3, 3)
         assert np.array_equal(found, expected)
-        assert "the dimensions of X are reversed, as MATLAB writes them" in source.notes
+        note = "the sides of the images in X are exchanged, as MATLAB writes them"
+        assert (note in source.notes) == (order != (0, 1, 2, 3))
 
     def test_images_along_the_last_dimension_are_asked_for(self, tmp_path: Path) -> None:
         with h5py.File(tmp_path / "x.h5", "w") as file:

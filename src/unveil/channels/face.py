@@ -41,9 +41,12 @@ class FaceChannel(Channel):
 
     def crop(self, image: FaceImage) -> ImageArray:
         if self.model.spec.alignment == "arcface112":
-            return image.aligned_crop
+            crop = image.aligned_crop
+            image.check_contrast()
+            return crop
         # The face first: detection may replace reduced pixels by those of the full size.
         face = image.face
+        image.check_contrast()
         return dlib_crop(image.pixels, face, self.model.spec.input_size)
 
     def embed(self, crops: ImageArray) -> Vectors:

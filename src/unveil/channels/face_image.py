@@ -62,7 +62,7 @@ class FaceImage:
 
     def _find_face(self) -> Face | ImageError:
         if self.aligned:
-            self._require_crop()
+            self._require_square()
             return faces_in_crops([self.pixels])[0]
         found = find_face(self.pixels, self._detector)
         if (found is None or found.face.size < TEMPLATE_SIZE) and self._decode_full is not None:
@@ -98,17 +98,16 @@ class FaceImage:
     def crop_with_margin(self, margin: int) -> ImageArray:
         """The face in the ArcFace template with ``margin`` pixels on each side. An aligned crop gets no margin."""
         if self.aligned:
-            self._require_crop()
+            self._require_square()
             return resize(self.pixels, TEMPLATE_SIZE)
         face = self.face
         return warp(self.pixels, similarity(face.landmarks, face.template + margin), TEMPLATE_SIZE + 2 * margin)
 
-    def _require_crop(self) -> None:
-        """Raises ImageError for what can be no aligned crop of a face: no face is looked for in it."""
-        height, width = self.pixels.shape[:2]
-        if height != width:
-            raise ImageError("detect", "not an aligned crop", f"{width} x {height} is not square; see --aligned")
-        step = max(1, height // CONTRAST_SIDE)
+    def check_contrast(self) -> None:
+        """Raises ImageError for an aligned crop that can show no face: none is looked for in it."""
+        if not self.aligned:
+            return
+        step = max(1, self.pixels.shape[0] // CONTRAST_SIDE)
         contrast = float(self.pixels[::step, ::step].mean(2).std())
         if contrast < MIN_CONTRAST:
             raise ImageError(
@@ -117,6 +116,11 @@ class FaceImage:
                 f"grey levels vary by {contrast:.1f} of 255, at least {MIN_CONTRAST} are needed; files of 16 bits "
                 "should use all of them",
             )
+
+    def _require_square(self) -> None:
+        height, width = self.pixels.shape[:2]
+        if height != width:
+            raise ImageError("detect", "not an aligned crop", f"{width} x {height} is not square; see --aligned")
 
 
 def locate_faces(images: Sequence[FaceImage]) -> None:

@@ -24,15 +24,17 @@ CHUNK = 8192
 MEASURED = 512
 # How far from 1 the norm of a float32 unit vector may be.
 NORM_TOLERANCE = 1e-5
+# A shorter vector cannot be scaled.
+MIN_NORM = 1e-150
 UNKNOWN_MODEL = "an unknown model"
-# The row of a vector whose length is zero or not finite.
-UNUSABLE = ShardRow("", "embed", "no usable vector", "its length is zero or not finite")
+# The row of a vector whose length is zero, not finite or below `MIN_NORM`.
+UNUSABLE = ShardRow("", "embed", "no usable vector", "its length is zero, or out of range")
 
 
 def read_precomputed(source: EmbeddingSource, path: Path, exclude: frozenset[str] = frozenset()) -> EmbeddedSource:
     """The vectors of a source, scaled to unit length, in a file at ``path``.
 
-    Rows whose length is zero or not finite are rejects. Images with ids in ``exclude`` are left out.
+    Rows whose length is zero, not finite or below MIN_NORM are rejects. Images with ids in ``exclude`` are left out.
     """
     vectors, excluded = source.vectors, excluded_rows(source, exclude)
     content, norms = _measured(vectors)
@@ -80,7 +82,8 @@ def _measured(vectors: Vectors) -> tuple[Texts, Floats]:
             block = np.ascontiguousarray(vectors[start : start + MEASURED], np.float64)
             with np.errstate(over="ignore", invalid="ignore"):
                 norm = np.linalg.norm(block, axis=1)
-            norm[~np.isfinite(norm)] = 0
+            # The squares of smaller numbers are no longer exact.
+            norm[~np.isfinite(norm) | (norm < MIN_NORM)] = 0
             norms[start : start + len(block)] = norm
             data, size = block.reshape(-1).view(np.uint8).data, block.itemsize * block.shape[1]
             digests = [hashlib.sha256(data[at : at + size]).hexdigest() for at in range(0, len(data), size)]

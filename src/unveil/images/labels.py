@@ -112,7 +112,8 @@ def parse_list(data: bytes, where: str, column: str | None = None) -> ImageList:
 def _parsed(lines: list[tuple[int, str]], where: str, column: str | None) -> ImageList:
     texts = [text for _, text in lines]
     if any("\t" in text for text in texts):
-        return _from_cells(lines, [text.split("\t") for text in texts], where, column)
+        cells = [_csv_cells(text, "\t") if '"' in text else text.split("\t") for text in texts]
+        return _from_cells(lines, cells, where, column)
     split = [
         [_csv_cells(text, delimiter) for text in texts]
         for delimiter in DELIMITERS
@@ -238,7 +239,7 @@ def _numbered_lines(data: bytes, where: str) -> list[tuple[int, str]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{where}: a list of images should be UTF-8 text ({error})") from None
+        raise SourceError(f"{where}: a list of images should be UTF-8 text ({error}). Save it as UTF-8") from None
     n_lines, most = data.count(b"\n") + data.count(b"\r"), max(SPARE_LINES, len(data) // MIN_LINE_BYTES)
     if n_lines > most:
         raise SourceError(

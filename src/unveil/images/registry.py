@@ -205,7 +205,13 @@ def _read(blob: Blob, form: str, rule: LabelRule, options: ReaderOptions) -> Sou
     if reader is None:
         why = NOT_READ.get(form, "a container of this form has to lie on a disk of this machine")
         raise SourceError(f"{blob.where}: " + why.format(path=blob.where, head=blob.read(0, 8)))
-    return reader(blob, rule, options)
+    try:
+        return reader(blob, rule, options)
+    except SourceError as error:
+        if blob.where in str(error):
+            raise
+        # What decides a single value does not know where it is.
+        raise SourceError(f"{blob.where}: {error}") from None
 
 
 def _blob(name: str, follow_links: bool) -> Blob:

@@ -72,8 +72,8 @@ class HDF5Source(Source):
             check_row_count(n, blob)
             if "image" not in options:
                 self._check_order(name)
-            if self._images.reversed:
-                self.notes.append(f"the dimensions of {name} are reversed, as MATLAB writes them")
+            if self._images.turned:
+                self.notes.append(f"the sides of the images in {name} are exchanged, as MATLAB writes them")
             others = {k: t for k, t in tables.items() if k != name and t.shape[:1] == (n,)}
             # Labels of another split may have the same number of rows.
             own = {k: t for k, t in others.items() if k.rpartition("/")[0] == name.rpartition("/")[0]}
@@ -170,7 +170,7 @@ class Table:
         # The values of a virtual dataset lie in others, and in other files.
         self.virtual = dataset.id.layout_class == VIRTUAL
         # MATLAB writes the dimensions of an array in reverse.
-        self.reversed = MATLAB in dataset.attrs
+        self.turned = MATLAB in dataset.attrs and self.shape[3:] not in ((1,), (3,))
         self._cache: LruCache[tuple[int, ...], bytes] = LruCache(CACHED_CHUNKS)
 
     def __len__(self) -> int:
@@ -216,8 +216,9 @@ class Table:
         if len(self.shape) == 1:
             return data.rstrip(b"\0") if self.dtype.kind == "S" else data
         pixels = np.frombuffer(data, np.uint8).reshape(self.shape[1:])
-        if self.reversed:
-            pixels = pixels.T
+        if self.turned:
+            # (3, W, H) or (W, H); images whose channels come last were turned for programs like this one.
+            pixels = pixels.swapaxes(-1, -2)
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
         elif pixels.shape[2] not in (1, 3):

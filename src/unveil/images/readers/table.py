@@ -15,7 +15,7 @@ from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob
 from unveil.images.image_like import MAX_TEXT, MAX_VECTOR, MIN_PIXELS, most_looked_at, shows_image
 from unveil.images.label_rule import LabelRule
-from unveil.images.label_values import check_exact, labels_of
+from unveil.images.label_values import NO_LABEL, check_exact, labels_of
 from unveil.images.labels import labels_beside
 from unveil.images.lru import LruCache
 from unveil.images.readers.columns import IMAGE_COLUMNS, LABEL_NAMES, choose_column, notes_of_unused
@@ -218,8 +218,13 @@ class TableSource(Source):
                 if pa.types.is_floating(array.type):
                     check_exact(array.to_numpy(zero_copy_only=False))
                 for value in array.to_pylist():
-                    known = classes and isinstance(value, int) and 0 <= value < len(classes)
-                    yield classes[value] if known else value
+                    is_class = classes and isinstance(value, int) and value != NO_LABEL
+                    if is_class and not 0 <= value < len(classes):
+                        raise SourceError(
+                            f"{self.where}: expected classes from 0 to {len(classes) - 1} in {name}, which has as many "
+                            f"names, found {value}. Name all classes, or store text"
+                        )
+                    yield classes[value] if is_class else value
 
         return labels_of(values())
 

@@ -67,7 +67,7 @@ class TarSource(Source):
         self.blob = blob
         members = list(_members(blob, self.unread))
         by_name = {member.name: member for member in members}
-        parts = _samples(members)
+        parts = _samples(members, blob.where)
         images = {key for key, extension in parts if extension not in SIDE_FILES}
         side_files: dict[str, dict[str, _Member]] = {}
         for member, (key, extension) in zip(members, parts, strict=True):
@@ -115,11 +115,11 @@ class TarSource(Source):
         return self.blob.read_exactly(member.at, member.size, limit)
 
 
-def _samples(members: Sequence[_Member]) -> list[tuple[str, str]]:
+def _samples(members: Sequence[_Member], where: str) -> list[tuple[str, str]]:
     """The sample of each member, and its extension.
 
     Members of one key are one sample wherever they are. If one occurs twice, as in archives that were joined, the
-    members of its key are samples by their neighbours.
+    members of its key are samples by their neighbours. Raises SourceError for a label that then is beside no image.
     """
     parts = [webdataset_key(member.name) for member in members]
     names = Counter(parts)
@@ -130,6 +130,14 @@ def _samples(members: Sequence[_Member]) -> list[tuple[str, str]]:
     for before, (key, extension) in zip([("", ""), *parts], parts, strict=False):
         run += key != before[0]
         found.append((f"{key}\0{run}" if key in repeated else key, extension))
+    images = {sample for sample, extension in found if extension not in SIDE_FILES}
+    alone = next((part for part in found if "\0" in part[0] and part[0] not in images and part[1] in LABELS), None)
+    if alone is not None:
+        key = alone[0].partition("\0")[0]
+        raise SourceError(
+            f"{where}: expected the members of a sample beside each other, since keys occur several times, found "
+            f"`{printable(key)}.{alone[1]}` beside no image. Give each archive as a file of its own"
+        )
     return found
 
 
