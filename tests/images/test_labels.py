@@ -186,6 +186,15 @@ def test_names_of_classes_are_the_same_in_all_files_and_differ(tmp_path: Path) -
             open_source(tmp_path / "set")
 
 
+def test_people_in_several_splits_are_noted(tmp_path: Path) -> None:
+    for k, folder in enumerate(("train/a", "train/b", "val/a", "val/b")):
+        write(tmp_path / "set" / folder / f"{k}.png", DATA[k])
+    (note,) = (note for note in open_source(tmp_path / "set").notes if "folders" in note)
+    assert "; train/a and val/a count as two people. If folders of one name show one person" in note
+    (tmp_path / "set/val").rename(tmp_path / "set/more")
+    assert not any("count as two people" in note for note in open_source(tmp_path / "set").notes)
+
+
 def test_images_without_a_label_are_noted(tmp_path: Path) -> None:
     for k in range(4):
         write(tmp_path / "set" / f"p{k}" / "1.png", DATA[k])

@@ -112,7 +112,7 @@ class LabelRule:
             return LabelRule("none"), f"its {len(folders)} folders are splits of a dataset"
         if _are_batches(names):
             return LabelRule("none"), f"its {len(folders)} folders are numbered batches of images"
-        return LabelRule("folder"), f"its images lie in {len(folders)} folders"
+        return LabelRule("folder"), f"its images lie in {len(folders)} folders{_in_several_splits(folders)}"
 
     def people(self, names: Sequence[str]) -> Iterator[str | None]:
         """The label that follows from the name of each image; None where the rule gives none.
@@ -163,6 +163,19 @@ def _matcher(pattern: str) -> _Matcher:
     import regex
 
     return _Matcher(regex.compile(pattern), MATCH_SECONDS)
+
+
+def _in_several_splits(folders: Iterable[str]) -> str:
+    """What to know of folders of one name in several splits, such as train/a and val/a; empty where there are none."""
+    first: dict[str, str] = {}
+    for folder in sorted(folders):
+        name = "/".join(part for part in folder.split("/") if part.lower() not in SPLITS)
+        if name and first.setdefault(name, folder) != folder:
+            return (
+                f"; {printable(first[name])} and {printable(folder)} count as two people. If folders of one name show "
+                "one person, use a rule regex: for that name"
+            )
+    return ""
 
 
 def _are_batches(names: Iterable[str]) -> bool:
