@@ -92,6 +92,8 @@ def test_one_subsample_suffices_where_all_images_are_tested() -> None:
     inference, t, c, everything = world()
     matching = Matching(t, c, None, (np.zeros(2, np.int64), np.zeros(3, np.int64)), by_prognosis=False, by_strata=False)
     tests, (competition, _) = inference.by_score(everything), inference.compete(everything)
-    stability, times = inference.repeat(matching, everything, tests, competition, generators, 0.01, 20)
+    stability, times = inference.repeat(
+        matching, everything, tests, tests.decision.global_test, competition, generators, 0.01, 20
+    )
     assert (stability.resamples, stability.people_significant, stability.identities_significant) == (1, (1,), (0,))
     assert stability.leak_found == 1 and times == {"a": 1}

@@ -9,7 +9,7 @@ from unveil.channels.base import ChannelConfig
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.engine import Engine
 from unveil.errors import ImageError
-from unveil.images import Source
+from unveil.images import EmbeddingSource, Source
 from unveil.types import Embedded, ImageRecord
 
 
@@ -52,6 +52,8 @@ class ImageReader:
 
     def data(self, id: str) -> bytes:
         """The bytes of an image. Raises ImageError if it cannot be read any more."""
+        if isinstance(self.source, EmbeddingSource):  # before an index of perhaps millions of ids is made
+            raise ImageError("read", "no image", "the source holds embeddings alone")
         return self.source.read(self._record(id))
 
     def read(self, id: str) -> FaceImage:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from unveil.columns import People, Texts
 from unveil.types import Floats, Ints
 
+Numbers = npt.NDArray[np.integer[Any] | np.floating[Any]]
 # Neighbours in the cohort whose mean cosine is the closeness of an image to everybody.
 NEIGHBOURS = 10
 
@@ -43,7 +46,7 @@ def count_hubness(best_rows: Ints, top_pair_rows: Ints, n_rows: int, max_rows: i
     return [HubnessCount(int(i), int(as_best[i]), int(in_top[i])) for i in order if as_best[i] > 1]
 
 
-def best_of_each(codes: Ints, score: Floats, before: Floats | None = None) -> Ints:
+def best_of_each(codes: Ints, score: Floats, before: Numbers | None = None) -> Ints:
     """The row with the best score (N,) of each code that occurs in codes (N,), by ascending code.
 
     Ties go to the lower ``before`` (N,), then to the lower row.
