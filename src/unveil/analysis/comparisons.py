@@ -46,7 +46,8 @@ class Comparison:
     a sample of the synthetic images; ``identities`` compares the mean vectors of synthetic identities with the images
     of ``role``; ``search`` compares one image each of training people with all images of ``role``. ``changed`` compares
     synthetic images again with those images of ``role`` whose hub correction near-duplicates change, which no plan
-    knows; ``held out`` compares them with control images without the training people.
+    knows; ``held out`` compares them with control images without the training people. By the first channel it compares
+    few pairs, which no plan knows either.
     """
 
     kind: ComparisonKind
@@ -128,7 +129,8 @@ def comparisons_of_audit(
         yield Comparison("search", channel, "training")
     # Whether control people were held out.
     for channel in channels if "control" in roles else ():
-        yield Comparison("held out", channel, "control")
+        if channel != FIRST_CHANNEL:
+            yield Comparison("held out", channel, "control")
         yield Comparison("search", channel, "control")
 
 
