@@ -130,14 +130,13 @@ def _samples(members: Sequence[_Member], where: str) -> list[tuple[str, str]]:
     for before, (key, extension) in zip([("", ""), *parts], parts, strict=False):
         run += key != before[0]
         found.append((f"{key}\0{run}" if key in repeated else key, extension))
-    images = {sample for sample, extension in found if extension not in SIDE_FILES}
-    alone = next((part for part in found if "\0" in part[0] and part[0] not in images and part[1] in LABELS), None)
-    if alone is not None:
-        key = alone[0].partition("\0")[0]
-        raise SourceError(
-            f"{where}: expected the members of a sample beside each other, since keys occur several times, found "
-            f"`{printable(key)}.{alone[1]}` beside no image. Give each archive as a file of its own"
-        )
+    images = {key for key, extension in (*parts, *found) if extension not in SIDE_FILES}
+    for (key, extension), (sample, _) in zip(parts, found, strict=True):
+        if extension in LABELS and key in images and sample not in images:
+            raise SourceError(
+                f"{where}: expected the members of a sample beside each other, since keys occur several times, found "
+                f"`{printable(key)}.{extension}` beside no image. Give each archive as a file of its own"
+            )
     return found
 
 
