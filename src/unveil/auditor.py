@@ -49,7 +49,7 @@ from unveil.review import review_summary
 from unveil.runs.assemble import AuditParts, assemble, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
 from unveil.runs.parts import DOCUMENT, PARTS, RESULT, checksums, result_sha256
-from unveil.runs.repeat import check_verdicts, finished_result, replace_run
+from unveil.runs.repeat import check_what_followed, finished_result, replace_run
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
 from unveil.types import ROLES, Embedded, Role
@@ -87,7 +87,7 @@ def run_audit(
         finished = finished_result(settings, redact=redact, verify=verify)
         if finished is not None:
             return finished
-        check_verdicts(settings)
+        check_what_followed(settings)
         with shared_engine(settings.engine, progress) if engine is None else nullcontext(engine) as opener:
             return _run(settings, progress, opener(), redact, overwrite, sizes or WorkSizes())
 

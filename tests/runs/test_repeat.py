@@ -148,6 +148,17 @@ def test_verdicts_on_other_images_do_not_count(first: unveil.Audit, inputs: dict
         unveil.audit(**inputs)
 
 
+def test_a_cleaning_of_the_earlier_audit_is_named(
+    first: unveil.Audit, inputs: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(first.run / "clean/clean.json", "{}")
+    assert unveil.audit(**inputs) == first and "the cleaning in" not in caplog.text
+    changed_input(inputs)
+    with pytest.raises(ComputedError):
+        unveil.audit(**inputs)
+    assert "the cleaning in clean/clean.json is of the earlier audit" in caplog.text
+
+
 def test_a_redacted_copy_is_made_when_it_is_missing(first: unveil.Audit, inputs: dict[str, Any]) -> None:
     with pytest.raises(ComputedError):
         unveil.audit(**inputs, redact=True)

@@ -22,7 +22,7 @@ from unveil.runs.parts import PARTS, checksums
 
 logger = logging.getLogger(__name__)
 
-REDACTED = "report.redacted.html"
+REDACTED, CLEANING = "report.redacted.html", "clean/clean.json"
 R = TypeVar("R", bound=str)
 
 
@@ -55,12 +55,14 @@ def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditR
     return result
 
 
-def check_verdicts(settings: Settings) -> None:
+def check_what_followed(settings: Settings) -> None:
     """Raises SettingError if reviewers decided on other images than those that are audited now.
 
-    Verdicts name images by their ids, so they would count for any image of the same name.
+    Verdicts name images by their ids, so they would count for any image of the same name. A warning names a cleaning.
     """
     run = settings.out
+    if (run / CLEANING).exists():
+        logger.warning("%s: the cleaning in %s is of the earlier audit. Clean again after this one", run, CLEANING)
     if not (run / VERDICTS).exists():
         return
     manifest = read_manifest(run / MANIFEST) or {}
