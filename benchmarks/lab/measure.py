@@ -59,6 +59,7 @@ SCORE_COLUMNS = [*SET, "score", "memorised", "auc", "auc_low", "auc_high"] + [
 AUDIT_COLUMNS = [*SET, "audit", "training_people", "training_members", "verdict", "global_p"] + [
     f"{basis}_{which}" for basis in ("significant", "conformal", "gpd", "identities") for which in ("true", "false")
 ]
+AUDIT_COLUMNS += ["chance_share"]
 BASELINE_COLUMNS = [
     *(*SET, "training", "channel"),
     *("authenticity", "data_copying", "closer_to_training", "neighbour_ratio", "gan_leaks_auc"),
@@ -313,12 +314,12 @@ class Lab:
         return [
             *(len(learnt), int(learnt.sum()), "", f"{tests.global_test.p_value:.3g}"),
             *(int((who & (learnt == wanted)).sum()) for who in (by[0] | by[1], *by) for wanted in (True, False)),
-            *("", ""),
+            *("", "", ""),
         ]
 
     def _audited(self, found: Findings) -> list[object]:
         if found.calibration is None or found.exposures is None:
-            return [0, 0, found.verdict, "", *[0] * 8]
+            return [0, 0, found.verdict, "", *[0] * 8, ""]
         lists = (
             [p.person for p in found.people if p.significant_by],
             [p.person for p in found.people if "conformal" in p.significant_by],
@@ -330,6 +331,7 @@ class Lab:
             *(len(people), sum(p in self.members for p in people), found.verdict),
             f"{found.calibration.global_test.p_value:.3g}",
             *(sum((p in self.members) == wanted for p in who) for who in lists for wanted in (True, False)),
+            f"{found.calibration.detection_limit.chance_share:.4f}",
         ]
 
     def nulls(self) -> Iterator[list[object]]:

@@ -113,6 +113,7 @@ def _criteria(by_set: dict[Key, list[Row]], paired: list[Row], audits: list[Row]
     each = {key: _significant(audits, [key]) for key in weak}
     left = _significant(audits, [key for key, of in each.items() if of.first < NEARLY_ALL * of.learnt])
     false = _proportions(row for row in audits if row["audit"] == MIXED and _key(row) in weak)
+    old = _measured_before(row for row in audits if _key(row) in weak)
     labelled = [row for row in paired if (row["score"], row["against"]) == (OURS, UNLABELLED)]
     best = {_key(row): max(float(row["rate_against"]), _value(by_set[_key(row)], PAPER, AT)) for row in labelled}
     more = {key: _value(by_set[key], OURS, AT) / max(rate, 1e-9) for key, rate in best.items() if rate < LABELS_MATTER}
@@ -173,6 +174,12 @@ def _criteria(by_set: dict[Key, list[Row]], paired: list[Row], audits: list[Row]
             f"the same, over the weak sets in which version 0.1 finds less than {NEARLY_ALL:g} of the people learnt",
             "",
             f"{_times(left.today, left.first)}; if everybody were found {_times(left.learnt, left.first)}",
+            None,
+        ),
+        (
+            "weak sets that were measured again since q-values are made with the share of people whom chance explains",
+            "",
+            f"{len(weak) - len(old)} of {len(weak)}; the others count as before",
             None,
         ),
         ("mean false discovery proportion in these audits", f"at most {FDR:g}", f"{false[0]:.3f}", false[0] <= FDR),
@@ -385,15 +392,17 @@ def _audits(rows: list[Row]) -> None:
     print("Of the people a generator learnt; of those and up to 500 others; of the others alone, whom it never saw.\n")
     print(
         "| family | people | steps | learnt: verdict | significant | and others: truly significant | falsely "
-        "| version 0.1: truly, falsely | identities: truly, falsely | others alone: verdict | significant |"
+        "| version 0.1: truly, falsely | identities: truly, falsely | others alone: verdict | significant "
+        "| global p: learnt; and others | version 0.1 |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     sets = dict.fromkeys(_key(row) for row in rows)
     wrong, nulls = 0, 0
     for key in sets:
         own = {row["audit"]: row for row in rows if _key(row) == key}
         learnt, mixed, null = (own[name] for name in ("people learnt", MIXED, "others alone"))
         first = own[f"{MIXED}, {FIRST}"]
+        first_p = f"{own[f'people learnt, {FIRST}']['global_p']}; {first['global_p']}"
         nulls += 1
         wrong += null["verdict"] == "leak found"
         cells = [
@@ -404,13 +413,25 @@ def _audits(rows: list[Row]) -> None:
             f"{first['significant_true']}, {first['significant_false']}",
             f"{mixed['identities_true']}, {mixed['identities_false']}",
             *(null["verdict"], null["significant_false"]),
+            *(f"{learnt['global_p']}; {mixed['global_p']}", first_p),
         ]
         print("| " + " | ".join(cells) + " |")
+    if before := [" ".join(key) for key in sets if key in _measured_before(rows)]:
+        print(
+            "\nNot measured again since q-values are made with the share of people whom chance explains and the global "
+            f"test looks at each channel: {'; '.join(before)}. Their q-values are those of Benjamini and Hochberg, and "
+            "their global p is of the score over all channels alone."
+        )
     mean, error, n = _proportions(row for row in rows if row["audit"] == MIXED)
     print(
         f"\nMean false discovery proportion among people learnt and others: {mean:.3f} (standard error {error:.3f}; "
         f"{n} sets). Others alone: `leak found` in {wrong} of {nulls}."
     )
+
+
+def _measured_before(rows: Iterable[Row]) -> set[Key]:
+    """The sets whose audits were measured before they had a share of people whom chance explains."""
+    return {_key(row) for row in rows if row["audit"] == MIXED and not row.get("chance_share")}
 
 
 def _nulls(rows: list[Row]) -> None:
