@@ -178,10 +178,13 @@ def synthetic_corrections(
     Closest is by the hub correction ``by_people``. Images that near-duplicates explain (rows ``explained``) do not
     count. Where there are more than MAX_COHORT_PEOPLE synthetic images, their digests choose.
     """
-    rest = np.setdiff1d(np.arange(len(synthetic)), explained)
+    counted = np.ones(len(synthetic), np.bool_)
+    counted[explained] = False
+    rest = np.flatnonzero(counted)
     if not len(rest):
         return np.zeros(len(sides[0])), np.zeros(len(sides[1]))
-    some = synthetic.take(rest[chosen_by_digest(synthetic.digests.take(rest), MAX_COHORT_PEOPLE)])
+    digests = synthetic.digests.take(rest) if len(explained) else synthetic.digests
+    some = synthetic.take(rest[chosen_by_digest(digests, MAX_COHORT_PEOPLE)])
     found = [
         compare_all(
             *(side.vectors, some.vectors),
