@@ -18,7 +18,7 @@ from unveil import native
 from unveil.compare.blas import single_blas_thread
 from unveil.compare.error_bounds import rounded_down
 from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
-from unveil.compare.forecast import Forecast
+from unveil.compare.forecast import MISSED, Forecast
 from unveil.compare.pruning import DimensionOrder, choose_dimension_order
 from unveil.compare.scoring import ParallelScorer
 from unveil.compare.sizes import BackendSizes
@@ -284,9 +284,9 @@ class _Lists:
         if len(missed) > WAITING * len(ends):
             _make_again(self._forecast, self._matches, queries, self._panel.start + missed, again)
             ends = self._score[:, 0]
-        else:  # they end low, and count as the lowest so far
+        else:  # they count as ends in the middle of those that are expected to be missed
             mean, deviation = self._spread
-            ends[missed] = self._forecast.lowest((mean[missed], deviation[missed]), 0.0)
+            ends[missed] = self._forecast.lowest((mean[missed], deviation[missed]), MISSED / 2)
         self._forecast.learn(self._spread, ends)
 
 
