@@ -84,6 +84,7 @@ simulations: $(READY)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/error_rates.py --runs 2000 > docs/figures/error_rates.md
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.exposed_share --runs 2000 > docs/figures/exposed_share.md
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.search_error_rates --runs 200 > docs/figures/search_error_rates.md
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.search_error_rates --held-out --runs 100 > docs/figures/held_out_error_rates.md
 
 # kill -9 of workers, machines and drivers of a Ray cluster at random moments over 20 seeds: eight minutes.
 faults: $(READY)
