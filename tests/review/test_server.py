@@ -166,6 +166,19 @@ def test_no_verdict_is_lost_to_kill_9(run: Path, served: Serve) -> None:
     assert len(history) <= len(expected) + KILLS
 
 
+def test_verdicts_on_the_images_of_another_audit_do_not_count(run: Path) -> None:
+    """Wherever the file comes from: another run has other images under the same names."""
+    store = VerdictStore(run)
+    store.add("anna", ("s", "t", "training"), "different", blind=False)
+    store.close()
+    VerdictStore(run).close()
+    manifest = json.loads((run / "manifest.json").read_text("utf-8"))
+    manifest["inputs"]["synthetic"]["sha256"] = "0" * 64
+    write(run / "manifest.json", json.dumps(manifest))
+    with pytest.raises(StoreError, match="found verdicts on the images of another audit"):
+        VerdictStore(run)
+
+
 def test_verdicts_are_only_added(tmp_path: Path) -> None:
     store = VerdictStore(tmp_path)
     store.add(" anna  b ", ("s", "t", "training"), "different", blind=False)

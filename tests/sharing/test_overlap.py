@@ -382,6 +382,14 @@ def test_a_copy_from_python(found: unveil.Overlap, tmp_path: Path) -> None:
             found.remove("B", tmp_path / "other")
     finally:
         (found.run.parent / "b/b059/new.png").unlink()
+    file, other = sorted((found.run.parent / "b").rglob("*.png"))[:2]
+    data = file.read_bytes()
+    file.write_bytes(other.read_bytes())
+    try:
+        with pytest.raises(SourceError, match="Run the overlap again"):
+            found.remove("B", tmp_path / "other")
+    finally:
+        file.write_bytes(data)
 
 
 def test_embeddings_are_copied_as_embeddings(tmp_path: Path) -> None:

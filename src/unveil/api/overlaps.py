@@ -69,7 +69,7 @@ class Overlap(OverlapResult):
         exists, and SourceError if the set has changed or is no longer there.
         """
         run = OverlapRun(self.run)
-        source = run.source(name)
+        source = run.unchanged(name)
         run.check_outside("copy", Path(copy))
         written, _ = remove_shared(self.result, source, name, Path(copy), only_images=only_images, as_folder=as_folder)
         return written

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from unveil.errors import DiskFullError, SettingError, StoreError
+from unveil.io.checksums import document_sha256
 from unveil.io.regular import check_stored, open_regular
-from unveil.io.run_directory import VERDICTS
+from unveil.io.run_directory import MANIFEST, VERDICTS, read_manifest
 from unveil.io.text import printable
 from unveil.types import ROLES, Role
 
@@ -24,7 +25,7 @@ REVIEW_VERDICTS: tuple[ReviewVerdict, ...] = get_args(ReviewVerdict)
 # A row that withdraws the reviewer's verdict on the pair. The withdrawn row stays in the file.
 UNDONE = "undone"
 # "unvl" marks our files, so that another program's database is refused.
-APPLICATION, VERSION = 0x756E766C, 2
+APPLICATION, VERSION = 0x756E766C, 3
 MAX_NAME = 60
 # Somebody else's file may hold more; no review has.
 MAX_REVIEWERS, MAX_ROWS = 1000, 10**7
@@ -47,6 +48,7 @@ CREATE TABLE verdicts (
   blind INTEGER NOT NULL,
   time TEXT NOT NULL
 );
+CREATE TABLE audited (images TEXT NOT NULL);
 CREATE INDEX of_reviewer ON verdicts (reviewer, id);
 CREATE TRIGGER never_changed BEFORE UPDATE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are only added'); END;
 CREATE TRIGGER never_removed BEFORE DELETE ON verdicts BEGIN SELECT RAISE(ABORT, 'verdicts are only added'); END;
@@ -69,10 +71,15 @@ class RecordedVerdict:
 
 
 class VerdictStore:
-    """The verdicts of a run. Several threads may use it. Raises StoreError for a file that it did not write."""
+    """The verdicts of a run. Several threads may use it.
+
+    Raises StoreError for a file that it did not write, and for verdicts on the images of another audit: they name
+    images by their ids, which others may have.
+    """
 
     def __init__(self, run: Path) -> None:
         self.path = run / VERDICTS
+        self._images = audited_images(run)
         self._lock = threading.Lock()
         self._check_files()
         if not self.path.exists():
@@ -160,6 +167,8 @@ class VerdictStore:
             raise self._refusal(f"a damaged file ({printable(found)})")
         (n_rows,) = self._db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()
         (n_reviewers,) = self._db.execute("SELECT count(DISTINCT reviewer) FROM verdicts").fetchone()
+        if self._db.execute("SELECT images FROM audited LIMIT 2").fetchall() != [(self._images,)]:
+            raise self._refusal("verdicts on the images of another audit")
         if not isinstance(n_rows, int) or n_rows > MAX_ROWS or n_reviewers > MAX_REVIEWERS:
             raise self._refusal(f"{n_rows} verdicts of {n_reviewers} reviewers, at most {MAX_ROWS} of {MAX_REVIEWERS}")
 
@@ -173,7 +182,8 @@ class VerdictStore:
             raise self._refusal("a file of another program or version")
         try:
             # One transaction, because the process may be killed and because two processes may start at once.
-            self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
+            audited = f"INSERT INTO audited VALUES ('{self._images}');"  # noqa: S608 (hexadecimal digits)
+            self._db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {audited} COMMIT;")
         except sqlite3.OperationalError:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
@@ -218,6 +228,13 @@ class VerdictStore:
     def current(self) -> dict[str, dict[PairKey, RecordedVerdict]]:
         """The last verdict of each reviewer on each pair, without withdrawn ones."""
         return current_verdicts(self.history())
+
+
+def audited_images(run: Path) -> str:
+    """A hash of the images of the audit in a folder, in hexadecimal digits, as its manifest states them."""
+    inputs = (read_manifest(run / MANIFEST) or {}).get("inputs")
+    stated = inputs if isinstance(inputs, dict) else {}
+    return document_sha256({role: facts.get("sha256") for role, facts in stated.items() if isinstance(facts, dict)})
 
 
 def _is_full(error: sqlite3.Error) -> bool:

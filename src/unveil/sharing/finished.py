@@ -8,8 +8,10 @@ from typing import Any, TypedDict
 
 from unveil.choices import SET_NAMES, SetName
 from unveil.config.overlap import OverlapSettings
+from unveil.embedding.embed import content_sha256
+from unveil.embedding.precomputed import vectors_sha256
 from unveil.errors import InputError, SourceError, StoreError
-from unveil.images import LabelRule, Source, open_source
+from unveil.images import EmbeddingSource, LabelRule, Source, open_source
 from unveil.images.outputs import check_outside
 from unveil.io.checksums import document_sha256, file_sha256
 from unveil.io.documents import FROM_LIBRARIES, part_of, read_json, reason
@@ -93,6 +95,16 @@ class OverlapRun:
             )
         rule = LabelRule.parse(self._settings["labels"][name])
         return open_source(resolve(self._places[name])[0], rule, follow_links=self._settings["follow_links"])
+
+    def unchanged(self, name: SetName) -> Source:
+        """The images of a set, which are read and hashed. Raises SourceError as `source`, and if they have changed."""
+        source = self.source(name)
+        found = vectors_sha256(source) if isinstance(source, EmbeddingSource) else content_sha256(source)
+        if found != self.result.manifest["inputs"][name]["sha256"]:
+            raise SourceError(
+                f"{source.where}: expected the files that were compared, found others. Run the overlap again"
+            )
+        return source
 
     def check_outside(self, option: str, place: Path) -> None:
         """Raises SettingError if ``place`` lies inside one of the sets."""
