@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from tests.cli.runner import unveil as command_line
 from unveil.config.settings import Settings
 from unveil.demo.world import World
 from unveil.errors import InputError, ModelError, SettingError, StoreError
-from unveil.images import decode_rgb
+from unveil.images import Remark, decode_rgb
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.mitigation import Guard, identical_files, lookup
 from unveil.mitigation.guard import (
@@ -36,6 +37,7 @@ from unveil.mitigation.guard import (
     false_refusals,
     training_refused,
 )
+from unveil.mitigation.inputs import _HIDDEN
 from unveil.mitigation.subject_letter import letter
 from unveil.runs.finished import FinishedRun
 
@@ -411,6 +413,26 @@ def test_what_is_made_from_the_run_of_somebody_else_says_so(audited: Audited, wo
         assert written.returncode == 0 and (said in " ".join(written.stderr.split())) == expected
     cleaned = command_line("clean", run, "-o", tmp_path / "clean")
     assert said in " ".join(cleaned.stderr.split())
+
+
+def test_what_others_see_of_an_image_of_pillow_is_refused_as_in_its_file(guard: Path) -> None:
+    opened = Guard.open(guard)
+    first, second = (Image.fromarray(face) for face in drawn_faces(2, 77))
+    half = first.copy()
+    half.putalpha(128)
+    opaque = first.copy()
+    opaque.putalpha(255)
+    for form in ("GIF", "PNG", "TIFF", "WEBP"):
+        buffer = io.BytesIO()
+        first.save(buffer, form, save_all=True, append_images=[second])
+        (decision,) = opened.check([Image.open(buffer)])
+        assert (decision.answer, decision.why.partition(" (")[0]) == ("no face", "several images in a file")
+    passed, refused = opened.check([opaque, half])
+    assert passed.answer == "pass" and refused.answer == "no face" and refused.why.startswith("transparent pixels")
+
+
+def test_every_remark_but_a_turn_is_refused() -> None:
+    assert set(Remark) - {Remark.TURNED} == set(_HIDDEN)
 
 
 def test_what_a_guard_did_not_look_at_is_said(guard: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Images from containers of all kinds: records in a stable order, and the bytes of each image."""
 
-from unveil.images.decode import decode_rgb, decode_scaled, image_size, pillow_rgb, pixel_digest
+from unveil.images.decode import decode_rgb, decode_scaled, image_size, is_transparent, pillow_rgb, pixel_digest
 from unveil.images.filtered_copy import write_without
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import read_label_map, read_labels
@@ -19,6 +19,7 @@ __all__ = [
     "decode_rgb",
     "decode_scaled",
     "image_size",
+    "is_transparent",
     "open_source",
     "open_sources",
     "pillow_rgb",

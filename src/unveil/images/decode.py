@@ -457,7 +457,7 @@ def _remarks(image: Image.Image, behind: Behind, *, turned: bool) -> tuple[Remar
         Remark.IMAGES_BEHIND: bool(behind.pixels),
         Remark.BYTES_BEHIND: behind.more and not behind.pixels,
         Remark.TURNED: turned,
-        Remark.TRANSPARENT: _is_transparent(image),
+        Remark.TRANSPARENT: is_transparent(image),
         Remark.EXTRA_CHANNEL: isinstance(image, TiffImagePlugin.TiffImageFile)
         and _UNSPECIFIED in (image.tag_v2.get(_EXTRA_SAMPLES) or ()),
         Remark.GAMMA: _asks_for_brightness(image),
@@ -479,7 +479,7 @@ def _asks_for_brightness(image: Image.Image) -> bool:
     return isinstance(gamma, (int, float)) and not described and not SCREEN_GAMMA[0] <= gamma <= SCREEN_GAMMA[1]
 
 
-def _is_transparent(image: Image.Image) -> bool:
+def is_transparent(image: Image.Image) -> bool:
     """Whether a decoded image has pixels that are not opaque."""
     if image.mode in ("RGBA", "LA", "PA"):
         lowest = image.getchannel("A").getextrema()[0]

@@ -31,7 +31,7 @@ from unveil.io.memory import held_memory
 from unveil.io.npy import mapped_array
 from unveil.io.regular import read_regular
 from unveil.io.trust import is_own, signed
-from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_bytes
+from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_bytes, hidden_in, listed
 from unveil.mitigation.pixel_digests import DIGEST_BYTES, pixel_digests
 from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.progress import Progress, Silent
@@ -336,13 +336,15 @@ class Guard:
 
     def check(self, images: Iterable[ImageArray | Image.Image]) -> list[Decision]:
         """Decides on each image: pixels (H, W, 3) uint8 RGB, an image of Pillow, the bytes of an image file or its
-        path.
+        path. An image of Pillow with further frames or transparent pixels does not pass, as its file would not.
 
         An image that is the same file as a training image, or has the same pixels, never passes. Batches of some dozen
         images are fastest. Raises InputError for pixels of another shape or type, and for one image without a list.
         """
-        images = checked_images(images)
-        embedded, rows = self._embedder.embed_images(face_images(images, self._alignment, self._detector))
+        given = listed(images)
+        images = checked_images(given)
+        hidden = [hidden_in(image) for image in given]
+        embedded, rows = self._embedder.embed_images(face_images(images, self._alignment, self._detector, hidden))
         scored = iter(zip(*self._index.closest(embedded), strict=True))
         decisions = []
         for image, row in zip(images, rows, strict=True):
