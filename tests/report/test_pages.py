@@ -25,7 +25,7 @@ from unveil.report.junit import junit
 from unveil.report.markdown import markdown
 from unveil.report.redact import redact
 from unveil.report.templating import label_cells
-from unveil.report.text import false_findings
+from unveil.report.text import false_findings, number, percent
 from unveil.results import IdentityMatch
 from unveil.review import VerdictStore
 from unveil.runs.finished import FinishedRun
@@ -201,6 +201,27 @@ def test_a_rate_that_control_people_cannot_show_has_a_reason(audited: Audited) -
     result = replace(audited[0], membership=few)
     assert "score higher than 90% of control people" in render(result, None)
     assert "false positive rate of 10%" in markdown(redact(result))
+
+
+def test_the_p_value_of_the_global_test_and_the_q_values_can_be_followed(audited: Audited) -> None:
+    """The p-value that decides is the smallest of the table times their number, and the share behind q is stated."""
+    result = audited[0]
+    assert result.global_test is not None and result.membership and result.detection_limit is not None
+    tested = result.membership[:3]
+    assert result.global_test.n_scores == 3
+    assert result.global_test.p_value == pytest.approx(3 * min(score.global_p for score in tested))
+    page = render(result, None)
+    names = "(by all channels, face alone and appearance alone), times 3."
+    assert f"{number(result.global_test.p_value)}: the smallest of 3 p-values {names}" in page
+    assert '<th class="n">global p before times 3</th>' in page
+    few = f"Conformal q-values count the {percent(result.detection_limit.chance_share)} of training people whom chance"
+    assert few in page and 'id="term-chance-share"' in page
+    alone = replace(result, global_test=replace(result.global_test, n_scores=1))
+    assert "times 3" not in render(alone, None) and '<th class="n">global p</th>' in render(alone, None)
+    more = replace(result, detection_limit=replace(result.detection_limit, chance_share=1.04))
+    assert "Conformal q-values count 104% of training people (" in render(more, None)
+    whole = replace(result, detection_limit=replace(result.detection_limit, chance_share=1.0))
+    assert "q-values of the GPD tail count all" not in render(whole, None)
 
 
 def test_a_finding_by_a_whole_identity_says_how_many_images_agree_and_is_redacted(audited: Audited) -> None:

@@ -206,6 +206,7 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             max_identities=MAX_IDENTITY_ROWS,
             contents=_contents(result),
             strictest=strictest_rate(result),
+            tested_scores=_tested_scores(result),
             concentrated=CONCENTRATED,
             missing=enumeration([STATEMENTS[s] for s in result.next_step.missing], "and") if result.next_step else "",
             galleries=galleries(result) if thumbnails else (),
@@ -228,6 +229,13 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
         )
     )
     return label_cells(page)
+
+
+def _tested_scores(result: AuditResult) -> str:
+    """The scores by which the global test ranks people, which are the first of the membership, in words."""
+    if result.global_test is None or not result.membership:
+        return ""
+    return enumeration([score.score for score in result.membership[: result.global_test.n_scores]], "and")
 
 
 def _figure(estimate: Estimate) -> str:

@@ -75,7 +75,7 @@ class Membership:
     not_resolved: dict[Rate, str]
     """Why a true positive rate is null, by false positive rate."""
     global_p: Probability
-    """p-value of the global test with this score."""
+    """p-value of the global test by this score alone, before it is multiplied by the number of scores."""
     significant_conformal: int
     """Number of training people who would be significant by conformal p-values of this score."""
     significant_gpd: int

@@ -19,7 +19,7 @@ class GlobalTest:
     """Test of whether training people take more of the top ranks than chance allows."""
 
     p_value: Probability
-    """Probability of ranks like these if nothing leaked."""
+    """Probability of ranks like these if nothing leaked: the smallest p-value by any score, times their number."""
     top: int
     """Number of top ranks with the strongest evidence."""
     training_in_top: int
