@@ -607,12 +607,58 @@ def test_images_that_are_turned_are_remarkable(orientation: int) -> None:
         assert remarks(buffer.getvalue()) == ((Remark.TURNED,) if orientation > 1 else ())
 
 
+def chunks(*contents: bytes) -> bytes:
+    """Chunks of a PNG from their types and contents."""
+    return b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in contents)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_orientations_that_viewers_ignore_are_not_applied(kind: str) -> None:
+    """Pillow finds them in XMP, in numbers of other types, and behind the pixels."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:32] = 200
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="3"/></x:xmpmeta>'
+    long = b"Exif\0\0II*\0\x08\0\0\0\1\0" + struct.pack("<HHIII", 0x0112, 4, 1, 3, 0)
+    short = b"Exif\0\0II*\0\x08\0\0\0\1\0" + struct.pack("<HHIII", 0x0112, 3, 1, 3, 0)
+    if kind == "PNG":
+        data = encoded(pixels)
+        text = chunks(b"iTXtXML:com.adobe.xmp\0\0\0\0\0" + xmp)
+        files = [data[:33] + text + data[33:], data[:33] + chunks(b"eXIf" + long[6:]) + data[33:]]
+        files += [data[:-12] + chunks(b"eXIf" + short[6:]) + data[-12:]]
+        turned = data[:33] + chunks(b"eXIf" + short[6:]) + data[33:]
+    else:
+        files = [encoded(pixels, kind, xmp=xmp), encoded(pixels, kind, exif=long)]
+        turned = encoded(pixels, kind, exif=short)
+    for data in files[: 1 if kind == "AVIF" else None]:  # it has the orientation in its container as well
+        assert remarks(data) == (Remark.NOT_TURNED,) and decode_rgb(data)[5, 5, 0] > 150
+    assert remarks(turned) == (Remark.TURNED,) and decode_rgb(turned)[5, 5, 0] < 50
+
+
+def test_a_png_in_which_others_may_see_another_image_is_a_reject() -> None:
+    first, second = (encoded(np.full((64, 64, 3), value, np.uint8)) for value in (0, 9))
+    pixels = first[33:-12]
+    control = b"fcTL" + struct.pack(">IIIIIHHBB", 0, 64, 64, 0, 0, 1, 1, 0, 0)
+    of_second = second[second.index(b"IDAT") + 4 : -16]
+    for data in (
+        first[:33] + chunks(control, b"fdAT" + bytes(4) + of_second) + pixels + first[-12:],
+        first[:33] + 2 * chunks(b"acTL" + struct.pack(">II", 1, 0)) + pixels + first[-12:],
+        first[:33] + first[8:33] + pixels + first[-12:],
+        first[:33] + pixels + chunks(b"tEXta\0b") + second[33:-12] + first[-12:],
+        first[:33] + pixels + chunks(b"PLTE" + bytes(3)) + first[-12:],
+    ):
+        with pytest.raises(ImageError, match="several images in a file"):
+            decode_rgb(data)
+    half = len(of_second) // 2
+    assert (
+        decode_rgb(second[:33] + chunks(b"IDAT" + of_second[:half], b"IDAT" + of_second[half:]) + second[-12:])[0, 0, 0]
+        == 9
+    )
+
+
 def test_other_brightness_is_remarkable() -> None:
     def png(gamma: float, *more: bytes) -> bytes:
         data = encoded(np.zeros((64, 64, 3), np.uint8))
-        chunks = [b"gAMA" + struct.pack(">I", round(1e5 * gamma)), *more]
-        added = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
-        return data[:33] + added + data[33:]
+        return data[:33] + chunks(b"gAMA" + struct.pack(">I", round(1e5 * gamma)), *more) + data[33:]
 
     for gamma, expected in ((0.45455, ()), (1 / 1.8, ()), (1.0, (Remark.GAMMA,)), (0.05, (Remark.GAMMA,))):
         assert remarks(png(gamma)) == expected and remarks(png(gamma, b"sRGB\0")) == ()

@@ -22,6 +22,9 @@ UNKNOWN = 2**62
 _JPEG_END, _IEND = b"\xff\xd9", b"IEND"
 # Bytes of the last chunk of a PNG from its type on, and of a chunk beside its content.
 _LAST_CHUNK, _CHUNK = 8, 12
+# Chunks of a PNG that are animations, those that stand once, or one behind the other, and how many are looked at.
+_PIXELS, _ANIMATED = b"IDAT", (b"acTL", b"fcTL", b"fdAT")
+_ONCE, MAX_CHUNKS = (b"IHDR", b"PLTE", _PIXELS), 200_000
 # Bytes of the signature of a file.
 _WITHIN = 16
 # Kinds of netpbm files; the first three are texts.
@@ -146,10 +149,38 @@ def _end_of_png(data: bytes) -> int:
     at = data.find(_IEND)
     if at == len(data) - _LAST_CHUNK:  # nothing can follow
         return len(data)
-    at = len(PNG)
-    while at < len(data) and data[at + 4 : at + 8] != _IEND:
+    return max((at for _, at in _chunks(data)), default=len(PNG)) + _CHUNK
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """The type of each chunk of a PNG, and where it begins. The last is IEND, or lies behind the end of the file."""
+    at, kind = len(PNG), b""
+    while kind != _IEND:
+        kind = data[at + 4 : at + 8]
+        yield kind, at
+        if at >= len(data):
+            return
         at += _CHUNK + number(data, at, 4)
-    return at + _CHUNK
+
+
+def not_still(data: bytes) -> str | None:
+    """Why other programs may see another image in a PNG than the first; None for one that is a single image.
+
+    Decoders differ in what they make of the chunks of animations, and of pixels and headers that stand twice.
+    """
+    before, seen = b"", set[bytes]()
+    for n, (kind, _) in enumerate(_chunks(data)):
+        if kind in _ANIMATED:
+            return f"it has the chunk {kind.decode()} of animations"
+        if kind in _ONCE and kind in seen and (kind != _PIXELS or before != _PIXELS):
+            return f"its chunk {kind.decode()} stands twice"
+        if kind == b"PLTE" and _PIXELS in seen:
+            return "its palette stands behind its pixels"
+        if n == MAX_CHUNKS:
+            return f"it has more than {MAX_CHUNKS} chunks"
+        before = kind
+        seen.add(kind)
+    return None
 
 
 def _end_of_riff(data: bytes) -> int:

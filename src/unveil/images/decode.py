@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError, _imaging, features
+from PIL import Image, TiffImagePlugin, TiffTags, UnidentifiedImageError, _imaging, features
 
 from unveil.errors import ImageError
 from unveil.images.archives import ARCHIVE, is_archive
@@ -22,6 +22,7 @@ from unveil.images.behind import (
     SCAN,
     Behind,
     behind_first,
+    not_still,
     number,
     scan_of,
     segments,
@@ -80,7 +81,7 @@ _TURNS: dict[int, Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 _ON_ITS_SIDE = (5, 6, 7, 8)
-_ORIENTATION = 0x0112
+_ORIENTATION, _TIFF_HEADER = 0x0112, 8
 _OPAQUE = 255
 # Modes of Pillow with 8 bits a channel, which convert to RGB without loss of range.
 _EIGHT_BITS = frozenset({"RGB", "RGBA", "RGBX", "L", "LA", "P", "1"})
@@ -191,8 +192,8 @@ def _pixels(image: Image.Image, data: bytes, at_least: int | None = None) -> npt
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         with image_memory(_bytes_needed(image, size, data)):
+            orientation = _orientation(image)  # before EXIF data behind the pixels are read, which viewers ignore
             image.load()
-            orientation = _orientation(image)
             more_bits = image.mode in ("I", "F") or image.mode.startswith("I;16")
             return _upright(image, orientation, _eight_bits(image) if more_bits else _rgb)
     except ImageError:
@@ -363,6 +364,8 @@ def _check_header(data: bytes) -> None:
     """Raises ImageError for a header whose length would cost far more time than its bytes."""
     if data.startswith(b"\xff\xd8") and (n := data.count(_EXIF)) > MAX_SEGMENTS:
         raise ImageError("decode", "damaged image", f"{n} segments of EXIF data, at most {MAX_SEGMENTS} are read")
+    if data.startswith(PNG) and (why := not_still(data)):
+        raise ImageError("decode", "several images in a file", f"{why}; save each as a PNG of its own")
     if data.startswith(JPEG) and len(data) > MANY_SEGMENTS_BYTES and scan_of(data) is None:
         raise ImageError("decode", "damaged image", f"no scan within {MAX_MARKERS} segments")
     kind = data[1:2]
@@ -457,6 +460,7 @@ def _remarks(image: Image.Image, behind: Behind, *, turned: bool) -> tuple[Remar
         Remark.IMAGES_BEHIND: bool(behind.pixels),
         Remark.BYTES_BEHIND: behind.more and not behind.pixels,
         Remark.TURNED: turned,
+        Remark.NOT_TURNED: not turned and _asks_to_be_turned(image),
         Remark.TRANSPARENT: is_transparent(image),
         Remark.EXTRA_CHANNEL: isinstance(image, TiffImagePlugin.TiffImageFile)
         and _UNSPECIFIED in (image.tag_v2.get(_EXTRA_SAMPLES) or ()),
@@ -494,12 +498,27 @@ def is_transparent(image: Image.Image) -> bool:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation of an image, 1 to 8; damaged EXIF data count as 1."""
+    """The EXIF orientation of an image, 1 to 8; damaged EXIF data count as 1.
+
+    Pillow also takes it from XMP, from text and from numbers of other types, as viewers do not.
+    """
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        data = io.BytesIO(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data.read(_TIFF_HEADER))
+        data.seek(tags.next)
+        tags.load(data)
+        orientation = tags.get(_ORIENTATION) if tags.tagtype.get(_ORIENTATION) == TiffTags.SHORT else 1
         return orientation if orientation in _TURNS else 1
     except Exception:  # the pixels are good, and parsers of hostile EXIF data raise almost anything
         return 1
+
+
+def _asks_to_be_turned(image: Image.Image) -> bool:
+    """Whether a decoded image has an orientation anywhere, also where viewers ignore it."""
+    try:
+        return image.getexif().get(_ORIENTATION, 1) in _TURNS
+    except Exception:  # as above
+        return False
 
 
 def is_image(head: bytes) -> bool:

@@ -14,6 +14,7 @@ class Remark(StrEnum):
     IMAGES_BEHIND = "images behind"
     BYTES_BEHIND = "bytes behind"
     TURNED = "turned"
+    NOT_TURNED = "not turned"
     TRANSPARENT = "transparent"
     EXTRA_CHANNEL = "extra channel"
     GAMMA = "gamma"
@@ -27,6 +28,7 @@ _NOTES = {
     Remark.IMAGES_BEHIND: "not read: smaller images behind the first in {:,} files, as telephones add them",
     Remark.BYTES_BEHIND: "not read: bytes behind the image in {:,} files",
     Remark.TURNED: "turned as their EXIF data ask: {:,} files, which programs that ignore EXIF see as they are stored",
+    Remark.NOT_TURNED: "an orientation that viewers ignore, as in XMP, is not applied to {:,} files",
     Remark.TRANSPARENT: "transparency is dropped from {:,} files, of which viewers show other pixels",
     Remark.EXTRA_CHANNEL: "not read: a channel beside the colours in {:,} files",
     Remark.GAMMA: "the brightness that {:,} files ask for is not applied, so viewers show other pixels",

@@ -104,6 +104,7 @@ _HIDDEN = {
     Remark.IMAGES_BEHIND: "several images in a file",
     Remark.BYTES_BEHIND: "bytes behind the image",
     Remark.TRANSPARENT: "transparent pixels",
+    Remark.NOT_TURNED: "an orientation that viewers ignore",
     Remark.EXTRA_CHANNEL: "a channel beside the colours",
     Remark.GAMMA: "another brightness in viewers",
 }
