@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import examples, unit_rows
-from unveil.analysis.recorrection import Stored, best_by_offsets, with_changed_rows
+from unveil.analysis.recorrection import Listed, Stored, best_by_offsets, with_changed_rows
 from unveil.compare import compare_all
 from unveil.types import Ints, Matches
 
@@ -80,12 +80,14 @@ def test_the_best_by_offsets_is_that_of_comparing_all_pairs(seed: int, spread: f
     if rng.integers(2):  # equal offsets and one that is not
         go[:] = go[0]
         go[rng.integers(len(go))] += spread
-    listed = compare_all(q, g, top_k=k, best_queries=False, backend="numpy", moments=False)
+    zeros, near = (np.zeros(len(q)), np.zeros(len(g))), (qo + rng.normal(size=len(q)) * spread / 3, go * 0.9)
+    lists = [Listed(compared(q, g, *o, Stored(k, 0)), *o) for o in (zeros, near)][:: int(rng.choice([-1, 1]))]
+    lists = lists[: int(rng.integers(1, 3))]
 
     def compare(queries: Ints, rows: Ints | None) -> Matches:
         return compared(q, g, qo, go, Stored(1, 0), queries, rows)
 
-    found = best_by_offsets(listed, qo, go, compare)
+    found = best_by_offsets(lists, qo, go, compare)
     expected = compared(q, g, qo, go, Stored(1, 0))
     assert all(np.array_equal(getattr(found, f), getattr(expected, f)) for f in ("rows", "cosine", "score"))
     assert found.n_compared == expected.n_compared and not len(found.top_pairs) and (found.best_query == -1).all()
@@ -96,12 +98,13 @@ def test_small_offsets_need_few_pairs(spread: float, most_pairs: float) -> None:
     rng = np.random.default_rng(0)
     q, g, pairs = unit_rows(rng, 300, 16), unit_rows(rng, 3000, 16), []
     qo, go = rng.normal(size=300) * spread, rng.normal(size=3000) * spread
-    listed = compared(q, g, np.zeros(300), np.zeros(3000), Stored(4, 0))
+    zeros = np.zeros(300), np.zeros(3000)
+    listed = Listed(compared(q, g, *zeros, Stored(4, 0)), *zeros)
 
     def compare(queries: Ints, rows: Ints | None) -> Matches:
         pairs.append(len(queries) * (len(g) if rows is None else len(rows)))
         return compared(q, g, qo, go, Stored(1, 0), queries, rows)
 
-    found = best_by_offsets(listed, qo, go, compare)
+    found = best_by_offsets([listed], qo, go, compare)
     assert np.array_equal(found.rows, compared(q, g, qo, go, Stored(1, 0)).rows)
     assert sum(pairs) <= most_pairs * 300 * 3000

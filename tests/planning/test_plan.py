@@ -38,7 +38,7 @@ def test_an_audit_compares_what_was_planned(unplanted: Unplanted) -> None:
     workload = Workload(images, people, {"face": 128, "appearance": 768}, 10)
     by_name = {planned.comparison.name: planned.pairs for planned in workload.comparisons}
     # What near-duplicates and other hub corrections change depends on the images.
-    started = {n: pairs for n, pairs in started.items() if not n.endswith(("after near-duplicates", "alone by face"))}
+    started = {n: pairs for n, pairs in started.items() if "after near-duplicates" not in n and " alone by " not in n}
     for name, pairs in started.items():
         # Control people who are in the training set leave before the comparison; a plan cannot know them.
         assert 0.95 * by_name[name] <= pairs <= by_name[name], name

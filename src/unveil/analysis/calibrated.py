@@ -155,7 +155,10 @@ def analyse_with_control(
     )
     verdict, evidence = calibrated_verdict(checks, found)
     if verdict in NO_LEAK:
-        checks = (*checks, *check_held_out(synthetic, control_side, checks, compare, with_images=images is not None))
+        held_out = check_held_out(
+            *(synthetic, control_side, checks, compare), with_images=images is not None, scored_by=contexts
+        )
+        checks = (*checks, *held_out)
         verdict, evidence = calibrated_verdict(checks, found)
     stability, times_significant = inference.repeat(
         *(matching, subsample, tests.all_channels, group, competition), generators, global_level, resamples

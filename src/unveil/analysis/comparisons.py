@@ -45,9 +45,8 @@ class Comparison:
     ``role`` with training images; ``cohort`` compares the images of ``role`` with the cohort, ``synthetic sample`` with
     a sample of the synthetic images; ``identities`` compares the mean vectors of synthetic identities with the images
     of ``role``; ``search`` compares one image each of training people with all images of ``role``. ``changed`` compares
-    synthetic images again with those images of ``role`` whose hub correction near-duplicates change, which no plan
-    knows; ``held out`` compares them with control images without the training people. By the first channel it compares
-    few pairs, which no plan knows either.
+    synthetic images again with those images of ``role`` whose hub correction near-duplicates change; ``held out``
+    compares few of them with control images without the training people. No plan knows these two.
     """
 
     kind: ComparisonKind
@@ -83,7 +82,7 @@ class Comparison:
     @property
     def unless_leak(self) -> bool:
         """Whether it is made only where no leak is detected."""
-        return self.kind == "held out" or (self.kind == "search" and self.role == "control")
+        return self.kind == "search" and self.role == "control"
 
     @property
     def queries(self) -> Role | Literal["identities", "searches"]:
@@ -129,8 +128,6 @@ def comparisons_of_audit(
         yield Comparison("search", channel, "training")
     # Whether control people were held out.
     for channel in channels if "control" in roles else ():
-        if channel != FIRST_CHANNEL:
-            yield Comparison("held out", channel, "control")
         yield Comparison("search", channel, "control")
 
 

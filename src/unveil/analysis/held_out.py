@@ -9,7 +9,7 @@ import numpy as np
 
 from unveil.analysis.cohort import ChannelContext, channel_context, pooled_cohort
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
-from unveil.analysis.recorrection import best_by_offsets
+from unveil.analysis.recorrection import Listed, best_by_offsets
 from unveil.analysis.scores import ChannelMatches, RealSide
 from unveil.analysis.searches import can_be_searched, search
 from unveil.compare import Ranking
@@ -27,13 +27,20 @@ NEAR_BY_CHANCE = 0.003
 
 
 def check_held_out(
-    synthetic: Embedded, control: RealSide, checks: Sequence[Check], compare: Comparisons, *, with_images: bool
+    synthetic: Embedded,
+    control: RealSide,
+    checks: Sequence[Check],
+    compare: Comparisons,
+    *,
+    with_images: bool,
+    scored_by: Mapping[str, ChannelContext] | None = None,
 ) -> tuple[Check, ...]:
     """The check that blocks "none detected" where control people are closer to the synthetic set than chance explains.
 
     Training and control people who are reproduced alike give no finding. So the near-duplicates of control people are
     counted, and control people are tested as training people are without a control set: by searches among each other.
-    No check where neither can be done. ``with_images`` says that near-duplicates were looked for.
+    No check where neither can be done. ``with_images`` says that near-duplicates were looked for. ``scored_by`` are the
+    contexts by which the matches of ``control`` were made: with them, its lists by every channel save comparisons.
     """
     images = control.images
     n_people = len(control.people[0])
@@ -46,7 +53,7 @@ def check_held_out(
         contexts = {
             c: channel_context(synthetic.through(c), cohort.through(c), for_search=True) for c in synthetic.channels
         }
-        side = _closest_control(control, contexts, compare)
+        side = _closest_control(control, contexts, compare, scored_by or {})
         labels_hold = "identities" not in blocked(checks)
         searches = search(synthetic, side, contexts, labels_hold=labels_hold, role="control")
         if searches is not None:
@@ -54,10 +61,15 @@ def check_held_out(
     return (held_out_outcome(max(found), n_people),) if found else ()
 
 
-def _closest_control(control: RealSide, contexts: Mapping[str, ChannelContext], compare: Comparisons) -> RealSide:
+def _closest_control(
+    control: RealSide,
+    contexts: Mapping[str, ChannelContext],
+    compare: Comparisons,
+    scored_by: Mapping[str, ChannelContext],
+) -> RealSide:
     """The control images that are closest to each synthetic image by the hub corrections of these contexts.
 
-    The matches by cosine decide nearly all of the first channel, so that few pairs are compared again.
+    The lists by cosine and by other hub corrections leave few pairs to be compared again.
     """
     by_channel = {}
     for channel, context in contexts.items():
@@ -81,8 +93,14 @@ def _closest_control(control: RealSide, contexts: Mapping[str, ChannelContext], 
                 [Ranking(1, False, 0, *offsets)],
             )[0]
 
+        lists = []
         if channel == FIRST_CHANNEL:
-            corrected = best_by_offsets(control.raw, context.synthetic_correction, correction, among)
+            lists.append(Listed(control.raw, np.zeros(len(context.synthetic)), np.zeros(len(own))))
+        if channel in scored_by:
+            scored = control.by_channel[channel]
+            lists.append(Listed(scored.corrected, scored_by[channel].synthetic_correction, scored.correction))
+        if lists:
+            corrected = best_by_offsets(lists, context.synthetic_correction, correction, among)
         else:
             corrected = among(np.arange(len(context.synthetic)), None)
         by_channel[channel] = ChannelMatches(correction, corrected, context.scale, correction)

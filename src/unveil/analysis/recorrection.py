@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from unveil.types import Floats, Ints, Mask, Matches
 MAX_CHANGED = 1 / 3
 # Shares of the gallery, as 1 / n, up to which rows are compared apart from the others; more are all compared.
 GATHERED = (64, 16)
-# Of a score, relative to its terms: far more than rounding.
+# Of a score, relative to its terms.
 MARGIN = 1e-12
 
 # Compares queries (rows (A,), None for all) with gallery rows (B,), by the new offsets: the matches with ``top_k`` rows
@@ -120,50 +120,80 @@ def _merged_pairs(old: Matches, new: Matches, changed: Ints, gone: Mask, n: int)
     return pairs, cosine, score
 
 
-def best_by_offsets(
-    listed: Matches, query_offset: Floats, gallery_offset: Floats, compare: Callable[[Ints, Ints | None], Matches]
-) -> Matches:
-    """Each query's best row by its cosine plus offsets (Q,) and (G,), from lists of one row or more by cosine alone.
+@dataclass(frozen=True)
+class Listed:
+    """Lists of the best rows, of one row or more, by cosine plus offsets of queries (Q,) and of gallery rows (G,)."""
 
-    The cosine of a row that a list lacks is at most that of its last. So the best listed row is the best of all, unless
-    the offset of another row makes up for the difference. Only such rows are compared, by ``compare``: queries (A,)
-    with gallery rows (B,), None for all. Best queries and pairs are left out.
+    matches: Matches
+    query_offset: Floats
+    gallery_offset: Floats
+
+
+def best_by_offsets(
+    lists: Sequence[Listed],
+    query_offset: Floats,
+    gallery_offset: Floats,
+    compare: Callable[[Ints, Ints | None], Matches],
+) -> Matches:
+    """Each query's best row by its cosine plus offsets (Q,) and (G,), from lists by other offsets.
+
+    The score of a row that a list lacks is at most that of its last. By the new offsets it changes by the difference of
+    the offsets. So the best listed row is the best of all, unless that makes up for the distance. Only such rows are
+    compared, by ``compare``: queries (A,) with gallery rows (B,), None for all. For each query the list decides that
+    leaves fewest. Best queries and pairs are left out.
     """
-    n_rows, every = len(gallery_offset), np.arange(len(listed.rows))
-    offered = listed.cosine + query_offset[:, None] + gallery_offset[listed.rows]
-    place = np.lexsort((listed.rows, -offered), axis=1)[:, 0]
-    row, cosine, score = listed.rows[every, place], listed.cosine[every, place], offered[every, place]
-    # Scores are rounded sums, which do not fall when a term rises. What computes the least offset that matters rounds
-    # too, by far less than the margin.
-    bound = listed.cosine[:, -1] + query_offset
-    least = score - bound - MARGIN * (1 + np.abs(score) + np.abs(bound))
-    highest = np.argsort(-gallery_offset, kind="stable")
-    n_needed = np.searchsorted(-gallery_offset[highest], -least, side="right")
-    if listed.rows.shape[1] == n_rows:
-        n_needed[:] = 0
+    n_rows, first = len(gallery_offset), lists[0].matches
+    every = np.arange(len(first.rows))
+    row, cosine, score = every * 0, np.zeros(len(every)), np.full(len(every), -np.inf)
+    for listed in lists:
+        found = listed.matches
+        offered = found.cosine + query_offset[:, None] + gallery_offset[found.rows]
+        place = np.lexsort((found.rows, -offered), axis=1)[:, 0]
+        best = found.rows[every, place], found.cosine[every, place], offered[every, place]
+        _set_better(row, cosine, score, every, *best)
+    n_needed, by = np.full(len(every), n_rows), np.zeros(len(every), np.int8)
+    highest = []
+    for i, listed in enumerate(lists):
+        shift = gallery_offset - listed.gallery_offset
+        bound = listed.matches.score[:, -1] - listed.query_offset + query_offset
+        # Far more than what rounding can change.
+        size = 1 + np.abs(score) + np.abs(listed.query_offset) + np.abs(query_offset)
+        margin = MARGIN * (size + np.abs(listed.gallery_offset).max() + np.abs(gallery_offset).max())
+        highest.append(np.argsort(-shift, kind="stable"))
+        needed = np.searchsorted(-shift[highest[i]], -(score - bound - margin), side="right")
+        if listed.matches.rows.shape[1] == n_rows:
+            needed[:] = 0
+        fewer = needed < n_needed
+        n_needed[fewer], by[fewer] = needed[fewer], i
     done = 0
     for limit in (*(n_rows // share for share in GATHERED), n_rows):
-        queries = np.flatnonzero((n_needed > done) & (n_needed <= limit))
+        for i, order in enumerate(highest):
+            queries = np.flatnonzero((n_needed > done) & (n_needed <= limit) & ((by == i) | (limit == n_rows)))
+            if not len(queries) or (limit == n_rows and i):
+                continue
+            rows = None if limit == n_rows else np.sort(order[: n_needed[queries].max()])
+            found = compare(queries, rows)
+            of_found = found.rows[:, 0] if rows is None else rows[found.rows[:, 0]]
+            _set_better(row, cosine, score, queries, of_found, found.cosine[:, 0], found.score[:, 0])
         done = limit
-        if not len(queries):
-            continue
-        rows = None if limit == n_rows else np.sort(highest[: n_needed[queries].max()])
-        found = compare(queries, rows)
-        of_found = found.rows[:, 0] if rows is None else rows[found.rows[:, 0]]
-        higher = found.score[:, 0] > score[queries]
-        higher |= (found.score[:, 0] == score[queries]) & (of_found < row[queries])
-        queries = queries[higher]
-        row[queries], cosine[queries] = of_found[higher], found.cosine[higher, 0]
-        score[queries] = found.score[higher, 0]
     return replace(
-        listed,
+        first,
         rows=row[:, None],
         cosine=cosine[:, None],
         score=score[:, None],
         best_query=np.full(n_rows, -1),
         best_query_cosine=np.full(n_rows, -np.inf),
         best_query_score=np.full(n_rows, -np.inf),
-        top_pairs=listed.top_pairs[:0],
-        top_pairs_cosine=listed.top_pairs_cosine[:0],
-        top_pairs_score=listed.top_pairs_score[:0],
+        top_pairs=first.top_pairs[:0],
+        top_pairs_cosine=first.top_pairs_cosine[:0],
+        top_pairs_score=first.top_pairs_score[:0],
     )
+
+
+def _set_better(
+    row: Ints, cosine: Floats, score: Floats, queries: Ints, of_row: Ints, of_cosine: Floats, of_score: Floats
+) -> None:
+    """Sets the matches of some queries that are better: a higher score, or the same and a lower row."""
+    better = (of_score > score[queries]) | ((of_score == score[queries]) & (of_row < row[queries]))
+    queries = queries[better]
+    row[queries], cosine[queries], score[queries] = of_row[better], of_cosine[better], of_score[better]

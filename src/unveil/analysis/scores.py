@@ -18,8 +18,8 @@ from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.score_scale import ScoreScale, channel_weights, fit_score_scale, max_over_channels, of_channel
 from unveil.types import Embedded, Exposure, Floats, Ints, Mask, Matches, Role
 
-# Rows by uncorrected cosine that are stored of each synthetic image with control images: nearly always enough to decide
-# which is the closest by another hub correction (`best_by_offsets`). More cost more than they save.
+# Rows by each ranking that are stored of each synthetic image with control images: they nearly decide which is the
+# closest by another hub correction (`best_by_offsets`). More cost more than they save.
 CONTROL_DEPTH = 4
 # The name of the published attack's score among the names of channels.
 COSINE = "cosine"
@@ -248,7 +248,7 @@ def score_side(
 
 def _stored(role: Role, depth: int, compare: Comparisons) -> Stored:
     """What a side stores: only the closest pairs with training images are reported."""
-    return Stored(depth, compare.n_pairs if role == "training" else 0)
+    return Stored(depth, compare.n_pairs) if role == "training" else Stored(max(depth, CONTROL_DEPTH), 0)
 
 
 def corrected_again(
