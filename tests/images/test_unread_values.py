@@ -606,6 +606,24 @@ class TestLMDB:
             open_source(path)
 
 
+def test_what_lies_behind_or_between_the_pages_of_an_lmdb(items: list[Item], tmp_path: Path) -> None:
+    """To other programs, a zip behind the pages is the file."""
+    path = write_lmdb(tmp_path / "x.lmdb", {b"%05d" % i.number: i.data for i in items}, subdir=False)
+    data = path.read_bytes().rstrip(b"\0")
+    data += bytes(-len(data) % 4096)
+    assert len(open_source(write(path, data + bytes(2**20))).records) == N
+    for more in (items[0].data, bytes(2**25) + b"PK\5\6" + bytes(18)):
+        with pytest.raises(SourceError, match=r"expected the end of the LMDB at byte \d+ of \d+, found more bytes"):
+            open_source(write(path, data + more))
+    assert not any("no key leads" in note for note in open_source(write(path, data)).notes)
+    # A last page that is stated too high takes what is behind into the database.
+    pages = (len(data) + 2**20) // 4096 - 1
+    stated = bytearray(data + items[0].data + bytes(2**20 - len(items[0].data)))
+    for at in (0, 4096):
+        stated[at + 16 + 24 + 96 : at + 16 + 24 + 104] = pages.to_bytes(8, "little")
+    assert any("bytes of pages to which no key leads" in note for note in open_source(write(path, bytes(stated))).notes)
+
+
 class TestResolutions:
     """Sets that hold each image in several resolutions, of which the highest is read."""
 

@@ -40,9 +40,12 @@ BODY = _archive()
 PAGES: dict[str, dict[str, bytes]] = {
     "pages": {
         "set/": b"""<a href="../">up</a><A class=x HREF='c.png'>c</A><a href="a%20b.png">a</a><a href=?C=N;O=D>sort</a>
-            <a href="/pages/set/d/">d</a><a href="/pages/other/x.png">x</a><a href="http://else.where/x.png">y</a>""",
+            <a href="/pages/set/d/">d</a><a href="/pages/set/g">g</a><a href="/pages/other/x.png">x</a><a href="http://else.where/x.png">y</a>""",
         "set/d/": b'<a href="e&amp;f.png">e</a><a href="./">here</a>',
+        "set/g": b"<!DOCTYPE html>",
+        "set/g/": b'<a href="/pages/set/g/h.png">h</a>',
         "set/c.png": IMAGE,
+        "set/a%20b.png": IMAGE,
     },
     "deep": {"*": b'<a href="a/">a</a><a href="b.png">b</a>'},
     "wide": {"*": b"".join(b'<a href="%d/">%d</a>' % (k, k) for k in range(10))},
@@ -146,8 +149,8 @@ def test_a_server_that_misbehaves(
 
 def test_a_folder_of_a_web_server(server: str) -> None:
     source = open_source(f"folder:{server}/pages/set")
-    assert [record.id for record in source.records] == ["a%20b.png", "c.png", "d/e&f.png"]
-    assert source.read(source.records[1]) == IMAGE
+    assert [record.id for record in source.records] == ["a b.png", "c.png", "d/e&f.png", "g/h.png"]
+    assert source.read(source.records[0]) == source.read(source.records[1]) == IMAGE
 
 
 @pytest.mark.parametrize(

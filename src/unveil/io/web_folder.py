@@ -13,6 +13,8 @@ from unveil.io.remote import read_range, with_retries, without_secrets
 
 # Of one page; a page of 100,000 links takes 10 MB.
 MAX_PAGE_BYTES = 2**25
+# First bytes of what may be one.
+PAGE_HEAD = 512
 # Levels of folders below the first, folders and files.
 MAX_DEPTH, MAX_FOLDERS, MAX_FILES = 30, 20_000, 2_000_000
 _LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
@@ -30,6 +32,8 @@ def web_files(files: Any, url: str) -> list[str]:
     while waiting:
         folder = waiting.pop()
         for link in _links(files, folder):
+            if not link.endswith("/") and _is_page(files, link):
+                link += "/"
             if not link.endswith("/"):
                 found.add(link[len(root) :])
             elif link not in seen:
@@ -39,6 +43,17 @@ def web_files(files: Any, url: str) -> list[str]:
         _check("folders", len(seen), MAX_FOLDERS, folder)
         _check("files", len(found), MAX_FILES, folder)
     return sorted(found)
+
+
+def _is_page(files: Any, link: str) -> bool:
+    """Whether a link without a slash and a suffix leads to a page, as some servers list folders."""
+    if "." in urlsplit(link).path.rpartition("/")[2]:
+        return False
+    try:
+        head = with_retries(link, lambda: read_range(files, link, 0, PAGE_HEAD))
+    except FileNotFoundError:
+        return False
+    return head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html"))
 
 
 def _check(what: str, n: int, most: int, folder: str) -> None:

@@ -19,7 +19,7 @@ from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_beside
 from unveil.images.readers.columns import SeveralImagesError, several_images
-from unveil.images.readers.lmdb_pages import Value, entries
+from unveil.images.readers.lmdb_pages import Reached, Value, entries
 from unveil.images.readers.parts import Part, notes_of_unread
 from unveil.images.readers.resolutions import compared_with
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, printable
@@ -34,6 +34,8 @@ _RESOLUTION = re.compile(rb"([1-9]\d{0,5})-(\d+)")
 # Byte strings of msgpack: the first byte, and how many bytes hold the length.
 _BYTE_STRINGS = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}
 MAX_LABEL = 4096
+# Bytes of pages that writers leave unused: any file may have so many, or one in so many.
+SPARE_PAGES, SPARE_SHARE = 2**16, 100
 # Items of a list or map in a value; an empty list is one byte in the file and 64 in memory.
 MAX_ITEMS = 2**16
 # Values up to this lie on one or two pages of memory, so that reading a part of them is no gain.
@@ -88,7 +90,10 @@ class LMDBSource(Source):
 
     def images(self) -> list[tuple[bytes, Value]]:
         """Key and value of each image, in the order of the records."""
-        every = list(entries(self.blob))
+        reached = Reached()
+        every = list(entries(self.blob, reached))
+        if reached.unreached > max(SPARE_PAGES, self.blob.size // SPARE_SHARE):
+            self.unread.add("bytes of pages to which no key leads", n=reached.unreached)
         check_row_count(len(every), self.blob)
         found = [(key, value) for key, value in every if key not in METADATA]
         if not found:

@@ -26,6 +26,8 @@ PAGE_SIZES = [2**k for k in range(8, 17)]
 # A B+ tree of a billion keys is less deep.
 MAX_DEPTH = 32
 SHOWN_NAMES = 5
+# Meta pages, and bytes behind the last page that are looked at: the first, and the last of the file.
+N_META, MAX_BEHIND, SHOWN_BEHIND = 2, 2**24, 2**16
 
 
 @dataclass(frozen=True)
@@ -45,57 +47,82 @@ class _Tree:
     root: int
 
 
+class Reached:
+    """How many pages of a file keys lead to. ``unreached`` is how many bytes of pages they do not lead to."""
+
+    def __init__(self) -> None:
+        self.n, self.unreached = 0, 0
+
+
 def is_lmdb(head: bytes) -> bool:
     """Whether the first bytes of a file are a meta page."""
     return len(head) >= 20 and head[16:20] == MAGIC.to_bytes(4, "little")
 
 
-def entries(blob: Blob) -> Iterator[tuple[bytes, Value]]:
-    """Every key, in order, with its value; SourceError with the byte where the file is damaged.
+def entries(blob: Blob, reached: Reached | None = None) -> Iterator[tuple[bytes, Value]]:
+    """Every key, in order, with its value; SourceError with the byte where the file is damaged, or goes on.
 
     A file whose only content is one named database gives the entries of that. SourceError names the databases when
-    there are several.
+    there are several. ``reached`` is complete after the last entry.
     """
+    reached = Reached() if reached is None else reached
     try:
-        page_size, tree = _newest(blob)
-        named: list[tuple[bytes, _Tree]] = []
-        plain = False
-        for key, value in _entries_of(blob, page_size, tree):
-            if isinstance(value, _Tree):
-                named.append((key, value))
-            else:
-                plain = True
-                yield key, value
-        if not named:
-            return
-        if plain or len(named) > 1:
-            names = ", ".join(key.decode("utf-8", "backslashreplace") for key, _ in named[:SHOWN_NAMES])
-            raise SourceError(
-                f"{blob.where}: an LMDB of one unnamed database was expected, it has the named databases {names}; "
-                "copy the images into a file of their own"
-            )
-        for key, value in _entries_of(blob, page_size, named[0][1]):
-            if isinstance(value, _Tree):
-                raise _damaged(blob, 0, "a database within a named database")
-            yield key, value
+        page_size, tree, n_pages = _newest(blob)
+        _check_end(blob, n_pages * page_size)
+        yield from _all_entries(blob, page_size, tree, reached)
+        reached.unreached = max(0, n_pages - N_META - reached.n) * page_size
     except (struct.error, ImageError) as error:
         raise _damaged(blob, 0, str(error)) from None
 
 
+def _check_end(blob: Blob, end: int) -> None:
+    """SourceError if bytes other than zeros follow the last page: to other programs they may be the file."""
+    for at, n in ((end, MAX_BEHIND), (max(end, blob.size - SHOWN_BEHIND), SHOWN_BEHIND)):
+        data = blob.read(at, n) if at < blob.size else b""
+        if data.count(0) != len(data):
+            raise SourceError(
+                f"{blob.where}: expected the end of the LMDB at byte {end} of {blob.size}, found more bytes. If they "
+                "are another archive, give it as a file of its own; if not, copy the LMDB with `mdb_copy`"
+            )
+
+
+def _all_entries(blob: Blob, page_size: int, tree: _Tree, reached: Reached) -> Iterator[tuple[bytes, Value]]:
+    named: list[tuple[bytes, _Tree]] = []
+    plain = False
+    for key, value in _entries_of(blob, page_size, tree, reached):
+        if isinstance(value, _Tree):
+            named.append((key, value))
+        else:
+            plain = True
+            yield key, value
+    if not named:
+        return
+    if plain or len(named) > 1:
+        names = ", ".join(key.decode("utf-8", "backslashreplace") for key, _ in named[:SHOWN_NAMES])
+        raise SourceError(
+            f"{blob.where}: an LMDB of one unnamed database was expected, it has the named databases {names}; "
+            "copy the images into a file of their own"
+        )
+    for key, value in _entries_of(blob, page_size, named[0][1], reached):
+        if isinstance(value, _Tree):
+            raise _damaged(blob, 0, "a database within a named database")
+        yield key, value
+
+
 def database_name(blob: Blob) -> bytes | None:
     """The name of the database that `entries` reads; None for the unnamed one."""
-    page_size, tree = _newest(blob)
-    key, value = next(_entries_of(blob, page_size, tree), (b"", None))
+    page_size, tree, _ = _newest(blob)
+    key, value = next(_entries_of(blob, page_size, tree, Reached()), (b"", None))
     return key if isinstance(value, _Tree) else None
 
 
-def _entries_of(blob: Blob, page_size: int, tree: _Tree) -> Iterator[tuple[bytes, Value | _Tree]]:
+def _entries_of(blob: Blob, page_size: int, tree: _Tree, reached: Reached) -> Iterator[tuple[bytes, Value | _Tree]]:
     if tree.root == NO_PAGE:
         return
     if tree.depth > MAX_DEPTH:
         raise _damaged(blob, 0, f"a tree of depth {tree.depth}")
     count = 0
-    for key, value in _walk(blob, page_size, tree.root, tree.depth):
+    for key, value in _walk(blob, page_size, tree.root, tree.depth, reached):
         count += 1
         if count > tree.n_entries:
             raise _damaged(blob, 0, f"more than the {tree.n_entries} entries that it states")
@@ -108,8 +135,8 @@ def _damaged(blob: Blob, at: int, why: str) -> SourceError:
     return SourceError(f"{blob.where}: a damaged LMDB file at byte {at} of {blob.size}: {why}; get the file again")
 
 
-def _newest(blob: Blob) -> tuple[int, _Tree]:
-    """Page size, and the main database after the last transaction."""
+def _newest(blob: Blob) -> tuple[int, _Tree, int]:
+    """Page size, the main database after the last transaction, and the number of pages."""
     head = blob.read(0, PAGE_HEADER.size + META.size + 2 * DATABASE.size)
     if not is_lmdb(head):
         raise _damaged(blob, 0, "no meta page")
@@ -128,16 +155,17 @@ def _newest(blob: Blob) -> tuple[int, _Tree]:
             page, PAGE_HEADER.size + META.size + DATABASE.size
         )
         transaction = int.from_bytes(page[-8:], "little")
-        found.append((transaction, flags, n_entries, depth, root))
+        last = int.from_bytes(page[-16:-8], "little")
+        found.append((transaction, flags, n_entries, depth, root, last))
     if not found:
         raise _damaged(blob, 0, "no meta page of a known version")
-    _, flags, n_entries, depth, root = max(found)
+    _, flags, n_entries, depth, root, last = max(found)
     if flags & DUPLICATES:
         raise SourceError(f"{blob.where}: an LMDB with several values a key, which no set of images has")
-    return page_size, _Tree(n_entries, depth, root)
+    return page_size, _Tree(n_entries, depth, root), min(last + 1, blob.size // page_size + 1)
 
 
-def _walk(blob: Blob, page_size: int, root: int, depth: int) -> Iterator[tuple[bytes, Value | _Tree]]:
+def _walk(blob: Blob, page_size: int, root: int, depth: int, reached: Reached) -> Iterator[tuple[bytes, Value | _Tree]]:
     """The leaves below a page, from left to right. No page is visited twice, so that no circle is followed."""
     visited: set[int] = set()
     waiting = [(root, 1)]
@@ -147,6 +175,7 @@ def _walk(blob: Blob, page_size: int, root: int, depth: int) -> Iterator[tuple[b
         if number in visited or level > depth:
             raise _damaged(blob, at, "its pages form a circle")
         visited.add(number)
+        reached.n += 1
         page = blob.read(at, page_size)
         if len(page) < page_size:
             raise _damaged(blob, at, f"page {number} lies beyond the end")
@@ -179,6 +208,7 @@ def _walk(blob: Blob, page_size: int, root: int, depth: int) -> Iterator[tuple[b
                 _, _, sub_depth, _, _, _, n_entries, sub_root = DATABASE.unpack_from(page, start)
                 yield key, _Tree(n_entries, sub_depth, sub_root)
             elif kind & BIG:
+                reached.n += (PAGE_HEADER.size + length + page_size - 1) // page_size
                 yield key, Value(_overflow(blob, page_size, page, start, length), length)
             else:
                 if start + length > page_size:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 from unveil.errors import ImageError, SourceError, StoreError
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
@@ -21,6 +23,8 @@ class RemoteFolderSource(Source):
         self._url = url.rstrip("/")
         self._files, root = filesystem(check_address(self._url))
         self._root = root.rstrip("/")
+        # The names of files as the address has them.
+        self._encoded: dict[str, str] = {}
         try:
             files = self._names()
         except (FileNotFoundError, StoreError) as error:
@@ -38,7 +42,10 @@ class RemoteFolderSource(Source):
     def _names(self) -> list[str]:
         """The names of the files in the folder; FileNotFoundError or StoreError when it cannot be listed."""
         if self._url.startswith(("http://", "https://")):
-            return web_files(self._files, self._root)
+            for name in web_files(self._files, self._root):
+                # Two names that are one when they are decoded stay as they are.
+                self._encoded.setdefault(unquote(name) if unquote(name) not in self._encoded else name, name)
+            return list(self._encoded)
         paths = with_retries(self._url, lambda: self._files.find(self._root))
         return [name for path in paths if (name := str(path)[len(self._root) + 1 :])]
 
@@ -46,7 +53,7 @@ class RemoteFolderSource(Source):
         return self._read(record.key, MAX_FILE_BYTES)
 
     def _read(self, name: str, limit: int) -> bytes:
-        path = f"{self._root}/{name}"
+        path = f"{self._root}/{self._encoded.get(name, name)}"
         try:
             # One byte more than the limit, whatever size the address states.
             data = with_retries(f"{self._url}/{name}", lambda: read_range(self._files, path, 0, limit + 1))
