@@ -18,7 +18,7 @@ from unveil.types import Role
 FLOAT = 4  # bytes
 # Bytes of own memory of an image, and more for each channel; and of each image that is compared or written at once, at
 # most so many. Measured up to a million images of people of ten (benchmarks/README.md, "Memory by images").
-IMAGE, CHANNEL = 190, 100
+IMAGE, CHANNEL = 260, 100
 AT_ONCE, BUFFER = ROW_GROUP, 370
 # Bytes of a process with its libraries, and of the models that it opens; measured.
 LIBRARIES, MODELS = 200_000_000, 160_000_000
