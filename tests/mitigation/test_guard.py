@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -429,6 +430,25 @@ def test_what_others_see_of_an_image_of_pillow_is_refused_as_in_its_file(guard: 
         assert (decision.answer, decision.why.partition(" (")[0]) == ("no face", "several images in a file")
     passed, refused = opened.check([opaque, half])
     assert passed.answer == "pass" and refused.answer == "no face" and refused.why.startswith("transparent pixels")
+
+
+def test_an_image_with_several_faces_does_not_pass(guard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them was compared. What is refused stays refused."""
+    opened = Guard.open(guard)
+    images = list(drawn_faces(2, 77))
+    first = opened.check(images)[0]
+    embed = opened._embedder.embed_images
+
+    def with_more(images: Any) -> Any:
+        vectors, rows = embed(images)
+        return vectors, tuple(replace(row, n_faces=2) for row in rows[:1]) + rows[1:]
+
+    monkeypatch.setattr(opened._embedder, "embed_images", with_more)
+    several, other = opened.check(images)
+    assert (first.answer, several.answer, other.answer) == ("pass", "no face", "pass")
+    assert several.why.startswith("several faces in the image") and several.score == first.score
+    opened.threshold = replace(opened.threshold, score=-100.0)
+    assert [d.answer for d in opened.check(images)] == ["refuse", "refuse"]
 
 
 def test_every_remark_but_a_turn_is_refused() -> None:

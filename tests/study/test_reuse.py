@@ -22,6 +22,7 @@ from unveil.results import from_document
 from unveil.runs.inputs import STAMPS, input_stamps, same_inputs
 from unveil.runs.parts import result_sha256
 from unveil.study import read_plan, run_study
+from unveil.study.report import SetRow, write_comparison
 from unveil.types import ImageRecord
 
 STUDY = """
@@ -52,6 +53,15 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def manifest(folder: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((folder / "out/runs/one/manifest.json").read_text())
     return document
+
+
+def test_texts_of_a_study_hold_no_control_characters(tmp_path: Path) -> None:
+    text = "a\u202e\x1b[2J\x07"
+    row = SetRow(text, text, "absent", text)
+    write_comparison(text, [row], {}, tmp_path, redact=True)
+    for file in tmp_path.iterdir():
+        assert not {"\u202e", "\x1b", "\x07"} & set(file.read_text("utf-8")), file.name
+        assert "\\x1b[2J" in file.read_text("utf-8") or file.suffix == ".json"
 
 
 def test_nothing_is_written_through_a_link(study: Path, tmp_path: Path) -> None:

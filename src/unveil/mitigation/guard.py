@@ -60,6 +60,7 @@ READY_BYTES = 2 * 2**30
 # Training images that `Guard.build` compares with the whole index, and how many at a time.
 MAX_MEASURED, MEASURED_BATCH = 5000, 256
 IDENTICAL = "identical to training image"
+SEVERAL = "several faces in the image (only the large one near the centre was compared; crop it to one face)"
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Decision:
     ``answer`` is `pass`, `refuse` or `no face`; ``passes`` says whether the image may be used.
     ``id`` is the name of that training image if the guard holds names. If the image is identical to a training image,
     the same file or the same pixels, row and id are of that image and ``why`` says so. Without a detected face, score
-    and channel are None, and ``why`` gives the reason.
+    and channel are None, and ``why`` gives the reason. An image with several faces never passes: one was compared.
     """
 
     answer: GuardAnswer
@@ -356,6 +357,8 @@ class Guard:
                 answer: GuardAnswer = "refuse" if score >= self.threshold.score else "pass"
                 name = self._index.channels[channel]
                 decision = Decision(answer, float(score), int(closest), name, self._id(int(closest)))
+                if answer == "pass" and row.n_faces > 1:  # another face may be that of a training person
+                    decision = replace(decision, answer="no face", why=SEVERAL)
             identical = self._index.identical(image)
             if identical is not None:
                 decision = replace(decision, answer="refuse", row=identical, id=self._id(identical), why=IDENTICAL)

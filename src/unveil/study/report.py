@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from unveil.io.atomic import csv_text, write_bytes
+from unveil.io.text import printable
 from unveil.report.templating import environment, label_cells
 from unveil.report.text import few
 from unveil.results import plain
@@ -102,6 +103,12 @@ def write_comparison(
 
     An earlier page of that kind is written again in any case.
     """
+    # A study may come from somebody else.
+    title = printable(title)
+    rows = [
+        replace(row, name=printable(row.name), title=printable(row.title), headline=printable(row.headline))
+        for row in rows
+    ]
     study = {"title": title, "sets": [asdict(row) for row in rows]}
     write_bytes(out / "study.csv", _csv(rows).encode())
     write_bytes(out / "study.html", _page(title, rows, images, redacted=False).encode("utf-8", "backslashreplace"))
