@@ -13,6 +13,7 @@ from tools import reference
 from unveil.report.first_page import HOLD, answers, examples, meaning, not_tested, odds, steps, weakened_by
 from unveil.report.glossary import TERMS, anchor, breakable, command, term
 from unveil.report.html import render
+from unveil.report.text import number, percent
 from unveil.results import ExactCopy, LabelLink, NoControl, Review
 from unveil.stats.checks import Check
 from unveil.stats.intervals import share
@@ -56,12 +57,44 @@ def test_an_estimate_at_its_lower_limit_is_a_range(audited: Audited) -> None:
     assert apart.endswith("By estimate, about 45 are (30 to 60).")
 
 
-def test_examples_are_the_most_exposed_of_each_kind(audited: Audited) -> None:
-    shown, people = examples(audited[0]), audited[0].significant_people
-    kinds = [p.kind.kind for p in shown if p.kind]
-    assert len(shown) == 3 == len(set(kinds)) and shown[0] == people[0]
-    assert all(p == next(q for q in people if q.kind and p.kind and q.kind.kind == p.kind.kind) for p in shown)
-    assert examples(replace(audited[0], people=people[:1])) == people[:1]
+def test_examples_are_the_most_exposed_of_each_kind_whom_no_control_person_equals(audited: Audited) -> None:
+    people = list(audited[0].significant_people)
+    last = people[-1]
+    assert last.kind is not None
+    people[-1] = replace(last, kind=replace(last.kind, kind="appearance match"))
+    result = replace(audited[0], people=tuple(people))
+    shown, best = examples(result), [p for p in people if p.p == pytest.approx(1 / 301)]
+    assert "appearance match" not in {p.kind.kind for p in best if p.kind}
+    kinds = list(dict.fromkeys(p.kind.kind for p in best if p.kind))
+    assert len(shown) == 3 and shown[0] == people[0] and set(shown) <= set(best)
+    assert [p.kind.kind for p in shown if p.kind][: len(kinds)] == kinds
+    assert all(p == next(q for q in best if q.kind and p.kind and q.kind.kind == p.kind.kind) for p in shown[:2])
+    assert examples(replace(result, people=(people[0],))) == (people[0],)
+    equalled = [p for p in people if p not in best]
+    fewest = min(p.p for p in equalled if p.p is not None)
+    assert {p.p for p in examples(replace(result, people=tuple(equalled)))} == {fewest}
+    copied = replace(equalled[-1], significant_by=("exact copy",))
+    assert copied in examples(replace(result, people=(*best[:2], copied)))
+
+
+def test_the_number_of_a_person_is_a_count_of_control_people(audited: Audited) -> None:
+    """A false discovery rate on a card would read as the doubt about this person; it is that of a group."""
+    result = audited[0]
+    people = result.significant_people
+    first, last = people[0], max(people, key=lambda p: p.p or 0)
+    page = render(replace(result, people=(*people, *(p for p in result.people if p not in people))), None)
+    assert '<p class="number"><b>None of 300</b> control people is as close</p>' in page
+    assert first.q is not None and first.q_gpd is not None and first.p_gpd is not None and last.p is not None
+    up_to = sum(p.q is not None and p.q <= first.q for p in result.people)
+    by_tail = sum(p.q_gpd is not None and p.q_gpd <= first.q_gpd for p in result.people)
+    assert (
+        f"Expected to be false: {percent(first.q)} of the {up_to} people up to this q-value by conformal p-values, "
+        f"{percent(first.q_gpd)} of {by_tail} by a fitted tail (GPD, p = {number(first.p_gpd)})."
+    ) in page
+    only = render(replace(result, people=(last,)), None)
+    n = round(last.p * 301) - 1
+    assert n > 1 and f'<p class="number"><b>{n} of 300</b> control people are as close</p>' in only
+    assert "is the doubt" not in page and "It is not the doubt about this person." in page
 
 
 def test_other_verdicts_have_other_answers_and_steps(audited: Audited) -> None:

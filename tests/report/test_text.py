@@ -20,6 +20,7 @@ from unveil.report.text import (
     limitations,
     number,
     percent,
+    q_in_words,
     would_be_found,
 )
 from unveil.results import Calibration, Stratum
@@ -34,13 +35,20 @@ from unveil.types import Estimate
     ("p", "text"),
     [
         (1 / 321, "none of 320 control people is as close"),
-        (2 / 321, "0.31% of 320 control people are as close"),
-        (33 / 321, "10% of 320 control people are as close"),
-        (1.0, "100% of 320 control people are as close"),
+        (2 / 321, "1 of 320 control people is as close"),
+        (33 / 321, "32 of 320 control people are as close"),
+        (1.0, "320 of 320 control people are as close"),
     ],
 )
-def test_p_values_are_shares_of_control_people(p: float, text: str) -> None:
-    assert as_close(p, 320) == text
+def test_p_values_are_numbers_of_control_people(p: float, text: str) -> None:
+    assert " ".join(as_close(p, 320)) == text
+
+
+def test_a_q_value_of_the_fitted_tail_says_so(audited: tuple[unveil.AuditResult, object]) -> None:
+    person = audited[0].significant_people[0]
+    assert q_in_words(replace(person, q=0.01, q_gpd=0.002)) == "0.002 (GPD tail)"
+    assert q_in_words(replace(person, q=0.01, q_gpd=0.02)) == q_in_words(replace(person, q=0.01, q_gpd=None)) == "0.01"
+    assert q_in_words(replace(person, q=None, q_gpd=None)) == ""
 
 
 def test_numbers_for_readers() -> None:

@@ -27,6 +27,7 @@ from unveil.planning.protocol import under_protocol
 from unveil.planning.protocol import write_protocol as write
 from unveil.progress import Progress, Silent
 from unveil.report import write_report
+from unveil.report.text import q_in_words
 from unveil.report.units import IMAGES, unit_of
 from unveil.results import (
     AuditResult,
@@ -95,7 +96,7 @@ class Audit(AuditResult):
                 people = ", no labels of people" if unit_of(self.counts, role) is IMAGES else f", {n.people:,} people"
                 lines.append(f"{role:<10} {n.embedded:>9,} images{people}{rejected}")
         for person in self.significant_people[:3]:
-            q = "" if person.lowest_q is None else f", q {person.lowest_q:.3g}"
+            q = f", q {q_in_words(person)}" if person.lowest_q is not None else ""
             lines.append(f"exposed    {person.person}: {person.synthetic_id} (score {person.score:.2f}{q})")
         more = len(self.significant_people) - 3
         if more > 0:

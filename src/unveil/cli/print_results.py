@@ -22,7 +22,7 @@ from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer, LookupMatch, Search
 from unveil.report.first_page import steps
 from unveil.report.protocol import day, followed
-from unveil.report.text import false_findings, number, only_default_model
+from unveil.report.text import false_findings, number, only_default_model, q_in_words
 from unveil.report.units import unit_of
 from unveil.results import AuditResult, Power
 from unveil.stats.checks import Check
@@ -176,8 +176,8 @@ def _few_people(result: AuditResult) -> Table:
         table.add_column(name, no_wrap=True)
     table.add_column("q", justify="right", no_wrap=True)
     for p in result.significant_people[:FEW_ROWS]:
-        kind, q = "" if p.kind is None else p.kind.kind, "" if p.lowest_q is None else number(p.lowest_q)
-        table.add_row(Text(p.person), kind, Text(p.synthetic_id), q)
+        kind = "" if p.kind is None else p.kind.kind
+        table.add_row(Text(p.person), kind, Text(p.synthetic_id), q_in_words(p))
     return table
 
 

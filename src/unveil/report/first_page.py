@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from shlex import quote
 
@@ -45,13 +46,25 @@ class Step:
 
 
 def examples(result: AuditResult) -> tuple[PersonFinding, ...]:
-    """Three significant people: the most exposed of each kind of leak, then the next ones."""
-    people = result.significant_people
+    """Three significant people: the most exposed of each kind of leak, then the next ones.
+
+    Only pairs that the fewest control people equal are shown, so a kind that only other pairs have gets no example.
+    """
+    people = _least_equalled(result)
     first_of_kind: dict[str, PersonFinding] = {}
     for person in people:
         first_of_kind.setdefault(person.kind.kind if person.kind else "", person)
     others = [person for person in people if person not in first_of_kind.values()]
     return tuple([*first_of_kind.values(), *others][:MAX_EXAMPLES])
+
+
+def _least_equalled(result: AuditResult) -> Sequence[PersonFinding]:
+    """The significant people whom the fewest control people equal, mostly none, and those of whom there is a copy."""
+    people = result.significant_people
+    if result.no_control is not None:
+        return people
+    least = min((p.p for p in people if p.p is not None), default=None)
+    return [p for p in people if p.p is None or p.p == least or "exact copy" in p.significant_by]
 
 
 def is_leak(result: AuditResult) -> bool:

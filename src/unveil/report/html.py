@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,7 +90,9 @@ def render_gallery(result: AuditResult, here: Gallery, thumbnails: Thumbnails) -
             galleries=galleries(result),
             pairs=result.significant_people[here.first - 1 : here.last],
             several=len(result.channels) > 1,
+            unit=unit_of(result.counts),
             reviewed=_reviewed(result),
+            up_to=_up_to(result),
             image=thumbnails.thumbnail,
         )
     )
@@ -211,6 +214,7 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             missing=enumeration([STATEMENTS[s] for s in result.next_step.missing], "and") if result.next_step else "",
             galleries=galleries(result) if thumbnails else (),
             reviewed=_reviewed(result),
+            up_to=_up_to(result),
             image=thumbnails.thumbnail if thumbnails else None,
             charts=charts,
             reasons=sorted(reasons.items()),
@@ -229,6 +233,16 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
         )
     )
     return label_cells(page)
+
+
+def _up_to(result: AuditResult) -> Callable[..., int]:
+    """How many people have a q-value up to one that is given, by counting (``q``) or by the GPD tail (``q_gpd``)."""
+    columns = {by: sorted(q for p in result.people if (q := getattr(p, by)) is not None) for by in ("q", "q_gpd")}
+
+    def up_to(q: float, by: str = "q") -> int:
+        return bisect_right(columns[by], q)
+
+    return up_to
 
 
 def _tested_scores(result: AuditResult) -> str:

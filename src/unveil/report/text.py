@@ -353,12 +353,19 @@ def percent(share: float) -> str:
     return f"{value:.0f}%" if value >= 10 else f"{value:.2g}%"
 
 
-def as_close(p: float, n_control: int) -> str:
-    """A conformal p-value as the share of control people who are as close to the synthetic set."""
-    above = round(p * (n_control + 1)) - 1
-    if above <= 0:
-        return f"none of {n_control:,} control people is as close"
-    return f"{percent(above / n_control)} of {n_control:,} control people are as close"
+def as_close(p: float, n_control: int) -> tuple[str, str]:
+    """A conformal p-value as the number of control people who are as close to the synthetic set: "3 of 400", and the
+    rest of the sentence."""
+    n = max(0, round(p * (n_control + 1)) - 1)
+    of_all = f"{n:,} of {n_control:,}" if n else f"none of {n_control:,}"
+    return of_all, f"control people {'is' if n < 2 else 'are'} as close"
+
+
+def q_in_words(person: PersonFinding) -> str:
+    """The lower q-value of a person, and that the fitted tail gives it where that is so; nothing without one."""
+    if person.lowest_q is None:
+        return ""
+    return f"{number(person.lowest_q)}{'' if person.lowest_q == person.q else ' (GPD tail)'}"
 
 
 def methods(
