@@ -186,13 +186,20 @@ def test_names_of_classes_are_the_same_in_all_files_and_differ(tmp_path: Path) -
             open_source(tmp_path / "set")
 
 
-def test_people_in_several_splits_are_noted(tmp_path: Path) -> None:
-    for k, folder in enumerate(("train/a", "train/b", "val/a", "val/b")):
-        write(tmp_path / "set" / folder / f"{k}.png", DATA[k])
-    (note,) = (note for note in open_source(tmp_path / "set").notes if "folders" in note)
-    assert "; train/a and val/a count as two people. If folders of one name show one person" in note
-    (tmp_path / "set/val").rename(tmp_path / "set/more")
-    assert not any("count as two people" in note for note in open_source(tmp_path / "set").notes)
+@pytest.mark.parametrize(
+    ("folders", "noted"),
+    [
+        (("train/a", "train/b", "val/a", "val/b"), "train/a and val/a"),
+        (("a/1", "a/2", "b/1", "b/2"), "a/1 and a/2"),
+        (("train/a", "train/b", "more/c", "val/d"), None),
+        (("a", "b/1", "b/2", "c"), None),
+    ],
+)
+def test_folders_that_may_be_one_person_are_noted(folders: Sequence[str], noted: str | None, tmp_path: Path) -> None:
+    for k, folder in enumerate(folders):
+        write(tmp_path / folder / f"{k}.png", DATA[k])
+    (note,) = (note for note in open_source(tmp_path).notes if "folders" in note)
+    assert (f"; {noted} count as two people" in note) if noted else ("count as two" not in note)
 
 
 def test_images_without_a_label_are_noted(tmp_path: Path) -> None:
@@ -200,6 +207,24 @@ def test_images_without_a_label_are_noted(tmp_path: Path) -> None:
         write(tmp_path / "set" / f"p{k}" / "1.png", DATA[k])
     write(tmp_path / "set/dataset.json", json.dumps({"labels": [["p0/1.png", 3]]}))
     assert "3 of 4 images have no label" in open_source(tmp_path / "set").notes
+
+
+@pytest.mark.parametrize(
+    ("header", "label"),
+    [
+        ("file_path,identity_name", "x"),
+        ("filename,split,subject_name", "z"),
+        ("img_path,what", "x"),
+        ("filename,split,who", None),
+    ],
+)
+def test_the_column_of_people_is_named_so(header: str, label: str | None, tmp_path: Path) -> None:
+    for k in range(2):
+        write(tmp_path / f"{k}.png", DATA[k])
+    rows = "".join(f"{k}.png,x{',z' if header.count(',') == 2 else ''}\n" for k in range(2))
+    source = open_source(write(tmp_path / "list.csv", f"{header}\n{rows}"))
+    assert [(r.id, r.person) for r in source.records] == [("0.png", label), ("1.png", label)]
+    assert any("call the one that names them `person`" in note for note in source.notes) == (label is None)
 
 
 def test_quotes_are_no_part_of_a_cell(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ class LabelRule:
             return LabelRule("none"), f"its {len(folders)} folders are splits of a dataset"
         if _are_batches(names):
             return LabelRule("none"), f"its {len(folders)} folders are numbered batches of images"
-        return LabelRule("folder"), f"its images lie in {len(folders)} folders{_in_several_splits(folders)}"
+        return LabelRule("folder"), f"its images lie in {len(folders)} folders{_count_as_two(folders)}"
 
     def people(self, names: Sequence[str]) -> Iterator[str | None]:
         """The label that follows from the name of each image; None where the rule gives none.
@@ -165,15 +165,21 @@ def _matcher(pattern: str) -> _Matcher:
     return _Matcher(regex.compile(pattern), MATCH_SECONDS)
 
 
-def _in_several_splits(folders: Iterable[str]) -> str:
-    """What to know of folders of one name in several splits, such as train/a and val/a; empty where there are none."""
-    first: dict[str, str] = {}
-    for folder in sorted(folders):
+def _count_as_two(folders: Iterable[str]) -> str:
+    """What to know of folders that may be one person, such as train/a and val/a, or a/1 and a/2; empty for none."""
+    ordered = sorted(folders)
+    nested = all("/" in folder for folder in ordered)
+    of_split, of_parent = dict[str, str](), dict[str, str]()
+    for folder in ordered:
         name = "/".join(part for part in folder.split("/") if part.lower() not in SPLITS)
-        if name and first.setdefault(name, folder) != folder:
+        parent = folder.partition("/")[0]
+        other = of_split.setdefault(name, folder) if name else folder
+        if other == folder and nested and parent.lower() not in SPLITS:
+            other = of_parent.setdefault(parent, folder)
+        if other != folder:
             return (
-                f"; {printable(first[name])} and {printable(folder)} count as two people. If folders of one name show "
-                "one person, use a rule regex: for that name"
+                f"; {printable(other)} and {printable(folder)} count as two people. If they show one, use a rule "
+                "regex: for the part of the path that names people, such as regex:^([^/]+)/"
             )
     return ""
 

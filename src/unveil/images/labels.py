@@ -31,8 +31,14 @@ MAX_JSON_LISTS, JSON_LISTS_PER_NAME = 2**20, 4
 MAX_PACKED_BYTES, PACKED_BYTES_PER_NAME = 2**26, 2**12
 MAX_PACKED_LINES, PACKED_LINES_PER_NAME = 2**20, 2
 # What the column of paths and the column of people are called in a header.
-PATH_HEADERS = ("path", "file", "filename", "file_name", "image", "img", "image_path", "image_id", "name")
-LABEL_HEADERS = ("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id")
+PATH_HEADERS = (
+    *("path", "file", "filename", "file_name", "filepath", "file_path", "image", "img", "image_path", "img_path"),
+    *("image_name", "img_name", "image_id", "name"),
+)
+LABEL_HEADERS = (
+    *("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id"),
+    *("person_name", "subject_name", "identity_name", "class_name"),
+)
 LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]
 # Bytes of a line with a path and a label, lines that any list may have, and columns: each takes memory.
 MIN_LINE_BYTES, SPARE_LINES, MAX_COLUMNS = 8, 2**20, 10_000
@@ -188,7 +194,9 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]], where: str
         path = (
             header.index(chosen) if chosen is not None else next(header.index(n) for n in PATH_HEADERS if n in header)
         )
-        label = next((header.index(name) for name in LABEL_HEADERS if name in header), 1 if path == 0 else 0)
+        # Of three columns or more, none is taken for the people without a name that says so.
+        other = (1 if path == 0 else 0) if len(names) == 2 else len(names)
+        label = next((header.index(name) for name in LABEL_HEADERS if name in header), other)
         states_labels = any(name in header for name in LABEL_HEADERS)
         names[: len(header)] = [f"`{cell.strip()}`" for cell in first]
         lines, cells = lines[1:], rest
@@ -203,6 +211,8 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]], where: str
         unnamed = f" and {len(others) - SHOWN_COLUMNS} more" if len(others) > SHOWN_COLUMNS else ""
         shown = ", ".join(others[:SHOWN_COLUMNS])
         notes = (f"of the list, {shown}{unnamed} is ignored: only a path and a label are read",)
+    if label == len(names) > 1:
+        notes += ("no column of the list is named like people; call the one that names them `person`",)
     return ImageList(rows, notes, states_labels, names[path], tuple(names[k] for k in more))
 
 
