@@ -147,10 +147,20 @@ def test_facts_labels_and_crowds_are_answered(audited: Audited) -> None:
     assert "because there is no control set" in not_tested(crowded)[1]
 
 
-def test_reviewers_are_heard(audited: Audited) -> None:
+def test_reviewers_are_heard_and_the_caution_stays_until_half_is_decided(audited: Audited) -> None:
     precision = Estimate(0.9, 0.7, 0.99, 0.95, 20, "Clopper-Pearson")
-    review = Review(("a", "b"), 40, 40, 20, (), precision, None, (), None)
-    assert "Reviewers confirmed 90% of the 20 findings" in answers(replace(audited[0], review=review))[1].sentence
+    false = Estimate(0.25, 0.1, 0.6, 0.95, 8, "Clopper-Pearson")
+    review = Review(("a", "b"), 40, 40, 40, (), precision, false, (), None)
+    said = answers(replace(audited[0], review=review))[1].sentence
+    control = "and 2 of 8 control pairs, which cannot be leaks."
+    assert said.endswith(f"Reviewers call 18 of 20 decided findings leaks, {control}")
+    assert "Only a review" not in said
+    fewer = answers(replace(audited[0], review=replace(review, n_findings=41)))[1].sentence
+    assert "Only a review can tell which, and it has decided 20 of 41. Reviewers call 18 of 20" in fewer
+    unknown = replace(review, reviewer_false_positive_rate=None)
+    assert answers(replace(audited[0], review=unknown))[1].sentence.endswith("call 18 of 20 decided findings leaks.")
+    undecided = answers(replace(audited[0], review=replace(review, reviewer_precision=None)))[1].sentence
+    assert undecided.endswith("Only a review can tell which.")
 
 
 def test_warnings_are_sentences(audited: Audited) -> None:

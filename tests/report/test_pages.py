@@ -60,7 +60,7 @@ def reviewed(audited: Audited, tmp_path_factory: pytest.TempPathFactory) -> Path
     done = command_line("report", run, "--redact")
     assert done.returncode == 0
     assert "60 verdicts by anna <b>, ben on 30 pairs." in done.stdout
-    assert "100.0% of 19 reviewed findings are leaks (82.4% to 100.0%, 95% interval)." in done.stdout
+    assert "Reviewers call 19 of 19 decided findings (82.4% to 100.0%, 95% interval) leaks, and 0 of 9" in done.stdout
     return run
 
 
@@ -78,6 +78,11 @@ def test_verdicts_stand_in_the_report(reviewed: Path) -> None:
     assert told["reviewers"] == ["anna <b>", "ben"] and told["n_verdicts"] == told["n_blind"] == 60
     assert (told["reviewer_precision"]["value"], told["reviewer_precision"]["n"]) == (1, 19)  # one of 20 is a tie
     assert (told["reviewer_false_positive_rate"]["value"], told["reviewer_false_positive_rate"]["n"]) == (0, 9)
+    published = (reviewed / "publish/report.md").read_text()
+    assert "share of decided findings that reviewers call leaks | 1.000" in published
+    assert "share of control pairs that reviewers call leaks | 0.000" in published
+    cells = re.sub(r"<[^>]*>", " ", page.partition('id="review"')[2].partition("</table>")[0])
+    assert "19 of 19 100.0% " in cells.replace("  ", " ") and "0 of 9 0.0% " in cells.replace("  ", " ")
     nameless = (reviewed / "report.redacted.html").read_text() + (reviewed / "audit.redacted.json").read_text()
     assert "anna" not in nameless and "reviewer 1" in nameless
 

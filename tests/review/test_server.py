@@ -132,6 +132,8 @@ def test_reviewers_read_how_many_findings_may_be_false(served: Serve, run: Path)
     assert re.fullmatch(
         r"\d+ training people are significant. About [\d.]+ of them are expected to be false .*\.", note
     )
+    blind = json.loads(request(served(run, "--blind").address, "queue?reviewer=anna")[1])
+    assert blind["note"] == "" and "expected to be false" not in json.dumps(blind)
 
 
 def test_no_verdict_is_lost_to_kill_9(run: Path, served: Serve) -> None:

@@ -104,6 +104,7 @@ def report(
     from unveil.io.folders import exclusive
     from unveil.io.run_directory import AUDIT_FILES
     from unveil.report import PUBLIC, write_pages
+    from unveil.report.text import called_leaks
     from unveil.review import review_summary
     from unveil.runs.finished import FinishedRun
 
@@ -129,11 +130,7 @@ def report(
     else:
         echo(f"{review.n_verdicts:,} verdicts by {', '.join(review.reviewers)} on {len(review.pairs):,} pairs.")
         if review.reviewer_precision is not None:
-            share = review.reviewer_precision
-            echo(
-                f"{share.value:.1%} of {share.n} reviewed findings are leaks ({share.low:.1%} to {share.high:.1%}, "
-                f"{share.level:.0%} interval)."
-            )
+            echo(called_leaks(review, intervals=True))
     echo(f"Report: {run / 'report.html'}")
     if redact:
         echo(f"Without faces and names: {run / 'report.redacted.html'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unveil.report.first_page import not_tested
-from unveil.report.text import enumeration
+from unveil.report.text import called_leaks, enumeration
 from unveil.report.units import IMAGES, unit_of
 from unveil.results import AuditResult
 from unveil.types import ROLES
@@ -58,13 +58,7 @@ def reviewers(result: AuditResult) -> str:
         f"{n:,} {'reviewer' if n == 1 else 'reviewers'} inspected {len(review.pairs):,} pairs, {review.n_blind:,} of "
         f"{review.n_verdicts:,} verdicts blind."
     )
-    if review.reviewer_precision is not None:
-        share = review.reviewer_precision
-        text += f" {share.value:.1%} of {share.n:,} decided findings are leaks ({share.low:.1%} to {share.high:.1%})."
-    if review.reviewer_false_positive_rate is not None:
-        share = review.reviewer_false_positive_rate
-        text += f" Of {share.n:,} control pairs, which cannot be leaks, they called {share.value:.1%} one person."
-    return text
+    return f"{text} {called_leaks(review, intervals=True)}".strip()
 
 
 def residual_risk(result: AuditResult) -> list[str]:

@@ -8,9 +8,9 @@ from shlex import quote
 
 from unveil.choices import LEAK, NO_LEAK
 from unveil.config.record import command_of
-from unveil.report.text import PERTURBATION_NAMES, enumeration, only_default_model, percent, whole
+from unveil.report.text import PERTURBATION_NAMES, called_leaks, enumeration, only_default_model, percent, whole
 from unveil.report.units import unit_of
-from unveil.results import AuditResult, PersonFinding
+from unveil.results import AuditResult, PersonFinding, Review
 from unveil.stats.power import FOUND
 
 MAX_EXAMPLES = 3
@@ -123,12 +123,6 @@ def _how_many(result: AuditResult) -> Answer:
 def _how_many_wrong(result: AuditResult) -> Answer:
     question = "How many of them are probably wrong?"
     expected, significant = result.expected_false_people, len(result.significant_people)
-    precision = None if result.review is None else result.review.reviewer_precision
-    reviewed = (
-        f" Reviewers confirmed {precision.value:.0%} of the {precision.n:,} findings that they decided."
-        if precision
-        else " Only a review can tell which."
-    )
     if not significant:
         return Answer(question, "nobody is named", "There is no finding that could be wrong.")
     if expected is None:
@@ -141,8 +135,19 @@ def _how_many_wrong(result: AuditResult) -> Answer:
         question,
         f"{whole(expected)} of {significant:,}",
         f"On average, at most {fdr} of the {unit_of(result.counts).many} that a test reports are chance{condition}."
-        f"{reviewed}",
+        f" {_reviewed(result.review)}",
     )
+
+
+def _reviewed(review: Review | None) -> str:
+    """What reviewers found so far, and that a review is needed until they have decided half of the findings."""
+    precision = None if review is None else review.reviewer_precision
+    if review is None or precision is None:
+        return "Only a review can tell which."
+    called = called_leaks(review)
+    if 2 * precision.n >= review.n_findings:
+        return called
+    return f"Only a review can tell which, and it has decided {precision.n:,} of {review.n_findings:,}. {called}"
 
 
 def _how_sure(result: AuditResult) -> Answer:

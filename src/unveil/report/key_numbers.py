@@ -34,8 +34,10 @@ def key_numbers(result: AuditResult) -> list[tuple[str, Estimate]]:
         found.append((f"training {unit} found at a false positive rate of {100 * fpr:g}%", tpr))
     found.append(("AUC of training against control people", result.membership[0].auc))
     found += [(f"risk of {risk.criterion}", risk.risk) for risk in result.privacy_risks if risk.risk is not None]
-    if result.review is not None and result.review.reviewer_precision is not None:
-        found.append(("findings confirmed by reviewers", result.review.reviewer_precision))
+    if result.review is not None:
+        of_findings, of_controls = result.review.reviewer_precision, result.review.reviewer_false_positive_rate
+        found += [] if of_findings is None else [("share of decided findings that reviewers call leaks", of_findings)]
+        found += [] if of_controls is None else [("share of control pairs that reviewers call leaks", of_controls)]
     return found
 
 

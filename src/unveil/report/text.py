@@ -20,6 +20,7 @@ from unveil.results import (
     NoControl,
     PersonFinding,
     Power,
+    Review,
     RoleCounts,
     Stratum,
 )
@@ -31,7 +32,7 @@ from unveil.stats.no_control import MIN_SEARCHES
 from unveil.stats.power import FOUND
 from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, WITHOUT_CONTROL, Evidence, Statement
 from unveil.stats.strata import CONCENTRATED
-from unveil.types import Role
+from unveil.types import Estimate, Role
 
 # A kind of planted leak in a sentence: with its strength, and without.
 PERTURBATION_NAMES = {
@@ -281,6 +282,21 @@ def false_findings(expected: float | None, fdr: float) -> str:
     if expected == 0:
         return "They are facts, so none of them is false."
     return f"About {few(expected)} of them are expected to be false (false discovery rate {percent(fdr)})."
+
+
+def called_leaks(review: Review, *, intervals: bool = False) -> str:
+    """How many findings reviewers call leaks, and how many control pairs, which cannot be; nothing if they decided no
+    finding."""
+
+    def counts(found: Estimate, what: str) -> str:
+        interval = f" ({found.low:.1%} to {found.high:.1%}, {found.level:.0%} interval)" if intervals else ""
+        return f"{found.value * found.n:.0f} of {found.n:,} {what}{interval}"
+
+    precision, false = review.reviewer_precision, review.reviewer_false_positive_rate
+    if precision is None:
+        return ""
+    control = "" if false is None else f", and {counts(false, 'control pairs')}, which cannot be leaks"
+    return f"Reviewers call {counts(precision, 'decided findings')} leaks{control}."
 
 
 def whole(expected: float) -> str:

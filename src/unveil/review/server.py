@@ -58,7 +58,8 @@ def serve(
         listening.listen()
         port = listening.getsockname()[1]
         hosts = frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
-        app = ReviewApp(queue, images, store, _note(run.result)).asgi(token, hosts)
+        # Blind reviewers must not know how many of the pairs the audit takes for leaks.
+        app = ReviewApp(queue, images, store, "" if blind else _note(run.result)).asgi(token, hosts)
         # No access log: addresses contain the token.
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         ready(f"http://{LOOPBACK}:{port}/{token}/", queue)
