@@ -6,6 +6,7 @@ import base64
 import io
 import os
 import struct
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -712,6 +713,20 @@ def test_more_rows_than_images_have_room_are_an_error(tmp_path: Path, monkeypatc
             SourceError, match=r"expected at most [\d,]+ images in a file of [\d,]+ bytes, found [\d,]+ rows"
         ):
             open_source(tmp_path / name)
+
+
+def test_more_members_of_a_packed_tar_than_images_have_room_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unveil.images.readers.tar.SPARE_MEMBERS", 100)
+    monkeypatch.setattr("unveil.images.readers.tar.CHECKED", 50)
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:
+        for k in range(1000):
+            archive.addfile(tarfile.TarInfo(f"{k}.png"))
+    with pytest.raises(
+        SourceError, match=r"expected at most [\d,]+ images in a file of [\d,]+ bytes, found [\d,]+ rows"
+    ):
+        open_source(tmp_path / "x.tar.gz")
 
 
 def test_lists_of_many_lines_and_columns_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -353,9 +353,12 @@ def numbered_texts(n: int) -> Texts:
     return Texts.joined(Texts.of(pc.utf8_lpad(block.cast(pa.large_string()), width, "0")) for block in blocks)
 
 
-def check_row_count(n: int, blob: Blob) -> None:
-    """SourceError for more rows than images have room in a file: each gets an id and takes memory."""
-    most = min(max(SPARE_RECORDS, blob.size // MIN_IMAGE_BYTES), MAX_RECORDS)
+def check_row_count(n: int, blob: Blob, spare: int | None = None) -> None:
+    """SourceError for more rows than images have room in a file: each gets an id and takes memory.
+
+    Any file may have ``spare`` rows, by default SPARE_RECORDS.
+    """
+    most = min(max(spare or SPARE_RECORDS, blob.size // MIN_IMAGE_BYTES), MAX_RECORDS)
     if n > most:
         raise SourceError(
             f"{blob.where}: expected at most {most:,} images in a file of {blob.size:,} bytes, found {n:,} rows or "

@@ -17,7 +17,7 @@ from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import check_no_image, find_labels
 from unveil.images.readers.columns import PERSON_NAMES
-from unveil.images.source import IMAGES_WITHIN, MAX_FILE_BYTES, Entry, Source, printable
+from unveil.images.source import IMAGES_WITHIN, MAX_FILE_BYTES, Entry, Source, check_row_count, printable
 from unveil.images.unpacked import unpack
 from unveil.images.unread import Unread
 from unveil.types import ImageRecord
@@ -25,6 +25,8 @@ from unveil.types import ImageRecord
 BLOCK = 512
 # In a WebDataset, members with these extensions belong to the image of the same key.
 SIDE_FILES = ("cls", "json", "txt", "index", "id", "label", "pyd", "npy", "pth")
+# Members that any archive may have, which take more memory than rows, and after how many their number is checked.
+SPARE_MEMBERS, CHECKED = 2**19, 2**16
 # What a member holds that is no image by itself.
 NO_IMAGE = (None, "within")
 # Members that hold the label of a sample; the first that has one counts.
@@ -65,7 +67,11 @@ class TarSource(Source):
         super().__init__(blob.where, rule)
         self.packed, blob = blob, unpack(blob)
         self.blob = blob
-        members = list(_members(blob, self.unread))
+        members: list[_Member] = []
+        for member in _members(blob, self.unread):
+            members.append(member)
+            if len(members) % CHECKED == 0:
+                check_row_count(len(members), self.packed, SPARE_MEMBERS)
         by_name = {member.name: member for member in members}
         parts = _samples(members, blob.where)
         images = {key for key, extension in parts if extension not in SIDE_FILES}
