@@ -215,8 +215,11 @@ def test_more_pixels_than_a_photograph_has_in_its_bytes_are_a_reject() -> None:
         if not few:
             assert decode_rgb(data).shape == (side, side, 3)
             continue
-        with pytest.raises(ImageError, match="at most 2000 a byte; no photograph is so small"):
-            decode_rgb(data)
+        text = b"tEXtmore\0" + b" " * 400_000
+        filled = data[:33] + struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text)) + data[33:]
+        for small in (data, filled):
+            with pytest.raises(ImageError, match="at most 2000 a byte; no photograph is so small"):
+                decode_rgb(small)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
