@@ -655,6 +655,14 @@ def test_a_png_in_which_others_may_see_another_image_is_a_reject() -> None:
     )
 
 
+@pytest.mark.parametrize("box", [b"\0\0\0\x28clap" + bytes(32), b"\0\0\0\x0alsel\0\1", b"\0\0\0\x09a1op\0"])
+def test_an_avif_of_which_viewers_show_a_part_is_a_reject(box: bytes) -> None:
+    data = encoded(np.zeros((64, 64, 3), np.uint8), "AVIF")
+    assert decode_rgb(data).shape == (64, 64, 3)
+    with pytest.raises(ImageError, match="AVIF of which viewers show a part or a layer"):
+        decode_rgb(data + struct.pack(">I", 8 + len(box)) + b"free" + box)
+
+
 def test_other_brightness_is_remarkable() -> None:
     def png(gamma: float, *more: bytes) -> bytes:
         data = encoded(np.zeros((64, 64, 3), np.uint8))

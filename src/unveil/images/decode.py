@@ -49,6 +49,13 @@ OTHER_FORMATS = (
 MAX_PIXELS = 80_000_000
 # Photographs have 300 at the worst quality of AVIF. Images of one colour cost as much time, and have no face.
 MAX_PIXELS_PER_BYTE, FEW_PIXELS = 2000, 2**21
+# Boxes of an AVIF that Pillow does not apply, with their sizes: a clean aperture, a layer and an operating point.
+_AVIF_CHANGES = (
+    b"\0\0\0\x28clap",
+    b"\0\0\0\x0alsel",
+    b"\0\0\0\x09a1op",
+    *(b"\0\0\0\1" + k for k in (b"clap", b"lsel", b"a1op")),
+)
 # Parts of a file that are packed to see how small it would be, and bytes of each.
 PACKED_PARTS, PACKED_PART = 16, 4096
 MIN_SIDE = 16
@@ -375,6 +382,8 @@ def _check_header(data: bytes) -> None:
     """Raises ImageError for a header whose length would cost far more time than its bytes."""
     if data.startswith(b"\xff\xd8") and (n := data.count(_EXIF)) > MAX_SEGMENTS:
         raise ImageError("decode", "damaged image", f"{n} segments of EXIF data, at most {MAX_SEGMENTS} are read")
+    if data[4:8] == b"ftyp" and data[8:12] in AVIF_BRANDS and any(box in data for box in _AVIF_CHANGES):
+        raise ImageError("decode", "format not read", "AVIF of which viewers show a part or a layer; save it as PNG")
     if data.startswith(PNG) and (why := not_still(data)):
         raise ImageError("decode", "several images in a file", f"{why}; save each as a PNG of its own")
     if data.startswith(JPEG) and len(data) > MANY_SEGMENTS_BYTES and scan_of(data) is None:
