@@ -39,6 +39,7 @@ from unveil.mitigation.guard import (
     training_refused,
 )
 from unveil.mitigation.inputs import _HIDDEN
+from unveil.mitigation.person_lookup import Answer, LookupMatch, Search
 from unveil.mitigation.subject_letter import letter
 from unveil.runs.finished import FinishedRun
 
@@ -493,7 +494,7 @@ def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
     assert answer.training.matches[0].id == exposed.training_id
     text = letter(answer, result)
     assert (
-        "closer to you than is usual" in text
+        "closer to your photograph than is usual" in text
         and "not proof" in text
         and "probably" not in text
         and "person-" not in text
@@ -512,8 +513,45 @@ def test_every_channel_is_searched(audited: Audited, world: World) -> None:
     assert match.scores["appearance"] == max(m.scores["appearance"] for m in answer.training.matches)
     done = command_line("lookup", photo, "--run", path)
     assert done.returncode == 0, done.stderr
-    assert "by the face" in done.stdout and "appearance" in done.stdout
-    assert f"exposes {by_appearance.person}" in done.stdout and "significant in the audit" in done.stdout
+    table = done.stdout[done.stdout.index("training set:") :]
+    row = next(line for line in table.splitlines() if line.startswith(by_appearance.training_id))
+    assert row.split()[1] == by_appearance.person and row.split()[-1] == "yes"
+    highest = [m.highest for m in answer.training.matches]
+    assert highest == sorted(highest, reverse=True)
+
+
+def test_the_letter_never_contradicts_the_audit(audited: Audited, world: World) -> None:
+    """Everybody whom the audit names is told so, in whichever channel, and others are not."""
+    result, path = audited
+    run = FinishedRun(path)
+    channels = {p.channel: p for p in result.significant_people}
+    assert set(channels) == {"face", "appearance"}
+    for exposed in channels.values():
+        text = letter(lookup(run, [world.training / exposed.training_id]), result)
+        generated = next(part for part in text.split("\n\n") if part.startswith("The generated images."))
+        assert "The audit found that one of them is unusually close" in generated and "None of them" not in generated
+    copied = letter(lookup(run, [world.synthetic / channels["face"].synthetic_id]), result)
+    assert "The audit found" in copied
+    assert "The audit found" not in letter(lookup(run, [encoded(drawn_faces(1, 5)[0])]), result)
+
+
+def test_what_the_audit_found_stands_beside_a_search_that_finds_nothing(audited: Audited) -> None:
+    result, exposed = audited[0], audited[0].significant_people[0]
+    nothing = Search("synthetic", (), 0.96, 400, 520)
+    training = Search("training", (LookupMatch(0, "1.png", exposed.person, 0.9, 9.0, {"face": 9.0}),), 0.0025, 400, 400)
+    text = letter(Answer(1, (), nothing, training), result)
+    assert "this person's image is the one closest to your photograph. By your photograph alone" in text
+    assert "None of them" not in text and "384 of 400 came as close" in text
+    stranger = replace(training, p=0.4)
+    assert "The audit" not in letter(Answer(1, (), nothing, stranger), result)
+    near = Search("synthetic", (LookupMatch(0, exposed.synthetic_id, "x", 0.9, 9.0, {"face": 9.0}),), 0.0025, 400, 520)
+    assert "cannot show whether that person is you" in letter(Answer(1, (), near, stranger), result)
+
+
+def test_a_photograph_that_does_not_exist(audited: Audited, tmp_path: Path) -> None:
+    missing = tmp_path / "folder/1.png"
+    done = command_line("lookup", missing, "--run", audited[1])
+    assert done.returncode == 2 and "no such file" in done.stderr and "folder" in done.stderr
 
 
 def test_a_file_of_a_set_is_recognised_without_a_model(audited: Audited, world: World, tmp_path: Path) -> None:
@@ -571,7 +609,7 @@ def test_lookup_leaves_nothing_behind(audited: Audited, world: World, tmp_path: 
         words, capture_output=True, text=True, timeout=120, check=True, env=environment, cwd=tmp_path / "tmp"
     )
     assert done.stdout.startswith("me.png is a training image, byte for byte: person-")
-    assert "training set: unusually close" in done.stdout and "For the person who asked" in done.stdout
+    assert "training set: unusually close (p" in done.stdout and "For the person who asked" in done.stdout
     assert {f: f.stat().st_mtime_ns for f in run.rglob("*")} == before
     assert not list((tmp_path / "tmp").rglob("*")) and sorted(f.name for f in tmp_path.iterdir()) == [
         "home",

@@ -341,11 +341,10 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
 
 
 def _significance(match: LookupMatch, search: Search, result: AuditResult) -> str:
-    """What the audit says of an image that is close to a photograph."""
+    """Whom the audit found significant with an image that is close to a photograph."""
     if search.role == "training":
-        return "significant in the audit" if any(p.person == match.person for p in result.significant_people) else ""
-    exposed = [p.person for p in result.significant_people if p.synthetic_id == match.id]
-    return printable(f"exposes {exposed[0]}, significant in the audit") if exposed else ""
+        return "yes" if any(p.person == match.person for p in result.significant_people) else ""
+    return printable(next((p.person for p in result.significant_people if p.synthetic_id == match.id), ""))
 
 
 def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text: str) -> None:
@@ -360,16 +359,31 @@ def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text
             else f"p {number(search.p)} against {search.n_people:,} people"
         )
         console.print()
-        console.print(f"{search.role} set: {search.answer} by the face ({p}). Scores by channel:", markup=False)
+        console.print(f"{search.role} set: {search.answer} ({p})", markup=False)
+        found = {
+            "photograph": [names[m.photo] for m in search.matches],
+            "image": [m.id for m in search.matches],
+            "person": [m.person for m in search.matches],
+            **{channel: [f"{m.scores[channel]:.2f}" for m in search.matches] for channel in result.channels},
+            "exposes" if search.role == "synthetic" else "significant": [
+                _significance(m, search, result) for m in search.matches
+            ],
+        }
+        # What is the same in every row says nothing.
+        if len(names) == 1:
+            del found["photograph"]
+        if all(m.person == m.id for m in search.matches):
+            del found["person"]
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("photograph", "image", "person", *result.channels, ""):
-            table.add_column(name, justify="right" if name in result.channels else "left")
-        for m in search.matches:
-            scores = (f"{m.scores[channel]:.2f}" for channel in result.channels)
-            table.add_row(
-                *(Text(t) for t in (names[m.photo], m.id, m.person)), *scores, _significance(m, search, result)
-            )
+        for name in found:
+            table.add_column(name, justify="right" if name in result.channels else "left", overflow="fold")
+        for row in zip(*found.values(), strict=True):
+            table.add_row(*(Text(text) for text in row))
         console.print(table)
+    console.print()
+    lowest = min((p.score for p in result.significant_people), default=None)
+    found_from = "" if lowest is None else f"; significant people of the audit score at least {lowest:.2f}"
+    console.print(f"Scores by channel: 0 is the median of real people{found_from}.", style="dim", highlight=False)
     console.print()
     console.print("For the person who asked", style="dim")
     console.print()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,11 +15,12 @@ from unveil.compare import compare_all, exact_cosine
 from unveil.errors import InputError
 from unveil.mitigation.inputs import ImageArray, face_images, file_bytes
 from unveil.progress import Progress, Silent
+from unveil.results import AuditResult, PersonFinding
 from unveil.runs.finished import ChannelState, FinishedRun
 from unveil.stats.conformal import conformal_p
 from unveil.stats.generators import generator
 from unveil.stats.hubness import person_codes
-from unveil.types import Embedded, Floats, Ints, Role, Vectors
+from unveil.types import Embedded, Floats, Ints, Role
 
 # Control people who represent people in neither set; more would resolve a smaller p and take longer.
 MAX_PEOPLE = 2000
@@ -35,7 +37,8 @@ LookupAnswer = Literal["unusually close", "rather close", "not close", "not know
 class LookupMatch:
     """An image of the set that is close to one of the photographs (counted from 0) in some channel.
 
-    ``cosine`` and ``score`` are those of the face channel; ``scores`` has the score of each channel.
+    ``cosine`` and ``score`` are those of the face channel; ``scores`` has the score of each channel, and ``highest`` is
+    the highest of them.
     """
 
     photo: int
@@ -44,6 +47,11 @@ class LookupMatch:
     cosine: float
     score: float
     scores: Mapping[str, float]
+
+    @property
+    def highest(self) -> float:
+        """The highest score over the channels."""
+        return max(self.scores.values())
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,36 @@ class Answer:
     identical: tuple[IdenticalFile, ...] = ()
 
 
+@dataclass(frozen=True)
+class AuditedPerson:
+    """A significant person of the audit whom the photographs lead to.
+
+    ``by`` says how: a photograph is an image of the person byte for byte, the closest training image is one of the
+    person and unusually close, or the closest generated image is unusually close and is the one that exposes the
+    person.
+    """
+
+    finding: PersonFinding
+    by: Literal["file", "training image", "generated image"]
+
+
+def audited_person(answer: Answer, result: AuditResult) -> AuditedPerson | None:
+    """The significant person of the audit whom a search leads to, by the surest of its ways; None if to nobody."""
+    by_person = {p.person: p for p in result.significant_people}
+    for file in answer.identical:
+        if file.role == "training" and file.person in by_person:
+            return AuditedPerson(by_person[file.person], "file")
+    if answer.training.answer == "unusually close":
+        closest = answer.training.matches[0].person
+        if closest in by_person:
+            return AuditedPerson(by_person[closest], "training image")
+    near = {file.id for file in answer.identical if file.role == "synthetic"}
+    if answer.synthetic.answer == "unusually close":
+        near.add(answer.synthetic.matches[0].id)
+    exposed = next((p for p in result.significant_people if p.synthetic_id in near), None)
+    return None if exposed is None else AuditedPerson(exposed, "generated image")
+
+
 def identical_files(run: FinishedRun, photos: Sequence[ImageArray]) -> tuple[IdenticalFile, ...]:
     """The photographs that are images of the synthetic or the training set, byte for byte. No model is needed."""
     files = map(file_bytes, photos)
@@ -106,12 +144,16 @@ def identical_files(run: FinishedRun, photos: Sequence[ImageArray]) -> tuple[Ide
 def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress | None = None) -> Answer:
     """Searches the sets of an audit for one person, given photographs; nothing is written.
 
-    Every channel gives its closest images, by face first. The answer and its conformal p-value (doi:10.1007/b106715)
-    use the face alone: they compare the person with control people, and assume that these are exchangeable with
-    somebody who is in neither set. Raises InputError if no photograph has a detectable face.
+    Every channel gives its closest images; the highest score over the channels comes first. The answer and its
+    conformal p-value (doi:10.1007/b106715) use this score, as the audit does. They compare the person with control
+    people, and assume that these are exchangeable with somebody who is in neither set. Raises InputError for a file
+    that does not exist, and if no photograph has a detectable face.
     """
     if not photos:
         raise InputError("expected at least one photograph of the person, found none. Name one or more files")
+    for photo in photos:
+        if isinstance(photo, (str, Path)) and not Path(photo).exists():
+            raise InputError(f"{photo}: no such file. Name a photograph of the person")
     channels = run.channels(progress or Silent())
     embedded, rows = channels.embed_images(face_images(photos, None, open_detector(run.detector)))
     unusable = tuple(
@@ -121,13 +163,13 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
     if not len(used):
         reasons = "; ".join(why for _, why in unusable)
         raise InputError(f"expected a photograph with a face, found none in {len(photos)} ({reasons}). Use others")
-    audit, state = run.state, run.state.by_channel[FACE]
+    audit = run.state
     photographs = {
         channel: (embedded[channel], of_channel.correction(embedded[channel]))
         for channel, of_channel in audit.by_channel.items()
     }
     rng = generator(run.seed, "lookup")
-    control = run.embedded("control").through(FACE).take(audit.control_rows) if len(audit.control_rows) else None
+    control = run.embedded("control").take(audit.control_rows) if len(audit.control_rows) else None
     null = None if control is None else _Null(control, len(used), rng)
 
     synthetic = run.embedded("synthetic").take(audit.synthetic_rows)
@@ -135,7 +177,7 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
 
     def search(role: Role, images: Embedded, of_control: Floats | None) -> Search:
         closest: dict[tuple[int, int], None] = {}
-        best = np.zeros(0)
+        best = np.full(len(used), -np.inf)
         for channel, of_channel in audit.by_channel.items():
             queries, query_offset = photographs[channel]
             found = compare_all(
@@ -145,8 +187,7 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
                 gallery_offset=of_channel.on(role),
                 moments=False,
             )
-            if channel == FACE:
-                best = state.scale.of(found.score)[:, 0]
+            best = np.maximum(best, of_channel.scale.of(found.score)[:, 0])
             order = np.lexsort((found.rows.ravel(), -found.score.ravel()))[:BEST_PAIRS]
             closest |= {(int(i // found.rows.shape[1]), int(found.rows.ravel()[i])): None for i in order}
         p = None if null is None or of_control is None else null.p(best, of_control)
@@ -161,18 +202,21 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
             cosine[channel] = exact_cosine(queries, images.through(channel).vectors, photo, row)
             scores[channel] = of_channel.scale.of(cosine[channel] + offset[photo] + of_channel.on(role)[row])
         people = images.people_or_ids
+        highest = np.max(list(scores.values()), axis=0)
         return tuple(
             LookupMatch(
                 *(int(used[i]), images.ids[r], people[r]),
                 *(float(cosine[FACE][k]), float(scores[FACE][k])),
                 {channel: float(of[k]) for channel, of in scores.items()},
             )
-            for k, (i, r) in enumerate(closest)
+            for k in np.argsort(-highest, kind="stable")
+            for i, r in (closest[k],)
         )
 
+    sides: tuple[tuple[Role, Embedded], ...] = (("synthetic", synthetic), ("training", training))
     of_synthetic, of_training = (
-        None if null is None else null.scores(control, images.through(FACE).vectors, offset, state)
-        for images, offset in ((synthetic, state.on_synthetic), (training, state.on_training))
+        None if null is None or control is None else null.scores(control, images, role, audit.by_channel)
+        for role, images in sides
     )
     return Answer(
         n_photos=len(used),
@@ -200,22 +244,23 @@ class _Null:
         self._rows: Ints = order[starts[:, None] + np.arange(self._group)]
         self.n_people = len(people)
 
-    def scores(self, control: Embedded | None, gallery: Vectors, offset: Floats, state: ChannelState) -> Floats:
-        """The best score (N,) of each control image with a gallery (G, D) and its corrections (G,), computed as for
+    def scores(
+        self, control: Embedded, gallery: Embedded, role: Role, by_channel: Mapping[str, ChannelState]
+    ) -> Floats:
+        """The best score (N,) of each control image with the gallery of a role over all channels, computed as for
         photographs; -inf for images not used."""
-        if control is None:
-            return np.zeros(0)
         rows = np.unique(self._rows)
-        found = compare_all(
-            *(control.vectors[rows], gallery),
-            top_k=1,
-            best_queries=False,
-            query_offset=state.on_control[rows],
-            gallery_offset=offset,
-            moments=False,
-        )
         best = np.full(len(control), -np.inf)
-        best[rows] = state.scale.of(found.score[:, 0])
+        for channel, state in by_channel.items():
+            found = compare_all(
+                *(control.through(channel).vectors[rows], gallery.through(channel).vectors),
+                top_k=1,
+                best_queries=False,
+                query_offset=state.on_control[rows],
+                gallery_offset=state.on(role),
+                moments=False,
+            )
+            best[rows] = np.maximum(best[rows], state.scale.of(found.score[:, 0]))
         return best
 
     def p(self, photos: Floats, of_control: Floats) -> float:

@@ -5,7 +5,7 @@ It states what was measured. A p-value is not a probability of membership, so th
 
 from __future__ import annotations
 
-from unveil.mitigation.person_lookup import SURE, Answer, LookupAnswer, Search
+from unveil.mitigation.person_lookup import SURE, Answer, AuditedPerson, LookupAnswer, Search, audited_person
 from unveil.report.text import number
 from unveil.results import AuditResult
 from unveil.types import Role
@@ -23,22 +23,38 @@ SETS: dict[Role, str] = {
     "training": "The images the generator was trained on.",
 }
 SENTENCES: dict[LookupAnswer, str] = {
-    "unusually close": "At least one of them is closer to you than is usual for a person who is in none of them.",
-    "rather close": "One of them is rather close to you, but this often happens by chance.",
-    "not close": "None of them is closer to you than chance explains.",
+    "unusually close": "At least one of them is closer to {yours} than is usual for a person who is in none of them.",
+    "rather close": "One of them is rather close to {yours}, but this often happens by chance.",
+    "not close": "None of them is closer to {yours} than chance explains.",
     "not known": NOT_KNOWN,
+}
+AUDITED = {
+    "file": "The audit found that one of them is unusually close to an image of the person in the file you sent.",
+    "training image": "The audit found that one of them is unusually close to an image of a real person, and this "
+    "person's image is the one closest to {yours}.",
+    "generated image": "The audit found that the one closest to {yours} is unusually close to an image of a real "
+    "person. This search cannot show whether that person is you.",
+}
+# Beside a finding of the audit, the search itself says only what it adds.
+BESIDE: dict[LookupAnswer, str] = {
+    "unusually close": "This search finds it as well.",
+    "rather close": "By {yours} alone, this could be chance.",
+    "not close": "By {yours} alone, this search would not show it.",
+    "not known": "",
 }
 
 
 def letter(answer: Answer, result: AuditResult, *, own: bool = True) -> str:
     """The answer as paragraphs of text; ``own`` says whether this user made the audit."""
     n, searches = answer.n_photos, (answer.synthetic, answer.training)
+    yours = "your photographs" if n > 1 else "your photograph"
+    audited = audited_person(answer, result)
     parts = [
         f"We compared {n} {'photographs' if n > 1 else 'photograph'} of you with {searches[0].n_searched:,} generated "
         f"images and with {searches[1].n_searched:,} images of real people that the generator was trained on. "
-        "Your photographs were not stored.",
+        f"{yours.capitalize()} {'were' if n > 1 else 'was'} not stored.",
         *_facts(answer),
-        *(f"{SETS[search.role]} {SENTENCES[search.answer]} {_closeness(search)}".strip() for search in searches),
+        *(_found(search, yours, audited if search.role == "synthetic" else None) for search in searches),
         *(() if own else (NOT_OWN,)),
         _certainty(result),
     ]
@@ -55,17 +71,24 @@ def _facts(answer: Answer) -> list[str]:
     return [f"A file you sent is among {where}, identical byte for byte. This is a fact, not an estimate."]
 
 
+def _found(search: Search, yours: str, audited: AuditedPerson | None) -> str:
+    """What the search of a set found. What the audit found of the person stands first."""
+    said = [SENTENCES[search.answer]] if audited is None else [AUDITED[audited.by], BESIDE[search.answer]]
+    parts = (SETS[search.role], *(sentence.format(yours=yours) for sentence in said), _closeness(search))
+    return " ".join(part for part in parts if part)
+
+
 def _closeness(search: Search) -> str:
     if search.p is None:
         return ""
     n = round(search.p * (search.n_people + 1)) - 1
     closer = f"{n:,} of {search.n_people:,}" if n > 0 else f"none of {search.n_people:,}"
-    return f"Of people who are in none of these images, {closer} came as close as you (p = {number(search.p)})."
+    return f"Of people who are in none of these images, {closer} came as close (p = {number(search.p)})."
 
 
 def _certainty(result: AuditResult) -> str:
     sentences = [
-        "How certain is this? Automatic face comparison makes errors in both directions. About 1 in "
+        "How certain is this? Automatic comparison makes errors in both directions. About 1 in "
         f"{1 / SURE:.0f} people who are in none of these images gets the answer that an image is unusually close.",
         "So a close image is a reason to look at it, not proof that you are in the set.",
     ]
