@@ -23,7 +23,7 @@ def test_a_kind_follows_from_the_similarity_and_the_channel() -> None:
     pairs = top_pairs(training.raw, images("s", [None]), training.images, 2)
     similar, different = ImageSimilarity(0.95, 0.1, 120), ImageSimilarity(0.1, 0.1, 120)
     kinds = LeakKinds(calibrate_thresholds([]), {("s0", "t0"): similar, ("s0", "t1"): different})
-    assert [p.kind.kind for p in kinds.mark(pairs) if p.kind is not None] == ["near-duplicate", "identity match"]
+    assert [p.kind.kind for p in kinds.mark(pairs) if p.kind is not None] == ["similar image", "identity match"]
     by_appearance = kinds.mark([replace(pairs[1], channel="appearance")])[0].kind
     assert by_appearance is not None and by_appearance.kind == "appearance match"
     assert kinds.mark([replace(pairs[0], training_id="gone")])[0].kind is None

@@ -190,11 +190,11 @@ def test_kinds_by_hand() -> None:
     for pair, kind in (
         (similarity(0.1, 0.1, 120, identical=True), "exact copy"),
         (similarity(0.995, 0.9, 4), "re-encoded copy"),
-        (similarity(0.995, 0.3, 40), "near-duplicate"),
-        (similarity(0.95, 0.1, 120), "near-duplicate"),
-        (similarity(0.2, 0.6, 120), "near-duplicate"),
-        (similarity(0.2, 0.1, 50), "near-duplicate"),
-        (similarity(0.2, 0.1, 120, copy_cosine=0.9), "near-duplicate"),
+        (similarity(0.995, 0.3, 40), "similar image"),
+        (similarity(0.95, 0.1, 120), "similar image"),
+        (similarity(0.2, 0.6, 120), "similar image"),
+        (similarity(0.2, 0.1, 50), "similar image"),
+        (similarity(0.2, 0.1, 120, copy_cosine=0.9), "similar image"),
         (similarity(0.6, 0.2, 110, copy_cosine=0.5), "identity match"),
     ):
         assert thresholds.kind(pair) == kind

@@ -51,7 +51,8 @@ PERTURBATION_NAMES = {
 KIND_MEANINGS = {
     "exact copy": "The training image itself, identical byte by byte or pixel by pixel.",
     "re-encoded copy": "The training image, re-encoded, resized or mirrored.",
-    "near-duplicate": "A modified copy of the training image.",
+    "similar image": "More similar to the training image than other images of one person are: a changed copy, or a new "
+    "image with the same pose and light.",
     "appearance match": "Shares pose, light and composition with a training image beyond chance.",
     "identity match": "Another image of a training person.",
 }

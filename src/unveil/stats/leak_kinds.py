@@ -1,4 +1,4 @@
-"""The kind of leak of a pair: exact copy, near-duplicate, appearance match or identity match."""
+"""The kind of leak of a pair, from exact copy to identity match."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from unveil.stats.intervals import share
 from unveil.types import Estimate, Floats
 
-LeakKind = Literal["exact copy", "re-encoded copy", "near-duplicate", "appearance match", "identity match"]
+LeakKind = Literal["exact copy", "re-encoded copy", "similar image", "appearance match", "identity match"]
 
 # Two different images of one person exceed each threshold this often.
 EXCEEDED = 0.01
@@ -45,14 +45,14 @@ class ImageSimilarity:
 
 @dataclass(frozen=True)
 class CopyThresholds:
-    """The thresholds above which two images are copies, calibrated on pairs of different images of one person."""
+    """The thresholds above which images are similar images, calibrated on pairs of different images of one person."""
 
     correlation: float
     """Threshold of the correlation of aligned faces."""
     detail: float
     """Threshold of the correlation of their fine structure."""
     bits: float
-    """Number of differing bits below which two images are copies."""
+    """Number of differing bits below which two images are similar."""
     copy_cosine: float | None
     """Threshold of the cosine by a copy-detection model. Null without one."""
     n_mated: int
@@ -60,7 +60,7 @@ class CopyThresholds:
     calibrated: bool
     """Whether the thresholds come from these pairs. If not, they were measured on other data."""
     false_copy_rate: Estimate | None
-    """Share of these pairs that are classified as copies. Null if the thresholds are not calibrated."""
+    """Share of these pairs classified as copies or similar images. Null if the thresholds are not calibrated."""
 
     def kind(self, pair: ImageSimilarity, *, by_face: bool = True) -> LeakKind:
         """The kind of a pair, if it shows one person; ``by_face`` says that the face channel found it."""
@@ -68,11 +68,11 @@ class CopyThresholds:
             return "exact copy"
         if pair.correlation >= SAME_CORRELATION and pair.bits <= SAME_BITS:
             return "re-encoded copy"
-        if self._is_copy(pair):
-            return "near-duplicate"
+        if self._is_similar(pair):
+            return "similar image"
         return "identity match" if by_face else "appearance match"
 
-    def _is_copy(self, pair: ImageSimilarity) -> bool:
+    def _is_similar(self, pair: ImageSimilarity) -> bool:
         by_model = pair.copy_cosine is not None and self.copy_cosine is not None and pair.copy_cosine > self.copy_cosine
         return (
             pair.correlation > self.correlation or pair.detail > self.detail or pair.bits < self.bits or bool(by_model)
@@ -112,6 +112,6 @@ def calibrate_thresholds(mated: list[ImageSimilarity]) -> CopyThresholds:
         share(
             n_copies,
             len(different),
-            "share of pairs of different images of one person that are classified as copies",
+            "share of pairs of different images of one person that are classified as copies or similar images",
         ),
     )

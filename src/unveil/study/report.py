@@ -18,7 +18,7 @@ from unveil.types import Estimate, Role
 
 REDACTED = "study.redacted.html"
 SHOWN_PAIRS = 6
-LEAK_KINDS = ("exact copy", "re-encoded copy", "near-duplicate", "appearance match", "identity match")
+LEAK_KINDS = ("exact copy", "re-encoded copy", "similar image", "appearance match", "identity match")
 Thumbnail = Callable[[Role, str], str | None]
 State = Literal["audited", "absent", "failed"]
 
