@@ -528,6 +528,33 @@ def test_too_small_a_control_set_gives_the_statement_without_one(precomputed: Pr
     document(tmp_path / "run")
 
 
+@pytest.mark.parametrize("turned", ["synthetic", "control", "nothing"])
+def test_embeddings_of_two_models_are_no_evidence(turned: str, tmp_path: Path) -> None:
+    """Vectors of two models are never close, so a leak cannot show; with such a control set nothing is calibrated."""
+    rng, dims = np.random.default_rng(5), 32
+
+    def uneven(n: int) -> np.ndarray[Any, Any]:
+        x = rng.normal(size=(n, dims)) * np.linspace(0.2, 1.8, dims)
+        return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
+
+    vectors = {"training": uneven(120), "control": uneven(120), "synthetic": uneven(200)}
+    if turned != "control":
+        vectors["synthetic"][:40] = vectors["training"][:40]
+    if turned != "nothing":
+        vectors[turned] = np.asarray(vectors[turned] @ np.linalg.qr(rng.normal(size=(dims, dims)))[0], np.float32)
+    files = {
+        role: save_embeddings(
+            tmp_path / f"{role}.npz", x, [f"{i}.png" for i in range(len(x))], [f"{role}{i}" for i in range(len(x))]
+        )
+        for role, x in vectors.items()
+    }
+    result = audit(files["synthetic"], files["training"], files["control"], out=tmp_path / "run")
+    status = {c.name.rpartition(" ")[2]: c.status for c in result.input_checks if c.name.startswith("one model for")}
+    assert status == {role: "fail" if role == turned else "pass" for role in ("synthetic", "control")}
+    verdicts = {"synthetic": "inconclusive", "control": "inconclusive", "nothing": "leak found"}
+    assert result.verdict == verdicts[turned]
+
+
 def test_collapsed_images_are_inconclusive(precomputed: Precomputed, tmp_path: Path) -> None:
     """60 images of one face with a little noise."""
     one = load_embeddings(precomputed.synthetic)[0][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.builders import unit_rows
 from unveil.analysis.input_checks.classifier import Classifier
 from unveil.analysis.input_checks.closeness import Closeness
 from unveil.analysis.input_checks.comparable_people import ComparablePeople
@@ -12,6 +13,7 @@ from unveil.analysis.input_checks.control_size import ControlSize
 from unveil.analysis.input_checks.duplicates import Duplicates
 from unveil.analysis.input_checks.identical_images import IdenticalImages
 from unveil.analysis.input_checks.labels import Labels
+from unveil.analysis.input_checks.one_model import OneModel
 from unveil.analysis.input_checks.overlap import TrainingOverlap
 from unveil.analysis.input_checks.prognostic_score import PrognosticScore
 from unveil.analysis.input_checks.rejects import Rejects
@@ -19,10 +21,10 @@ from unveil.analysis.input_checks.spread import Spread
 from unveil.analysis.overlap import Overlap
 from unveil.columns import Texts
 from unveil.results import OverlapFinding
-from unveil.stats.checks import Check
+from unveil.stats.checks import Check, shared_directions
 from unveil.stats.intervals import exact_count
 from unveil.stats.statements import NONE_DETECTED
-from unveil.types import Estimate
+from unveil.types import Estimate, Vectors
 
 
 def figure(value: float) -> Estimate:
@@ -41,6 +43,8 @@ def removed(n: int) -> tuple[OverlapFinding, ...]:
         (Spread().outcome("synthetic", 0.6, figure(0.6)), "warn"),
         (Spread().outcome("synthetic", 0.3, figure(0.3)), "fail"),
         (Spread().outcome("training", 0.01, figure(1.0)), "fail"),
+        (OneModel().outcome("synthetic", Estimate(0.0166, 0.0166 - 0.0054, 0.0166 + 0.0054, 0.95, 60, "")), "pass"),
+        (OneModel().outcome("control", Estimate(0.0164, 0.0164 - 0.0054, 0.0164 + 0.0054, 0.95, 60, "")), "fail"),
         (Rejects().outcome("training", 0, 10), "pass"),
         (Rejects().outcome("training", 5, 100), "pass"),
         (Rejects().outcome("training", 6, 100), "fail"),
@@ -99,3 +103,46 @@ def test_labels_that_are_not_people_fail() -> None:
     assert good is not None and good.status == "pass"
     assert bad is not None and bad.status == "fail" and "--training-labels" in bad.message
     assert Labels().outcome("training", same[:3], other) is None
+
+
+def uneven_rows(rng: np.random.Generator, n: int, d: int) -> Vectors:
+    """Random unit vectors that spread more in some directions than in others."""
+    x = rng.normal(size=(n, d)) * np.linspace(0.2, 1.8, d) + 0.3
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
+
+
+def test_sets_of_one_model_spread_in_the_same_directions() -> None:
+    rng = np.random.default_rng(1)
+    figure = shared_directions(uneven_rows(rng, 300, 32), uneven_rows(rng, 200, 32))
+    assert figure is not None and figure.value > 0.8
+    assert OneModel().outcome("synthetic", figure).status == "pass"
+
+
+def test_sets_that_are_turned_at_random_have_the_stated_spread() -> None:
+    """The mean square over random rotations is 2 / ((D - 1)(D + 2)), whatever the two sets."""
+    rng, dims = np.random.default_rng(2), 12
+    a, b = uneven_rows(rng, 80, dims), uneven_rows(rng, 90, dims)
+    found = []
+    for _ in range(2000):
+        q, r = np.linalg.qr(rng.normal(size=(dims, dims)))
+        figure = shared_directions(np.asarray(a @ (q * np.sign(np.diag(r))), np.float32), b)
+        assert figure is not None
+        found.append(figure.value)
+    expected = 2 / ((dims - 1) * (dims + 2))
+    squares = np.square(found)
+    error = float(squares.std() / np.sqrt(len(found)))
+    assert abs(squares.mean() - expected) < 4 * error and error < expected / 10
+    assert abs(np.mean(found)) < 4 * np.sqrt(expected / len(found))
+
+
+@pytest.mark.parametrize(("n", "dims"), [(49, 32), (60, 1)])
+def test_few_vectors_show_no_directions(n: int, dims: int) -> None:
+    rng = np.random.default_rng(3)
+    assert shared_directions(uneven_rows(rng, n, dims), uneven_rows(rng, 300, dims)) is None
+
+
+def test_vectors_of_all_directions_say_nothing() -> None:
+    """They look the same however they are turned."""
+    rng = np.random.default_rng(4)
+    for dims in (8, 64, 512):
+        assert shared_directions(unit_rows(rng, 200, dims), uneven_rows(rng, 200, dims)) is None

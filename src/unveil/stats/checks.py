@@ -15,6 +15,8 @@ Status = Literal["pass", "warn", "fail"]
 
 RESAMPLES = 200
 MIN_LABEL_PAIRS = 10
+# Fewer vectors show no directions. A set has directions of its own if its unevenness is this many times that by chance.
+MIN_VECTORS, MIN_UNEVENNESS = 50, 2.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,31 @@ def relative_spread(sample: Vectors, training: float, rng: np.random.Generator) 
     low, high = (float(v) for v in np.quantile(resampled or [own], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     method = "1 - mean cosine between different people, relative to the training set; percentile bootstrap over people"
     return Estimate(own / scale, min(low, own) / scale, max(high, own) / scale, LEVEL, n, method)
+
+
+def shared_directions(a: Vectors, b: Vectors) -> Estimate | None:
+    """How far unit vectors (N, D) and (M, D) spread in the same directions, between -1 and 1.
+
+    It is the correlation of S - I / D, where S is the mean of x x^T. These matrices are symmetric and without trace, a
+    space of (D - 1)(D + 2) / 2 dimensions that rotations leave without a part of its own. So if one set is turned at
+    random, the mean is 0 and the variance 2 / ((D - 1)(D + 2)), from which the interval is made. None where a set
+    spreads in all directions alike, as far as so few vectors show.
+    """
+    n, dims = min(len(a), len(b)), a.shape[1]
+    if n < MIN_VECTORS or dims < 2:
+        return None
+    uneven = []
+    for sample in (a, b):
+        vectors = np.asarray(sample, np.float64)
+        matrix = vectors.T @ vectors / len(vectors) - np.eye(dims) / dims
+        # The mean square of its norm is (1 - 1 / D) / N for vectors of random directions.
+        if len(vectors) * float((matrix**2).sum()) < MIN_UNEVENNESS * (1 - 1 / dims):
+            return None
+        uneven.append(matrix / np.linalg.norm(matrix))
+    value = float((uneven[0] * uneven[1]).sum())
+    half = NORMAL * float(np.sqrt(2 / ((dims - 1) * (dims + 2))))
+    method = "correlation of the directions in which two sets spread; interval of sets that are turned at random"
+    return Estimate(value, value - half, value + half, LEVEL, n, method)
 
 
 def label_closeness(mated: Floats, non_mated: Floats) -> Estimate | None:

@@ -22,9 +22,12 @@ REJECTED = (
     "Read rejects.parquet: it gives the reason for each {} file. Repair the files, set --aligned, or leave them out of "
     "the set with --exclude."
 )
+ONE_MODEL = "Embed the {} and the training images with one model (unveil embed), and change its vectors in no way."
 # Option and action for each check that can block a statement, by the start of its name. Of several failed checks that
 # block equally many statements, the first in this order decides: later ones often follow from earlier ones.
 REMEDIES: dict[str, tuple[str, str]] = {
+    "one model for synthetic": ("--synthetic", ONE_MODEL.format("synthetic")),
+    "one model for control": ("--control", ONE_MODEL.format("control")),
     "rejects of training": ("--aligned", REJECTED.format("training")),
     "rejects of synthetic": ("--aligned", REJECTED.format("synthetic")),
     "rejects of control": ("--aligned", "Read rejects.parquet: it gives the reason for each control file."),

@@ -14,6 +14,7 @@ from unveil.analysis.input_checks.control_size import ControlSize
 from unveil.analysis.input_checks.duplicates import Duplicates
 from unveil.analysis.input_checks.identical_images import IdenticalImages
 from unveil.analysis.input_checks.labels import Labels
+from unveil.analysis.input_checks.one_model import OneModel
 from unveil.analysis.input_checks.overlap import TrainingOverlap
 from unveil.analysis.input_checks.prognostic_score import PrognosticScore
 from unveil.analysis.input_checks.rejects import Rejects
@@ -26,7 +27,14 @@ from unveil.types import Role
 
 __all__ = ["CONTROL_CHECKS", "SET_CHECKS", "ControlPeople", "EmbeddedSets", "InputCheck", "check_control", "check_sets"]
 
-SET_CHECKS: tuple[InputCheck[EmbeddedSets], ...] = (Rejects(), Spread(), Duplicates(), IdenticalImages(), Labels())
+SET_CHECKS: tuple[InputCheck[EmbeddedSets], ...] = (
+    Rejects(),
+    Spread(),
+    OneModel(),
+    Duplicates(),
+    IdenticalImages(),
+    Labels(),
+)
 CONTROL_CHECKS: tuple[InputCheck[ControlPeople], ...] = (
     TrainingOverlap(),
     ControlSize(),
