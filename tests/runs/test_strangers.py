@@ -19,6 +19,7 @@ from unveil.errors import ImageError, ModelError, SettingError, SourceError, Sto
 from unveil.io.run_directory import RunDirectory
 from unveil.io.text import printable_document
 from unveil.mitigation import Guard, clean
+from unveil.report.text import NOT_OWN
 from unveil.results import from_document
 from unveil.review.verdicts import VerdictStore
 from unveil.runs.finished import FinishedRun
@@ -177,15 +178,29 @@ def test_texts_of_a_stranger_hold_no_control_characters(audited: Audited, tmp_pa
     assert "owned" in loaded.summary() and "nobody" in loaded.people[0].person
     assert "\x1b" not in str(loaded.manifest.values())
     assert "\x1b" not in loaded.summary() + loaded.people[0].person + loaded.people.to_frame()["person"][0]
-    assert command_line("report", run).returncode == 0
+    assert command_line("report", run, "-o", run / "again").returncode == 0
+    run = run / "again"
     assert all("\x1b" not in page.read_text("utf-8") for page in (*run.glob("*.html"), *run.glob("publish/*")))
     assert all("<script>" not in page.read_text("utf-8") for page in run.glob("publish/*.md"))
 
 
 def test_commands_on_a_strangers_run(audited: Audited, world: World, tmp_path: Path) -> None:
     run = forged(audited[1], tmp_path / "run", **ELSEWHERE)
-    reported = command_line("report", run)
+    before = (run / "report.html").read_bytes()
+    assert NOT_OWN not in before.decode() and b"data:image" in before
+    lost = command_line("report", run)
+    assert lost.returncode == 2 and "would lose its faces" in " ".join(lost.stderr.split())
+    assert "is not signed with your key" in " ".join(lost.stderr.split())
+    assert (run / "report.html").read_bytes() == before
+    reported = command_line("report", run, "-o", tmp_path / "report", "--redact")
     assert reported.returncode == 0 and "name their place with --training" in reported.stderr, reported.stderr
+    assert (run / "report.html").read_bytes() == before
+    names = ("report.html", "report.pairs-1.html", "report.redacted.html", "publish/report.md", "publish/datasheet.md")
+    texts = {name: (tmp_path / "report" / name).read_text("utf-8") for name in names}
+    assert [name for name in names if NOT_OWN not in texts[name]] == []
+    reason = "not shown: its place is not used in somebody else&#39;s run"
+    assert reason in texts["report.html"] and reason in texts["report.pairs-1.html"]
+    assert "can no longer be read" not in texts["report.html"] and "data:image" not in texts["report.html"]
     refused = command_line("clean", run, "-o", tmp_path / "clean")
     assert refused.returncode == 2 and "--synthetic" in refused.stderr
     Guard.build(FinishedRun(run), tmp_path / "guard")
@@ -193,8 +208,24 @@ def test_commands_on_a_strangers_run(audited: Audited, world: World, tmp_path: P
     assert "attacker" not in about and "/dev/zero" not in about
     roles = {"--synthetic": world.synthetic, "--training": world.training, "--control": world.control}
     words = [word for pair in roles.items() for word in pair]
+    shown = command_line("report", run, *words[:4])
+    page = (run / "report.html").read_text("utf-8")
+    assert shown.returncode == 0 and NOT_OWN in page and "data:image" in page and reason not in page
     done = command_line("clean", run, "-o", tmp_path / "clean", *words, "--store", tmp_path / "store")
     assert done.returncode == 0 and (tmp_path / "store").is_dir(), done.stderr
+
+
+def test_a_report_replaces_no_other_run(audited: Audited, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(audited[1], tmp_path / "run"))
+    other = Path(shutil.copytree(audited[1], tmp_path / "other"))
+    refused = command_line("report", run, "-o", other)
+    assert refused.returncode == 2 and "expected a folder without a run" in refused.stderr
+    again = command_line("report", run, "-o", tmp_path / "report")
+    assert again.returncode == 0, again.stderr
+    for name in ("report.html", "audit.json", "publish/report.md"):
+        assert (tmp_path / "report" / name).read_bytes() == (run / name).read_bytes()
+    inside = command_line("report", run, "-o", FinishedRun(run).place("training") + "/report")
+    assert inside.returncode == 2 and "-o" in inside.stderr
 
 
 @pytest.mark.parametrize("name", ["stores", "publish", "clean", "work"])

@@ -149,8 +149,8 @@ class Audit(AuditResult):
 
         Faces are read from their places. With ``redact`` it names nobody and shows no face. Returns the path.
         """
-        sources = {} if redact else FinishedRun(self.run).sources()
-        write_report(self.result, Path(path), sources, redact=redact)
+        run = FinishedRun(self.run)
+        write_report(self.result, Path(path), {} if redact else run.sources(), redact=redact, own=run.own)
         return Path(path)
 
     def clean(

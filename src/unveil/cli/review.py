@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,8 @@ from unveil.cli.terminal import echo
 
 if TYPE_CHECKING:
     from unveil.review.queue import ReviewQueue
+    from unveil.runs.finished import FinishedRun
+    from unveil.types import Role
 
 
 Run = Annotated[
@@ -90,12 +93,17 @@ def review(
 def report(
     run: Run,
     redact: Redact = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the report. (default: RUN)", show_default=False),
+    ] = None,
     synthetic: SyntheticNow = None,
     training: TrainingNow = None,
 ) -> None:
     """Write the report of a finished audit again, with the verdicts of the reviewers.
 
-    Nothing is recomputed. RUN/publish holds a summary for a pull request, JUnit XML, a Croissant file and a datasheet
+    Nothing is recomputed. Without the images of a run that somebody else made, **-o** is needed, so that the faces in
+    its report are not lost. RUN/publish holds a summary for a pull request, JUnit XML, a Croissant file and a datasheet
     section. They name nobody and show no face.
     """
     from dataclasses import replace
@@ -109,14 +117,16 @@ def report(
     from unveil.runs.finished import FinishedRun
 
     finished = FinishedRun(run, {"synthetic": synthetic, "training": training})
+    folder = run if out is None else out
     with exclusive(run):
         remove_stale_temp(run, of=AUDIT_FILES)
         result = replace(finished.result, review=review_summary(run, finished.pairs))
         sources = finished.sources()
-        for role in finished.roles:
-            if role not in sources and role != "control":
-                echo(f"The {role} images are not shown: name their place with --{role}.", error=True)
-        write_pages(result, run, sources, redact=redact)
+        not_shown = [role for role in finished.roles if role not in sources and role != "control"]
+        _check_folder(finished, folder, not_shown)
+        for unknown in not_shown:
+            echo(f"The {unknown} images are not shown: name their place with --{unknown}.", error=True)
+        write_pages(result, folder, sources, redact=redact, own=finished.own)
         for role, source in sources.items():
             if source.changed:
                 echo(
@@ -131,7 +141,28 @@ def report(
         echo(f"{review.n_verdicts:,} verdicts by {', '.join(review.reviewers)} on {len(review.pairs):,} pairs.")
         if review.reviewer_precision is not None:
             echo(called_leaks(review, intervals=True))
-    echo(f"Report: {run / 'report.html'}")
+    echo(f"Report: {folder / 'report.html'}")
     if redact:
-        echo(f"Without faces and names: {run / 'report.redacted.html'}")
-    echo(f"Files to publish: {run / PUBLIC}")
+        echo(f"Without faces and names: {folder / 'report.redacted.html'}")
+    echo(f"Files to publish: {folder / PUBLIC}")
+
+
+def _check_folder(run: FinishedRun, folder: Path, not_shown: Sequence[Role]) -> None:
+    """Raises SettingError for a folder whose report would be lost: that of a run of somebody else whose images are not
+    known, or another run."""
+    from unveil.errors import SettingError
+    from unveil.io.run_directory import MANIFEST
+
+    here = folder.resolve() == run.path.resolve()
+    if not here and (folder / MANIFEST).exists():
+        raise SettingError(f"-o: expected a folder without a run, found {folder}. Name another")
+    if not here:
+        run.check_outside("-o", folder)
+    facts = run.result.manifest["inputs"]
+    lost = [f"--{role}" for role in not_shown if facts[role]["kind"] != "embeddings"]
+    if here and lost and not run.own and (folder / "report.html").exists():
+        raise SettingError(
+            f"{', '.join(lost)}: expected the place of the images, found none, so {folder / 'report.html'} would lose "
+            "its faces. This user did not make the run, so the places in it are not used: name them, or another folder "
+            "with -o"
+        )

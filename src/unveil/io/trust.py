@@ -58,9 +58,9 @@ def is_own(document: Mapping[str, Any]) -> bool:
 def warn_not_own(run: Path) -> None:
     """Says that somebody else made a run: no command on a finished run measures its numbers again."""
     logger.warning(
-        "%s: this user did not make the run. Who made it decided its vectors, scores and verdict: run it again to rely "
-        "on them",
-        run,
+        "%s: this user did not make the run: it is not signed with your key (%s; UNVEIL_KEY names another). Who made "
+        "it decided its vectors, scores and verdict: run it again to rely on them",
+        *(run, key_file()),
     )
 
 

@@ -22,6 +22,7 @@ from unveil.report.protocol import NO_PROTOCOL, PROOF, at_level, decided, fixed_
 from unveil.report.templating import environment, label_cells
 from unveil.report.text import (
     KIND_MEANINGS,
+    NOT_OWN,
     STATEMENTS,
     as_close,
     can_invalidate,
@@ -79,8 +80,8 @@ def galleries(result: AuditResult) -> tuple[Gallery, ...]:
     )
 
 
-def render_gallery(result: AuditResult, here: Gallery, thumbnails: Thumbnails) -> str:
-    """One page of pairs."""
+def render_gallery(result: AuditResult, here: Gallery, thumbnails: Thumbnails, *, own: bool = True) -> str:
+    """One page of pairs. ``own`` says whether this user made the run."""
     page: str = (
         _pages()
         .get_template("gallery.html.j2")
@@ -94,6 +95,9 @@ def render_gallery(result: AuditResult, here: Gallery, thumbnails: Thumbnails) -
             reviewed=_reviewed(result),
             up_to=_up_to(result),
             image=thumbnails.thumbnail,
+            roles_read=thumbnails.roles,
+            own=own,
+            not_own=NOT_OWN,
         )
     )
     return page
@@ -161,8 +165,8 @@ def _contents(result: AuditResult) -> list[tuple[str, str]]:
     return [(anchor, name) for anchor, name, present in sections if present]
 
 
-def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
-    """The report. Without thumbnails it shows no image."""
+def render(result: AuditResult, thumbnails: Thumbnails | None, *, own: bool = True) -> str:
+    """The report. Without thumbnails it shows no image. ``own`` says whether this user made the run."""
     findings, top, corrected = shown_pairs(result)
     rejects = [(role, r) for role, of_role in result.rejects.items() for r in of_role]
     reasons = Counter((role, r.stage, r.reason) for role, r in rejects)
@@ -216,6 +220,9 @@ def render(result: AuditResult, thumbnails: Thumbnails | None) -> str:
             reviewed=_reviewed(result),
             up_to=_up_to(result),
             image=thumbnails.thumbnail if thumbnails else None,
+            roles_read=thumbnails.roles if thumbnails else (),
+            own=own,
+            not_own=NOT_OWN,
             charts=charts,
             reasons=sorted(reasons.items()),
             rejects=rejects[:MAX_REJECT_ROWS],

@@ -34,6 +34,11 @@ from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, W
 from unveil.stats.strata import CONCENTRATED
 from unveil.types import Estimate, Role
 
+# Stands at the top of what is written from a run that this user did not sign.
+NOT_OWN = (
+    "Somebody else made this run: it is not signed with the key of the user who wrote this report. Its vectors, scores "
+    "and verdict are used as they are; none was measured again."
+)
 # A kind of planted leak in a sentence: with its strength, and without.
 PERTURBATION_NAMES = {
     "re-encode": ("re-encoded as JPEG ({})", "re-encoded as JPEG"),

@@ -32,6 +32,11 @@ class Thumbnails:
             if str(role) in self._sources
         }
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles or sets whose images are read."""
+        return frozenset(self._sources)
+
     def thumbnail(self, role: str, id: str) -> str | None:
         """The image as a JPEG data URI of at most SIDE pixels, or None if it can no longer be read."""
         record = self._records.get(role, {}).get(id)

@@ -17,6 +17,7 @@ from unveil.report.junit import junit
 from unveil.report.markdown import markdown
 from unveil.report.redact import redact as redacted
 from unveil.report.tables import write_tables
+from unveil.report.text import NOT_OWN
 from unveil.report.thumbnails import Thumbnails
 from unveil.results import AuditResult, IdentityFinding, LabelLink, to_document
 from unveil.types import Embedded, Matches, Role
@@ -45,25 +46,30 @@ def write_reports(
     write_pages(result, run, sources, redact=redact)
 
 
-def write_pages(result: AuditResult, run: Path, sources: Mapping[Role, Source], *, redact: bool) -> None:
+def write_pages(
+    result: AuditResult, run: Path, sources: Mapping[Role, Source], *, redact: bool, own: bool = True
+) -> None:
     """Writes the report, `audit.json` and the texts to publish, which name nobody and show no face.
 
     With ``redact``, also a report and an `audit.json` that name nobody. Earlier ones are written again in any case, so
-    that they are never those of another result.
+    that they are never those of another result. ``own`` says whether this user made the run; if not, pages and texts
+    say so.
     """
     redact = redact or any((run / name).exists() for name in REDACTED)
     thumbnails = _thumbnails(result, sources)
     pages = galleries(result)
-    _write_galleries(result, run, thumbnails)
+    _write_galleries(result, run, thumbnails, own)
     # An earlier report may have had more pages.
     for old in run.glob("report.pairs-*.html"):
         if old.name not in {page.file for page in pages}:
             old.unlink()
-    _write(result, run, "report.html", "audit.json", thumbnails)
+    _write(result, run, "report.html", "audit.json", thumbnails, own)
     # The texts name nobody: they count significant people and identities, and need no number for the others.
     nameless = redacted(result if redact else _significant(result))
     if redact:
-        _write(nameless, run, *REDACTED, None)
+        _write(nameless, run, *REDACTED, None, own)
+    if not own:
+        nameless = replace(nameless, limitations=(NOT_OWN, *nameless.limitations))
     for name, text in _texts_to_publish(nameless).items():
         write_bytes(run / PUBLIC / name, text.encode("utf-8", "backslashreplace"))
 
@@ -74,14 +80,16 @@ def _significant(result: AuditResult) -> AuditResult:
     return replace(result, people=result.significant_people, synthetic_identities=identities)
 
 
-def write_report(result: AuditResult, path: Path, sources: Mapping[Role, Source], *, redact: bool) -> None:
+def write_report(
+    result: AuditResult, path: Path, sources: Mapping[Role, Source], *, redact: bool, own: bool = True
+) -> None:
     """Writes the report alone to ``path``, with pages of further pairs beside it where there are many."""
     if redact:
-        _write_page(path, render(redacted(result), None))
+        _write_page(path, render(redacted(result), None, own=own))
         return
     thumbnails = _thumbnails(result, sources)
-    _write_galleries(result, path.parent, thumbnails)
-    _write_page(path, render(result, thumbnails))
+    _write_galleries(result, path.parent, thumbnails, own)
+    _write_page(path, render(result, thumbnails, own=own))
 
 
 def _thumbnails(result: AuditResult, sources: Mapping[Role, Source]) -> Thumbnails:
@@ -92,9 +100,9 @@ def _thumbnails(result: AuditResult, sources: Mapping[Role, Source]) -> Thumbnai
     )
 
 
-def _write_galleries(result: AuditResult, folder: Path, thumbnails: Thumbnails) -> None:
+def _write_galleries(result: AuditResult, folder: Path, thumbnails: Thumbnails, own: bool) -> None:
     for page in galleries(result):
-        _write_page(folder / page.file, render_gallery(result, page, thumbnails))
+        _write_page(folder / page.file, render_gallery(result, page, thumbnails, own=own))
 
 
 def _texts_to_publish(redacted_result: AuditResult) -> dict[str, str]:
@@ -106,8 +114,8 @@ def _texts_to_publish(redacted_result: AuditResult) -> dict[str, str]:
     }
 
 
-def _write(result: AuditResult, run: Path, page: str, data: str, thumbnails: Thumbnails | None) -> None:
-    _write_page(run / page, render(result, thumbnails))
+def _write(result: AuditResult, run: Path, page: str, data: str, thumbnails: Thumbnails | None, own: bool) -> None:
+    _write_page(run / page, render(result, thumbnails, own=own))
     text = indented_json(to_document(result))
     write_bytes(run / data, (text + "\n").encode("utf-8", "backslashreplace"))
 
