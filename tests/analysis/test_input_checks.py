@@ -146,3 +146,9 @@ def test_vectors_of_all_directions_say_nothing() -> None:
     rng = np.random.default_rng(4)
     for dims in (8, 64, 512):
         assert shared_directions(unit_rows(rng, 200, dims), uneven_rows(rng, 200, dims)) is None
+
+
+def test_messages_say_nothing_of_what_was_not_found() -> None:
+    assert "removed" not in TrainingOverlap().outcome(Overlap(np.arange(0), (), 0, 400)).message
+    assert "times that between training people" not in Spread().outcome("training", 0.13, figure(1.0)).message
+    assert "as exposed as control people" in PrognosticScore().outcome(figure(-0.004), None, 0, 0).message

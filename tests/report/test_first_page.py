@@ -12,9 +12,11 @@ import unveil
 from tools import reference
 from unveil.report.first_page import HOLD, answers, examples, meaning, not_tested, odds, steps, weakened_by
 from unveil.report.glossary import TERMS, anchor, breakable, command, term
-from unveil.report.html import render
+from unveil.report.html import _signed, render
+from unveil.report.markdown import markdown
+from unveil.report.redact import redact
 from unveil.report.text import number, percent
-from unveil.results import ExactCopy, LabelLink, NoControl, Review
+from unveil.results import ExactCopy, HubnessFinding, LabelLink, NoControl, Review
 from unveil.stats.checks import Check
 from unveil.stats.intervals import share
 from unveil.stats.next_step import next_step
@@ -35,7 +37,8 @@ def test_a_leak_is_answered(audited: Audited) -> None:
     significant, exposed = len(result.significant_people), result.exposed_people
     assert exposed is not None and result.global_test is not None
     assert (
-        people.answer == f"{significant} people" and "of 150 people of the training set are named." in people.sentence
+        people.answer == f"{significant} people"
+        and "of 150 people of the training set are reported." in people.sentence
     )
     assert f"at least {exposed.low:.0f} are exposed, with 95% confidence" in people.sentence
     assert wrong.answer == f"about {0.05 * significant:.0f} of {significant}" and "at most 5%" in wrong.sentence
@@ -48,13 +51,44 @@ def test_a_leak_is_answered(audited: Audited) -> None:
     assert "unveil clean . --copy cleaned" in re.sub("<[^>]*>", "", first)
 
 
+def test_a_redacted_page_gives_steps_without_commands(audited: Audited) -> None:
+    """Whoever has it has nothing to run them on. The command of the audit names each set."""
+    page = render(redact(audited[0]), None)
+    first = page.partition('id="evidence"')[0]
+    assert "<b>Review.</b>" in first and "<pre>" not in first and "Run the commands" not in first
+    command = re.search(r'id="record">.*?<pre>(.*?)</pre>', page, re.DOTALL)
+    assert command is not None
+    words = re.sub("<[^>]+>", "", command[1])
+    assert words == "unveil audit --synthetic ... --training ... --control ..."
+
+
+def test_the_summary_says_once_how_many_findings_are_false(audited: Audited) -> None:
+    assert markdown(redact(audited[0])).count("of them are expected to be false") == 1
+
+
+def test_hub_images_are_those_beyond_chance(audited: Audited) -> None:
+    result = audited[0]
+    name = result.significant_people[0].person
+    page = render(
+        replace(result, hubness=(HubnessFinding("t.png", name, 40, 0), HubnessFinding("u.png", "x", 2, 0))), None
+    )
+    table = page.partition('id="hubs"')[2].partition("<h2")[0]
+    assert "t.png" in table.replace("<wbr>", "") and "u.png" not in table.replace("<wbr>", "") and ">yes<" in table
+    assert "None is." in render(replace(result, hubness=()), None)
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_sign() -> None:
+    assert _signed(Estimate(-0.004, -0.01, 0.004, 0.95, 9, "made up")) == "0.00 (-0.01 to 0.00)"
+    assert _signed(Estimate(0.12, -0.08, 0.3, 0.95, 9, "made up")) == "+0.12 (-0.08 to +0.30)"
+
+
 def test_an_estimate_at_its_lower_limit_is_a_range(audited: Audited) -> None:
     """The exact lower limit can be above the estimate, which then is the lower end of its interval."""
     share = Estimate(0.2, 0.2, 0.4, 0.95, 150, "drawn")
     sentence = answers(replace(audited[0], exposed_share=share))[0].sentence
-    assert sentence.endswith("By estimate, 30 to 60 are.")
+    assert sentence.endswith("The estimated number of exposed people is 30 to 60 (95% interval).")
     apart = answers(replace(audited[0], exposed_share=replace(share, value=0.3)))[0].sentence
-    assert apart.endswith("By estimate, about 45 are (30 to 60).")
+    assert apart.endswith("The estimated number of exposed people is about 45 (30 to 60, 95% interval).")
 
 
 def test_examples_are_the_most_exposed_of_each_kind_whom_no_control_person_equals(audited: Audited) -> None:

@@ -53,7 +53,9 @@ def test_a_q_value_of_the_fitted_tail_says_so(audited: tuple[unveil.AuditResult,
 
 def test_numbers_for_readers() -> None:
     assert [percent(s) for s in (0.05, 0.32, 0.0031, 1, 0)] == ["5%", "32%", "0.31%", "100%", "0%"]
-    assert [number(p) for p in (0, 0.03, 4.1e-7)] == ["below 1e-300", "0.03", "4.1e-07"]
+    assert [number(p) for p in (0, 0.03, 0.00046, 9.96e-5, 4.1e-7)] == [
+        *("below 1e-300", "0.03", "0.00046", "0.0001", "4.1e-07")
+    ]
     assert [count(n) for n in (1240.3, 620, 99.7, 99.4, 18.2, 0.78, 4.1e-7)] == [
         *("1,240", "620", "100", "99", "18", "0.78", "4.1e-07")
     ]

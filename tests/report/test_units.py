@@ -39,7 +39,7 @@ def test_images_are_counted(unlabelled: unveil.Audit, capsys: pytest.CaptureFixt
     assert IMAGES_COUNT in result.limitations
     many, wrong, _ = answers(result)
     assert many.question == "How many images are affected?" and many.answer == f"{n} images"
-    assert "of 120 images of the training set are named" in many.sentence and "of the images that" in wrong.sentence
+    assert "of 120 images of the training set are reported" in many.sentence and "of these images are" in wrong.sentence
     page = render(result, Thumbnails({}, {"synthetic": [], "training": []}))
     assert "{{" not in page and "The most exposed images, of" in page
     assert "Exposed images" in page and "Exposed people" not in page and "people as a group" not in page

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from tests.builders import examples
 from unveil.stats.checks import Check, spread
 from unveil.stats.exposure import exposures, matched_counts, subsample_images
-from unveil.stats.hubness import closeness, count_hubness, person_codes
+from unveil.stats.hubness import chance_best_matches, closeness, count_hubness, person_codes
 from unveil.stats.intervals import exact_count, share
 from unveil.stats.membership import auc, auc_estimate, roc, tpr_at_fpr
 from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, Evidence, Statement
@@ -178,3 +178,13 @@ def test_verdict_without_control() -> None:
     assert verdict(found, "crowd test") == (leak, ("conformal search",))
     assert verdict(found, *ALL_BUT_FACTS) == verdict([], "none detected") == ("inconclusive", ())
     assert verdict(found, *AGAINST_CONTROL)[0] == leak, "tests against control people are others"
+
+
+@pytest.mark.parametrize(("n_queries", "n_rows"), [(520, 400), (10, 1), (1000, 20), (50_000, 150_000)])
+def test_how_often_chance_makes_a_row_the_best_match(n_queries: int, n_rows: int) -> None:
+    limit = chance_best_matches(n_queries, n_rows)
+    if n_rows == 1:
+        assert limit == n_queries
+        return
+    beyond = n_rows * stats.binom.sf([limit - 1, limit], n_queries, 1 / n_rows)
+    assert beyond[1] <= 0.05 < beyond[0]

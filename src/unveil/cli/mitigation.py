@@ -135,7 +135,7 @@ def build(
     interval = f" ({refused.low:.1%} to {refused.high:.1%}, {refused.level:.0%} interval)" if refused.level < 1 else ""
     echo(
         f"It refuses {refused.value:.1%}{interval} of {refused.n:,} training images by their score. Copies of training "
-        f"files are always refused, and so are the pixels of {built.n_pixels:,} training images."
+        f"files are always refused, and images with the same pixels as one of {built.n_pixels:,} training images."
     )
     expected = false_refusals(finished.result, built.threshold.score)
     if expected is not None:
@@ -184,11 +184,11 @@ def check(
         )
     refused = [(id, d) for id, d in decisions if d.answer == "refuse"]
     for id, d in sorted(refused, key=lambda item: -(item[1].score or 0))[:SHOWN_REFUSALS]:
-        near = d.id if d.id is not None else f"training image no. {d.row}"
+        near = d.id if d.id is not None else f"no. {d.row} (from 0)"
         echo(
-            f"  {id}: {d.why}, {near}"
+            f"  {id}: {d.why} {near}"
             if d.score is None or d.why
-            else f"  {id}: score {d.score:.2f}, {d.channel} of {near}"
+            else f"  {id}: score {d.score:.2f}, {d.channel} of training image {near}"
         )
     if len(refused) > SHOWN_REFUSALS:
         echo(f"  and {len(refused) - SHOWN_REFUSALS:,} more" + ("" if out else "; all with -o FILE.csv"))

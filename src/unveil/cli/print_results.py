@@ -301,12 +301,21 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
     console = open_console()
     n = len(done.removed)
     console.print()
+    identities = (
+        f" They belong to {done.identities_touched:,} of {done.n_identities:,} identities; {done.identities_gone:,} "
+        "identities are removed completely."
+    )
+    expected = done.before.expected_false_people
     console.print(
-        f"{n:,} of {done.n_images:,} synthetic images must be removed ({n / done.n_images:.1%}). They belong to "
-        f"{done.identities_touched:,} of {done.n_identities:,} identities; {done.identities_gone:,} identities are "
-        "removed completely.",
+        f"{n:,} of {done.n_images:,} synthetic images must be removed ({n / done.n_images:.1%})."
+        + ("" if done.before.counts["synthetic"].unlabelled else identities),
         markup=False,
     )
+    if expected is not None and round(expected):
+        console.print(
+            f"About {expected:.0f} of the {len(done.before.significant_people):,} significant people are expected to "
+            "be false. Nothing tells which, so images of these are removed too."
+        )
     units = "identities" if done.whole_identities else "images"
     console.print(
         f"No smaller set of {units} would do at the thresholds below. Other thresholds (--threshold) give other sets.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from shlex import quote
 from typing import Any
 
@@ -11,10 +11,13 @@ from unveil.config.declaration import Setting
 from unveil.config.settings import SETTINGS
 
 
-def command_of(facts: Mapping[str, Any]) -> str:
-    """The command that repeats an audit, from the settings in its manifest; defaults are left out."""
+def command_of(facts: Mapping[str, Any], roles: Iterable[str] = ROLES) -> str:
+    """The command that repeats an audit, from the settings in its manifest; defaults are left out.
+
+    A redacted manifest has no places, and ``roles`` says which were audited.
+    """
     if "synthetic" not in facts:
-        return "unveil audit --synthetic ... --training ..."
+        return " ".join(["unveil audit", *(f"--{role} ..." for role in roles)])
     words = [word for name, value in facts.items() for word in _words(SETTINGS[name], value)]
     return " ".join(["unveil audit", *words, "-o RUN"])
 

@@ -88,16 +88,16 @@ def _how_many(result: AuditResult) -> Answer:
     facts = f" The dataset has exact copies of images of {copied:,} of them." if copied else ""
     if significant and is_leak(result):
         least, share = result.exposed_people, result.exposed_share
-        sentence = f"{of_all} {'is' if significant == 1 else 'are'} named.{facts}"
+        sentence = f"{of_all} {'is' if significant == 1 else 'are'} reported.{facts}"
         if least is not None and result.tests_are_reliable:
-            sentence += f" Named or not, at least {least.low:,.0f} are exposed, with {least.level:.0%} confidence."
+            sentence += f" Reported or not, at least {least.low:,.0f} are exposed, with {least.level:.0%} confidence."
         if least is None:
             sentence += " How many more are exposed is not known without a control set."
         if share is not None:
             low, value, high = (round(part * share.n) for part in (share.low, share.value, share.high))
             # The exact lower limit can be above the estimate, which is then the lower end.
-            about = f"about {value:,} are ({low:,} to {high:,})" if low < value else f"{low:,} to {high:,} are"
-            sentence += f" By estimate, {about}."
+            about = f"about {value:,} ({low:,} to {high:,}, " if low < value else f"{low:,} to {high:,} ("
+            sentence += f" The estimated number of exposed {unit.many} is {about}{share.level:.0%} interval)."
         return Answer(question, unit.count(significant), sentence)
     if is_leak(result) and link is not None and "label link" in result.evidence:
         return Answer(
@@ -134,7 +134,7 @@ def _how_many_wrong(result: AuditResult) -> Answer:
     return Answer(
         question,
         f"{whole(expected)} of {significant:,}",
-        f"On average, at most {fdr} of the {unit_of(result.counts).many} that a test reports are chance{condition}."
+        f"On average, at most {fdr} of these {unit_of(result.counts).many} are false findings{condition}."
         f" {_reviewed(result.review)}",
     )
 
@@ -159,7 +159,7 @@ def _how_sure(result: AuditResult) -> Answer:
         return Answer(
             question,
             odds(test.p_value),
-            "is the probability of ranks like these if nothing had leaked. "
+            "is the probability that training people rank so far above control people if nothing had leaked. "
             f"{test.n_control:,} control people, whom the generator never saw, show what chance does.",
         )
     if "label link" in result.evidence and link is not None and link.p_value is not None:
@@ -224,7 +224,7 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
     of_images = not any(facts["kind"] == "embeddings" for facts in result.manifest["inputs"].values())
     # A protocol is of one audit. The settings that it decided are among the others.
     settings = {k: v for k, v in result.manifest["settings"].items() if k not in ("protocol", "deviate")}
-    again = Step("audit again", AUDIT_AGAIN, (command_of(settings),))
+    again = Step("audit again", AUDIT_AGAIN, (command_of(settings, result.manifest["inputs"]),))
     found: list[Step] = []
     if result.next_step is not None:
         step = result.next_step

@@ -21,7 +21,7 @@ TERMS: dict[str, str] = {
         "lowest 30%."
     ),
     "channel": "One way to compare images: by the face, by its appearance, or as a whole copy.",
-    "hub image": "An image that is close to everybody, and so no evidence about one person.",
+    "hub image": "An image that is close to everybody. That it is close to one person says little.",
     "p-value": "The probability of a result as extreme as this one if nothing had leaked.",
     "conformal p-value": "A p-value by counting: the share of control people who score as high.",
     "GPD tail": "A curve (generalised Pareto distribution) fitted to the closest control people. It gives smaller "

@@ -36,12 +36,14 @@ from unveil.report.text import (
 from unveil.report.thumbnails import Thumbnails
 from unveil.report.units import IMAGES, IMAGES_COUNT, unit_of
 from unveil.results import AuditResult, PairFinding, PersonFinding
+from unveil.stats.hubness import chance_best_matches
 from unveil.stats.strata import CONCENTRATED
 from unveil.types import Estimate
 
 MAX_FINDINGS = 12
 GALLERY_PAIRS = 90
 MAX_TOP_PAIRS = 12
+MAX_HUBS = 10
 MAX_CORRECTED = 6
 MAX_SIGNIFICANT_ROWS = 200
 MAX_IDENTITY_ROWS = 15
@@ -111,6 +113,7 @@ def _pages() -> Environment:
     pages.filters["percent"] = percent
     pages.filters["figure"] = _figure
     pages.filters["share"] = _share
+    pages.filters["signed"] = _signed
     pages.filters["as_close"] = as_close
     pages.filters["false_findings"] = false_findings
     pages.filters["can_invalidate"] = can_invalidate
@@ -175,6 +178,7 @@ def render(result: AuditResult, thumbnails: Thumbnails | None, *, own: bool = Tr
     recalls = [] if result.power is None else [(k, list(g)) for k, g in groupby(result.power.recalls, lambda r: r.kind)]
     charts = {}
     next_steps, unit = steps(result), unit_of(result.counts)
+    hub_limit = chance_best_matches(result.counts["synthetic"].embedded, result.counts["training"].embedded)
     if result.exposures is not None and result.membership:
         charts["exposure"] = exposure_chart(result.exposures, significant)
         charts["roc"] = roc_chart(result.exposures, result.membership[0].auc.value)
@@ -234,9 +238,13 @@ def render(result: AuditResult, thumbnails: Thumbnails | None, *, own: bool = Tr
             unit=unit,
             images_count=IMAGES_COUNT if unit is IMAGES else "",
             recalls=recalls,
+            hub_limit=hub_limit,
+            hubs=[h for h in result.hubness if h.n_best_match_of > hub_limit][:MAX_HUBS],
+            significant_names={p.person for p in result.significant_people},
+            lowest_found=min((p.score for p in result.significant_people), default=None),
             max_steps=max((len(steps) for _, steps in recalls), default=0),
             manifest=json.dumps(result.manifest, indent=1, ensure_ascii=False),
-            command=command_of(result.manifest["settings"]),
+            command=command_of(result.manifest["settings"], result.manifest["inputs"]),
         )
     )
     return label_cells(page)
@@ -264,6 +272,15 @@ def _figure(estimate: Estimate) -> str:
     if estimate.low == estimate.high:
         return f"{estimate.value:g}"
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _signed(estimate: Estimate) -> str:
+    """A difference with its sign and interval, as in +0.12 (-0.08 to +0.17); 0.00 has no sign."""
+    value, low, high = (
+        text if float(text) else text[1:]
+        for text in (f"{part:+.2f}" for part in (estimate.value, estimate.low, estimate.high))
+    )
+    return f"{value} ({low} to {high})"
 
 
 def _share(estimate: Estimate) -> str:

@@ -18,6 +18,7 @@ def markdown(result: AuditResult) -> str:
     significant = result.significant_people
     kinds = Counter(p.kind.kind for p in significant if p.kind is not None)
     unit = unit_of(counts)
+    false = false_findings(result.expected_false_people, result.manifest["settings"]["fdr"])
     people = "" if unit is IMAGES else f" of {counts['training'].people:,} people"
     compared = (
         f"All {result.pairs_compared:,} pairs of {counts['synthetic'].embedded:,} synthetic and "
@@ -29,7 +30,7 @@ def markdown(result: AuditResult) -> str:
         f"## unveil: {result.verdict}",
         escaped(result.headline),
         f"**Next step:** `{result.next_step.option}`. {result.next_step.action}" if result.next_step else "",
-        false_findings(result.expected_false_people, result.manifest["settings"]["fdr"]) if significant else "",
+        false if significant and false not in result.headline else "",
         number_table(result),
         compared,
         "" if result.protocol is None else f"{escaped(decided(result.protocol))} SHA-256: `{result.protocol.sha256}`.",

@@ -358,10 +358,10 @@ def enumeration(parts: Iterable[str], word: str = "or") -> str:
 
 
 def number(p: float) -> str:
-    """A probability in figures: 0.03, 4.1e-07."""
+    """A probability in figures: 0.03, 0.00046, 4.1e-07."""
     if p == 0:
         return "below 1e-300"
-    return f"{p:.2g}" if p >= 1e-3 else f"{p:.1e}"
+    return f"{p:.2g}" if p >= 9.95e-5 else f"{p:.1e}"
 
 
 def count(n: float) -> str:

@@ -46,6 +46,19 @@ def count_hubness(best_rows: Ints, top_pair_rows: Ints, n_rows: int, max_rows: i
     return [HubnessCount(int(i), int(as_best[i]), int(in_top[i])) for i in order if as_best[i] > 1]
 
 
+def chance_best_matches(n_queries: int, n_rows: int, level: float = 0.95) -> int:
+    """How often a row is the best match of ``n_queries`` at most, with probability ``level`` for all ``n_rows`` rows
+    together, if all rows are equally close."""
+    if n_rows < 2:
+        return n_queries
+    probability, below, limit = (1 - 1 / n_rows) ** n_queries, 0.0, -1
+    while n_rows * (1 - below) > 1 - level and limit < n_queries:
+        below += probability
+        limit += 1
+        probability *= (n_queries - limit) / (limit + 1) / (n_rows - 1)
+    return limit
+
+
 def best_of_each(codes: Ints, score: Floats, before: Numbers | None = None) -> Ints:
     """The row with the best score (N,) of each code that occurs in codes (N,), by ascending code.
 

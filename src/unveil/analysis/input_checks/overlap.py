@@ -23,10 +23,9 @@ class TrainingOverlap(InputCheck[ControlPeople]):
     def outcome(self, overlap: Overlap) -> Check:
         """The outcome, from what was removed."""
         n, total = len(overlap.removed), overlap.n_people_before
-        message = (
-            f"{n} of {total} control people ({overlap.n_images} images) have an image that is in the training set; "
-            "they were removed"
-        )
+        message = f"{n} of {total} control people have an image that is in the training set"
+        if n:
+            message += f"; they were removed, with {overlap.n_images} images"
         figure = exact_count(n, total, "control people also in the training set")
         return Check(
             "overlap of training and control",

@@ -32,10 +32,14 @@ class PrognosticScore(InputCheck[ControlPeople]):
         """The outcome for a shift; a shift whose interval holds 0 passes. ``before`` is the shift before matching."""
         differs = figure.low * figure.high > 0
         status = grade(abs(figure.value), SHIFT_WARN, FAIL) if differs else "pass"
-        message = (
-            f"their real images alone predict that training people are {abs(figure.value):.2f} standard deviations "
-            f"{'more' if figure.value >= 0 else 'less'} exposed than control people"
+        size = f"{abs(figure.value):.2f}"
+        predicted = (
+            "training people are as exposed as control people (less than 0.01 standard deviations apart)"
+            if size == "0.00"
+            else f"training people are {size} standard deviations {'more' if figure.value > 0 else 'less'} exposed "
+            "than control people"
         )
+        message = f"their real images alone predict that {predicted}"
         if before is not None:
             message += (
                 f" ({abs(before.value):.2f} before control people were matched; {n_not_used} control people are not "

@@ -28,10 +28,9 @@ class Spread(InputCheck[EmbeddedSets]):
         """The outcome for one role, from its own spread and the spread relative to the training set."""
         ratio = figure.value
         status: Status = "fail" if ratio < FAIL or own < COLLAPSED else "warn" if ratio < WARN else "pass"
-        message = (
-            f"the mean distance (1 - cosine) between different {role} people is {own:.2f}, {ratio:.2f} of that of the "
-            "training people"
-        )
+        message = f"the mean distance (1 - cosine) between different {role} people is {own:.3f}"
+        if role != "training":
+            message += f", {ratio:.2f} times that between training people"
         if status != "pass":
             message += "; look at some crops: a wrong --aligned, empty images or very few identities cause this"
         # A generator that reproduces few people has a narrow synthetic set: that is no reason to doubt a finding.
