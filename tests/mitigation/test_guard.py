@@ -26,6 +26,7 @@ from tests.builders import audit, drawn_faces, encoded, examples, unit_rows, wri
 from tests.cli.runner import unveil as command_line
 from unveil.config.settings import Settings
 from unveil.demo.world import World
+from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import InputError, ModelError, SettingError, StoreError
 from unveil.images import Remark, decode_rgb
 from unveil.io.checksums import file_sha256, sealed, unsealed
@@ -595,6 +596,29 @@ def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> Non
         lookup(run, [b"no image"])
     with pytest.raises(InputError, match="at least one"):
         lookup(run, [])
+
+
+def test_a_photograph_with_several_faces_answers_for_nobody(
+    audited: Audited, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The face that is compared may be that of somebody beside the person who asks."""
+    run = FinishedRun(audited[1])
+    exposed = audited[0].significant_people[0]
+    photos: list[Path | bytes] = [encoded(drawn_faces(1, 5)[0]), world.training / exposed.training_id]
+    alone = lookup(run, photos[1:])
+    embed = AuditEmbedder.embed_images
+
+    def with_more(self: AuditEmbedder, images: Any) -> Any:
+        vectors, rows = embed(self, images)
+        return vectors, tuple(replace(row, n_faces=2) for row in rows[:1]) + rows[1:]
+
+    monkeypatch.setattr(AuditEmbedder, "embed_images", with_more)
+    answer = lookup(run, photos)
+    assert [(i, why.partition(";")[0]) for i, why in answer.unusable] == [(0, "several faces")]
+    assert answer.n_photos == 1 and {m.photo for m in answer.training.matches} == {1}
+    assert answer.training.p == alone.training.p
+    with pytest.raises(InputError, match="expected a photograph with one face, found none in 1 .*several faces"):
+        lookup(run, photos[:1])
 
 
 def test_lookup_leaves_nothing_behind(audited: Audited, world: World, tmp_path: Path) -> None:

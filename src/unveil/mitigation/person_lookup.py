@@ -29,6 +29,7 @@ MIN_PEOPLE = 100
 BEST_PAIRS = 5
 SURE, HINT = 0.01, 0.05
 FACE = "face"
+SEVERAL = "several faces; cut out that of the person who asks"
 
 LookupAnswer = Literal["unusually close", "rather close", "not close", "not known"]
 
@@ -147,7 +148,7 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
     Every channel gives its closest images; the highest score over the channels comes first. The answer and its
     conformal p-value (doi:10.1007/b106715) use this score, as the audit does. They compare the person with control
     people, and assume that these are exchangeable with somebody who is in neither set. Raises InputError for a file
-    that does not exist, and if no photograph has a detectable face.
+    that does not exist, and if no photograph shows one detectable face alone.
     """
     if not photos:
         raise InputError("expected at least one photograph of the person, found none. Name one or more files")
@@ -156,17 +157,23 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
             raise InputError(f"{photo}: no such file. Name a photograph of the person")
     channels = run.channels(progress or Silent())
     embedded, rows = channels.embed_images(face_images(photos, None, open_detector(run.detector)))
-    unusable = tuple(
-        (i, f"{row.reason} ({row.detail})" if row.detail else row.reason) for i, row in enumerate(rows) if row.stage
-    )
-    used = np.array([i for i, row in enumerate(rows) if row.stage is None], np.int64)
+    good = np.array([i for i, row in enumerate(rows) if row.stage is None], np.int64)
+    # The face that is compared might be somebody else's.
+    alone = np.array([rows[i].n_faces == 1 for i in good], np.bool_)
+    used = good[alone]
+    why = {
+        **{i: f"{row.reason} ({row.detail})" if row.detail else row.reason for i, row in enumerate(rows) if row.stage},
+        **{int(i): SEVERAL for i in good[~alone]},
+    }
+    unusable = tuple(sorted(why.items()))
     if not len(used):
         reasons = "; ".join(why for _, why in unusable)
-        raise InputError(f"expected a photograph with a face, found none in {len(photos)} ({reasons}). Use others")
+        raise InputError(f"expected a photograph with one face, found none in {len(photos)} ({reasons}). Use others")
     audit = run.state
     photographs = {
-        channel: (embedded[channel], of_channel.correction(embedded[channel]))
+        channel: (vectors, of_channel.correction(vectors))
         for channel, of_channel in audit.by_channel.items()
+        for vectors in (embedded[channel][alone],)
     }
     rng = generator(run.seed, "lookup")
     control = run.embedded("control").take(audit.control_rows) if len(audit.control_rows) else None
