@@ -617,7 +617,7 @@ def test_a_photograph_with_several_faces_answers_for_nobody(
     assert [(i, why.partition(";")[0]) for i, why in answer.unusable] == [(0, "several faces")]
     assert answer.n_photos == 1 and {m.photo for m in answer.training.matches} == {1}
     assert answer.training.p == alone.training.p
-    with pytest.raises(InputError, match="expected a photograph with one face, found none in 1 .*several faces"):
+    with pytest.raises(InputError, match=r"expected a photograph with one face, found none in 1 .*several faces"):
         lookup(run, photos[:1])
 
 
