@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from tests.analysis.worlds import SAME_SCALE, embedded, generators, matches, side
+from unveil.analysis.input_checks.base import ControlPeople
+from unveil.analysis.input_checks.comparable_people import ComparablePeople
 from unveil.analysis.matching import CLOSENESS, Matching, match_control_people
+from unveil.analysis.overlap import Overlap
 from unveil.analysis.scores import ChannelMatches, RealSide
 from unveil.errors import SettingError
 
@@ -97,3 +100,19 @@ def test_equal_sides_are_not_matched_and_strata_are() -> None:
     matching, subsample, balance = match_control_people(training, control, labels, "off", rng)
     assert matching.by_strata and balance.strata == ("no label", "x")
     assert balance.training_not_tested == 100 and subsample.training.max() < 100
+
+
+def test_strata_hold_where_nothing_is_known_of_the_images() -> None:
+    """As of precomputed embeddings, of which no prognostic score can be made."""
+    training, control = flat("t", people("t", 30, 1)), flat("c", people("c", 200, 1))
+    named = {p: "x" if i < 10 else "y" for i, p in enumerate(training.people[0])} | dict.fromkeys(
+        control.people[0], "y"
+    )
+    matching, subsample, balance = match_control_people(training, control, named, "auto", generators("x"))
+    assert matching.by_strata and balance.strata == ("x", "y") and balance.prognostic_shift is None
+    tested = {named[training.people[0][training.people[1][row]]] for row in subsample.training}
+    assert tested == {"y"} and balance.training_not_tested == 10, "nobody of x is a control person"
+    (check,) = ComparablePeople().run(ControlPeople(Overlap(np.arange(0), (), 0, 200), 200, balance))
+    assert check.status != "pass" and "10 of 30" in check.message
+    with pytest.raises(SettingError, match="--match-controls on: expected images"):
+        match_control_people(training, control, {}, "on", generators("x"))

@@ -23,7 +23,7 @@ from unveil.stats.balance import (
 )
 from unveil.stats.exposure import counts_differ, matched_counts, subsample_images
 from unveil.stats.intervals import standardised_difference
-from unveil.types import Floats, Ints, Mask
+from unveil.types import Estimate, Floats, Ints, Mask
 
 MatchMode = Literal["auto", "on", "off"]
 # Principal directions of the face vectors that describe a person's appearance.
@@ -108,17 +108,25 @@ def match_control_people(
     everybody = Matching(training, control, None, strata, by_prognosis=False, by_strata=False, by_images=by_images)
     subsample = everybody.subsample(rng)
     exposure_c = control.exposure(subsample.control).score
-    if len(exposure_c) < MIN_CONTROL_PEOPLE or training.images.quality is None:
-        # Too few people to fit a model; the check of the size of the control set reports it.
+    if len(exposure_c) < MIN_CONTROL_PEOPLE:
+        # The check of the size of the control set reports it.
         return everybody, subsample, Balance(None, None, None, {}, names, len(strata[0]), 0, 0)
 
-    features_t, features_c = _features(training, control, subsample)
-    prognosis = fit_prognostic_score(features_t, features_c, exposure_c, rng)
-    before = prognostic_shift(prognosis, exposure_c)
-    differs = abs(before.value) >= SHIFT_WARN and before.low * before.high > 0
+    prognosis = before = features = None
+    differs = False
+    if training.images.quality is not None:
+        features = _features(training, control, subsample)
+        prognosis = fit_prognostic_score(*features, exposure_c, rng)
+        before = prognostic_shift(prognosis, exposure_c)
+        differs = abs(before.value) >= SHIFT_WARN and before.low * before.high > 0
+    elif mode == "on":
+        raise SettingError(
+            "--match-controls on: expected images, found precomputed embeddings, which have no prognostic score. Leave "
+            "it out"
+        )
     matching = Matching(
         *(training, control, prognosis, strata),
-        by_prognosis=mode == "on" or (mode == "auto" and differs),
+        by_prognosis=prognosis is not None and (mode == "on" or (mode == "auto" and differs)),
         by_strata=len(names) > 1,
         by_images=by_images,
     )
@@ -129,18 +137,23 @@ def match_control_people(
         tested_t, tested_c = everybody.people(rng)
     if matching.selects_people:
         subsample = matching.subsample(rng, (tested_t, tested_c))
-    tested = PrognosticModel(prognosis.training[tested_t], prognosis.control[tested_c])
-    quality = {
-        name: standardised_difference(features_t[tested_t, i], features_c[tested_c, i], name)
-        for i, name in enumerate((*QUALITY_FEATURES, CLOSENESS))
-    }
+    shift = auc = None
+    quality: dict[str, Estimate] = {}
+    if prognosis is not None and features is not None:
+        of_training, of_control = features[0][tested_t], features[1][tested_c]
+        quality = {
+            name: standardised_difference(of_training[:, i], of_control[:, i], name)
+            for i, name in enumerate((*QUALITY_FEATURES, CLOSENESS))
+        }
+        tested = PrognosticModel(prognosis.training[tested_t], prognosis.control[tested_c])
+        shift, auc = prognostic_shift(tested, exposure_c[tested_c]), classifier_auc(of_training, of_control, rng)
     return (
         matching,
         subsample,
         Balance(
-            prognostic_shift=prognostic_shift(tested, exposure_c[tested_c]),
+            prognostic_shift=shift,
             prognostic_shift_before=before if matching.selects_people else None,
-            classifier_auc=classifier_auc(features_t[tested_t], features_c[tested_c], rng),
+            classifier_auc=auc,
             image_quality=quality,
             strata=names,
             training_people=len(tested_t),

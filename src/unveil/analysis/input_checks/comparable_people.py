@@ -18,7 +18,7 @@ class ComparablePeople(InputCheck[ControlPeople]):
     def run(self, inputs: ControlPeople) -> Iterator[Check]:
         """One outcome, where the balance was measured."""
         balance = inputs.balance
-        if balance is not None and balance.prognostic_shift is not None:
+        if balance is not None and (balance.prognostic_shift is not None or balance.training_not_tested):
             yield self.outcome(balance.training_not_tested, balance.training_people)
 
     def outcome(self, n_not_tested: int, n_people: int) -> Check:
