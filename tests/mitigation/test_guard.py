@@ -412,7 +412,7 @@ def test_what_is_made_from_the_run_of_somebody_else_says_so(audited: Audited, wo
         asked = command_line("lookup", photo, "--run", place)
         assert asked.returncode == 0 and (said in " ".join(asked.stderr.split())) == expected
         assert ("Somebody else made the audit behind this answer" in " ".join(asked.stdout.split())) == expected
-        written = command_line("report", place)
+        written = command_line("report", place, "-o", tmp_path / "report")
         assert written.returncode == 0 and (said in " ".join(written.stderr.split())) == expected
     cleaned = command_line("clean", run, "-o", tmp_path / "clean")
     assert said in " ".join(cleaned.stderr.split())
