@@ -166,16 +166,19 @@ def best_by_offsets(
         fewer = needed < n_needed
         n_needed[fewer], by[fewer] = needed[fewer], i
     done = 0
-    for limit in (*(n_rows // share for share in GATHERED), n_rows):
+    for limit in (n_rows // share for share in GATHERED):
         for i, order in enumerate(highest):
-            queries = np.flatnonzero((n_needed > done) & (n_needed <= limit) & ((by == i) | (limit == n_rows)))
-            if not len(queries) or (limit == n_rows and i):
-                continue
-            rows = None if limit == n_rows else np.sort(order[: n_needed[queries].max()])
-            found = compare(queries, rows)
-            of_found = found.rows[:, 0] if rows is None else rows[found.rows[:, 0]]
-            _set_better(row, cosine, score, queries, of_found, found.cosine[:, 0], found.score[:, 0])
+            queries = np.flatnonzero((n_needed > done) & (n_needed <= limit) & (by == i))
+            if len(queries):
+                rows = np.sort(order[: n_needed[queries].max()])
+                found = compare(queries, rows)
+                of_found = rows[found.rows[:, 0]]
+                _set_better(row, cosine, score, queries, of_found, found.cosine[:, 0], found.score[:, 0])
         done = limit
+    queries = np.flatnonzero(n_needed > done)
+    if len(queries):
+        found = compare(queries, None)
+        _set_better(row, cosine, score, queries, found.rows[:, 0], found.cosine[:, 0], found.score[:, 0])
     return replace(
         first,
         rows=row[:, None],
