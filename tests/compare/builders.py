@@ -30,6 +30,23 @@ from unveil.types import Floats, Matches
 MakeBackend = Callable[[int, int], Backend]  # by the rows of a panel and of a block
 
 
+class Killed(BaseException):
+    """What ends a comparison as a killed process would: nothing catches it."""
+
+
+def killed_at(tile: int) -> Callable[[int], None]:
+    """The progress of a comparison that is killed when this tile, counted from 1, is done."""
+    tiles = 0
+
+    def progress(n: int) -> None:
+        nonlocal tiles
+        tiles += n > 0
+        if tiles == tile:
+            raise Killed
+
+    return progress
+
+
 def all_scores(q: Any, g: Any, qo: Floats, go: Floats) -> tuple[Floats, Floats]:
     rows, cols = np.divmod(np.arange(len(q) * len(g)), max(1, len(g)))
     cosine = exact_cosine(q, g, rows, cols)

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import examples, unit_rows
-from tests.compare.builders import BACKENDS, all_scores, check, for_every_backend, kernels, needs_kernel, worlds
+from tests.compare.builders import (
+    BACKENDS,
+    Killed,
+    all_scores,
+    check,
+    for_every_backend,
+    kernels,
+    killed_at,
+    needs_kernel,
+    worlds,
+)
 from unveil.compare import Checkpoint, api, compare_all
 from unveil.compare.backend_native import NativeBackend, moments_by_kernel
 from unveil.compare.backend_torch import TorchProduct
@@ -253,10 +263,6 @@ def test_progress_adds_up_to_every_pair(name: str) -> None:
     assert sum(n > 0 for n in reported) >= 3, "a panel of queries at a time at least"
 
 
-class Killed(BaseException):
-    pass
-
-
 @for_every_backend
 @pytest.mark.parametrize("after", [1, 3, 7])
 def test_a_killed_comparison_resumes_with_the_same_result(tmp_path: Path, after: int, name: str) -> None:
@@ -272,16 +278,8 @@ def test_a_killed_comparison_resumes_with_the_same_result(tmp_path: Path, after:
     }
     whole = compare_all(q, g, **arguments)
     assert whole.top_pairs_score[-1] > 0.4, "the test should have something to find"
-    tiles = 0
-
-    def kill(n: int) -> None:
-        nonlocal tiles
-        tiles += n > 0
-        if tiles == after:
-            raise Killed
-
     with pytest.raises(Killed):
-        compare_all(q, g, **arguments, progress=kill, checkpoint=Checkpoint(tmp_path / "c.npz", "key", 0))
+        compare_all(q, g, **arguments, progress=killed_at(after), checkpoint=Checkpoint(tmp_path / "c.npz", "key", 0))
     done: list[int] = []
     again = compare_all(q, g, **arguments, progress=done.append, checkpoint=Checkpoint(tmp_path / "c.npz", "key", 0))
     if after > 1:

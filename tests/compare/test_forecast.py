@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.builders import unit_rows
-from tests.compare.builders import check, needs_kernel
+from tests.compare.builders import Killed, check, killed_at, needs_kernel
 from unveil import native
 from unveil.compare import Checkpoint, compare_all
 from unveil.compare.backend_native import PANEL_ROWS, NativeBackend
@@ -83,10 +83,8 @@ def test_lists_that_end_below_their_forecast_are_made_again(scored: list[int]) -
 
 
 @needs_kernel
-@pytest.mark.parametrize("killed_at", [None, 3, 20])
-def test_few_lists_that_end_low_are_made_again_together(
-    scored: list[int], tmp_path: Path, killed_at: int | None
-) -> None:
+@pytest.mark.parametrize("tile", [None, 3, 20])
+def test_few_lists_that_end_low_are_made_again_together(scored: list[int], tmp_path: Path, tile: int | None) -> None:
     """One query of each panel has no gallery row near it, and some lists hold equal rows; also after a kill."""
     rng = np.random.default_rng(1)
     q, g = unit_rows(rng, 2_000, 16), unit_rows(rng, 3_000, 16)
@@ -95,21 +93,15 @@ def test_few_lists_that_end_low_are_made_again_together(
     go = np.where(g @ q[200] > 0.2, -1.0, 0.0)
     arguments: dict[str, Any] = {"top_k": 7, "top_pairs": 9, "gallery_offset": go, "moments": False}
     expected, few = compare_all(q, g, **arguments, backend="numpy"), backend(200, panel_rows=100)
-    tiles = 0
-
-    def kill(n: int) -> None:
-        nonlocal tiles
-        tiles += n > 0
-        if tiles == killed_at:
-            raise KeyboardInterrupt
-
-    if killed_at is not None:
-        with pytest.raises(KeyboardInterrupt):
-            compare_all(q, g, **arguments, backend=few, progress=kill, checkpoint=Checkpoint(tmp_path / "c", "", 0))
+    if tile is not None:
+        with pytest.raises(Killed):
+            compare_all(
+                q, g, **arguments, backend=few, progress=killed_at(tile), checkpoint=Checkpoint(tmp_path / "c", "", 0)
+            )
     scored.clear()
     found = compare_all(q, g, **arguments, backend=few, checkpoint=Checkpoint(tmp_path / "c", "", 0))
     assert same(found, expected)
-    if killed_at is None:  # 20 panels, and few more times of the gallery than the two of all lists that wait
+    if tile is None:  # 20 panels, and few more times of the gallery than the two of all lists that wait
         assert 20 < len(scored) <= 26
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import examples, unit_rows
-from tests.compare.builders import BACKENDS, for_every_backend, kernels, worlds
+from tests.compare.builders import BACKENDS, Killed, for_every_backend, kernels, killed_at, worlds
 from unveil.compare import Checkpoint, Ranking, compare_all, compare_rankings
 from unveil.errors import SettingError
 from unveil.types import Matches
@@ -58,27 +58,16 @@ def test_each_ranking_is_that_of_a_comparison_of_its_own(
     assert all(same(matches, alone(q, g, ranking)) for matches, ranking in zip(found, rankings, strict=True))
 
 
-class Killed(BaseException):
-    pass
-
-
 @for_every_backend
 @pytest.mark.parametrize("after", [1, 3, 6])
 def test_a_killed_pass_resumes_both_rankings(tmp_path: Path, after: int, name: str) -> None:
     rng = np.random.default_rng(5)
     q, g = unit_rows(rng, 100, 24), unit_rows(rng, 80, 24)
     rankings = [Ranking(4, True, 10), Ranking(2, True, 5, rng.normal(size=100) * 0.1, rng.normal(size=80) * 0.1)]
-    backend, tiles = BACKENDS[name](16, 96), 0
-
-    def kill(n: int) -> None:
-        nonlocal tiles
-        tiles += n > 0
-        if tiles == after:
-            raise Killed
-
+    backend = BACKENDS[name](16, 96)
     with pytest.raises(Killed):
         compare_rankings(
-            q, g, rankings, backend=backend, progress=kill, checkpoint=Checkpoint(tmp_path / "c.npz", "", 0)
+            q, g, rankings, backend=backend, progress=killed_at(after), checkpoint=Checkpoint(tmp_path / "c.npz", "", 0)
         )
     done: list[int] = []
     again = compare_rankings(
