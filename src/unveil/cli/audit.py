@@ -73,6 +73,7 @@ def audit(
     from unveil.cli.progress import TerminalProgress
     from unveil.config.confined import check_confined
     from unveil.config.parsing import merge, read_toml, settings_from
+    from unveil.io.run_directory import REDACTED_DOCUMENT
     from unveil.planning.protocol import under_protocol
 
     from_file = read_toml(settings_file) if settings_file is not None else {}
@@ -85,7 +86,7 @@ def audit(
         progress = terminal if log is None else stack.enter_context(JsonLog(terminal, log))
         result = run_audit(settings, progress, redact=redact, verify=verify, overwrite=overwrite)
     if as_json:
-        document = settings.out / ("audit.redacted.json" if redact else "audit.json")
+        document = settings.out / (REDACTED_DOCUMENT if redact else "audit.json")
         typer.echo(document.read_bytes(), nl=False)
     elif quiet:
         echo(result.verdict)

@@ -17,6 +17,7 @@ from unveil.compare import describe
 from unveil.demo.run import DemoOutcome
 from unveil.faces.onnx_model import describe_devices
 from unveil.io.host import cores, processor
+from unveil.io.run_directory import REDACTED_REPORT
 from unveil.io.text import printable
 from unveil.mitigation.cleaning import Cleaning
 from unveil.mitigation.person_lookup import Answer, LookupMatch, Search
@@ -56,7 +57,7 @@ def print_result(result: AuditResult, run: Path, *, redacted: bool = False, verb
         _print_main_numbers(console, result, run, redacted=redacted)
     console.print(f"Report: {run / 'report.html'}", markup=False)
     if redacted:
-        console.print(f"Without faces and names: {run / 'report.redacted.html'}", markup=False)
+        console.print(f"Without faces and names: {run / REDACTED_REPORT}", markup=False)
     _print_next(console, result, run)
 
 

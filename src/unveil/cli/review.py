@@ -110,7 +110,7 @@ def report(
 
     from unveil.io.atomic import remove_stale_temp
     from unveil.io.folders import exclusive
-    from unveil.io.run_directory import AUDIT_FILES
+    from unveil.io.run_directory import AUDIT_FILES, REDACTED_REPORT
     from unveil.report import PUBLIC, write_pages
     from unveil.report.text import called_leaks
     from unveil.review import review_summary
@@ -143,7 +143,7 @@ def report(
             echo(called_leaks(review, intervals=True))
     echo(f"Report: {folder / 'report.html'}")
     if redact:
-        echo(f"Without faces and names: {folder / 'report.redacted.html'}")
+        echo(f"Without faces and names: {folder / REDACTED_REPORT}")
     echo(f"Files to publish: {folder / PUBLIC}")
 
 

@@ -33,8 +33,10 @@ SCRATCH = "work"
 FOLDERS = (SCRATCH, "stores", "publish", "clean")
 # The tables of an audit.
 TABLES = ("people", "identities", "label_link", "matches", "images", "exposures", "pairs", "rejects")
+# The report and the document that name nobody.
+REDACTED = REDACTED_REPORT, REDACTED_DOCUMENT = "report.redacted.html", "audit.redacted.json"
 AUDIT_FILES = (
-    *("audit.json", "audit.redacted.json", "report.html", "report.redacted.html", "report.pairs-*.html"),
+    *("audit.json", "report.html", "report.pairs-*.html", *REDACTED),
     *(f"{table}.parquet" for table in TABLES),
     *("stores/*.npy", "stores/*.parquet", "stores/state.npz"),
     *(f"publish/{name}" for name in ("report.md", "junit.xml", "croissant.json", "datasheet.md")),

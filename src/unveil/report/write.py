@@ -10,6 +10,7 @@ from pathlib import Path
 from unveil.images import Source
 from unveil.io.atomic import write_bytes
 from unveil.io.indented import indented_json
+from unveil.io.run_directory import REDACTED
 from unveil.report.croissant import croissant
 from unveil.report.datasheet import datasheet
 from unveil.report.html import galleries, render, render_gallery, shown_pairs
@@ -24,8 +25,6 @@ from unveil.types import Embedded, Matches, Role
 
 # The folder of what the author of a set may publish.
 PUBLIC = "publish"
-# The report and the document that name nobody.
-REDACTED = ("report.redacted.html", "audit.redacted.json")
 
 
 def write_reports(

@@ -11,7 +11,16 @@ from unveil.config.settings import Settings
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.images.readers.shards import expand_braces
 from unveil.io.remote import is_address
-from unveil.io.run_directory import AUDIT, MANIFEST, VERDICTS, RunKind, other_files, read_manifest, remove_run
+from unveil.io.run_directory import (
+    AUDIT,
+    MANIFEST,
+    REDACTED_REPORT,
+    VERDICTS,
+    RunKind,
+    other_files,
+    read_manifest,
+    remove_run,
+)
 from unveil.io.trust import is_own
 from unveil.io.walk import real_path
 from unveil.results import AuditResult
@@ -22,7 +31,7 @@ from unveil.runs.parts import PARTS, checksums
 
 logger = logging.getLogger(__name__)
 
-REDACTED, CLEANING = "report.redacted.html", "clean/clean.json"
+CLEANING = "clean/clean.json"
 R = TypeVar("R", bound=str)
 
 
@@ -39,7 +48,7 @@ def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditR
         return None
     if manifest.get("settings") != settings.facts() or manifest.get("versions") != software_versions():
         return None
-    if not is_own(manifest) or (redact and not (run / REDACTED).exists()) or _was_reviewed_since(run):
+    if not is_own(manifest) or (redact and not (run / REDACTED_REPORT).exists()) or _was_reviewed_since(run):
         return None
     try:
         if verify and checksums(run) != manifest.get(PARTS):
