@@ -229,11 +229,8 @@ def test_the_channel_of_the_guide_is_the_tested_one() -> None:
 
 def test_files_of_a_run_are_documented() -> None:
     """Every file that the program writes to a run is named in the documentation."""
-    source = "".join(
-        f.read_text("utf-8")
-        for name in ("runs", "report", "mitigation")
-        for f in (ROOT / "src/unveil" / name).rglob("*.py")
-    )
+    packages = [f for name in ("runs", "report", "mitigation") for f in (ROOT / "src/unveil" / name).rglob("*.py")]
+    source = "".join(f.read_text("utf-8") for f in (*packages, ROOT / "src/unveil/io/run_directory.py"))
     written = set(re.findall(r'"(?:stores/)?([a-z.]+\.(?:parquet|json|html|npz|sqlite|md|xml|txt))"', source))
     assert {"audit.json", "people.parquet", "report.redacted.html"} <= written
     text = "".join(page.read_text("utf-8") for page in PROSE)
