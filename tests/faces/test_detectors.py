@@ -76,6 +76,17 @@ def test_colours_are_in_the_order_of_the_description(tmp_path: Path) -> None:
     assert not GridDetector(spot_detector(tmp_path / "rgb", channels="RGB")).detect(blue)
 
 
+def test_the_key_names_the_description_too(tmp_path: Path) -> None:
+    """Stores, runs and guards compare it: with another mean or order of channels, other faces are found."""
+    file = spot_detector(tmp_path)
+    key, text = GridDetector(file).key, (tmp_path / "spots.toml").read_text()
+    for changed in (text.replace("mean = [0.0", "mean = [9.0"), text.replace('"BGR"', '"RGB"')):
+        write(tmp_path / "spots.toml", changed)
+        assert GridDetector(file).key != key
+    write(tmp_path / "spots.toml", text.replace('"spots"', '"renamed"'))
+    assert GridDetector(file).key == key
+
+
 @examples(25)
 @given(
     st.sampled_from(["cls", "obj", "bbox", "kps"]),

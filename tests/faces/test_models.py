@@ -246,6 +246,24 @@ def test_a_name_stands_for_one_model(tmp_path: Path) -> None:
         find_model("ours")
 
 
+def test_the_same_weights_with_another_description_are_another_model(tmp_path: Path) -> None:
+    """They take over no name: their vectors are others."""
+    model = write(tmp_path / "ours.onnx", MODEL)
+    spec, path = register_model(model, family="arcface")
+    described = description_path(path).read_text()
+    with pytest.raises(ModelError, match="expected the description that this model is installed with"):
+        register_model(model, family="adaface")
+    with pytest.raises(ModelError, match="expected a name that no other model on this machine has"):
+        register_model(write(tmp_path / "copy.onnx", MODEL), family="adaface", name="ours")
+    assert description_path(path).read_text() == described and load_model("ours")[0] == spec
+    register_model(model, family="arcface", licence="MIT")  # what decides no vector can be corrected
+    assert load_model("ours")[0].licence == "MIT"
+    write(path.parent / "copy.toml", described.replace('"RGB"', '"BGR"'))
+    write(path.parent / "copy.onnx", MODEL)
+    with pytest.raises(ModelError, match="ours: expected one model of this name, found"):
+        find_model("ours")
+
+
 def test_a_model_that_does_not_run_is_not_installed(tmp_path: Path) -> None:
     for weights, family, message in (
         (MODEL, "yunet", "open or square input"),

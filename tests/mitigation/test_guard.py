@@ -324,6 +324,16 @@ def test_a_guard_of_somebody_else_names_no_model_file(guard: Path, tmp_path: Pat
     assert about["parts"].keys() == {file.name for file in guard.iterdir()} - {"guard.json"}
 
 
+def test_a_guard_needs_the_detector_of_its_audit_where_one_is_used(guard: Path, tmp_path: Path) -> None:
+    def exchanged(about: dict[str, Any]) -> None:
+        about["keys"]["detector"] = "another"
+
+    Guard.open(changed_guard(guard, tmp_path / "crops", lambda a: (exchanged(a), a.update(aligned="all"))))
+    copy = changed_guard(guard, tmp_path / "photographs", lambda a: (exchanged(a), a.update(aligned="none")))
+    with pytest.raises(ModelError, match="the detector dlib: expected the file and the description of the audit"):
+        Guard.open(copy)
+
+
 def test_an_audit_of_embeddings_gives_no_guard(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     for role in ("synthetic", "training"):

@@ -19,7 +19,7 @@ from unveil import auditor
 from unveil.config.parsing import settings_from
 from unveil.io.folders import exclusive
 from unveil.review.verdicts import VerdictStore
-from unveil.runs.inputs import input_stamps
+from unveil.runs.inputs import CONTENT, OTHER_FILES, input_stamps
 from unveil.runs.repeat import replace_run
 
 
@@ -186,6 +186,11 @@ def test_a_name_that_stands_for_another_model_is_another_input(
         assert input_stamps(settings) == before
         write(tmp_path / "library/ours/ours.onnx", b"another")
         assert input_stamps(settings) != before
+        for description in ("ours.toml", "manifest.json"):
+            before = input_stamps(settings)
+            write(tmp_path / "library/ours" / description, name)
+            after = input_stamps(settings)
+            assert all(after[stamp] != before[stamp] for stamp in (OTHER_FILES, CONTENT))
 
 
 def test_other_settings_are_named_and_overwrite(inputs: dict[str, Any]) -> None:

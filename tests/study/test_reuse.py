@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import unveil.study.run
@@ -177,17 +179,38 @@ def test_every_change_is_noticed(study: Path, recorded: Callable[..., tuple[Any,
     assert not same_inputs(settings, manifest)
 
 
-@pytest.mark.parametrize("form", ["list", "container"])
+def table_of_paths(file: Path, paths: list[str]) -> Path:
+    """A table whose rows name files instead of holding them."""
+    image = pa.array(
+        [{"bytes": None, "path": path} for path in paths], pa.struct({"bytes": pa.binary(), "path": "str"})
+    )
+    table = pa.table({"image": image})
+    if file.suffix == ".parquet":
+        pq.write_table(table, file)
+    else:
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    return file
+
+
+@pytest.mark.parametrize("form", ["list", "linked list", "container", "a.parquet", "a.arrow", "linked a.parquet"])
 def test_lists_and_containers(study: Path, recorded: Callable[..., tuple[Any, dict[str, Any]]], form: str) -> None:
-    """The images of a list, and the files beside a container, count as inputs."""
-    if form == "list":
-        write(study / "images.txt", "".join(f"training/{i:02d}.png\n" for i in range(30)))
-        settings, manifest = recorded(training="list:images.txt")
+    """The images of a list, those that a table names, and the files beside a container, count as inputs."""
+    paths = [f"training/{i:02d}.png" for i in range(30)]
+    (study / "linked").mkdir()
+    if "list" in form:
+        write(study / "images.txt", "".join(f"{path}\n" for path in paths))
+        (study / "linked/images.txt").symlink_to(study / "images.txt")
+        settings, manifest = recorded(training="list:linked/images.txt" if "linked" in form else "list:images.txt")
+    elif "a." in form:
+        file = table_of_paths(study / form.removeprefix("linked "), paths)
+        (study / "linked" / file.name).symlink_to(file)
+        settings, manifest = recorded(training=form.replace(" ", "/"))
     else:
         shutil.make_archive("sets/images", "zip", study / "training")
         settings, manifest = recorded(training="sets/images.zip")
     assert same_inputs(settings, manifest)
-    if form == "list":
+    if form != "container":
         write(study / "training/29.png", (study / "training/28.png").read_bytes())
     else:
         write(study / "sets/images.lst", "labels")

@@ -31,6 +31,11 @@ class CopyChannel(Channel):
         self.dimension, self.model_id = self.model.spec.dimension, self.model.spec.model_id
         self.batch, self.runtime = self.model.batch, self.model.runtime
 
+    @property
+    def key(self) -> str:
+        """The SHA-256 of the model file and of all that decides a vector."""
+        return f"{self.model.spec.sha256} {self.model_id}"
+
     @classmethod
     def open(cls, config: ChannelConfig) -> CopyChannel:
         if config.copy_model is None:

@@ -81,7 +81,7 @@ def print_protocol(protocol: Protocol, settings: Settings, file: Path) -> None:
         how = how if fixed.content_sha256 is None else "names, labels and content"
         labels = f" with {fixed.labels:,} labels" if fixed.labels else ", no labels"
         console.print(f"{role:<10} {fixed.images:,} images{labels}: {how}", markup=False)
-    models = " and ".join(f"{model.name} ({model.sha256[:16]})" for model in protocol.models)
+    models = " and ".join(model.shown for model in protocol.models)
     console.print(f"{'models':<10} {models}; detector {protocol.detector.name}", markup=False)
     values = protocol.settings
     shown = f"FDR {values['fdr']:g}, level {values['global_level']:g}, channels {', '.join(values['channels'])}"

@@ -87,8 +87,13 @@ class OverlapSettings:
 
     @property
     def file_names(self) -> tuple[str | Path | None, ...]:
-        """The values that can name a file to read besides images: models and labels."""
-        return (self.detector, self.model, *(rule.argument for rule in self.labels.values() if rule.kind == "list"))
+        """The values that can name a file to read besides images and models: labels."""
+        return tuple(rule.argument for rule in self.labels.values() if rule.kind == "list")
+
+    @property
+    def model_names(self) -> tuple[str | None, ...]:
+        """The values that name a model or its file."""
+        return (self.detector, self.model)
 
     @property
     def store_place(self) -> str:

@@ -299,9 +299,14 @@ class Settings:
 
     @property
     def file_names(self) -> tuple[str | Path | None, ...]:
-        """The values that can name a file to read besides images: lists, models and labels."""
+        """The values that can name a file to read besides images and models: lists and labels."""
         labels = (rule.argument for rule in self.labels.values() if rule.kind == "list")
-        return (*(getattr(self, name) for name in LISTS), self.detector, self.copy_model, *self.model, *labels)
+        return (*(getattr(self, name) for name in LISTS), *labels)
+
+    @property
+    def model_names(self) -> tuple[str | None, ...]:
+        """The values that name a model or its file."""
+        return (self.detector, self.copy_model, *self.model)
 
     @property
     def store_place(self) -> str:

@@ -152,6 +152,14 @@ class AuditEmbedder:
         """The name, the licence and the key of the detector."""
         return {"name": self._detector.name, "licence": self._detector.licence, "key": self._detector.key}
 
+    @property
+    def copy_model(self) -> dict[str, str] | None:
+        """The name, the licence and the key of the copy-detection model, if there is one."""
+        if self.copy_channel is None:
+            return None
+        spec = self.copy_channel.model.spec
+        return {"name": spec.name, "licence": spec.licence, "key": self.copy_channel.key}
+
     def preprocessor(self, alignment: ImageAlignment) -> ImagePreprocessor:
         """How the images of a source with this alignment are prepared."""
         return ImagePreprocessor([*self._faces, *self._others], alignment, self._detector)
@@ -215,17 +223,26 @@ class AuditEmbedder:
 
         return embed
 
-    def restore(self, models: Sequence[Mapping[str, Any]], whitening: Whitening | None) -> None:
+    def restore(
+        self,
+        models: Sequence[Mapping[str, Any]],
+        whitening: Whitening | None,
+        *,
+        detector: str | None,
+        copy_model: str,
+    ) -> None:
         """Restores the weights and the whitening of an earlier audit, whose `model_facts` are ``models``.
 
-        Raises ModelError if a model has changed since.
+        ``detector`` is the key of its detector, None if nothing is detected, and ``copy_model`` that of its
+        copy-detection model. Raises ModelError if a model or its description has changed since.
         """
         for channel, model in zip(self._faces, models, strict=True):
             if channel.model_id != model["model_id"]:
-                raise ModelError(
-                    f"{channel.model.spec.name}: the audit was made with other weights than those that have this name "
-                    "now; run the audit again"
-                )
+                raise _changed(f"the face model {channel.model.spec.name}")
+        if detector not in (None, self._detector.key):
+            raise _changed(f"the detector {self._detector.name}")
+        if self.copy_channel in self._others and self.copy_channel is not None and self.copy_channel.key != copy_model:
+            raise _changed("the copy-detection model")
         self._weights = tuple(float(model["weight"]) for model in models)
         self.whitening = whitening
 
@@ -342,6 +359,13 @@ class AuditEmbedder:
                 view = _whiten(view, path, whitening, registration)
             views.append(view)
         return replace(source, embedded=replace(face, views=tuple(views)))
+
+
+def _changed(model: str) -> ModelError:
+    return ModelError(
+        f"{model}: expected the file and the description of the audit, found others under this name. Put the earlier "
+        "ones back, or audit again"
+    )
 
 
 def _whiten(

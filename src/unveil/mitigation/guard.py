@@ -45,7 +45,7 @@ from unveil.stats.score_scale import ScoreScale, max_over_channels
 from unveil.stats.whitening import Whitening
 from unveil.types import AlignmentKey, ChannelName, Embedded, Estimate, Floats, Ints, Vectors
 
-MARK, FORMAT = "unveil guard", 4
+MARK, FORMAT = "unveil guard", 5
 ABOUT, DIGESTS, PIXELS, WHITENING = "guard.json", "digests.npy", "pixels.npy", "whitening.npy"
 # All that a guard consists of.
 OF_CHANNELS = tuple(f"{channel}{part}.npy" for channel in CHANNELS for part in ("", ".cohort", ".correction"))
@@ -332,7 +332,10 @@ class Guard:
             config = from_library(config, about["keys"])
         config = replace(config, device=parse({"device": device})["device"])
         embedder = AuditEmbedder(config, {}, progress=progress)
-        embedder.restore(models, whitening)
+        keys = about["keys"]
+        # Nothing is detected in aligned crops, so another detector changes nothing there.
+        detector = None if alignment.sides is None else keys["detector"]
+        embedder.restore(models, whitening, detector=detector, copy_model=keys["copy_model"])
         return cls(embedder, index, threshold, alignment, config.detector, own=own)
 
     def check(self, images: Iterable[ImageArray | Image.Image]) -> list[Decision]:

@@ -137,14 +137,14 @@ def _values(name: str, planned: Any, used: Any) -> list[Deviation]:
 def _models(
     what: str, planned: Sequence[FixedModel | None], found: Sequence[FixedModel | None]
 ) -> tuple[Deviation, ...]:
-    keys = [[None if model is None else model.sha256 for model in models] for models in (planned, found)]
+    keys = [[None if model is None else model.key for model in models] for models in (planned, found)]
     if keys[0] == keys[1]:
         return ()
     return (Deviation(what, _model_names(planned), _model_names(found)),)
 
 
 def _model_names(models: Sequence[FixedModel | None]) -> str:
-    return " and ".join(NOTHING if model is None else f"{model.name} ({model.sha256[:HASH_SHOWN]})" for model in models)
+    return " and ".join(NOTHING if model is None else model.shown for model in models)
 
 
 def _sources(role: Role, planned: FixedInput | None, source: Source | None) -> tuple[Deviation, ...]:

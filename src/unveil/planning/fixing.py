@@ -66,12 +66,14 @@ def fix_protocol(settings: Settings) -> Protocol:
 
 
 def fixed_models(embedder: AuditEmbedder) -> tuple[tuple[FixedModel, ...], FixedModel, FixedModel | None]:
-    """The face models, the detector and the copy-detection model."""
-    copies = embedder.copy_channel
+    """The face models, the detector and the copy-detection model, each with all that decides what it gives."""
+    copies = embedder.copy_model
     return (
-        tuple(FixedModel(str(facts["name"]), str(facts["sha256"])) for facts in embedder.model_facts),
+        tuple(
+            FixedModel(str(facts["name"]), f"{facts['sha256']} {facts['model_id']}") for facts in embedder.model_facts
+        ),
         FixedModel(embedder.detector["name"], embedder.detector["key"]),
-        None if copies is None else FixedModel(copies.model.spec.name, copies.model.spec.sha256),
+        None if copies is None else FixedModel(copies["name"], copies["key"]),
     )
 
 

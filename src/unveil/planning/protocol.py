@@ -45,16 +45,23 @@ FIXED = tuple(
 LIST_RULE = "list"
 # Rules that the user types again: a file to read, and a pattern that can take long to search for.
 TYPED_RULES = (LIST_RULE, "regex")
+# Characters of a hash that are shown.
+KEY_SHOWN = 16
 # Statements of a single test, which are made at its level.
 TESTS: tuple[Evidence, ...] = ("label link", "global test", "crowd test")
 
 
 @dataclass(frozen=True)
 class FixedModel:
-    """A model, by the SHA-256 of its file or a key of its version."""
+    """A model. ``key`` is all that decides what it gives: SHA-256 of its file and of that with its description."""
 
     name: str
-    sha256: str
+    key: str
+
+    @property
+    def shown(self) -> str:
+        """The name, and the beginning of each part of the key."""
+        return f"{self.name} ({' '.join(part[:KEY_SHOWN] for part in self.key.split())})"
 
 
 @dataclass(frozen=True)

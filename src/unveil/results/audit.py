@@ -153,7 +153,9 @@ class Manifest(TypedDict):
     files: dict[str, str]
     """SHA-256 of each further file that the settings name."""
     detector: dict[str, str]
-    """The face detector: its name, licence and a key of its version."""
+    """The face detector: its name, licence and a key of all that decides which faces it finds."""
+    copy_model: NotRequired[dict[str, str]]
+    """The copy-detection model, if there is one: its name, licence and a key of all that decides a vector."""
     versions: dict[str, str]
     """Versions of the software that can change a number."""
     machine: MachineFacts

@@ -150,21 +150,21 @@ def assemble(
 
 def manifest_of(settings: Settings, sets: Mapping[Role, EmbeddedSource], embedder: AuditEmbedder) -> Manifest:
     """The facts that repeating the audit requires: inputs with hashes, settings, versions, machine."""
-    return {
+    manifest: Manifest = {
         "settings": settings.facts(),
         "inputs": {role: _input_facts(settings, role, s, embedder) for role, s in sets.items()},
         "files": {
-            **{
-                name: hashlib.sha256(path.read_bytes()).hexdigest()
-                for name in LISTS
-                if (path := getattr(settings, name)) is not None
-            },
-            **({} if embedder.copy_channel is None else {"copy_model": embedder.copy_channel.model.spec.sha256}),
+            name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for name in LISTS
+            if (path := getattr(settings, name)) is not None
         },
         "detector": embedder.detector,
         "versions": software_versions(),
         "machine": machine_facts(embedder),
     }
+    if embedder.copy_model is not None:
+        manifest["copy_model"] = embedder.copy_model
+    return manifest
 
 
 def input_facts(location: Location, source: EmbeddedSource) -> InputFacts:

@@ -466,7 +466,10 @@ class FinishedRun:
                 "images instead"
             )
         channels = AuditEmbedder(self.channel_config, {}, progress=progress)
-        channels.restore(self.result.models, self.state.whitening)
+        keys = model_keys(self.result)
+        channels.restore(
+            *(self.result.models, self.state.whitening), detector=keys["detector"], copy_model=keys["copy_model"]
+        )
         return channels
 
 
@@ -485,7 +488,8 @@ def _settings_of(manifest: Mapping[str, Any], *, own: bool) -> dict[str, Any]:
 
 
 class ModelKeys(TypedDict):
-    """The SHA-256 of the face models, or a key of their version, and those of the detector and the copy model."""
+    """What identifies the face models, the detector and the copy model: the SHA-256 of the file and of all that decides
+    a vector, or a key of the version."""
 
     models: list[str]
     detector: str
@@ -493,12 +497,12 @@ class ModelKeys(TypedDict):
 
 
 def model_keys(result: AuditResult) -> ModelKeys:
-    """The SHA-256 of the model files of an audit: of the face models, the detector and the copy-detection model."""
+    """The keys of the models of an audit: of the face models, the detector and the copy-detection model."""
     manifest = result.manifest
     return {
-        "models": [facts["sha256"] for facts in result.models],
+        "models": [f"{facts['sha256']} {facts['model_id']}" for facts in result.models],
         "detector": manifest["detector"]["key"],
-        "copy_model": manifest["files"].get("copy_model", ""),
+        "copy_model": manifest.get("copy_model", {}).get("key", ""),
     }
 
 
@@ -515,15 +519,17 @@ def from_library(config: ChannelConfig, keys: ModelKeys) -> ChannelConfig:
 
 
 def _installed(name: str | None, key: str) -> str | None:
-    """A model by its name, or for the path of one the file in the library whose SHA-256 is in ``key``.
+    """A model by its name, or for the path of one the file in the library whose SHA-256 is in ``key``, described alike
+    if there are several.
 
     A name that is also a file in the current folder counts as a path.
     """
     if name is None or (Path(name).name == name and not Path(name).expanduser().exists()):
         return name
-    for model in installed_models():
-        if model.spec is not None and model.spec.sha256 in key:
-            return str(model.path)
+    found = [model for model in installed_models() if model.spec is not None and model.spec.sha256 in key]
+    found.sort(key=lambda model: model.spec is None or model.spec.model_id not in key)
+    if found:
+        return str(found[0].path)
     raise ModelError(
         f"{printable(name)}: expected a model of the library, found none with its SHA-256. Another user named this "
         "path, so it is not used: install the file with unveil models add"

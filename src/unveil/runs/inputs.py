@@ -13,17 +13,24 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from unveil.embedding.embed import content_sha256, read_exclusions
-from unveil.errors import InputError, ModelError
+from unveil.errors import InputError, ModelError, SourceError
 from unveil.faces.models.library import find_model
+from unveil.faces.models.spec import description_files
 from unveil.images import EmbeddingSource, LabelRule, Location, Source, open_sources
 from unveil.images.blob import LocalBlob
-from unveil.images.readers.file_list import ListSource
+from unveil.images.named import TABLES
+from unveil.images.named import named_files as files_named_in
 from unveil.images.readers.shards import expand_braces
 from unveil.images.sniff import form_of
+from unveil.io.checksums import document_sha256, file_sha256
 from unveil.io.walk import walk
 
-# The name of the stamps in the manifest, and of the stamp of files that settings name, such as models and lists.
-STAMPS, OTHER_FILES = "stamps", "files"
+# The name of the stamps in the manifest, and of the stamp of files that settings name, such as models and lists, and of
+# their content.
+STAMPS, OTHER_FILES, CONTENT = "stamps", "files", "content of files"
+
+# A link with such a name is not opened: it is no table.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm")
 
 R = TypeVar("R", bound=str)
 
@@ -49,19 +56,28 @@ class InputSettings(Protocol[R]):
 
     @property
     def file_names(self) -> tuple[str | Path | None, ...]:
-        """Values that can name a file to read."""
+        """Values that can name a list or labels to read."""
+
+    @property
+    def model_names(self) -> tuple[str | None, ...]:
+        """Values that name a model or its file."""
 
 
-def input_stamps(settings: InputSettings[R]) -> dict[str, str]:
+def input_stamps(settings: InputSettings[R], *, read: bool = True) -> dict[str, str]:
     """A hash of the names, sizes and times of the files behind each role, and of the files that other settings name.
 
-    Remote inputs have no stamp, nor have lists of images that another reader wraps. Raises SourceError for a list of
-    images that cannot be read.
+    With ``read`` the latter have a hash of their content too. Files that describe a model are among them: another
+    description is another model. Remote inputs have no stamp, nor have lists of images that another reader wraps, and
+    containers of which it cannot be said what they name.
     """
-    stamps = {OTHER_FILES: _stamp(named_files(settings))}
+    files = [*named_files(settings), *(file for model in model_files(settings) for file in description_files(model))]
+    stamps = {OTHER_FILES: _stamp(files)}
+    if read:
+        stamps[CONTENT] = document_sha256({str(file): file_sha256(file) if file.is_file() else "" for file in files})
     for role, location in settings.locations.items():
         if _can_be_stamped(location):
-            stamps[role] = _stamp(_files_of(location, settings.follow_links))
+            with contextlib.suppress(SourceError):
+                stamps[role] = _stamp(_files_of(location, settings.follow_links))
     return stamps
 
 
@@ -73,8 +89,10 @@ def same_inputs(settings: InputSettings[R], manifest: Mapping[str, Any], *, read
     """
     recorded = manifest.get(STAMPS, {})
     try:
-        stamps = input_stamps(settings)
-        if stamps[OTHER_FILES] != recorded.get(OTHER_FILES) or set(settings.locations) != set(manifest["inputs"]):
+        stamps = input_stamps(settings, read=read)
+        if any(name in stamps and stamps[name] != recorded.get(name) for name in (OTHER_FILES, CONTENT)):
+            return False
+        if set(settings.locations) != set(manifest["inputs"]):
             return False
         in_doubt = {
             role: location
@@ -118,18 +136,31 @@ def _stamp(files: Iterable[Path]) -> str:
 def _files_of(location: Location, follow_links: bool) -> Iterator[Path]:
     """The local files that a source may read, in a fixed order.
 
-    For a container these are all files in its folder, because labels and indexes lie beside it.
+    For a container these are all files in its folder, because labels and indexes lie beside it, and those that it
+    names. Raises SourceError for one that cannot be read.
     """
     path = location.path
+    beside = [value for name, value in location.options.items() if name == "mask"]
     if path.is_dir():
-        yield from _walk(path, follow_links)
+        for file in _walk(path, follow_links):
+            yield file
+            # What a table names lies beside the target of the link.
+            if follow_links and _is_linked_table(file):
+                yield from files_named_in(file, None, location.options)
+        yield from (path / name for name in beside)
         return
     containers = [path] if path.exists() else [Path(file) for file in expand_braces(location.target)]
     for folder in dict.fromkeys(file.parent for file in containers):
         yield from sorted(file for file in folder.iterdir() if file.is_file())
-    if path.exists() and (location.form == "list" or (location.form is None and form_of(LocalBlob(path)) == "text")):
-        listed = ListSource(path, LabelRule(), location.options, follow_links=follow_links)
-        yield from (path.parent / listed.path_of(record) for record in listed.records)
+        yield from (folder / name for name in beside)
+    for container in containers:
+        yield from files_named_in(container, location.form, location.options, follow_links=follow_links)
+
+
+def _is_linked_table(file: Path) -> bool:
+    if not file.is_symlink() or file.suffix.lower() in IMAGE_SUFFIXES or not file.is_file():
+        return False
+    return form_of(LocalBlob(file)) in TABLES
 
 
 def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
@@ -140,11 +171,13 @@ def _walk(folder: Path, follow_links: bool) -> Iterator[Path]:
 
 def named_files(settings: InputSettings[R]) -> Iterator[Path]:
     """The lists, labels and models that settings name by a path, and the files of models that they name otherwise."""
-    for name in settings.file_names:
-        if name is None:
-            continue
-        if Path(name).is_file():
-            yield Path(name)
-            continue
-        with contextlib.suppress(ModelError):  # a model of a package, or none
-            yield find_model(name)
+    yield from (Path(name) for name in settings.file_names if name is not None and Path(name).is_file())
+    yield from model_files(settings)
+
+
+def model_files(settings: InputSettings[R]) -> Iterator[Path]:
+    """The files of the models that settings name; none for those of a package."""
+    for name in settings.model_names:
+        if name is not None:
+            with contextlib.suppress(ModelError):
+                yield find_model(name)

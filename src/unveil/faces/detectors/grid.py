@@ -53,7 +53,8 @@ class GridDetector:
 
     @property
     def key(self) -> str:
-        return f"{self.spec.family} {self.spec.sha256} score {MIN_SCORE[self.spec.family]}"
+        # The file and its description: one graph with another mean finds other faces.
+        return f"{self.spec.family} {self.spec.sha256} {self.spec.model_id} score {MIN_SCORE[self.spec.family]}"
 
     @property
     def runtime(self) -> str:

@@ -135,7 +135,7 @@ def find_model(model: str | Path) -> Path:
     """The file of a model: a path as it is, or a name in the library or in InsightFace's folder.
 
     Raises ModelError with the names that are installed, and with the command that fetches a known model, and for a name
-    that two different models have.
+    that two different models have. The same weights with another description are another model.
     """
     path = Path(model).expanduser()
     if path.is_file():
@@ -147,7 +147,7 @@ def find_model(model: str | Path) -> Path:
     everything = installed_models()
     installed = [one for one in everything if one.name == name] or [one for one in everything if one.path.stem == name]
     for other in installed[1:]:
-        if other.spec is None or installed[0].spec is None or other.spec.sha256 != installed[0].spec.sha256:
+        if other.spec is None or installed[0].spec is None or other.spec.model_id != installed[0].spec.model_id:
             raise ModelError(
                 f"{name}: expected one model of this name, found {installed[0].path} and {other.path}. Remove one of "
                 "them, or name the file by its path"
@@ -256,15 +256,20 @@ def verify_installed() -> list[VerifiedModel]:
 def install_model(spec: Spec, raw: bytes, file: str) -> Path:
     """Writes a model into the library under its name, with a description unless the table has one. Returns its path.
 
-    Raises ModelError if a different model has that name.
+    Raises ModelError if a different model has that name, or the same one with another description.
     """
     check_name(spec, file)
     folder = library_folder() / safe_name(spec.name)
     path = folder / Path(file).name
     if path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != spec.sha256:
         raise ModelError(f"{path} exists and differs; remove it, or name this model differently with --name")
+    if path.exists() and _other_description(path, spec):
+        raise ModelError(
+            f"{path}: expected the description that this model is installed with, found another preprocessing, size or "
+            "alignment. Remove that file, or name this model differently with --name"
+        )
     for other in installed_models():
-        same = other.path == path or (other.spec is not None and other.spec.sha256 == spec.sha256)
+        same = other.path == path or (other.spec is not None and other.spec.model_id == spec.model_id)
         if spec.name in (other.name, other.path.stem) and not same:
             raise ModelError(
                 f"{file}: expected a name that no other model on this machine has, found {spec.name} at {other.path}. "
@@ -274,6 +279,15 @@ def install_model(spec: Spec, raw: bytes, file: str) -> Path:
         write_bytes(description_path(path), description_toml(spec).encode())
     write_bytes(path, raw)
     return path
+
+
+def _other_description(path: Path, spec: Spec) -> bool:
+    """Whether the same weights at ``path`` are described as another model. A damaged description is none."""
+    try:
+        described = model_table().get(spec.sha256) or read_description(path, spec.sha256)
+    except ModelError:
+        return False
+    return described is not None and described.model_id != spec.model_id
 
 
 def description_toml(spec: Spec) -> str:

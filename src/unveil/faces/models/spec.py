@@ -57,11 +57,7 @@ class ModelSpec:
     @property
     def model_id(self) -> str:
         """A hash of the weights, the preprocessing and the alignment."""
-        facts = asdict(self)
-        for text in ("name", "trained_on", "licence"):
-            del facts[text]
-        facts["alignment_version"] = ALIGNMENT_VERSION
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return _hash_of({**_deciding_facts(self), "alignment_version": ALIGNMENT_VERSION})
 
 
 @dataclass(frozen=True)
@@ -77,8 +73,22 @@ class DetectorSpec:
     licence: str
     sha256: str
 
+    @property
+    def model_id(self) -> str:
+        """A hash of the weights, the family and the preprocessing."""
+        return _hash_of(_deciding_facts(self))
+
 
 Spec = ModelSpec | DetectorSpec
+
+
+def _deciding_facts(spec: Spec) -> dict[str, Any]:
+    """The facts of a description that decide a vector or a face."""
+    return {name: value for name, value in asdict(spec).items() if name not in ("name", "trained_on", "licence")}
+
+
+def _hash_of(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def spec_from_facts(facts: dict[str, Any], sha256: str, where: str) -> Spec:
@@ -164,15 +174,19 @@ def description_path(weights: Path) -> Path:
     return weights.with_suffix(".toml")
 
 
+def description_files(weights: Path) -> tuple[Path, Path]:
+    """The files that can describe a model file, whether or not they exist: the first that does counts."""
+    return description_path(weights), weights.parent / "manifest.json"
+
+
 def read_description(weights: Path, sha256: str) -> Spec | None:
     """The description beside a model file: its TOML file, or InsightFace's ``manifest.json`` if it names the file.
 
     None if there is neither. Raises ModelError for a description that is damaged or of another file.
     """
-    description = description_path(weights)
+    description, manifest = description_files(weights)
     if description.is_file():
         return spec_from_facts(_read_toml(description), sha256, str(description))
-    manifest = weights.parent / "manifest.json"
     if manifest.is_file():
         facts = _facts_of_manifest(manifest, weights.name)
         if facts is not None:

@@ -154,7 +154,7 @@ class TableSource(Source):
             raise
         except Exception as error:  # as above
             raise ImageError("read", "damaged record", f"row {record.key}: {type(error).__name__}: {error}") from None
-        if data is None and path is not None and self._folder is not None:
+        if data is None and isinstance(path, str) and self._folder is not None:
             follow_links = isinstance(self.blob, LocalBlob) and self.blob.follow_links
             return read_inside(self._folder, path, follow_links=follow_links)
         if data is None:
