@@ -241,6 +241,22 @@ class TestRecordIO:
         with pytest.raises(SourceError, match="beside"):
             open_source(path, LabelRule.parse("list:../x"))
 
+    @pytest.mark.parametrize("names", [("train", "val"), ("a", "b")])
+    def test_a_list_of_other_records_is_not_used(self, names: tuple[str, str], tmp_path: Path) -> None:
+        """Keys are numbers from 0 in every file, so the list of one names every key of another."""
+        for name, label in zip(names, (0, 7), strict=True):
+            c.write_records(tmp_path / name, [c.labelled(b"x", label) for _ in range(4)])
+            write(tmp_path / f"{name}.lst", "".join(f"{k}\t{label}\t{name}-{k}.jpg\n" for k in range(4)))
+        first, second = names
+        rows = [(r.id, r.person) for r in open_source(tmp_path / f"{second}.rec").records]
+        assert rows == [(f"{second}-{k}.jpg", "7") for k in range(4)]
+        (tmp_path / f"{second}.lst").unlink()
+        (tmp_path / f"{first}.lst").rename(tmp_path / "list.txt")
+        source = open_source(tmp_path / f"{second}.rec")
+        assert [(r.id, r.person) for r in source.records] == [(f"{k:08d}", "7") for k in range(4)]
+        note = f"list.txt beside the records is not used: it may be that of {first}.rec. If it is theirs, name it "
+        assert note + f"{second}.tsv" in source.notes
+
 
 class TestVerificationSets:
     @pytest.mark.parametrize("protocol", [3, 4, 5])

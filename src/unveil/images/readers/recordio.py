@@ -31,10 +31,12 @@ MAX_LABELS = 2**16
 MAX_FEW_LABELS = _HEADER.size + 4 * 16
 # Whole numbers beyond this are rounded in the float32 that a label is stored in.
 MAX_EXACT_LABEL = 2**24
-# Lists of `key path ...` that CVLface and DCFace write beside their records.
 # Of a number in a list: no 64-bit number has more.
 MAX_DIGITS = 20
-LISTS = ("list.txt", "train.tsv", "train.lst")
+# Lists of `key path ...` beside records: DCFace's, and those with the name of their records, as of CVLface and mxnet.
+LIST, LIST_SUFFIXES = "list.txt", (".tsv", ".lst")
+# The file of records whose lists those of these names are, in nearly every set.
+USUAL = "train"
 
 
 @dataclass(frozen=True)
@@ -349,9 +351,19 @@ class _Paths:
 
 def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
     """The list beside the records that names most of their keys; empty when there is none. Others are noted."""
-    for name in LISTS:
+    stem = blob.name.rpartition(".")[0]
+    names = (LIST, *(f"{s}{suffix}" for s in dict.fromkeys((stem, USUAL)) for suffix in LIST_SUFFIXES))
+    for name in names:
         file = blob.sibling(name)
         if file is None:
+            continue
+        # Keys are numbers from 0 in every file, so that any list fits any records.
+        other = None if name.startswith(f"{stem}.") else _other_records(blob)
+        if other is not None:
+            notes.append(
+                f"{name} beside the records is not used: it may be that of {other}. If it is theirs, name it "
+                f"{stem}{LIST_SUFFIXES[-1] if name.endswith('.lst') else LIST_SUFFIXES[0]}"
+            )
             continue
         ids, labels = {}, {}
         for _, line in text_lines(file.read_all(MAX_LIST_BYTES), file.where):
@@ -368,3 +380,17 @@ def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
             return _Paths(ids, labels)
         notes.append(f"{name} beside the records names {matched} of {len(keys)} of them and is not used")
     return _Paths({}, {})
+
+
+def _other_records(blob: Blob) -> str | None:
+    """Another file of records beside this one, to which a list of no certain owner may belong; None if there is none.
+
+    The usual one comes first: beside others, it owns such lists.
+    """
+    if blob.name == f"{USUAL}.rec":
+        return None
+    if blob.sibling(f"{USUAL}.rec") is not None:
+        return f"{USUAL}.rec"
+    if not isinstance(blob, LocalBlob):
+        return None
+    return next((file.name for file in sorted(blob.path.parent.glob("*.rec")) if file.name != blob.name), None)
