@@ -20,7 +20,7 @@ import fsspec
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests import containers as c
 from tests.builders import encoded, write
@@ -670,6 +670,28 @@ def test_other_brightness_is_remarkable() -> None:
 
     for gamma, expected in ((0.45455, ()), (1 / 1.8, ()), (1.0, (Remark.GAMMA,)), (0.05, (Remark.GAMMA,))):
         assert remarks(png(gamma)) == expected and remarks(png(gamma, b"sRGB\0")) == ()
+
+
+def test_other_colours_are_remarkable() -> None:
+    """A profile of the usual kind changes shades; one with tables can show another image, and so can HDR."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    usual = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = usual.replace(b"rXYZ", b"....").replace(b"bXYZ", b"rXYZ").replace(b"....", b"bXYZ")
+    dark = usual.replace(struct.pack(">I", round(2.4 * 2**16)), struct.pack(">I", 9 * 2**16))
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF"):
+        assert remarks(encoded(pixels, kind, icc_profile=usual)) == ()
+        for profile in (swapped, dark, usual.replace(b"rTRC", b"A2B0"), usual[:140], usual + bytes(2**16)):
+            assert remarks(encoded(pixels, kind, icc_profile=profile)) == (Remark.COLOURS,)
+    png, avif = encoded(pixels), encoded(pixels, "AVIF")
+    for chunk, expected in (
+        *((b"cICP\1\r\0\1", ()), (b"cICP\t\x10\0\1", (Remark.COLOURS,)), (b"cICP\1\r\0\0", (Remark.COLOURS,))),
+        (b"cHRM" + struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), ()),
+        (b"cHRM" + struct.pack(">8I", 31270, 32900, 15000, 6000, 30000, 60000, 64000, 33000), (Remark.COLOURS,)),
+    ):
+        assert remarks(png[:33] + chunks(chunk) + png[33:]) == expected
+    at = avif.index(b"nclx") + 6
+    assert remarks(avif) == ()
+    assert remarks(avif[:at] + b"\0\x10" + avif[at + 2 :]) == (Remark.COLOURS,)
 
 
 def test_further_samples_of_a_tiff_are_remarkable_or_rejects() -> None:

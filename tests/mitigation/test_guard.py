@@ -386,6 +386,8 @@ def test_guard_on_the_command_line(audited: Audited, world: World, tmp_path: Pat
     with (tmp_path / "decisions.csv").open() as file:
         rows = {row["id"]: row["decision"] for row in csv.DictReader(file)}
     assert rows["leak.png"] == "refuse" and rows["broken.png"] == "no face" and len(rows) == 7
+    done = command_line("guard", "check", tmp_path / "guard", tmp_path / "new/leak.png")
+    assert done.returncode == 1 and "0 pass, 1 refused" in done.stdout and "leak.png: identical" in done.stdout
     (tmp_path / "new/leak.png").unlink()
     done = command_line("guard", "check", tmp_path / "guard", tmp_path / "new")
     assert done.returncode == 3 and "5 pass, 0 refused" in done.stdout and "have not passed" in done.stderr

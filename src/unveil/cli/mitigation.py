@@ -151,12 +151,12 @@ def build(
 def check(
     values: dict[str, Any],
     folder: Annotated[Path, typer.Argument(metavar="GUARD", help="The folder that unveil guard build wrote.")],
-    place: Annotated[str, typer.Argument(metavar="PATH", help="The images: a folder, a container, a list.")],
+    place: Annotated[str, typer.Argument(metavar="PATH", help="The images: one file, a folder, a container, a list.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE.csv", help="Write the decision for every image.")
     ] = None,
 ) -> None:
-    """Decide on every image of a folder or container.
+    """Decide on one image, or on every image of a folder or container.
 
     The exit code is 1 if an image is refused, and 3 if none is but some could not be checked.
     """

@@ -149,10 +149,10 @@ def _end_of_png(data: bytes) -> int:
     at = data.find(_IEND)
     if at == len(data) - _LAST_CHUNK:  # nothing can follow
         return len(data)
-    return max((at for _, at in _chunks(data)), default=len(PNG)) + _CHUNK
+    return max((at for _, at in chunks(data)), default=len(PNG)) + _CHUNK
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, int]]:
     """The type of each chunk of a PNG, and where it begins. The last is IEND, or lies behind the end of the file."""
     at, kind = len(PNG), b""
     while kind != _IEND:
@@ -169,7 +169,7 @@ def not_still(data: bytes) -> str | None:
     Decoders differ in what they make of the chunks of animations, and of pixels and headers that stand twice.
     """
     before, seen = b"", set[bytes]()
-    for n, (kind, _) in enumerate(_chunks(data)):
+    for n, (kind, _) in enumerate(chunks(data)):
         if kind in _ANIMATED:
             return f"it has the chunk {kind.decode()} of animations"
         if kind in _ONCE and kind in seen and (kind != _PIXELS or before != _PIXELS):

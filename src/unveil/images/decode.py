@@ -28,6 +28,7 @@ from unveil.images.behind import (
     scan_of,
     segments,
 )
+from unveil.images.colours import asks_for_other_colours
 from unveil.images.remarks import Remark
 from unveil.images.signatures import AVIF_BRANDS, BMP, GIF, HEIC_BRANDS, JPEG, PNG, RIFF, TIFF
 from unveil.images.silence import without_warnings
@@ -171,7 +172,7 @@ def decode_scaled(
     image, behind = _open(data)
     size, turned = image.size, _is_turned(image)
     pixels = _pixels(image, data, at_least(*size))
-    return pixels, size, _remarks(image, behind, turned=turned)
+    return pixels, size, _remarks(image, data, behind, turned=turned)
 
 
 @_decoding
@@ -474,7 +475,7 @@ def _described_frame(kind: int, segment: bytes, n_in_scan: int) -> _JpegFrame | 
     return _JpegFrame(kind, segment[0], 2 * samples if several else 0.0)
 
 
-def _remarks(image: Image.Image, behind: Behind, *, turned: bool) -> tuple[Remark, ...]:
+def _remarks(image: Image.Image, data: bytes, behind: Behind, *, turned: bool) -> tuple[Remark, ...]:
     """What others might see in the file of a decoded image that its pixels do not show."""
     found = {
         Remark.IMAGES_BEHIND: bool(behind.pixels),
@@ -485,6 +486,7 @@ def _remarks(image: Image.Image, behind: Behind, *, turned: bool) -> tuple[Remar
         Remark.EXTRA_CHANNEL: isinstance(image, TiffImagePlugin.TiffImageFile)
         and _UNSPECIFIED in (image.tag_v2.get(_EXTRA_SAMPLES) or ()),
         Remark.GAMMA: _asks_for_brightness(image),
+        Remark.COLOURS: asks_for_other_colours(image, data),
     }
     return tuple(remark for remark, holds in found.items() if holds)
 

@@ -18,6 +18,7 @@ class Remark(StrEnum):
     TRANSPARENT = "transparent"
     EXTRA_CHANNEL = "extra channel"
     GAMMA = "gamma"
+    COLOURS = "colours"
 
     def note(self, ids: Sequence[str]) -> str:
         """The note on the images (N,) of which this holds."""
@@ -32,4 +33,6 @@ _NOTES = {
     Remark.TRANSPARENT: "transparency is dropped from {:,} files, of which viewers show other pixels",
     Remark.EXTRA_CHANNEL: "not read: a channel beside the colours in {:,} files",
     Remark.GAMMA: "the brightness that {:,} files ask for is not applied, so viewers show other pixels",
+    Remark.COLOURS: "the colours of HDR or of an unusual profile, which {:,} files ask for, are not applied, so "
+    "viewers show other pixels",
 }

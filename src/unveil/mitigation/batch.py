@@ -1,4 +1,4 @@
-"""Decisions of a guard on all images of a folder or container."""
+"""Decisions of a guard on one image, or on all of a folder or container."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import logging
 from pathlib import Path
 
 from unveil.errors import ImageError
-from unveil.images import LabelRule, open_source
+from unveil.images import LabelRule, Location, open_source
+from unveil.images.blob import LocalBlob
+from unveil.images.sniff import form_of
 from unveil.io.atomic import csv_text, write_bytes
 from unveil.mitigation.guard import Decision, Guard
 from unveil.presets import resolve
@@ -19,8 +21,11 @@ HEAD = ("id", "decision", "score", "channel", "training row", "training id", "wh
 
 
 def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str, Decision]]:
-    """The decision on every image of a source, by id. Raises SourceError if the source cannot be read."""
-    source = open_source(resolve(place)[0], LabelRule("none"))
+    """The decision on every image of a source, or on one file, by id. Raises SourceError if the source is not read."""
+    location = resolve(place)[0]
+    if _is_image(location):
+        return [(location.path.name, *guard.check([location.path]))]
+    source = open_source(location, LabelRule("none"))
     for note in source.notes:
         logger.info("%s: %s", place, note)
     progress.start("checking images", len(source.records), "images")
@@ -38,6 +43,12 @@ def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str
         decisions += [(r.id, unreadable[r.id] if r.id in unreadable else next(decided)) for r in records]
         progress.advance(len(records))
     return decisions
+
+
+def _is_image(location: Location) -> bool:
+    """Whether a location is one image, and not said to be a container such as a sheet of images."""
+    local = location.form is None and not location.remote and location.path.is_file()
+    return local and form_of(LocalBlob(location.path)) == "image"
 
 
 def write_decisions(path: Path, decisions: list[tuple[str, Decision]]) -> None:

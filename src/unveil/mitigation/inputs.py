@@ -107,6 +107,7 @@ _HIDDEN = {
     Remark.NOT_TURNED: "an orientation that viewers ignore",
     Remark.EXTRA_CHANNEL: "a channel beside the colours",
     Remark.GAMMA: "another brightness in viewers",
+    Remark.COLOURS: "other colours in viewers",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -351,20 +351,8 @@ class _Paths:
 
 def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
     """The list beside the records that names most of their keys; empty when there is none. Others are noted."""
-    stem = blob.name.rpartition(".")[0]
-    names = (LIST, *(f"{s}{suffix}" for s in dict.fromkeys((stem, USUAL)) for suffix in LIST_SUFFIXES))
-    for name in names:
-        file = blob.sibling(name)
-        if file is None:
-            continue
-        # Keys are numbers from 0 in every file, so that any list fits any records.
-        other = None if name.startswith(f"{stem}.") else _other_records(blob)
-        if other is not None:
-            notes.append(
-                f"{name} beside the records is not used: it may be that of {other}. If it is theirs, name it "
-                f"{stem}{LIST_SUFFIXES[-1] if name.endswith('.lst') else LIST_SUFFIXES[0]}"
-            )
-            continue
+    for file in lists_beside(blob, notes):
+        name = file.name
         ids, labels = {}, {}
         for _, line in text_lines(file.read_all(MAX_LIST_BYTES), file.where):
             number, *rest = line.split("\t")
@@ -380,6 +368,22 @@ def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
             return _Paths(ids, labels)
         notes.append(f"{name} beside the records names {matched} of {len(keys)} of them and is not used")
     return _Paths({}, {})
+
+
+def lists_beside(blob: Blob, notes: list[str] | None = None) -> Iterator[Blob]:
+    """The lists that may be those of these records. Others, which may be those of other records, are noted."""
+    stem = blob.name.rpartition(".")[0]
+    for name in (LIST, *(f"{s}{suffix}" for s in dict.fromkeys((stem, USUAL)) for suffix in LIST_SUFFIXES)):
+        file = blob.sibling(name)
+        # Keys are numbers from 0 in every file, so that any list fits any records.
+        other = None if file is None or name.startswith(f"{stem}.") else _other_records(blob)
+        if file is not None and other is None:
+            yield file
+        elif other is not None and notes is not None:
+            notes.append(
+                f"{name} beside the records is not used: it may be that of {other}. If it is theirs, name it "
+                f"{stem}{LIST_SUFFIXES[-1] if name.endswith('.lst') else LIST_SUFFIXES[0]}"
+            )
 
 
 def _other_records(blob: Blob) -> str | None:

@@ -85,10 +85,7 @@ def _ranges(
 
 def _write_side_files(blob: Blob, out: Path, numbers: Mapping[int, int]) -> None:
     """Lists of the paths of the records with the new numbers, and InsightFace's `property` unchanged."""
-    for name in recordio.LISTS:
-        file = blob.sibling(name)
-        if file is None:
-            continue
+    for file in recordio.lists_beside(blob):
         lines = []
         for line in file.read_all(MAX_LIST_BYTES).decode("utf-8", "surrogateescape").splitlines():
             key, tab, rest = line.partition("\t")
@@ -97,7 +94,7 @@ def _write_side_files(blob: Blob, out: Path, numbers: Mapping[int, int]) -> None
             elif int(key) in numbers:
                 lines.append(f"{numbers[int(key)]}\t{rest}")
         text = "".join(f"{line}\n" for line in lines)
-        (out / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        (out / file.name).write_bytes(text.encode("utf-8", "surrogateescape"))
     properties = blob.sibling(PROPERTY)
     if properties is not None:
         (out / PROPERTY).write_bytes(properties.read_all(MAX_PROPERTY))
