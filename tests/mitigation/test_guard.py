@@ -325,11 +325,11 @@ def test_a_guard_of_somebody_else_names_no_model_file(guard: Path, tmp_path: Pat
 
 
 def test_a_guard_needs_the_detector_of_its_audit_where_one_is_used(guard: Path, tmp_path: Path) -> None:
-    def exchanged(about: dict[str, Any]) -> None:
-        about["keys"]["detector"] = "another"
+    def exchanged(about: dict[str, Any], aligned: str) -> None:
+        about["keys"]["detector"], about["aligned"] = "another", aligned
 
-    Guard.open(changed_guard(guard, tmp_path / "crops", lambda a: (exchanged(a), a.update(aligned="all"))))
-    copy = changed_guard(guard, tmp_path / "photographs", lambda a: (exchanged(a), a.update(aligned="none")))
+    Guard.open(changed_guard(guard, tmp_path / "crops", lambda about: exchanged(about, "all")))
+    copy = changed_guard(guard, tmp_path / "photographs", lambda about: exchanged(about, "none"))
     with pytest.raises(ModelError, match="the detector dlib: expected the file and the description of the audit"):
         Guard.open(copy)
 

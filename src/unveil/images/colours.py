@@ -90,8 +90,8 @@ def _is_screen_curve(tag: bytes) -> bool:
     values = np.frombuffer(tag[12 : 12 + 2 * n], ">u2", len(tag[12 : 12 + 2 * n]) // 2).astype(np.int64)
     if len(values) < 2 or (np.diff(values) < 0).any():
         return False
-    return _MIDDLE[0] <= values[len(values) // 2] / 2**16 <= _MIDDLE[1]
+    return _MIDDLE[0] <= int(values[len(values) // 2]) / 2**16 <= _MIDDLE[1]
 
 
 def _shown_by(gamma: float) -> bool:
-    return _MIDDLE[0] <= 0.5**gamma <= _MIDDLE[1]
+    return _MIDDLE[0] <= float(0.5**gamma) <= _MIDDLE[1]

@@ -24,7 +24,8 @@ def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str
     """The decision on every image of a source, or on one file, by id. Raises SourceError if the source is not read."""
     location = resolve(place)[0]
     if _is_image(location):
-        return [(location.path.name, *guard.check([location.path]))]
+        (decision,) = guard.check([location.path])
+        return [(location.path.name, decision)]
     source = open_source(location, LabelRule("none"))
     for note in source.notes:
         logger.info("%s: %s", place, note)
