@@ -180,7 +180,7 @@ def test_images_are_fixed_by_content_or_by_names(tmp_path: Path, monkeypatch: py
     by_names = read_protocol(tmp_path / "names.json")
     assert not any(one.content_sha256 for one in by_names.inputs.values())
     assert by_names.inputs["training"].names_sha256 == by_content.inputs["training"].names_sha256
-    with pytest.raises(unveil.SettingError, match="What was decided is not replaced"):
+    with pytest.raises(unveil.SettingError, match=r"expected a new file, found a file.*It stays as it is"):
         unveil.write_protocol(tmp_path / "names.json", **sets)
 
 

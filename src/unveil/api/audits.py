@@ -21,12 +21,13 @@ from unveil.engine import LOCAL
 from unveil.errors import SettingError
 from unveil.images import write_without
 from unveil.io.atomic import write_bytes
+from unveil.io.output_file import HTML_PAGE, OutputKind, beginning_with, check_output_file
 from unveil.mitigation import Cleaning, Guard, clean
 from unveil.planning.fixing import fix_protocol
 from unveil.planning.protocol import under_protocol
 from unveil.planning.protocol import write_protocol as write
 from unveil.progress import Progress, Silent
-from unveil.report import write_report
+from unveil.report import GALLERIES, write_report
 from unveil.report.text import q_in_words
 from unveil.report.units import IMAGES, unit_of
 from unveil.results import (
@@ -44,6 +45,9 @@ from unveil.results import (
 from unveil.runs.finished import FinishedRun
 from unveil.stats.checks import Check
 from unveil.types import ROLES, Role
+
+ROC_HEAD = "threshold,fpr,tpr,fnr\n"
+ROC_FILE = OutputKind("a ROC", beginning_with(ROC_HEAD))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -136,20 +140,24 @@ class Audit(AuditResult):
     def write_roc(self, path: str | Path) -> Path:
         """Writes the ROC as CSV with the columns threshold, fpr, tpr and fnr, for ROC and DET plots. Returns the path.
 
-        Raises SettingError if the audit had no control set.
+        Raises SettingError if the audit had no control set, and for a path with another file.
         """
         curve = self.roc()
         rows = zip(curve.threshold, curve.fpr, curve.tpr, curve.fnr, strict=True)
-        text = "threshold,fpr,tpr,fnr\n" + "".join(",".join(repr(float(v)) for v in row) + "\n" for row in rows)
+        check_output_file("path", path, ROC_FILE)
+        text = ROC_HEAD + "".join(",".join(repr(float(v)) for v in row) + "\n" for row in rows)
         write_bytes(Path(path), text.encode())
         return Path(path)
 
     def report(self, path: str | Path, *, redact: bool = False) -> Path:
         """Writes the report as one HTML file, with pages of further pairs beside it where there are many.
 
-        Faces are read from their places. With ``redact`` it names nobody and shows no face. Returns the path.
+        Faces are read from their places. With ``redact`` it names nobody and shows no face. Returns the path. Raises
+        SettingError for a path with another file.
         """
         run = FinishedRun(self.run)
+        for file in (Path(path), *Path(path).parent.glob(GALLERIES)):
+            check_output_file("path", file, HTML_PAGE)
         write_report(self.result, Path(path), {} if redact else run.sources(), redact=redact, own=run.own)
         return Path(path)
 

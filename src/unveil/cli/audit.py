@@ -68,11 +68,12 @@ def audit(
     machine failed, 130 interrupted.
     """
     from unveil.auditor import run_audit
-    from unveil.cli.log import JsonLog
+    from unveil.cli.log import LOG, JsonLog
     from unveil.cli.print_results import print_result
     from unveil.cli.progress import TerminalProgress
     from unveil.config.confined import check_confined
     from unveil.config.parsing import merge, read_toml, settings_from
+    from unveil.images.outputs import check_log
     from unveil.io.run_directory import REDACTED_DOCUMENT
     from unveil.planning.protocol import under_protocol
 
@@ -80,6 +81,8 @@ def audit(
     if settings_file is not None and not trusted:
         check_confined(from_file, settings_file)
     settings = settings_from(under_protocol(merge(from_file, values)))
+    if log is not None:
+        check_log("--log", log, LOG, {f"{role} images": at for role, at in settings.locations.items()})
     resume = f"Run the same command again to resume. Finished work is stored in {settings.store_place}."
     show_from(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     with TerminalProgress(resume, quiet=quiet) as terminal, ExitStack() as stack:

@@ -27,12 +27,12 @@ def embed(
     from unveil.cli.progress import TerminalProgress
     from unveil.config.parsing import parse
     from unveil.embedding.embed import embed as embed_images
-    from unveil.embedding.precomputed import write_embeddings_file
-    from unveil.images.outputs import check_outside
+    from unveil.embedding.precomputed import EMBEDDINGS, write_embeddings_file
+    from unveil.images.outputs import check_output
     from unveil.presets import resolve
 
     parse(values)
-    check_outside("-o", out, resolve(place)[0])
+    check_output("-o", out, EMBEDDINGS, {"images": resolve(place)[0]})
     with TerminalProgress("Run the same command again to start over.") as progress:
         found = embed_images(place, model=model, progress=progress, **values)
         write_embeddings_file(found, out)

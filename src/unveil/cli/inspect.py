@@ -26,14 +26,15 @@ def inspect(
     The container is recognised by its content, not by its name. If it is ambiguous, every reading is shown.
     """
     from unveil.cli.print_inspection import print_inspection
-    from unveil.images.outputs import check_outside
+    from unveil.images.outputs import check_output
+    from unveil.inspection.contact_sheet import CONTACT_SHEET
     from unveil.inspection.inspect import candidate_locations, write_contact_sheet
     from unveil.inspection.inspect import inspect as inspect_location
     from unveil.presets import resolve
 
     labels, follow_links = values.get("labels", "auto"), values.get("follow_links", False)
     if contact_sheet is not None:
-        check_outside("--contact-sheet", contact_sheet, resolve(place)[0])
+        check_output("--contact-sheet", contact_sheet, CONTACT_SHEET, {"images": resolve(place)[0]})
     locations = candidate_locations(place, follow_links=follow_links)
     for location in locations:
         inspection = inspect_location(location, labels=labels, sample=sample, follow_links=follow_links)

@@ -15,10 +15,13 @@ from typing import IO, Any
 
 from unveil.cli.terminal import messages_to
 from unveil.errors import SettingError, UnveilError
+from unveil.io.output_file import OutputKind, beginning_with
 from unveil.io.remote import without_secrets
 from unveil.progress import Progress, WholeRun
 
 SECONDS_BETWEEN = 5.0
+# A line is an object that begins with its time.
+LOG = OutputKind("a log of unveil", beginning_with('{"at": "'))
 
 
 def _open_private(file: str) -> IO[str]:

@@ -162,16 +162,16 @@ def check(
     """
     from unveil.cli.progress import TerminalProgress
     from unveil.config.parsing import parse
-    from unveil.images.outputs import check_outside
-    from unveil.mitigation.batch import check_output, write_decisions
+    from unveil.images.outputs import check_output
+    from unveil.mitigation.batch import DECISIONS, decide_on_all, write_decisions
     from unveil.mitigation.guard import Guard
     from unveil.presets import resolve
 
     if out is not None:
-        check_outside("-o", out, resolve(place)[0])
+        check_output("-o", out, DECISIONS, {"images": resolve(place)[0]})
     with TerminalProgress("Run the same command again to start over.") as progress:
         opened = Guard.open(folder, device=parse(values).get("device", "auto"), progress=progress)
-        decisions = check_output(opened, place, progress)
+        decisions = decide_on_all(opened, place, progress)
     n = {word: sum(d.answer == word for _, d in decisions) for word in ("pass", "refuse", "no face")}
     echo(
         f"{n['pass']:,} pass, {n['refuse']:,} refused at a score of {opened.threshold.score:.3f}, "
@@ -221,17 +221,19 @@ def lookup(
     from unveil.cli.print_results import print_lookup
     from unveil.cli.progress import TerminalProgress
     from unveil.images.location import Location
-    from unveil.images.outputs import check_outside
+    from unveil.images.outputs import check_output
     from unveil.io.atomic import write_bytes
     from unveil.mitigation import identical_files
     from unveil.mitigation import lookup as search
-    from unveil.mitigation.subject_letter import letter
+    from unveil.mitigation.subject_letter import LETTER, letter
     from unveil.runs.finished import FinishedRun
 
     if out is not None:
         for photo in photos:
-            check_outside("-o", out, Location(str(photo)), "photographs")
+            check_output("-o", out, LETTER, {"photographs": Location(str(photo))})
     finished = FinishedRun(run)
+    if out is not None:
+        finished.check_outside("-o", out)
     # A fact needs no model, so it comes first, even if no face is found.
     for file in identical_files(finished, photos):
         echo(f"{photos[file.photo].name} is a {file.role} image, byte for byte: {file.id} ({file.person}).")

@@ -105,9 +105,11 @@ def _estimate(values: dict[str, Any], counts: str | None, machine: list[str]) ->
 def _fix(values: dict[str, Any], file: Path) -> None:
     from unveil.cli.print_plan import print_protocol
     from unveil.config.parsing import settings_from
+    from unveil.images.outputs import check_output
     from unveil.planning.fixing import fix_protocol
     from unveil.planning.protocol import write_protocol
 
     # A plan has no run; only the options of this command count.
     settings = settings_from({**values, "out": "run", "protocol": None, "deviate": None})
+    check_output("--protocol", file, None, {f"{role} images": at for role, at in settings.locations.items()})
     print_protocol(write_protocol(fix_protocol(settings), file), settings, file)

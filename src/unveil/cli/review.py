@@ -152,12 +152,14 @@ def _check_folder(run: FinishedRun, folder: Path, not_shown: Sequence[Role]) -> 
     known, or another run."""
     from unveil.errors import SettingError
     from unveil.io.run_directory import MANIFEST
+    from unveil.report.write import check_report_files
 
     here = folder.resolve() == run.path.resolve()
     if not here and (folder / MANIFEST).exists():
         raise SettingError(f"-o: expected a folder without a run, found {folder}. Name another")
     if not here:
         run.check_outside("-o", folder)
+        check_report_files("-o", folder)
     facts = run.result.manifest["inputs"]
     lost = [f"--{role}" for role in not_shown if facts[role]["kind"] != "embeddings"]
     if here and lost and not run.own and (folder / "report.html").exists():

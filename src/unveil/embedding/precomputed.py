@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,7 @@ from unveil.faces.models import ModelSpec
 from unveil.images import EmbeddingSource
 from unveil.io.atomic import replacing
 from unveil.io.npy import text_array
+from unveil.io.output_file import OutputKind
 from unveil.types import ChannelVectors, Floats, Vectors
 
 CHUNK = 8192
@@ -27,6 +31,8 @@ NORM_TOLERANCE = 1e-5
 # A shorter vector cannot be scaled.
 MIN_NORM = 1e-150
 UNKNOWN_MODEL = "an unknown model"
+# The arrays in a file of embeddings, in their order.
+ARRAYS = ("vectors", "ids", "people", "model_id", "model_name")
 # The row of a vector whose length is zero, not finite or below `MIN_NORM`.
 UNUSABLE = ShardRow("", "embed", "no usable vector", "its length is zero, or out of range")
 
@@ -123,6 +129,14 @@ def check_one_model(precomputed: Iterable[EmbeddingSource], model: ModelSpec | N
     return next((source.model_name for source in sources if source.model_name), UNKNOWN_MODEL)
 
 
+def _is_embeddings_file(file: BufferedReader) -> bool:
+    with zipfile.ZipFile(file) as archive:
+        return archive.namelist() == [f"{name}.npy" for name in ARRAYS]
+
+
+EMBEDDINGS = OutputKind("a file of unveil embed", _is_embeddings_file)
+
+
 def write_embeddings_file(source: EmbeddedSource, path: Path) -> None:
     """Writes embeddings to a ``.npz`` file that an audit reads in place of images: vectors, ids, people, model.
 
@@ -134,11 +148,6 @@ def write_embeddings_file(source: EmbeddedSource, path: Path) -> None:
     except ValueError as error:
         raise SourceError(f"ids and people: {error}") from None
     with replacing(path) as file:
-        np.savez(
-            file,
-            vectors=np.asarray(embedded.vectors),
-            ids=ids,
-            people=people,
-            model_id=np.array(embedded.model_id),
-            model_name=np.array(source.model_name),
-        )
+        arrays = (embedded.vectors, ids, people, embedded.model_id, source.model_name)
+        named: dict[str, Any] = dict(zip(ARRAYS, map(np.asarray, arrays), strict=True))
+        np.savez(file, **named)

@@ -1,8 +1,9 @@
-"""Where nothing may be written: into images that are read."""
+"""Where nothing may be written: into images that are read, and over files that are no earlier output."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from unveil.errors import SettingError
@@ -11,6 +12,7 @@ from unveil.images.label_rule import LabelRule
 from unveil.images.location import Location
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.shards import expand_braces
+from unveil.io.output_file import OutputKind, check_log_file, check_output_file
 from unveil.io.remote import is_address
 from unveil.io.walk import real_path
 
@@ -32,6 +34,25 @@ def check_outside(option: str, place: str | Path, images: Location, what: str = 
     read = [path] if path.exists() else [real_path(file) for file in expand_braces(images.target)]
     if out in read or os.path.relpath(out, path.parent) in _listed(images):
         raise SettingError(f"{option}: expected a place outside the {what} ({images}), found {place}, which is read")
+
+
+def check_output(option: str, place: str | Path, kind: OutputKind | None, images: Mapping[str, Location]) -> None:
+    """Raises SettingError for a file to write that lies among images, by what they are called, or that would be lost.
+
+    What a command writes as one file passes this check before the command does anything else.
+    """
+    for what, location in images.items():
+        check_outside(option, place, location, what)
+    check_output_file(option, place, kind)
+
+
+def check_log(option: str, place: str, kind: OutputKind, images: Mapping[str, Location]) -> None:
+    """The same for a file that is appended to; ``-`` is standard error."""
+    if place == "-":
+        return
+    for what, location in images.items():
+        check_outside(option, place, location, what)
+    check_log_file(option, place, kind)
 
 
 def _listed(images: Location) -> set[str]:

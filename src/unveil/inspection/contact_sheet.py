@@ -9,13 +9,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from unveil.io.atomic import write_bytes
+from unveil.io.output_file import OutputKind, with_head
 
 # Pixels of a cell, of the gap between cells and of a line of text.
 CELL, GAP, TEXT_HEIGHT = 112, 6, 20
 MAX_NAME = 60
 BACKGROUND, TEXT = (255, 255, 255), (92, 100, 112)
+# What a sheet says of itself.
+MARK = "unveil contact sheet"
+CONTACT_SHEET = OutputKind("a contact sheet", with_head(MARK))
 
 
 def in_cell(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -42,6 +47,7 @@ def contact_png(rows: Sequence[tuple[str, Sequence[npt.NDArray[np.uint8]]]], pat
             image = Image.fromarray(pixels)
             left = GAP + k * (CELL + GAP)
             sheet.paste(image, (left + (CELL - image.width) // 2, top + (CELL - image.height) // 2))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    buffer, about = io.BytesIO(), PngInfo()
+    about.add_text("Software", MARK)
+    sheet.save(buffer, "PNG", pnginfo=about)
     write_bytes(path, buffer.getvalue())

@@ -10,6 +10,7 @@ from unveil.images import LabelRule, Location, open_source
 from unveil.images.blob import LocalBlob
 from unveil.images.sniff import form_of
 from unveil.io.atomic import csv_text, write_bytes
+from unveil.io.output_file import OutputKind, beginning_with
 from unveil.mitigation.guard import Decision, Guard
 from unveil.presets import resolve
 from unveil.progress import Progress
@@ -18,9 +19,10 @@ logger = logging.getLogger(__name__)
 
 BATCH = 64
 HEAD = ("id", "decision", "score", "channel", "training row", "training id", "why")
+DECISIONS = OutputKind("the decisions of a guard", beginning_with(csv_text([HEAD])))
 
 
-def check_output(guard: Guard, place: str, progress: Progress) -> list[tuple[str, Decision]]:
+def decide_on_all(guard: Guard, place: str, progress: Progress) -> list[tuple[str, Decision]]:
     """The decision on every image of a source, or on one file, by id. Raises SourceError if the source is not read."""
     location = resolve(place)[0]
     if _is_image(location):

@@ -5,11 +5,15 @@ It states what was measured. A p-value is not a probability of membership, so th
 
 from __future__ import annotations
 
+from unveil.io.output_file import OutputKind, beginning_with
 from unveil.mitigation.person_lookup import SURE, Answer, AuditedPerson, LookupAnswer, Search, audited_person
 from unveil.report.text import number
 from unveil.results import AuditResult
 from unveil.types import Role
 
+# The first words of every answer.
+BEGINNING = "We compared "
+LETTER = OutputKind("an earlier answer", beginning_with(BEGINNING))
 NOT_KNOWN = (
     "We can show which of them are closest to you, but not whether that means anything. That would need a comparison "
     "with people who are in none of these images, and the audit had no such people."
@@ -50,7 +54,7 @@ def letter(answer: Answer, result: AuditResult, *, own: bool = True) -> str:
     yours = "your photographs" if n > 1 else "your photograph"
     audited = audited_person(answer, result)
     parts = [
-        f"We compared {n} {'photographs' if n > 1 else 'photograph'} of you with {searches[0].n_searched:,} generated "
+        f"{BEGINNING}{n} {'photographs' if n > 1 else 'photograph'} of you with {searches[0].n_searched:,} generated "
         f"images and with {searches[1].n_searched:,} images of real people that the generator was trained on. "
         f"{yours.capitalize()} {'were' if n > 1 else 'was'} not stored.",
         *_facts(answer),

@@ -24,6 +24,7 @@ from unveil.errors import SettingError
 from unveil.io.atomic import write_bytes
 from unveil.io.checksums import sealed, unsealed
 from unveil.io.documents import read_json, record_reader, strict_converter, structured
+from unveil.io.output_file import check_output_file
 from unveil.io.regular import read_regular
 from unveil.io.text import printable_document
 from unveil.results import PlannedStatement
@@ -106,10 +107,7 @@ def write_protocol(protocol: Protocol, path: Path) -> Protocol:
 
     Raises SettingError for a path that exists: what was decided is not replaced.
     """
-    if path.exists() or path.is_symlink():
-        raise SettingError(
-            f"--protocol: expected a new file, found one at {path}. What was decided is not replaced: name another file"
-        )
+    check_output_file("--protocol", path, None)
     statements = [
         {"statement": one.statement, "level": one.level, "level_of": one.level_of} for one in protocol.statements
     ]

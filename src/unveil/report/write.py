@@ -10,7 +10,8 @@ from pathlib import Path
 from unveil.images import Source
 from unveil.io.atomic import write_bytes
 from unveil.io.indented import indented_json
-from unveil.io.run_directory import REDACTED
+from unveil.io.output_file import HTML_PAGE, OutputKind, check_output_file, with_head
+from unveil.io.run_directory import REDACTED, REDACTED_DOCUMENT, REDACTED_REPORT
 from unveil.report.croissant import croissant
 from unveil.report.datasheet import datasheet
 from unveil.report.html import galleries, render, render_gallery, shown_pairs
@@ -25,6 +26,10 @@ from unveil.types import Embedded, Matches, Role
 
 # The folder of what the author of a set may publish.
 PUBLIC = "publish"
+TEXTS = ("report.md", "junit.xml", "croissant.json", "datasheet.md")
+# The pages of further pairs.
+GALLERIES = "report.pairs-*.html"
+RESULT = OutputKind("a result of unveil", with_head('"schema_version": '))
 
 
 def write_reports(
@@ -59,7 +64,7 @@ def write_pages(
     pages = galleries(result)
     _write_galleries(result, run, thumbnails, own)
     # An earlier report may have had more pages.
-    for old in run.glob("report.pairs-*.html"):
+    for old in run.glob(GALLERIES):
         if old.name not in {page.file for page in pages}:
             old.unlink()
     _write(result, run, "report.html", "audit.json", thumbnails, own)
@@ -71,6 +76,19 @@ def write_pages(
         nameless = replace(nameless, limitations=(NOT_OWN, *nameless.limitations))
     for name, text in _texts_to_publish(nameless).items():
         write_bytes(run / PUBLIC / name, text.encode("utf-8", "backslashreplace"))
+
+
+def check_report_files(option: str, folder: Path) -> None:
+    """Raises SettingError for a file in a folder that `write_pages` would replace or remove and never wrote."""
+    texts = [folder / PUBLIC / name for name in TEXTS]
+    pages = [folder / "report.html", folder / REDACTED_REPORT, *folder.glob(GALLERIES)]
+    documents = [folder / "audit.json", folder / REDACTED_DOCUMENT]
+    for files, kind in ((pages, HTML_PAGE), (documents, RESULT)):
+        for file in files:
+            check_output_file(option, file, kind)
+    if not documents[0].exists():  # texts to publish have no mark; those of a report lie beside its document
+        for file in texts:
+            check_output_file(option, file, None)
 
 
 def _significant(result: AuditResult) -> AuditResult:
@@ -105,12 +123,12 @@ def _write_galleries(result: AuditResult, folder: Path, thumbnails: Thumbnails, 
 
 
 def _texts_to_publish(redacted_result: AuditResult) -> dict[str, str]:
-    return {
-        "report.md": markdown(redacted_result),
-        "junit.xml": junit(redacted_result),
-        "croissant.json": json.dumps(croissant(redacted_result), indent=1, ensure_ascii=False) + "\n",
-        "datasheet.md": datasheet(redacted_result),
-    }
+    texts = (
+        *(markdown(redacted_result), junit(redacted_result)),
+        json.dumps(croissant(redacted_result), indent=1, ensure_ascii=False) + "\n",
+        datasheet(redacted_result),
+    )
+    return dict(zip(TEXTS, texts, strict=True))
 
 
 def _write(result: AuditResult, run: Path, page: str, data: str, thumbnails: Thumbnails | None, own: bool) -> None:

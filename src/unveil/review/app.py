@@ -20,6 +20,7 @@ from unveil.analysis.review_pairs import ReviewPair
 from unveil.errors import DiskFullError, SettingError, StoreError
 from unveil.io.atomic import csv_text
 from unveil.io.documents import read_json
+from unveil.io.output_file import OutputKind, beginning_with
 from unveil.results import record_of
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
@@ -32,6 +33,9 @@ STATIC = {
     "page.css": ("page.css", "text/css"),
 }
 MAX_BODY_BYTES = 4096
+# The columns of a file of verdicts.
+HEAD = ("time", "reviewer", "synthetic", "real", "role", "verdict", "blind")
+VERDICTS_FILE = OutputKind("a file of verdicts", beginning_with(csv_text([HEAD])))
 # Of a number in an address.
 MAX_DIGITS = 12
 # The page loads only its own files. The browser stores nothing and sends the address to no other site.
@@ -228,9 +232,8 @@ def _not_found() -> HTTPException:
 
 def verdicts_csv(store: VerdictStore) -> str:
     """The history of verdicts, one row each. No cell is a formula to a spreadsheet."""
-    head = ("time", "reviewer", "synthetic", "real", "role", "verdict", "blind")
     rows = ((v.time, v.reviewer, *v.pair, v.verdict, str(v.blind).lower()) for v in store.history())
-    return csv_text([head, *rows])
+    return csv_text([HEAD, *rows])
 
 
 def _parse(body: bytes) -> GivenVerdict:

@@ -14,10 +14,11 @@ import uvicorn
 
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.io.atomic import write_bytes
+from unveil.io.output_file import check_output_file
 from unveil.io.run_directory import VERDICTS
 from unveil.report.text import false_findings
 from unveil.results import AuditResult
-from unveil.review.app import ReviewApp, verdicts_csv
+from unveil.review.app import VERDICTS_FILE, ReviewApp, verdicts_csv
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
 from unveil.review.verdicts import VerdictStore
@@ -97,7 +98,13 @@ def _note(result: AuditResult) -> str:
 
 
 def write_verdicts(run: Path, out: Path) -> int:
-    """Writes all verdicts of a run as CSV and returns their number. Raises StoreError if there are none."""
+    """Writes all verdicts of a run as CSV and returns their number.
+
+    Raises StoreError if there are none, and SettingError for a place among the images or with another file.
+    """
+    check_output_file("--export", out, VERDICTS_FILE)
+    with contextlib.suppress(StoreError):  # verdicts on a damaged run are not lost
+        FinishedRun(run).check_outside("--export", out)
     if not (run / VERDICTS).exists():
         raise StoreError(f"expected verdicts in {run}, found none. Start a review: unveil review {run}")
     store = VerdictStore(run)

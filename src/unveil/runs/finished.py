@@ -28,11 +28,12 @@ from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import ModelError, SettingError, SourceError, StoreError, UnveilError
 from unveil.faces.models.library import installed_models
 from unveil.images import Source
-from unveil.images.outputs import check_outside
+from unveil.images.outputs import check_output, check_outside
 from unveil.io.checksums import file_sha256
 from unveil.io.collection import collection_paused
 from unveil.io.documents import FROM_LIBRARIES, part_of, read_json, reason, shown
 from unveil.io.npy import mapped_array, read_npz
+from unveil.io.output_file import OutputKind
 from unveil.io.regular import read_regular
 from unveil.io.remote import is_address
 from unveil.io.run_directory import FORMAT, MANIFEST, linked_folder, read_manifest
@@ -309,6 +310,10 @@ class FinishedRun:
         """Raises SettingError if a place to write to lies in a folder of the images whose places are known."""
         for role, known in self._places.items():
             check_outside(option, place, resolve(known)[0], f"{role} images")
+
+    def check_output(self, option: str, place: Path, kind: OutputKind) -> None:
+        """Raises SettingError for a file to write that lies in such a folder, or that would be lost."""
+        check_output(option, place, kind, {f"{r} images": resolve(known)[0] for r, known in self._places.items()})
 
     def source(self, role: Role) -> Source:
         """The images of a role. Raises SourceError if they are no longer there."""

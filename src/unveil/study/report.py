@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unveil.io.atomic import csv_text, write_bytes
+from unveil.io.output_file import HTML_PAGE, OutputKind, beginning_with, check_output_file
 from unveil.io.text import printable
 from unveil.report.templating import environment, label_cells
 from unveil.report.text import few
@@ -17,6 +18,11 @@ from unveil.results import plain
 from unveil.types import Estimate, Role
 
 REDACTED = "study.redacted.html"
+FILES = {
+    "study.csv": OutputKind("the table of a study", beginning_with("name,state,verdict,synthetic images,")),
+    "study.json": OutputKind("the rows of a study", beginning_with('{\n "title": ')),
+    **dict.fromkeys(("study.html", REDACTED), HTML_PAGE),
+}
 SHOWN_PAIRS = 6
 LEAK_KINDS = ("exact copy", "re-encoded copy", "similar image", "appearance match", "identity match")
 Thumbnail = Callable[[Role, str], str | None]
@@ -116,6 +122,12 @@ def write_comparison(
         write_bytes(out / REDACTED, _page(title, rows, {}, redacted=True).encode("utf-8", "backslashreplace"))
     text = json.dumps(plain(study), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_bytes(out / "study.json", text.encode("utf-8", "backslashreplace"))
+
+
+def check_comparison_files(out: Path) -> None:
+    """Raises SettingError for a file in ``out`` that `write_comparison` would replace and never wrote."""
+    for name, kind in FILES.items():
+        check_output_file("-o", out / name, kind)
 
 
 def _csv(rows: Sequence[SetRow]) -> str:

@@ -23,7 +23,7 @@ from unveil.results import to_document
 from unveil.runs.finished import FinishedRun
 from unveil.runs.inputs import same_inputs
 from unveil.study.plan import RUNS, Plan, PlannedSet
-from unveil.study.report import SetRow, Thumbnail, row_of, write_comparison
+from unveil.study.report import SetRow, Thumbnail, check_comparison_files, row_of, write_comparison
 from unveil.types import Role
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,12 @@ def run_study(plan: Plan, out: Path, progress: Progress | None = None, *, redact
 
     A finished audit is reused if settings, version and inputs are the same. A dataset that is absent or that cannot be
     audited becomes a row with the reason. Raises SettingError for links in ``out`` through which runs would be written
-    elsewhere.
+    elsewhere, and for other files of the names of a study.
     """
     for folder in (out / RUNS, *(out / RUNS / planned.slug for planned in plan.sets)):
         if folder.is_symlink():
             raise SettingError(f"-o {out}: {folder} is a link, which is not followed in a study; name a new folder")
+    check_comparison_files(out)
     with exclusive(out):
         remove_stale_temp(out, of=("study.*",))
         progress = progress or Silent()
