@@ -77,6 +77,7 @@ class EmbeddedSource:
     n_multiple_faces: int  # embedded images in which several faces were detected
     model_name: str = ""  # of the face model, if there is one only
     notes: tuple[str, ...] = ()
+    rejected_people: tuple[str | None, ...] = ()  # the label of each reject
 
     def __post_init__(self) -> None:
         if self.n_images != len(self.embedded) + len(self.rejects):
@@ -270,6 +271,7 @@ def collect(
         records_sha256(records, rows.content, rows.excluded),
         rows.n_multiple_faces,
         notes=tuple(notes),
+        rejected_people=tuple(records.people.take(np.array([*rows.rejected], np.int64))),
     )
 
 

@@ -18,10 +18,11 @@ from unveil.embedding.shards import ShardRow, write_vectors
 from unveil.errors import SourceError
 from unveil.faces.models import ModelSpec
 from unveil.images import EmbeddingSource
+from unveil.images.readers.embeddings import MAX_REASON, REASONS
 from unveil.io.atomic import replacing
 from unveil.io.npy import text_array
 from unveil.io.output_file import OutputKind
-from unveil.types import ChannelVectors, Floats, Vectors
+from unveil.types import ChannelVectors, Floats, Reject, Vectors
 
 CHUNK = 8192
 # Vectors that are measured at a time: in double precision they stay in the cache.
@@ -32,7 +33,7 @@ NORM_TOLERANCE = 1e-5
 MIN_NORM = 1e-150
 UNKNOWN_MODEL = "an unknown model"
 # The arrays in a file of embeddings, in their order.
-ARRAYS = ("vectors", "ids", "people", "model_id", "model_name")
+ARRAYS = ("vectors", "ids", "people", "model_id", "model_name", REASONS)
 # The row of a vector whose length is zero, not finite or below `MIN_NORM`.
 UNUSABLE = ShardRow("", "embed", "no usable vector", "its length is zero, or out of range")
 
@@ -63,10 +64,19 @@ def read_precomputed(source: EmbeddingSource, path: Path, exclude: frozenset[str
 
     written = write_vectors(scaled(), int(usable.sum()), vectors.shape[1], path)
     view = ChannelVectors("face", written, source.model or UNKNOWN_MODEL)
-    rows = ImageRows(
-        *(content, np.flatnonzero(usable), dict.fromkeys(np.flatnonzero(rejected).tolist(), UNUSABLE), excluded)
-    )
+    reasons = source.reasons
+    rejects = {row: _unusable(reasons.get(row)) for row in np.flatnonzero(rejected).tolist()}
+    rows = ImageRows(*(content, np.flatnonzero(usable), rejects, excluded))
     return collect(source, rows, [view], ImageAlignment(None, "precomputed embeddings"))
+
+
+def _why(reject: Reject) -> str:
+    """Why an image has no vector, as one text."""
+    return (f"{reject.stage}: {reject.reason}" + (f" ({reject.detail})" if reject.detail else ""))[:MAX_REASON]
+
+
+def _unusable(reason: str | None) -> ShardRow:
+    return UNUSABLE if not reason else ShardRow("", "embed", "no vector", f"rejected before: {reason}")
 
 
 def vectors_sha256(source: EmbeddingSource, excluded: frozenset[str] = frozenset()) -> str:
@@ -140,14 +150,20 @@ EMBEDDINGS = OutputKind("a file of unveil embed", _is_embeddings_file)
 def write_embeddings_file(source: EmbeddedSource, path: Path) -> None:
     """Writes embeddings to a ``.npz`` file that an audit reads in place of images: vectors, ids, people, model.
 
-    Raises SourceError if ids or people are too long for an array.
+    Rejects are in it as last rows of zeros, each with a reason, so that an audit counts them. Raises SourceError if
+    texts are too long for an array.
     """
     embedded = source.embedded
     try:
-        ids, people = text_array(embedded.ids), text_array([person or "" for person in embedded.people])
+        ids = text_array([*embedded.ids, *(reject.id for reject in source.rejects)])
+        people = text_array([person or "" for person in (*embedded.people, *source.rejected_people)])
+        reasons = text_array([_why(reject) for reject in source.rejects])
     except ValueError as error:
         raise SourceError(f"ids and people: {error}") from None
+    vectors = np.asarray(embedded.vectors)
+    if source.rejects:
+        vectors = np.concatenate([vectors, np.zeros((len(source.rejects), vectors.shape[1]), np.float32)])
     with replacing(path) as file:
-        arrays = (embedded.vectors, ids, people, embedded.model_id, source.model_name)
+        arrays = (vectors, ids, people, embedded.model_id, source.model_name, reasons)
         named: dict[str, Any] = dict(zip(ARRAYS, map(np.asarray, arrays), strict=True))
         np.savez(file, **named)

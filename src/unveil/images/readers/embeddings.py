@@ -51,6 +51,10 @@ MAX_COMPRESSION = 64
 VECTOR_NAMES = ("vectors", "embeddings", "embedding", "features", "feature", "x")
 ID_NAMES = ("ids", "paths", "path", "names", "files", "filenames", "id", "name")
 MODEL_NAMES = ("model_id", "model")
+# Characters of a reason that are read.
+MAX_REASON = 512
+# Why images have no vector, in files of `unveil embed`: a text for each of the last rows.
+REASONS = "reasons"
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,13 @@ class _Loaded:
     ids: Any = None
     model: str | None = None
     model_name: str | None = None
+    reasons: Any = None
     notes: tuple[str, ...] = ()
 
 
 class EmbeddingSource(Source):
     """Vectors (N, D) instead of images. ``model`` identifies the model that made them, where that is known, and
-    ``model_name`` is its name."""
+    ``model_name`` is its name. ``reasons`` says why a row holds no vector, where the file does."""
 
     kind = "embeddings"
 
@@ -92,6 +97,8 @@ class EmbeddingSource(Source):
                 raise SourceError(f"{blob.where}: {name} (N,) were expected, got {column.shape} {column.dtype}")
         self.vectors: Vectors = vectors
         self.notes += found.notes
+        reasons = [] if found.reasons is None else found.reasons.tolist()
+        self.reasons = {row: printable(reason) for row, reason in enumerate(reasons, len(vectors) - len(reasons))}
         self.model = options.get("model", found.model)
         self.model_name = options.get("model", found.model_name or found.model)
         names = numbered_texts(len(vectors))
@@ -181,7 +188,8 @@ def _npz(blob: Blob, options: dict[str, str], unread: Unread) -> _Loaded:
         model = choose_column(others, None, MODEL_NAMES, blob.where, "model", needed=False)
 
         model_name = "model_name" if "model_name" in others else None
-        read = {vectors, label, ids, model, model_name}
+        reasons = REASONS if REASONS in others and _may_be_reasons(archive) else None
+        read = {vectors, label, ids, model, model_name, reasons}
         _check_others(blob, archive, vectors, read, unread, chosen="vectors" in options)
 
         def text(name: str | None) -> str | None:
@@ -193,6 +201,7 @@ def _npz(blob: Blob, options: dict[str, str], unread: Unread) -> _Loaded:
             None if ids is None or ids == label else np.atleast_1d(array(ids)),
             text(model),
             text(model_name),
+            None if reasons is None else np.atleast_1d(array(reasons)),
         )
 
 
@@ -221,6 +230,15 @@ def _check_others(
                 f"{own}. Choose the vectors with vectors=NAME, or write the file without it"
             )
         unread.add("arrays", f"{printable(name)} {own}")
+
+
+def _may_be_reasons(archive: zipfile.ZipFile) -> bool:
+    """Whether the array of reasons is one of short texts."""
+    try:
+        shape, dtype = _header(archive, archive.getinfo(f"{REASONS}.npy"))
+    except ValueError:
+        return False
+    return len(shape) == 1 and dtype.kind == "U" and dtype.itemsize <= 4 * MAX_REASON
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unveil.images.readers.embeddings import EmbeddingSource
+from unveil.images.readers.embeddings import REASONS, EmbeddingSource
 
 
 def write_embeddings(source: EmbeddingSource, out: Path, removed: Collection[str]) -> None:
@@ -22,4 +22,6 @@ def write_embeddings(source: EmbeddingSource, out: Path, removed: Collection[str
     }
     arrays |= {"model_id": np.array(source.model)} if source.model else {}
     arrays |= {"model_name": np.array(source.model_name)} if source.model_name else {}
+    if source.reasons:
+        arrays[REASONS] = np.array([source.reasons[i] for i in rows if i in source.reasons], np.str_)
     np.savez(out / "embeddings.npz", allow_pickle=False, **arrays)

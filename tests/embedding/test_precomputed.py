@@ -1,0 +1,38 @@
+"""Embeddings in a file say of every image of their set what became of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.builders import save_embeddings, unit_rows
+from unveil.embedding.precomputed import read_precomputed, write_embeddings_file
+from unveil.images import EmbeddingSource, open_source
+from unveil.images.writers.embeddings import write_embeddings
+
+
+def opened(file: Path) -> EmbeddingSource:
+    source = open_source(file)
+    assert isinstance(source, EmbeddingSource)
+    return source
+
+
+def test_rejects_are_in_the_file_with_their_label_and_reason(tmp_path: Path) -> None:
+    """Without them, an audit of the file could end as none detected, where one of the images is inconclusive."""
+    vectors = unit_rows(np.random.default_rng(0), 6, 8)
+    vectors[[1, 4]] = 0
+    ids, people = [f"{i}.png" for i in range(6)], [f"p{i}" for i in range(6)]
+    found = read_precomputed(opened(save_embeddings(tmp_path / "a.npz", vectors, ids, people)), tmp_path / "a.npy")
+    write_embeddings_file(found, tmp_path / "b.npz")
+    (tmp_path / "c").mkdir()
+    write_embeddings(opened(tmp_path / "b.npz"), tmp_path / "c", {"0.png", "1.png"})
+    for file, rejected in (("b.npz", ["1.png", "4.png"]), ("c/embeddings.npz", ["4.png"])):
+        source = opened(tmp_path / file)
+        assert {r.id: r.person for r in source.records}["4.png"] == "p4" and not source.notes[1:]
+        again = read_precomputed(source, tmp_path / "again.npy")
+        assert [reject.id for reject in again.rejects] == rejected and again.n_images == len(source.records)
+        assert again.rejects[0].reason == "no vector"
+        assert again.rejects[0].detail.startswith("rejected before: embed: no usable vector (its length")
+        kept = [i for i, id in enumerate(ids) if id in set(again.embedded.ids)]
+        assert np.array_equal(np.asarray(again.embedded.vectors), vectors[kept])
