@@ -241,6 +241,25 @@ class TestRecordIO:
         with pytest.raises(SourceError, match="beside"):
             open_source(path, LabelRule.parse("list:../x"))
 
+    def test_without_an_index_records_state_their_keys(self, tmp_path: Path) -> None:
+        """im2rec shuffles its list and writes the records in that order, so their place says nothing."""
+        order = [2, 0, 3, 1]
+        shuffled = [c.labelled(b"x" * (k + 1), float(k // 2), key=k) for k in order]
+        path = c.write_records(tmp_path / "train", shuffled, idx=False)
+        write(tmp_path / "train.lst", "".join(f"{k}\t{k // 2}\t{k}.jpg\n" for k in order))
+        source = open_source(path)
+        assert {r.id: len(source.read(r)) - 1 for r in source.records} == {f"{k}.jpg": k for k in range(4)}
+        write(tmp_path / "train.idx", f"2\t{int(source.records[0].key.split()[0])}\n")  # cut
+        assert open_source(path).records == source.records
+        (tmp_path / "train.idx").unlink()
+        # Records that state no keys: a list in another order shows by its labels.
+        path = c.write_records(tmp_path / "train", [c.labelled(b"x", float(k // 2)) for k in order], idx=False)
+        source = open_source(path)
+        assert [(r.id, r.person) for r in source.records] == [(f"{i:08d}", f"{k // 2}") for i, k in enumerate(order)]
+        assert any("train.lst beside the records is not used: without train.idx" in note for note in source.notes)
+        write(tmp_path / "train.lst", "".join(f"{i}\t{k // 2}\t{k}.jpg\n" for i, k in enumerate(order)))
+        assert [r.id for r in open_source(path).records] == [f"{k}.jpg" for k in order]
+
     @pytest.mark.parametrize("names", [("train", "val"), ("a", "b")])
     def test_a_list_of_other_records_is_not_used(self, names: tuple[str, str], tmp_path: Path) -> None:
         """Keys are numbers from 0 in every file, so the list of one names every key of another."""

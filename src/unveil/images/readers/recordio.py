@@ -33,6 +33,10 @@ MAX_FEW_LABELS = _HEADER.size + 4 * 16
 MAX_EXACT_LABEL = 2**24
 # Of a number in a list: no 64-bit number has more.
 MAX_DIGITS = 20
+# The share of the records whose own label has to be that of a list, where keys are not known.
+MIN_SAME_LABELS = 0.99
+# A key of records that is no number of an image.
+MAX_KEY = 2**62
 # Lists of `key path ...` beside records: DCFace's, and those with the name of their records, as of CVLface and mxnet.
 LIST, LIST_SUFFIXES = "list.txt", (".tsv", ".lst")
 # The file of records whose lists those of these names are, in nearly every set.
@@ -57,7 +61,7 @@ class RecordIOSource(Source):
     def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)
         self.blob = blob
-        keys, offsets = index_of(blob)
+        keys, offsets, known = index_of(blob)
         extents = _extents(offsets, blob.size)
         self._limit = MAX_FILE_BYTES + _HEADER.size + 4 * MAX_LABELS
         # At an address, the starts of neighbouring records come in one request.
@@ -86,7 +90,7 @@ class RecordIOSource(Source):
                 )
             images |= more
             keys, offsets, extents, labels = keys[images], offsets[images], extents[images], labels[images]
-        paths = _paths(blob, keys, self.notes)
+        paths = _paths(blob, keys, labels if known is False else None, self.notes)
         uses_own = rule.may_use_labels and not paths.ids
         entries, n_rounded = [], 0
         rows = zip(numbered_ids(keys.tolist()), offsets.tolist(), extents.tolist(), labels.tolist(), strict=True)
@@ -245,8 +249,12 @@ def read_record(blob: Blob, offset: int, extent: int, limit: int) -> bytes:
             return MAGIC_BYTES.join(parts)
 
 
-def index_of(blob: Blob) -> tuple[Ints, Ints]:
-    """Keys and offsets, in the order of the file: those of the `.idx` beside it, then of records that it lacks."""
+def index_of(blob: Blob) -> tuple[Ints, Ints, bool]:
+    """Keys and offsets, in the order of the file: those of the `.idx` beside it, then of records that it lacks.
+
+    The keys of the latter are those in the records themselves, or where these hold none, numbers in order. Last comes
+    whether the keys are known: numbers in order may be those of other records in a list.
+    """
     index = _read_idx(blob)
     keys, offsets = np.zeros((2, 0), np.int64) if index is None else index
     at = 0
@@ -259,10 +267,31 @@ def index_of(blob: Blob) -> tuple[Ints, Ints]:
     more = _scan(blob, at) if at < blob.size else []
     if not len(offsets) and not more:
         raise SourceError(f"{blob.where}: no records in it")
-    return (
-        np.concatenate([keys, np.arange(next_key, next_key + len(more))]),
-        np.concatenate([offsets, np.array(more, np.int64)]),
-    )
+    offsets = np.concatenate([offsets, np.array(more, np.int64)])
+    in_order = np.concatenate([keys, np.arange(next_key, next_key + len(more))])
+    if not more:
+        return in_order, offsets, True
+    stated, is_insightface = _stated_keys(blob, offsets)
+    if is_insightface:  # in order by its format, and what its records state are other numbers
+        return in_order, offsets, True
+    known = stated is not None and bool((stated[: len(keys)] == keys).all())
+    return (stated if known and stated is not None else in_order), offsets, known
+
+
+def _stated_keys(blob: Blob, offsets: Ints) -> tuple[Ints | None, bool]:
+    """The key (N,) that each record states, None unless they are different numbers; and whether the first record is
+    InsightFace's."""
+    read = blob.read if isinstance(blob, LocalBlob) else Window(blob).read
+    extents, stated = _extents(offsets, blob.size), np.full(len(offsets), -1, np.int64)
+    for i, (offset, extent) in enumerate(zip(offsets.tolist(), extents.tolist(), strict=True)):
+        start = read(offset, min(extent, _START.size))[_FRAME.size :]
+        with contextlib.suppress(ImageError):  # a damaged record becomes a reject
+            header = _header(start, offset, extent - _FRAME.size)
+            if i == 0 and header.header_of is not None:
+                return None, True
+            stated[i] = min(_HEADER.unpack_from(start)[2], MAX_KEY)
+    distinct = len(np.unique(stated)) == len(stated) and int(stated.min()) >= 0
+    return (stated if distinct else None), False
 
 
 def idx_name(blob: Blob) -> str:
@@ -349,8 +378,11 @@ class _Paths:
     labels: dict[int, str]
 
 
-def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
-    """The list beside the records that names most of their keys; empty when there is none. Others are noted."""
+def _paths(blob: Blob, keys: Ints, own: npt.NDArray[np.float32] | None, notes: list[str]) -> _Paths:
+    """The list beside the records that names most of their keys; empty when there is none. Others are noted.
+
+    Where the keys are not known, the labels that the records hold of their ``own`` have to be those of the list.
+    """
     for file in lists_beside(blob, notes):
         name = file.name
         ids, labels = {}, {}
@@ -364,10 +396,23 @@ def _paths(blob: Blob, keys: Ints, notes: list[str]) -> _Paths:
             if rest and (label := label_of(rest[0])) is not None:
                 labels[int(number)] = label
         matched = sum(key in ids for key in keys.tolist())
+        if matched > len(keys) / 2 and own is not None and not _same_labels(keys, own, labels):
+            notes.append(
+                f"{name} beside the records is not used: without {idx_name(blob)}, it is not known which of its lines "
+                "belongs to which record. Get that file, too"
+            )
+            continue
         if matched > len(keys) / 2:
             return _Paths(ids, labels)
         notes.append(f"{name} beside the records names {matched} of {len(keys)} of them and is not used")
     return _Paths({}, {})
+
+
+def _same_labels(keys: Ints, own: npt.NDArray[np.float32], labels: dict[int, str]) -> bool:
+    """Whether nearly all records hold the label that a list gives to their key, and there are several labels."""
+    pairs = [(label_of(o), labels[k]) for k, o in zip(keys.tolist(), own.tolist(), strict=True) if k in labels]
+    same = sum(o == label for o, label in pairs)
+    return len({label for _, label in pairs}) > 1 and same >= MIN_SAME_LABELS * len(keys)
 
 
 def lists_beside(blob: Blob, notes: list[str] | None = None) -> Iterator[Blob]:

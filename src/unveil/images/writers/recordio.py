@@ -24,7 +24,7 @@ def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collecti
     of people are adapted. Labels do not change, so a person who is removed leaves a gap.
     """
     blob = source.blob
-    keys, offsets = recordio.index_of(blob)
+    keys, offsets, _ = recordio.index_of(blob)
     extents = np.diff(np.append(offsets, blob.size))
     gone = {int(record.key.split()[0]) for record in source.records if record.id in removed}
     images = {int(record.key.split()[0]) for record in source.records} - gone
