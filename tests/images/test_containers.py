@@ -93,7 +93,13 @@ def test_grid_sheets_are_cut_into_cells(gap: int, items: list[Item], tmp_path: P
     assert empty == 8
     assert np.array_equal(np.stack(cells), np.stack([item.pixels for item in items]))
     assert source.records[4].id == "001.png#00" and source.records[4].person == "001"
-    for wrong in ("grid,cell=90:", "grid:", "grid,cell=96,gap=x:"):
+    for wrong in (
+        "grid,cell=90:",
+        "grid:",
+        "grid,cell=96,gap=x:",
+        f"grid,cell={'9' * 5000}:",
+        f"grid,cell=96,gap={'9' * 5000}:",
+    ):
         with pytest.raises((SourceError, SettingError), match="cell"):
             open_source(f"{wrong}{tmp_path / 'sheets'}")
 

@@ -124,9 +124,13 @@ class TestRepeatedNames:
             assert people(source) == PEOPLE and len({r.id for r in source.records}) == 8
 
     def test_a_list_that_names_one_image_twice(self, tmp_path: Path) -> None:
+        """Under two people, one of them would be named for the face of the other."""
         write(tmp_path / "a.png", DATA[0])
-        source = open_source(write(tmp_path / "list.txt", "a.png p1\na.png p2\n"))
-        assert [(r.id, r.person) for r in source.records] == [("a.png", "p1"), ("a.png~2", "p2")]
+        write(tmp_path / "b.png", DATA[1])
+        source = open_source(write(tmp_path / "list.txt", "a.png p1\n./a.png p2\nb.png p3\nb.png p3\n"))
+        rows = sorted((r.id, r.person) for r in source.records)
+        assert rows == [("./a.png", None), ("a.png", None), ("b.png", "p3"), ("b.png~2", "p3")]
+        assert any(note.startswith("1 images stand under several labels") for note in source.notes)
 
 
 def test_the_label_of_a_sample_is_that_beside_it(tmp_path: Path) -> None:
@@ -207,6 +211,11 @@ def test_images_without_a_label_are_noted(tmp_path: Path) -> None:
         write(tmp_path / "set" / f"p{k}" / "1.png", DATA[k])
     write(tmp_path / "set/dataset.json", json.dumps({"labels": [["p0/1.png", 3]]}))
     assert "3 of 4 images have no label" in open_source(tmp_path / "set").notes
+    for rule in ("prefix:-", "regex:([a-z]+)-", "folder"):
+        for k, name in enumerate(("a-1.png", "a-2.png", "b/c-3.png", "d.png")):
+            write(tmp_path / "named" / name, DATA[k])
+        missing = 3 if rule == "folder" else 1
+        assert f"{missing} of 4 images have no label" in open_source(tmp_path / "named", LabelRule.parse(rule)).notes
 
 
 @pytest.mark.parametrize(
@@ -216,12 +225,15 @@ def test_images_without_a_label_are_noted(tmp_path: Path) -> None:
         ("filename,split,subject_name", "z"),
         ("img_path,what", "x"),
         ("filename,split,who", None),
+        ("path,id,name", None),
+        ("path,id", "x"),
     ],
 )
 def test_the_column_of_people_is_named_so(header: str, label: str | None, tmp_path: Path) -> None:
     for k in range(2):
         write(tmp_path / f"{k}.png", DATA[k])
-    rows = "".join(f"{k}.png,x{',z' if header.count(',') == 2 else ''}\n" for k in range(2))
+    each = "id,name" in header  # a number of each image
+    rows = "".join(f"{k}.png,x{k if each else ''}{',z' if header.count(',') == 2 else ''}\n" for k in range(2))
     source = open_source(write(tmp_path / "list.csv", f"{header}\n{rows}"))
     assert [(r.id, r.person) for r in source.records] == [("0.png", label), ("1.png", label)]
     assert any("call the one that names them `person`" in note for note in source.notes) == (label is None)

@@ -323,3 +323,14 @@ def test_pixels_survive_reading(tmp_path: Path) -> None:
     write(tmp_path / "x.png", encoded(face))
     source = open_source(tmp_path)
     assert np.array_equal(decode_rgb(source.read(source.records[0])), face)
+
+
+def test_a_folder_that_links_name_has_its_own_name(tmp_path: Path) -> None:
+    """Under the name that the system lists first, its images would be of another person on another disk."""
+    for name in ("Ann", "Bob"):
+        write(tmp_path / "set" / name / "1.png", encoded(np.zeros((32, 32, 3), np.uint8)))
+    for name, target in (("Aaa", "Bob"), ("Zoe", "Ann"), ("Above", "..")):
+        (tmp_path / "set" / name).symlink_to(target)
+    source = open_source(tmp_path / "set", LabelRule.parse("folder"), follow_links=True)
+    assert [(r.id, r.person) for r in source.records] == [("Ann/1.png", "Ann"), ("Bob/1.png", "Bob")]
+    assert any(note.startswith("2 links lead to folders of the set itself") for note in source.notes)

@@ -163,7 +163,7 @@ class RayEngine:
         try:
             _check_listening(address)
             ray.init(address=address or "local", **settings)
-        except (OSError, RuntimeError, ValueError, RayError) as error:
+        except (OSError, OverflowError, RuntimeError, ValueError, RayError) as error:
             self.close()
             raise EngineError(
                 f"no Ray cluster at {address or 'this machine'} ({_first_line(error)}); start one with "

@@ -39,6 +39,8 @@ LABEL_HEADERS = (
     *("person", "person_id", "identity", "identity_id", "label", "subject", "subject_id", "class", "id"),
     *("person_name", "subject_name", "identity_name", "class_name"),
 )
+# A header that may be that of people or of images.
+AMBIGUOUS = "id"
 LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]
 # Bytes of a line with a path and a label, lines that any list may have, and columns: each takes memory.
 MIN_LINE_BYTES, SPARE_LINES, MAX_COLUMNS = 8, 2**20, 10_000
@@ -196,8 +198,9 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]], where: str
         )
         # Of three columns or more, none is taken for the people without a name that says so.
         other = (1 if path == 0 else 0) if len(names) == 2 else len(names)
-        label = next((header.index(name) for name in LABEL_HEADERS if name in header), other)
-        states_labels = any(name in header for name in LABEL_HEADERS)
+        named = [name for name in LABEL_HEADERS if name in header and not _numbers_images(name, header, rest)]
+        label = header.index(named[0]) if named else other
+        states_labels = bool(named)
         names[: len(header)] = [f"`{cell.strip()}`" for cell in first]
         lines, cells = lines[1:], rest
     rows = []
@@ -210,10 +213,19 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]], where: str
     if others:
         unnamed = f" and {len(others) - SHOWN_COLUMNS} more" if len(others) > SHOWN_COLUMNS else ""
         shown = ", ".join(others[:SHOWN_COLUMNS])
-        notes = (f"of the list, {shown}{unnamed} is ignored: only a path and a label are read",)
+        taken = "" if states_labels or label != 1 else f", and {names[1]} is taken for the people"
+        notes = (f"of the list, {shown}{unnamed} is ignored: only a path and a label are read{taken}",)
     if label == len(names) > 1:
         notes += ("no column of the list is named like people; call the one that names them `person`",)
     return ImageList(rows, notes, states_labels, names[path], tuple(names[k] for k in more))
+
+
+def _numbers_images(name: str, header: list[str], rows: list[list[str]]) -> bool:
+    """Whether a column `id` is that of the images: no two rows share a value. People who have one image each are told
+    apart without it."""
+    at = header.index(name)
+    values = [row[at] for row in rows if at < len(row)]
+    return name == AMBIGUOUS and len(header) > 2 and len(set(values)) == len(values)
 
 
 def _is_image(cell: str) -> bool:

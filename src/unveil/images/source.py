@@ -302,7 +302,7 @@ def complete(source: Source) -> Source:
     if source.ignored:
         names = shown_names(entry.name for entry in source.ignored)
         notes.append(f"{len(source.ignored)} files that are no images are ignored: {names}")
-    n_missing = source.records.people.n_missing if source.rule.kind in ("labels", "list") else 0
+    n_missing = 0 if source.rule.kind in ("none", "one-per-image") else source.records.people.n_missing
     if n_missing:
         notes.append(f"{n_missing:,} of {len(source.records):,} images have no label")
     notes += [*source.unread.notes(), *_long_texts(source), *source.notes]

@@ -23,23 +23,33 @@ def walk(
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """As `os.walk`, at most `MAX_DEPTH` levels deep, each folder once even where followed links form a circle.
 
-    A folder below those levels is an error of the kind ENAMETOOLONG.
+    Folders are in the order of their names. One in ``folder`` that links name as well has its own name. A folder below
+    those levels is an error of the kind ENAMETOOLONG.
     """
     top = os.fspath(folder).rstrip("/")
     visited: set[str] = set()
+    inside = real_path(folder)
     for parent, folders, names in os.walk(folder, onerror=onerror, followlinks=follow_links):
         if parent[len(top) :].count("/") >= MAX_DEPTH:
             if onerror is not None:
                 for name in folders:
                     onerror(OSError(errno.ENAMETOOLONG, f"more than {MAX_DEPTH} levels of folders", f"{parent}/{name}"))
             folders.clear()
+        folders.sort()
         if follow_links:
             real = os.path.realpath(parent)
-            if real in visited:
+            # Links, also to a folder above, may reach what lies inside before its own name does.
+            own = os.path.normpath(f"{inside}/{parent[len(top) :]}")
+            if real in visited or (real != own and Path(real).is_relative_to(inside)):
                 folders.clear()
                 continue
             visited.add(real)
         yield parent, folders, names
+
+
+def leads_inside(path: str, folder: Path) -> bool:
+    """Whether a path is a link to what lies in a folder, which is given without links, or to that itself."""
+    return os.path.islink(path) and real_path(path).is_relative_to(folder)  # noqa: PTH114 (of many folders)
 
 
 def walk_whole(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from unveil.errors import SourceError
 from unveil.images.label_rule import LabelRule
-from unveil.images.labels import parse_list
+from unveil.images.labels import Row, parse_list
 from unveil.images.source import MAX_LIST_BYTES, Entry, Source, printable, read_file, read_inside
+from unveil.images.unread import shown_names
 from unveil.types import ImageRecord
 
 
@@ -36,8 +39,21 @@ class ListSource(Source):
         if rule.kind == "list":
             raise SourceError(f"{path} is a list itself: write the labels into its second column and use no label rule")
         self.notes += found.notes
+        several = _with_several_labels(found.rows)
+        if several:
+            self.notes.append(
+                f"{len(several):,} images stand under several labels in the list and have none, since one face of an "
+                f"image is compared: {shown_names(map(printable, several))}"
+            )
         self._set_records(
-            (Entry(printable(row.path), f"{row.line:010d} {row.path}", row.label) for row in found.rows),
+            (
+                Entry(
+                    printable(row.path),
+                    f"{row.line:010d} {row.path}",
+                    None if several and os.path.normpath(row.path) in several else row.label,
+                )
+                for row in found.rows
+            ),
             states_labels=found.states_labels,
         )
 
@@ -53,3 +69,13 @@ class ListSource(Source):
     def line_of(record: ImageRecord) -> int:
         """The number of the line that lists an image, from 0."""
         return int(record.key.split(" ", 1)[0])
+
+
+def _with_several_labels(rows: Iterable[Row]) -> dict[str, None]:
+    """The normal paths that have more than one label, in the order of the list."""
+    labels: dict[str, str] = {}
+    return {
+        name: None
+        for row in rows
+        if row.label and labels.setdefault(name := os.path.normpath(row.path), row.label) != row.label
+    }

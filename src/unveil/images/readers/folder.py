@@ -11,8 +11,9 @@ from unveil.images.content import HEAD, content_of
 from unveil.images.label_rule import LabelRule
 from unveil.images.labels import find_labels
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable, read_image
+from unveil.images.unread import shown_names
 from unveil.io.regular import regular_descriptor
-from unveil.io.walk import real_path, walk_whole
+from unveil.io.walk import leads_inside, real_path, walk_whole
 from unveil.types import ImageRecord
 
 
@@ -30,7 +31,13 @@ class FolderSource(Source):
         super().__init__(path, rule)
         self.path, self._root = path, real_path(path)
         self._follow_links, self._max_bytes = follow_links, max_bytes
+        self._again: list[str] = []
         files = list(self._walk())
+        if self._again:
+            self.notes.append(
+                f"{len(self._again)} links lead to folders of the set itself, which are read once, under their own "
+                f"names: {shown_names(map(printable, self._again))}"
+            )
         found = find_labels(rule, files, self._read, str(path))
         self.label_files, stored = found.files, found.stored or {}
         names = ((printable(file), file) for file in files if file not in found.files)
@@ -49,6 +56,10 @@ class FolderSource(Source):
             # Path raises an error for a name that is too long.
             linked = [name for name in folders if os.path.islink(f"{folder}/{name}")]  # noqa: PTH114
             links = [] if self._follow_links else linked
+            if self._follow_links:
+                self._again += [
+                    (base / name).as_posix() for name in linked if leads_inside(f"{folder}/{name}", self._root)
+                ]
             for name in [*names, *links]:
                 yield (base / name).as_posix()
         # These folders become rejects: the system cannot open what lies in them.

@@ -12,6 +12,7 @@ from unveil.images.decode import decode_rgb, image_size, netpbm
 from unveil.images.label_rule import LabelRule
 from unveil.images.lru import LruCache
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source
+from unveil.images.unread import SHOWN_CHARACTERS
 from unveil.types import ImageRecord
 
 # Sheets that are held, and the bytes that several of them may take.
@@ -19,6 +20,8 @@ CACHED_SHEETS, CACHED_BYTES = 4, 2**27
 # Cells and gaps that an inspection tries, in pixels; torchvision's make_grid leaves gaps of 2.
 CELLS = (64, 96, 112, 128, 160, 192, 224, 256, 512, 1024)
 GAPS = (0, 2, 1, 4)
+# Of a number of pixels. Python reads none of thousands.
+MAX_DIGITS = 6
 
 
 class GridSource(Source):
@@ -106,10 +109,11 @@ def plausible_grids(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def _number(options: dict[str, str], name: str, default: int | None) -> int:
     text = options.get(name, "" if default is None else str(default))
-    if not text.isdecimal() or (default is None and int(text) < 16):
-        raise SettingError(
-            f"grid needs {name}=PIXELS, the side of a cell, as in grid,cell=112:PATH; got {text or 'nothing'}"
-        )
+    fits = text.isdecimal() and len(text) <= MAX_DIGITS
+    if not fits or (default is None and int(text) < 16):
+        what = "the side of a cell" if name == "cell" else "the space between cells"
+        shown = text[:SHOWN_CHARACTERS] or "nothing"
+        raise SettingError(f"grid needs {name}=PIXELS, {what}, as in grid,cell=112,gap=2:PATH; got {shown}")
     return int(text)
 
 

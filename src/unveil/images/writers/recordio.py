@@ -89,7 +89,7 @@ def _write_side_files(blob: Blob, out: Path, numbers: Mapping[int, int]) -> None
         lines = []
         for line in file.read_all(MAX_LIST_BYTES).decode("utf-8", "surrogateescape").splitlines():
             key, tab, rest = line.partition("\t")
-            if not key.isdecimal() or not tab:
+            if not key.isdecimal() or len(key) > recordio.MAX_DIGITS or not tab:
                 lines.append(line)
             elif int(key) in numbers:
                 lines.append(f"{numbers[int(key)]}\t{rest}")
