@@ -193,7 +193,9 @@ def table_of_paths(file: Path, paths: list[str]) -> Path:
     return file
 
 
-@pytest.mark.parametrize("form", ["list", "linked list", "container", "a.parquet", "a.arrow", "linked a.parquet"])
+@pytest.mark.parametrize(
+    "form", ["list", "linked list", "container", "a.parquet", "a.arrow", "linked a.parquet", "linked beside a.arrow"]
+)
 def test_lists_and_containers(study: Path, recorded: Callable[..., tuple[Any, dict[str, Any]]], form: str) -> None:
     """The images of a list, those that a table names, and the files beside a container, count as inputs."""
     paths = [f"training/{i:02d}.png" for i in range(30)]
@@ -203,9 +205,11 @@ def test_lists_and_containers(study: Path, recorded: Callable[..., tuple[Any, di
         (study / "linked/images.txt").symlink_to(study / "images.txt")
         settings, manifest = recorded(training="list:linked/images.txt" if "linked" in form else "list:images.txt")
     elif "a." in form:
-        file = table_of_paths(study / form.removeprefix("linked "), paths)
+        inside = "beside" in form
+        place = study / "training" if inside else study
+        file = table_of_paths(place / form.split()[-1], [p.removeprefix("training/") if inside else p for p in paths])
         (study / "linked" / file.name).symlink_to(file)
-        settings, manifest = recorded(training=form.replace(" ", "/"))
+        settings, manifest = recorded(training=f"linked/{file.name}" if "linked" in form else file.name)
     else:
         shutil.make_archive("sets/images", "zip", study / "training")
         settings, manifest = recorded(training="sets/images.zip")

@@ -38,7 +38,9 @@ def named_files(
         listed = ListSource(container, LabelRule(), options, follow_links=follow_links)
         yield from (folder / path for record in listed.records if stays_inside(path := listed.path_of(record)))
     elif form in TABLES:
-        for name in _folders(container, form):
+        # Where the container is a link, its own folder is another than that of the link.
+        linked = [""] if folder != real_path(container.parent) else []
+        for name in (*linked, *_folders(container, form)):
             yield from sorted(file for file in _listed(folder / name) if not file.is_dir())
 
 
