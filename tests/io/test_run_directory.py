@@ -9,7 +9,7 @@ import pytest
 
 from tests.builders import write
 from unveil.errors import SettingError
-from unveil.io.run_directory import AUDIT, FORMAT, MANIFEST, RunDirectory, is_finished
+from unveil.io.run_directory import AUDIT, FORMAT, MANIFEST, RunDirectory, is_finished, other_files, remove_run
 from unveil.io.trust import is_own
 
 FACTS = {"seed": 1, "top_k": 10}
@@ -50,7 +50,7 @@ def test_an_audit_that_somebody_else_began_is_not_continued(
 ) -> None:
     run = RunDirectory(tmp_path / "run", FACTS)
     run.begin()
-    for name in ("work/comparing.npz", "stores/synthetic.npy", "people.parquet"):
+    for name in ("work/unveil-comparing.npz", "stores/synthetic.npy", "people.parquet"):
         write(run.path / name, "1")
     RunDirectory(run.path, FACTS).begin()
     assert run.scratch("comparing.npz").exists() and not caplog.text  # one's own is
@@ -73,10 +73,39 @@ def test_a_finished_run_of_somebody_else_brings_no_checkpoints(tmp_path: Path) -
     run.finish({"settings": FACTS})
     manifest = json.loads((run.path / MANIFEST).read_text())
     write(run.path / MANIFEST, json.dumps({**manifest, "signature": "0" * 64}))
-    for name in ("work/comparing.npz", "stores/synthetic.npy"):
+    for name in ("work/unveil-comparing.npz", "stores/synthetic.npy"):
         write(run.path / name, "1")
     RunDirectory(run.path, FACTS).begin()
     assert not run.scratch("comparing.npz").exists() and (run.path / "stores/synthetic.npy").exists()
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_files_of_the_user_in_the_folders_of_a_run_stay(own: bool, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run", FACTS)
+    run.begin()
+    names = ("work/notes.npz", "stores/notes.txt")
+    for name in (*names, "work/unveil-comparing.npz", "stores/synthetic.npy"):
+        write(run.path / name, "1")
+    assert other_files(run.path) == sorted(names)
+    if not own:
+        write(run.path / MANIFEST, json.dumps({**json.loads((run.path / MANIFEST).read_text()), "signature": "0"}))
+    RunDirectory(run.path, FACTS).begin()
+    assert (run.path / "stores/synthetic.npy").exists() == run.scratch("comparing.npz").exists() == own
+    run.finish({"settings": FACTS})
+    assert not run.scratch("comparing.npz").exists() and other_files(run.path) == sorted(names)
+
+
+def test_what_a_killed_process_left_is_no_other_file(tmp_path: Path) -> None:
+    """Otherwise a run that --overwrite removed, or that never began, could not be made again."""
+    run = RunDirectory(tmp_path / "run", FACTS)
+    run.begin()
+    write(run.path / ".report.html.abcd1234.tmp", "1")
+    assert not other_files(run.path)
+    remove_run(run.path)
+    assert list(run.path.iterdir()) == []
+    write(run.path / ".manifest.json.abcd1234.tmp", "1")
+    RunDirectory(run.path, FACTS).begin()
+    assert [path.name for path in run.path.iterdir()] == [MANIFEST]
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

@@ -229,6 +229,7 @@ def test_overwrite_keeps_the_work_of_others(inputs: dict[str, Any], tmp_path: Pa
         "clean/notes.txt",
         "clean/after-1/mine.txt",
         "publish/a",
+        "work/notes.txt",
     ],
 )
 def test_overwrite_removes_no_file_of_the_user(name: str, inputs: dict[str, Any]) -> None:

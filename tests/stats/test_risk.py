@@ -10,7 +10,7 @@ from benchmarks.exposed_share import simulate
 from unveil.stats.conformal import conformal_p
 from unveil.stats.enrichment import min_exposed
 from unveil.stats.exposed_share import LAMBDA, exposed_share
-from unveil.stats.list_errors import expected_false, found_by_tests
+from unveil.stats.list_errors import expected_false
 from unveil.stats.membership import not_resolved, resolves
 from unveil.stats.risk import excess_risk, success_rate
 from unveil.stats.statements import Evidence
@@ -92,8 +92,11 @@ def test_exposed_share_covers(leaked: float, strength: float) -> None:
 
 def test_facts_are_never_false() -> None:
     evidence: list[tuple[Evidence, ...]] = [("conformal",), ("exact copy",), ("exact copy", "GPD tail"), ()]
-    assert found_by_tests(evidence) == 2
-    assert expected_false(0.05, found_by_tests(evidence)) == pytest.approx(0.1)
+    assert expected_false(0.05, evidence) == pytest.approx(0.1)
+    copies: list[tuple[Evidence, ...]] = [("exact copy", "conformal", "GPD tail")] * 200
+    assert expected_false(0.05, copies) == 0
+    # The threshold of the test counts the copies, so all others can be false.
+    assert expected_false(0.05, copies + evidence[:1]) == 1
 
 
 def test_rates_that_control_people_cannot_show() -> None:

@@ -5,17 +5,19 @@ The manifest is signed while the run goes on too. A run continues only if this u
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from unveil.errors import SettingError
-from unveil.io.atomic import is_temporary, remove_stale_temp, write_bytes
+from unveil.io.atomic import TEMPORARY, is_temporary, remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from unveil.io.documents import read_json
 from unveil.io.private import make_private
@@ -29,6 +31,8 @@ FORMAT = 4
 MANIFEST = "manifest.json"
 # The subfolder with checkpoints and temporary vectors; it is removed when the run is finished.
 SCRATCH = "work"
+# The names of all files there, so that files of the user stay.
+SCRATCH_FILES = "unveil-*"
 # The folders in a run. A link in place of one would lead writing elsewhere.
 FOLDERS = (SCRATCH, "stores", "publish", "clean")
 # The tables of an audit.
@@ -112,7 +116,8 @@ def other_files(run: Path, kind: RunKind = AUDIT) -> list[str]:
     inner = [folder for folder in run.glob(INNER_RUNS) if folder.is_dir() and not folder.is_symlink()]
     others = [f"{folder.relative_to(run).as_posix()}/{name}" for folder in inner for name in other_files(folder)]
     leading = {run / name for name in FOLDERS} | set(inner)
-    for folder in (run, *(run / name for name in FOLDERS if name != SCRATCH)):
+    own |= set((run / SCRATCH).glob(SCRATCH_FILES))
+    for folder in (run, *(run / name for name in FOLDERS)):
         others += [
             path.relative_to(run).as_posix()
             for path in (folder.iterdir() if folder.is_dir() else ())
@@ -124,8 +129,11 @@ def other_files(run: Path, kind: RunKind = AUDIT) -> list[str]:
 def remove_run(run: Path, kind: RunKind = AUDIT) -> None:
     """Removes a run from its folder: the folders of a run with all that is in them, then its files, the manifest last.
 
-    Files in no such folder stay. `other_files` says what would be lost.
+    What a killed process left of these files is removed, too. Files in no such folder stay. `other_files` says what
+    would be lost.
     """
+    for path in filter(is_temporary, list(run.iterdir())):
+        _remove(path)
     for name in FOLDERS:
         folder = run / name
         if folder.is_symlink():
@@ -135,6 +143,24 @@ def remove_run(run: Path, kind: RunKind = AUDIT) -> None:
     for pattern in kind.files:
         for file in run.glob(pattern):
             file.unlink()
+
+
+def _remove_matching(folder: Path, patterns: Iterable[str]) -> None:
+    """Removes the files in a folder that have such names, and the folder unless it holds others."""
+    if folder.is_dir() and not folder.is_symlink():
+        for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+            with contextlib.suppress(OSError):
+                _remove(path)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    """Removes a file, a link or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _changed(before: object, facts: dict[str, Any]) -> str:
@@ -193,7 +219,7 @@ class RunDirectory:
                     f"-o {path} holds an {kind.name} with other settings ({_changed(before.get('settings'), facts)}). "
                     f"Name a new folder, or add --overwrite to replace that {kind.name}"
                 )
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and not all(map(is_temporary, path.iterdir())):
             raise SettingError(
                 f"-o {path} should be empty or hold an {kind.name}, and holds other files; name a new folder"
             )
@@ -214,8 +240,10 @@ class RunDirectory:
                 "yours, set UNVEIL_KEY to a file that lasts from one start to the next",
                 *(self.path, self._kind.name, self._kind.name),
             )
-            for name in (SCRATCH,) if finished else (SCRATCH, "stores"):
-                shutil.rmtree(self.path / name, ignore_errors=True)
+            _remove_matching(self.path / SCRATCH, [SCRATCH_FILES])
+            if not finished:
+                stored = [Path(pattern) for pattern in self._kind.files]
+                _remove_matching(self.path / "stores", [path.name for path in stored if path.parent.name == "stores"])
         if finished:
             return
         running = {"format": self._kind.mark, "version": FORMAT, "status": "running", "settings": self._facts}
@@ -227,7 +255,7 @@ class RunDirectory:
 
     def scratch(self, name: str) -> Path:
         """A file that is removed when the run is finished."""
-        return self.path / SCRATCH / name
+        return self.path / SCRATCH / SCRATCH_FILES.replace("*", name)
 
     def checkpoint(self, name: str, key: str) -> Checkpoint:
         """The checkpoint of a comparison that ``key`` identifies."""
@@ -239,7 +267,7 @@ class RunDirectory:
         write_bytes(self.path / name, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Removes the scratch folder, then writes the signed manifest: from here on the run is finished."""
-        shutil.rmtree(self.path / SCRATCH, ignore_errors=True)
+        """Removes the scratch files, then writes the signed manifest: from here on the run is finished."""
+        _remove_matching(self.path / SCRATCH, [SCRATCH_FILES, f".*{TEMPORARY}"])
         finished = {"format": self._kind.mark, "version": FORMAT, "status": "finished", **manifest}
         self.write_json(MANIFEST, signed(finished))

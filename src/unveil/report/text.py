@@ -27,7 +27,7 @@ from unveil.results import (
 from unveil.stats.checks import Check
 from unveil.stats.enrichment import ALL_CHANNELS, GlobalTest
 from unveil.stats.leak_kinds import CopyThresholds
-from unveil.stats.list_errors import expected_false, found_by_tests
+from unveil.stats.list_errors import expected_false
 from unveil.stats.no_control import MIN_SEARCHES
 from unveil.stats.power import FOUND
 from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, WITHOUT_CONTROL, Evidence, Statement
@@ -167,7 +167,7 @@ def headline(
         parts.append(
             f"{significant} of {test.n_training} training {unit.many} are closer to the synthetic set than chance "
             f"explains. "
-            f"{false_findings(expected_false(fdr, found_by_tests(p.significant_by for p in people)), fdr)} At least "
+            f"{false_findings(expected_false(fdr, [p.significant_by for p in people]), fdr)} At least "
             f"{unit.count(calibration.exposed_people.low)} are exposed, with 95% confidence."
         )
         if not COUNTED.intersection(evidence):

@@ -193,8 +193,8 @@ class AuditResult:
     """Estimated share of training people who are exposed. It misses people whose scores look like chance. Null without
     a control set or if a check invalidates it."""
     expected_false_people: float | None = None
-    """Number of significant people expected to be false: the false discovery rate times their number. Exact copies are
-    not counted. Null without q-values."""
+    """Number of significant people expected to be false: the false discovery rate times the number that tests find,
+    at most the number of people without an exact copy. Null without q-values."""
     expected_false_identities: float | None = None
     """Number of significant synthetic identities expected to be false. Null without q-values."""
     next_step: NextStep | None = None

@@ -36,7 +36,7 @@ from unveil.results import (
     plain,
     shortened,
 )
-from unveil.stats.list_errors import expected_false, found_by_tests
+from unveil.stats.list_errors import expected_false
 from unveil.stats.next_step import next_step
 from unveil.types import Embedded, Matches, Role
 
@@ -92,10 +92,10 @@ def assemble(
         evidence=found.evidence,
         expected_false_people=None
         if all(p.q is None for p in people)
-        else expected_false(settings.fdr, found_by_tests(p.significant_by for p in people)),
+        else expected_false(settings.fdr, [p.significant_by for p in people]),
         expected_false_identities=None
         if all(i.q is None for i in found.identities)
-        else expected_false(settings.fdr, sum(i.significant for i in found.identities)),
+        else settings.fdr * sum(i.significant for i in found.identities),
         next_step=next_step(
             *(found.verdict, found.checks),
             has_control="control" in sets,

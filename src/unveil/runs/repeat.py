@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from unveil.config.settings import Settings
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.images.readers.shards import expand_braces
+from unveil.io.atomic import is_temporary
 from unveil.io.remote import is_address
 from unveil.io.run_directory import (
     AUDIT,
@@ -102,7 +103,7 @@ def replace_run(settings: Replacing[R], kind: RunKind = AUDIT) -> None:
     and if the new one reads a file or uses a store inside it.
     """
     run = settings.out
-    if not run.exists() or not any(run.iterdir()):
+    if not run.exists() or all(map(is_temporary, run.iterdir())):
         return
     if read_manifest(run / MANIFEST, kind) is None:
         raise SettingError(
