@@ -5,6 +5,7 @@ Read `_run` from top to bottom: each stage is one call.
 
 from __future__ import annotations
 
+import contextvars
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ from unveil.io.checkpoint import CHECKPOINT_SECONDS
 from unveil.io.folders import exclusive
 from unveil.io.remote_run import RemoteRun
 from unveil.io.run_directory import RunDirectory
+from unveil.native import arrays_in_files, arrays_in_memory
 from unveil.planning import expected_units, workload_of
 from unveil.planning.deviations import check_deviations, deviations_before, deviations_of_content, record_of
 from unveil.planning.protocol import read_protocol
@@ -63,6 +65,8 @@ class WorkSizes:
     backend: BackendSizes = field(default_factory=BackendSizes)
     tiles: TileSizes = field(default_factory=TileSizes)
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    large_set: int = 4_000_000  # images of a role from which large arrays are in mapped files
+    large_array: int = 2**24  # their bytes
 
 
 def run_audit(
@@ -89,7 +93,9 @@ def run_audit(
             return finished
         check_what_followed(settings)
         with shared_engine(settings.engine, progress) if engine is None else nullcontext(engine) as opener:
-            return _run(settings, progress, opener(), redact, overwrite, sizes or WorkSizes())
+            # Where its arrays are ends with the context.
+            context = contextvars.copy_context()
+            return context.run(_run, settings, progress, opener(), redact, overwrite, sizes or WorkSizes())
 
 
 def _run(
@@ -99,7 +105,10 @@ def _run(
     started = datetime.now(UTC)
     remote = _fetch_manifest(settings)
     specs = _source_specs(settings)
+    arrays_in_files(sizes.large_array)
     sources = {role: spec.open() for role, spec in specs.items()}
+    if max(len(source.records) for source in sources.values()) < sizes.large_set:
+        arrays_in_memory()
     stamps = input_stamps(settings)
     strata = {} if settings.strata is None else read_labels(settings.strata)
     label_map = None if settings.label_map is None else read_label_map(settings.label_map)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
@@ -244,3 +245,37 @@ def test_correspondences_are_one_to_one_whatever_the_labels(synthetic: list[str]
         assert len(set(made)) == len(made) >= MIN_CLASSES and set(made) <= set(synthetic)
         assert len(set(real)) == len(real) and set(real) <= set(training)
     assert len({frozenset(c.pairs) for c in tested}) == len(tested)
+
+
+def by_dictionary(synthetic: list[str], training: list[str], key_of: Callable[[str], str | None]) -> object:
+    """The pairs of labels with equal keys, or the first two labels of one set that share a key."""
+    known: list[dict[str, str]] = []
+    for labels in (synthetic, training):
+        of_key: dict[str, str] = {}
+        for label in dict.fromkeys(labels):
+            key = key_of(label)
+            if key and key in of_key:
+                return of_key[key], label
+            if key:
+                of_key[key] = label
+        known.append(of_key)
+    return {label: known[1][key] for key, label in known[0].items() if key in known[1]}
+
+
+LABELS = st.lists(
+    st.sampled_from(["a", "A", "b/a", "1", "01", "x2", "2", "c", "", "d", "e", "f", "g", "h"]), max_size=14
+)
+
+
+@examples(150)
+@given(LABELS, LABELS)
+def test_labels_in_columns_correspond_as_those_in_dictionaries(synthetic: list[str], training: list[str]) -> None:
+    by_name, by_number, _ = correspondences(synthetic, training)
+    for found, key_of in ((by_name, name_of), (by_number, last_number)):
+        expected = by_dictionary(synthetic, training, key_of)
+        if isinstance(expected, tuple):
+            assert found.ambiguous == expected and not found.pairs
+        elif found.pairs:
+            assert dict(found.pairs) == expected
+        else:
+            assert len(expected) < MIN_CLASSES or "same pairs" in found.reason  # type: ignore[arg-type]

@@ -178,7 +178,7 @@ class Comparisons:
         for ranking in rankings:
             seal.update(f" {ranking.top_k} {ranking.top_pairs}".encode())
             for offset in (ranking.query_offset, ranking.gallery_offset):
-                seal.update(b"none" if offset is None else np.ascontiguousarray(offset, np.float64).tobytes())
+                seal.update(b"none" if offset is None else np.ascontiguousarray(offset, np.float64).data)
         self.progress.start(f"comparing {name}", len(queries) * len(gallery), "pairs")
         return compare_rankings(
             queries.vectors,

@@ -15,7 +15,7 @@ from unveil.results import (
     Calibration,
     ExactCopy,
     Exposures,
-    IdentityFinding,
+    IdentityFindings,
     ImprobablePair,
     LabelLink,
     NoControl,
@@ -50,7 +50,7 @@ class Findings:
     evidence: tuple[Evidence, ...]
     checks: tuple[Check, ...]
     people: tuple[PersonFinding, ...]
-    identities: tuple[IdentityFinding, ...]
+    identities: IdentityFindings
     training: RealSide
     contexts: Mapping[str, ChannelContext]
     calibration: Calibration | None = None
@@ -81,7 +81,7 @@ class Findings:
         )
         identities = self.identities
         if "identities" in unreliable or (self.no_control is not None and "conformal search" in unreliable):
-            identities = tuple(replace(identity, significant=False) for identity in identities)
+            identities = identities.unreliable()
         calibration = self.calibration
         if calibration is not None and "global test" in unreliable:
             # The limit of the number of exposed people is an inversion of the global test.

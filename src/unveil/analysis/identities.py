@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from unveil.columns import Labels, Texts
+from unveil.columns import BLOCK, Labels, Texts
 from unveil.compare import exact_cosine
 from unveil.stats.checks import label_closeness
 from unveil.stats.class_sums import class_sums
@@ -104,7 +104,15 @@ def _digests(digests: Texts, of_image: Ints, n: int) -> Texts:
     rows = rows[np.argsort(of_image[rows], kind="stable")]
     counts = np.bincount(of_image[rows], minlength=n)
     ordered = iter(digests.take(rows))
-    return Texts([hashlib.sha256("".join(islice(ordered, count)).encode()).hexdigest() for count in counts.tolist()])
+    return Texts.joined(
+        Texts(
+            [
+                hashlib.sha256("".join(islice(ordered, count)).encode()).hexdigest()
+                for count in counts[start : start + BLOCK].tolist()
+            ]
+        )
+        for start in range(0, n, BLOCK)
+    )
 
 
 def _mean_vectors(vectors: Vectors, of_image: Ints, n: int) -> Vectors:

@@ -11,9 +11,10 @@ from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.findings import best_pair
 from unveil.analysis.matching import Matching, Subsample
 from unveil.analysis.scores import COSINE, RealSide
+from unveil.columns import Labels, People, Texts
 from unveil.compare import Backend, best_among, exact_cosine
 from unveil.embedding.fusion import part_cosines
-from unveil.results import ChannelScore, IdentityFinding, IdentityMatch, ModelScore, PersonFinding, Stability
+from unveil.results import ChannelScore, IdentityFindings, IdentityMatch, ModelScore, PersonFinding, Stability
 from unveil.stats.conformal import conformal_p
 from unveil.stats.enrichment import ALL_CHANNELS, GlobalTest, global_test_by_any
 from unveil.stats.hubness import best_of_each, person_codes
@@ -279,30 +280,27 @@ class Inference:
             *(of_channel(image_channel, [row for row, _ in by_image]), image_score),
         )
 
-    def identities(self, competition: Competition, matches: BestMatches) -> tuple[IdentityFinding, ...]:
+    def identities(self, competition: Competition, matches: BestMatches) -> IdentityFindings:
         """Every synthetic identity, smallest q first."""
-        significant = competition.significant(self._fdr)
         # The closest identity of each training person; other identities with the same person are its duplicates.
-        closest = {int(matches.winner[i]): self._names[i] for i in np.flatnonzero(competition.first)}
-        n_images, channels = np.bincount(self._codes), list(self._contexts)
-
-        def duplicate_of(i: int) -> str | None:
-            return closest[int(matches.winner[i])] if matches.by_training[i] and not competition.first[i] else None
-
-        return tuple(
-            IdentityFinding(
-                identity=self._names[i],
-                score=float(matches.score[i]),
-                q=float(competition.q[i]),
-                n_images=int(n_images[i]),
-                n_agreeing=int(matches.n_agreeing[i]),
-                synthetic_id=self._synthetic.ids[matches.query[i]],
-                training_id=self._training.images.ids[matches.row[i]] if matches.by_training[i] else None,
-                channel=channels[matches.channel[i]],
-                significant=bool(significant[i]),
-                duplicate_of=duplicate_of(i),
-            )
-            for i in np.lexsort((-matches.score, competition.q))
+        first, people = np.flatnonzero(competition.first), self._training.people[0]
+        closest = np.full(len(people), -1, np.int32)
+        closest[matches.winner[first]] = first
+        order = np.lexsort((-matches.score, competition.q))
+        won, winner = matches.by_training[order], matches.winner[order]
+        duplicate = won & ~competition.first[order]
+        return IdentityFindings(
+            identity=self._names.take(order),
+            score=matches.score[order],
+            q=competition.q[order],
+            n_images=np.bincount(self._codes)[order],
+            n_agreeing=matches.n_agreeing[order],
+            synthetic_id=self._synthetic.ids.take(matches.query[order]),
+            training_id=Labels(self._training.images.ids, np.where(won, matches.row[order], -1)),
+            channel=People(Texts(list(self._contexts)), matches.channel[order]),
+            significant=competition.significant(self._fdr)[order],
+            # Winners of control people are codes of another list.
+            duplicate_of=Labels(self._names, np.where(duplicate, closest[np.where(duplicate, winner, 0)], -1)),
         )
 
     def repeat(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from unveil.columns import Texts
 from unveil.images import Source
 from unveil.results import LabelLink, LinkedClass, TriedCorrespondence
 from unveil.stats.correspondence import MIN_CLASSES, Correspondence, Pairs, correspondences
@@ -20,14 +21,14 @@ NO_CLASSES = ("none", "one-per-image")
 PURPOSE = "label link"
 
 
-def class_labels(sources: Mapping[Role, Source]) -> dict[Role, tuple[str, ...]]:
+def class_labels(sources: Mapping[Role, Source]) -> dict[Role, Texts]:
     """The labels of the synthetic and the training set, with those of rejected images: they keep the others' places.
 
     Empty for a set without labels, or with a label for each image.
     """
     roles: tuple[Role, ...] = ("synthetic", "training")
     return {
-        role: tuple(sources[role].records.people.coded()[0]) if sources[role].rule.kind not in NO_CLASSES else ()
+        role: sources[role].records.people.coded()[0] if sources[role].rule.kind not in NO_CLASSES else Texts()
         for role in roles
     }
 
@@ -35,7 +36,7 @@ def class_labels(sources: Mapping[Role, Source]) -> dict[Role, tuple[str, ...]]:
 def measure_label_link(
     synthetic: Embedded,
     training: Embedded,
-    labels: Mapping[Role, Sequence[str]],
+    labels: Mapping[Role, Texts],
     label_map: Pairs | None,
     generators: Generators,
     *,
@@ -48,26 +49,28 @@ def measure_label_link(
     correspondences of the labels, times their number (Bonferroni). ``level`` is that of the link, ``fdr`` the false
     discovery rate of its classes.
     """
-    if not labels["synthetic"] or not labels["training"]:
+    if not len(labels["synthetic"]) or not len(labels["training"]):
         return None
     made, real = _Classes.of(synthetic), _Classes.of(training)
     tried: list[TriedCorrespondence] = []
-    best: tuple[LinkTest, Pairs, int] | None = None
+    best: tuple[LinkTest, Pairs, tuple[Ints, Ints], int] | None = None
     for found in correspondences(labels["synthetic"], labels["training"], label_map):
-        pairs = tuple(pair for pair in found.pairs if pair[0] in made.code and pair[1] in real.code)
+        codes = made.codes_of([a for a, _ in found.pairs]), real.codes_of([b for _, b in found.pairs])
+        embedded = np.flatnonzero((codes[0] >= 0) & (codes[1] >= 0))
+        pairs = tuple(found.pairs[i] for i in embedded.tolist())
         if len(pairs) < MIN_CLASSES:
             tried.append(TriedCorrespondence(found.name, 0, None, _why_not(found, len(pairs)), found.ambiguous))
             continue
-        rows = [made.code[a] for a, _ in pairs], [real.code[b] for _, b in pairs]
+        rows = codes[0][embedded], codes[1][embedded]
         test = link_test(made.means(rows[0]), real.means(rows[1]), generators(PURPOSE))
         if best is None or test.p_value < best[0].p_value:
-            best = test, pairs, len(tried)
+            best = test, pairs, (made.n_images[rows[0]], real.n_images[rows[1]]), len(tried)
         tried.append(TriedCorrespondence(found.name, len(pairs), test.p_value))
     if best is None:
         return LabelLink(significant=False, tried=tuple(tried))
-    test, pairs, which = best
+    test, pairs, n_images, which = best
     p_value = min(1.0, test.p_value * sum(one.p_value is not None for one in tried))
-    classes = _classes(test, pairs, made, real, fdr if p_value <= level else None)
+    classes = _classes(test, pairs, n_images, fdr if p_value <= level else None)
     return LabelLink(
         significant=p_value <= level,
         p_value=p_value,
@@ -89,23 +92,29 @@ def unreliable_link(link: LabelLink) -> LabelLink:
 
 @dataclass(frozen=True)
 class _Classes:
-    """The labelled classes of a set: the vectors (N, D) and their codes (N,), the code of each label, and the numbers
-    of images (K,)."""
+    """The labelled classes of a set: vectors (N, D), their codes (N,), and the label and images of each code (K,)."""
 
     vectors: Vectors
     codes: Ints
-    code: Mapping[str, int]
+    names: Texts
     n_images: Ints
 
     @classmethod
     def of(cls, embedded: Embedded) -> _Classes:
         names, codes = embedded.people.coded()
-        code = {name: i for i, name in enumerate(names)}
-        return cls(embedded.vectors, codes, code, np.bincount(codes[codes >= 0]))
+        return cls(embedded.vectors, codes, names, np.bincount(codes[codes >= 0]))
 
-    def means(self, classes: Sequence[int]) -> Floats:
+    def codes_of(self, labels: Sequence[str]) -> Ints:
+        """The code of each of some different labels, -1 where no embedded image has it."""
+        place = self.names.find(Texts(labels))  # a hash table of these labels alone
+        found = np.flatnonzero(place >= 0)
+        codes = np.full(len(labels), -1, np.int64)
+        codes[place[found]] = found
+        return codes
+
+    def means(self, classes: Ints) -> Floats:
         """The mean vectors of some classes; only these take memory, and the caller may overwrite them."""
-        place = np.full(len(self.code), -1, np.int64)
+        place = np.full(len(self.names), -1, np.int64)
         place[classes] = np.arange(len(classes))
         return class_means(self.vectors, np.where(self.codes >= 0, place[self.codes], -1), len(classes))
 
@@ -117,17 +126,18 @@ def _why_not(found: Correspondence, n_embedded: int) -> str:
     return f"only {n_embedded} classes that correspond have embedded images; at least {MIN_CLASSES} are needed"
 
 
-def _classes(
-    test: LinkTest, pairs: Pairs, made: _Classes, real: _Classes, fdr: float | None
-) -> tuple[LinkedClass, ...]:
-    """Every class, the smallest p first; none is significant without an ``fdr``."""
+def _classes(test: LinkTest, pairs: Pairs, n_images: tuple[Ints, Ints], fdr: float | None) -> tuple[LinkedClass, ...]:
+    """Every class, the smallest p first; none is significant without an ``fdr``.
+
+    ``n_images`` are those of the synthetic and the training class of each pair (K,).
+    """
     q = benjamini_hochberg(test.p)
     return tuple(
         LinkedClass(
             synthetic_label=pairs[i][0],
             training_label=pairs[i][1],
-            n_synthetic=int(made.n_images[made.code[pairs[i][0]]]),
-            n_training=int(real.n_images[real.code[pairs[i][1]]]),
+            n_synthetic=int(n_images[0][i]),
+            n_training=int(n_images[1][i]),
             similarity=float(test.similarity[i]),
             rank=int(test.rank[i]),
             p=float(test.p[i]),

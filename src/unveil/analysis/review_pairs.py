@@ -81,7 +81,7 @@ def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFi
         )
 
     training = found.training.images
-    identities = [(i, id) for i in found.identities if i.significant and (id := i.training_id) is not None]
+    identities = [(i, id) for i in found.identities.that_are_significant if (id := i.training_id) is not None]
     # Only of the images that are shown: a place for each of millions would take gigabytes.
     row_of = _rows(training.ids, {id for _, id in identities})
     query_of = _rows(synthetic.ids, {i.synthetic_id for i, _ in identities} | {pair.synthetic_id for pair in rankings})

@@ -10,8 +10,9 @@ import numpy as np
 from unveil.analysis.cohort import ChannelContext, chosen_by_digest, first_images
 from unveil.analysis.findings import best_pair
 from unveil.analysis.scores import RealSide
+from unveil.columns import Labels, People, Texts
 from unveil.compare import Backend, best_of_others
-from unveil.results import IdentityFinding, ImprobablePair, NoControl, PersonFinding, SearchShift
+from unveil.results import IdentityFindings, ImprobablePair, NoControl, PersonFinding, SearchShift
 from unveil.stats.hubness import best_of_each, n_agreeing, person_codes
 from unveil.stats.no_control import (
     CLUMP,
@@ -124,7 +125,7 @@ class Searches:
             channel=name,
         )
 
-    def identities(self, synthetic: Embedded, fdr: float) -> tuple[IdentityFinding, ...]:
+    def identities(self, synthetic: Embedded, fdr: float) -> IdentityFindings:
         """Every synthetic identity, smallest q first. A significant one is closest to a significant person."""
         names, codes = person_codes(synthetic.people_or_ids)
         # Identities that are no units of the tests, since labels do not hold, are never significant.
@@ -136,20 +137,19 @@ class Searches:
         best = best_of_each(codes, self.score)
         n_images = np.bincount(codes)
         agreeing = n_agreeing(codes, self.person, best)
-        return tuple(
-            IdentityFinding(
-                identity=names[i],
-                score=float(self.score[best[i]]),
-                q=float(q[i]) if tested else None,
-                n_images=int(n_images[i]),
-                n_agreeing=int(agreeing[i]),
-                synthetic_id=synthetic.ids[best[i]],
-                training_id=self.side.images.ids[self.row[best[i]]],
-                channel=synthetic.channels[self.channel[best[i]]],
-                significant=bool(low[i] <= fdr and significant_people[self.person[best[i]]]),
-                q_gpd=None if q_gpd is None else float(q_gpd[i]),
-            )
-            for i in np.lexsort((-self.score[best], low))
+        order = np.lexsort((-self.score[best], low))
+        best = best[order]
+        return IdentityFindings(
+            identity=names.take(order),
+            score=self.score[best],
+            q=q[order] if tested else None,
+            n_images=n_images[order],
+            n_agreeing=agreeing[order],
+            synthetic_id=synthetic.ids.take(best),
+            training_id=Labels(self.side.images.ids, self.row[best]),
+            channel=People(Texts(list(synthetic.channels)), self.channel[best]),
+            significant=(low[order] <= fdr) & significant_people[self.person[best]],
+            q_gpd=None if q_gpd is None else q_gpd[order],
         )
 
 

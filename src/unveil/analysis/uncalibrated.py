@@ -11,7 +11,8 @@ from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings, best_pair
 from unveil.analysis.scores import RealSide, score_side
 from unveil.analysis.searches import can_be_searched, improbable_pairs, search
-from unveil.results import IdentityFinding, PersonFinding
+from unveil.columns import Labels, People, Texts
+from unveil.results import IdentityFindings, PersonFinding
 from unveil.stats.checks import Check
 from unveil.stats.hubness import best_of_each, n_agreeing, person_codes
 from unveil.stats.verdict import blocked, search_verdict
@@ -67,7 +68,7 @@ def ranked_only(
     return Findings("inconclusive", (), tuple(checks), *rank(synthetic, side), side, scaled)
 
 
-def rank(synthetic: Embedded, training: RealSide) -> tuple[tuple[PersonFinding, ...], tuple[IdentityFinding, ...]]:
+def rank(synthetic: Embedded, training: RealSide) -> tuple[tuple[PersonFinding, ...], IdentityFindings]:
     """Training people and synthetic identities by their best pair, without p and q."""
     exposed = training.exposure()
     order = np.lexsort((np.arange(len(exposed)), -exposed.score))
@@ -78,18 +79,17 @@ def rank(synthetic: Embedded, training: RealSide) -> tuple[tuple[PersonFinding, 
     n_images = np.bincount(codes)
     person = training.people[1][row]
     agreeing = n_agreeing(codes, person, best)
-    identities = tuple(
-        IdentityFinding(
-            identity=names[i],
-            score=float(score[best[i]]),
-            q=None,
-            n_images=int(n_images[i]),
-            n_agreeing=int(agreeing[i]),
-            synthetic_id=synthetic.ids[best[i]],
-            training_id=training.images.ids[row[best[i]]],
-            channel=synthetic.channels[channel[best[i]]],
-            significant=False,
-        )
-        for i in np.lexsort((np.arange(len(names)), -score[best]))
+    order = np.argsort(-score[best], kind="stable")
+    best = best[order]
+    identities = IdentityFindings(
+        identity=names.take(order),
+        score=score[best],
+        q=None,
+        n_images=n_images[order],
+        n_agreeing=agreeing[order],
+        synthetic_id=synthetic.ids.take(best),
+        training_id=Labels(training.images.ids, row[best]),
+        channel=People(Texts(list(synthetic.channels)), channel[best]),
+        significant=np.zeros(len(order), np.bool_),
     )
     return people, identities

@@ -64,7 +64,8 @@ class Spool:
     def view(self, *, writable: bool = False) -> memoryview:
         """All bytes; nothing can be added any more. A file has no name and ends with its mapping."""
         if self._file is None:
-            return memoryview(self._held if writable else bytes(self._held))
+            held = memoryview(self._held)
+            return held if writable else held.toreadonly()
         with self._file as file:
             file.flush()
             access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ

@@ -1,5 +1,6 @@
-"""The compiled kernel, if there is one: comparisons, and faces."""
+"""The compiled kernel, if there is one: comparisons, faces, and memory of large arrays."""
 
+from unveil.native.arrays import arrays_in_files, arrays_in_memory, bytes_in_files
 from unveil.native.faces import FaceKernel, LandmarkModel, NativeImage, load_faces
 from unveil.native.library import (
     FLOAT16,
@@ -29,6 +30,9 @@ __all__ = [
     "NativePacked",
     "NativeRanking",
     "NativeVectors",
+    "arrays_in_files",
+    "arrays_in_memory",
+    "bytes_in_files",
     "load",
     "load_faces",
 ]

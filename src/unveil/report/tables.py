@@ -11,12 +11,26 @@ import pyarrow as pa
 
 from unveil.io.parquet import row_groups, write_row_groups, write_table
 from unveil.report.text import false_findings
-from unveil.results import AuditResult, IdentityFinding, LabelLink, LinkedClass
+from unveil.results import AuditResult, IdentityFindings, LabelLink, LinkedClass
 from unveil.types import Embedded, Matches
 
 CHANNEL_SCORE = pa.struct(
     [(name, pa.string()) for name in ("channel", "synthetic_id", "training_id")]
     + [(name, pa.float64()) for name in ("score", "cosine", "p", "q")]
+)
+
+IDENTITIES = pa.schema(
+    {
+        "identity": pa.string(),
+        "score": pa.float64(),
+        "q": pa.float64(),
+        "n_images": pa.int64(),
+        "n_agreeing": pa.int64(),
+        "synthetic_id": pa.string(),
+        "training_id": pa.string(),
+        "channel": pa.string(),
+        "significant": pa.bool_(),
+    }
 )
 
 
@@ -32,7 +46,7 @@ def write_parquet_table(
 
 def write_tables(
     result: AuditResult,
-    identities: Sequence[IdentityFinding],
+    identities: IdentityFindings,
     link: LabelLink | None,
     run: Path,
     matches: Matches,
@@ -89,21 +103,9 @@ def write_tables(
             "detail": pa.array([r.detail for _, r in rejects], pa.string()),
         },
     )
-    write_parquet_table(
-        run / "identities.parquet",
-        {
-            "identity": [i.identity for i in identities],
-            "score": [i.score for i in identities],
-            "q": pa.array([i.q for i in identities], pa.float64()),
-            "n_images": [i.n_images for i in identities],
-            "n_agreeing": [i.n_agreeing for i in identities],
-            "synthetic_id": [i.synthetic_id for i in identities],
-            "training_id": pa.array([i.training_id for i in identities], pa.string()),
-            "channel": [i.channel for i in identities],
-            "significant": [i.significant for i in identities],
-        },
-        _note(sum(i.significant for i in identities), result.expected_false_identities, fdr),
-    )
+    note = _note(identities.n_significant, result.expected_false_identities, fdr)
+    groups = (identities.table(rows) for rows in row_groups(len(identities)))
+    write_row_groups(run / "identities.parquet", IDENTITIES.with_metadata({"note": note}), groups)
 
 
 def _write_matches(path: Path, matches: Matches, synthetic: Embedded, training: Embedded) -> None:

@@ -12,7 +12,7 @@ from unveil.results import (
     Calibration,
     ExactCopy,
     GPDFit,
-    IdentityFinding,
+    IdentityFindings,
     InputFacts,
     LabelLink,
     Method,
@@ -119,7 +119,7 @@ def headline(
     copies: Sequence[ExactCopy],
     link: LabelLink | None,
     people: Sequence[PersonFinding],
-    identities: Sequence[IdentityFinding],
+    identities: IdentityFindings,
     synthetic_labelled: bool,
     power: Power | None,
     fdr: float,
@@ -147,7 +147,7 @@ def headline(
         if parts and not by_search:
             return " ".join(parts)
         parts.append(_without_control(no_control, by_search, len(people), significant, fdr, unit))
-        matching = sum(i.significant for i in identities)
+        matching = identities.n_significant
         if matching:
             what = "identities" if synthetic_labelled else "images"
             parts.append(f"{matching} of {len(identities)} synthetic {what} point at them.")

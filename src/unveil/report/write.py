@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from unveil.report.redact import redact as redacted
 from unveil.report.tables import write_tables
 from unveil.report.text import NOT_OWN
 from unveil.report.thumbnails import Thumbnails
-from unveil.results import AuditResult, IdentityFinding, LabelLink, to_document
+from unveil.results import AuditResult, IdentityFindings, LabelLink, to_document
 from unveil.types import Embedded, Matches, Role
 
 # The folder of what the author of a set may publish.
@@ -34,7 +34,7 @@ RESULT = OutputKind("a result of unveil", with_head('"schema_version": '))
 
 def write_reports(
     result: AuditResult,
-    identities: Sequence[IdentityFinding],
+    identities: IdentityFindings,
     link: LabelLink | None,
     run: Path,
     matches: Matches,

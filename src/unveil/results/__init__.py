@@ -11,7 +11,6 @@ from unveil.results.audit import (
     Method,
     ModelFacts,
     RoleCounts,
-    foremost,
     shortened,
 )
 from unveil.results.calibration import (
@@ -43,6 +42,7 @@ from unveil.results.findings import (
     PersonFinding,
     SameImage,
 )
+from unveil.results.identities import IdentityFindings
 from unveil.results.label_link import LabelLink, LinkedClass, TriedCorrespondence
 from unveil.results.no_control import ImprobablePair, NoControl, SearchShift
 from unveil.results.overlap import (
@@ -85,6 +85,7 @@ __all__ = [
     "IdentityCompetition",
     "IdentityEvidence",
     "IdentityFinding",
+    "IdentityFindings",
     "IdentityMatch",
     "ImprobablePair",
     "InputFacts",
@@ -122,7 +123,6 @@ __all__ = [
     "Stratum",
     "TriedCorrespondence",
     "VerificationPerformance",
-    "foremost",
     "from_document",
     "from_own_document",
     "overlap_from_document",

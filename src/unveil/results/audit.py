@@ -28,6 +28,7 @@ from unveil.results.findings import (
     PairFinding,
     PersonFinding,
 )
+from unveil.results.identities import MAX_IDENTITIES
 from unveil.results.label_link import LabelLink
 from unveil.results.no_control import ImprobablePair, NoControl
 from unveil.results.protocol import ProtocolRecord
@@ -43,8 +44,6 @@ from unveil.stats.verdict import blocked
 from unveil.types import AlignmentKey, ChannelName, Estimate, Reject, Role
 
 SCHEMA_VERSION = 2
-# More synthetic identities or classes than this are in Parquet files only, unless they are significant.
-MAX_IDENTITIES = 10_000
 
 
 @dataclass(frozen=True)
@@ -290,11 +289,6 @@ class AuditResult:
     def significant_people(self) -> tuple[PersonFinding, ...]:
         """Training people who are significant by any test, the most exposed first."""
         return tuple(p for p in self.people if p.significant_by)
-
-
-def foremost(identities: tuple[IdentityFinding, ...]) -> tuple[IdentityFinding, ...]:
-    """All significant identities and the first others: a set without labels has as many identities as images."""
-    return tuple(i for rank, i in enumerate(identities) if i.significant or rank < MAX_IDENTITIES)
 
 
 def shortened(link: LabelLink) -> LabelLink:

@@ -32,7 +32,6 @@ from unveil.results import (
     ProtocolRecord,
     Review,
     VerificationPerformance,
-    foremost,
     plain,
     shortened,
 )
@@ -94,8 +93,8 @@ def assemble(
         if all(p.q is None for p in people)
         else expected_false(settings.fdr, [p.significant_by for p in people]),
         expected_false_identities=None
-        if all(i.q is None for i in found.identities)
-        else settings.fdr * sum(i.significant for i in found.identities),
+        if found.identities.q is None
+        else settings.fdr * found.identities.n_significant,
         next_step=next_step(
             *(found.verdict, found.checks),
             has_control="control" in sets,
@@ -113,7 +112,7 @@ def assemble(
         overlap=found.overlap,
         people=people,
         n_synthetic_identities=len(found.identities),
-        synthetic_identities=foremost(found.identities),
+        synthetic_identities=found.identities.foremost,
         top_pairs=parts.kinds.mark(parts.top_pairs),
         top_pairs_corrected=parts.top_pairs_corrected,
         hubness=hubness_ranking(parts.raw, found.training.images, settings.top_pairs),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
+
+import numpy as np
+
+from unveil.columns import Texts
+from unveil.types import Ints
 
 CorrespondenceName = Literal["label map", "equal names", "numbers in names", "order of names"]
 Pairs = tuple[tuple[str, str], ...]
@@ -41,10 +46,12 @@ def correspondences(
     and has at least MIN_CLASSES pairs. One that repeats the pairs of an earlier one has none. Names are the last part
     of a path, without case, in the normal form NFKC.
     """
-    made, real = list(dict.fromkeys(synthetic)), list(dict.fromkeys(training))
+    made, real = _distinct(synthetic), _distinct(training)
     if label_map is not None:
-        known_made, known_real = set(made), set(real)
-        pairs = tuple(pair for pair in label_map if pair[0] in known_made and pair[1] in known_real)
+        known = [
+            Texts([pair[i] for pair in label_map]).are_in(labels).tolist() for i, labels in enumerate((made, real))
+        ]
+        pairs = tuple(pair for pair, *both in zip(label_map, *known, strict=True) if all(both))
         return (_checked("label map", pairs),)
     found: list[Correspondence] = []
     for correspondence in (
@@ -85,28 +92,51 @@ def _plain(digits: str) -> str:
 
 def _by_key(
     name: CorrespondenceName,
-    synthetic: Sequence[str],
-    training: Sequence[str],
+    synthetic: Texts,
+    training: Texts,
     key_of: Callable[[str], str | None],
     what: str,
 ) -> Correspondence:
     """Labels with equal keys; labels without one take no part."""
-    by_key: list[dict[str, str]] = []
+    every: list[tuple[Texts, Ints]] = []
     for role, labels in (("synthetic", synthetic), ("training", training)):
-        known: dict[str, str] = {}
-        for label in labels:
-            key = key_of(label)
-            if key is None or key == "":
-                continue
-            if key in known:
-                return Correspondence(name, (), f"two {role} labels have the same {what}", (known[key], label))
-            known[key] = label
-        by_key.append(known)
-    made, real = by_key
-    return _checked(name, tuple((made[key], real[key]) for key in made if key in real))
+        keys, rows = _keys(labels, key_of)
+        again = keys.repeats()
+        if len(again):
+            first = rows[keys.row_of(keys[int(again[0])])]
+            same = labels[int(first)], labels[int(rows[again[0]])]
+            return Correspondence(name, (), f"two {role} labels have the same {what}", same)
+        every.append((keys, rows))
+    (made, made_rows), (real, real_rows) = every
+    shared = np.flatnonzero(made.are_in(real))
+    pairs = synthetic.take(made_rows[shared]), training.take(real_rows[made.take(shared).find(real)])
+    return _checked(name, tuple(zip(*pairs, strict=True)))
 
 
-def _by_order(synthetic: Sequence[str], training: Sequence[str]) -> Correspondence:
+def _keys(labels: Texts, key_of: Callable[[str], str | None]) -> tuple[Texts, Ints]:
+    """The keys (K,) of the labels that have one, and their rows (K,)."""
+    rows = [np.zeros(0, np.int64)]
+
+    def blocks() -> Iterator[Texts]:
+        start = 0
+        for block in labels.blocks():
+            keys = [key_of(label) or "" for label in block]
+            rows.append(start + np.flatnonzero(np.array(keys, object) != ""))
+            start += len(block)
+            yield Texts([key for key in keys if key])
+
+    keys = Texts.joined(blocks())
+    return keys, np.concatenate(rows)
+
+
+def _distinct(labels: Iterable[str]) -> Texts:
+    """The different labels in order of first appearance: of a set of many images there may be millions."""
+    column = labels if isinstance(labels, Texts) else Texts(labels)
+    repeats = column.repeats()
+    return column.take(np.delete(np.arange(len(column)), repeats)) if len(repeats) else column
+
+
+def _by_order(synthetic: Texts, training: Texts) -> Correspondence:
     if len(synthetic) != len(training):
         return Correspondence(
             "order of names", (), f"there are {len(synthetic):,} synthetic and {len(training):,} training labels"

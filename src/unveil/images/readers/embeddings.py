@@ -34,8 +34,9 @@ from unveil.images.source import (
 )
 from unveil.images.unread import Unread
 from unveil.images.zip_gaps import check_accounted
-from unveil.io.mapping import crc32_of, map_file, unpack_blocks
+from unveil.io.mapping import IN_MEMORY, crc32_of, map_file, unpack_blocks
 from unveil.io.npy import MAGIC, MAX_HEADER, npy_header, parse_npy
+from unveil.io.regular import check_stored
 from unveil.types import ImageRecord, Vectors
 
 # Unpacked bytes of one array in a `.npz`.
@@ -144,12 +145,20 @@ def _load(blob: Blob, options: dict[str, str], unread: Unread) -> _Loaded:
     if head.startswith(MAGIC):
         stem = blob.name.rpartition(".")[0]
         labels = blob.sibling(f"{stem}.labels.npy") or blob.sibling(f"{stem}_labels.npy")
-        return _Loaded(_npy(blob), None if labels is None else np.atleast_1d(parse_npy(labels.read_all(MAX_ARRAY))))
+        return _Loaded(_npy(blob), None if labels is None else np.atleast_1d(parse_npy(_all_of(labels))))
     if head.startswith(b"PAR1"):
         return _parquet(blob, options)
     if head.startswith(b"PK"):
         return _npz(blob, options, unread)
     raise SourceError(f"{blob.where}: .npy, .npz or Parquet was expected; the file begins with {head!r}")
+
+
+def _all_of(blob: Blob) -> bytes | memoryview:
+    """All bytes; a large file on this machine is mapped."""
+    if not isinstance(blob, LocalBlob) or not IN_MEMORY <= blob.size <= MAX_ARRAY:
+        return blob.read_all(MAX_ARRAY)
+    check_stored(blob.path.stat(), blob.path)
+    return map_file(blob.path)
 
 
 def _npy(blob: Blob) -> npt.NDArray[Any]:
