@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 from PIL import Image
 
 import unveil
+from unveil.columns import Labels, People, Texts
 from unveil.demo.faces import drawn_faces as drawn_faces
 from unveil.progress import Silent
+from unveil.results import IdentityFinding, IdentityFindings
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -78,3 +81,23 @@ def write(path: Path, data: bytes | str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     return path
+
+
+def identity_findings(*records: IdentityFinding) -> IdentityFindings:
+    """Findings about identities in columns, as the analysis makes them."""
+    columns: dict[str, list[Any]] = {f.name: [getattr(r, f.name) for r in records] for f in fields(IdentityFinding)}
+    channels = list(dict.fromkeys(columns["channel"]))
+    numbers = {name: np.array(columns[name], np.float64) for name in ("score", "q", "q_gpd")}
+    return IdentityFindings(
+        identity=Texts(columns["identity"]),
+        score=numbers["score"],
+        q=None if None in columns["q"] else numbers["q"],
+        n_images=np.array(columns["n_images"], np.int64),
+        n_agreeing=np.array(columns["n_agreeing"], np.int64),
+        synthetic_id=Texts(columns["synthetic_id"]),
+        training_id=Labels.of(columns["training_id"]),
+        channel=People(Texts(channels), np.array([channels.index(name) for name in columns["channel"]], np.int32)),
+        significant=np.array(columns["significant"], np.bool_),
+        duplicate_of=Labels.of(columns["duplicate_of"]),
+        q_gpd=None if None in columns["q_gpd"] else numbers["q_gpd"],
+    )

@@ -18,10 +18,7 @@ import unveil
 from tests.builders import audit, drawn_faces, encoded, save_embeddings, unit_rows, write
 from tests.channels.test_similarity import tiny_model
 from tests.conftest import Precomputed, Unplanted
-from unveil.auditor import WorkSizes, run_audit
-from unveil.config.parsing import settings_from
 from unveil.demo.world import World, make_world
-from unveil.progress import Silent
 from unveil.report.redact import redact
 from unveil.results import schema
 from unveil.stats.statements import WITHOUT_CONTROL
@@ -647,19 +644,3 @@ def test_public_names_are_there() -> None:
     assert len(set(unveil.__all__)) == len(unveil.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         unveil.nothing  # noqa: B018
-
-
-def test_arrays_in_files_change_no_byte_of_a_run(tmp_path: Path) -> None:
-    rng = np.random.default_rng(2)
-    for role, n in (("synthetic", 240), ("training", 120), ("control", 120)):
-        people = rng.normal(size=(n // 4, 8)).repeat(4, axis=0)
-        np.save(tmp_path / f"{role}.npy", people + 0.5 * rng.normal(size=people.shape))
-        np.save(tmp_path / f"{role}.labels.npy", np.arange(n) // 4)
-    places = {role: f"embeddings:{tmp_path / f'{role}.npy'}" for role in ("synthetic", "training", "control")}
-    settings = settings_from({**places, "out": tmp_path / "run"})
-    written = []
-    for sizes in (WorkSizes(), WorkSizes(large_set=1, large_array=4096)):
-        run_audit(settings, Silent(), sizes=sizes)
-        written.append({file.name: file.read_bytes() for file in settings.out.iterdir() if file.is_file()})
-        shutil.rmtree(settings.out)
-    assert len(written[0]) > 5 and {**written[0], "manifest.json": b""} == {**written[1], "manifest.json": b""}

@@ -54,7 +54,7 @@ def uninterrupted(shared_folder: Path) -> Uninterrupted:
         world = make_world(folder / "world", 7, training=60, control=80, fresh=40, planted=4)
         sources = [str(world.synthetic), str(world.training), str(world.control)]
         start = time.process_time()
-        run(sources, str(folder / "run"), str(folder / "store"))
+        run(sources, str(folder / "run"), str(folder / "store"), in_files=False)
         return Uninterrupted(sources, folder / "store", folder / "run", time.process_time() - start)
 
     return made_once(shared_folder, "resume", make)

@@ -13,7 +13,7 @@ import pytest
 
 import unveil
 from tests.analysis.worlds import contexts, embedded, generators, images, side, unit
-from tests.builders import audit, encoded, write
+from tests.builders import audit, encoded, identity_findings, write
 from unveil.analysis.findings import Findings
 from unveil.analysis.label_link import class_labels, measure_label_link
 from unveil.cli.print_results import print_result
@@ -114,7 +114,8 @@ def test_a_link_is_a_leak_unless_labels_failed() -> None:
     names = [str(i) for i in range(N)]
     link = link_of(*world(0, names, names))
     synthetic = images("s", ["a"])
-    none = Findings("none detected", (), (), (), (), side("t", ["p"], {"face": [[1.0]]}), contexts(synthetic))
+    training = side("t", ["p"], {"face": [[1.0]]})
+    none = Findings("none detected", (), (), (), identity_findings(), training, contexts(synthetic))
     assert none.with_link(None) == none
     found = none.with_link(link)
     assert (found.verdict, found.evidence, found.label_link) == ("leak found", ("label link",), link)

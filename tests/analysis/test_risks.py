@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.analysis.worlds import contexts, images, side
+from tests.builders import identity_findings
 from unveil.analysis.findings import ControlState, Findings, best_pair
 from unveil.analysis.matching import Subsample
 from unveil.analysis.risks import highest_risk, measure_risks
@@ -39,7 +40,8 @@ def world(linked: int, above: int) -> Findings:
     )
     subsample = Subsample(np.arange(2 * PEOPLE), np.arange(2 * CONTROL))
     return Findings(
-        *("leak found", (), (), tuple(sorted(people, key=lambda p: -p.score)), (), training, contexts(synthetic)),
+        *("leak found", (), (), tuple(sorted(people, key=lambda p: -p.score))),
+        *(identity_findings(), training, contexts(synthetic)),
         control=ControlState(control, subsample),
         exposures=exposures,
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from tests.analysis.worlds import contexts, images, matches, side
+from tests.builders import identity_findings
 from unveil.analysis.findings import ControlState, Findings, best_pair
 from unveil.analysis.matching import Subsample
 from unveil.analysis.rankings import hubness_ranking, top_pairs, top_pairs_corrected
@@ -87,7 +88,14 @@ def findings(control: ControlState | None = None) -> Findings:
     (b, a), (s0, s1) = rank(SYNTHETIC, TRAINING)
     people = (replace(b, significant_by=("conformal search",)), a)
     return Findings(
-        *("leak indicated (no control set)", (), (), people, (replace(s0, significant=True), s1), TRAINING),
+        *(
+            "leak indicated (no control set)",
+            (),
+            (),
+            people,
+            identity_findings(replace(s0, significant=True), s1),
+            TRAINING,
+        ),
         contexts(SYNTHETIC),
         control=control,
         no_control=STATEMENT,

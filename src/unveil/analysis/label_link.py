@@ -36,7 +36,7 @@ def class_labels(sources: Mapping[Role, Source]) -> dict[Role, Texts]:
 def measure_label_link(
     synthetic: Embedded,
     training: Embedded,
-    labels: Mapping[Role, Texts],
+    labels: Mapping[Role, Sequence[str]],
     label_map: Pairs | None,
     generators: Generators,
     *,
