@@ -92,9 +92,7 @@ def assemble(
         expected_false_people=None
         if all(p.q is None for p in people)
         else expected_false(settings.fdr, [p.significant_by for p in people]),
-        expected_false_identities=None
-        if found.identities.q is None
-        else settings.fdr * found.identities.n_significant,
+        expected_false_identities=None if found.identities.q is None else settings.fdr * found.identities.n_significant,
         next_step=next_step(
             *(found.verdict, found.checks),
             has_control="control" in sets,
