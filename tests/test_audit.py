@@ -98,6 +98,7 @@ def test_document_holds_what_it_promises(audited: Audited) -> None:
 COUNTED = {
     *("schema_version", "images", "embedded", "rejected", "people", "unlabelled", "repeats", "pairs_compared"),
     "several_faces",
+    "left_out",
     *("control_pairs_compared", "n_images", "n_synthetic_identities", "rank", "n_best_match_of", "in_top_pairs"),
     *(
         "n_people",
@@ -453,6 +454,7 @@ def test_bad_files_become_rejects_with_stage_and_reason(world: World, store: Pat
         "unlabelled": 0,
         "repeats": 0,
         "several_faces": 0,
+        "left_out": 0,
     }
     found = {r["id"]: (r["stage"], r["reason"]) for r in told["rejects"]["training"]}
     assert found == {

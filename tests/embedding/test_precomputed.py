@@ -27,6 +27,11 @@ def test_rejects_are_in_the_file_with_their_label_and_reason(tmp_path: Path) -> 
     write_embeddings_file(found, tmp_path / "b.npz")
     (tmp_path / "c").mkdir()
     write_embeddings(opened(tmp_path / "b.npz"), tmp_path / "c", {"0.png", "1.png"})
+    whole = read_precomputed(
+        opened(save_embeddings(tmp_path / "d.npz", vectors[2:4], ids[:2], people[:2])), tmp_path / "d.npy"
+    )
+    write_embeddings_file(whole, tmp_path / "d.npz")
+    assert len(opened(tmp_path / "d.npz").records) == 2 and not opened(tmp_path / "d.npz").reasons
     for file, rejected in (("b.npz", ["1.png", "4.png"]), ("c/embeddings.npz", ["4.png"])):
         source = opened(tmp_path / file)
         assert {r.id: r.person for r in source.records}["4.png"] == "p4" and not source.notes[1:]

@@ -10,18 +10,29 @@ import pytest
 
 import unveil
 from tools import reference
-from unveil.report.first_page import HOLD, answers, examples, meaning, not_tested, odds, steps, weakened_by
+from unveil.report.datasheet import datasheet
+from unveil.report.first_page import (
+    HOLD,
+    answers,
+    audited_images,
+    examples,
+    meaning,
+    not_tested,
+    odds,
+    steps,
+    weakened_by,
+)
 from unveil.report.glossary import TERMS, anchor, breakable, command, term
 from unveil.report.html import _signed, render
 from unveil.report.markdown import markdown
 from unveil.report.redact import redact
-from unveil.report.text import number, percent
+from unveil.report.text import _not_compared, number, percent
 from unveil.results import ExactCopy, HubnessFinding, LabelLink, NoControl, Review
 from unveil.stats.checks import Check
 from unveil.stats.intervals import share
 from unveil.stats.next_step import next_step
 from unveil.stats.no_control import CrowdTest
-from unveil.types import Estimate
+from unveil.types import Estimate, Reject
 
 DOCS = Path(__file__).parents[2] / "docs"
 Audited = tuple[unveil.AuditResult, Path]
@@ -243,3 +254,21 @@ def test_names_and_commands_break_between_parts_only() -> None:
     assert command(f"unveil a --b {long}") == (
         f'<span class="word">unveil</span> <span class="word">a</span> <span class="word">--b</span> {long}'
     )
+
+
+def test_the_first_page_says_which_images_were_not_audited(audited: Audited) -> None:
+    """Whoever reads no further has to see that a part of a set may hide a leak."""
+    result = audited[0]
+    n = result.counts["synthetic"]
+    assert f"Synthetic: all {n.images:,} images were compared." in audited_images(result)[0]
+    counts = {**result.counts, "synthetic": replace(n, embedded=n.images - 4, rejected=4, left_out=5000)}
+    reasons = ("no face found", "no face found", "damaged image", "too large", "not an image")
+    rejects = {**result.rejects, "synthetic": tuple(Reject(f"{i}.png", "read", why) for i, why in enumerate(reasons))}
+    hidden = replace(result, counts=counts, rejects=rejects)
+    for shown in (hidden, redact(hidden)):
+        first = render(shown, None).partition('id="evidence"')[0]
+        assert f"Synthetic: {n.images - 4:,} of {n.images + 5000:,} images were compared. 5,000 were left out" in first
+        assert "no face found (2), damaged image (1), too large (1), other reasons (1)." in first
+        assert "5,000 further images were left out" in datasheet(shown)
+    said = " ".join(_not_compared(counts))
+    assert "5,000 further synthetic images were left out" in said and "so up to 4 leaks could be missed" in said

@@ -20,6 +20,7 @@ def count_images(source: EmbeddedSource) -> RoleCounts:
         unlabelled=images.people.n_missing,
         repeats=len(images) - images.digests.n_distinct(),
         several_faces=source.n_multiple_faces,
+        left_out=source.left_out,
     )
 
 

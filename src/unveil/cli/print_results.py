@@ -64,12 +64,14 @@ def print_result(result: AuditResult, run: Path, *, redacted: bool = False, verb
 def _print_main_numbers(console: Console, result: AuditResult, run: Path, *, redacted: bool) -> None:
     """What was compared, what weakens the result, and the most exposed people."""
     counts, rejected = result.counts, sum(n.rejected for n in result.counts.values())
+    left_out = sum(n.left_out for n in counts.values())
     control = ""
     if "control" in counts:
         control = f"; {counts['control'].people:,} control {unit_of(counts, 'control').many}"
     console.print(
         f"Compared: all {result.pairs_compared:,} pairs of {counts['synthetic'].embedded:,} synthetic and "
-        f"{counts['training'].embedded:,} training images{control}; {rejected:,} files rejected.",
+        f"{counts['training'].embedded:,} training images{control}; {rejected:,} files rejected"
+        f"{f', {left_out:,} left out' if left_out else ''}.",
         markup=False,
     )
     noted = sorted((c for c in result.input_checks if c.status != "pass"), key=lambda c: c.status != "fail")
@@ -90,6 +92,7 @@ def _print_numbers(console: Console, result: AuditResult, run: Path, *, redacted
             f"{role:<10} {n.images:>9,} files in = {n.embedded:,} embedded + {n.rejected:,} rejected; "
             + ("no person labels" if n.unlabelled == n.embedded else f"{n.people:,} people")
             + (f"; {n.repeats:,} are duplicates" if n.repeats else "")
+            + (f"; {n.left_out:,} more are left out" if n.left_out else "")
             + (f"; {n.several_faces:,} show several faces" if n.several_faces else ""),
             markup=False,
         )

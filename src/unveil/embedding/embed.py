@@ -77,6 +77,7 @@ class EmbeddedSource:
     n_multiple_faces: int  # embedded images in which several faces were detected
     model_name: str = ""  # of the face model, if there is one only
     notes: tuple[str, ...] = ()
+    left_out: int = 0  # images that a list, an option or an index leaves out; they are not among ``n_images``
     rejected_people: tuple[str | None, ...] = ()  # the label of each reject
 
     def __post_init__(self) -> None:
@@ -271,6 +272,7 @@ def collect(
         records_sha256(records, rows.content, rows.excluded),
         rows.n_multiple_faces,
         notes=tuple(notes),
+        left_out=len(rows.excluded) + source.left_out,
         rejected_people=tuple(records.people.take(np.array([*rows.rejected], np.int64))),
     )
 

@@ -65,8 +65,8 @@ class Source(ABC):
     are unique. ``rule`` is the label rule in use, with ``auto`` already decided for the ``reason``. ``states_labels``
     says that the container states who is in its images, even where that is nobody. ``class_names`` are the labels that
     it has numbers for. ``notes`` tell the user how the container was read. ``ignored`` holds the files in it that are
-    no images, and ``unread`` counts whatever else no reader reads, which becomes notes. ``options`` are those of its
-    reader.
+    no images, and ``unread`` counts whatever else no reader reads, which becomes notes. ``left_out`` is the number of
+    images that an option or an index leaves out. ``options`` are those of its reader.
 
     To add a reader for another container:
 
@@ -91,6 +91,7 @@ class Source(ABC):
         self.notes: list[str] = []
         self.ignored: list[Entry] = []
         self.unread = Unread()
+        self.left_out = 0
         self.reason = ""
         self.states_labels = False
         self.class_names: tuple[str, ...] = ()

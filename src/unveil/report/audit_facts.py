@@ -41,9 +41,10 @@ def provenance(result: AuditResult) -> list[str]:
             continue
         counts, facts = result.counts[role], result.manifest["inputs"][role]
         people = "" if counts.unlabelled == counts.embedded else f" of {counts.people:,} people"
+        left_out = f" {counts.left_out:,} further images were left out." if counts.left_out else ""
         found.append(
             f"{ROLE_NAMES[role]}: {counts.embedded:,} of {counts.images:,} images{people} ({facts['kind']}, SHA-256 "
-            f"{facts['sha256'][:16]})."
+            f"{facts['sha256'][:16]}).{left_out}"
         )
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from shlex import quote
@@ -12,9 +13,12 @@ from unveil.report.text import PERTURBATION_NAMES, called_leaks, enumeration, on
 from unveil.report.units import unit_of
 from unveil.results import AuditResult, PersonFinding, Review
 from unveil.stats.power import FOUND
+from unveil.types import ROLES, Role
 
 MAX_EXAMPLES = 3
 MAX_NOT_TESTED = 8
+# Reasons of rejects that the first page names for a set.
+MAX_REASONS = 3
 # Smaller probabilities are not put in words.
 MAX_ODDS = 1_000_000
 AUDIT_AGAIN = (
@@ -327,13 +331,43 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
             "comparable "
             "control people."
         )
-    rejected = sum(c.rejected for c in counts.values())
+    rejected, left_out = (sum(getattr(c, name) for c in counts.values()) for name in ("rejected", "left_out"))
     if rejected:
         found.append(f"{rejected:,} files that were rejected, for example because no face was detected.")
+    if left_out:
+        found.append(f"{left_out:,} images that were left out of the sets.")
     unassessed = [risk.criterion for risk in result.privacy_risks if not risk.assessed]
     if unassessed:
         found.append(f"The risk of {enumeration(unassessed, 'and')}.")
     return tuple(found[:MAX_NOT_TESTED])
+
+
+def audited_images(result: AuditResult) -> tuple[str, ...]:
+    """How many images of each set were compared, and why others were not, a sentence or more for each role."""
+    return tuple(_audited(role, result) for role in ROLES if role in result.counts)
+
+
+def _audited(role: Role, result: AuditResult) -> str:
+    of, facts = result.counts[role], result.manifest["inputs"][role]
+    all_of_them = of.embedded == of.images and not of.left_out
+    text = f"{role.capitalize()}: {'all ' if all_of_them else ''}{of.embedded:,}"
+    text += " images were compared." if all_of_them else f" of {of.images + of.left_out:,} images were compared."
+    if of.left_out:
+        text += f" {of.left_out:,} were left out, by --exclude, a mask or an index."
+    if of.rejected:
+        reasons = Counter(reject.reason for reject in result.rejects[role]).most_common()
+        shown = [f"{reason} ({n:,})" for reason, n in reasons[:MAX_REASONS]]
+        more = sum(n for _, n in reasons[MAX_REASONS:])
+        text += (
+            f" {of.rejected:,} were rejected: {', '.join([*shown, *([f'other reasons ({more:,})'] if more else [])])}."
+        )
+    notes = facts.get("notes", [])
+    if notes and "redacted" in result.manifest:
+        text += f" {notes[0][:1].upper()}{notes[0][1:]}."
+    elif notes:
+        told = "A note says" if len(notes) == 1 else f"{len(notes):,} notes say"
+        text += f" {told} how the set was read, and what was not."
+    return text
 
 
 def weakened_by(result: AuditResult) -> tuple[str, ...]:

@@ -15,7 +15,18 @@ from jinja2 import Environment
 
 from unveil.config.record import command_of
 from unveil.report.charts import exposure_chart, roc_chart
-from unveil.report.first_page import HOLD, LEGAL, answers, examples, is_leak, meaning, not_tested, steps, weakened_by
+from unveil.report.first_page import (
+    HOLD,
+    LEGAL,
+    answers,
+    audited_images,
+    examples,
+    is_leak,
+    meaning,
+    not_tested,
+    steps,
+    weakened_by,
+)
 from unveil.report.glossary import TERMS, anchor, breakable, command, hint, term
 from unveil.report.key_numbers import strictest_rate
 from unveil.report.protocol import NO_PROTOCOL, PROOF, at_level, decided, fixed_inputs
@@ -196,6 +207,7 @@ def render(result: AuditResult, thumbnails: Thumbnails | None, *, own: bool = Tr
             steps=next_steps,
             audit_again=any(command.startswith("unveil audit") for step in next_steps for command in step.commands),
             not_tested=not_tested(result),
+            audited_images=audited_images(result),
             weakened_by=weakened_by(result),
             decided="" if result.protocol is None else decided(result.protocol),
             fixed_inputs="" if result.protocol is None else fixed_inputs(result.protocol),

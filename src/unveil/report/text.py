@@ -248,6 +248,11 @@ def _not_compared(counts: Mapping[Role, RoleCounts]) -> list[str]:
                 f"{of.rejected:,} of {of.images:,} {role} images ({percent(of.rejected / of.images)}) were not "
                 f"compared, {hidden.format(of.rejected)} could be missed."
             )
+        if of.left_out:
+            found.append(
+                f"{of.left_out:,} further {role} images were left out, by --exclude, a mask or an index: nothing is "
+                "said of them."
+            )
     return found
 
 
@@ -523,6 +528,9 @@ def limitations(
     rejected = sum(c.rejected for c in counts.values())
     if rejected:
         found.append(f"{rejected} files were rejected and not compared (see Rejects). A leak among them is not found.")
+    left_out = sum(c.left_out for c in counts.values())
+    if left_out:
+        found.append(f"{left_out:,} images were left out of the sets. A leak among them is not found.")
     return tuple(found)
 
 

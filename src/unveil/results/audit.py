@@ -65,6 +65,9 @@ class RoleCounts:
     once."""
     several_faces: int
     """Number of embedded images with several faces. The large face near the centre was used."""
+    left_out: int
+    """Number of images of the set that were left out: by `--exclude`, a mask or the index of a container. They are not
+    among the files, and nothing is said of them."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class BgrSource(Source):
         self.inner = inner
         self.kind, self.records, self.ignored, self.unread = inner.kind, inner.records, inner.ignored, inner.unread
         self.reason, self.states_labels = inner.reason, inner.states_labels
+        self.left_out = inner.left_out
         self.notes = [*inner.notes, "red and blue are exchanged, as you asked"]
 
     def read(self, record: ImageRecord) -> bytes:

@@ -197,7 +197,8 @@ def _npz(blob: Blob, options: dict[str, str], unread: Unread) -> _Loaded:
         model = choose_column(others, None, MODEL_NAMES, blob.where, "model", needed=False)
 
         model_name = "model_name" if "model_name" in others else None
-        reasons = REASONS if REASONS in others and _may_be_reasons(archive) else None
+        n_reasons = _n_reasons(archive) if REASONS in others else None
+        reasons = None if n_reasons is None else REASONS
         read = {vectors, label, ids, model, model_name, reasons}
         _check_others(blob, archive, vectors, read, unread, chosen="vectors" in options)
 
@@ -210,7 +211,7 @@ def _npz(blob: Blob, options: dict[str, str], unread: Unread) -> _Loaded:
             None if ids is None or ids == label else np.atleast_1d(array(ids)),
             text(model),
             text(model_name),
-            None if reasons is None else np.atleast_1d(array(reasons)),
+            array(REASONS) if n_reasons else None,
         )
 
 
@@ -241,13 +242,13 @@ def _check_others(
         unread.add("arrays", f"{printable(name)} {own}")
 
 
-def _may_be_reasons(archive: zipfile.ZipFile) -> bool:
-    """Whether the array of reasons is one of short texts."""
+def _n_reasons(archive: zipfile.ZipFile) -> int | None:
+    """The length of the array of reasons, None unless it holds short texts."""
     try:
         shape, dtype = _header(archive, archive.getinfo(f"{REASONS}.npy"))
     except ValueError:
-        return False
-    return len(shape) == 1 and dtype.kind == "U" and dtype.itemsize <= 4 * MAX_REASON
+        return None
+    return shape[0] if len(shape) == 1 and dtype.kind == "U" and dtype.itemsize <= 4 * MAX_REASON else None
 
 
 def _header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[tuple[int, ...], np.dtype[Any]]:

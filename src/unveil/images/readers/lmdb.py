@@ -199,6 +199,7 @@ class LMDBSource(Source):
             )
         if not len(rows):
             raise SourceError(f"{file.where}: the mask selects no image")
+        self.left_out = len(found) - len(rows)
         self._note(f"of {len(found)} images, the mask {name} selects {len(rows)}")
         return [found[row] for row in rows.tolist()]
 

@@ -69,6 +69,7 @@ class RecordIOSource(Source):
         first = self._header(int(offsets[0]), int(extents[0])) if len(offsets) else None
         self.first_not_image = None if first is None else first.header_of
         starts = self._starts(offsets, extents)
+        self.left_out = starts.n_unlisted
         if starts.n_unlisted:
             self.notes.append(
                 f"{starts.n_unlisted} records that {idx_name(blob)} does not list are not read; remove that file to "

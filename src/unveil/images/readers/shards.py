@@ -54,6 +54,7 @@ class ShardedSource(Source):
         ]
         for name, source in zip(self.names, self.parts, strict=True):
             self.unread.add_all(source.unread, f"{name}/")
+        self.left_out = sum(source.left_out for source in self.parts)
         first = self.parts[0]
         self.kind = f"{first.kind} in {len(parts)} files"
         self.notes = list(dict.fromkeys(note for source in self.parts for note in source.notes))
