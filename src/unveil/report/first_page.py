@@ -365,8 +365,8 @@ def _audited(role: Role, result: AuditResult) -> str:
     if notes and "redacted" in result.manifest:
         text += f" {notes[0][:1].upper()}{notes[0][1:]}."
     elif notes:
-        told = "A note says" if len(notes) == 1 else f"{len(notes):,} notes say"
-        text += f" {told} how the set was read, and what was not."
+        which = "A note says" if len(notes) == 1 else f"{len(notes):,} notes say"
+        text += f" {which} how the set was read, and what was not."
     return text
 
 
