@@ -46,11 +46,11 @@ from unveil.planning.deviations import check_deviations, deviations_before, devi
 from unveil.planning.protocol import read_protocol
 from unveil.progress import Progress
 from unveil.report import write_reports
-from unveil.results import AuditResult, from_document
+from unveil.results import AuditResult, from_document, schema_sha256
 from unveil.review import review_summary
 from unveil.runs.assemble import AuditParts, assemble, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
-from unveil.runs.parts import DOCUMENT, PARTS, RESULT, checksums, result_sha256
+from unveil.runs.parts import DOCUMENT, PARTS, RESULT, SCHEMA, checksums, result_sha256
 from unveil.runs.repeat import check_what_followed, finished_result, replace_run
 from unveil.runs.write import absolute_places, write_run
 from unveil.stats.checks import Check
@@ -207,6 +207,7 @@ def _run(
         PARTS: checksums(run.path),
         RESULT: result_sha256(from_document(json.loads(written))),
         DOCUMENT: hashlib.sha256(written).hexdigest(),
+        SCHEMA: schema_sha256(),
     }
     facts = {"places": absolute_places(settings), STAMPS: stamps, **seals}
     run.finish({**result.manifest, **times_since(started), **facts})

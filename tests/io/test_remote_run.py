@@ -125,6 +125,31 @@ def test_no_more_is_downloaded_than_the_limit(address: str, tmp_path: Path, monk
     RemoteRun(address).pull()
 
 
+@pytest.mark.parametrize("name", [MANIFEST, "publish/report.md"])
+def test_another_file_than_the_index_states_is_not_stored(
+    name: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.filesystem("memory").pipe_file(f"{address.removeprefix('memory:/')}/{name}", b"another")
+    elsewhere(monkeypatch, tmp_path / "elsewhere")
+    run = RemoteRun(address)
+    with pytest.raises(StoreError, match=f"{name}: expected the file with the SHA-256 .* that the index states"):
+        run.pull()
+    assert not (run.folder / name).exists()
+
+
+def test_an_interrupted_upload_begins_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RemoteRun(address)
+    write(run.folder / MANIFEST, FINISHED.replace("{}", '{"seed": 1}'))
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(RemoteRun, "_write_index", interrupted)
+        run.push()
+    assert RemoteRun(address).push() == 1 and RemoteRun(address).push() == 0
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_file_is_downloaded_in_parts(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere(monkeypatch, tmp_path / "elsewhere")
     monkeypatch.setattr(storage, "PART_BYTES", 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 
 import unveil
 from tests.builders import audit, unit_rows
+from unveil.io.trust import signed
 from unveil.runs.finished import FinishedRun
 
 Audited = tuple[unveil.AuditResult, Path]
@@ -147,6 +149,43 @@ def test_a_run_of_another_version_is_named(user_folder: Path) -> None:
             FinishedRun(user_folder / "run")
         file.write_text(before)
     assert FinishedRun(user_folder / "run").result.verdict == "leak found"
+
+
+def test_an_own_run_of_an_earlier_vocabulary_is_an_error_that_names_the_value(user_folder: Path) -> None:
+    """Values of an own run are not checked, unless another state of unveil wrote them: then a report would fail."""
+    run = user_folder / "run"
+    run_audit()
+    manifest = json.loads((run / "manifest.json").read_text())
+    document = json.loads((run / "audit.json").read_text())
+    document["verdict"] = "leak seen"
+    data = json.dumps(document).encode()
+    (run / "audit.json").write_bytes(data)
+    changed = {**manifest, "document": hashlib.sha256(data).hexdigest(), "schema": "0" * 64}
+    (run / "manifest.json").write_text(json.dumps(signed(changed)))
+    with pytest.raises(
+        unveil.StoreError,
+        match=r"audit\.json is damaged, or of another version of unveil \(verdict: expected one of .*, found "
+        r'"leak seen"\); run the audit again',
+    ):
+        FinishedRun(run)
+    del changed["schema"]
+    (run / "manifest.json").write_text(json.dumps(signed(changed)))
+    with pytest.raises(unveil.StoreError, match="expected one of"):
+        FinishedRun(run)
+
+
+def test_a_key_that_stands_twice_is_an_error(user_folder: Path) -> None:
+    """Programs differ in the value that they take."""
+    run = user_folder / "run"
+    run_audit()
+    file = run / "audit.json"
+    file.write_text('{"verdict": "none detected", ' + file.read_text()[1:])
+    with pytest.raises(unveil.StoreError, match="a key stands in it twice: verdict"):
+        FinishedRun(run)
+    manifest = run / "manifest.json"
+    manifest.write_text('{"status": "running", ' + manifest.read_text()[1:])
+    with pytest.raises(unveil.StoreError, match="holds no audit"):
+        FinishedRun(run)
 
 
 def test_every_byte_of_the_vectors_is_checked(user_folder: Path) -> None:

@@ -63,15 +63,15 @@ MAX_SHOWN, MAX_REASON = 40, 300
 SHARE = "0 to 1"
 
 
-def read_json(data: bytes, *, once: bool = False) -> Any:
+def read_json(data: bytes) -> Any:
     """The JSON value in these bytes.
 
-    Raises ValueError for anything else, for numbers that JSON does not have, for nesting beyond MAX_DEPTH, and with
-    ``once`` for a key that a table has twice.
+    Raises ValueError for anything else, for numbers that JSON does not have, for nesting beyond MAX_DEPTH, and for a
+    key that a table has twice: programs differ in the value that they take.
     """
     try:
         with collection_paused():
-            value = json.loads(data, parse_constant=_no_number, object_pairs_hook=every_key_once if once else None)
+            value = json.loads(data, parse_constant=_no_number, object_pairs_hook=every_key_once)
         check_depth(value)
     except RecursionError:
         raise ValueError("it is nested too deep") from None

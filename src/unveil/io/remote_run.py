@@ -66,7 +66,8 @@ class RemoteRun:
         """Downloads every file that differs here, or ``only`` one.
 
         A file that was changed here alone stays, unless an unfinished audit changed it. Raises StoreError for a file
-        that was changed here and at the address, and for more bytes than `download_limit`.
+        that was changed here and at the address, for one that the index does not describe, and for more bytes than
+        `download_limit`.
         """
         make_private(self.folder)
         synced = self._synced()
@@ -87,12 +88,12 @@ class RemoteRun:
                     f"{file} was changed here, and `{name}` at {self.storage.where} as well. Move the local file away "
                     "and run the command again"
                 )
-            left -= self.storage.download(name, file, left)
+            left -= self.storage.download(name, file, left, self._remote[name])
         if only is None:
             self._write_last_sync(self._remote)
 
     def push(self) -> int:
-        """Uploads every file that is new or changed here, the manifest last; returns their number.
+        """Uploads every file that is new or changed here, the manifest last and then the index; returns their number.
 
         Raises StoreError when the run at the address has changed since it was pulled.
         """
@@ -103,12 +104,11 @@ class RemoteRun:
             )
         here = {name: digest for name in self._names() if (digest := _sha256(self.folder / name)) is not None}
         changed = [name for name, digest in here.items() if self._remote.get(name) != digest]
-        # The manifest says that a run is finished, so it comes after everything else.
+        # The manifest says that a run is finished. The index says that all is there: before, nobody uses what is new,
+        # and an upload that was interrupted begins again.
         for name in sorted(changed, key=lambda name: name == MANIFEST):
-            if name == MANIFEST:
-                self._write_index(here)
             self.storage.upload(self.folder / name, name)
-        if changed and MANIFEST not in changed:
+        if changed:
             self._write_index(here)
         self._write_last_sync(here)
         if changed:

@@ -24,6 +24,7 @@ import platformdirs
 
 from unveil.errors import StoreError
 from unveil.io.atomic import TEMPORARY, write_bytes
+from unveil.io.checksums import file_sha256
 from unveil.io.private import make_private
 from unveil.io.regular import read_regular
 from unveil.io.remote import (
@@ -208,19 +209,20 @@ class RemoteStorage(Storage):
         """Uploads a file of this machine part by part, without the cache."""
         self._upload(name, lambda to: self._files.put_file(str(file), to))
 
-    def download(self, name: str, file: Path, limit: int) -> int:
+    def download(self, name: str, file: Path, limit: int, sha256: str) -> int:
         """Downloads a file part by part; returns its size in bytes.
 
-        Raises StoreError when it no longer exists, and for more than ``limit`` bytes.
+        Raises StoreError when it no longer exists, and as `download_if_there`.
         """
-        if not self.download_if_there(name, file, limit):
+        if not self.download_if_there(name, file, limit, sha256):
             raise StoreError(f"{self.where}/{name} no longer exists; run the audit again")
         return file.stat().st_size
 
-    def download_if_there(self, name: str, file: Path, limit: int | None = None) -> bool:
+    def download_if_there(self, name: str, file: Path, limit: int | None = None, sha256: str | None = None) -> bool:
         """Downloads a file part by part; returns whether there is one.
 
-        Raises StoreError for more than ``limit`` bytes, by default those of `download_limit`.
+        Raises StoreError for more than ``limit`` bytes, by default those of `download_limit`, and for a file with
+        another SHA-256 than ``sha256``, which is not stored.
         """
         where, path = f"{self.where}/{name}", self._path(name)
         at_most = download_limit() if limit is None else limit
@@ -238,6 +240,12 @@ class RemoteStorage(Storage):
                 with fetched.open("wb") as out:
                     for start in range(0, size, PART_BYTES):
                         out.write(read_range(self._files, path, start, min(size, start + PART_BYTES)))
+                if sha256 is not None and file_sha256(fetched) != sha256:
+                    raise StoreError(
+                        f"{where}: expected the file with the SHA-256 {sha256[:16]}... that the index states, found "
+                        "another. It was changed, or its upload has not ended: run the command again later, or the one "
+                        "that wrote the run on its machine"
+                    )
                 fetched.replace(file)
 
         try:

@@ -6,12 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from unveil.io.text import printable
+
+# Characters of a key in a message.
+MAX_KEY = 40
+
 
 class KeyTwiceError(ValueError):
     """A table that has the key ``key`` several times."""
 
     def __init__(self, key: Any) -> None:
-        super().__init__("a key stands in it twice")
+        super().__init__(f"a key stands in it twice: {printable(str(key))[:MAX_KEY]}")
         self.key = key
 
 

@@ -123,7 +123,7 @@ def read_protocol(path: Path) -> Protocol:
     """The protocol in a file. Raises SettingError for any other file, and for one that was changed."""
     try:
         data = read_regular(path, MAX_BYTES)
-        document = read_json(data, once=True)
+        document = read_json(data)
     except FileNotFoundError:
         raise SettingError(f"--protocol: expected a text file, found none at {path}. Correct the path") from None
     except (OSError, ValueError) as error:

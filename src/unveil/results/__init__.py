@@ -64,6 +64,7 @@ from unveil.results.serialise import (
     plain,
     record_of,
     schema,
+    schema_sha256,
     to_document,
 )
 
@@ -130,6 +131,7 @@ __all__ = [
     "plain",
     "record_of",
     "schema",
+    "schema_sha256",
     "shortened",
     "to_document",
 ]

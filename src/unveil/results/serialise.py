@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -78,6 +79,12 @@ def schema() -> dict[str, Any]:
     text = (resources.files("unveil.results") / "audit.schema.json").read_text("utf-8")
     loaded: dict[str, Any] = json.loads(text)
     return loaded
+
+
+@cache
+def schema_sha256() -> str:
+    """The SHA-256 of the JSON Schema of `audit.json`. Records that change without a new version change it."""
+    return hashlib.sha256((resources.files("unveil.results") / "audit.schema.json").read_bytes()).hexdigest()
 
 
 def plain(value: Any) -> Any:

@@ -41,13 +41,15 @@ from unveil.io.text import printable, printable_document
 from unveil.io.trust import is_own, warn_not_own
 from unveil.presets import resolve
 from unveil.progress import Progress
-from unveil.results import AuditResult, Exposures, from_document, from_own_document, record_of
+from unveil.results import AuditResult, Exposures, from_document, from_own_document, record_of, schema_sha256
+from unveil.results.audit import SCHEMA_VERSION
 from unveil.runs.checks import FILES, REFERENCES, ROWS, ImageRow, RecordedParts, check_array, check_result, check_table
 from unveil.runs.parts import (
     DOCUMENT,
     EXPOSURES,
     IMAGES,
     PAIRS,
+    SCHEMA,
     STATE,
     audit_key,
     read_part,
@@ -135,8 +137,10 @@ class FinishedRun:
         self.own = is_own(manifest)
         if not self.own:
             warn_not_own(path)
+        # A development version may have had other fields or choices under the same version.
+        self._same_schema = manifest.get(SCHEMA) == schema_sha256()
         document, as_written = self._document(manifest)
-        if manifest.get("version") != FORMAT or "schema_version" not in document:
+        if manifest.get("version") != FORMAT or document.get("schema_version") != SCHEMA_VERSION:
             raise self._other_version()
         with self._damage("audit.json"):
             result = from_own_document(document) if as_written else from_document(document)
@@ -168,14 +172,17 @@ class FinishedRun:
         self.seed: int = self._settings["seed"]
 
     def _document(self, manifest: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-        """The document of the result, and whether it is still the file that this user's audit wrote."""
+        """The document of the result, and whether it is still the file that this user's audit wrote, in this format.
+
+        Only then its values need no check.
+        """
         try:
             data = read_regular(self.path / "audit.json", MAX_RESULT_BYTES)
         except FileNotFoundError:
             raise self._other_version() from None
         except OSError as error:
             raise self._damaged("audit.json", str(error.strerror or error)) from None
-        if self.own and hashlib.sha256(data).hexdigest() == manifest.get(DOCUMENT):
+        if self.own and self._same_schema and hashlib.sha256(data).hexdigest() == manifest.get(DOCUMENT):
             with collection_paused():
                 written: dict[str, Any] = json.loads(data)
             return written, True
@@ -188,11 +195,13 @@ class FinishedRun:
 
     def _other_version(self) -> StoreError:
         return StoreError(
-            f"{self.path} was made by another version of unveil; run the same audit again into a new folder"
+            f"{self.path} was made by another version of unveil; run the same audit again into a new folder. This one "
+            f"reads runs of format {FORMAT} and results of format {SCHEMA_VERSION}"
         )
 
     def _damaged(self, name: str, why: str) -> StoreError:
-        return StoreError(f"{self.path / name} is damaged ({why}); run the audit again into a new folder")
+        state = "damaged" if self._same_schema else "damaged, or of another version of unveil"
+        return StoreError(f"{self.path / name} is {state} ({why}); run the audit again into a new folder")
 
     @contextlib.contextmanager
     def _damage(self, name: str) -> Iterator[None]:

@@ -24,6 +24,8 @@ PAIRS, IMAGES, EXPOSURES, MATCHES = "pairs.parquet", "images.parquet", "exposure
 # The names of the checksums in the manifest: of the parts, of the result, and of the file with the result as the audit
 # wrote it. `unveil report` writes that file again.
 PARTS, RESULT, DOCUMENT = "parts", "result", "document"
+# The checksum of the schema of that file, by which a result that another state of unveil wrote is known.
+SCHEMA = "schema"
 # The types of the columns in the tables of a run, and how many rows are read at a time.
 PLAIN = (pa.types.is_string, pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_null)
 BATCH_ROWS = 65_536

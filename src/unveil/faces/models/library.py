@@ -27,6 +27,7 @@ from unveil.faces.models.spec import (
 )
 from unveil.faces.models.table import default_spec, families, file_names, find_download, model_table, specs_by_name
 from unveil.io.atomic import write_bytes
+from unveil.io.documents import read_json
 from unveil.io.regular import read_regular
 
 # ONNX holds no more: its format states sizes in 31 bits.
@@ -125,7 +126,7 @@ def _declared_sha256(path: Path) -> str | None:
     except (OSError, UnicodeDecodeError):
         pass
     try:
-        tasks = json.loads(read_regular(path.parent / "manifest.json", MAX_DESCRIPTION_BYTES))["tasks"].values()
+        tasks = read_json(read_regular(path.parent / "manifest.json", MAX_DESCRIPTION_BYTES))["tasks"].values()
         return next((str(task["sha256"]) for task in tasks if task.get("file") == path.name), None)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return None

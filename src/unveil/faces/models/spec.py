@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from unveil.errors import ModelError
-from unveil.io.documents import MAX_TOML_BYTES, read_toml
+from unveil.io.documents import MAX_TOML_BYTES, read_json, read_toml
 from unveil.io.regular import read_regular
 from unveil.io.text import printable
 
@@ -208,7 +208,7 @@ _DEFAULT_PREPROCESSING = {"detection": {"mean": 127.5, "std": 128.0}, "recogniti
 def _facts_of_manifest(path: Path, file: str) -> dict[str, Any] | None:
     """What an InsightFace ``manifest.json`` (version 1 or 2) says of one file, as our TOML would; None if nothing."""
     try:
-        document = json.loads(read_regular(path, MAX_DESCRIPTION_BYTES))
+        document = read_json(read_regular(path, MAX_DESCRIPTION_BYTES))
         version = document.get("manifest_version")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(f"{path} is not an InsightFace manifest: {error}") from None
