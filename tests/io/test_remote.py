@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.registry import known_implementations
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +17,14 @@ from tests.io.s3 import KEY, SECRET, Gate, Server
 from unveil.config.parsing import settings_from
 from unveil.errors import SettingError, SourceError, StoreError
 from unveil.images import open_source
-from unveil.io.remote import absolute_place, check_address, retry_seconds, with_retries, without_secrets
+from unveil.io.remote import (
+    _check_protocols,
+    absolute_place,
+    check_address,
+    retry_seconds,
+    with_retries,
+    without_secrets,
+)
 from unveil.io.storage import RemoteStorage
 
 
@@ -185,3 +194,22 @@ def test_a_remote_folder_reads_like_a_local_one(s3: str, tmp_path: Path) -> None
     assert "not read: 1 files whose names are those of no images, which were not looked into" in there.notes
     with pytest.raises(SourceError):
         open_source(f"{s3}/nothing")
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        *("file://{}", "local://{}", "simplecache::file://{}", "filecache://x::local://{}", "simplecache://x::{}"),
+        *("reference://a::file://{}", "reference::https://127.0.0.1:1/r.json", "dir::file://{}", "generic://x"),
+        *("simplecache::reference::s3://b/r.json", "zip://a.png::s3://b/a.zip", "tar://::https://127.0.0.1:1/a.tar"),
+    ],
+)
+def test_an_address_leads_to_nothing_but_what_it_names(chain: str, tmp_path: Path) -> None:
+    """Links would be followed and pipes waited for, and a list of references names any file and server."""
+    write(tmp_path / "set/a.png", b"x")
+    os.mkfifo(tmp_path / "set/pipe.png")
+    place = chain.format(tmp_path / "set")
+    with pytest.raises((SourceError, StoreError), match=r"expected an address of (another machine|files), found"):
+        open_source(place)
+    for good in ("s3://bucket/x", "simplecache::https://host/x", "plugin-of-yours://x"):
+        _check_protocols(good, known_implementations, local=False)

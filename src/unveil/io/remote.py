@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,16 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 HTTP = frozenset({"http", "https"})
+# Of the file systems of fsspec, those that reach what an address names and nothing else, and caches before them.
+# Others lead on to what a stranger's file names, or unpack archives without the limits of our readers.
+REACHES_ITS_ADDRESS = frozenset(
+    {
+        *(*HTTP, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf", "oss", "oci", "ocilake", "tos", "tosfs"),
+        *("sftp", "ssh", "ftp", "smb", "webdav", "hdfs", "arrow_hdfs", "webhdfs", "root", "memory", "dropbox", "box"),
+        *("gdrive", "lakefs", "dbfs", "wandb", "github", "gist", "simplecache", "filecache", "blockcache", "cached"),
+    }
+)
+THIS_MACHINE = frozenset({"file", "local"})
 CHUNK = 2**16
 MAX_WAIT_SECONDS = 15.0  # between two attempts
 # Errors that no retry can repair: those of the local disk, and those of a wrong call.
@@ -108,15 +118,35 @@ def _struck(url: str) -> str:
     return f"{scheme}://{after if at and not user and ':' in before else rest}"
 
 
-def filesystem(url: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path in it.
+def _check_protocols(url: str, known: Collection[str], *, local: bool) -> None:
+    """Raises StoreError for an address that leads to this machine, unless ``local``, or on to other addresses."""
+    for part in url.split("::"):
+        protocol, slashes, rest = part.partition("://")
+        # As fsspec reads a chain: a word alone is a protocol, anything else without one a path of this machine.
+        name = protocol.lower() if slashes or re.fullmatch("[a-z0-9_]+", protocol) else "file"
+        if name in THIS_MACHINE and not local:
+            raise StoreError(
+                f"{_struck_all(url)}: expected an address of another machine, found a place of this one. Name its path "
+                f"({rest or part})"
+            )
+        if name in known and name not in REACHES_ITS_ADDRESS | THIS_MACHINE:
+            raise StoreError(
+                f"{_struck_all(url)}: expected an address of files, found {name}://, which leads to other addresses or "
+                "unpacks files. Name the address of the file itself"
+            )
 
-    Raises StoreError when fsspec or a library of the protocol is missing, or the protocol is unknown.
+
+def filesystem(url: str, *, local: bool = False) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the path in it; with ``local``, also one of this machine.
+
+    Raises StoreError when fsspec or a library of the protocol is missing, or the protocol is unknown or refused.
     """
     try:
         import fsspec
+        from fsspec.registry import known_implementations
     except ImportError:
         raise StoreError(f"{url}: addresses need fsspec, which is missing; pip install 'unveil[remote]'") from None
+    _check_protocols(url, known_implementations, local=local)
     try:
         # Without a cache of listings, files that another process writes are visible.
         options: dict[str, Any] = {"use_listings_cache": False}

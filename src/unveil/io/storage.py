@@ -162,7 +162,7 @@ class RemoteStorage(Storage):
     def __init__(self, url: str, cache: Cache | None = None, key: StoreKey | None = None) -> None:
         self.key = key or StoreKey.own()
         self.where = check_address(url).rstrip("/")
-        self._files, self._root = filesystem(self.where)
+        self._files, self._root = filesystem(self.where, local=True)
         self._cache = cache or Cache(self.where)
         protocols = self._files.protocol
         self._protocols = {protocols} if isinstance(protocols, str) else set(protocols)
