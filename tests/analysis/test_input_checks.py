@@ -49,6 +49,8 @@ def removed(n: int) -> tuple[OverlapFinding, ...]:
         (Rejects().outcome("training", 5, 100), "pass"),
         (Rejects().outcome("training", 6, 100), "fail"),
         (Rejects().outcome("training", 0, 0), "fail"),
+        (Rejects().outcome("training", 40, 880, different=(40, 100)), "fail"),
+        (Rejects().outcome("training", 400, 880, different=(1, 100)), "pass"),
         (Rejects().outcome("synthetic", 5, 100), "pass"),
         (Rejects().outcome("synthetic", 6, 100), "fail"),
         (Rejects().outcome("control", 6, 100), "warn"),

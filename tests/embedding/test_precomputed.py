@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from tests.builders import save_embeddings, unit_rows
+from unveil.channels.alignment import ImageAlignment
+from unveil.embedding.embed import ImageRows, collect
 from unveil.embedding.precomputed import read_precomputed, write_embeddings_file
+from unveil.embedding.shards import ShardRow
 from unveil.images import EmbeddingSource, open_source
 from unveil.images.writers.embeddings import write_embeddings
+from unveil.types import ChannelVectors
 
 
 def opened(file: Path) -> EmbeddingSource:
@@ -41,3 +45,14 @@ def test_rejects_are_in_the_file_with_their_label_and_reason(tmp_path: Path) -> 
         assert again.rejects[0].detail.startswith("rejected before: embed: no usable vector (its length")
         kept = [i for i, id in enumerate(ids) if id in set(again.embedded.ids)]
         assert np.array_equal(np.asarray(again.embedded.vectors), vectors[kept])
+
+
+def test_rejects_that_repeat_another_count_once(tmp_path: Path) -> None:
+    """Files that cannot be read have no digest, and are different files."""
+    vectors = unit_rows(np.random.default_rng(0), 7, 8)
+    source = opened(save_embeddings(tmp_path / "a.npz", vectors, [f"{i}" for i in range(7)], [""] * 7))
+    rows = [ShardRow(digest, "decode", "damaged image") for digest in ("d", "d", "e")]
+    rows += [*(ShardRow("", "read", "unreadable file") for _ in range(2)), ShardRow("f"), ShardRow("f")]
+    view = ChannelVectors("face", vectors[:2], "model")
+    found = collect(source, ImageRows.of(rows), [view], ImageAlignment(None, ""))
+    assert (len(found.rejects), found.n_different_rejects, found.embedded.digests.n_distinct()) == (5, 4, 1)

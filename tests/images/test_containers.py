@@ -265,6 +265,19 @@ class TestRecordIO:
         assert any("train.lst beside the records is not used: without train.idx" in note for note in source.notes)
         write(tmp_path / "train.lst", "".join(f"{i}\t{k // 2}\t{k}.jpg\n" for i, k in enumerate(order)))
         assert [r.id for r in open_source(path).records] == [f"{k}.jpg" for k in order]
+        # Records that count themselves, and a list that is in their order or in another.
+        path = c.write_records(
+            tmp_path / "train", [c.labelled(b"x", float(k // 2), key=i) for i, k in enumerate(order)], idx=False
+        )
+        assert open_source(path).records[0].id == "2.jpg"
+        write(tmp_path / "train.lst", "".join(f"{k}\t{k // 2}\t{k}.jpg\n" for k in order))
+        source = open_source(path)
+        assert source.records[0].id == "00000000" and any("not used: without train.idx" in n for n in source.notes)
+        c.write_records(tmp_path / "train", [c.labelled(b"x", float(k // 2)) for k in order])
+        write(tmp_path / "train.lst", "".join(f"{i}\t{i // 2}\t{i}.jpg\n" for i in range(4)))
+        assert "the labels of train.lst contradict those in the records: it may be the list of other records" in (
+            open_source(path).notes
+        )
 
     @pytest.mark.parametrize("names", [("train", "val"), ("a", "b")])
     def test_a_list_of_other_records_is_not_used(self, names: tuple[str, str], tmp_path: Path) -> None:

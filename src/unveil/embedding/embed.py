@@ -78,6 +78,7 @@ class EmbeddedSource:
     model_name: str = ""  # of the face model, if there is one only
     notes: tuple[str, ...] = ()
     left_out: int = 0  # images that a list, an option or an index leaves out; they are not among ``n_images``
+    n_different_rejects: int = 0  # rejects that repeat another one byte for byte count once
     rejected_people: tuple[str | None, ...] = ()  # the label of each reject
 
     def __post_init__(self) -> None:
@@ -273,6 +274,8 @@ def collect(
         rows.n_multiple_faces,
         notes=tuple(notes),
         left_out=len(rows.excluded) + source.left_out,
+        # What cannot be read has no digest.
+        n_different_rejects=len({row.digest or i for i, row in rows.rejected.items()}),
         rejected_people=tuple(records.people.take(np.array([*rows.rejected], np.int64))),
     )
 

@@ -23,15 +23,24 @@ class Rejects(InputCheck[EmbeddedSets]):
     def run(self, inputs: EmbeddedSets) -> Iterator[Check]:
         """One outcome for each role."""
         for role, source in inputs.sets.items():
-            yield self.outcome(role, len(source.rejects), source.n_images)
+            different = source.n_different_rejects
+            files = different, different + source.embedded.digests.n_distinct()
+            yield self.outcome(role, len(source.rejects), source.n_images, different=files)
 
-    def outcome(self, role: Role, n_rejected: int, n_images: int) -> Check:
-        """The outcome for one role; a role without images fails."""
-        figure = share(n_rejected, n_images, "share of files rejected")
+    def outcome(self, role: Role, n_rejected: int, n_images: int, *, different: tuple[int, int] | None = None) -> Check:
+        """The outcome for one role; a role without images fails.
+
+        ``different`` are both numbers where files that repeat another one count once: repeats hide no further leak,
+        and many of them would make the share of rejects small.
+        """
+        once = different or (n_rejected, n_images)
+        figure = share(*once, "share of different files rejected")
         value = figure.value if n_images else 1.0
         # No leak is hidden by a control image that is not compared.
         status: Status = grade(value, HIDES, HALF if role == "control" else HIDES)
         message = f"{n_rejected} of {n_images} {role} files could not be read or gave no face"
+        if once != (n_rejected, n_images):
+            message += f" ({once[0]} of {once[1]} different ones)"
         if status != "pass":
             hidden = "" if role == "control" else ", and a leak among them is not found"
             message += f"{hidden}; see rejects.parquet for the reasons"

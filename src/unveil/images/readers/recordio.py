@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ MAX_EXACT_LABEL = 2**24
 MAX_DIGITS = 20
 # The share of the records whose own label has to be that of a list, where keys are not known.
 MIN_SAME_LABELS = 0.99
+# Of the records, below which labels contradict each other. A list whose labels were corrected has more.
+MIN_AGREEMENT = 0.9
 # A key of records that is no number of an image.
 MAX_KEY = 2**62
 # Lists of `key path ...` beside records: DCFace's, and those with the name of their records, as of CVLface and mxnet.
@@ -91,7 +94,7 @@ class RecordIOSource(Source):
                 )
             images |= more
             keys, offsets, extents, labels = keys[images], offsets[images], extents[images], labels[images]
-        paths = _paths(blob, keys, labels if known is False else None, self.notes)
+        paths = _paths(blob, keys, labels, self.notes, known=known)
         uses_own = rule.may_use_labels and not paths.ids
         entries, n_rounded = [], 0
         rows = zip(numbered_ids(keys.tolist()), offsets.tolist(), extents.tolist(), labels.tolist(), strict=True)
@@ -379,11 +382,13 @@ class _Paths:
     labels: dict[int, str]
 
 
-def _paths(blob: Blob, keys: Ints, own: npt.NDArray[np.float32] | None, notes: list[str]) -> _Paths:
+def _paths(blob: Blob, keys: Ints, own: npt.NDArray[np.float32], notes: list[str], *, known: bool) -> _Paths:
     """The list beside the records that names most of their keys; empty when there is none. Others are noted.
 
-    Where the keys are not known, the labels that the records hold of their ``own`` have to be those of the list.
+    Where the keys are not ``known``, the labels that the records hold of their ``own`` have to be those of the list.
+    Keys that only count the records are known if the lines of the list are in their order.
     """
+    counted = bool((keys == np.arange(len(keys))).all()) and blob.sibling(idx_name(blob)) is None
     for file in lists_beside(blob, notes):
         name = file.name
         ids, labels = {}, {}
@@ -397,16 +402,32 @@ def _paths(blob: Blob, keys: Ints, own: npt.NDArray[np.float32] | None, notes: l
             if rest and (label := label_of(rest[0])) is not None:
                 labels[int(number)] = label
         matched = sum(key in ids for key in keys.tolist())
-        if matched > len(keys) / 2 and own is not None and not _same_labels(keys, own, labels):
+        sure = known and (not counted or list(ids) == sorted(ids))
+        if matched > len(keys) / 2 and not sure and not _same_labels(keys, own, labels):
             notes.append(
                 f"{name} beside the records is not used: without {idx_name(blob)}, it is not known which of its lines "
                 "belongs to which record. Get that file, too"
             )
             continue
+        if matched > len(keys) / 2 and _agreement(keys, own, labels) < MIN_AGREEMENT:
+            notes.append(f"the labels of {name} contradict those in the records: it may be the list of other records")
         if matched > len(keys) / 2:
             return _Paths(ids, labels)
         notes.append(f"{name} beside the records names {matched} of {len(keys)} of them and is not used")
     return _Paths({}, {})
+
+
+def _agreement(keys: Ints, own: npt.NDArray[np.float32], labels: dict[int, str]) -> float:
+    """The share of the records whose own label goes with the one in a list, or the other way round, by majority."""
+    pairs = [(o, labels[k]) for k, o in zip(keys.tolist(), own.tolist(), strict=True) if k in labels]
+
+    def kept(way: int) -> int:
+        majority: dict[object, Counter[object]] = {}
+        for pair in pairs:
+            majority.setdefault(pair[way], Counter())[pair[1 - way]] += 1
+        return sum(max(counts.values()) for counts in majority.values())
+
+    return max(kept(0), kept(1)) / len(pairs) if pairs else 1.0
 
 
 def _same_labels(keys: Ints, own: npt.NDArray[np.float32], labels: dict[int, str]) -> bool:
