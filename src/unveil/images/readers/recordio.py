@@ -418,16 +418,16 @@ def _paths(blob: Blob, keys: Ints, own: npt.NDArray[np.float32], notes: list[str
 
 
 def _agreement(keys: Ints, own: npt.NDArray[np.float32], labels: dict[int, str]) -> float:
-    """The share of the records whose own label goes with the one in a list, or the other way round, by majority."""
+    """The share of the records whose own label goes with the one in a list, or the reverse, by majority."""
     pairs = [(o, labels[k]) for k, o in zip(keys.tolist(), own.tolist(), strict=True) if k in labels]
 
-    def kept(way: int) -> int:
+    def agreeing(column: int) -> int:
         majority: dict[object, Counter[object]] = {}
         for pair in pairs:
-            majority.setdefault(pair[way], Counter())[pair[1 - way]] += 1
+            majority.setdefault(pair[column], Counter())[pair[1 - column]] += 1
         return sum(max(counts.values()) for counts in majority.values())
 
-    return max(kept(0), kept(1)) / len(pairs) if pairs else 1.0
+    return max(agreeing(0), agreeing(1)) / len(pairs) if pairs else 1.0
 
 
 def _same_labels(keys: Ints, own: npt.NDArray[np.float32], labels: dict[int, str]) -> bool:
