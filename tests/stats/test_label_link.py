@@ -116,6 +116,53 @@ def test_p_of_classes_is_valid_where_ranks_are_estimates(monkeypatch: pytest.Mon
         assert share.mean() <= level + 3 * error and share.mean() > level - 1 / n - 0.1 * level, level
 
 
+def plain_groups(means: Floats) -> list[list[int]]:
+    """`similar_classes` in whole products, one group after the other."""
+    done, larger = [], [np.arange(len(means))]
+    while larger:
+        group = larger.pop()
+        if len(group) <= label_link.MAX_GROUP:
+            done.append(group.tolist())
+            continue
+        points = means[group] - means[group].mean(axis=0)
+        direction = points[np.square(points).sum(axis=1).argmax()]
+        for _ in range(label_link.ROUNDS):
+            direction = points.T @ (points @ direction)
+            direction = direction / max(float(np.linalg.norm(direction)), label_link.TOLERANCE)
+        inside = points @ direction > np.median(points @ direction)
+        for _ in range(label_link.ROUNDS):
+            if inside.all() or not inside.any():
+                break
+            middle, other = points[inside].mean(axis=0), points[~inside].mean(axis=0)
+            before, inside = inside, points @ (middle - other) > (middle @ middle - other @ other) / 2
+            if (before == inside).all():
+                break
+        if inside.all() or not inside.any():
+            inside = np.arange(len(group)) < len(group) // 2
+        larger += [group[inside], group[~inside]]
+    return sorted(done)
+
+
+@pytest.mark.parametrize("cached", [1, 70, label_link.CACHED])
+def test_groups_are_those_of_whole_products(cached: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of random classes and of hostile ones: far apart, few directions, all equal, none but zero."""
+    monkeypatch.setattr(label_link, "CACHED", cached)
+    rng = np.random.default_rng(5)
+    random = rng.normal(size=(130, 12))
+    clusters = random * 0.01 + np.repeat(np.eye(12)[:5], 26, axis=0)
+    flat = rng.normal(size=(90, 1)) @ rng.normal(size=(1, 12))
+    for means in (random, clusters, flat, random[:, :1], np.ones((45, 3)), np.zeros((41, 2))):
+        assert [group.tolist() for group in similar_classes(means)] == plain_groups(means)
+
+
+def test_arrangements_are_those_of_single_bytes() -> None:
+    """Only their speed depends on the size of the numbers that are exchanged."""
+    wide, narrow = np.random.default_rng(6), np.random.default_rng(6)
+    places = label_link._arrangements(17, False, wide)
+    assert (places == narrow.permuted(np.tile(np.arange(17, dtype=np.uint8), (len(places), 1)), axis=1)).all()
+    assert wide.random() == narrow.random()
+
+
 @pytest.mark.parametrize("k", [9, 30, 200])
 def test_linked_classes_are_found(k: int) -> None:
     rng = np.random.default_rng(k)

@@ -92,12 +92,13 @@ class Cohort:
             return [np.zeros(0) for _ in measures]
         own, means = self._own_rows(embedded, role), [np.empty(len(embedded)) for _ in measures]
         # Of a small cohort all are listed, so that those of other people are one fewer where the own person is in it.
-        n_others = len(self.images) - bool((own >= 0).any())
+        spare = int((own >= 0).any())
+        n_others = len(self.images) - spare
         for start in range(0, len(own), COMPARED_ROWS):
             compared = slice(start, min(start + COMPARED_ROWS, len(own)))
             every = compare_rankings(
                 *(embedded.vectors[compared], self.images.vectors),
-                [Ranking(NEIGHBOURS + 1 + skipped, False, 0, None, offset) for skipped, offset in measures],
+                [Ranking(NEIGHBOURS + spare + skipped, False, 0, None, offset) for skipped, offset in measures],
                 backend=self.backend,
             )
             for found, mean, (skipped, _) in zip(every, means, measures, strict=True):

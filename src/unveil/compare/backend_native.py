@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil import native
-from unveil.compare.blas import single_blas_thread
+from unveil.stats.blas import single_blas_thread
 from unveil.compare.error_bounds import rounded_down
 from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
 from unveil.compare.forecast import MISSED, Forecast

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from unveil.stats.blas import single_blas_thread
 from unveil.stats.intervals import LEVEL, NORMAL
 from unveil.stats.statements import Statement
 from unveil.types import Estimate, Floats, Vectors
@@ -56,12 +57,13 @@ def relative_spread(sample: Vectors, training: float, rng: np.random.Generator) 
     vectors = np.asarray(sample, np.float64)
     n = len(vectors)
     resampled = []
-    for _ in range(RESAMPLES if n > 1 else 0):
-        times = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
-        total, repeated = times @ vectors, float(times @ times)
-        # An image that is drawn twice is no pair of different people.
-        if repeated < n * n:
-            resampled.append(float(1 - (total @ total - repeated) / (n * n - repeated)))
+    with single_blas_thread():
+        for _ in range(RESAMPLES if n > 1 else 0):
+            times = rng.multinomial(n, np.full(n, 1 / n)).astype(np.float64)
+            total, repeated = times @ vectors, float(times @ times)
+            # An image that is drawn twice is no pair of different people.
+            if repeated < n * n:
+                resampled.append(float(1 - (total @ total - repeated) / (n * n - repeated)))
     low, high = (float(v) for v in np.quantile(resampled or [own], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     method = "1 - mean cosine between different people, relative to the training set; percentile bootstrap over people"
     return Estimate(own / scale, min(low, own) / scale, max(high, own) / scale, LEVEL, n, method)
