@@ -18,12 +18,12 @@ from unveil.compare import compare_all, describe, exact_cosine, open_backend
 from unveil.compare.backend_onnxruntime import NARROW, WIDE, IntegerProduct, probe_levels
 from unveil.compare.backend_torch import TorchProduct, single_precision_sums
 from unveil.compare.backends import REGISTRY
-from unveil.stats.blas import single_blas_thread
 from unveil.compare.blockwise import BlockwiseBackend
 from unveil.compare.pruning import DimensionOrder, choose_dimension_order
 from unveil.compare.scoring import PAIRS_PER_CALL, ParallelScorer
 from unveil.compare.topk import QuerySpec, worst_first
 from unveil.errors import SettingError
+from unveil.stats.blas import single_blas_thread
 from unveil.types import Floats
 
 

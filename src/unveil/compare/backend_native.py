@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from unveil import native
-from unveil.stats.blas import single_blas_thread
 from unveil.compare.error_bounds import rounded_down
 from unveil.compare.exact import Float32s, PairScorer, UnitRows, exact_cosine
 from unveil.compare.forecast import MISSED, Forecast
@@ -37,6 +36,7 @@ from unveil.native import (
     NativeRanking,
     NativeVectors,
 )
+from unveil.stats.blas import single_blas_thread
 from unveil.types import Floats, Ints
 
 PANEL_ROWS, SLAB_BYTES = 2048, 1 << 30
