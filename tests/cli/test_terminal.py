@@ -81,13 +81,23 @@ def test_verdicts_that_fail_a_pipeline() -> None:
     assert failing == {"leak": verdicts[:2], "inconclusive": verdicts[:3]}
 
 
-def test_errors_of_the_system_are_messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "x")
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(28, "No space left on device", "x"), 4, "No space left on device: x. Check that the disk is not full"),
+        (OSError(28, "No space left on device"), 4, "No space left on device: standard output. Check that the disk"),
+        (BrokenPipeError(32, "Broken pipe"), 2, "Broken pipe: standard output. The program that reads it has ended"),
+    ],
+)
+def test_errors_of_the_system_are_messages(
+    error: OSError, code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
 
-    monkeypatch.setattr("unveil.study.read_plan", full)
+    monkeypatch.setattr("unveil.study.read_plan", fail)
     done = unveil("study", "s.toml", "-o", tmp_path / "out")
-    assert done.returncode == 4 and "No space left on device: x. Check that the disk is not full" in done.stderr
+    assert done.returncode == code and message in done.stderr
 
 
 def test_completion() -> None:

@@ -24,6 +24,7 @@ from PIL import Image
 import unveil
 from tests.builders import audit, drawn_faces, encoded, examples, unit_rows, write
 from tests.cli.runner import unveil as command_line
+from unveil.cli.print_results import print_lookup
 from unveil.config.settings import Settings
 from unveil.demo.world import World
 from unveil.embedding.embedder import AuditEmbedder
@@ -498,14 +499,19 @@ def test_a_guard_below_the_current_folder(
     assert wrong.returncode == 2 and "device: expected one of auto, cpu" in wrong.stderr
 
 
-def test_a_person_who_is_in_both(audited: Audited, world: World) -> None:
+def test_a_person_who_is_in_both(audited: Audited, world: World, capsys: pytest.CaptureFixture[str]) -> None:
     result, path = audited
     run = FinishedRun(path)
     exposed = result.significant_people[0]
     answer = lookup(run, [world.training / exposed.training_id])
     assert answer.training.answer == answer.synthetic.answer == "unusually close"
     assert answer.training.matches[0].id == exposed.training_id
+    # The same pair, whose score is another here: the screen says why.
+    match = next(m for m in answer.synthetic.matches if m.id == exposed.synthetic_id)
+    assert match.highest < exposed.score
     text = letter(answer, result)
+    print_lookup(answer, [exposed.training_id], result, text)
+    assert "audit can score the same pair higher" in " ".join(capsys.readouterr().out.split())
     assert (
         "closer to your photograph than is usual" in text
         and "not proof" in text

@@ -10,29 +10,27 @@ from benchmarks.exposed_share import simulate
 from unveil.stats.conformal import conformal_p
 from unveil.stats.enrichment import min_exposed
 from unveil.stats.exposed_share import LAMBDA, exposed_share
+from unveil.stats.intervals import share
 from unveil.stats.list_errors import expected_false
 from unveil.stats.membership import not_resolved, resolves
-from unveil.stats.risk import excess_risk, success_rate
+from unveil.stats.risk import excess_risk, wilson
 from unveil.stats.statements import Evidence
 from unveil.stats.strata import concentration_p
 
 
 def test_wilson_by_hand() -> None:
     # Wilson 1927: centre (k + z^2 / 2) / (n + z^2), half width z / (n + z^2) * sqrt(k (n - k) / n + z^2 / 4).
-    rate = success_rate(3, 40, "share")
     z = stats.norm.ppf(0.975)
     centre, half = (3 + z**2 / 2) / (40 + z**2), z / (40 + z**2) * np.sqrt(3 * 37 / 40 + z**2 / 4)
-    assert (rate.low, rate.high) == pytest.approx((centre - half, centre + half))
-    assert rate.value == 3 / 40
-    assert success_rate(0, 0, "share").high == 1
+    assert wilson(3 / 40, 40) == pytest.approx((centre, half))
 
 
 def test_risk_is_what_the_generator_adds() -> None:
-    risk = excess_risk(success_rate(60, 100, "t"), success_rate(20, 100, "c"))
+    risk = excess_risk(share(60, 100, "t"), share(20, 100, "c"))
     assert risk.value == pytest.approx((0.6 - 0.2) / (1 - 0.2))
     assert 0 < risk.low < risk.value < risk.high < 1
-    assert excess_risk(success_rate(1, 100, "t"), success_rate(50, 100, "c")).value == 0
-    certain = excess_risk(success_rate(10, 10, "t"), success_rate(10, 10, "c"))
+    assert excess_risk(share(1, 100, "t"), share(50, 100, "c")).value == 0
+    certain = excess_risk(share(10, 10, "t"), share(10, 10, "c"))
     assert (certain.value, certain.low, certain.high) == (0, 0, 1)
 
 
@@ -41,7 +39,7 @@ def test_interval_of_a_risk_covers_it(attack: float, control: float) -> None:
     rng, truth, runs = np.random.default_rng(3), (attack - control) / (1 - control), 1000
     covered = 0
     for t, c in zip(rng.binomial(200, attack, runs), rng.binomial(200, control, runs), strict=True):
-        found = excess_risk(success_rate(int(t), 200, "t"), success_rate(int(c), 200, "c"))
+        found = excess_risk(share(int(t), 200, "t"), share(int(c), 200, "c"))
         covered += found.low <= truth <= found.high
     assert covered / runs >= 0.93
 

@@ -13,7 +13,7 @@ from unveil.results.risk import Criterion
 from unveil.stats.hubness import person_codes
 from unveil.stats.intervals import share
 from unveil.stats.membership import FPRS, resolves, threshold_at
-from unveil.stats.risk import excess_risk, success_rate
+from unveil.stats.risk import excess_risk
 from unveil.stats.statements import Statement
 from unveil.types import Estimate, Ints
 
@@ -145,8 +145,8 @@ def _not_assessed(criterion: Criterion, reason: str) -> PrivacyRisk:
 
 
 def _assessed(criterion: Criterion, attack: Sequence[int], control: Sequence[int], baseline: Estimate) -> PrivacyRisk:
-    against_training = success_rate(attack[0], attack[1], "share of training people")
-    against_control = success_rate(control[0], control[1], "share of control people")
+    against_training = share(attack[0], attack[1], "share of training people")
+    against_control = share(control[0], control[1], "share of control people")
     return PrivacyRisk(
         *(criterion, True, None, MEANINGS[criterion], ASSUMPTIONS[criterion]),
         attack=against_training,

@@ -18,6 +18,9 @@ from unveil.errors import DiskFullError, EngineError, UnveilError
 # No space, no memory, a broken or read-only disk. Other errors of the system come from a path that the user gave.
 OF_THE_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 
+# Of a stream: the reader of a pipe has ended, or the disk of a file that takes the output is full.
+OF_THE_OUTPUT = {errno.EPIPE, errno.ENOSPC}
+
 
 class Commands(TyperGroup):
     """Runs a command. Known errors become a message and an exit code: 2 for bad input, 4 for a machine that failed."""
@@ -31,11 +34,12 @@ class Commands(TyperGroup):
             machine = isinstance(error, (EngineError, DiskFullError))
             raise typer.Exit(exit_codes.MACHINE_FAILED if machine else exit_codes.BAD_INPUT) from None
         except OSError as error:
-            echo(
-                f"unveil: {error.strerror or error}: {error.filename or ''}. Check that the disk is not full and that "
-                "the folder can be written to",
-                error=True,
-            )
+            # What is printed has no file name; nor has a pipe whose reader has ended.
+            where = error.filename or ("standard output" if error.errno in OF_THE_OUTPUT else "a file")
+            advice = "Check that the disk is not full and that the folder can be written to"
+            if error.errno == errno.EPIPE:
+                advice = "The program that reads it has ended; files that were named before are complete"
+            echo(f"unveil: {error.strerror or error}: {where}. {advice}", error=True)
             raise typer.Exit(
                 exit_codes.MACHINE_FAILED if error.errno in OF_THE_MACHINE else exit_codes.BAD_INPUT
             ) from None
@@ -56,21 +60,22 @@ Start with **unveil demo**, which needs no data. Then audit your own dataset:
 All work is done on this machine. The network is used only for data that you name by its address.""",
 )
 
-app.command()(audit.audit)
+AFTER, SETS, MORE = "After an audit", "Sets and models", "More"
 app.command()(audit.demo)
+app.command()(audit.audit)
 app.command()(inspect.inspect)
-app.command()(overlap.overlap)
-app.command()(study.study)
-app.command()(inspect.presets)
-app.command()(embed.embed)
-app.command()(inspect.info)
-app.command()(plan.plan)
-app.command()(review.review)
-app.command()(review.report)
-app.command()(mitigation.clean)
-app.command()(mitigation.lookup)
-app.add_typer(mitigation.guard, name="guard")
-app.add_typer(models.app, name="models")
+app.command(rich_help_panel=AFTER)(review.report)
+app.command(rich_help_panel=AFTER)(review.review)
+app.command(rich_help_panel=AFTER)(mitigation.clean)
+app.add_typer(mitigation.guard, name="guard", rich_help_panel=AFTER)
+app.command(rich_help_panel=AFTER)(mitigation.lookup)
+app.command(rich_help_panel=SETS)(overlap.overlap)
+app.command(rich_help_panel=SETS)(embed.embed)
+app.command(rich_help_panel=SETS)(inspect.presets)
+app.add_typer(models.app, name="models", rich_help_panel=SETS)
+app.command(rich_help_panel=MORE)(plan.plan)
+app.command(rich_help_panel=MORE)(study.study)
+app.command(rich_help_panel=MORE)(inspect.info)
 
 
 def _version(value: bool) -> None:

@@ -48,6 +48,7 @@ def audit(
         typer.Option(
             "--fail-on",
             help="Exit with code 1 for this verdict and for more serious ones, with 3 if the audit is inconclusive.",
+            rich_help_panel=EXECUTION,
         ),
     ] = None,
 ) -> None:

@@ -17,13 +17,20 @@ from unveil.config.settings import EXECUTION, SETTINGS
 Command = Callable[..., None]
 
 SettingsFile = Annotated[
-    Path | None, typer.Option("--settings", metavar="FILE", help="A TOML file with any of these settings. Options win.")
+    Path | None,
+    typer.Option(
+        "--settings",
+        metavar="FILE",
+        help="A TOML file with any of these settings. Options win.",
+        rich_help_panel=EXECUTION,
+    ),
 ]
 Trusted = Annotated[
     bool,
     typer.Option(
         "--trusted",
         help="The file of settings is yours: it may name places outside its folder, addresses, and where to write.",
+        rich_help_panel=EXECUTION,
     ),
 ]
 Log = Annotated[

@@ -360,6 +360,13 @@ def _significance(match: LookupMatch, search: Search, result: AuditResult) -> st
     return printable(next((p.person for p in result.significant_people if p.synthetic_id == match.id), ""))
 
 
+# Below a search: why its scores are not those of the audit.
+OTHER_SCORES = (
+    "The audit can score the same pair higher. Its hub correction leaves out the person's own images, and uses the "
+    "synthetic set for faces. A search does not know who is asking, so it corrects by all people."
+)
+
+
 def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text: str) -> None:
     """The closest images for the auditor, and the answer for the person who asked."""
     console = open_console()
@@ -397,6 +404,7 @@ def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text
     lowest = min((p.score for p in result.significant_people), default=None)
     found_from = "" if lowest is None else f"; significant people of the audit score at least {lowest:.2f}"
     console.print(f"Scores by channel: 0 is the median of real people{found_from}.", style="dim", highlight=False)
+    console.print(OTHER_SCORES, style="dim", highlight=False)
     console.print()
     console.print("For the person who asked", style="dim")
     console.print()

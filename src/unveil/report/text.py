@@ -165,8 +165,8 @@ def headline(
         return " ".join([found, *_not_compared(counts), would_be_found(power)])
     if {"conformal", "GPD tail", "learned score"} & set(evidence):
         parts.append(
-            f"{significant} of {test.n_training} training {unit.many} are closer to the synthetic set than chance "
-            f"explains. "
+            f"{significant} of {test.n_training} training {unit.many} {_are(significant)} closer to the synthetic set "
+            f"than chance explains. "
             f"{false_findings(expected_false(fdr, [p.significant_by for p in people]), fdr)} At least "
             f"{unit.count(calibration.exposed_people.low)} are exposed, with 95% confidence."
         )
@@ -202,8 +202,8 @@ def _without_control(
         )
     if significant:
         text = (
-            f"{significant} of {n_people:,} training {unit.many} are closer to synthetic images than chance explains, "
-            f"{compared}. At most {percent(fdr)} of these findings are expected to be false."
+            f"{significant} of {n_people:,} training {unit.many} {_are(significant)} closer to synthetic images than "
+            f"chance explains, {compared}. At most {percent(fdr)} of these findings are expected to be false."
         )
         return text if COUNTED.intersection(evidence) else f"{text} {MODEL_ALONE}"
     crowd = statement.crowd_test
@@ -284,6 +284,10 @@ def _linked(link: LabelLink) -> str:
     if link.n_significant:
         text += f" {link.n_significant:,} classes are significant by themselves."
     return text
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
 
 
 def false_findings(expected: float | None, fdr: float) -> str:

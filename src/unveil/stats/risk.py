@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 
 from unveil.stats.intervals import LEVEL, NORMAL
 from unveil.types import Estimate
 
 METHOD = "(attack - control) / (1 - control), propagated Wilson intervals (doi:10.56553/popets-2023-0055)"
-
-
-def success_rate(k: int, n: int, what: str) -> Estimate:
-    """k / n with the Wilson score interval (1927, doi:10.1080/01621459.1927.10502953)."""
-    if not n:
-        return Estimate(0.0, 0.0, 1.0, LEVEL, 0, f"{what}, Wilson")
-    interval = scipy.stats.binomtest(k, n).proportion_ci(LEVEL, method="wilson")
-    value = k / n
-    return Estimate(
-        value, min(float(interval.low), value), max(float(interval.high), value), LEVEL, n, f"{what}, Wilson"
-    )
 
 
 def excess_risk(attack: Estimate, control: Estimate) -> Estimate:
@@ -34,14 +22,14 @@ def excess_risk(attack: Estimate, control: Estimate) -> Estimate:
     if control.value >= 1 or not attack.n or not control.n:
         return Estimate(0.0, 0.0, 1.0, LEVEL, n, METHOD)
     value = (attack.value - control.value) / (1 - control.value)
-    a, c = (_wilson_centre(rate) for rate in (attack, control))
-    error_a, error_c = ((rate.high - rate.low) / 2 for rate in (attack, control))
+    (a, error_a), (c, error_c) = (wilson(rate.value, rate.n) for rate in (attack, control))
     centre = (a - c) / (1 - c)
     error = float(np.hypot(error_a / (1 - c), error_c * (1 - a) / (1 - c) ** 2))
     value, low, high = (min(1.0, max(0.0, x)) for x in (value, centre - error, centre + error))
     return Estimate(value, min(low, value), max(high, value), LEVEL, n, METHOD)
 
 
-def _wilson_centre(rate: Estimate) -> float:
-    """The centre of the Wilson interval of a rate."""
-    return (rate.value * rate.n + NORMAL**2 / 2) / (rate.n + NORMAL**2)
+def wilson(rate: float, n: int) -> tuple[float, float]:
+    """Centre and half width of the Wilson interval of a rate of ``n`` (1927, doi:10.1080/01621459.1927.10502953)."""
+    centre = (rate * n + NORMAL**2 / 2) / (n + NORMAL**2)
+    return centre, NORMAL / (n + NORMAL**2) * float(np.sqrt(n * rate * (1 - rate) + NORMAL**2 / 4))
