@@ -28,6 +28,7 @@ from unveil.images import LabelRule, Source, decode_rgb, open_source
 from unveil.images.clutter import is_clutter
 from unveil.images.label_values import label_of
 from unveil.images.labels import parse_list, read_label_map
+from unveil.images.readers import tfrecord
 from unveil.images.readers.recordio import MAX_EXACT_LABEL, first_range
 from unveil.images.source import LONG_TEXT, Entry, unique_ids
 from unveil.types import ImageRecord
@@ -727,3 +728,24 @@ def test_images_whose_names_begin_with_a_hash_are_counted(tmp_path: Path) -> Non
     write(tmp_path / "l.csv", b'"#1.png",a\n2.png,b\n3.png,c\n')
     source = open_source(tmp_path, LabelRule("list", "l.csv"))
     assert [r.person for r in source.records] == ["a", "b", "c"] and not any("#" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("features", "used", "noted"),
+    [
+        ({"label": [1, 2, 1, 2], "identity": [0, 0, 3, 3]}, "identity", True),
+        ({"id": [1, 2, 3, 4], "person_id": [0, 0, 3, 3]}, "person_id", True),
+        ({"person": [0, 0, 3, 3]}, "person", False),
+        ({"label": [0, 0, 3, None], "identity": [None, None, None, 3]}, "label", True),
+        ({"label": [None, None, None, 5]}, "label", False),  # behind the examples that are looked at first
+    ],
+)
+def test_one_feature_of_a_tfrecord_states_the_people(
+    features: dict[str, list[int | None]], used: str, noted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tfrecord, "MAX_UNLABELLED", 2)
+    rows = [{name: [v] for name, values in features.items() if (v := values[k]) is not None} for k in range(4)]
+    c.write_tfrecords(tmp_path / "a.tfrecord", [c.example({"image": DATA[k], **row}) for k, row in enumerate(rows)])
+    source = open_source(tmp_path / "a.tfrecord")
+    assert people(source) == [None if v is None else str(v) for v in features[used]]
+    assert any(note.startswith(f"people are those of {used}, not of ") for note in source.notes) == noted

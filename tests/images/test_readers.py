@@ -121,24 +121,37 @@ class TestTar:
         check(open_source(first))
         check(open_source(write(tmp_path / "tail.tar", first.read_bytes() + b"signature".ljust(512))))
 
-    def test_labels_of_a_sample_have_a_priority(self, tmp_path: Path) -> None:
-        sample: list[dict[str, bytes]] = [
-            {"cls": b"0", "json": b'{"label": 9}'},
-            {"json": b'{"label": 0, "key": "000"}'},
-            {"label": b"1", "id": b"9"},
-            {"id": b"1", "txt": b"a caption"},
-            {"cls": b"-1", "json": b'{"person": 2}'},
-            {"json": json.dumps({"identity": "2"}).encode()},
-            {"cls": b"3"},
-            {"cls": b"3"},
-        ]
+    @pytest.mark.parametrize(
+        ("members", "note"),
+        [
+            ({"cls": b"%s", "json": b'{"label": 9}'}, "people are those of cls, not of json label"),
+            ({"json": b'{"label": %s, "key": "000"}'}, ""),
+            ({"label": b"%s", "id": b"9"}, "people are those of label, not of id"),
+            ({"id": b"%s", "txt": b"a caption"}, ""),
+            ({"cls": b"-1", "json": b'{"person": %s}'}, ""),
+            ({"cls": b"1", "json": b'{"identity": "%s"}'}, "people are those of json identity, not of cls"),
+            ({"id": b"%k", "json": b'{"label": %s}'}, "people are those of json label, not of id"),
+        ],
+    )
+    def test_labels_of_samples_have_a_priority(self, members: dict[str, bytes], note: str, tmp_path: Path) -> None:
+        """One name states the people of a whole set: numbers of two names would make two people one."""
         with tarfile.open(tmp_path / "x.tar", "w") as archive:
-            for k, members in enumerate(sample):
+            for k in range(8):
                 for extension, data in [*members.items(), ("png", DATA[k])]:
-                    self.add(archive, f"{k:04d}.{extension}", data)
+                    filled = data if extension == "png" else data.replace(b"%s", b"%d" % LABELS[k])
+                    filled = filled if extension == "png" else filled.replace(b"%k", b"%d" % k)
+                    self.add(archive, f"{k:04d}.{extension}", filled)
         source = open_source(tmp_path / "x.tar")
         check(source)
         assert source.kind == "WebDataset" and not source.ignored
+        assert [n for n in source.notes if n.startswith("people are those of")] == ([note] if note else [])
+
+    def test_stored_labels_that_are_not_the_folders_are_noted(self, tmp_path: Path) -> None:
+        with tarfile.open(tmp_path / "x.tar", "w") as archive:
+            for k in range(8):
+                for extension, data in (("cls", b"%d" % (k % 2)), ("png", DATA[k])):
+                    self.add(archive, f"p{LABELS[k]}/{k:04d}.{extension}", data)
+        assert any("and not the 4 folders, which sort the" in note for note in open_source(tmp_path / "x.tar").notes)
 
     def test_samples_of_img2dataset_without_labels(self, tmp_path: Path) -> None:
         with tarfile.open(tmp_path / "x.tar", "w") as archive:

@@ -19,7 +19,7 @@ from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter, is_system_file
 from unveil.images.content import Content
 from unveil.images.decode import image_size, is_image
-from unveil.images.label_rule import LabelRule
+from unveil.images.label_rule import LabelRule, folder_of
 from unveil.images.unread import SHOWN_CHARACTERS, Unread, first_notes, shown_names
 from unveil.io.regular import check_stored, regular_descriptor
 from unveil.io.text import composed
@@ -145,7 +145,10 @@ class Source(ABC):
             raise SourceError(f"{self.where}: images were expected, but there are no files in it")
         names = [entry.name for entry in ordered]
         self._check_longest(max(names, key=len))
+        automatic = self.rule.kind == "auto"
         self._decide_rule(names, any(entry.label is not None for entry in ordered), states_labels)
+        if automatic and self.rule.kind == "labels":
+            self._note_folders(names, [entry.label for entry in ordered])
         ids = unique_ids(names)
         people = self._people(ids, names, [entry.label for entry in ordered], listed)
         self.records = Records(Texts(ids), _shown(people), [entry.key for entry in ordered])
@@ -240,6 +243,18 @@ class Source(ABC):
             self.rule, self.reason = LabelRule("none"), f"the labels of the {self.kind} name no people"
         else:
             self.rule, self.reason = self.rule.decide(names)
+
+    def _note_folders(self, names: Sequence[str], labels: Sequence[str | None]) -> None:
+        """Notes folders that may be people, where the stored labels, which are used, sort the images otherwise."""
+        if not any("/" in name for name in names) or LabelRule().decide(names)[0].kind != "folder":
+            return
+        pairs = set(zip(map(folder_of, names), labels, strict=True))
+        folders, stated = {folder for folder, _ in pairs}, {label for _, label in pairs}
+        if len(pairs) > max(len(folders), len(stated)):
+            self.notes.append(
+                f"the stored labels are used for the people, and not the {len(folders):,} folders, which sort the "
+                "images otherwise: name the label rule folder if these are the people"
+            )
 
     def _check_list(self, names: Sequence[str], listed: Mapping[str, str] | None) -> None:
         """SourceError when the list labels fewer than half of the images: it is then a list of other names.

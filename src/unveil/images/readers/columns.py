@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Literal, overload
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal, NamedTuple, overload
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.unread import shortened
@@ -15,6 +15,8 @@ SHOWN_COLUMNS = 5
 PERSON_NAMES = ("person", "person_id", "identity", "identity_id", "label", "labels", "subject", "subject_id")
 CLASS_NAMES = (*PERSON_NAMES, "class", "cls")
 LABEL_NAMES = (*CLASS_NAMES, "id", "y", "name")
+# Of these, a name whose values never repeat is one of images.
+IMAGE_NAMES = ("id",)
 
 
 @overload
@@ -48,6 +50,35 @@ def choose_column(
             return None
         raise SourceError(f"{what}: no column fits")
     raise SourceError(f"{what} may be {_some(found, ' or ')}; say which, as in {option}={found[0]}")
+
+
+class ChosenLabels(NamedTuple):
+    """The label of each image, the name that states it, and a note on other names that may state people, too."""
+
+    labels: list[str | None]
+    name: str | None = None
+    note: str = ""
+
+
+def choose_labels(found: Mapping[str, Mapping[int, str]], names: Sequence[str], n: int) -> ChosenLabels:
+    """The labels of ``n`` images by one of the ``names``; ``found`` has those that each name states, by rows.
+
+    The first counts that states at least half as many as any. Labels of two names are never mixed: their numbers would
+    make two people one.
+    """
+    stated = [name for name in names if found.get(name)]
+    if not stated:
+        return ChosenLabels([None] * n)
+    of_people = [k for k in stated if k not in IMAGE_NAMES or len(set(found[k].values())) < len(found[k])] or stated
+    most = max(len(found[name]) for name in of_people)
+    chosen = next(name for name in of_people if 2 * len(found[name]) >= most)
+    others = [name for name in stated if name != chosen]
+    labels: list[str | None] = [None] * n
+    for row, label in found[chosen].items():
+        labels[row] = label
+    return ChosenLabels(
+        labels, chosen, f"people are those of {chosen}, not of {_some(others, ' or ')}" if others else ""
+    )
 
 
 def _some(names: Sequence[str], separator: str) -> str:

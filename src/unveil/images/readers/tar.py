@@ -16,7 +16,7 @@ from unveil.images.content import HEAD, Content, content_of
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.labels import check_no_image, find_labels
-from unveil.images.readers.columns import PERSON_NAMES
+from unveil.images.readers.columns import PERSON_NAMES, choose_labels
 from unveil.images.source import IMAGES_WITHIN, MAX_FILE_BYTES, Entry, Source, check_row_count, printable
 from unveil.images.unpacked import unpack
 from unveil.images.unread import Unread
@@ -29,8 +29,18 @@ SIDE_FILES = ("cls", "json", "txt", "index", "id", "label", "pyd", "npy", "pth")
 SPARE_MEMBERS, CHECKED = 2**19, 2**16
 # What a member holds that is no image by itself.
 NO_IMAGE = (None, "within")
-# Members that hold the label of a sample; the first that has one counts.
+# Members that hold the label of a sample.
 LABELS = ("cls", "label", "id", "json")
+# What states people, the surest first: fields of the metadata, members, and what may be of images as well.
+CLASSES = ("label", "labels")
+STATED = (
+    *(f"json {k}" for k in PERSON_NAMES if k not in CLASSES),
+    "cls",
+    "label",
+    "json",
+    *(f"json {k}" for k in CLASSES),
+    "id",
+)
 MAX_LABEL_BYTES = 2**16
 # Links, devices and folders: the size in their header is not followed by as many bytes.
 WITHOUT_BYTES = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -84,7 +94,14 @@ class TarSource(Source):
         entries = []
         contents = {f"{member.at}": member.content for member in members if member.content is not None}
         window = Window(blob)
-        labels = {key: _sample_label(window, of_sample, blob.where) for key, of_sample in side_files.items()}
+        by_name_of_label: dict[str, dict[int, str]] = {}
+        rows = {key: row for row, key in enumerate(side_files)}
+        for key, of_sample in side_files.items():
+            for stated, label in _sample_labels(window, of_sample, blob.where):
+                by_name_of_label.setdefault(stated, {})[rows[key]] = label
+        chosen = choose_labels(by_name_of_label, STATED, len(rows))
+        labels = dict(zip(rows, chosen.labels, strict=True))
+        self.notes += [chosen.note] if chosen.note else []
         for member, (key, extension) in zip(members, parts, strict=True):
             # Of several members with this name, the last was read.
             if member.name in found.files and member is by_name[member.name]:
@@ -96,10 +113,10 @@ class TarSource(Source):
                     self.unread.add(IMAGES_WITHIN, printable(member.name))
                 continue
             name = printable(member.name)
-            label = stored.get(name)
-            if label is None and rule.may_use_labels:
-                label = labels.get(key)
-            entries.append(Entry(name, f"{member.at} {member.size} {int(member.regular)}", label))
+            own = stored.get(name)
+            if own is None and rule.may_use_labels:
+                own = labels.get(key)
+            entries.append(Entry(name, f"{member.at} {member.size} {int(member.regular)}", own))
         if side_files:
             self.kind = "WebDataset"
         self._set_records(
@@ -151,21 +168,21 @@ def _may_be_label(member: _Member, extension: str) -> bool:
     return extension in LABELS and member.regular and member.size <= MAX_LABEL_BYTES
 
 
-def _sample_label(window: Window, side_files: Mapping[str, _Member], where: str) -> str | None:
-    """The label of a WebDataset sample, in the order of `LABELS`; None when no member holds one.
+def _sample_labels(window: Window, side_files: Mapping[str, _Member], where: str) -> Iterator[tuple[str, str]]:
+    """What the members of a WebDataset sample state about who is in it, by the names of `STATED`.
 
     Raises SourceError for a member that holds an image.
     """
-    found = None
     for extension in LABELS:
         member = side_files.get(extension)
         if member is None or not _may_be_label(member, extension):
             continue
         data = window.read(member.at, member.size)
         document = check_no_image(data, f"{where}:{printable(member.name)}")
-        if found is None:
-            found = _json_label(document, data) if extension == "json" else _text_label(data)
-    return found
+        if extension == "json":
+            yield from _json_labels(document, data)
+        elif (label := _text_label(data)) is not None:
+            yield extension, label
 
 
 def _text_label(data: bytes) -> str | None:
@@ -175,16 +192,14 @@ def _text_label(data: bytes) -> str | None:
         return None
 
 
-def _json_label(document: Any, data: bytes) -> str | None:
-    """The label in the fields of a sample, as img2dataset and others write them, or in a number or text alone."""
+def _json_labels(document: Any, data: bytes) -> Iterator[tuple[str, str]]:
+    """The labels in the fields of a sample, as img2dataset and others write them, or in a number or text alone."""
     if document is None:
         with contextlib.suppress(ValueError, RecursionError):
             document = json.loads(data)
-    if not isinstance(document, dict):
-        return label_of(document)
     # A name or id in the metadata of a web image is that of the image.
-    found = (label_of(document.get(name)) for name in PERSON_NAMES)
-    return next((label for label in found if label is not None), None)
+    values = {f"json {k}": document.get(k) for k in PERSON_NAMES} if isinstance(document, dict) else {"json": document}
+    yield from ((stated, label) for stated, value in values.items() if (label := label_of(value)) is not None)
 
 
 def webdataset_key(name: str) -> tuple[str, str]:

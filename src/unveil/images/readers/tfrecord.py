@@ -18,7 +18,7 @@ from unveil.images.image_like import MAX_TEXT, is_large, kind_of, may_be_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import check_exact, label_of
 from unveil.images.labels import labels_beside
-from unveil.images.readers.columns import SeveralImagesError, several_images
+from unveil.images.readers.columns import PERSON_NAMES, SeveralImagesError, choose_labels, several_images
 from unveil.images.readers.parts import Part, notes_of_unread
 from unveil.images.readers.tf_example import Value, parse_example
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids
@@ -29,10 +29,10 @@ _LENGTH = struct.Struct("<QI")
 _CRC = 4
 # What converters call an encoded image and its label.
 ENCODED = ("image/encoded", "image_raw", "image", "encoded", "img", "jpg", "png")
-LABELS = ("label", "image/class/label", "class", "identity", "id")
+LABELS = (*PERSON_NAMES, "image/class/label", "class", "cls", "id")
 # A record holds an image and a few numbers.
 MAX_RECORD = MAX_FILE_BYTES + 2**16
-# Examples that may come before the first one with a label.
+# Examples at the start, and as many of the others, that are looked at for a label.
 MAX_UNLABELLED = 1000
 # Features of all records together that a note may name.
 MAX_FEATURES = 1000
@@ -62,6 +62,7 @@ class TFRecordSource(Source):
                 check_row_count(len(spans), blob)
         if not spans:
             raise SourceError(f"{blob.where}: no records in it")
+        self._label: str | None = None
         # The features that records have, with their types.
         self._features: dict[str, str] = {}
         self._check_first(*spans[0])
@@ -78,7 +79,7 @@ class TFRecordSource(Source):
             listed=labels_beside(rule, blob),
             in_order=True,
         )
-        read = {self.options.get("image"), "shape", "data", *LABELS}
+        read = {self.options.get("image"), "shape", "data", self._label}
         read.add(next((name for name in ENCODED if name in self._features), None))
         parts = [Part(name, kind, False) for name, kind in self._features.items() if name not in read]
         self.notes += notes_of_unread(blob.where, "", parts, chosen=True)
@@ -86,24 +87,41 @@ class TFRecordSource(Source):
     def _own_labels(self, spans: list[tuple[int, int]]) -> list[str | None]:
         """The labels in the examples themselves.
 
-        Labels are looked for in the first `MAX_UNLABELLED` examples; only when there is one, all examples are read.
+        Labels are looked for in a sample of the examples; only when there is one, all examples are read.
         """
-        labels: list[str | None] = [None] * len(spans)
-        found = False
-        for n, (at, length) in enumerate(spans):
-            if n == MAX_UNLABELLED and not found:
-                break
-            try:
-                example = parse_example(self.blob.read_exactly(at, length, MAX_RECORD))
-            except ImageError:
-                continue
-            self._note_features(example)
-            value = next((example[name] for name in LABELS if name in example), None)
-            if isinstance(value, list):  # floats are stored in 32 bits
-                check_exact(np.array([number for number in value if isinstance(number, float)], np.float32))
-            found = found or value is not None
-            labels[n] = label_of(value)
-        return labels
+        n = len(spans)
+        first = range(min(n, MAX_UNLABELLED))
+        later = map(int, np.linspace(len(first), n - 1, MAX_UNLABELLED)) if n > len(first) else ()
+        found: dict[str, dict[int, str]] = {name: {} for name in LABELS}
+        floats: dict[str, list[float]] = {}
+        for row in dict.fromkeys((*first, *later)):
+            example = self._add_labels(spans[row], row, found, floats)
+            # Of the later ones, a large feature that no earlier one has is no habit of the set.
+            self._note_features(example if row in first else {})
+        if any(found.values()):
+            for row in range(n):
+                self._note_features(self._add_labels(spans[row], row, found, floats))
+        chosen = choose_labels(found, LABELS, n)
+        self._label = chosen.name
+        self.notes += [chosen.note] if chosen.note else []
+        check_exact(np.array(floats.get(chosen.name or "", []), np.float32))  # they are stored in 32 bits
+        return chosen.labels
+
+    def _add_labels(
+        self, span: tuple[int, int], row: int, found: dict[str, dict[int, str]], floats: dict[str, list[float]]
+    ) -> dict[str, bytes | list[Value]]:
+        """Adds what an example states under each of `LABELS`. Returns the example; a damaged one becomes a reject."""
+        try:
+            example = parse_example(self.blob.read_exactly(*span, MAX_RECORD))
+        except ImageError:
+            return {}
+        for name in LABELS:
+            value = example.get(name)
+            if value is not None and (label := label_of(value)) is not None:
+                found[name][row] = label
+                if isinstance(value, list):
+                    floats.setdefault(name, []).extend(x for x in value if isinstance(x, float))
+        return example
 
     def _check_first(self, at: int, length: int) -> None:
         """SourceError when the first example holds several images; a damaged one becomes a reject."""
