@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tests.builders import save_embeddings, unit_rows
 from unveil.channels.alignment import ImageAlignment
+from unveil.columns import Labels
 from unveil.embedding.embed import ImageRows, collect
 from unveil.embedding.precomputed import read_precomputed, write_embeddings_file
 from unveil.embedding.shards import ShardRow
@@ -36,6 +38,9 @@ def test_rejects_are_in_the_file_with_their_label_and_reason(tmp_path: Path) -> 
     )
     write_embeddings_file(whole, tmp_path / "d.npz")
     assert len(opened(tmp_path / "d.npz").records) == 2 and not opened(tmp_path / "d.npz").reasons
+    named = replace(whole, embedded=replace(whole.embedded, people=Labels.of(["None", None])))
+    write_embeddings_file(named, tmp_path / "e.npz")
+    assert [r.person for r in opened(tmp_path / "e.npz").records] == ["None", None]
     for file, rejected in (("b.npz", ["1.png", "4.png"]), ("c/embeddings.npz", ["4.png"])):
         source = opened(tmp_path / file)
         assert {r.id: r.person for r in source.records}["4.png"] == "p4" and not source.notes[1:]

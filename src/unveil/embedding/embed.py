@@ -40,6 +40,7 @@ from unveil.images.source import MAX_LIST_BYTES, read_file
 from unveil.images.unread import first_notes, shown_names
 from unveil.io.host import cores
 from unveil.io.storage import Storage, open_storage
+from unveil.io.text import same_but_for_form
 from unveil.io.trust import StoreKey
 from unveil.presets import resolve
 from unveil.progress import Progress, Silent
@@ -381,6 +382,15 @@ def read_exclusions(path: Path, source: Source) -> frozenset[str]:
     ids = frozenset(line for line in text.split("\n") if line)
     listed = Texts(list(ids))
     unknown = {listed[i] for i in np.flatnonzero(~listed.are_in(source.records.ids))}
+    # A text editor or another system may write an accent in another way, which looks alike.
+    for written, found in same_but_for_form(unknown, source.records.ids).items():
+        if len(found) > 1:
+            raise SourceError(
+                f"{path}: expected the id of one image, found `{written}`, which {len(found)} images of {source.where} "
+                "have that write letters and accents in other ways. Copy the ids from images.parquet of a run"
+            )
+        unknown.discard(written)
+        ids = ids - {written} | {found[0]}
     if unknown:
         raise SourceError(
             f"{path}: {len(unknown)} of its {len(ids)} lines are not images of {source.where}, for example "

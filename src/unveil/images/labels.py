@@ -17,8 +17,9 @@ from unveil.images.blob import Blob
 from unveil.images.image_like import MIN_PIXELS, may_be_image, shows_image
 from unveil.images.label_rule import LabelRule
 from unveil.images.label_values import label_of
-from unveil.images.source import MAX_LIST_BYTES, printable, read_file, stays_inside
+from unveil.images.source import MAX_LIST_BYTES, in_any_form, printable, read_file, stays_inside
 from unveil.images.unread import SHOWN_CHARACTERS
+from unveil.io.text import composed
 from unveil.io.unique_keys import KeyTwiceError, every_key_once
 
 # Where StyleGAN2 and StyleGAN3 store the labels of a folder or zip of images.
@@ -407,6 +408,8 @@ def find_labels(rule: LabelRule, names: Collection[str], read: Callable[[str, in
             stored = stylegan_labels(data, f"{where}:{STYLEGAN_LABELS}", len(names))
         if stored is not None:
             files.add(STYLEGAN_LABELS)
+        if stored:
+            stored = dict(in_any_form(stored, [printable(name) for name in names], where))
         if stored and not any(printable(name) in stored for name in names):
             other = next((printable(name) for name in sorted(names) if name != STYLEGAN_LABELS), "none")
             raise SourceError(
@@ -468,5 +471,15 @@ def read_label_map(path: Path) -> tuple[tuple[str, str], ...]:
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """The label of each name in a text file of lines `name label`; SourceError when there are none."""
-    return labels_from(read_file(path, MAX_LIST_BYTES), str(path))
+    """The label of each name in a text file of lines `name label`, also by its composed form, as people have it.
+
+    Raises SourceError when there are none, and for two labels of names that differ in their form alone.
+    """
+    labels = labels_from(read_file(path, MAX_LIST_BYTES), str(path))
+    for name, label in list(labels.items()):
+        if labels.setdefault(composed(name), label) != label:
+            raise SourceError(
+                f"{path}: `{composed(name)}` has the labels {labels[composed(name)]} and {label}, by names that differ "
+                "in how letters and accents are written alone; remove one of them"
+            )
+    return labels

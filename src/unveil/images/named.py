@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unveil.errors import SourceError
+from unveil.errors import ImageError, SourceError
 from unveil.images.blob import LocalBlob
 from unveil.images.label_rule import LabelRule
 from unveil.images.readers.arrow import ArrowTable
@@ -18,7 +19,7 @@ from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.parquet import ParquetTable
 from unveil.images.readers.table import Table
 from unveil.images.sniff import form_of
-from unveil.images.source import stays_inside
+from unveil.images.source import existing_form, stays_inside
 from unveil.io.walk import real_path
 
 TABLES: dict[str, type[Any]] = {"parquet": ParquetTable, "arrow": ArrowTable}
@@ -36,7 +37,11 @@ def named_files(
     folder = real_path(container).parent
     if form in ("list", "text"):
         listed = ListSource(container, LabelRule(), options, follow_links=follow_links)
-        yield from (folder / path for record in listed.records if stays_inside(path := listed.path_of(record)))
+        for record in listed.records:
+            if stays_inside(path := listed.path_of(record)):
+                with contextlib.suppress(ImageError):  # of several files, none is read
+                    path = existing_form(folder, path)
+                yield folder / path
     elif form in TABLES:
         # Where the container is a link, its own folder is another than that of the link.
         linked = [""] if folder != real_path(container.parent) else []

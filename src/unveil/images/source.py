@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
@@ -22,7 +24,7 @@ from unveil.images.decode import image_size, is_image
 from unveil.images.label_rule import LabelRule, folder_of
 from unveil.images.unread import SHOWN_CHARACTERS, Unread, first_notes, shown_names
 from unveil.io.regular import check_stored, regular_descriptor
-from unveil.io.text import composed
+from unveil.io.text import composed, same_but_for_form
 from unveil.io.text import printable as printable
 from unveil.io.walk import real_path
 from unveil.types import ImageRecord, Records
@@ -220,6 +222,7 @@ class Source(ABC):
         if self.rule.kind == "list":
             # A list names one of several images of a name by its id, or all of them by that name.
             paths = [id if id in (listed or {}) else name for id, name in zip(ids, names, strict=True)]
+            listed = None if listed is None else in_any_form(listed, paths, self.where)
             self._check_list(paths, listed)
             hashes = [path for path in paths if path.startswith("#") and path not in (listed or {})]
             if hashes:
@@ -274,6 +277,24 @@ class Source(ABC):
             f"{self.where}: {self.rule.argument} labels {matched} of {len(names)} images; one is `{unlisted}`, the "
             f"list has `{other}`. Name the images in it like the first of the two"
         )
+
+
+def in_any_form(labels: Mapping[str, str], names: Sequence[str], where: str) -> Mapping[str, str]:
+    """Labels by names, also for those of the ``names`` that a file of labels writes in another Unicode form.
+
+    Raises SourceError where such a name fits several.
+    """
+    without = [name for name in names if name not in labels and not name.isascii()]
+    taken = set(names) if without else set()
+    matches = same_but_for_form(without, (name for name in labels if name not in taken))
+    twice = Counter(written for found in matches.values() for written in found)
+    for name, found in matches.items():
+        if len(found) > 1 or twice[found[0]] > 1:
+            raise SourceError(
+                f"{where}: expected one label for `{name}`, found several names in the file of labels, or several "
+                "images, that differ in how letters and accents are written alone. Name them alike"
+            )
+    return {**labels, **{name: labels[found[0]] for name, found in matches.items()}} if matches else labels
 
 
 def _shown(people: Iterable[str | None]) -> Labels:
@@ -419,6 +440,22 @@ def read_image(file: str | Path, limit: int) -> bytes:
         raise ImageError("read", "unreadable file", str(error)) from None
 
 
+def existing_form(folder: Path, path: str) -> str:
+    """The path of a file in a folder that differs from ``path`` in its Unicode form alone; the same if there is none.
+
+    Raises ImageError where there are several.
+    """
+    if path.isascii() or os.path.lexists(folder / path):
+        return path
+    forms = dict.fromkeys(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    there = [form for form in forms if os.path.lexists(folder / form)]
+    if len(there) > 1:
+        raise ImageError(
+            "read", "unreadable file", f"several files differ from {printable(path)} in how accents are written alone"
+        )
+    return there[0] if there else path
+
+
 def read_inside(folder: Path, path: str, *, follow_links: bool = False) -> bytes:
     """The image at a path relative to ``folder``; ImageError when it lies outside, cannot be read or is no image.
 
@@ -428,7 +465,7 @@ def read_inside(folder: Path, path: str, *, follow_links: bool = False) -> bytes
         raise ImageError(
             "read", "path leaves the folder", "paths are relative to the list and may not leave its folder"
         )
-    file = folder / path
+    file = folder / existing_form(folder, path)
     try:
         leaves = not follow_links and not real_path(file).is_relative_to(folder)
     except OSError as error:

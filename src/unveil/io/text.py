@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -25,6 +26,22 @@ def composed(text: str) -> str:
     File systems and keyboards write a name in one form or the other, and both look alike.
     """
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def same_but_for_form(wanted: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
+    """The ``known`` texts that differ from each ``wanted`` one in how letters and accents are written alone.
+
+    Those without one are left out. Texts that are known as they are should not be among the wanted.
+    """
+    sought: dict[str, list[str]] = {}
+    for text in wanted:
+        if not text.isascii():
+            sought.setdefault(composed(text), []).append(text)
+    found: dict[str, list[str]] = {}
+    for text in known if sought else ():
+        for one in () if text.isascii() else sought.get(composed(text), ()):
+            found.setdefault(one, []).append(text)
+    return found
 
 
 def printable_document(value: Any) -> Any:

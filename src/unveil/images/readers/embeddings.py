@@ -112,7 +112,7 @@ class EmbeddingSource(Source):
             names = Texts.joined(Texts(block) for block in shown)
         labels = None
         if found.labels is not None:
-            labels = _labels(found.labels)
+            labels = _own_labels(found.labels) if found.reasons is not None else _labels(found.labels)
         self._set_columns(names, labels, RowKeys(range(len(names))), listed=labels_beside(rule, blob))
 
     def read(self, record: ImageRecord) -> bytes:
@@ -124,6 +124,11 @@ def _blocks(values: Any) -> Iterator[list[object]]:
     for start in range(0, len(values), BLOCK):
         block = values[start : start + BLOCK]
         yield block.to_pylist() if isinstance(block, pa.ChunkedArray) else block.tolist()
+
+
+def _own_labels(values: Any) -> Labels:
+    """The labels of a file of `unveil embed`, as they are: of a folder, None or -1 are names."""
+    return Labels.joined(Labels.of(printable(str(text)) or None for text in block) for block in _blocks(values))
 
 
 def _labels(values: Any) -> Labels:
@@ -211,7 +216,7 @@ def _npz(blob: Blob, options: dict[str, str], unread: Unread) -> _Loaded:
             None if ids is None or ids == label else np.atleast_1d(array(ids)),
             text(model),
             text(model_name),
-            array(REASONS) if n_reasons else None,
+            None if reasons is None else array(REASONS) if n_reasons else np.zeros(0, "U1"),
         )
 
 
