@@ -28,13 +28,13 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def same_but_for_form(wanted: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
-    """The ``known`` texts that differ from each ``wanted`` one in how letters and accents are written alone.
+def same_but_for_form(written: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:
+    """The ``known`` texts that differ from each ``written`` one in how letters and accents are written alone.
 
-    Those without one are left out. Texts that are known as they are should not be among the wanted.
+    Those without one are left out. Texts that are known as they are should not be among the written ones.
     """
     sought: dict[str, list[str]] = {}
-    for text in wanted:
+    for text in written:
         if not text.isascii():
             sought.setdefault(composed(text), []).append(text)
     found: dict[str, list[str]] = {}
