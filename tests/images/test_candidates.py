@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import containers as c
-from tests.builders import write
+from tests.builders import encoded, write
 from tests.containers import Item
 from tests.images.conftest import Written
 from unveil.errors import SourceError
@@ -201,3 +203,26 @@ def test_more_files_than_a_sample_are_in_doubt_like_few(first: str, items: list[
 )
 def test_suffixes(name: str, suffix: str) -> None:
     assert suffix_of(name) == suffix
+
+
+@pytest.mark.parametrize(
+    ("names", "absent"),
+    [
+        (
+            ("t-00000-of-00003.zip", "t-00002-of-00003.zip"),
+            "1 of 3 parts of the set that the names of the others state",
+        ),
+        (("t-1-of-2.zip", "t-2-of-2.zip"), None),
+        (("t-00000-of-00002-a09b74b3ef9c3b56.zip", "t-00001-of-00002-b19b74b3ef9c3b57.zip"), None),
+        (("t-00001-of-00003.zip",), "2 of 3 parts of the set that the names of the others state: t-00000-of-00003.zip"),
+    ],
+)
+def test_parts_that_are_not_there_are_noted(names: tuple[str, ...], absent: str | None, tmp_path: Path) -> None:
+    """One of several thousand may be all that somebody has, so it is no error."""
+    for name in names:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("a.png", encoded(np.zeros((32, 32, 3), np.uint8)))
+    places = [tmp_path, tmp_path / names[0]] if len(names) == 1 else [tmp_path]
+    for place in places:
+        notes = [note for note in open_source(place).notes if note.startswith("not there: ")]
+        assert len(notes) == (absent is not None) and all(str(absent) in note for note in notes)

@@ -228,6 +228,8 @@ def test_images_without_a_label_are_noted(tmp_path: Path) -> None:
         ("filename,split,who", None),
         ("path,id,name", None),
         ("path,id", "x"),
+        ("path,split", None),
+        ("image,who", "x"),
     ],
 )
 def test_the_column_of_people_is_named_so(header: str, label: str | None, tmp_path: Path) -> None:

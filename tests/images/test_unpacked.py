@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import shutil
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 from tests import containers as c
 from tests.builders import write
-from tests.containers import Item
+from tests.containers import Item, drawn_items
 from tests.images.conftest import Written
 from unveil.errors import DiskFullError, SourceError
 from unveil.images import LabelRule, open_source, unpacked, write_without
@@ -192,3 +194,23 @@ def test_many_empty_streams_take_no_quadratic_time(kind: str, tmp_path: Path) ->
     start = time.process_time()
     assert unpacked.unpack(blob).size == 0
     assert time.process_time() - start < 10
+
+
+def test_a_file_without_its_end_mark_may_be_cut(tmp_path: Path) -> None:
+    """Whole in every part that it has, as a writer that was stopped leaves it."""
+    items = drawn_items(4)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for item in items:
+            member = tarfile.TarInfo(f"{item.number}.png")
+            member.size = len(item.data)
+            archive.addfile(member, io.BytesIO(item.data))
+        end = archive.offset
+    table = pa.table({"image": [{"bytes": item.data} for item in items]})
+    with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as stream:
+        stream.write_table(table)
+    for file, size in (("a.tar", end), ("a.arrow", (tmp_path / "a.arrow").stat().st_size - 8)):
+        whole, cut = tmp_path / file, tmp_path / f"cut {file}"
+        cut.write_bytes(whole.read_bytes()[:size])
+        for place, noted in ((whole, False), (cut, True)):
+            source = open_source(place)
+            assert len(source.records) == 4 and any("which may be cut off" in note for note in source.notes) == noted

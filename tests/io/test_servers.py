@@ -50,6 +50,9 @@ PAGES: dict[str, dict[str, bytes]] = {
     "deep": {"*": b'<a href="a/">a</a><a href="b.png">b</a>'},
     "wide": {"*": b"".join(b'<a href="%d/">%d</a>' % (k, k) for k in range(10))},
     "longpage": {"*": b"<html>"},
+    "paged": {
+        "set/": b'<a href="a.png">a</a><a href="?C=M;O=A">sort</a><a href="?zip">all</a><a href="?page=1">next</a>'
+    },
 }
 
 
@@ -157,6 +160,7 @@ def test_a_folder_of_a_web_server(server: str) -> None:
     ("manner", "message"),
     [
         ("deep", "expected at most 30 levels in a folder of a web server, found more"),
+        ("paged", "expected a page with all files of the folder, found a link to a further page of it"),
         ("wide", "expected at most 100 folders in a folder of a web server, found more"),
         ("longpage", r"expected a page of at most 100,000 bytes, found more\. Give an archive"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -33,6 +33,9 @@ SUFFIX_FORMS = {
 LMDB_LOCK = "lock.mdb"
 # Not a file of bytes: a pipe, a socket or a device.
 SPECIAL = "special"
+# A part of a set, as TensorFlow and Hugging Face name them.
+_PART = re.compile(r"(.*?)(\d{1,6})-of-(\d{1,6})(?:-[0-9a-f]{8,})?(.*)", re.DOTALL)
+SHOWN_PARTS = 6
 _DIGITS = re.compile(r"\d+")
 _SUFFIX = re.compile(r"(?:\.tar)?\.[^.]*$", re.IGNORECASE)
 
@@ -62,7 +65,8 @@ def candidates(path: Path, form: str | None = None, *, follow_links: bool = Fals
         found = form_of(blob)
         if found == "text" and (expected := SUFFIX_FORMS.get(suffix_of(path.name))):
             raise SourceError(f"{path}: expected a container ({expected}) by its name, found {described(blob)}")
-        return [one for one in [Candidate("list" if found == "text" else found)] if form in (None, one.form)]
+        way = Candidate("list" if found == "text" else found, notes=_absent_parts([path.name]))
+        return [way] if form in (None, way.form) else []
     listing = _Listing(path, follow_links)
     listing.read()
     listing.check(form)
@@ -78,6 +82,27 @@ def suffix_of(name: str) -> str:
     """The suffix of a name in small letters, `.tar.gz` as one."""
     found = _SUFFIX.search(name)
     return found[0].lower() if found else ""
+
+
+def _absent_parts(names: Sequence[str]) -> tuple[str, ...]:
+    """Notes on parts of a set, such as `train-00001-of-00003.parquet`, that the names of others state."""
+    parts: dict[tuple[str, str, str], dict[int, int]] = {}
+    for name in names:
+        if found := _PART.fullmatch(name):
+            parts.setdefault((found[1], found[3], found[4]), {})[int(found[2])] = len(found[2])
+    notes = []
+    for (before, of, after), there in parts.items():
+        first = 1 if max(there) == int(of) else 0
+        numbers = range(first, first + int(of))
+        n = len(numbers) - len(there)
+        if n > 0:
+            width = next(iter(there.values()))
+            absent = islice((k for k in numbers if k not in there), SHOWN_PARTS)
+            shown = shown_names(f"{before}{k:0{width}d}-of-{of}{after}" for k in absent)
+            notes.append(
+                f"not there: {n:,} of {int(of):,} parts of the set that the names of the others state: {shown}"
+            )
+    return tuple(notes)
 
 
 def _is_side_file(form: str, forms: dict[str, list[Path]]) -> bool:
@@ -152,7 +177,7 @@ class _Listing:
 
     def notes(self, form: str) -> tuple[str, ...]:
         """What lies beside the containers of this form and is not read."""
-        notes = []
+        notes = list(_absent_parts([file.relative_to(self.folder).as_posix() for file in self.containers()[form]]))
         if self.links:
             names = shown_names(file.relative_to(self.folder).as_posix() for file in self.links)
             notes.append(f"{len(self.links)} links are not followed: {names}; use --follow-links to change that")

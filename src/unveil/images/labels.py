@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob
 from unveil.images.image_like import MIN_PIXELS, may_be_image, shows_image
-from unveil.images.label_rule import LabelRule
+from unveil.images.label_rule import SPLITS, LabelRule
 from unveil.images.label_values import label_of
 from unveil.images.source import MAX_LIST_BYTES, in_any_form, printable, read_file, stays_inside
 from unveil.images.unread import SHOWN_CHARACTERS
@@ -42,6 +42,29 @@ LABEL_HEADERS = (
 )
 # A header that may be that of people or of images.
 AMBIGUOUS = "id"
+# Headers of what is no person, although a list has no further column.
+ATTRIBUTES = frozenset(
+    {
+        *("age", "gender", "sex", "male", "race", "ethnicity", "emotion", "expression", "pose", "yaw", "pitch", "roll"),
+        *("split", "set", "partition", "fold", "subset", "index", "number", "no", "n", "rank", "score", "quality"),
+        *(
+            "width",
+            "height",
+            "size",
+            "bytes",
+            "date",
+            "year",
+            "time",
+            "url",
+            "caption",
+            "text",
+            "source",
+            "hash",
+            "md5",
+        ),
+        *("sha1", "sha256", "checksum", "bbox", "landmarks", "confidence", "distance", "cosine", "similarity"),
+    }
+)
 LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]
 # Bytes of a line with a path and a label, lines that any list may have, and columns: each takes memory.
 MIN_LINE_BYTES, SPARE_LINES, MAX_COLUMNS = 8, 2**20, 10_000
@@ -202,6 +225,8 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]], where: str
         named = [name for name in LABEL_HEADERS if name in header and not _numbers_images(name, header, rest)]
         label = header.index(named[0]) if named else other
         states_labels = bool(named)
+        if not named and label < len(names) and _is_no_person(header, rest, label):
+            label = len(names)
         names[: len(header)] = [f"`{cell.strip()}`" for cell in first]
         lines, cells = lines[1:], rest
     rows = []
@@ -216,9 +241,17 @@ def _from_cells(lines: list[tuple[int, str]], cells: list[list[str]], where: str
         shown = ", ".join(others[:SHOWN_COLUMNS])
         taken = "" if states_labels or label != 1 else f", and {names[1]} is taken for the people"
         notes = (f"of the list, {shown}{unnamed} is ignored: only a path and a label are read{taken}",)
+    elif not states_labels and len(names) == 2 and label < len(names) and not names[label].startswith("column "):
+        notes = (f"of the list, {names[label]} is taken for the people, whatever it is called",)
     if label == len(names) > 1:
         notes += ("no column of the list is named like people; call the one that names them `person`",)
     return ImageList(rows, notes, states_labels, names[path], tuple(names[k] for k in more))
+
+
+def _is_no_person(header: list[str], rows: list[list[str]], at: int) -> bool:
+    """Whether the other one of two columns is called like an attribute of images, or holds the splits of a set."""
+    values = {row[at].strip().lower() for row in rows if at < len(row)}
+    return (at < len(header) and header[at] in ATTRIBUTES) or values <= SPLITS
 
 
 def _numbers_images(name: str, header: list[str], rows: list[list[str]]) -> bool:

@@ -11,6 +11,10 @@ SHOWN_CHARACTERS = 60
 SHOWN_NOTES = 50
 
 
+# A file that ends between two of its parts, as one whose writer or download was stopped.
+CUT_OFF = "ends of files, which may be cut off: they have no end mark"
+
+
 class Unread:
     """What is not read, by kind: how many of each, and the first names. Its size does not grow with their number."""
 

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urldefrag, urljoin, urlsplit
+from urllib.parse import parse_qsl, urldefrag, urljoin, urlsplit
 
 from unveil.errors import StoreError
 from unveil.io.remote import read_range, with_retries, without_secrets
@@ -18,6 +18,13 @@ PAGE_HEAD = 512
 # Levels of folders below the first, folders and files.
 MAX_DEPTH, MAX_FOLDERS, MAX_FILES = 30, 20_000, 2_000_000
 _LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
+# Fields by which web servers show a folder in parts. Others show it in another order or form.
+PAGES = frozenset(
+    {
+        *("page", "p", "pg", "pagenum", "page_number", "offset", "start", "skip", "from", "after", "marker", "cursor"),
+        *("next", "token", "pagetoken", "continuation-token", "continuation", "startafter", "start-after"),
+    }
+)
 ADVICE = "Give an archive of the images, or download the folder and name it"
 
 
@@ -71,8 +78,16 @@ def _links(files: Any, folder: str) -> Iterator[str]:
         raise StoreError(
             f"{without_secrets(folder)}: expected a page of at most {MAX_PAGE_BYTES:,} bytes, found more. {ADVICE}"
         )
+    own = urlsplit(folder).path
     for quoted, single, bare in _LINK.findall(page.decode("utf-8", "replace")):
         link, _ = urldefrag(urljoin(folder, html.unescape(quoted or single or bare).strip()))
-        # Pages link to themselves in another order.
-        if link.startswith(folder) and link != folder and urlsplit(link).path != urlsplit(folder).path:
+        parts = urlsplit(link)
+        # Pages link to themselves in another order, which shows nothing new.
+        fields = PAGES.intersection(name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+        if link.startswith(folder) and parts.path == own and fields:
+            raise StoreError(
+                f"{without_secrets(folder)}: expected a page with all files of the folder, found a link to a further "
+                f"page of it (?{min(fields)}=). {ADVICE}"
+            )
+        if link.startswith(folder) and link != folder and parts.path != own:
             yield link

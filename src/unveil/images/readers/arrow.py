@@ -19,6 +19,8 @@ FILE_MAGIC = b"ARROW1"
 # Bytes of all batches together, where they do not stay mapped.
 MAX_UNPACKED = 2**32
 FILE_HEADER = 8
+# How a stream ends, and the bytes at its end in which this is looked for.
+END_OF_STREAM, END_BYTES = b"\xff\xff\xff\xff\0\0\0\0", 8 + 64
 # Bytes behind the last batch that a writer may leave.
 SLACK = 64
 # Bytes of metadata that depend on how a writer lays it out.
@@ -159,6 +161,7 @@ class ArrowTable(Table):
         # polars writes the first message in another way, so that only the footer leads to the others.
         by_footer = is_file and not _begins_stream(blob, start)
         self.most = most_unpacked(blob.size)
+        self.may_be_cut = not is_file and END_OF_STREAM not in blob.read(max(0, blob.size - END_BYTES), END_BYTES)
         limit = min(max_unpacked, self.most)
         with _opened(blob, start) as source:
             stated = unread = 0

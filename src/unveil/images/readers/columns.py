@@ -14,7 +14,8 @@ SHOWN_COLUMNS = 5
 # Names that say that the values are people; then those of classes, and those that may be of images as well.
 PERSON_NAMES = ("person", "person_id", "identity", "identity_id", "label", "labels", "subject", "subject_id")
 CLASS_NAMES = (*PERSON_NAMES, "class", "cls")
-LABEL_NAMES = (*CLASS_NAMES, "id", "y", "name")
+MAY_BE_OF_IMAGES = ("id", "y", "name")
+LABEL_NAMES = (*CLASS_NAMES, *MAY_BE_OF_IMAGES)
 # Of these, a name whose values never repeat is one of images.
 IMAGE_NAMES = ("id",)
 
@@ -111,6 +112,10 @@ def notes_of_unused(columns: Collection[str], usable: Collection[str], used: str
             notes.append(f"the column {name} is not used: its values are no labels of people")
         else:
             notes.append(f"the column {name} is not used: {used} holds the people. Use label={name} to change that")
+    if used is not None and used.rpartition("/")[2].lower() in MAY_BE_OF_IMAGES:
+        notes.append(
+            f"the people are those of {used}, which may be something of the images. Use label=NAME to change that"
+        )
     if used is None and usable:
         shown = ", ".join(sorted(usable)[:SHOWN_COLUMNS])
         notes.append(f"no column is named like labels of people; if one of {shown} holds them, use label=NAME")

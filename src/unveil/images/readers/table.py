@@ -30,7 +30,7 @@ from unveil.images.readers.table_values import (
     value_bytes,
 )
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, check_row_count, numbered_ids, printable, read_inside
-from unveil.images.unread import shortened
+from unveil.images.unread import CUT_OFF, shortened
 from unveil.types import ImageRecord
 
 # A group of rows is unpacked as a whole; writers put some hundred images into one.
@@ -51,6 +51,7 @@ class Table(ABC):
     groups: list[int]  # rows of each group
     sizes: list[int]  # unpacked bytes of each group, as far as the file states them
     most: int  # bytes that a column may take in all groups together
+    may_be_cut = False  # whether the mark at its end is not there
 
     def groups_of(self, name: str, field: str | None = None) -> Iterator[Any]:
         """A column, group by group, as Arrow arrays.
@@ -103,6 +104,8 @@ class TableSource(Source):
         self._lock = threading.Lock()
         try:
             self._table = self.open_table(blob)
+            if self._table.may_be_cut:
+                self.unread.add(CUT_OFF, blob.name)
             schema = self._table.schema
             images = [f.name for f in schema if holds_images(f.type)]
             what = f"{blob.where}: the column of images"

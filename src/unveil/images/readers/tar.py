@@ -19,7 +19,7 @@ from unveil.images.labels import check_no_image, find_labels
 from unveil.images.readers.columns import PERSON_NAMES, choose_labels
 from unveil.images.source import IMAGES_WITHIN, MAX_FILE_BYTES, Entry, Source, check_row_count, printable
 from unveil.images.unpacked import unpack
-from unveil.images.unread import Unread
+from unveil.images.unread import CUT_OFF, Unread
 from unveil.types import ImageRecord
 
 BLOCK = 512
@@ -303,6 +303,8 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                 yield _Member(text, start, size, regular, content)
             extended_bytes, long_name, long_size = 0, None, None
         at = start + size + -size % BLOCK
+    if not padding:
+        unread.add(CUT_OFF, blob.name)
 
 
 def _check_extended(n: int, at: int, unread: Unread) -> None:
