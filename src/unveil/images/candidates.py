@@ -65,8 +65,8 @@ def candidates(path: Path, form: str | None = None, *, follow_links: bool = Fals
         found = form_of(blob)
         if found == "text" and (expected := SUFFIX_FORMS.get(suffix_of(path.name))):
             raise SourceError(f"{path}: expected a container ({expected}) by its name, found {described(blob)}")
-        way = Candidate("list" if found == "text" else found, notes=_absent_parts([path.name]))
-        return [way] if form in (None, way.form) else []
+        one = Candidate("list" if found == "text" else found, notes=_absent_parts([path.name]))
+        return [one] if form in (None, one.form) else []
     listing = _Listing(path, follow_links)
     listing.read()
     listing.check(form)
