@@ -76,19 +76,21 @@ def run_audit(
     redact: bool = False,
     verify: bool = False,
     overwrite: bool = False,
+    known_unfinished: bool = False,
     sizes: WorkSizes | None = None,
     engine: EngineOpener | None = None,
 ) -> AuditResult:
     """Runs an audit with checked settings: writes the run directory and returns the result.
 
     An audit that was killed resumes when it is run again. A finished one answers at once if its inputs have not
-    changed; ``verify`` reads all files to see that. ``overwrite`` replaces an audit with other settings. ``engine``
+    changed; ``verify`` reads all files to see that. ``overwrite`` replaces an audit with other settings.
+    ``known_unfinished`` says that the caller has asked `unveil.runs.repeat.repeated`. ``engine``
     opens the engine that several audits share, instead of the one of the settings. Raises InputError for input that
     cannot be used.
     """
     check_paths(settings)
     with exclusive(settings.out):
-        finished = finished_result(settings, redact=redact, verify=verify)
+        finished = None if known_unfinished else finished_result(settings, redact=redact, verify=verify)
         if finished is not None:
             return finished
         check_what_followed(settings)

@@ -71,13 +71,16 @@ def test_nothing_is_computed_again(
     assert {file: file.stat().st_mtime_ns for file in first.run.rglob("*")} == before
 
 
+SLOW = ("pandas", "scipy.special", "cv2", "unveil.auditor", "unveil.embedding.embed")
+
+
 def test_a_finished_audit_answers_without_heavy_libraries(first: unveil.Audit, inputs: dict[str, Any]) -> None:
-    """Importing pandas and SciPy's special functions takes longer than reading the result."""
+    """Importing pandas, SciPy's special functions and the stages of an audit takes longer than reading the result."""
     roles = [f"--{role}={inputs[role]}" for role in ("synthetic", "training", "control")]
     program = (
         "import sys; from unveil.cli.app import main; code = 0\n"
         "try: main()\nexcept SystemExit as ended: code = ended.code\n"
-        "print(code, [m for m in ('pandas', 'scipy.special') if m in sys.modules])"
+        f"print(code, [m for m in {SLOW} if m in sys.modules])"
     )
     arguments = ["audit", *roles, "-o", str(inputs["out"]), "--planted-leaks", "off"]
     shown = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)

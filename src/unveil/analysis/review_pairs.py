@@ -4,54 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from unveil.analysis.findings import Findings
 from unveil.columns import Texts
 from unveil.compare import exact_cosine
-from unveil.results import IdentityMatch, PairFinding
+from unveil.results import IdentityMatch, PairFinding, ReviewPair, ReviewReason
 from unveil.stats.baselines.memorisation import memorisation
 from unveil.types import Embedded, Ints, Role
 
-ReviewReason = Literal["exposed person", "synthetic identity", "closest pair", "control"]
 # The error rate of reviewers is measured on at least so many control pairs, however few the findings are.
 MIN_CONTROL_PAIRS = 20
-
-
-@dataclass(frozen=True)
-class ReviewPair:
-    """A synthetic and a real image, and why reviewers see them; ``significant`` pairs are findings.
-
-    ``agreement`` says in words how many images of the synthetic identity agree, where a whole identity is the evidence.
-    """
-
-    why: ReviewReason
-    synthetic_id: str
-    real_id: str
-    role: Role
-    person: str
-    cosine: float
-    score: float
-    significant: bool
-    agreement: str
-
-
-@dataclass(frozen=True)
-class ClosestImage:
-    """A synthetic image and the training image with the highest score by any channel."""
-
-    id: str
-    identity: str
-    score: float
-    training_id: str
-    person: str
-    channel: str
-    memorisation: float
-    """Distance to the nearest training image by the first channel, divided by the mean distance to the stored matches;
-    0 is a copy."""
 
 
 def review_pairs(found: Findings, synthetic: Embedded, rankings: Sequence[PairFinding]) -> tuple[ReviewPair, ...]:

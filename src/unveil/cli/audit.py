@@ -68,7 +68,6 @@ def audit(
     Exit codes: 0 done, 1 --fail-on is met, 2 bad input, 3 --fail-on was given and the audit is inconclusive, 4 the
     machine failed, 130 interrupted.
     """
-    from unveil.auditor import run_audit
     from unveil.cli.log import LOG, JsonLog
     from unveil.cli.print_results import print_result
     from unveil.cli.progress import TerminalProgress
@@ -77,6 +76,7 @@ def audit(
     from unveil.images.outputs import check_log
     from unveil.io.run_directory import REDACTED_DOCUMENT
     from unveil.planning.protocol import under_protocol
+    from unveil.runs.repeat import repeated
 
     from_file = read_toml(settings_file) if settings_file is not None else {}
     if settings_file is not None and not trusted:
@@ -88,7 +88,11 @@ def audit(
     show_from(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     with TerminalProgress(resume, quiet=quiet) as terminal, ExitStack() as stack:
         progress = terminal if log is None else stack.enter_context(JsonLog(terminal, log))
-        result = run_audit(settings, progress, redact=redact, verify=verify, overwrite=overwrite)
+        result = repeated(settings, redact=redact, verify=verify)
+        if result is None:
+            from unveil.auditor import run_audit  # slow to import, and not needed for a finished audit
+
+            result = run_audit(settings, progress, redact=redact, overwrite=overwrite, known_unfinished=True)
     if as_json:
         document = settings.out / (REDACTED_DOCUMENT if redact else "audit.json")
         typer.echo(document.read_bytes(), nl=False)

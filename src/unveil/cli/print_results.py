@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -13,21 +14,21 @@ from rich.text import Text
 from unveil import __version__
 from unveil.choices import LEAK, NO_LEAK
 from unveil.cli.terminal import open_console
-from unveil.compare import describe
-from unveil.demo.run import DemoOutcome
-from unveil.faces.onnx_model import describe_devices
 from unveil.io.host import cores, processor
 from unveil.io.run_directory import REDACTED_REPORT
 from unveil.io.text import printable
-from unveil.mitigation.cleaning import Cleaning
-from unveil.mitigation.person_lookup import Answer, LookupMatch, Search
 from unveil.report.first_page import steps
 from unveil.report.protocol import day, followed
 from unveil.report.text import false_findings, number, only_default_model, q_in_words
 from unveil.report.units import unit_of
 from unveil.results import AuditResult, Power
 from unveil.stats.checks import Check
-from unveil.study.report import SetRow
+
+if TYPE_CHECKING:  # a repeated audit answers without them
+    from unveil.demo.run import DemoOutcome
+    from unveil.mitigation.cleaning import Cleaning
+    from unveil.mitigation.person_lookup import Answer, LookupMatch, Search
+    from unveil.study.report import SetRow
 
 STYLE: dict[str, str] = {**dict.fromkeys(LEAK, "bold red"), **dict.fromkeys(NO_LEAK, "bold green")}
 MAX_ROWS = 10
@@ -287,6 +288,9 @@ def print_study(rows: Sequence[SetRow], out: Path) -> None:
 
 def print_info() -> None:
     """Versions, machine, backends and devices."""
+    from unveil.compare import describe
+    from unveil.faces.onnx_model import describe_devices
+
     console = open_console()
     console.print(f"unveil {__version__}, Python {platform.python_version()}, {platform.platform()}", markup=False)
     console.print(f"{processor()}, {cores()} cores for this process", markup=False)

@@ -1,9 +1,27 @@
 """The cost of an audit before it runs: images, pairs, storage, hours and price."""
 
-from unveil.planning.expected import expected_units, workload_of
-from unveil.planning.machines import Machines, known_machines, parse_machine
-from unveil.planning.rates import Rates, measure
-from unveil.planning.workload import PlannedComparison, Workload
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unveil.planning.expected import expected_units, workload_of
+    from unveil.planning.machines import Machines, known_machines, parse_machine
+    from unveil.planning.rates import Rates, measure
+    from unveil.planning.workload import PlannedComparison, Workload
+
+# Where names live; nothing is imported before it is asked for.
+_HOMES = {
+    "Machines": "unveil.planning.machines",
+    "PlannedComparison": "unveil.planning.workload",
+    "Rates": "unveil.planning.rates",
+    "Workload": "unveil.planning.workload",
+    "expected_units": "unveil.planning.expected",
+    "known_machines": "unveil.planning.machines",
+    "measure": "unveil.planning.rates",
+    "parse_machine": "unveil.planning.machines",
+    "workload_of": "unveil.planning.expected",
+}
 
 __all__ = [
     "Machines",
@@ -16,3 +34,13 @@ __all__ = [
     "parse_machine",
     "workload_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

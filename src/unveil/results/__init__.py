@@ -53,6 +53,7 @@ from unveil.results.overlap import (
     Shared,
     SharedImage,
 )
+from unveil.results.pairs import ClosestImage, ReviewPair, ReviewReason
 from unveil.results.protocol import Deviation, FixedBy, PlannedStatement, ProtocolRecord
 from unveil.results.review import Agreement, Outcome, PairVerdicts, Review
 from unveil.results.risk import HighestRisk, PrivacyRisk
@@ -75,6 +76,7 @@ __all__ = [
     "Baselines",
     "Calibration",
     "ChannelScore",
+    "ClosestImage",
     "DetectionLimit",
     "Deviation",
     "ExactCopy",
@@ -115,6 +117,8 @@ __all__ = [
     "PrivacyRisk",
     "ProtocolRecord",
     "Review",
+    "ReviewPair",
+    "ReviewReason",
     "RoleCounts",
     "SameImage",
     "SearchShift",

@@ -16,12 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from unveil.analysis.review_pairs import ReviewPair
 from unveil.errors import DiskFullError, SettingError, StoreError
 from unveil.io.atomic import csv_text
 from unveil.io.documents import read_json
 from unveil.io.output_file import OutputKind, beginning_with
-from unveil.results import record_of
+from unveil.results import ReviewPair, record_of
 from unveil.review.images import ReviewImages
 from unveil.review.queue import ReviewQueue
 from unveil.review.summary import summarise

@@ -12,13 +12,13 @@ from typing import Any
 import pyarrow.compute as pc
 from PIL import Image
 
-from unveil.analysis.review_pairs import ReviewPair
 from unveil.channels import open_detector
 from unveil.embedding.images import ImageReader
 from unveil.embedding.pipeline import ImagePreprocessor
 from unveil.errors import ImageError
 from unveil.images import decode_rgb
 from unveil.io.memory import held_memory
+from unveil.results import ReviewPair
 from unveil.runs.finished import FinishedRun
 from unveil.runs.parts import MATCHES
 from unveil.types import Role

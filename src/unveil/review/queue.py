@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unveil.analysis.review_pairs import ReviewPair
+from unveil.results import ReviewPair
 
 
 class ReviewQueue:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unveil.analysis.review_pairs import ReviewPair
 from unveil.io.run_directory import VERDICTS
-from unveil.results import Agreement, PairVerdicts, Review
+from unveil.results import Agreement, PairVerdicts, Review, ReviewPair
 from unveil.review.verdicts import REVIEW_VERDICTS, PairKey, RecordedVerdict, VerdictStore
 from unveil.stats.agreement import MISSING, cohen_kappa, krippendorff_alpha
 from unveil.stats.intervals import share

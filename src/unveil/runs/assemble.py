@@ -7,10 +7,8 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
-from unveil import __version__
 from unveil.analysis.findings import Findings
 from unveil.analysis.leak_kinds import LeakKinds
 from unveil.analysis.rankings import count_images, hubness_ranking
@@ -35,12 +33,10 @@ from unveil.results import (
     plain,
     shortened,
 )
+from unveil.runs.versions import software_versions
 from unveil.stats.list_errors import expected_false
 from unveil.stats.next_step import next_step
 from unveil.types import Embedded, Matches, Role
-
-# Libraries that can change a number of the result.
-LIBRARIES = ("numpy", "scipy", "onnxruntime", "pillow", "opencv-python-headless", "dlib-bin", "imagehash")
 
 
 @dataclass(frozen=True)
@@ -193,12 +189,6 @@ def _input_facts(settings: Settings, role: Role, source: EmbeddedSource, embedde
     if embedder.registration is not None and role != "synthetic":
         facts["registered"] = embedder.registration.description
     return facts
-
-
-def software_versions() -> dict[str, str]:
-    """The versions of the software that can change a number of the result, by name."""
-    libraries = {name: version(name) for name in LIBRARIES}
-    return {"python": platform.python_version(), "unveil": __version__, **libraries}
 
 
 def times_since(started: datetime) -> dict[str, Any]:

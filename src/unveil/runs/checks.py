@@ -11,18 +11,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unveil.analysis.review_pairs import ClosestImage, ReviewPair
-from unveil.channels.loading import FACE
+from unveil.choices import CHANNELS
 from unveil.config.parsing import parse
 from unveil.config.settings import LISTS, SETTINGS
 from unveil.errors import SettingError
 from unveil.io.documents import SHARE, check_noted, shown
-from unveil.results import AuditResult, Calibration
+from unveil.results import AuditResult, Calibration, ClosestImage, ReviewPair
 from unveil.runs.parts import EXPOSURES, IMAGES, MATCHES, PAIRS
 from unveil.types import ROLES, ChannelName, Digest, Role
 
 # The length of vectors of single precision, up to rounding.
 UNIT, UNIT_TOLERANCE = 1.0, 1e-3
+# The channel of every audit.
+FACE = next(iter(CHANNELS))
 # Rows of vectors that are checked at once.
 BLOCK = 16_384
 # Settings whose value is the place of images or lists.

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from unveil.embedding.embed import content_sha256, read_exclusions
 from unveil.errors import InputError, ModelError, SourceError
 from unveil.faces.models.library import find_model
 from unveil.faces.models.spec import description_files
@@ -117,6 +116,8 @@ def _content(source: Source, exclude: Path | None) -> str | None:
     """The hash of the content of a role; None for embeddings, which cost nothing to audit again."""
     if isinstance(source, EmbeddingSource):
         return None
+    from unveil.embedding.embed import content_sha256, read_exclusions  # slow to import, and rarely needed
+
     return content_sha256(source, frozenset() if exclude is None else read_exclusions(exclude, source))
 
 

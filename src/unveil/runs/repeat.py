@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from unveil.config.paths import check_paths
 from unveil.config.settings import Settings
 from unveil.errors import InputError, SettingError, StoreError
 from unveil.images.readers.shards import expand_braces
 from unveil.io.atomic import is_temporary
+from unveil.io.folders import exclusive
 from unveil.io.remote import is_address
 from unveil.io.run_directory import (
     AUDIT,
@@ -25,15 +27,22 @@ from unveil.io.run_directory import (
 from unveil.io.trust import is_own
 from unveil.io.walk import real_path
 from unveil.results import AuditResult
-from unveil.runs.assemble import software_versions
-from unveil.runs.finished import FinishedRun
 from unveil.runs.inputs import InputSettings, named_files, same_inputs
 from unveil.runs.parts import PARTS, checksums
+from unveil.runs.recorded import RecordedRun
+from unveil.runs.versions import software_versions
 
 logger = logging.getLogger(__name__)
 
 CLEANING = "clean/clean.json"
 R = TypeVar("R", bound=str)
+
+
+def repeated(settings: Settings, *, redact: bool, verify: bool) -> AuditResult | None:
+    """As `finished_result`, for settings that are not checked yet, and with nobody else at work on the run."""
+    check_paths(settings)
+    with exclusive(settings.out):
+        return finished_result(settings, redact=redact, verify=verify)
 
 
 def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditResult | None:
@@ -58,7 +67,7 @@ def finished_result(settings: Settings, *, redact: bool, verify: bool) -> AuditR
         if not same_inputs(settings, manifest, read=verify):
             logger.info("%s: the inputs have changed since this audit; auditing again", run)
             return None
-        result = FinishedRun(run).result
+        result = RecordedRun(run).result
     except (OSError, InputError, StoreError):
         return None
     logger.info("%s: the inputs have not changed since this audit of %s", run, manifest.get("finished", "before"))

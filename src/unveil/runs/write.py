@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from unveil.analysis.findings import Findings
-from unveil.analysis.review_pairs import ClosestImage, ReviewPair, closest_images
+from unveil.analysis.review_pairs import closest_images
 from unveil.config.settings import LISTS, Settings
 from unveil.embedding.embed import EmbeddedSource
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.io.atomic import replacing
 from unveil.io.parquet import row_groups, write_row_groups, write_table
 from unveil.io.remote import absolute_place
-from unveil.results import AuditResult, Exposures
+from unveil.results import AuditResult, ClosestImage, Exposures, ReviewPair
 from unveil.runs.parts import (
     EXPOSURES,
     IMAGES,

@@ -21,9 +21,9 @@ from unveil.io.text import printable_document
 from unveil.io.trust import is_own, warn_not_own
 from unveil.presets import resolve
 from unveil.results import OverlapResult, overlap_from_document, plain, record_of
-from unveil.runs.assemble import software_versions
 from unveil.runs.inputs import same_inputs
 from unveil.runs.parts import RESULT
+from unveil.runs.versions import software_versions
 
 logger = logging.getLogger(__name__)
 

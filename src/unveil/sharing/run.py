@@ -39,9 +39,10 @@ from unveil.io.folders import exclusive
 from unveil.io.run_directory import OVERLAP, RunDirectory
 from unveil.progress import Progress
 from unveil.results import OverlapResult, PeoplePair, Shared, SharedImage, plain
-from unveil.runs.assemble import input_facts, machine_facts, software_versions, times_since
+from unveil.runs.assemble import input_facts, machine_facts, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
 from unveil.runs.repeat import replace_run
+from unveil.runs.versions import software_versions
 from unveil.sharing.finished import finished_overlap
 from unveil.sharing.removal import removed_ids
 from unveil.sharing.threshold import match_threshold
