@@ -70,11 +70,15 @@ def test_a_link_in_a_storage_is_not_followed(tmp_path: Path) -> None:
 
 def test_the_cache_stays_below_its_limit_and_checks_what_it_reads(tmp_path: Path) -> None:
     cache = Cache("s3://a", 10_000, tmp_path)
+    mine = tmp_path / "mine" / "photo.jpg"  # in a folder that the user named with UNVEIL_CACHE
+    write_bytes(mine, b"1" * 9_000)
+    os.utime(mine, (0, 0))
     for i in range(100):
         cache.write(f"{i:03d}", bytes([i]) * 400)
         os.utime(next(tmp_path.rglob(f"{i:03d}")), (i, i))
         cache.read("000")
-    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert mine.exists()
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and file != mine]
     assert sum(file.stat().st_size for file in files) <= 10_000
     assert cache.read("099") == b"c" * 400 and cache.read("001") is None
     assert cache.read("000") == b"\0" * 400, "the most recently used file should stay"

@@ -286,6 +286,14 @@ def test_planted_leaks_of_lfw_are_gone(tmp_path: Path) -> None:
     assert over <= set(done.removed) and (len(done.rounds) > 1 or over == set(done.removed))
 
 
+@pytest.mark.parametrize("name", ["removed.txt", "remaining.txt"])
+def test_a_list_of_the_user_stays(name: str, audited: Audited, tmp_path: Path) -> None:
+    write(tmp_path / "lists" / name, "mine")
+    with pytest.raises(SettingError, match=rf"expected a new folder or an earlier cleaning, found {name}"):
+        clean(FinishedRun(audited[1]), tmp_path / "lists")
+    assert (tmp_path / "lists" / name).read_text() == "mine"
+
+
 def test_another_threshold_replaces_nothing_unless_asked(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     training = unit_rows(rng, 120, 32)

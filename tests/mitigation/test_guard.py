@@ -521,6 +521,17 @@ def test_a_person_who_is_in_both(audited: Audited, world: World, capsys: pytest.
     )
 
 
+def test_a_file_of_a_set_is_read_as_the_audit_read_it(audited: Audited, world: World) -> None:
+    """A face was looked for in crops that the audit took as they are: other vectors, and a lower score."""
+    result, path = audited
+    run = FinishedRun(path)
+    exposed = result.significant_people[1]
+    answer = lookup(run, [world.training / exposed.training_id])
+    match = next(m for m in answer.synthetic.matches if m.id == exposed.synthetic_id)
+    assert match.cosine == pytest.approx(exposed.channels[0].cosine, abs=1e-6)
+    assert answer.training.matches[0].cosine == pytest.approx(1, abs=1e-6)
+
+
 def test_every_channel_is_searched(audited: Audited, world: World) -> None:
     """A synthetic image that exposes a person by its appearance leads to that person."""
     result, path = audited

@@ -366,8 +366,9 @@ def _significance(match: LookupMatch, search: Search, result: AuditResult) -> st
 
 # Below a search: why its scores are not those of the audit.
 OTHER_SCORES = (
-    "The audit can score the same pair higher. Its hub correction leaves out the person's own images, and uses the "
-    "synthetic set for faces. A search does not know who is asking, so it corrects by all people."
+    "The audit can score the same pair higher: its hub correction leaves out the person's own images. A search does "
+    "not know who is asking. In a photograph that is no file of a set it finds the face anew, where the audit may have "
+    "read crops as they are."
 )
 
 

@@ -52,6 +52,8 @@ CACHE_GB = 20.0
 # The temporary files of shards. Nothing else in a store is removed because it is old.
 STALE = re.compile(rf"\.[0-9a-f]{{64}}\.(npy|json)\.\w{{8}}{re.escape(TEMPORARY)}")
 SHARD_FOLDER = re.compile("[0-9a-f]{2}")
+# The folder of an address in the cache.
+OF_ADDRESS = re.compile("[0-9a-f]{16}")
 
 
 class Storage(ABC):
@@ -334,7 +336,9 @@ class Cache:
                 return
             self._unchecked = 0
         found = []
-        for file in self._all.rglob("*"):
+        # Only folders of addresses: others in the folder that a user named are none of the cache.
+        folders = [folder for folder in _listed(self._all) if OF_ADDRESS.fullmatch(folder.name)]
+        for file in (file for folder in folders for file in folder.rglob("*")):
             with contextlib.suppress(OSError):
                 status = file.stat()
                 if file.is_file():

@@ -33,8 +33,9 @@ MAX_ROUNDS = 6
 REMOVED, REMAINING, SUMMARY = "removed.txt", "remaining.txt", "clean.json"
 # A larger summary is none.
 MAX_SUMMARY_BYTES = 2**24
-# The files that a cleaning writes, the summary first; with the audits of the rest, that is all.
-FILES = (SUMMARY, REMOVED, REMAINING, "removed-*.txt")
+# The files that a cleaning writes; with the audits of the rest, that is all. The summary is removed last, so that a
+# killed process leaves a cleaning.
+FILES = (REMOVED, REMAINING, "removed-*.txt", SUMMARY)
 OWN = (*FILES, "after-*")
 
 
@@ -147,7 +148,7 @@ def clean(
     _check_places(run)
     run.check_outside("-o", out)
     first = mitigation_threshold(run.result, threshold)
-    other = other_file(out, OWN)
+    other = other_file(out, OWN) or _list_of_others(out)
     if other is not None:
         raise SettingError(
             f"-o: expected a new folder or an earlier cleaning, found {other} in {out}. Name another folder"
@@ -163,6 +164,13 @@ def clean(
                 progress=progress,
                 engine=opener,
             )
+
+
+def _list_of_others(out: Path) -> str | None:
+    """The name of a list in a folder that is no cleaning: lists are written after the audit of the rest was begun."""
+    if (out / SUMMARY).exists() or any(out.glob("after-*")):
+        return None
+    return next((name for name in (REMOVED, REMAINING) if (out / name).exists()), None)
 
 
 def _make_room(out: Path, settings: dict[str, object], *, overwrite: bool) -> None:

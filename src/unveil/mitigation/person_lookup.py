@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from unveil.channels import open_detector
+from unveil.channels import Detector, FaceImage, open_detector
+from unveil.channels.alignment import ImageAlignment
 from unveil.compare import compare_all, exact_cosine
-from unveil.errors import InputError
+from unveil.errors import ImageError, InputError
+from unveil.images import decode_rgb
 from unveil.mitigation.inputs import ImageArray, face_images, file_bytes
 from unveil.progress import Progress, Silent
 from unveil.results import AuditResult, PersonFinding
@@ -156,7 +159,8 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
         if isinstance(photo, (str, Path)) and not Path(photo).exists():
             raise InputError(f"{photo}: no such file. Name a photograph of the person")
     channels = run.channels(progress or Silent())
-    embedded, rows = channels.embed_images(face_images(photos, None, open_detector(run.detector)))
+    identical = identical_files(run, photos)
+    embedded, rows = channels.embed_images(_faces(run, photos, {file.photo: file.role for file in identical}))
     good = np.array([i for i, row in enumerate(rows) if row.stage is None], np.int64)
     # The face that is compared might be somebody else's.
     alone = np.array([rows[i].n_faces == 1 for i in good], np.bool_)
@@ -230,8 +234,26 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
         unusable=unusable,
         synthetic=search("synthetic", synthetic, of_synthetic),
         training=search("training", training, of_training),
-        identical=identical_files(run, photos),
+        identical=identical,
     )
+
+
+def _faces(run: FinishedRun, photos: Sequence[ImageArray], of_set: Mapping[int, Role]) -> list[Callable[[], FaceImage]]:
+    """What finds the face of each photograph. A file ``of_set`` is read as the audit read it there, so that the same
+    pair has the same vectors: a crop of a set that was taken as it is, is no photograph in which to find a face."""
+    detector = open_detector(run.detector)
+    faces = face_images(photos, None, detector)
+    for i, role in of_set.items():
+        faces[i] = partial(_as_in_set, photos[i], run.alignment(role), detector)
+    return faces
+
+
+def _as_in_set(photo: ImageArray, alignment: ImageAlignment, detector: Detector) -> FaceImage:
+    data = file_bytes(photo)
+    if data is None:
+        raise ImageError("read", "the file is no longer there", "")
+    pixels = decode_rgb(data)
+    return FaceImage(pixels, alignment.covers(pixels.shape[1], pixels.shape[0]), detector)
 
 
 class _Null:
