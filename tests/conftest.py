@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -16,6 +17,9 @@ from filelock import FileLock
 import unveil
 from tests.builders import MAX_CI_EXAMPLES, NIGHTLY_FACTOR, PROFILE, StartedComparisons, audit, save_embeddings
 from unveil.demo.world import World, make_world
+from unveil.faces.align import ImageArray
+from unveil.faces.detectors.base import DetectedFace
+from unveil.faces.detectors.dlib_hog import DlibDetector
 from unveil.native import library
 from unveil.runs.parts import role_file
 from unveil.types import ROLES
@@ -43,6 +47,30 @@ def pytest_configure(config: pytest.Config) -> None:
     if built is not None:
         library.HERE, library.FILE_NAME = built.resolve().parent, built.name
         assert library.load()[0] is not None, library.load()[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def faces_found_once() -> Iterator[None]:
+    """Whether crops are aligned is decided in every audit of images: dlib looks at equal pixels once in a process."""
+    detect, known = DlibDetector.detect, dict[tuple[tuple[int, ...], bytes], list[DetectedFace]]()
+
+    def remembered(self: DlibDetector, image: ImageArray) -> list[DetectedFace]:
+        key = image.shape, hashlib.sha256(np.ascontiguousarray(image).data).digest()
+        if key not in known:
+            known[key] = detect(self, image)
+        return list(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DlibDetector, "detect", remembered)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Processes are killed in tests, but no machine loses its power: each file would wait some milliseconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 # What takes longest, a list for each of three processes: each begins with its list, so that none is left alone with it
