@@ -21,8 +21,8 @@ HEAD = 2**16
 # Formats that are not read, whose first bytes are enough to tell. ICO has an image whose entry has a zero.
 _NOT_READ = tuple(start for start, _ in OTHER_FORMATS if len(start) > 3 and start not in (NPY, b"\0\0\1\0"))
 _ICO = re.compile(rb"\0\0\x01\0[\x01-\xff]\0...\0", re.DOTALL)
-# A text may begin with P4 and a number, but not with two numbers.
-_NETPBM = re.compile(rb"P[1-6]\s+(?:#[^\r\n]*\s+)*\d+\s+\d+\s")
+# A text may begin with P4 and a number, but not with two numbers. A comment ends with its line; nothing is tried twice.
+_NETPBM = re.compile(rb"P[1-6]\s++(?:#[^\r\n]*+[\r\n]\s*+)*+\d++\s++\d++\s")
 
 
 def content_of(head: bytes) -> Content | None:

@@ -10,4 +10,6 @@ AVIF_BRANDS = (b"avif", b"avis")
 HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
 # A pattern of TIFF, BMP and netpbm, whose signatures are too short to count anywhere but at the start. The dot matches
 # every byte.
-AT_START = rb"II[*+]\0|MM\0[*+]|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s"
+AT_START = (
+    rb"II[*+]\0|MM\0[*+]|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0|P[1-6]\s++(?:#[^\n]*+\n\s*+)*+\d++\s++\d++\s"
+)

@@ -38,11 +38,11 @@ PERMANENT_ERRORS = (TypeError, ValueError, LookupError, AttributeError, ImportEr
 # Names of variables and query fields whose values are credentials.
 _SECRET = re.compile(
     r"secret|token|passw|\bpwd\b|credential|signature|\bsig\b|\bsas\b|\bauth\b|\bkey\b|api_?key|access_?key|account_?key"
-    r"|conn.*string",
+    r"|conn.{0,40}string",
     re.I,
 )
 # An address in a text, and the separator of addresses that lead through each other, as in zip://a::https://host/b.zip.
-_ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://[^\s\"']+")
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]{0,31}://[^\s\"']+")
 _CHAIN = re.compile(r"::(?=[A-Za-z][\w+.-]*://)")
 # A query without names of fields, such as a shared access signature, is a credential from this length on.
 MIN_NAMELESS = 16

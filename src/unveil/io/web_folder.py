@@ -17,7 +17,7 @@ MAX_PAGE_BYTES = 2**25
 PAGE_HEAD = 512
 # Levels of folders below the first, folders and files.
 MAX_DEPTH, MAX_FOLDERS, MAX_FILES = 30, 20_000, 2_000_000
-_LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
+_LINK = re.compile(r"""<a\s[^<>]*?href\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.IGNORECASE)
 # Fields by which web servers show a folder in parts. Others show it in another order or form.
 PAGES = frozenset(
     {

@@ -1,0 +1,49 @@
+"""Patterns that are matched with what strangers write take a time that grows with its length, and no faster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from unveil.images.behind import behind_first
+from unveil.images.content import HEAD, content_of
+from unveil.images.image_like import shows_image
+from unveil.io.remote import without_secrets
+from unveil.io.web_folder import _LINK
+
+TEXTS = {
+    "comments in a line": b"P1 #" + b" #" * (HEAD // 2) + b"x",
+    "comments": b"P1 " + b"#\n " * (HEAD // 3) + b"x",
+    "comments that end in returns": b"P5 " + b"# a\r" * (HEAD // 4) + b"x",
+    "spaces": b"P1 1" + b" " * HEAD,
+    "digits": b"P1 1 " + b"1" * HEAD,
+}
+
+
+def seconds(function: Callable[[], object]) -> float:
+    begun = time.process_time()
+    function()
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_a_file_holds_is_known_at_once(name: str) -> None:
+    for look in (content_of, shows_image, behind_first):
+        assert seconds(lambda look=look: look(TEXTS[name])) < 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("page", ["<a " * 10**5, "<a href" * 10**5, "<a href=" * 10**5, "<a href" + " " * 10**5])
+def test_links_of_a_page_are_found_at_once(page: str) -> None:
+    assert seconds(lambda: _LINK.findall(page)) < 1
+
+
+@pytest.mark.parametrize("text", ["a" * 10**5, "conn" * 10**4, "a://" * 10**4])
+def test_secrets_of_a_message_are_struck_at_once(text: str) -> None:
+    assert seconds(lambda: without_secrets(text)) < 1
+
+
+def test_a_comment_ends_with_its_line() -> None:
+    assert content_of(b"P5 # made by me\n# 2 of 3\r\n12 34\n255\n") == "image"
+    assert content_of(b"P5 # 12 34\n and no numbers") is None
