@@ -92,7 +92,9 @@ def test_a_log_is_added_to_a_log_only(tmp_path: Path) -> None:
         check_log_file("--log", write(tmp_path / "mine", b"mine"), LOG)
 
 
-@pytest.mark.parametrize("name", ["audit.json", "people.parquet", "review.sqlite", "review.sqlite-wal", "stores/x.npy"])
+@pytest.mark.parametrize(
+    "name", ["audit.json", "people.parquet", "review.sqlite", "review.sqlite-wal", "stores/training.npy"]
+)
 def test_files_of_a_run_are_not_written(name: str, tmp_path: Path) -> None:
     write(tmp_path / "run/manifest.json", b"{}")
     for check in (check_output_file, check_log_file):

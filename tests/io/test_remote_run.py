@@ -175,7 +175,7 @@ def test_a_forged_or_damaged_index_is_a_message(address: str, tmp_path: Path) ->
         with pytest.raises(StoreError, match=r"expected the names of at most 5,000 files of a run, found \""):
             RemoteRun(address)
     assert not list(tmp_path.rglob("escaped"))
-    files.pipe_file(path, json.dumps({f"stores/{i}.npy": "0" * 64 for i in range(5_001)}).encode())
+    files.pipe_file(path, json.dumps({f"stores/training.{i}.npy": "0" * 64 for i in range(5_001)}).encode())
     with pytest.raises(StoreError, match="found 5,001 names"):
         RemoteRun(address)
     files.pipe_file(path, b"[]")

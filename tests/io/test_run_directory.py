@@ -83,7 +83,7 @@ def test_a_finished_run_of_somebody_else_brings_no_checkpoints(tmp_path: Path) -
 def test_files_of_the_user_in_the_folders_of_a_run_stay(own: bool, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run", FACTS)
     run.begin()
-    names = ("work/notes.npz", "stores/notes.txt")
+    names = ("work/notes.npz", "stores/notes.txt", "stores/mine.npy")
     for name in (*names, "work/unveil-comparing.npz", "stores/synthetic.npy"):
         write(run.path / name, "1")
     assert other_files(run.path) == sorted(names)
@@ -99,7 +99,8 @@ def test_what_a_killed_process_left_is_no_other_file(tmp_path: Path) -> None:
     """Otherwise a run that --overwrite removed, or that never began, could not be made again."""
     run = RunDirectory(tmp_path / "run", FACTS)
     run.begin()
-    write(run.path / ".report.html.abcd1234.tmp", "1")
+    for name in (".report.html.abcd1234.tmp", "stores/synthetic.in-progress", "work/unveil-planted.in-progress"):
+        write(run.path / name, "1")
     assert not other_files(run.path)
     remove_run(run.path)
     assert list(run.path.iterdir()) == []

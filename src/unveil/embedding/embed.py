@@ -39,6 +39,7 @@ from unveil.images.archives import ARCHIVE
 from unveil.images.source import MAX_LIST_BYTES, read_file
 from unveil.images.unread import first_notes, shown_names
 from unveil.io.host import cores
+from unveil.io.run_directory import IN_PROGRESS
 from unveil.io.storage import Storage, open_storage
 from unveil.io.text import same_but_for_form
 from unveil.io.trust import StoreKey
@@ -118,7 +119,7 @@ def embed_source(
     else:
         stores = open_stores(storage, preprocessor)
         partitions = split_records(records, sizes.images_per_shard)
-        with mark_in_progress(vectors_paths[0].with_suffix(".in-progress"), label) as mark:
+        with mark_in_progress(vectors_paths[0].with_suffix(IN_PROGRESS), label) as mark:
             done = list(
                 embed_partitions(
                     source,

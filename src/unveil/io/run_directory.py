@@ -16,6 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from unveil.choices import ROLES
 from unveil.errors import SettingError
 from unveil.io.atomic import TEMPORARY, is_temporary, remove_stale_temp, write_bytes
 from unveil.io.checkpoint import CHECKPOINT_SECONDS, Checkpoint
@@ -35,16 +36,19 @@ SCRATCH = "work"
 SCRATCH_FILES = "unveil-*"
 # The folders in a run. A link in place of one would lead writing elsewhere.
 FOLDERS = (SCRATCH, "stores", "publish", "clean")
+# The end of the name of a file beside vectors, with the images that are being decoded. A killed process leaves it.
+IN_PROGRESS = ".in-progress"
 # The tables of an audit.
 TABLES = ("people", "identities", "label_link", "matches", "images", "exposures", "pairs", "rejects")
 # The report and the document that name nobody.
 REDACTED = REDACTED_REPORT, REDACTED_DOCUMENT = "report.redacted.html", "audit.redacted.json"
 AUDIT_FILES = (
-    *("audit.json", "report.html", "report.pairs-*.html", *REDACTED),
+    *("audit.json", "report.html", "report.pairs-[0-9]*.html", *REDACTED),
     *(f"{table}.parquet" for table in TABLES),
-    *("stores/*.npy", "stores/*.parquet", "stores/state.npz"),
+    *(f"stores/{role}{end}" for role in ROLES for end in (".npy", ".*.npy", ".parquet", IN_PROGRESS)),
+    "stores/state.npz",
     *(f"publish/{name}" for name in ("report.md", "junit.xml", "croissant.json", "datasheet.md")),
-    *("clean/removed.txt", "clean/remaining.txt", "clean/clean.json", "clean/removed-*.txt"),
+    *("clean/removed.txt", "clean/remaining.txt", "clean/clean.json", "clean/removed-[0-9]*.txt"),
     MANIFEST,
 )
 OVERLAP_FILES = (
