@@ -151,7 +151,9 @@ def test_the_same_cleaning_from_another_folder(audited: Audited, tmp_path: Path)
     assert len(finished) == 1 and not leftover.exists()
 
 
-def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world: World, tmp_path: Path) -> None:
+def test_command_line_cleans_copies_and_audits_the_rest(
+    audited: Audited, world: World, store: Path, tmp_path: Path
+) -> None:
     result, run = audited
     done = command_line("clean", run, "-o", tmp_path / "clean", "--copy", tmp_path / "copy")
     assert done.returncode == 0
@@ -175,7 +177,8 @@ def test_command_line_cleans_copies_and_audits_the_rest(audited: Audited, world:
     )
     # An audit of the copy gives the result of the audit without the removed images.
     assert sorted(f.name for f in (tmp_path / "copy").iterdir()) == sorted(remaining)
-    again = audit(tmp_path / "copy", world.training, world.control, out=tmp_path / "again")
+    settings = {"out": tmp_path / "again", "store": store, "planted_leaks": "off"}
+    again = audit(tmp_path / "copy", world.training, world.control, **settings)
     after = FinishedRun(tmp_path / "clean" / summary["rounds"][-1]["run"]).result
     assert again.people == after.people and again.synthetic_identities == after.synthetic_identities
     assert again.manifest["inputs"]["synthetic"]["sha256"] == after.manifest["inputs"]["synthetic"]["sha256"]
