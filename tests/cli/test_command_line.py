@@ -17,7 +17,7 @@ from tests.builders import SHARED, needs_real_data, write
 from tests.cli.runner import unveil
 from tests.conftest import Precomputed
 from tests.models import small_model
-from unveil.demo.world import World
+from unveil.demo.world import World, make_world
 from unveil.images import open_source
 
 UNVEIL = [sys.executable, "-m", "unveil"]
@@ -232,7 +232,8 @@ training = "folder"
     assert wrong.returncode == 2 and "unknown setting sead" in wrong.stderr
 
 
-def test_interrupted_says_how_to_go_on_and_goes_on(world: World, tmp_path: Path) -> None:
+def test_interrupted_says_how_to_go_on_and_goes_on(tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world", 3, training=60, control=100, fresh=30, planted=2)  # nothing is in a store
     command = ["audit", *roles(world), "--planted-leaks", "off", "-o", tmp_path / "run"]
     arguments = [*UNVEIL, *map(str, command)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
