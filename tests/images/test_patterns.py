@@ -11,6 +11,7 @@ from unveil.images.behind import behind_first
 from unveil.images.content import HEAD, content_of
 from unveil.images.image_like import shows_image
 from unveil.io.remote import without_secrets
+from unveil.io.text import compatible, composed, decomposed
 from unveil.io.web_folder import _LINK
 
 TEXTS = {
@@ -47,3 +48,14 @@ def test_secrets_of_a_message_are_struck_at_once(text: str) -> None:
 def test_a_comment_ends_with_its_line() -> None:
     assert content_of(b"P5 # made by me\n# 2 of 3\r\n12 34\n255\n") == "image"
     assert content_of(b"P5 # 12 34\n and no numbers") is None
+
+
+def test_accents_without_end_are_not_sorted() -> None:
+    """Unicode's forms sort a run of accents in the square of its length."""
+    run = "a" + 32_000 * "\u0301" + 32_000 * "\u0316"
+    for form in (composed, decomposed, compatible):
+        for accents in (run, "a" + 32_000 * "\u0f73", "a" + 32_000 * "\uff9e\u0316"):
+            assert seconds(lambda form=form, text=accents: form(text)) < 1 and form(accents) == accents  # type: ignore[misc]
+        assert seconds(lambda form=form: [form(run[31_900:32_150]) for _ in range(100)]) < 1  # type: ignore[misc]
+    long = "e\u0301" * 1000
+    assert composed(long) == "\u00e9" * 1000 and decomposed(composed(long)) == long

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from unveil.images.decode import image_size, is_image
 from unveil.images.label_rule import LabelRule, folder_of
 from unveil.images.unread import SHOWN_CHARACTERS, Unread, first_notes, shown_names
 from unveil.io.regular import check_stored, regular_descriptor
-from unveil.io.text import composed, same_but_for_form
+from unveil.io.text import composed, decomposed, same_but_for_form
 from unveil.io.text import printable as printable
 from unveil.io.walk import real_path
 from unveil.types import ImageRecord, Records
@@ -447,7 +446,7 @@ def existing_form(folder: Path, path: str) -> str:
     """
     if path.isascii() or os.path.lexists(folder / path):
         return path
-    forms = dict.fromkeys(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+    forms = dict.fromkeys((composed(path), decomposed(path)))
     there = [form for form in forms if os.path.lexists(folder / form)]
     if len(there) > 1:
         raise ImageError(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
+
+# As Unicode's stream-safe form has them (UAX 15). In a short text, more cost nothing.
+MAX_ACCENTS, SHORT = 30, 256
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -23,9 +27,37 @@ def printable(text: str, keep: str = "") -> str:
 def composed(text: str) -> str:
     """The same text with each letter and its accents as one character, as far as Unicode has it.
 
-    File systems and keyboards write a name in one form or the other, and both look alike.
+    File systems and keyboards write a name in one form or the other, and both look alike. A text with more than
+    MAX_ACCENTS accents in a row is no name and stays as it is: they are sorted in the square of their number.
     """
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    return text if text.isascii() or _is_no_name(text) else unicodedata.normalize("NFC", text)
+
+
+def decomposed(text: str) -> str:
+    """The same text with each letter and each of its accents as a character of its own; as `composed` otherwise."""
+    return text if text.isascii() or _is_no_name(text) else unicodedata.normalize("NFD", text)
+
+
+def compatible(text: str) -> str:
+    """The same text without differences of width and typography; as `composed` otherwise."""
+    return text if text.isascii() or _is_no_name(text) else unicodedata.normalize("NFKC", text)
+
+
+def _is_no_name(text: str) -> bool:
+    if len(text) <= SHORT:
+        return False
+    run = 0
+    for character in text:
+        run = run + 1 if _is_accent(character) else 0
+        if run > MAX_ACCENTS:
+            return True
+    return False
+
+
+@lru_cache(4096)
+def _is_accent(character: str) -> bool:
+    """Whether a character is an accent, or begins with one when it is taken apart."""
+    return unicodedata.combining(unicodedata.normalize("NFKD", character)[0]) > 0
 
 
 def same_but_for_form(written: Iterable[str], known: Iterable[str]) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from unveil.columns import Texts
+from unveil.io.text import compatible
 from unveil.types import Ints
 
 CorrespondenceName = Literal["label map", "equal names", "numbers in names", "order of names"]
@@ -68,7 +69,7 @@ def correspondences(
 
 def name_of(label: str) -> str:
     """The last part of a label that is a path, without case and surrounding space, in the normal form NFKC."""
-    return unicodedata.normalize("NFKC", label).strip().rstrip("/").rpartition("/")[2].casefold()
+    return compatible(label).strip().rstrip("/").rpartition("/")[2].casefold()
 
 
 def last_number(label: str) -> str | None:
