@@ -46,7 +46,9 @@ def test_secrets_of_a_message_are_struck_at_once(text: str) -> None:
 
 
 def test_a_comment_ends_with_its_line() -> None:
-    assert content_of(b"P5 # made by me\n# 2 of 3\r\n12 34\n255\n") == "image"
+    for between in (b" ", b" # w\n", b"# w\r#\n ", b"\n# w\r\n"):
+        assert content_of(b"P5 # made by me\n# 2 of 3\r\n12" + between + b"34# x\n255\n") == "image"
+        assert shows_image(b"P5\n12" + between + b"34\n255\n")
     assert content_of(b"P5 # 12 34\n and no numbers") is None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from unveil.images.archives import is_archive
 from unveil.images.decode import MIN_SIDE, OTHER_FORMATS, is_image
 from unveil.images.image_like import shows_image
+from unveil.images.signatures import NETPBM
 from unveil.io.npy import MAGIC as NPY
 from unveil.io.npy import npy_header
 
@@ -21,8 +22,8 @@ HEAD = 2**16
 # Formats that are not read, whose first bytes are enough to tell. ICO has an image whose entry has a zero.
 _NOT_READ = tuple(start for start, _ in OTHER_FORMATS if len(start) > 3 and start not in (NPY, b"\0\0\1\0"))
 _ICO = re.compile(rb"\0\0\x01\0[\x01-\xff]\0...\0", re.DOTALL)
-# A text may begin with P4 and a number, but not with two numbers. A comment ends with its line; nothing is tried twice.
-_NETPBM = re.compile(rb"P[1-6]\s++(?:#[^\r\n]*+[\r\n]\s*+)*+\d++\s++\d++\s")
+# A text may begin with P4 and a number, but not with two numbers.
+_NETPBM = re.compile(NETPBM)
 
 
 def content_of(head: bytes) -> Content | None:
