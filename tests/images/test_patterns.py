@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from tests.builders import write
+from unveil.errors import SourceError
+from unveil.images import open_source
 from unveil.images.behind import behind_first
 from unveil.images.content import HEAD, content_of
 from unveil.images.image_like import shows_image
@@ -61,3 +68,22 @@ def test_accents_without_end_are_not_sorted() -> None:
         assert seconds(lambda form=form: [form(run[31_900:32_150]) for _ in range(100)]) < 1  # type: ignore[misc]
     long = "e\u0301" * 1000
     assert composed(long) == "\u00e9" * 1000 and decomposed(composed(long)) == long
+
+
+def test_a_map_of_floats_ends_with_its_values() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ones((32, 48), np.float32)).save(buffer, "PPM")
+    assert buffer.getvalue().startswith(b"Pf")
+    assert not behind_first(buffer.getvalue()).more and behind_first(buffer.getvalue() + b"more").more
+
+
+def test_a_list_of_other_names_is_refused_at_once(tmp_path: Path) -> None:
+    write(tmp_path / "0.png", b"x")
+    source = open_source(tmp_path)
+    names, listed = [f"{k}.png" for k in range(20_000)], {f"{k}.png": "x" for k in range(9_000)}
+
+    def refused() -> None:
+        with pytest.raises(SourceError, match=r"one is `9000\.png`, the list has `other\.png`"):
+            source._check_list(names, {**listed, "other.png": "y"})
+
+    assert seconds(refused) < 1

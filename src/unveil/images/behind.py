@@ -38,6 +38,7 @@ _PLAIN = (0, 3, 6)
 # A number in the header of a netpbm file, and the headers of bitmaps, which have no largest value, and of the others.
 _FIELD = rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})"
 _NETPBM = {kind: re.compile(rb"P" + kind + (2 if kind in b"14" else 3) * _FIELD + rb"\s") for kind in _KINDS}
+_FLOATS = re.compile(rb"P[fF]\s{1,9}(\d{1,9})\s{1,9}(\d{1,9})\s{1,9}-?[\d.e+-]{1,20}\s")
 # Bytes of a text that are looked at together.
 _BLOCK = 2**20
 # What fills a file up, and what a writer may end a text with.
@@ -132,6 +133,7 @@ def _end_of_first(data: bytes) -> int:
     ends: tuple[tuple[bytes, Callable[[bytes], int]], ...] = (
         *((JPEG, _end_of_jpeg), (PNG, _end_of_png), (RIFF, _end_of_riff)),
         *((BMP, _end_of_bmp), *((b"P" + kind, _end_of_netpbm) for kind in _KINDS)),
+        *((b"Pf", _end_of_floats), (b"PF", _end_of_floats)),
         *((start, len) for start in TIFF),
     )
     return next((end(data) for signature, end in ends if data.startswith(signature)), _WITHIN)
@@ -220,6 +222,14 @@ def _end_of_netpbm(data: bytes) -> int:
     if kind == b"4":
         return header.end() + (width + 7) // 8 * height
     return header.end() + width * height * (3 if kind == b"6" else 1) * (2 if most[0] > 255 else 1)
+
+
+def _end_of_floats(data: bytes) -> int:
+    """The end of a portable map of floats: four bytes for each value, in one plane or in three."""
+    header = _FLOATS.match(data)
+    if header is None:
+        return _WITHIN
+    return header.end() + int(header[1]) * int(header[2]) * (12 if data[1:2] == b"F" else 4)
 
 
 def _end_of_values(data: bytes, at: int, n: int, *, digits: bool) -> int:

@@ -271,7 +271,8 @@ class Source(ABC):
         if 2 * matched >= len(names):
             return
         unlisted = next(name for name in names if name not in listed)
-        other = next((name for name in listed if name not in set(names)), next(iter(listed)))
+        known = set(names)
+        other = next((name for name in listed if name not in known), next(iter(listed)))
         raise SourceError(
             f"{self.where}: {self.rule.argument} labels {matched} of {len(names)} images; one is `{unlisted}`, the "
             f"list has `{other}`. Name the images in it like the first of the two"
