@@ -41,7 +41,7 @@ from unveil.mitigation.guard import (
     training_refused,
 )
 from unveil.mitigation.inputs import _HIDDEN
-from unveil.mitigation.person_lookup import Answer, LookupMatch, Search
+from unveil.mitigation.person_lookup import Answer, Comparison, LookupMatch, Search
 from unveil.mitigation.subject_letter import letter
 from unveil.runs.finished import FinishedRun
 
@@ -567,15 +567,47 @@ def test_the_letter_never_contradicts_the_audit(audited: Audited, world: World) 
 
 def test_what_the_audit_found_stands_beside_a_search_that_finds_nothing(audited: Audited) -> None:
     result, exposed = audited[0], audited[0].significant_people[0]
-    nothing = Search("synthetic", (), 0.96, 400, 520)
-    training = Search("training", (LookupMatch(0, "1.png", exposed.person, 0.9, 9.0, {"face": 9.0}),), 0.0025, 400, 400)
+    nothing = Search("synthetic", (), Comparison(0.96, 384, 400, 1, 5.0), 520)
+    close = Comparison(0.0025, 0, 400, 1, 5.0)
+    training = Search("training", (LookupMatch(0, "1.png", exposed.person, 0.9, 9.0, {"face": 9.0}),), close, 400)
     text = letter(Answer(1, (), nothing, training), result)
-    assert "this person's image is the one closest to your photograph. By your photograph alone" in text
+    assert "this person's image is among those closest to your photograph. By your photograph alone" in text
     assert "None of them" not in text and "384 of 400 came as close" in text
-    stranger = replace(training, p=0.4)
+    stranger = replace(training, compared=Comparison(0.4, 159, 400, 1, 10.0))
     assert "The audit" not in letter(Answer(1, (), nothing, stranger), result)
-    near = Search("synthetic", (LookupMatch(0, exposed.synthetic_id, "x", 0.9, 9.0, {"face": 9.0}),), 0.0025, 400, 520)
+    near = Search("synthetic", (LookupMatch(0, exposed.synthetic_id, "x", 0.9, 9.0, {"face": 9.0}),), close, 520)
     assert "cannot show whether that person is you" in letter(Answer(1, (), near, stranger), result)
+
+
+@pytest.mark.parametrize(
+    ("compared", "rate"),
+    [
+        (Comparison(3 / 121, 0, 120, 3, 5.0), "About 1 in 40 people"),  # several photographs
+        (Comparison(1 / 81, 0, 80, 1, 5.0), "About 1 in 81 people"),  # few control people
+        (None, "how often it errs is not known"),
+    ],
+)
+def test_no_search_calls_chance_what_the_audit_found(
+    compared: Comparison | None, rate: str, audited: Audited, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither several photographs nor few control people nor none take the audit's finding away."""
+    result, exposed = audited[0], audited[0].significant_people[0]
+    pair = LookupMatch(0, "1.png", exposed.person, 0.9, 99.0, {"face": 99.0})
+    other = LookupMatch(0, "2.png", "somebody", 0.9, 99.5, {"face": 99.5})
+    generated = Search("synthetic", (replace(other, id="x.png"),), compared, 520)
+    answer = Answer(3, (), generated, Search("training", (other, pair), compared, 400))
+    text = letter(answer, result)
+    assert "The audit found that one of them is unusually close to an image of a real person" in text
+    assert "An image of the person of whom the audit found this is among those closest to your photographs." in text
+    assert "happens by chance" not in text and "can be chance" not in text and "chance explains" not in text
+    assert rate in text and "About 1 in 100" not in text
+    assert compared is None or f"none of {compared.n_people} came as close" in text
+    print_lookup(answer, ["a"], result, "")
+    screen = " ".join(capsys.readouterr().out.split())
+    assert f"lead to {exposed.person}, whom the audit found significant (by a training image)" in screen
+    assert "rather close" not in screen and "not close" not in screen
+    stranger = letter(replace(answer, training=Search("training", (other,), compared, 400)), result)
+    assert "chance" not in stranger.partition("How certain")[0] or "too few to rule out chance" in stranger
 
 
 def test_a_photograph_that_does_not_exist(audited: Audited, tmp_path: Path) -> None:
@@ -603,7 +635,8 @@ def test_people_in_no_set_rarely_get_a_small_p(audited: Audited) -> None:
     """p of people who are in no set is spread evenly: at most .01 in one of a hundred."""
     run = FinishedRun(audited[1])
     faces = [encoded(face) for face in drawn_faces(60, 123)]
-    ps = np.array([[a.synthetic.p, a.training.p] for face in faces for a in (lookup(run, [face]),)], float)
+    answers = [lookup(run, [face]) for face in faces]
+    ps = np.array([[s.compared.p for s in (a.synthetic, a.training) if s.compared] for a in answers])
     # 30 of 60 expected below .5; outside of 16 and 44 once in 10,000 times, for either set.
     assert ((ps <= 0.5).sum(0) >= 16).all() and ((ps <= 0.5).sum(0) <= 44).all()
     # At most .01 in .6 of 60; more than 5 once in 10,000 times.
@@ -619,7 +652,11 @@ def test_several_photographs_and_bad_ones(audited: Audited, world: World) -> Non
     assert answer.n_photos == 2 and [i for i, _ in answer.unusable] == [2]
     # Control people have one image each, so two photographs are two searches.
     alone = lookup(run, photos[:1])
-    assert alone.training.p is not None and answer.training.p == pytest.approx(2 * alone.training.p)
+    assert alone.training.compared is not None and answer.training.compared is not None
+    assert answer.training.compared.p == pytest.approx(2 * alone.training.compared.p)
+    assert answer.training.compared.n_as_close == alone.training.compared.n_as_close == 0
+    assert "none of" in letter(answer, audited[0]) and "for 2 tests" in letter(answer, audited[0])
+    assert {m.photo for m in answer.training.matches} == {0, 1}
     assert answer.training.matches[0].photo == 0
     with pytest.raises(InputError, match="found none in 1"):
         lookup(run, [b"no image"])
@@ -645,7 +682,7 @@ def test_a_photograph_with_several_faces_answers_for_nobody(
     answer = lookup(run, photos)
     assert [(i, why.partition(";")[0]) for i, why in answer.unusable] == [(0, "several faces")]
     assert answer.n_photos == 1 and {m.photo for m in answer.training.matches} == {1}
-    assert answer.training.p == alone.training.p
+    assert answer.training.compared == alone.training.compared
     with pytest.raises(InputError, match=r"expected a photograph with one face, found none in 1 .*several faces"):
         lookup(run, photos[:1])
 
@@ -676,5 +713,5 @@ def test_lookup_leaves_nothing_behind(audited: Audited, world: World, tmp_path: 
 def test_without_a_control_set_nothing_is_promised(world: World, store: Path, tmp_path: Path) -> None:
     result = unveil.audit(world.synthetic, world.training, out=tmp_path / "run", store=store, planted_leaks="off")
     answer = lookup(FinishedRun(tmp_path / "run"), [min(world.training.rglob("*.png"))])
-    assert answer.training.p is None and answer.synthetic.answer == "not known"
+    assert answer.training.compared is None and answer.synthetic.answer == "not known"
     assert "had no such people" in letter(answer, result)

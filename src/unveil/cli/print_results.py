@@ -27,7 +27,7 @@ from unveil.stats.checks import Check
 if TYPE_CHECKING:  # a repeated audit answers without them
     from unveil.demo.run import DemoOutcome
     from unveil.mitigation.cleaning import Cleaning
-    from unveil.mitigation.person_lookup import Answer, LookupMatch, Search
+    from unveil.mitigation.person_lookup import Answer, Comparison, LookupMatch, Search
     from unveil.study.report import SetRow
 
 STYLE: dict[str, str] = {**dict.fromkeys(LEAK, "bold red"), **dict.fromkeys(NO_LEAK, "bold green")}
@@ -364,6 +364,13 @@ def _significance(match: LookupMatch, search: Search, result: AuditResult) -> st
     return printable(next((p.person for p in result.significant_people if p.synthetic_id == match.id), ""))
 
 
+def _beside_control(compared: Comparison | None) -> str:
+    if compared is None:
+        return "no control set, so no p-value"
+    tests = f" in {compared.n_groups:,} tests" if compared.n_groups > 1 else ""
+    return f"p {number(compared.p)}{tests} against {compared.n_people:,} people, {compared.n_as_close:,} as close"
+
+
 # Below a search: why its scores are not those of the audit.
 OTHER_SCORES = (
     "The audit can score the same pair higher: its hub correction leaves out the person's own images. A search does "
@@ -374,17 +381,14 @@ OTHER_SCORES = (
 
 def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text: str) -> None:
     """The closest images for the auditor, and the answer for the person who asked."""
+    from unveil.mitigation.person_lookup import audited_person
+
     console = open_console()
     for i, why in answer.unusable:
         console.print(f"{names[i]}: not used, {why}", markup=False)
     for search in (answer.synthetic, answer.training):
-        p = (
-            "no control set, so no p-value"
-            if search.p is None
-            else f"p {number(search.p)} against {search.n_people:,} people"
-        )
         console.print()
-        console.print(f"{search.role} set: {search.answer} ({p})", markup=False)
+        console.print(f"{search.role} set: {search.answer} ({_beside_control(search.compared)})", markup=False)
         found = {
             "photograph": [names[m.photo] for m in search.matches],
             "image": [m.id for m in search.matches],
@@ -406,6 +410,10 @@ def print_lookup(answer: Answer, names: Sequence[str], result: AuditResult, text
             table.add_row(*(Text(text) for text in row))
         console.print(table)
     console.print()
+    audited = audited_person(answer, result)
+    if audited is not None:
+        person = f"{printable(audited.finding.person)}, whom the audit found significant"
+        console.print(f"The photographs lead to {person} (by a {audited.by}).", markup=False)
     lowest = min((p.score for p in result.significant_people), default=None)
     found_from = "" if lowest is None else f"; significant people of the audit score at least {lowest:.2f}"
     console.print(f"Scores by channel: 0 is the median of real people{found_from}.", style="dim", highlight=False)

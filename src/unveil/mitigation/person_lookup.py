@@ -31,10 +31,12 @@ MAX_PEOPLE = 2000
 MIN_PEOPLE = 100
 BEST_PAIRS = 5
 SURE, HINT = 0.01, 0.05
+# Face cosine from which a photograph counts as the image of a set that it is compared with.
+SAME_IMAGE = 0.99
 FACE = "face"
 SEVERAL = "several faces; cut out that of the person who asks"
 
-LookupAnswer = Literal["unusually close", "rather close", "not close", "not known"]
+LookupAnswer = Literal["unusually close", "closer than all control people", "rather close", "not close", "not known"]
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,49 @@ class IdenticalFile:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """How close control people come to a set, beside the photographs.
+
+    ``p`` is multiplied by ``n_groups``, the number of groups in which photographs were tested. ``n_as_close`` control
+    people come as close as the closest group does. ``hint`` is the score above which one group has p of HINT at most.
+    """
+
+    p: float
+    n_as_close: int
+    n_people: int
+    n_groups: int
+    hint: float
+
+
+@dataclass(frozen=True)
 class Search:
-    """The search of one set: its closest images, and the p-value against control people (None without them)."""
+    """The search of one set: its closest images, and the comparison with control people (None without them)."""
 
     role: Role
     matches: tuple[LookupMatch, ...]
-    p: float | None
-    n_people: int
+    compared: Comparison | None
     n_searched: int
 
     @property
     def answer(self) -> LookupAnswer:
         """The answer in one or two words."""
-        if self.p is None:
+        if self.compared is None:
             return "not known"
-        return "unusually close" if self.p <= SURE else "rather close" if self.p <= HINT else "not close"
+        if self.compared.p <= SURE:
+            return "unusually close"
+        # Few control people or many photographs make p large even where nobody comes as close.
+        if not self.compared.n_as_close:
+            return "closer than all control people"
+        return "rather close" if self.compared.p <= HINT else "not close"
+
+    def close(self, otherwise: float) -> list[LookupMatch]:
+        """The matches whose score only HINT of control people reach; without these, from the score ``otherwise``."""
+        hint = None if self.compared is None else self.compared.hint
+        return [
+            m
+            for m in self.matches
+            if m.cosine >= SAME_IMAGE or (m.highest >= otherwise if hint is None else m.highest > hint)
+        ]
 
 
 @dataclass(frozen=True)
@@ -102,9 +132,9 @@ class Answer:
 class AuditedPerson:
     """A significant person of the audit whom the photographs lead to.
 
-    ``by`` says how: a photograph is an image of the person byte for byte, the closest training image is one of the
-    person and unusually close, or the closest generated image is unusually close and is the one that exposes the
-    person.
+    ``by`` says how: a photograph is an image of the person byte for byte, a training image that is rather close is one
+    of the person, or a generated image that is rather close is the one that exposes the person. One photograph
+    suffices: others never make it less.
     """
 
     finding: PersonFinding
@@ -117,13 +147,13 @@ def audited_person(answer: Answer, result: AuditResult) -> AuditedPerson | None:
     for file in answer.identical:
         if file.role == "training" and file.person in by_person:
             return AuditedPerson(by_person[file.person], "file")
-    if answer.training.answer == "unusually close":
-        closest = answer.training.matches[0].person
-        if closest in by_person:
-            return AuditedPerson(by_person[closest], "training image")
+    # Without control people: a photograph is further from an image than the generated copy of that image.
+    lowest = min((p.score for p in result.significant_people), default=np.inf) / 2
+    for match in answer.training.close(lowest):
+        if match.person in by_person:
+            return AuditedPerson(by_person[match.person], "training image")
     near = {file.id for file in answer.identical if file.role == "synthetic"}
-    if answer.synthetic.answer == "unusually close":
-        near.add(answer.synthetic.matches[0].id)
+    near.update(match.id for match in answer.synthetic.close(lowest))
     exposed = next((p for p in result.significant_people if p.synthetic_id in near), None)
     return None if exposed is None else AuditedPerson(exposed, "generated image")
 
@@ -199,11 +229,13 @@ def lookup(run: FinishedRun, photos: Sequence[ImageArray], *, progress: Progress
                 moments=False,
             )
             best = np.maximum(best, of_channel.scale.of(found.score)[:, 0])
+            width = found.rows.shape[1]
             order = np.lexsort((found.rows.ravel(), -found.score.ravel()))[:BEST_PAIRS]
-            closest |= {(int(i // found.rows.shape[1]), int(found.rows.ravel()[i])): None for i in order}
-        p = None if null is None or of_control is None else null.p(best, of_control)
-        n_people = 0 if null is None else null.n_people
-        return Search(role, _matches(role, images, list(closest)), p, n_people, len(images))
+            # The closest image of every photograph as well: one that leads to somebody must not give way to others.
+            of_each = [*order, *range(0, found.rows.size, width)]
+            closest |= {(int(i // width), int(found.rows.ravel()[i])): None for i in of_each}
+        compared = None if null is None or of_control is None else null.compare(best, of_control)
+        return Search(role, _matches(role, images, list(closest)), compared, len(images))
 
     def _matches(role: Role, images: Embedded, closest: Sequence[tuple[int, int]]) -> tuple[LookupMatch, ...]:
         photo, row = np.array(closest, np.int64).reshape(-1, 2).T
@@ -271,7 +303,6 @@ class _Null:
         order = np.lexsort((rng.random(len(codes)), codes))
         starts = np.searchsorted(codes[order], people)
         self._rows: Ints = order[starts[:, None] + np.arange(self._group)]
-        self.n_people = len(people)
 
     def scores(
         self, control: Embedded, gallery: Embedded, role: Role, by_channel: Mapping[str, ChannelState]
@@ -292,8 +323,14 @@ class _Null:
             best[rows] = np.maximum(best[rows], state.scale.of(found.score[:, 0]))
         return best
 
-    def p(self, photos: Floats, of_control: Floats) -> float:
-        """The p-value of the best scores of the photographs (n,), given the best scores of all control images (N,)."""
+    def compare(self, photos: Floats, of_control: Floats) -> Comparison:
+        """The best scores of the photographs (n,) beside the best scores of all control images (N,)."""
         null = of_control[self._rows].max(axis=1)
-        groups = [photos[i : i + self._group].max() for i in range(0, len(photos), self._group)]
-        return float(min(1.0, len(groups) * conformal_p(np.array(groups), null).min()))
+        groups = np.array([photos[i : i + self._group].max() for i in range(0, len(photos), self._group)])
+        return Comparison(
+            p=float(min(1.0, len(groups) * conformal_p(groups, null).min())),
+            n_as_close=int((null >= groups.max()).sum()),
+            n_people=len(null),
+            n_groups=len(groups),
+            hint=float(np.sort(null)[-max(1, int(HINT * (len(null) + 1)))]),
+        )
