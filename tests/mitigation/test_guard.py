@@ -592,8 +592,9 @@ def test_no_search_calls_chance_what_the_audit_found(
 ) -> None:
     """Neither several photographs nor few control people nor none take the audit's finding away."""
     result, exposed = audited[0], audited[0].significant_people[0]
-    pair = LookupMatch(0, "1.png", exposed.person, 0.9, 99.0, {"face": 99.0})
-    other = LookupMatch(0, "2.png", "somebody", 0.9, 99.5, {"face": 99.5})
+    scores = dict.fromkeys(result.channels, 99.0)
+    pair = LookupMatch(0, "1.png", exposed.person, 0.9, 99.0, scores)
+    other = LookupMatch(0, "2.png", "somebody", 0.9, 99.0, scores)
     generated = Search("synthetic", (replace(other, id="x.png"),), compared, 520)
     answer = Answer(3, (), generated, Search("training", (other, pair), compared, 400))
     text = letter(answer, result)
