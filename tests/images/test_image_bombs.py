@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from PIL import Image
 from tests.builders import drawn_faces, encoded, write
 from unveil.errors import ImageError
 from unveil.images import decode, decode_rgb, image_size
+from unveil.images.av1_size import _size_of, coded_size
 from unveil.images.decode import FORMATS
 from unveil.images.silence import without_warnings
 from unveil.io import memory
@@ -159,6 +161,43 @@ def test_the_limit_of_pixels_is_that_of_the_format(kind: str, monkeypatch: pytes
     assert image_size(small) == (400, 400)
     with pytest.raises(ImageError, match=f"400 x 400 in {kind} take"):
         image_size(large)
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow has no AVIF")
+def test_the_stream_of_an_avif_counts_and_not_the_size_in_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved("AVIF", side=400)()
+    stated = re.sub(b"(?s)(ispe....).{8}", rb"\1" + 2 * (64).to_bytes(4, "big"), data)
+    assert coded_size(stated) == coded_size(data) == (400 * 400, 400 * 400)
+    taken: list[int] = []
+    monkeypatch.setattr(decode, "image_memory", lambda n: nullcontext(taken.append(n)))
+    assert decode.decode_rgb(stated).shape == (64, 64, 3) and taken.pop() >= 8 * 400 * 400
+    # What cannot be followed waits until it is alone.
+    assert coded_size(data.replace(b"iinf", b"free")) is None
+    monkeypatch.setattr(decode, "coded_size", lambda data: None)
+    assert decode.decode_rgb(stated).shape == (64, 64, 3) and taken.pop() >= decode.MAX_IMAGE_BYTES
+    monkeypatch.undo()
+    monkeypatch.setattr(decode, "MAX_IMAGE_BYTES", 8 * 400 * 400)
+    with pytest.raises(ImageError, match="64 x 64 by its header, but 160000 pixels by its AV1 stream"):
+        image_size(stated)
+    monkeypatch.undo()
+    monkeypatch.setattr(decode, "FEW_PIXELS", 100 * 100)
+    monkeypatch.setattr(decode, "MAX_PIXELS_PER_BYTE", 100)
+    with pytest.raises(ImageError, match="no photograph is so small"):
+        image_size(stated)
+
+
+@pytest.mark.skipif("AVIF" not in FORMATS, reason="this Pillow has no AVIF")
+def test_an_avif_that_is_a_video_is_a_reject() -> None:
+    with pytest.raises(ImageError, match="tracks of a video"):
+        image_size(saved("AVIF", side=64)() + b"\0\0\0\x08moov")
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_the_size_in_a_sequence_header(reduced: bool) -> None:
+    start = "000" + "1" + ("1" + "00000" if reduced else "0" + "0" + "0" + "00000" + 12 * "0" + "01000" + "0")
+    bits = start + "1000" + "1001" + f"{299:09b}" + f"{599:010b}" + 24 * "0"
+    header = int(bits.ljust(128, "0"), 2).to_bytes(16, "big")
+    assert _size_of(header) == (300 * 600, 300 * 600 if reduced else 2**19)
 
 
 @pytest.mark.parametrize("sampling", [0, 2])

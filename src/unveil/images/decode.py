@@ -16,6 +16,7 @@ from PIL import Image, TiffImagePlugin, TiffTags, UnidentifiedImageError, _imagi
 
 from unveil.errors import ImageError
 from unveil.images.archives import ARCHIVE, is_archive
+from unveil.images.av1_size import coded_size, is_sequence
 from unveil.images.behind import (
     FRAMES,
     MAX_MARKERS,
@@ -202,7 +203,7 @@ def _pixels(image: Image.Image, data: bytes, at_least: int | None = None) -> npt
     try:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
-        with image_memory(_bytes_needed(image, size, data)):
+        with image_memory(max(_bytes_needed(image, size, data), _bytes_of_streams(image, data))):
             orientation = _orientation(image)  # before EXIF data behind the pixels are read, which viewers ignore
             image.load()
             more_bits = image.mode in ("I", "F") or image.mode.startswith("I;16")
@@ -246,7 +247,10 @@ def _bytes_needed(image: Image.Image, size: tuple[int, int], data: bytes) -> int
     """The memory that decoding an image takes; ``size`` is that in its file, which a draft reduces."""
     pixels = image.width * image.height
     decoder = _DECODER_BYTES.get(image.format or "", 0) * pixels
-    if image.format in ("JPEG", "MPO"):
+    if image.format == "AVIF" and (coded := coded_size(data)) is not None:
+        # Its stream may be larger than the size that the file states.
+        decoder = _DECODER_BYTES["AVIF"] * max(pixels, coded.largest)
+    elif image.format in ("JPEG", "MPO"):
         frame = _jpeg_frame(data)
         # Of several scans, all coefficients are held, two bytes each; at worst those of four channels.
         decoder = round((8 if frame is None else frame.coefficient_bytes) * size[0] * size[1])
@@ -258,6 +262,14 @@ def _bytes_needed(image: Image.Image, size: tuple[int, int], data: bytes) -> int
             sample = max(8, _first(tags.get(_BITS), 8)) * max(1, _first(tags.get(_SAMPLES), 1)) // 8
             decoder = rows * image.width * (sample + (4 if tags.get(_PHOTOMETRIC) == _YCBCR else 0))
     return _STORED.get(image.mode, 4) * pixels + max(decoder, 3 * pixels)
+
+
+def _bytes_of_streams(image: Image.Image, data: bytes) -> int:
+    """The memory that all streams of an AVIF may take: the whole budget of an image where their size is not known."""
+    if image.format != "AVIF":
+        return 0
+    coded = coded_size(data)
+    return MAX_IMAGE_BYTES if coded is None else min(MAX_IMAGE_BYTES, _DECODER_BYTES["AVIF"] * coded.total)
 
 
 def _damaged(error: Exception) -> ImageError:
@@ -336,7 +348,9 @@ def _open(data: bytes) -> tuple[Image.Image, Behind]:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
-    if width * height > FEW_PIXELS and width * height > MAX_PIXELS_PER_BYTE * (n_bytes := _packed_bytes(data)):
+    coded = coded_size(data) if image.format == "AVIF" else None
+    decoded = max(width * height, coded.largest if coded is not None else 0)
+    if decoded > FEW_PIXELS and decoded > MAX_PIXELS_PER_BYTE * (n_bytes := _packed_bytes(data)):
         raise ImageError(
             "decode",
             "too many pixels",
@@ -359,7 +373,15 @@ def _open(data: bytes) -> tuple[Image.Image, Behind]:
         tile = _first(image.tag_v2.get(_TILE_WIDTH), 0) * _first(image.tag_v2.get(_TILE_HEIGHT), 0)
         if tile > MAX_TILE_RATIO * width * height + SPARE_TILE_PIXELS:
             raise ImageError("decode", "damaged image", f"a tile of {tile} pixels in an image of {width} x {height}")
+    if image.format == "AVIF" and is_sequence(data):
+        raise ImageError("decode", "format not read", "AVIF with tracks of a video; save each image as a PNG")
     needed = _bytes_needed(image, image.size, data)
+    if needed > MAX_IMAGE_BYTES and coded is not None and decoded > width * height:
+        raise ImageError(
+            "decode",
+            "too many pixels",
+            f"{width} x {height} by its header, but {decoded} pixels by its AV1 stream; save it as PNG",
+        )
     if needed > MAX_IMAGE_BYTES:
         raise ImageError(
             "decode",
