@@ -7,6 +7,8 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -26,10 +28,11 @@ from unveil.mitigation import Guard, clean, cleaning
 from unveil.mitigation.cleaning import Cleaning, Round, at_or_above
 from unveil.mitigation.threshold import mitigation_threshold
 from unveil.progress import Progress
-from unveil.results import AuditResult
+from unveil.results import AuditResult, ExactCopy
 from unveil.review.images import ReviewImages
 from unveil.runs.finished import FinishedRun
 from unveil.stats.statements import Evidence
+from unveil.types import Reject
 
 Audited = tuple[unveil.AuditResult, Path]
 LFW = SHARED / "lfw/lfw_aligned112.zip"
@@ -110,6 +113,19 @@ def test_a_label_link_is_not_removed_with_images(audited: Audited) -> None:
     both = limitations("label link", "global test")
     assert "permute the labels" in both and "still finds a leak" in both
     assert "permute the labels" not in limitations("global test")
+
+
+def test_a_rejected_file_that_is_a_copy_is_removed(audited: Audited) -> None:
+    """It has no vector and no score: its bytes alone say what it is."""
+    result, path = audited
+    run, rejects = FinishedRun(path), {**result.rejects, "synthetic": (Reject("cut.jpg", "decode", "damaged"),)}
+    copied = replace(result, rejects=rejects, exact_copies=(ExactCopy("cut.jpg", "1.jpg", "a", "bytes"),))
+    audited_again = cast(FinishedRun, SimpleNamespace(result=copied, images=run.images))
+    everything = run.embedded("synthetic")
+    assert cleaning._must_be_removed(audited_again, everything, set(), np.inf, False) == {"cut.jpg"}
+    rounds = (Round(mitigation_threshold(result), 1, result, path),)
+    for removed, said in ((("cut.jpg",), False), ((), True)):
+        assert ("were rejected" in " ".join(Cleaning(copied, removed, 1, 1, 0, 0, rounds).limitations)) is said
 
 
 def test_threshold_of_an_audit(audited: Audited) -> None:

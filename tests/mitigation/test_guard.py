@@ -38,12 +38,16 @@ from unveil.mitigation.guard import (
     audit_threshold,
     best_rows,
     false_refusals,
+    guard_threshold,
     training_refused,
 )
 from unveil.mitigation.inputs import _HIDDEN
 from unveil.mitigation.person_lookup import Answer, Comparison, LookupMatch, Search
 from unveil.mitigation.subject_letter import letter
+from unveil.mitigation.threshold import MitigationThreshold
 from unveil.runs.finished import FinishedRun
+from unveil.stats.checks import Check
+from unveil.types import Estimate
 
 Audited = tuple[unveil.AuditResult, Path]
 
@@ -114,6 +118,26 @@ def test_training_files_never_pass(audited: Audited, world: World, tmp_path: Pat
     )
     assert {(d.answer, d.why, d.row) for d in same} == {("refuse", "identical to training image", 0)}
     assert [d.answer for d in opened.check([changed, encoded(changed)])] == ["pass", "pass"]
+
+
+def test_no_default_threshold_is_as_high_as_copies_score(
+    audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control people whom the generator saw score like copies, and copies would pass."""
+    result, path = audited
+    high = MitigationThreshold(1e6, "as high as control people")
+    monkeypatch.setattr("unveil.mitigation.guard.audit_threshold", lambda result: high)
+    with pytest.raises(SettingError, match=r"refuses 0\.0% of them: copies would pass"):
+        Guard.build(FinishedRun(path), tmp_path / "guard")
+    assert not [file for file in (tmp_path / "guard").iterdir() if file.suffix == ".npy"]
+    figure = Estimate(0.1, 0.1, 0.1, 0.95, 100, "share")
+    for name in ("control people in synthetic", "control images in synthetic"):
+        failed = Check(name, "fail", figure, "some are close", ("none detected",))
+        for rule in ("audit", "control"):
+            assert guard_threshold(result, rule)
+            with pytest.raises(SettingError, match=f"failed check '{name}'"):
+                guard_threshold(replace(result, input_checks=(failed,)), rule)
+        assert guard_threshold(replace(result, input_checks=(failed,)), "4.5").score == 4.5
 
 
 def test_share_of_training_images_refused(audited: Audited, world: World, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class Cleaning:
     @property
     def limitations(self) -> tuple[str, ...]:
         """What removing images cannot do, as sentences."""
-        rejected = self.before.counts["synthetic"].rejected
+        rejected = len({reject.id for reject in self.before.rejects["synthetic"]}.difference(self.removed))
         sentences = [
             "Leaks that the audit would have missed are still in the set.",
             "Published copies of the set and the generator itself are not changed.",
@@ -236,7 +236,7 @@ def _clean(
             break
         _check_unchanged(run, gone)
         removed |= gone
-        if len(removed) == len(everything):
+        if removed.issuperset(everything.ids):
             raise SettingError(
                 f"--threshold: expected images below {current.score:.3f} ({current.why}), found none, so nothing would "
                 "be left. Use a higher threshold"
@@ -306,10 +306,12 @@ def _must_be_removed(
     score_of = {digest_of[p.id]: p.score for p in audited.images}
     scores = np.array([score_of.get(digest, -np.inf) for digest in everything.digests])
     # An exact copy must go whatever its score is.
-    copied = {digest_of[copy.synthetic_id] for copy in audited.result.exact_copies if copy.synthetic_id in digest_of}
+    copies = {copy.synthetic_id for copy in audited.result.exact_copies}
+    copied = {digest_of[id] for id in copies if id in digest_of}
     scores[np.array([digest in copied for digest in everything.digests], np.bool_)] = np.inf
     over = at_or_above(scores, everything.people_or_ids, threshold, whole=whole)
-    return {id for id, high in zip(everything.ids, over, strict=True) if high} - removed
+    # A file that was rejected has no score, but can be a copy byte for byte.
+    return ({id for id, high in zip(everything.ids, over, strict=True) if high} | copies) - removed
 
 
 def _audit_rest(

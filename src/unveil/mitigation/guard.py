@@ -59,6 +59,10 @@ BLOCK = 16_384
 READY_BYTES = 2 * 2**30
 # Training images that `Guard.build` compares with the whole index, and how many at a time.
 MAX_MEASURED, MEASURED_BATCH = 5000, 256
+# The default threshold must refuse this share of the training images: others are as high as copies score.
+MIN_REFUSED = 0.5
+# The checks that fail where control people may be in the synthetic set.
+CONTROL_SEEN = ("control people in synthetic", "control images in synthetic")
 IDENTICAL = "identical to training image"
 SEVERAL = "several faces in the image (only the large one near the centre was compared; crop it to one face)"
 
@@ -103,6 +107,28 @@ def audit_threshold(result: AuditResult) -> MitigationThreshold:
     if lowest is None:
         return mitigation_threshold(result, "control")
     return MitigationThreshold(lowest, "from this score on the audit finds one more significant person")
+
+
+def guard_threshold(result: AuditResult, rule: str) -> MitigationThreshold:
+    """The threshold that ``rule`` names, ``audit`` or one of `mitigation_threshold`.
+
+    Raises SettingError if it would come from the highest scores of control people whom the generator may have seen:
+    they are those of copies, and copies would pass.
+    """
+    seen = [c for c in result.input_checks if c.status == "fail" and c.name in CONTROL_SEEN]
+    if seen and rule in ("audit", "control") and result.exposures is not None:
+        raise SettingError(
+            f"--threshold {rule}: expected control people whom the generator never saw, found the failed check "
+            f"{seen[0].name!r}: the threshold would be as high as copies score. Audit with other control people, or "
+            "name a score with --threshold"
+        )
+    chosen = audit_threshold(result) if rule == "audit" else mitigation_threshold(result, rule)
+    if not np.isfinite(chosen.score):
+        raise SettingError(
+            f"--threshold {rule}: expected a finding by a test, found only exact copies. Use --threshold control or a "
+            "score"
+        )
+    return chosen
 
 
 def false_refusals(result: AuditResult, threshold: float) -> Estimate | None:
@@ -288,15 +314,10 @@ class Guard:
                 f"{run.path}: expected an audit of images, found one of precomputed embeddings, so no model can embed "
                 "a new image. Audit the images"
             )
-        chosen = audit_threshold(run.result) if threshold == "audit" else mitigation_threshold(run.result, threshold)
-        if not np.isfinite(chosen.score):
-            raise SettingError(
-                f"--threshold {threshold}: expected a finding by a test, found only exact copies. Use --threshold "
-                "control or a score"
-            )
+        chosen = guard_threshold(run.result, threshold)
         progress = progress or Silent()
         with unchanged(run.path), shared_engine(engine, progress) as opener:
-            return _write_guard(run, out, chosen, names, progress, opener)
+            return _write_guard(run, out, chosen, names, progress, opener, default=threshold == "audit")
 
     @classmethod
     def open(cls, folder: str | Path, *, device: str = "auto", progress: Progress | None = None) -> Guard:
@@ -380,9 +401,17 @@ class Guard:
 
 
 def _write_guard(
-    run: FinishedRun, out: Path, chosen: MitigationThreshold, names: bool, progress: Progress, engine: EngineOpener
+    run: FinishedRun,
+    out: Path,
+    chosen: MitigationThreshold,
+    names: bool,
+    progress: Progress,
+    engine: EngineOpener,
+    *,
+    default: bool,
 ) -> BuiltGuard:
-    """Writes the parts of a guard, then its description. Measures what it refuses."""
+    """Writes the parts of a guard, then its description. Measures what it refuses: a ``default`` threshold must
+    refuse training images."""
     training, state, config = run.embedded("training"), run.state, run.channel_config.absolute
     digests = np.frombuffer(bytes.fromhex("".join(training.digests)), np.uint8).reshape(len(training), DIGEST_BYTES)
     pixels = _pixel_digests(run, training, progress, engine)
@@ -410,11 +439,19 @@ def _write_guard(
         for name, array in arrays.items():
             _save(out / name, array)
         about["parts"] = {name: file_sha256(out / name) for name in arrays}
+        index = _read_index(out, record_of(part_of(plain(about), AboutGuard), AboutGuard))
+        refused = training_refused(index, training, chosen.score, generator(run.seed, "guard"))
+        if default and refused.value < MIN_REFUSED:
+            del index
+            for name in (ABOUT, *arrays):
+                (out / name).unlink(missing_ok=True)
+            raise SettingError(
+                f"--threshold audit: expected a score that refuses training images, found {chosen.score:.3f}, which "
+                f"refuses {refused.value:.1%} of them: copies would pass. Name a lower score with --threshold"
+            )
         # Vectors, corrections and scores of somebody else's run are theirs, whoever copies them into a guard.
         text = json.dumps(sealed(signed(about) if run.own else about), indent=1, ensure_ascii=False) + "\n"
         write_bytes(out / ABOUT, text.encode("utf-8"))
-    index = _read_index(out, record_of(part_of(plain(about), AboutGuard), AboutGuard))
-    refused = training_refused(index, training, chosen.score, generator(run.seed, "guard"))
     return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()))
 
 
