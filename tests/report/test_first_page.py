@@ -10,6 +10,7 @@ import pytest
 
 import unveil
 from tools import reference
+from unveil.report.croissant import measured
 from unveil.report.datasheet import datasheet
 from unveil.report.first_page import (
     HOLD,
@@ -171,6 +172,7 @@ def test_facts_labels_and_crowds_are_answered(audited: Audited) -> None:
     nobody = tuple(replace(p, significant_by=()) for p in result.people)
     first = replace(result.people[0], significant_by=("exact copy",))
     copy = ExactCopy(first.synthetic_id, first.training_id, first.person, "bytes")
+    assert result.global_test is not None
     bare = replace(result, global_test=None, membership=None, exposures=None, exposed_people=None, exposed_share=None)
     bare = replace(bare, power=None, people=nobody, synthetic_identities=(), expected_false_people=0.0)
     copied = replace(bare, evidence=("exact copy",), exact_copies=(copy,), people=(first, *nobody[1:]))
@@ -183,6 +185,15 @@ def test_facts_labels_and_crowds_are_answered(audited: Audited) -> None:
     linked = replace(bare, evidence=("label link",), label_link=link)
     assert [a.answer for a in answers(linked)] == ["30 classes", "nobody is named", "1 in 10,000"]
     assert names(linked)[0] == "permute the labels" and "clean" not in names(linked)
+
+    assert measured(linked) == "Labels of this set correspond to classes of the training set."
+    # A test that is no evidence answers nothing.
+    insignificant = replace(linked, global_test=replace(result.global_test, p_value=0.25))
+    assert answers(insignificant)[2].answer == "1 in 10,000"
+    of_tail = replace(insignificant, evidence=("GPD tail",), people=result.people)
+    assert answers(of_tail)[2].answer == "for at most 5%" and "1 in" not in answers(of_tail)[2].sentence
+    identities = replace(insignificant, evidence=("identities",))
+    assert "identities are closer" in measured(identities) and "group" not in measured(identities)
 
     crowd = CrowdTest(1e-5, 12, 2.4, 0.02)
     searched = NoControl("there is no control set", 150, "image", 140, crowd, 0.01, None, share(70, 140), ())

@@ -10,6 +10,7 @@ from unveil.report.first_page import AUDIT_AGAIN
 from unveil.report.key_numbers import key_numbers, own_limitations
 from unveil.report.text import false_findings
 from unveil.results import AuditResult, plain
+from unveil.stats.statements import Evidence
 
 CROISSANT, RAI = "http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"
 # From the specification of Croissant 1.1.
@@ -86,6 +87,16 @@ def croissant(result: AuditResult) -> dict[str, Any]:
     return sidecar
 
 
+_GROUP = "The training people as a group are closer to this set than other people are: the set depends on them."
+# What evidence that names no person says of the set.
+OF_THE_SET: dict[Evidence, str] = {
+    "global test": _GROUP,
+    "crowd test": _GROUP,
+    "label link": "Labels of this set correspond to classes of the training set.",
+    "identities": "Whole synthetic identities are closer to training people than chance explains.",
+}
+
+
 def measured(result: AuditResult) -> str:
     """What was measured about the people of the training set: no probability of membership, no legal conclusion."""
     significant = len(result.significant_people)
@@ -98,7 +109,8 @@ def measured(result: AuditResult) -> str:
             f"{false} Look at these images before the set is published."
         )
     if result.verdict in LEAK:
-        return "The training people as a group are closer to this set than other people are: the set depends on them."
+        said = dict.fromkeys(text for evidence, text in OF_THE_SET.items() if evidence in result.evidence)
+        return " ".join(said) or "Images of this set are closer to training images than chance explains."
     if result.verdict in NO_LEAK:
         return "No training person was found in this set. An audit finds only what its model can show."
     return "Whether people of the training set can be recognised in images of this set is not known."

@@ -159,7 +159,7 @@ def _how_sure(result: AuditResult) -> Answer:
     link, test = result.label_link, result.global_test
     if is_leak(result) and result.exact_copies:
         return Answer(question, "no", "Images of the dataset are images of the training set. This needs no test.")
-    if is_leak(result) and test is not None and result.tests_are_reliable:
+    if "global test" in result.evidence and test is not None:
         return Answer(
             question,
             odds(test.p_value),
@@ -168,7 +168,7 @@ def _how_sure(result: AuditResult) -> Answer:
         )
     if "label link" in result.evidence and link is not None and link.p_value is not None:
         return Answer(question, odds(link.p_value), "is the probability of such a link if the labels had no meaning.")
-    if is_leak(result) and result.no_control is not None:
+    if "crowd test" in result.evidence and result.no_control is not None:
         searches = result.no_control
         return Answer(
             question,
@@ -176,6 +176,12 @@ def _how_sure(result: AuditResult) -> Answer:
             f"is the probability of so many close people by chance, which {searches.n_searches:,} searches among "
             "training people show. It holds if synthetic images that copy nobody behave like real images: only a "
             "control set can test that.",
+        )
+    if is_leak(result):
+        return Answer(
+            question,
+            f"for at most {result.manifest['settings']['fdr']:.0%}",
+            "of the findings, as expected. The evidence is single findings; no test of the whole group rules it out.",
         )
     if result.verdict in NO_LEAK and result.power is not None:
         weakest = min(r.one_leak.value for r in result.power.recalls)
