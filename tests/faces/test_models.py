@@ -227,6 +227,13 @@ def test_detectors_and_described_models_are_registered_unchanged(tmp_path: Path)
         register_model(described_model(tmp_path / "d", MODEL, name='"../../up"'))
 
 
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_a_known_model_is_found_whatever_its_file_is_called(name: str | None, tmp_path: Path, known: ModelSpec) -> None:
+    spec, path = register_model(write(tmp_path / "m.onnx", MODEL), name=name)
+    assert spec.name == (name or "tiny") and find_model(spec.name) == path and load_model(spec.name) == (known, MODEL)
+    assert spec.name in {one.name for one in installed_models()}
+
+
 def test_a_name_stands_for_one_model(tmp_path: Path) -> None:
     """A second file takes over no name, neither that of a description nor that of a file."""
     _, path = register_model(write(tmp_path / "one.onnx", MODEL), family="arcface", name="ours")

@@ -68,6 +68,9 @@ def test_an_untouched_report_is_written_anew_to_the_byte(audited: Audited, tmp_p
     run = Path(shutil.copytree(audited[1], tmp_path / "run"))
     before = {f.relative_to(run): f.read_bytes() for f in run.rglob("*") if f.is_file()}
     assert command_line("report", run, "--redact").returncode == 0
+    # Without the images, the report in the run stays as it is.
+    lost = command_line("report", run, "--synthetic", tmp_path / "gone")
+    assert lost.returncode == 2 and "would lose its faces" in " ".join(lost.stderr.split())
     assert {f.relative_to(run): f.read_bytes() for f in run.rglob("*") if f.is_file()} == before
 
 

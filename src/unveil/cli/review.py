@@ -102,7 +102,7 @@ def report(
 ) -> None:
     """Write the report of a finished audit again, with the verdicts of the reviewers.
 
-    Nothing is recomputed. Without the images of a run that somebody else made, **-o** is needed, so that the faces in
+    Nothing is recomputed. Without the images of the run, **-o** is needed, so that the faces in
     its report are not lost. RUN/publish holds a summary for a pull request, JUnit XML, a Croissant file and a datasheet
     section. They name nobody and show no face.
     """
@@ -148,7 +148,7 @@ def report(
 
 
 def _check_folder(run: FinishedRun, folder: Path, not_shown: Sequence[Role]) -> None:
-    """Raises SettingError for a folder whose report would be lost: that of a run of somebody else whose images are not
+    """Raises SettingError for a folder whose report would be lost: that of a run whose images are not there or not
     known, or another run."""
     from unveil.errors import SettingError
     from unveil.io.run_directory import MANIFEST
@@ -162,9 +162,13 @@ def _check_folder(run: FinishedRun, folder: Path, not_shown: Sequence[Role]) -> 
         check_report_files("-o", folder)
     facts = run.result.manifest["inputs"]
     lost = [f"--{role}" for role in not_shown if facts[role]["kind"] != "embeddings"]
-    if here and lost and not run.own and (folder / "report.html").exists():
+    if here and lost and (folder / "report.html").exists():
+        why = (
+            "The images are not in their place. Name it"
+            if run.own
+            else "This user did not make the run, so the places in it are not used: name them"
+        )
         raise SettingError(
             f"{', '.join(lost)}: expected the place of the images, found none, so {folder / 'report.html'} would lose "
-            "its faces. This user did not make the run, so the places in it are not used: name them, or another folder "
-            "with -o"
+            f"its faces. {why}, or another folder with -o"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def register_model(
     """
     if family is None:
         spec, raw = read_model(path)
+        spec = spec if name is None else replace(spec, name=name)
         try_model(path, spec.sha256, DETECTOR_SIDE if isinstance(spec, DetectorSpec) else spec.input_size)
     else:
         facts = {"licence": licence, "trained_on": trained_on, "name": name or path.stem}

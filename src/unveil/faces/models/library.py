@@ -255,7 +255,7 @@ def verify_installed() -> list[VerifiedModel]:
 
 
 def install_model(spec: Spec, raw: bytes, file: str) -> Path:
-    """Writes a model into the library under its name, with a description unless the table has one. Returns its path.
+    """Writes a model into the library under its name, described unless the table has the file. Returns its path.
 
     Raises ModelError if a different model has that name, or the same one with another description.
     """
@@ -276,7 +276,8 @@ def install_model(spec: Spec, raw: bytes, file: str) -> Path:
                 f"{file}: expected a name that no other model on this machine has, found {spec.name} at {other.path}. "
                 "Remove that file, or name this model differently with --name"
             )
-    if spec.sha256 not in model_table():
+    # Weights of the table are found by the names of their files there, others by a description.
+    if path.name not in file_names().get(spec.sha256, ()):
         write_bytes(description_path(path), description_toml(spec).encode())
     write_bytes(path, raw)
     return path
