@@ -24,6 +24,7 @@ from unveil.progress import Silent
 from unveil.report.write import RESULT, check_report_files
 from unveil.review.app import VERDICTS_FILE, verdicts_csv
 from unveil.review.verdicts import VerdictStore
+from unveil.runs.finished import FinishedRun
 from unveil.study.report import check_comparison_files, write_comparison
 
 Audited = tuple[unveil.AuditResult, Path]
@@ -79,6 +80,15 @@ def test_what_unveil_wrote_is_replaced(audited: Audited, tmp_path: Path) -> None
     loaded.write_roc(tmp_path / "roc")
     loaded.write_roc(tmp_path / "roc")
     assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_python_writes_nothing_among_the_images(audited: Audited) -> None:
+    loaded = unveil.load(audited[1])
+    images = Path(FinishedRun(audited[1]).place("training"))
+    for call in (loaded.write_scores, loaded.write_roc, loaded.report):
+        with pytest.raises(SettingError, match="training images"):
+            call(images / "new.html")
+    assert not (images / "new.html").exists()
 
 
 def test_a_log_is_added_to_a_log_only(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from unveil.config.parsing import settings_from
 from unveil.config.paths import check_places
 from unveil.config.settings import Settings
 from unveil.engine import LOCAL
-from unveil.errors import SettingError
+from unveil.errors import SettingError, UnveilError
 from unveil.images import write_without
 from unveil.io.atomic import write_bytes
 from unveil.io.output_file import HTML_PAGE, OutputKind, beginning_with, check_output_file
@@ -129,33 +129,45 @@ class Audit(AuditResult):
     def write_scores(self, path: str | Path, columns: Columns = 4) -> Path:
         """Writes the scores of all tested people as a text file for biometric tools; see `write_score_file`.
 
-        ``columns`` is 4 or 5. Returns the path. Raises SettingError if the audit had no control set, or for another
-        number of columns.
+        ``columns`` is 4 or 5. Returns the path. Raises SettingError if the audit had no control set, for another
+        number of columns, and for a path among the images.
         """
         if columns not in (4, 5):
             raise SettingError(f"columns: expected 4 or 5, found {columns!r}")
-        write_score_file(self.tested_people(), Path(path), columns)
+        exposures = self.tested_people()
+        self._check_outside(path)
+        write_score_file(exposures, Path(path), columns)
         return Path(path)
 
     def write_roc(self, path: str | Path) -> Path:
         """Writes the ROC as CSV with the columns threshold, fpr, tpr and fnr, for ROC and DET plots. Returns the path.
 
-        Raises SettingError if the audit had no control set, and for a path with another file.
+        Raises SettingError if the audit had no control set, and for a path with another file or among the images.
         """
         curve = self.roc()
+        self._check_outside(path)
         rows = zip(curve.threshold, curve.fpr, curve.tpr, curve.fnr, strict=True)
         check_output_file("path", path, ROC_FILE)
         text = ROC_HEAD + "".join(",".join(repr(float(v)) for v in row) + "\n" for row in rows)
         write_bytes(Path(path), text.encode())
         return Path(path)
 
+    def _check_outside(self, path: str | Path) -> None:
+        """Raises SettingError for a path in a folder of the images. A run that is gone knows of none."""
+        try:
+            run = FinishedRun(self.run)
+        except UnveilError:
+            return
+        run.check_outside("path", Path(path))
+
     def report(self, path: str | Path, *, redact: bool = False) -> Path:
         """Writes the report as one HTML file, with pages of further pairs beside it where there are many.
 
         Faces are read from their places. With ``redact`` it names nobody and shows no face. Returns the path. Raises
-        SettingError for a path with another file.
+        SettingError for a path with another file or among the images.
         """
         run = FinishedRun(self.run)
+        run.check_outside("path", Path(path))
         for file in (Path(path), *Path(path).parent.glob(GALLERIES)):
             check_output_file("path", file, HTML_PAGE)
         write_report(self.result, Path(path), {} if redact else run.sources(), redact=redact, own=run.own)
