@@ -9,7 +9,7 @@ from shlex import quote
 from rich.table import Table
 from rich.text import Text
 
-from unveil.cli.terminal import open_console
+from unveil.cli.terminal import COPIED_UNREAD, open_console
 from unveil.config.overlap import OverlapSettings
 from unveil.config.settings import SETTINGS
 from unveil.report.text import count, number
@@ -58,6 +58,7 @@ def print_overlap(
             f"Copy: {copied[0]}, without {copied[1]:,} files (verified byte for byte against the original)",
             markup=False,
         )
+        console.print(COPIED_UNREAD)
         return
     todo = [name for name, shared in result.shared.items() if 0 < shared.removed < shared.images_in_set]
     if todo:

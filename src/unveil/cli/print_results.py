@@ -13,7 +13,7 @@ from rich.text import Text
 
 from unveil import __version__
 from unveil.choices import LEAK, NO_LEAK
-from unveil.cli.terminal import open_console
+from unveil.cli.terminal import COPIED_UNREAD, open_console
 from unveil.io.host import cores, processor
 from unveil.io.run_directory import REDACTED_REPORT
 from unveil.io.text import printable
@@ -355,6 +355,7 @@ def print_cleaning(done: Cleaning, folder: Path, copied: Path | None) -> None:
     console.print(f"Report of the rest: {done.rounds[-1].run / 'report.html'}", markup=False)
     if copied is not None:
         console.print(f"Dataset without them: {copied} (verified byte for byte against the original)", markup=False)
+        console.print(COPIED_UNREAD)
 
 
 def _significance(match: LookupMatch, search: Search, result: AuditResult) -> str:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 LIBRARY = logging.getLogger("unveil")
 
+# Below a copy of a set without some of its images.
+COPIED_UNREAD = (
+    "Files of the set that are no images (tables, PDFs, videos) were not compared. Where the form of the copy has "
+    "them, they are in it and may show or name who was removed."
+)
+
 
 def echo(text: str = "", *, error: bool = False) -> None:
     """Prints a line, with control characters of names and files escaped."""
