@@ -17,8 +17,9 @@ from tests.builders import encoded, write
 from tests.containers import Item
 from tests.images.conftest import Written
 from unveil.errors import SourceError
-from unveil.images import open_source
+from unveil.images import candidates, open_source
 from unveil.images.candidates import SAMPLE_FILES, suffix_of
+from unveil.images.label_rule import LabelRule
 from unveil.inspection.inspect import candidate_locations
 
 # Where each container's file lies in what its writer returns, and the suffix of the shards.
@@ -196,6 +197,39 @@ def test_more_files_than_a_sample_are_in_doubt_like_few(first: str, items: list[
         os.link(tar, path) if is_container else write(path, items[0].data)
     with pytest.raises(SourceError, match="it can be read in several ways"):
         open_source(folder)
+
+
+def test_a_container_without_a_suffix_behind_a_sample_is_in_doubt(
+    items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "SAMPLE_FILES", 1)
+    shutil.copy(c.tarred(tmp_path, items[:1]), write(tmp_path / "set/train-00000-of-00001", b""))
+    for k in range(2):
+        write(tmp_path / f"set/a{k}.png", items[0].data)
+    with pytest.raises(SourceError, match="it can be read in several ways"):
+        open_source(tmp_path / "set")
+
+
+def test_people_who_are_numbered_in_each_file_are_apart(items: list[Item], tmp_path: Path) -> None:
+    for name in ("lfw.bin", "agedb.bin"):
+        data = pickle.dumps(([item.data for item in items[:4]], [True, True]), protocol=4)
+        write(tmp_path / name, data)
+    source = open_source(tmp_path)
+    people = [record.person for record in source.records]
+    assert people[0] == "agedb.bin/00000000" and people[4] == "lfw.bin/00000000" and len(set(people)) == 4
+    assert any("whoever is in two files counts as two people" in note for note in source.notes)
+    source = open_source(tmp_path, LabelRule("one-per-image"))
+    assert len({record.person for record in source.records}) == 8
+
+
+def test_labels_in_several_files_are_counted(items: list[Item], tmp_path: Path) -> None:
+    for name, people in (("a.zip", "012"), ("b.zip", "234")):
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            for person in people:
+                file.writestr(f"{person}/0.png", items[0].data)
+                file.writestr(f"{person}/1.png", items[1].data)
+    (note,) = [note for note in open_source(tmp_path).notes if "several files" in note]
+    assert note.startswith("1 of 5 labels are in several files") and note.endswith("(2)")
 
 
 @pytest.mark.parametrize(

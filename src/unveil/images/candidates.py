@@ -12,7 +12,8 @@ from pathlib import Path
 
 from unveil.errors import SourceError
 from unveil.images.blob import LocalBlob
-from unveil.images.clutter import is_system_file
+from unveil.images.clutter import is_clutter, is_system_file
+from unveil.images.labels import is_image_name
 from unveil.images.sniff import NO_CONTAINER, described, form_of
 from unveil.images.unread import shown_names
 from unveil.io.walk import real_path, walk_whole
@@ -128,13 +129,15 @@ class _Listing:
     unlisted: list[Path] = field(default_factory=list)
 
     def read(self) -> None:
-        """Recognises the first files, then all if there is a container among them, else those named like one."""
+        """Recognises the first files, then all if a container is among them, else those not named like other files."""
         files = self._files()
         for file in islice(files, SAMPLE_FILES):
             self._add(file)
         every = bool(self.containers())
         for file in files:
-            if every or suffix_of(file.rpartition("/")[2]) in SUFFIX_FORMS:
+            name = file.rpartition("/")[2]
+            # Containers may have no suffix: shards of TFRecord seldom have one.
+            if every or suffix_of(name) in SUFFIX_FORMS or not (is_image_name(name) or is_clutter(name)):
                 self._add(file)
 
     def containers(self) -> dict[str, list[Path]]:

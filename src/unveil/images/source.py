@@ -84,6 +84,8 @@ class Source(ABC):
     """
 
     kind: str
+    # Whether its stored labels are numbers that mean nothing in another file.
+    numbers_people = False
 
     def __init__(self, where: str | Path, rule: LabelRule) -> None:
         self.where = str(where)

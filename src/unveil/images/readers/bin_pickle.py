@@ -54,6 +54,7 @@ class VerificationSource(Source):
     """The images of a `.bin`, in order. Equal images, and the images of a matching pair, show one person."""
 
     kind = "verification set"
+    numbers_people = True
 
     def __init__(self, blob: Blob, rule: LabelRule, options: dict[str, str] | None = None) -> None:
         super().__init__(blob.where, rule)

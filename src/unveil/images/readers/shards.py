@@ -10,6 +10,7 @@ from itertools import product
 from unveil.errors import SettingError, SourceError
 from unveil.images.label_rule import LabelRule
 from unveil.images.source import Source, in_any_form, unique_ids
+from unveil.images.unread import shown_names
 from unveil.types import ImageRecord
 
 MAX_SHARDS = 100_000
@@ -58,8 +59,15 @@ class ShardedSource(Source):
         first = self.parts[0]
         self.kind = f"{first.kind} in {len(parts)} files"
         self.notes = list(dict.fromkeys(note for source in self.parts for note in source.notes))
+        apart = self.rule.kind == "one-per-image" or (self.rule.kind == "labels" and first.numbers_people)
+        if apart and self.rule.kind == "labels":
+            self.notes.append("people are numbered within each file: whoever is in two files counts as two people")
         self.records = [
-            ImageRecord(f"{name}/{record.id}", record.person, f"{i} {record.key}")
+            ImageRecord(
+                f"{name}/{record.id}",
+                f"{name}/{record.person}" if apart and record.person is not None else record.person,
+                f"{i} {record.key}",
+            )
             for i, (name, source) in enumerate(zip(self.names, self.parts, strict=True))
             for record in source.records
         ]
@@ -67,6 +75,24 @@ class ShardedSource(Source):
             listed = in_any_form(listed, [record.id for record in self.records], where)
             self._check_list([record.id for record in self.records], listed)
             self.records = [replace(record, person=listed.get(record.id)) for record in self.records]
+
+        else:
+            self._note_shared_labels()
+
+    def _note_shared_labels(self) -> None:
+        """Notes how many labels are in several files, where they may mean different people, as numbers do."""
+        files: dict[str, str] = {}
+        shared: set[str] = set()
+        for record in self.records:
+            if record.person is not None:
+                file = record.key.partition(" ")[0]
+                if files.setdefault(record.person, file) != file:
+                    shared.add(record.person)
+        if shared:
+            self.notes.append(
+                f"{len(shared):,} of {len(files):,} labels are in several files, and each counts as one person: if the "
+                f"files number their people anew, give a list of labels ({shown_names(sorted(shared))})"
+            )
 
     def _opened(self, parts: Sequence[Callable[[LabelRule], Source]]) -> list[Source]:
         """The parts under one rule, which ``auto`` may decide anew. SourceError when only some of them store labels."""
