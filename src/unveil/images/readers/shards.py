@@ -10,7 +10,6 @@ from itertools import product
 from unveil.errors import SettingError, SourceError
 from unveil.images.label_rule import LabelRule
 from unveil.images.source import Source, in_any_form, unique_ids
-from unveil.images.unread import shown_names
 from unveil.types import ImageRecord
 
 MAX_SHARDS = 100_000
@@ -91,7 +90,7 @@ class ShardedSource(Source):
         if shared:
             self.notes.append(
                 f"{len(shared):,} of {len(files):,} labels are in several files, and each counts as one person: if the "
-                f"files number their people anew, give a list of labels ({shown_names(sorted(shared))})"
+                f"files number their people anew, give a list of labels"
             )
 
     def _opened(self, parts: Sequence[Callable[[LabelRule], Source]]) -> list[Source]:
