@@ -173,3 +173,25 @@ def test_a_sample_finds_an_order_that_pays_and_one_that_does_not() -> None:
     assert choose_dimension_order(flat, flat, [top], (8, 48)) == DimensionOrder()
     too_few = choose_dimension_order(thin[:100], thin[:100], [join], (8, 48))
     assert too_few == DimensionOrder(), "a rotation costs more than it saves"
+
+
+class _Counted(np.ndarray[Any, Any]):
+    """Offsets that count how often all of them are looked at."""
+
+    looks = 0
+
+    def max(self, *args: Any, **kwargs: Any) -> Any:
+        _Counted.looks += 1
+        return super().max(*args, **kwargs)
+
+
+@examples(60)
+@given(st.lists(st.floats(-3, 3), max_size=9), st.lists(st.floats(-3, 3), max_size=9))
+def test_the_largest_offset_is_that_of_the_absolute_values_and_is_looked_for_once(
+    q: list[float], g: list[float]
+) -> None:
+    _Counted.looks = 0
+    query_offset, gallery_offset = (np.array(values, np.float64).view(_Counted) for values in (q, g))
+    spec = QuerySpec(1, False, 0, None, np.zeros(0), query_offset, gallery_offset, 0)
+    expected = sum(max((abs(v) for v in values), default=0.0) for values in (q, g))
+    assert spec.max_offset == spec.max_offset == expected and _Counted.looks == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -34,10 +35,11 @@ class QuerySpec:
     gallery_offset: Floats  # (G,)
     max_pairs: int
 
-    @property
+    @cached_property
     def max_offset(self) -> float:
         """The largest absolute offset of a query plus that of a gallery row."""
-        sizes = (np.abs(offset).max(initial=0.0) for offset in (self.query_offset, self.gallery_offset))
+        # Once for all tiles, and without a copy: the offsets of millions of queries are large.
+        sizes = (max(o.max(initial=0.0), -o.min(initial=0.0)) for o in (self.query_offset, self.gallery_offset))
         return float(sum(sizes))
 
     @property
