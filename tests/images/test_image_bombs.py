@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +169,17 @@ def test_the_stream_of_an_avif_counts_and_not_the_size_in_its_header(monkeypatch
     stated = re.sub(b"(?s)(ispe....).{8}", rb"\1" + 2 * (64).to_bytes(4, "big"), data)
     assert coded_size(stated) == coded_size(data) == (400 * 400, 400 * 400)
     taken: list[int] = []
-    monkeypatch.setattr(decode, "image_memory", lambda n: nullcontext(taken.append(n)))
+
+    def counted(n: int) -> AbstractContextManager[None]:
+        taken.append(n)
+        return nullcontext()
+
+    monkeypatch.setattr(decode, "image_memory", counted)
     assert decode.decode_rgb(stated).shape == (64, 64, 3) and taken.pop() >= 8 * 400 * 400
     # What cannot be followed waits until it is alone.
     assert coded_size(data.replace(b"iinf", b"free")) is None
     monkeypatch.setattr(decode, "coded_size", lambda data: None)
-    assert decode.decode_rgb(stated).shape == (64, 64, 3) and taken.pop() >= decode.MAX_IMAGE_BYTES
+    assert decode.decode_rgb(stated).shape == (64, 64, 3) and taken.pop() >= memory.MAX_IMAGE_BYTES
     monkeypatch.undo()
     monkeypatch.setattr(decode, "MAX_IMAGE_BYTES", 8 * 400 * 400)
     with pytest.raises(ImageError, match="64 x 64 by its header, but 160000 pixels by its AV1 stream"):
