@@ -205,6 +205,17 @@ def test_the_size_in_a_sequence_header(reduced: bool) -> None:
     assert _size_of(header) == (300 * 600, 300 * 600 if reduced else 2**19)
 
 
+def test_the_tile_of_a_tiff_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = {256: 400, 257: 400, 258: 8, 259: 1, 262: 1, 277: 1, 322: 1600, 323: 1600, 324: 8, 325: 1600 * 1600}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = struct.pack("<4sIH", b"II*\0", 8, len(tags)) + entries + bytes(4)
+    with Image.open(io.BytesIO(data)) as image:
+        assert decode._bytes_needed(image, image.size, data) >= 1600 * 1600
+    monkeypatch.setattr(decode, "MAX_IMAGE_BYTES", 1600 * 1600)
+    with pytest.raises(ImageError, match="400 x 400 in TIFF take"):
+        image_size(data)
+
+
 @pytest.mark.parametrize("sampling", [0, 2])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])

@@ -257,10 +257,13 @@ def _bytes_needed(image: Image.Image, size: tuple[int, int], data: bytes) -> int
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
         rows = min(image.height, max(1, _first(tags.get(_ROWS_PER_STRIP), image.height)))
-        if _TILE_WIDTH not in tags:
-            # YCbCr is decoded to four bytes a pixel first.
-            sample = max(8, _first(tags.get(_BITS), 8)) * max(1, _first(tags.get(_SAMPLES), 1)) // 8
-            decoder = rows * image.width * (sample + (4 if tags.get(_PHOTOMETRIC) == _YCBCR else 0))
+        at_once = rows * image.width
+        if _TILE_WIDTH in tags:
+            # A tile may be larger than the image.
+            at_once = _first(tags.get(_TILE_WIDTH), 0) * _first(tags.get(_TILE_HEIGHT), 0)
+        # YCbCr is decoded to four bytes a pixel first.
+        sample = max(8, _first(tags.get(_BITS), 8)) * max(1, _first(tags.get(_SAMPLES), 1)) // 8
+        decoder = at_once * (sample + (4 if tags.get(_PHOTOMETRIC) == _YCBCR else 0))
     return _STORED.get(image.mode, 4) * pixels + max(decoder, 3 * pixels)
 
 
