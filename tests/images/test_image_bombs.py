@@ -216,6 +216,16 @@ def test_the_tile_of_a_tiff_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         image_size(data)
 
 
+@pytest.mark.parametrize("header", ["P5 40 40 100 ", "P6 40 40 1000 ", "P2 40 40 255 "])
+def test_a_netpbm_that_is_slow_to_decode_is_small(header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = header.encode() + b"0 " * 40 * 40 * 3
+    assert image_size(data) == (40, 40)
+    monkeypatch.setattr(decode, "MAX_SLOW_VALUES", 1599)
+    with pytest.raises(ImageError, match="40 x 40 in a netpbm as text, or with another largest value"):
+        image_size(data)
+    assert image_size(b"P5 40 40 255 " + bytes(1600)) == (40, 40)
+
+
 @pytest.mark.parametrize("sampling", [0, 2])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
