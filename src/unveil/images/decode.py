@@ -381,7 +381,7 @@ def _open(data: bytes) -> tuple[Image.Image, Behind]:
     if image.format == "AVIF" and is_sequence(data):
         raise ImageError("decode", "format not read", "AVIF with tracks of a video; save each image as a PNG")
     # Pillow decodes these value by value in Python: 0.7 s for a million.
-    slow = image.format == "PPM" and any(tile[0] in _SLOW_DECODERS for tile in image.tile)
+    slow = image.format == "PPM" and any(tile[0] in _SLOW_DECODERS for tile in getattr(image, "tile", ()))
     if slow and width * height * len(image.getbands()) > MAX_SLOW_VALUES:
         raise ImageError(
             "decode",
