@@ -35,9 +35,11 @@ LEAK: tuple[AuditVerdict, ...] = ("leak found", "leak indicated (no control set)
 NO_LEAK: tuple[AuditVerdict, ...] = ("none detected", "none detected (no control set)")
 
 BACKENDS = ("auto", "native", "onnxruntime", "torch", "numpy")
+# The channel of every audit.
+FACE = "face"
 # Every channel: its name, and the module and class that implement it. The order is that of the report.
 CHANNELS = {
-    "face": "unveil.channels.face:FaceChannel",
+    FACE: "unveil.channels.face:FaceChannel",
     "appearance": "unveil.channels.appearance:AppearanceChannel",
     "copy": "unveil.channels.copy:CopyChannel",
 }

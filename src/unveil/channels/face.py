@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unveil.channels.base import Channel, ChannelConfig, ImageArray
 from unveil.channels.face_image import FaceImage, locate_faces
-from unveil.choices import Device
+from unveil.choices import FACE, Device
 from unveil.errors import ModelError
 from unveil.faces.detectors.dlib_hog import dlib_crop
 from unveil.faces.embedding_model import EmbeddingModel
@@ -20,7 +20,7 @@ class FaceChannel(Channel):
     Raises ModelError for a model of whole images.
     """
 
-    name = "face"
+    name = FACE
 
     def __init__(self, model: str | Path | None = None, device: Device = "cpu") -> None:
         self.model = EmbeddingModel(model, device=device)

@@ -9,11 +9,9 @@ from importlib import import_module
 from unveil.channels.base import Channel, ChannelConfig
 from unveil.channels.copy import CopyChannel
 from unveil.channels.face import FaceChannel
-from unveil.choices import CHANNELS
+from unveil.choices import CHANNELS, FACE
 from unveil.errors import SettingError
 from unveil.faces.detectors import Detector, open_detector
-
-FACE = FaceChannel.name
 
 
 @dataclass(frozen=True)

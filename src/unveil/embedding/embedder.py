@@ -15,9 +15,9 @@ import numpy as np
 from unveil.channels import AppearanceChannel, FaceImage
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
-from unveil.channels.loading import FACE, load_channels
+from unveil.channels.loading import load_channels
 from unveil.channels.registration import Registration, fit_registration
-from unveil.choices import Aligned
+from unveil.choices import FACE, Aligned
 from unveil.embedding.distributed import SourceOpener, WorkerInput, embed_distributed
 from unveil.embedding.embed import (
     EmbeddedSource,

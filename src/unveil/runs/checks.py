@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from unveil.choices import CHANNELS
+from unveil.choices import FACE
 from unveil.config.parsing import parse
 from unveil.config.settings import LISTS, SETTINGS
 from unveil.errors import SettingError
@@ -22,8 +22,6 @@ from unveil.types import ROLES, ChannelName, Digest, Role
 
 # The length of vectors of single precision, up to rounding.
 UNIT, UNIT_TOLERANCE = 1.0, 1e-3
-# The channel of every audit.
-FACE = next(iter(CHANNELS))
 # Rows of vectors that are checked at once.
 BLOCK = 16_384
 # Settings whose value is the place of images or lists.
