@@ -210,7 +210,7 @@ def test_the_tile_of_a_tiff_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     data = struct.pack("<4sIH", b"II*\0", 8, len(tags)) + entries + bytes(4)
     with Image.open(io.BytesIO(data)) as image:
-        assert decode._bytes_needed(image, image.size, data) >= 1600 * 1600
+        assert decode._bytes_needed(image, image.size, data, None) >= 1600 * 1600
     monkeypatch.setattr(decode, "MAX_IMAGE_BYTES", 1600 * 1600)
     with pytest.raises(ImageError, match="400 x 400 in TIFF take"):
         image_size(data)

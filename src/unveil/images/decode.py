@@ -16,7 +16,7 @@ from PIL import Image, TiffImagePlugin, TiffTags, UnidentifiedImageError, _imagi
 
 from unveil.errors import ImageError
 from unveil.images.archives import ARCHIVE, is_archive
-from unveil.images.av1_size import coded_size, is_sequence
+from unveil.images.av1_size import CodedSize, coded_size, is_sequence
 from unveil.images.behind import (
     FRAMES,
     MAX_MARKERS,
@@ -205,7 +205,8 @@ def _pixels(image: Image.Image, data: bytes, at_least: int | None = None) -> npt
     try:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
-        with image_memory(max(_bytes_needed(image, size, data), _bytes_of_streams(image, data))):
+        coded = _coded(image, data)
+        with image_memory(max(_bytes_needed(image, size, data, coded), _bytes_of_streams(image, coded))):
             orientation = _orientation(image)  # before EXIF data behind the pixels are read, which viewers ignore
             image.load()
             more_bits = image.mode in ("I", "F") or image.mode.startswith("I;16")
@@ -245,11 +246,16 @@ def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)
 
 
-def _bytes_needed(image: Image.Image, size: tuple[int, int], data: bytes) -> int:
+def _coded(image: Image.Image, data: bytes) -> CodedSize | None:
+    """The size of the streams of an AVIF; None for another format, and where it is not found."""
+    return coded_size(data) if image.format == "AVIF" else None
+
+
+def _bytes_needed(image: Image.Image, size: tuple[int, int], data: bytes, coded: CodedSize | None) -> int:
     """The memory that decoding an image takes; ``size`` is that in its file, which a draft reduces."""
     pixels = image.width * image.height
     decoder = _DECODER_BYTES.get(image.format or "", 0) * pixels
-    if image.format == "AVIF" and (coded := coded_size(data)) is not None:
+    if coded is not None:
         # Its stream may be larger than the size that the file states.
         decoder = _DECODER_BYTES["AVIF"] * max(pixels, coded.largest)
     elif image.format in ("JPEG", "MPO"):
@@ -269,11 +275,10 @@ def _bytes_needed(image: Image.Image, size: tuple[int, int], data: bytes) -> int
     return _STORED.get(image.mode, 4) * pixels + max(decoder, 3 * pixels)
 
 
-def _bytes_of_streams(image: Image.Image, data: bytes) -> int:
+def _bytes_of_streams(image: Image.Image, coded: CodedSize | None) -> int:
     """The memory that all streams of an AVIF may take: the whole budget of an image where their size is not known."""
     if image.format != "AVIF":
         return 0
-    coded = coded_size(data)
     return MAX_IMAGE_BYTES if coded is None else min(MAX_IMAGE_BYTES, _DECODER_BYTES["AVIF"] * coded.total)
 
 
@@ -353,7 +358,7 @@ def _open(data: bytes) -> tuple[Image.Image, Behind]:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError("decode", "too many pixels", f"{width} x {height}, at most {MAX_PIXELS} in all")
-    coded = coded_size(data) if image.format == "AVIF" else None
+    coded = _coded(image, data)
     decoded = max(width * height, coded.largest if coded is not None else 0)
     if decoded > FEW_PIXELS and decoded > MAX_PIXELS_PER_BYTE * (n_bytes := _packed_bytes(data)):
         raise ImageError(
@@ -388,7 +393,7 @@ def _open(data: bytes) -> tuple[Image.Image, Behind]:
             "too many pixels",
             f"{width} x {height} in a netpbm as text, or with another largest value than 255 and 65535; save it as PNG",
         )
-    needed = _bytes_needed(image, image.size, data)
+    needed = _bytes_needed(image, image.size, data, coded)
     if needed > MAX_IMAGE_BYTES and coded is not None and decoded > width * height:
         raise ImageError(
             "decode",
