@@ -47,22 +47,9 @@ ATTRIBUTES = frozenset(
     {
         *("age", "gender", "sex", "male", "race", "ethnicity", "emotion", "expression", "pose", "yaw", "pitch", "roll"),
         *("split", "set", "partition", "fold", "subset", "index", "number", "no", "n", "rank", "score", "quality"),
-        *(
-            "width",
-            "height",
-            "size",
-            "bytes",
-            "date",
-            "year",
-            "time",
-            "url",
-            "caption",
-            "text",
-            "source",
-            "hash",
-            "md5",
-        ),
-        *("sha1", "sha256", "checksum", "bbox", "landmarks", "confidence", "distance", "cosine", "similarity"),
+        *("width", "height", "size", "bytes", "date", "year", "time", "url", "caption", "text", "source"),
+        *("hash", "md5", "sha1", "sha256", "checksum", "bbox", "landmarks"),
+        *("confidence", "distance", "cosine", "similarity"),
     }
 )
 LABEL_MAP_HEADERS = ["synthetic_label", "training_label"]

@@ -44,9 +44,8 @@ class IdentityFindings(Sequence[IdentityFinding]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[IdentityFinding]: ...
     def __getitem__(self, index: int | slice) -> IdentityFinding | Sequence[IdentityFinding]:
-        if isinstance(index, slice):
-            return self._made(np.arange(len(self))[index])
-        return self._made(np.arange(len(self))[index][None])[0]
+        rows = range(len(self))[index]
+        return self._made(np.array([rows]))[0] if isinstance(rows, int) else self._made(np.array(rows, np.int64))
 
     def __iter__(self) -> Iterator[IdentityFinding]:
         for start in range(0, len(self), BLOCK):
