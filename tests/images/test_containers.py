@@ -247,6 +247,37 @@ class TestRecordIO:
         with pytest.raises(SourceError, match="beside"):
             open_source(path, LabelRule.parse("list:../x"))
 
+    @pytest.mark.parametrize(
+        ("paths", "labels", "rule", "n_people", "noted"),
+        [
+            ("train val train val train val", "0 0 1 1 2 2", "labels", 3, ""),
+            ("train/a val/a train/b val/b c c", "0 0 1 1 2 2", "labels", 3, ""),
+            (
+                "b_0 b_1 b_0 b_1 b_0 b_1",
+                "0 0 1 1 2 2",
+                "labels",
+                3,
+                "not the 2 folders, which sort the images otherwise",
+            ),
+            ("p q r p q r", "0 1 0 0 1 0", "labels", 2, "not the 3 folders, which sort the images otherwise"),
+            ("p p q q r r", "0 0 1 1 2 2", "folder", 3, ""),
+            ("p p q q r r", "0 0 0 0 0 0", "folder", 3, ""),
+            ("p p q q r r", "0 1 2 3 4 5", "folder", 3, "each image has one of its own"),
+            ("train val train val train val", "0 0 0 0 0 0", "none", 0, "splits of a dataset"),
+        ],
+    )
+    def test_labels_come_before_the_folders_of_a_list(
+        self, paths: str, labels: str, rule: str, n_people: int, noted: str, tmp_path: Path
+    ) -> None:
+        people = labels.split()
+        path = c.write_records(tmp_path / "train", [c.labelled(b"x", float(label)) for label in people])
+        rows = enumerate(zip(people, paths.split(), strict=True))
+        write(tmp_path / "train.lst", "".join(f"{k}\t{label}\t{folder}/{k}.jpg\n" for k, (label, folder) in rows))
+        source = open_source(path)
+        assert source.rule.kind == rule and len({r.person for r in source.records} - {None}) == n_people
+        assert any(noted in note for note in source.notes)
+        assert bool(noted) or not any("otherwise" in note or "of its own" in note for note in source.notes)
+
     def test_without_an_index_records_state_their_keys(self, tmp_path: Path) -> None:
         """im2rec shuffles its list and writes the records in that order, so their place says nothing."""
         order = [2, 0, 3, 1]

@@ -171,7 +171,7 @@ def _count_as_two(folders: Iterable[str]) -> str:
     nested = all("/" in folder for folder in ordered)
     of_split, of_parent = dict[str, str](), dict[str, str]()
     for folder in ordered:
-        name = "/".join(part for part in folder.split("/") if part.lower() not in SPLITS)
+        name = without_splits(folder)
         parent = folder.partition("/")[0]
         other = of_split.setdefault(name, folder) if name else folder
         if other == folder and nested and parent.lower() not in SPLITS:
@@ -182,6 +182,11 @@ def _count_as_two(folders: Iterable[str]) -> str:
                 "regex: for the part of the path that names people, such as regex:^([^/]+)/"
             )
     return ""
+
+
+def without_splits(folder: str) -> str:
+    """A folder without the parts of its path that name splits."""
+    return "/".join(part for part in folder.split("/") if part.lower() not in SPLITS)
 
 
 def _are_batches(names: Iterable[str]) -> bool:

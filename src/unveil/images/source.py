@@ -20,7 +20,7 @@ from unveil.images.blob import Blob
 from unveil.images.clutter import is_clutter, is_system_file
 from unveil.images.content import Content
 from unveil.images.decode import image_size, is_image
-from unveil.images.label_rule import LabelRule, folder_of
+from unveil.images.label_rule import LabelRule, folder_of, without_splits
 from unveil.images.unread import SHOWN_CHARACTERS, Unread, first_notes, shown_names
 from unveil.io.regular import check_stored, regular_descriptor
 from unveil.io.text import composed, decomposed, same_but_for_form
@@ -252,9 +252,10 @@ class Source(ABC):
         """Notes folders that may be people, where the stored labels, which are used, sort the images otherwise."""
         if not any("/" in name for name in names) or LabelRule().decide(names)[0].kind != "folder":
             return
-        pairs = set(zip(map(folder_of, names), labels, strict=True))
+        # Those of one label may be a person's parts in several splits.
+        pairs = {(without_splits(folder_of(name)), label) for name, label in zip(names, labels, strict=True)}
         folders, stated = {folder for folder, _ in pairs}, {label for _, label in pairs}
-        if len(pairs) > max(len(folders), len(stated)):
+        if len(pairs) > len(stated):
             self.notes.append(
                 f"the stored labels are used for the people, and not the {len(folders):,} folders, which sort the "
                 "images otherwise: name the label rule folder if these are the people"

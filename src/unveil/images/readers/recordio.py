@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from unveil.errors import ImageError, SourceError
 from unveil.images.blob import Blob, LocalBlob, Window
-from unveil.images.label_rule import LabelRule
+from unveil.images.label_rule import LabelRule, folder_of
 from unveil.images.label_values import label_of
 from unveil.images.labels import labels_beside, text_lines
 from unveil.images.source import MAX_FILE_BYTES, MAX_LIST_BYTES, MAX_RECORDS, Entry, Source, numbered_ids, printable
@@ -113,8 +113,7 @@ class RecordIOSource(Source):
             )
         listed = labels_beside(rule, blob)
         if rule.kind == "auto" and len({id.rpartition("/")[0] for id in paths.ids.values()}) > 1:
-            # The person is the folder of the listed path, whatever the record says.
-            self.rule, self.reason = LabelRule("folder"), "the list beside the records has folders"
+            self._decide_folders(entries)
         self._set_records(entries, listed=listed, states_labels=uses_own or bool(paths.labels), in_order=True)
 
     def _starts(self, offsets: Ints, extents: Ints) -> _Starts:
@@ -140,6 +139,24 @@ class RecordIOSource(Source):
             # One part with few labels, and nothing behind them but padding, is a range of people.
             hold_more[i] = magic != MAGIC or length - header.size >= 4 or many_labels
         return _Starts(labels, hold_more, n_unlisted)
+
+    def _decide_folders(self, entries: list[Entry]) -> None:
+        """The folders of a list as people, where the labels say nothing else: DCFace writes 0 into all records."""
+        labels = [entry.label for entry in entries]
+        names = [entry.name for entry in entries]
+        pairs = set(zip(map(folder_of, names), labels, strict=True))
+        folders, stated = {folder for folder, _ in pairs}, {label for _, label in pairs}
+        decided, reason = LabelRule().decide(names)
+        if len(stated) == 1:
+            self.rule, self.reason = decided, f"of the list beside the records, {reason}"
+        elif decided.kind == "folder" and len(pairs) == len(folders) == len(stated):
+            self.rule, self.reason = decided, "the list beside the records has folders, which are those of its labels"
+        elif decided.kind == "folder" and len(stated) == len(entries):
+            self.rule, self.reason = decided, "the list beside the records has folders"
+            self.notes.append(
+                "the stored labels are not used for the people, since each image has one of its own: name the label "
+                "rule labels if every image shows another person"
+            )
 
     def _is_range(self, keys: Ints, offsets: Ints, extents: Ints, key: int) -> bool:
         """Whether the record of a key is a range of a person: two labels and no image."""
