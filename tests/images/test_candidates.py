@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests import containers as c
@@ -230,6 +234,53 @@ def test_labels_in_several_files_are_counted(items: list[Item], tmp_path: Path) 
                 file.writestr(f"{person}/1.png", items[1].data)
     (note,) = [note for note in open_source(tmp_path).notes if "several files" in note]
     assert note.startswith("1 of 5 labels are in several files")
+
+
+def sample(key: int, **members: bytes) -> dict[str, bytes]:
+    return {f"{key}.{extension}": data for extension, data in members.items()}
+
+
+@pytest.mark.parametrize(
+    ("of_first", "n_people", "noted"),
+    [
+        # Equal numbers under two names: one name for all files, as if they were one.
+        (lambda k, png: sample(k, png=png, cls=b"%d" % (k % 2)), 2, "people are those of json identity, not of cls"),
+        # No label of one name is a label of the other.
+        (lambda k, png: sample(k, png=png, cls=b"%d" % (k % 2 + 7)), 4, "cls in a.tar and json identity in b.tar"),
+    ],
+)
+def test_one_name_states_the_people_of_all_files(
+    of_first: Callable[[int, bytes], dict[str, bytes]], n_people: int, noted: str, items: list[Item], tmp_path: Path
+) -> None:
+    first = [of_first(k, items[k].data) for k in range(4)]
+    identity = [b'{"identity": %d}' % (k // 2) for k in range(4)]
+    second = [sample(k, png=items[k].data, cls=b"0", json=identity[k]) for k in range(4)]
+    for name, samples in (("a", first), ("b", second)):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as archive:
+            for member, data in (pair for one in samples for pair in one.items()):
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    source = open_source(tmp_path)
+    people = [record.person for record in source.records]
+    assert people[4:] == ["0", "0", "1", "1"] and len(set(people) - {None}) == n_people
+    assert any(noted in note for note in source.notes)
+    assert ("4 of 8 images have no label" in source.notes) is (n_people == 2)
+
+
+def test_columns_of_people_with_equal_labels_are_an_error(items: list[Item], tmp_path: Path) -> None:
+    images = [item.data for item in items[:4]]
+    pq.write_table(pa.table({"image": images, "label": [0, 0, 1, 1]}), tmp_path / "a-0.parquet")
+    table = {"image": images, "label": [0, 1, 0, 1], "identity": [0, 0, 1, 1]}
+    pq.write_table(pa.table(table), tmp_path / "a-1.parquet")
+    with pytest.raises(
+        SourceError, match=r"found equal labels under label in a-0\.parquet and identity in a-1\.parquet"
+    ):
+        open_source(tmp_path)
+    source = open_source(f"parquet,label=label:{tmp_path}")
+    assert [record.person for record in source.records] == [*"0011", *"0101"]
+    pq.write_table(pa.table({**table, "identity": ["Ann", "Ann", "Bo", "Bo"]}), tmp_path / "a-1.parquet")
+    assert [record.person for record in open_source(tmp_path).records] == ["0", "0", "1", "1", "Ann", "Ann", "Bo", "Bo"]
 
 
 @pytest.mark.parametrize(

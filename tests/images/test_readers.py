@@ -127,7 +127,7 @@ class TestTar:
             ({"cls": b"%s", "json": b'{"label": 9}'}, "people are those of cls, not of json label"),
             ({"json": b'{"label": %s, "key": "000"}'}, ""),
             ({"label": b"%s", "id": b"9"}, "people are those of label, not of id"),
-            ({"id": b"%s", "txt": b"a caption"}, ""),
+            ({"id": b"%s", "txt": b"a caption"}, "people are those of id, which may be something of the images"),
             ({"cls": b"-1", "json": b'{"person": %s}'}, ""),
             ({"cls": b"1", "json": b'{"identity": "%s"}'}, "people are those of json identity, not of cls"),
             ({"id": b"%k", "json": b'{"label": %s}'}, "people are those of json label, not of id"),

@@ -41,7 +41,10 @@ _RECURSION = re.compile(r"\(\?(?:R|[+-]?\d|&|P>)")
 
 @dataclass(frozen=True)
 class LabelRule:
-    """How the label of a person follows from an image; ``argument`` is the separator, pattern or list file."""
+    """How the label of a person follows from an image; ``argument`` is the separator, pattern or list file.
+
+    Of ``labels``, which has none for users, it is the name of the labels that all files of a set are read by.
+    """
 
     kind: RuleKind = "auto"
     argument: str = ""
@@ -92,6 +95,11 @@ class LabelRule:
         if self.kind == "none":
             return "no person labels"
         return "people by stored labels" if self.kind == "labels" else f"people by {self}"
+
+    @property
+    def chosen_name(self) -> str | None:
+        """The name of the stored labels to use, None if the reader chooses."""
+        return self.argument or None if self.kind == "labels" else None
 
     @property
     def may_use_labels(self) -> bool:

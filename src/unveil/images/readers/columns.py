@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple, overload
 
 from unveil.errors import ImageError, SourceError
@@ -59,27 +60,37 @@ class ChosenLabels(NamedTuple):
     labels: list[str | None]
     name: str | None = None
     note: str = ""
+    stated: Mapping[str, int] = MappingProxyType({})
 
 
-def choose_labels(found: Mapping[str, Mapping[int, str]], names: Sequence[str], n: int) -> ChosenLabels:
+def choose_labels(
+    found: Mapping[str, Mapping[int, str]], names: Sequence[str], n: int, only: str | None = None
+) -> ChosenLabels:
     """The labels of ``n`` images by one of the ``names``; ``found`` has those that each name states, by rows.
 
-    The first counts that states at least half as many as any. Labels of two names are never mixed: their numbers would
+    `most_stated` chooses unless ``only`` one name may be used. Labels of two names are never mixed: their numbers would
     make two people one.
     """
-    stated = [name for name in names if found.get(name)]
-    if not stated:
+    known = [name for name in names if found.get(name) and only in (None, name)]
+    if not known:
         return ChosenLabels([None] * n)
-    of_people = [k for k in stated if k not in IMAGE_NAMES or len(set(found[k].values())) < len(found[k])] or stated
-    most = max(len(found[name]) for name in of_people)
-    chosen = next(name for name in of_people if 2 * len(found[name]) >= most)
-    others = [name for name in stated if name != chosen]
+    of_people = [k for k in known if k not in IMAGE_NAMES or len(set(found[k].values())) < len(found[k])] or known
+    stated = {name: len(found[name]) if name in of_people else 0 for name in names}
+    chosen = most_stated(stated)
+    others = [name for name in known if name != chosen]
     labels: list[str | None] = [None] * n
     for row, label in found[chosen].items():
         labels[row] = label
-    return ChosenLabels(
-        labels, chosen, f"people are those of {chosen}, not of {_some(others, ' or ')}" if others else ""
-    )
+    note = f"people are those of {chosen}, not of {_some(others, ' or ')}" if others else ""
+    if chosen in IMAGE_NAMES and not others:
+        note = f"people are those of {chosen}, which may be something of the images"
+    return ChosenLabels(labels, chosen, note, stated)
+
+
+def most_stated(stated: Mapping[str, int]) -> str:
+    """The first of the names, the surest first, that labels at least half as many images as any."""
+    most = max(stated.values())
+    return next(name for name, n in stated.items() if 2 * n >= most)
 
 
 def _some(names: Sequence[str], separator: str) -> str:

@@ -85,7 +85,7 @@ class HDF5Source(Source):
             self.notes += notes_of_unread(what, name, parts, chosen="image" in options)
             self.notes += notes_of_unused(own, columns, label)
             self.notes += [f"the dataset {path} is {why}, and is not used" for path, why in contents.refused.items()]
-            self.label_name = label
+            self.people_name = label
             labels: list[str | None] = [None] * n
             if label is not None and rule.may_use_labels:
                 labels, n_long = columns[label].labels()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
 from unveil.errors import SettingError, SourceError
 from unveil.images.label_rule import LabelRule
+from unveil.images.readers.columns import most_stated
 from unveil.images.source import Source, in_any_form, unique_ids
 from unveil.types import ImageRecord
 
 MAX_SHARDS = 100_000
 # Of all names together: a settings file of a stranger may repeat a long path.
 MAX_CHARACTERS = 2**25
+# Names of labels that a message shows.
+SHOWN_NAMES = 3
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
@@ -35,13 +39,13 @@ class ShardedSource(Source):
         super().__init__(where, rule)
         self.names = unique_ids([name for name, _ in parts])
         if listed is None:
-            self.parts = self._opened([open_part for _, open_part in parts])
+            self.parts = self._by_one_name([open_part for _, open_part in parts])
             if self.rule.kind == "labels" and len({source.class_names for source in self.parts}) > 1:
                 raise SourceError(
                     f"{where}: expected the same names of classes in all of its files, found others, or none, in some. "
                     "Write the files again with one list of names"
                 )
-            ruling = next(source for source in self.parts if source.rule == self.rule)
+            ruling = next(source for source in self.parts if source.rule.kind == self.rule.kind)
             self.reason = ruling.reason and f"in {ruling.where}, {ruling.reason}"
         else:
             # The list has the ids of the whole set, which no part knows.
@@ -57,7 +61,7 @@ class ShardedSource(Source):
         self.left_out = sum(source.left_out for source in self.parts)
         first = self.parts[0]
         self.kind = f"{first.kind} in {len(parts)} files"
-        self.notes = list(dict.fromkeys(note for source in self.parts for note in source.notes))
+        self.notes += dict.fromkeys(note for source in self.parts for note in source.notes)
         apart = self.rule.kind == "one-per-image" or (self.rule.kind == "labels" and first.numbers_people)
         if apart and self.rule.kind == "labels":
             self.notes.append("people are numbered within each file: whoever is in two files counts as two people")
@@ -109,7 +113,49 @@ class ShardedSource(Source):
             ]
         if not all(source.states_labels for source in opened):
             raise SourceError(f"{self.where}: some of its files store labels and others do not; give one label rule")
-        return opened
+        return [
+            open_part(self.rule) if source.rule.kind == "folder" else source
+            for source, open_part in zip(opened, parts, strict=True)
+        ]
+
+    def _by_one_name(self, parts: Sequence[Callable[[LabelRule], Source]]) -> list[Source]:
+        """The parts under one rule. Where labels of two names are equal, all are those of one name.
+
+        Raises SourceError where no name can be chosen.
+        """
+        opened = self._opened(parts)
+        if self.rule.kind != "labels":
+            return opened
+        names = [source.people_name or "" for source in opened]
+        if len(set(names)) < 2:
+            return opened
+        people: dict[str, set[str | None]] = {}
+        for name, source in zip(names, opened, strict=True):
+            people.setdefault(name, set()).update(source.records.people)
+        people = {name: found - {None} for name, found in people.items() if found - {None}}
+        first = {name: self.names[names.index(name)] for name in people}
+        shown = " and ".join(f"{name or 'others'} in {first[name]}" for name in list(people)[:SHOWN_NAMES])
+        if len(set().union(*people.values())) == sum(map(len, people.values())):
+            if len(people) > 1:
+                self.notes.append(f"the people are those of {shown}: none of these names has a label of another")
+            return opened
+        stated: Counter[str] = Counter()
+        for source in opened:
+            stated.update(source.stated)
+        if not all(source.stated for source, name in zip(opened, names, strict=True) if name in people):
+            raise SourceError(
+                f"{self.where}: expected people by one name in all files, found equal labels under {shown}. Choose a "
+                "name that all have, as in label=NAME, or give a list of labels"
+            )
+        chosen = most_stated(stated)
+        others = " or ".join(name for name in people if name != chosen)
+        self.notes.append(f"in all files, people are those of {chosen}, not of {others}")
+        return [
+            source
+            if name == chosen
+            else open_part(LabelRule("labels", chosen) if source.stated.get(chosen) else LabelRule("none"))
+            for source, name, open_part in zip(opened, names, parts, strict=True)
+        ]
 
     def read(self, record: ImageRecord) -> bytes:
         part, key = record.key.split(" ", 1)

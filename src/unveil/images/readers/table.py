@@ -120,6 +120,7 @@ class TableSource(Source):
             label = choose_column(
                 usable, options.get("label"), LABEL_NAMES, f"{blob.where}: the labels", "label", needed=False
             )
+            self.people_name = label
             parts = unread_parts(self._table, blob.size, self._image, (label,), images)
             self.notes += notes_of_unread(what, self._image, parts, chosen="image" in options)
             self.notes += notes_of_unused([f.name for f in schema if f.name != self._image], usable, label)

@@ -99,7 +99,8 @@ class TarSource(Source):
         for key, of_sample in side_files.items():
             for stated, label in _sample_labels(window, of_sample, blob.where):
                 by_name_of_label.setdefault(stated, {})[rows[key]] = label
-        chosen = choose_labels(by_name_of_label, STATED, len(rows))
+        chosen = choose_labels(by_name_of_label, STATED, len(rows), rule.chosen_name)
+        self.people_name, self.stated = chosen.name, dict(chosen.stated)
         labels = dict(zip(rows, chosen.labels, strict=True))
         self.notes += [chosen.note] if chosen.note else []
         for member, (key, extension) in zip(members, parts, strict=True):

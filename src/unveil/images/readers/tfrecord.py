@@ -68,6 +68,7 @@ class TFRecordSource(Source):
         self._check_first(*spans[0])
         labels = _stylegan_labels(blob, len(spans))
         stated = labels is not None
+        self.people_name = "the file of labels" if stated else None
         if labels is None or not any(labels):
             labels = self._own_labels(spans) if rule.may_use_labels else [None] * len(spans)
         self._set_records(
@@ -101,8 +102,9 @@ class TFRecordSource(Source):
         if any(found.values()):
             for row in range(n):
                 self._note_features(self._add_labels(spans[row], row, found, floats))
-        chosen = choose_labels(found, LABELS, n)
-        self._label = chosen.name
+        chosen = choose_labels(found, LABELS, n, self.rule.chosen_name)
+        self._label = self.people_name = chosen.name
+        self.stated = dict(chosen.stated)
         self.notes += [chosen.note] if chosen.note else []
         check_exact(np.array(floats.get(chosen.name or "", []), np.float32))  # they are stored in 32 bits
         return chosen.labels

@@ -70,7 +70,7 @@ def _tables_of_rows(source: reader.HDF5Source, tables: dict[str, reader.Table]) 
     same = {name for name, table in tables.items() if table.shape[:1] == (n,)}
     if sum(table.holds_images for table in tables.values()) > 1:
         folder = source.image_name.rpartition("/")[0]
-        same = {name for name in same if name.rpartition("/")[0] == folder or name == source.label_name}
+        same = {name for name in same if name.rpartition("/")[0] == folder or name == source.people_name}
     return same
 
 
