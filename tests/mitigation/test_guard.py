@@ -13,7 +13,8 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -29,12 +30,13 @@ from unveil.config.settings import Settings
 from unveil.demo.world import World
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.errors import InputError, ModelError, SettingError, StoreError
-from unveil.images import Remark, decode_rgb
+from unveil.images import Remark, decode_rgb, open_source
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.mitigation import Guard, identical_files, lookup
 from unveil.mitigation.guard import (
     DigestIndex,
     GuardIndex,
+    alignment_of,
     audit_threshold,
     best_rows,
     false_refusals,
@@ -45,6 +47,7 @@ from unveil.mitigation.inputs import _HIDDEN
 from unveil.mitigation.person_lookup import Answer, Comparison, LookupMatch, Search
 from unveil.mitigation.subject_letter import letter
 from unveil.mitigation.threshold import MitigationThreshold
+from unveil.results.calibration import Exposures
 from unveil.runs.finished import FinishedRun
 from unveil.stats.checks import Check
 from unveil.types import Estimate
@@ -120,24 +123,74 @@ def test_training_files_never_pass(audited: Audited, world: World, tmp_path: Pat
     assert [d.answer for d in opened.check([changed, encoded(changed)])] == ["pass", "pass"]
 
 
-def test_no_default_threshold_is_as_high_as_copies_score(
-    audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_no_threshold_of_an_audit_is_as_high_as_copies_score(
+    audited: Audited, guard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Control people whom the generator saw score like copies, and copies would pass."""
     result, path = audited
+    shutil.copytree(guard, tmp_path / "guard")
+    before = {file.name: file.read_bytes() for file in guard.iterdir()}
     high = MitigationThreshold(1e6, "as high as control people")
-    monkeypatch.setattr("unveil.mitigation.guard.audit_threshold", lambda result: high)
-    with pytest.raises(SettingError, match=r"refuses 0\.0% of them: copies would pass"):
-        Guard.build(FinishedRun(path), tmp_path / "guard")
-    assert not list((tmp_path / "guard").glob("*"))
+    monkeypatch.setattr("unveil.mitigation.guard.guard_threshold", lambda result, rule: high)
+    for rule in ("audit", "control", "fpr:0.05", "significant"):
+        with pytest.raises(SettingError, match=rf"--threshold {rule}: .* refuses 0\.0% of them: copies would pass"):
+            Guard.build(FinishedRun(path), tmp_path / "guard", threshold=rule)
+    # The guard that was there stays.
+    assert {file.name: file.read_bytes() for file in (tmp_path / "guard").iterdir()} == before
+    monkeypatch.undo()
     figure = Estimate(0.1, 0.1, 0.1, 0.95, 100, "share")
     for name in ("control people in synthetic", "control images in synthetic"):
         failed = Check(name, "fail", figure, "some are close", ("none detected",))
-        for rule in ("audit", "control"):
+        for rule in ("audit", "control", "fpr:0.05"):
             assert guard_threshold(result, rule)
             with pytest.raises(SettingError, match=f"failed check '{name}'"):
                 guard_threshold(replace(result, input_checks=(failed,)), rule)
         assert guard_threshold(replace(result, input_checks=(failed,)), "4.5").score == 4.5
+
+
+def test_control_people_who_score_like_copies_decide_no_threshold(audited: Audited) -> None:
+    """A few of them raised it to the scores of copies: for a guard and for a cleaning."""
+    result, _ = audited
+    assert result.exposures is not None
+    control = result.exposures.control.score
+    for n in (1, 3, len(control) // 10):
+        seen = control.copy()
+        seen[:n] = np.linspace(20, 22, n)
+        exposures = replace(result.exposures, control=replace(result.exposures.control, score=seen))
+        mixed = replace(result, exposures=exposures)
+        others = SimpleNamespace(training=exposures.training, control=SimpleNamespace(score=control[n:]))
+        honest = replace(result, exposures=cast(Exposures, others))
+        for rule in ("audit", "control", "fpr:0.05"):
+            threshold, without = guard_threshold(mixed, rule), guard_threshold(honest, rule)
+            assert threshold.score == without.score < 10
+            assert threshold.why.startswith(without.why) and f"(without {n} control p" in threshold.why
+        assert false_refusals(mixed, 10) == false_refusals(honest, 10)
+
+
+def test_a_face_is_looked_for_in_images_of_another_size_than_the_crops(
+    audited: Audited, guard: Path, world: World, tmp_path: Path
+) -> None:
+    """Whole photographs of training people passed as crops that are like nobody."""
+    opened = Guard.open(guard, device="cpu")
+    assert opened.alignment.sides == {96} and not opened.alignment.warning
+    file = sorted(world.training.rglob("*.png"))[0]
+    pixels = decode_rgb(file.read_bytes())
+    pixels[0, 0, 0] ^= 1
+    whole = np.full((240, 240, 3), 128, np.uint8)
+    nothing, crop = opened.check([whole, pixels])
+    whole[20:116, 120:216] = pixels
+    (found,) = opened.check([whole])
+    assert (nothing.answer, crop.answer) == ("no face", "refuse") and "face" in nothing.why
+    assert found.answer != "pass"
+
+    run = FinishedRun(audited[1])
+    many = {(n, n) for n in range(40, 60)}
+    for sizes, sides in (({(96, 96), (80, 80)}, {96, 80}), ({(96, 80)}, None), (many, None)):
+        folder = tmp_path / str(len(sizes))
+        for size in sizes:
+            write(folder / f"{size[0]}.png", encoded(np.zeros((*size, 3), np.uint8)))
+        run._sources.update(dict.fromkeys(("synthetic", "training"), open_source(folder)))
+        assert alignment_of(run).sides == sides
 
 
 def test_share_of_training_images_refused(audited: Audited, world: World, tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ class ImageAlignment:
         return f"aligned crops ({sizes} pixels; faces are detected in images of other sizes)"
 
     @property
+    def warning(self) -> str:
+        """What is not looked at in single images, as a sentence; empty if faces are looked for in other sizes."""
+        if self.sides is not None:
+            return ""
+        return "Images of every size are compared as aligned crops: no face is looked for in whole photographs."
+
+    @property
     def key(self) -> str:
         """The alignment without its reason; part of the recipe of a store."""
         return "all" if self.sides is None else ",".join(str(side) for side in sorted(self.sides)) or "none"

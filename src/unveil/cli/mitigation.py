@@ -137,6 +137,8 @@ def build(
         f"It refuses {refused.value:.1%}{interval} of {refused.n:,} training images by their score. Copies of training "
         f"files are always refused, and images with the same pixels as one of {built.n_pixels:,} training images."
     )
+    if built.alignment.warning:
+        echo(built.alignment.warning)
     expected = false_refusals(finished.result, built.threshold.score)
     if expected is not None:
         echo(
@@ -182,6 +184,8 @@ def check(
             "This user did not make the guard, or not the run that it is of. Who made it decided its threshold and "
             "what it refuses."
         )
+    if opened.alignment.warning:
+        echo(opened.alignment.warning)
     refused = [(id, d) for id, d in decisions if d.answer == "refuse"]
     for id, d in sorted(refused, key=lambda item: -(item[1].score or 0))[:SHOWN_REFUSALS]:
         near = d.id if d.id is not None else f"no. {d.row} (from 0)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -22,7 +23,7 @@ from unveil.config.parsing import parse
 from unveil.embedding.embedder import AuditEmbedder
 from unveil.engine import LOCAL, EngineOpener, shared_engine
 from unveil.errors import ImageError, SettingError, SourceError, StoreError, VectorError
-from unveil.images import EmbeddingSource, decode_rgb, pixel_digest
+from unveil.images import EmbeddingSource, Source, decode_rgb, pixel_digest
 from unveil.io.atomic import remove_stale_temp, replacing, write_bytes
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.io.documents import FROM_LIBRARIES, part_of, read_json, reason
@@ -33,12 +34,13 @@ from unveil.io.regular import read_regular
 from unveil.io.trust import is_own, signed
 from unveil.mitigation.inputs import ImageArray, checked_images, face_images, file_bytes, hidden_in, listed
 from unveil.mitigation.pixel_digests import DIGEST_BYTES, pixel_digests
-from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
+from unveil.mitigation.threshold import MitigationThreshold, control_scores, is_score, mitigation_threshold
 from unveil.progress import Progress, Silent
-from unveil.results import AuditResult, ModelFacts, plain, record_of
+from unveil.results import AuditResult, ModelFacts, record_of
 from unveil.runs.finished import ChannelState, FinishedRun, ModelKeys, from_library, model_keys
 from unveil.stats.generators import generator
 from unveil.stats.intervals import share
+from unveil.stats.outliers import without_outliers
 from unveil.stats.person_tests import person_tests
 from unveil.stats.power import detection_threshold, lowest_significant
 from unveil.stats.score_scale import ScoreScale, max_over_channels
@@ -59,10 +61,10 @@ BLOCK = 16_384
 READY_BYTES = 2 * 2**30
 # Training images that `Guard.build` compares with the whole index, and how many at a time.
 MAX_MEASURED, MEASURED_BATCH = 5000, 256
-# The default threshold must refuse this share of the training images: others are as high as copies score.
-MIN_REFUSED = 0.5
-# The checks that fail where control people may be in the synthetic set.
-CONTROL_SEEN = ("control people in synthetic", "control images in synthetic")
+# A threshold that an audit gives must refuse this share of the training images: others are as high as copies score.
+MIN_REFUSED = 0.95
+# Images of a set of crops whose sizes are looked at, and the most sizes that they may have.
+SAMPLED_SIZES, MAX_SIZES = 50, 8
 IDENTICAL = "identical to training image"
 SEVERAL = "several faces in the image (only the large one near the centre was compared; crop it to one face)"
 
@@ -101,27 +103,17 @@ def audit_threshold(result: AuditResult) -> MitigationThreshold:
     """
     if result.exposures is None:
         return mitigation_threshold(result, "significant")
-    control = result.exposures.control.score
-    tests = person_tests(result.exposures.training.score, control)
-    lowest = lowest_significant(control, tests, detection_threshold(tests, 1, result.manifest["settings"]["fdr"]))
+    control = control_scores(result, "audit")
+    tests = person_tests(result.exposures.training.score, control.scores)
+    one_more = detection_threshold(tests, 1, result.manifest["settings"]["fdr"])
+    lowest = lowest_significant(control.scores, tests, one_more)
     if lowest is None:
         return mitigation_threshold(result, "control")
-    return MitigationThreshold(lowest, "from this score on the audit finds one more significant person")
+    return MitigationThreshold(lowest, f"from this score on the audit finds one more significant person{control.note}")
 
 
 def guard_threshold(result: AuditResult, rule: str) -> MitigationThreshold:
-    """The threshold that ``rule`` names, ``audit`` or one of `mitigation_threshold`.
-
-    Raises SettingError if it would come from the highest scores of control people whom the generator may have seen:
-    they are those of copies, and copies would pass.
-    """
-    seen = [c for c in result.input_checks if c.status == "fail" and c.name in CONTROL_SEEN]
-    if seen and rule in ("audit", "control") and result.exposures is not None:
-        raise SettingError(
-            f"--threshold {rule}: expected control people whom the generator never saw, found the failed check "
-            f"{seen[0].name!r}: the threshold would be as high as copies score. Audit with other control people, or "
-            "name a score with --threshold"
-        )
+    """The threshold that ``rule`` names, ``audit`` or one of `mitigation_threshold`. Raises SettingError as it does."""
     chosen = audit_threshold(result) if rule == "audit" else mitigation_threshold(result, rule)
     if not np.isfinite(chosen.score):
         raise SettingError(
@@ -140,7 +132,8 @@ def false_refusals(result: AuditResult, threshold: float) -> Estimate | None:
     """
     if result.exposures is None:
         return None
-    control, n_images = result.exposures.control.score, result.counts["synthetic"].embedded
+    # Control people who score like copies are not there by chance.
+    control, n_images = without_outliers(result.exposures.control.score), result.counts["synthetic"].embedded
     part = share(int((control >= threshold).sum()), len(control))
     scale = 1e6 * result.counts["training"].people / n_images
     low, value, high = (min(1e6, scale * v) for v in (part.low, part.value, part.high))
@@ -160,12 +153,14 @@ class BuiltGuard:
 
     ``training_refused`` ignores that identical images are always refused. It is the share of training images that the
     guard still refuses when a generator changes them a little. ``n_pixels`` training images are recognised by their
-    pixels; the others only by their file, since they could not be read.
+    pixels; the others only by their file, since they could not be read. In images outside the ``alignment``, a face is
+    looked for.
     """
 
     threshold: MitigationThreshold
     training_refused: Estimate
     n_pixels: int
+    alignment: ImageAlignment
 
 
 class AboutGuard(TypedDict):
@@ -266,8 +261,8 @@ class Guard:
     """The training set of an audit as an index, and the threshold that no generated image may reach.
 
     The index holds embeddings, which are biometric data: protect it like the images. ``own`` says whether this user
-    made the guard and the run that it is of: who made them decided its threshold and what it refuses. `check` is not
-    thread-safe.
+    made the guard and the run that it is of: who made them decided its threshold and what it refuses. ``alignment``
+    says which images are compared as they are; in others a face is looked for. `check` is not thread-safe.
     """
 
     def __init__(
@@ -281,7 +276,7 @@ class Guard:
         own: bool = True,
     ) -> None:
         self._embedder, self._index = embedder, index
-        self._alignment, self._detector = alignment, open_detector(detector)
+        self.alignment, self._detector = alignment, open_detector(detector)
         self.threshold, self.own = threshold, own
 
     def __len__(self) -> int:
@@ -317,7 +312,7 @@ class Guard:
         chosen = guard_threshold(run.result, threshold)
         progress = progress or Silent()
         with unchanged(run.path), shared_engine(engine, progress) as opener:
-            return _write_guard(run, out, chosen, names, progress, opener, default=threshold == "audit")
+            return _write_guard(run, out, chosen, names, progress, opener, rule=threshold)
 
     @classmethod
     def open(cls, folder: str | Path, *, device: str = "auto", progress: Progress | None = None) -> Guard:
@@ -369,7 +364,7 @@ class Guard:
         given = listed(images)
         images = checked_images(given)
         hidden = [hidden_in(image) for image in given]
-        embedded, rows = self._embedder.embed_images(face_images(images, self._alignment, self._detector, hidden))
+        embedded, rows = self._embedder.embed_images(face_images(images, self.alignment, self._detector, hidden))
         scored = iter(zip(*self._index.closest(embedded), strict=True))
         decisions = []
         for image, row in zip(images, rows, strict=True):
@@ -408,16 +403,26 @@ def _write_guard(
     progress: Progress,
     engine: EngineOpener,
     *,
-    default: bool,
+    rule: str,
 ) -> BuiltGuard:
-    """Writes the parts of a guard, then its description. Measures what it refuses: a ``default`` threshold must
-    refuse training images."""
+    """Writes the parts of a guard, then its description. Measures before what it refuses: a threshold of the audit,
+    named by ``rule``, must refuse training images."""
     training, state, config = run.embedded("training"), run.state, run.channel_config.absolute
     digests = np.frombuffer(bytes.fromhex("".join(training.digests)), np.uint8).reshape(len(training), DIGEST_BYTES)
+    rows = {channel: np.asarray(training.through(channel).vectors, np.float16) for channel in state.by_channel}
+    index = GuardIndex(state.by_channel, {name: ready(part) for name, part in rows.items()}, digests, digests, None)
+    refused = training_refused(index, training, chosen.score, generator(run.seed, "guard"))
+    if not is_score(rule) and refused.value < MIN_REFUSED:
+        raise SettingError(
+            f"--threshold {rule}: expected a score that refuses training images, found {chosen.score:.3f}, which "
+            f"refuses {refused.value:.1%} of them: copies would pass. Name a lower score with --threshold"
+        )
+    del index
+    alignment = alignment_of(run)
     pixels = _pixel_digests(run, training, progress, engine)
-    arrays = {DIGESTS: digests, PIXELS: pixels}
+    arrays: dict[str, npt.NDArray[Any]] = {DIGESTS: digests, PIXELS: pixels}
     for channel, of_channel in state.by_channel.items():
-        arrays[f"{channel}.npy"] = np.asarray(training.through(channel).vectors, np.float16)
+        arrays[f"{channel}.npy"] = rows[channel]
         arrays[f"{channel}.cohort.npy"] = np.asarray(of_channel.cohort, np.float32)
         arrays[f"{channel}.correction.npy"] = of_channel.on_training.astype(np.float32)
     if state.whitening is not None:
@@ -428,7 +433,7 @@ def _write_guard(
         "channels": asdict(config),
         "models": list(run.result.models),
         "keys": model_keys(run.result),
-        "aligned": run.result.manifest["inputs"]["synthetic"]["aligned"],
+        "aligned": alignment.key,
         "threshold": asdict(chosen),
         "scales": {channel: asdict(of_channel.scale) for channel, of_channel in state.by_channel.items()},
         "ids": list(training.ids) if names else None,
@@ -439,20 +444,39 @@ def _write_guard(
         for name, array in arrays.items():
             _save(out / name, array)
         about["parts"] = {name: file_sha256(out / name) for name in arrays}
-        index = _read_index(out, record_of(part_of(plain(about), AboutGuard), AboutGuard))
-        refused = training_refused(index, training, chosen.score, generator(run.seed, "guard"))
-        if default and refused.value < MIN_REFUSED:
-            del index
-            for name in (ABOUT, *arrays):
-                (out / name).unlink(missing_ok=True)
-            raise SettingError(
-                f"--threshold audit: expected a score that refuses training images, found {chosen.score:.3f}, which "
-                f"refuses {refused.value:.1%} of them: copies would pass. Name a lower score with --threshold"
-            )
         # Vectors, corrections and scores of somebody else's run are theirs, whoever copies them into a guard.
         text = json.dumps(sealed(signed(about) if run.own else about), indent=1, ensure_ascii=False) + "\n"
         write_bytes(out / ABOUT, text.encode("utf-8"))
-    return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()))
+    return BuiltGuard(chosen, refused, int(pixels.any(axis=1).sum()), alignment)
+
+
+def alignment_of(run: FinishedRun) -> ImageAlignment:
+    """Which images a guard of this audit compares as they are.
+
+    After an audit that took all images for aligned crops, these are square images of the sizes that such crops have:
+    an image of another size may be a whole photograph. Where crops are not square, have many sizes or cannot be read,
+    they are images of every size.
+    """
+    alignment = run.alignment("synthetic")
+    if alignment.sides is not None:
+        return alignment
+    sizes = set[tuple[int, ...]]()
+    for role in ("synthetic", "training"):
+        with contextlib.suppress(SourceError):
+            sizes |= _sizes(run.source(role))
+    if not sizes or len(sizes) > MAX_SIZES or any(height != width for height, width in sizes):
+        return alignment
+    return replace(alignment, sides=frozenset(side for side, _ in sizes))
+
+
+def _sizes(source: Source) -> set[tuple[int, ...]]:
+    """The sizes (H, W) of some images of a source."""
+    sizes = set[tuple[int, ...]]()
+    n = len(source.records)
+    for row in dict.fromkeys(i * n // SAMPLED_SIZES for i in range(SAMPLED_SIZES)) if n else ():
+        with contextlib.suppress(ImageError), held_memory():
+            sizes.add(decode_rgb(source.read(source.records[row])).shape[:2])
+    return sizes
 
 
 def training_refused(index: GuardIndex, training: Embedded, threshold: float, rng: np.random.Generator) -> Estimate:

@@ -10,7 +10,11 @@ import numpy as np
 from unveil.choices import LEAK
 from unveil.errors import SettingError
 from unveil.results import AuditResult
+from unveil.stats.outliers import without_outliers
+from unveil.types import Floats
 
+# The checks that fail where control people may be in the synthetic set.
+CONTROL_SEEN = ("control people in synthetic", "control images in synthetic")
 _FPR = re.compile(r"fpr:(0?\.\d+|\d+e-\d+)")
 
 
@@ -22,39 +26,79 @@ class MitigationThreshold:
     why: str
 
 
+@dataclass(frozen=True)
+class ControlScores:
+    """The scores (C,) of control people, highest first, from which a threshold can come.
+
+    ``n_left_out`` others score higher than chance among control people explains: the generator may have seen them, and
+    a threshold as high as theirs lets copies pass.
+    """
+
+    scores: Floats
+    n_left_out: int
+
+    @property
+    def note(self) -> str:
+        """How many control people were left out, in brackets behind a statement; empty if none was."""
+        people = "control person who scores" if self.n_left_out == 1 else "control people who score"
+        return f" (without {self.n_left_out} {people} higher than chance explains)" if self.n_left_out else ""
+
+
+def control_scores(result: AuditResult, rule: str) -> ControlScores:
+    """The scores of control people for the threshold that ``rule`` names.
+
+    Raises SettingError without a control set, and if a check found control people in the synthetic set: how many of
+    them it did not find is not known.
+    """
+    if result.exposures is None:
+        raise SettingError(
+            f"--threshold {rule}: expected an audit with a control set, found one without. Use significant or a score"
+        )
+    seen = [c for c in result.input_checks if c.status == "fail" and c.name in CONTROL_SEEN]
+    if seen:
+        raise SettingError(
+            f"--threshold {rule}: expected control people whom the generator never saw, found the failed check "
+            f"{seen[0].name!r}: the threshold would be as high as copies score. Audit with other control people, or "
+            "name a score with --threshold"
+        )
+    every = result.exposures.control.score
+    scores = without_outliers(every)
+    return ControlScores(scores, len(every) - len(scores))
+
+
 def mitigation_threshold(result: AuditResult, rule: str = "significant") -> MitigationThreshold:
     """The threshold that ``rule`` names: ``significant``, ``control``, ``fpr:SHARE`` or a score.
 
-    Raises SettingError if the audit has no such threshold.
+    Raises SettingError if the audit has no such threshold. Control people who score like copies decide none.
     """
     if rule == "significant":
         return _significant(result)
     if rule == "control" or _FPR.fullmatch(rule):
-        if result.exposures is None:
-            raise SettingError(
-                f"--threshold {rule}: expected an audit with a control set, found one without. Use significant or a "
-                "score"
-            )
-        descending = np.sort(result.exposures.control.score)[::-1]
-        n = len(descending)
+        control = control_scores(result, rule)
+        n = len(control.scores)
         if rule == "control":
-            return MitigationThreshold(_above(float(descending[0])), f"above the highest score of {n} control people")
+            why = f"above the highest score of {n} control people{control.note}"
+            return MitigationThreshold(_above(float(control.scores[0])), why)
         k = int(float(rule.removeprefix("fpr:")) * n)
         if k < 1:
             raise SettingError(
                 f"--threshold {rule}: expected a share of at least one control person, found less than one of {n}. Use "
                 "control"
             )
-        return MitigationThreshold(float(descending[k - 1]), f"{k} of {n} control people reach it")
-    try:
-        score = float(rule)
-    except ValueError:
-        score = float("nan")
-    if not np.isfinite(score):
+        return MitigationThreshold(float(control.scores[k - 1]), f"{k} of {n} control people reach it{control.note}")
+    if not is_score(rule):
         raise SettingError(
             f"--threshold: expected significant, control, fpr:SHARE (such as fpr:0.01) or a score, found {rule!r}"
         )
-    return MitigationThreshold(score, "as set by the user")
+    return MitigationThreshold(float(rule), "as set by the user")
+
+
+def is_score(rule: str) -> bool:
+    """Whether a rule is a score that the user chose, rather than one that an audit gives."""
+    try:
+        return bool(np.isfinite(float(rule)))
+    except ValueError:
+        return False
 
 
 def _significant(result: AuditResult) -> MitigationThreshold:
