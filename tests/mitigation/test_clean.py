@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,13 +21,13 @@ from tests.cli.runner import unveil as command_line
 from unveil.config.settings import Settings
 from unveil.demo.world import World
 from unveil.engine import EngineOpener
-from unveil.errors import SettingError, SourceError
+from unveil.errors import ModelError, SettingError, SourceError
 from unveil.images import decode_rgb, open_source
 from unveil.io.folders import exclusive
 from unveil.mitigation import Guard, clean, cleaning
 from unveil.mitigation.cleaning import Cleaning, Round, at_or_above
 from unveil.mitigation.threshold import mitigation_threshold
-from unveil.progress import Progress
+from unveil.progress import Progress, Silent
 from unveil.results import AuditResult, ExactCopy
 from unveil.review.images import ReviewImages
 from unveil.runs.finished import FinishedRun
@@ -98,6 +98,44 @@ def test_the_rest_is_audited_with_embeddings_of_others_only_if_asked(
     with pytest.raises(SettingError, match="stopped"):
         unveil.load(audited[1]).clean(tmp_path / "clean", trust_store=trust)
     assert seen == [trust]
+
+
+def test_the_rest_is_audited_by_the_models_of_the_audit_alone(
+    audited: Audited, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of the run can be those of other files by now. Those of somebody else's run are not opened."""
+    monkeypatch.setattr(cleaning, "run_audit", lambda *_, **__: pytest.fail("it was audited"))
+    result, path = audited
+    manifest: Any = result.manifest
+    images = {role: {**facts, "aligned": "none"} for role, facts in manifest["inputs"].items()}
+    other_detector = {**manifest, "detector": {**manifest["detector"], "key": "other"}, "inputs": images}
+    first, *rest = result.models
+    other_model: Any = ({**first, "model_id": "other"}, *rest)
+    others = replace(result, models=other_model), replace(result, manifest=other_detector)
+    for other, changed in zip(others, ("the face model", "the detector"), strict=True):
+        run = FinishedRun(path)
+        monkeypatch.setattr(run, "result", other)
+        with pytest.raises(ModelError, match=f"{changed}.* expected the file and the description of the audit"):
+            clean(run, tmp_path / "clean")
+    # Where nothing was detected, the detector changes nothing.
+    crops = {role: {**facts, "aligned": "all"} for role, facts in manifest["inputs"].items()}
+    run = FinishedRun(path)
+    monkeypatch.setattr(run, "result", replace(result, manifest={**other_detector, "inputs": crops}))
+    run.check_models(Silent())
+
+    named: list[tuple[str | None, ...]] = []
+
+    def stop(settings: Settings, progress: Progress, engine: EngineOpener | None) -> AuditResult:
+        named.append(settings.model_names)
+        raise SettingError("stopped")
+
+    monkeypatch.setattr(cleaning, "run_audit", stop)
+    run = FinishedRun(path)
+    run.values["detector"] = "/somewhere/of/a/stranger.onnx"
+    with pytest.raises(SettingError, match="stopped"):
+        clean(run, tmp_path / "clean")
+    config = run.channel_config
+    assert named == [(config.detector, config.copy_model, *(m for m in config.models if m is not None))]
 
 
 def test_a_label_link_is_not_removed_with_images(audited: Audited) -> None:

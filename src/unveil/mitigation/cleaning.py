@@ -141,7 +141,8 @@ def clean(
     With the threshold ``significant`` this repeats while the re-audit has findings, at most MAX_ROUNDS times.
     ``overwrite`` replaces a finished cleaning with other settings. With ``trust_store``, embeddings in the store count
     whoever made them. ``engine`` is where the audits of the rest run; the run that is cleaned does not decide it.
-    Raises SourceError if an image to remove has changed since the audit. Raises SettingError if there is nothing to
+    Raises SourceError if an image to remove has changed since the audit, and ModelError if a model has: the audit of
+    the rest would be by another. Raises SettingError if there is nothing to
     remove or nothing would be left, for a folder with such a cleaning or of images, if the places of a run that
     somebody else made are not named, and if another process works in the run or in ``out``.
     """
@@ -235,6 +236,8 @@ def _clean(
         if not gone:
             break
         _check_unchanged(run, gone)
+        if not rounds:
+            run.check_models(progress)
         removed |= gone
         if removed.issuperset(everything.ids):
             raise SettingError(
@@ -328,9 +331,13 @@ def _audit_rest(
     make_private(out)
     list_file, where = (out / f"removed-{n}.txt").resolve(), out / f"after-{n}"
     _write_list(list_file, removed)
+    config = run.channel_config
     settings = settings_from(
         {
             **run.values,
+            # Model files of somebody else's run are those of the library.
+            "model": [model for model in config.models if model is not None],
+            **{"detector": config.detector, "copy_model": config.copy_model},
             **{role: run.place(role) for role in run.roles},
             "out": where,
             "store": run.next_store,

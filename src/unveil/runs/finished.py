@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from unveil.channels.alignment import ImageAlignment
 from unveil.channels.base import ChannelConfig
+from unveil.choices import FACE
 from unveil.columns import Labels, Texts
 from unveil.compare import compare_all
 from unveil.config.channels import channels_of
@@ -292,10 +293,26 @@ class FinishedRun(RecordedRun):
                 f"the audit in {self.path} used precomputed embeddings, so no model can embed a new image; audit the "
                 "images instead"
             )
-        channels = AuditEmbedder(self.channel_config, {}, progress=progress)
+        return self._restored(self.channel_config, progress, detects=True)
+
+    def check_models(self, progress: Progress) -> None:
+        """Raises ModelError if a model that embeds the images of the audit is no longer the same."""
+        inputs = self.result.manifest["inputs"].values()
+        images = [facts for facts in inputs if facts["kind"] != "embeddings"]
+        if images:
+            # Beside precomputed embeddings, images have the face channel alone.
+            channels = self.channel_config.channels if len(images) == len(inputs) else (FACE,)
+            # Nothing is detected in aligned crops, so another detector changes nothing there.
+            detects = any(facts["aligned"] != "all" for facts in images)
+            self._restored(replace(self.channel_config, channels=channels), progress, detects=detects)
+
+    def _restored(self, config: ChannelConfig, progress: Progress, *, detects: bool) -> AuditEmbedder:
+        channels = AuditEmbedder(config, {}, progress=progress)
         keys = model_keys(self.result)
         channels.restore(
-            *(self.result.models, self.state.whitening), detector=keys["detector"], copy_model=keys["copy_model"]
+            *(self.result.models, self.state.whitening),
+            detector=keys["detector"] if detects else None,
+            copy_model=keys["copy_model"],
         )
         return channels
 
