@@ -85,7 +85,11 @@ def test_verdicts_that_fail_a_pipeline() -> None:
     ("error", "code", "message"),
     [
         (OSError(28, "No space left on device", "x"), 4, "No space left on device: x. Check that the disk is not full"),
-        (OSError(28, "No space left on device"), 4, "No space left on device: standard output. Check that the disk"),
+        (
+            OSError(28, "No space left on device"),
+            4,
+            "No space left on device: standard output, or a temporary file in ",
+        ),
         (BrokenPipeError(32, "Broken pipe"), 2, "Broken pipe: standard output. The program that reads it has ended"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import struct
@@ -24,7 +25,7 @@ from tests import containers as c
 from tests.builders import encoded, write
 from tests.containers import WRITERS, drawn_items
 from tests.images.conftest import Written
-from unveil.errors import SettingError, SourceError
+from unveil.errors import DiskFullError, SettingError, SourceError
 from unveil.images import LabelRule, Source, decode_rgb, open_source, write_without
 from unveil.io.folders import exclusive
 
@@ -64,6 +65,26 @@ def test_same_container_without_some(tmp_path: Path, name: str, written: Written
     assert copy.kind.split()[0] == source.kind.split()[0] and str(copy.rule) == str(source.rule)
     assert len(copy.records) == 18 and contents(copy) == contents(source, removed)
     assert not list(tmp_path.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), OSError("write failed: No space left")]
+)
+def test_a_full_disk_is_named(
+    tmp_path: Path, written: Written, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    """What writes into an open file, and what libraries raise, states no name."""
+
+    def full(*_: object) -> None:
+        raise error
+
+    source = open_source(written("folder"))
+    monkeypatch.setattr("unveil.images.filtered_copy.write_as_folder", full)
+    monkeypatch.setattr("unveil.images.filtered_copy.WRITERS", {type(source): full})
+    for as_folder in (False, True):
+        with pytest.raises(DiskFullError, match=rf"^{tmp_path}: the disk is full"):
+            write_without(source, tmp_path / "out", (), as_folder=as_folder)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from typing import Annotated, Any
 
 import typer
@@ -34,8 +35,11 @@ class Commands(TyperGroup):
             machine = isinstance(error, (EngineError, DiskFullError))
             raise typer.Exit(exit_codes.MACHINE_FAILED if machine else exit_codes.BAD_INPUT) from None
         except OSError as error:
-            # What is printed has no file name; nor has a pipe whose reader has ended.
-            where = error.filename or ("standard output" if error.errno in OF_THE_OUTPUT else "a file")
+            # What is printed has no file name, nor has a pipe whose reader has ended or a temporary file.
+            unnamed = "standard output" if error.errno in OF_THE_OUTPUT else "a file"
+            if error.errno == errno.ENOSPC:
+                unnamed += f", or a temporary file in {tempfile.gettempdir()}"
+            where = error.filename or unnamed
             advice = "Check that the disk is not full and that the folder can be written to"
             if error.errno == errno.EPIPE:
                 advice = "The program that reads it has ended; files that were named before are complete"

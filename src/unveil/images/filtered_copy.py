@@ -19,6 +19,7 @@ from unveil.images.registry import open_source
 from unveil.images.source import Source
 from unveil.images.writers.as_folder import write_as_folder
 from unveil.images.writers.registry import WRITERS
+from unveil.io.atomic import explained_full_disk
 from unveil.io.folders import exclusive
 from unveil.io.private import make_private
 
@@ -48,7 +49,8 @@ def _write_copy(source: Source, out: Path, partial: Path, removed: frozenset[str
         if as_folder:
             if isinstance(source, EmbeddingSource):
                 raise SettingError("embeddings are no images, which a folder could hold; leave out --as-folder")
-            write_as_folder(source, partial, removed)
+            with explained_full_disk(out.parent):
+                write_as_folder(source, partial, removed)
             _compare(source, removed, Location(str(partial), "folder"))
         elif isinstance(inner, EmbeddingSource):
             _write(inner, partial, removed)
@@ -88,6 +90,11 @@ def _empty(folder: Path) -> None:
 
 
 def _write(source: Source, out: Path, removed: frozenset[str]) -> None:
+    with explained_full_disk(out.parent):
+        _write_parts(source, out, removed)
+
+
+def _write_parts(source: Source, out: Path, removed: frozenset[str]) -> None:
     if isinstance(source, ShardedSource):
         for name, part in zip(source.names, source.parts, strict=True):
             own = frozenset(id.removeprefix(f"{name}/") for id in removed if id.startswith(f"{name}/"))
@@ -95,7 +102,7 @@ def _write(source: Source, out: Path, removed: frozenset[str]) -> None:
                 # Shards in several folders may have one name.
                 folder = out / Path(name).parent
                 make_private(folder)
-                _write(part, folder, own)
+                _write_parts(part, folder, own)
         return
     writer = WRITERS.get(type(source))
     if writer is None:

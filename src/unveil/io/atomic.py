@@ -34,17 +34,19 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     It is written under a temporary name, synchronised to disk and then renamed. Raises DiskFullError when the disk is
     full.
     """
-    with _explain_full_disk(path.parent), _replacing(path) as file:
+    with explained_full_disk(path.parent), _replacing(path) as file:
         yield file
 
 
 @contextlib.contextmanager
-def _explain_full_disk(folder: Path) -> Iterator[None]:
+def explained_full_disk(folder: Path) -> Iterator[None]:
+    """Raises DiskFullError with the name of ``folder`` where what is written into it in the block finds no space."""
     try:
         yield
     except OSError as error:
-        # NumPy states no error number when it cannot write an array whole.
-        if error.errno not in DISK_FULL and not (error.errno is None and " written" in str(error)):
+        # NumPy states no error number when it cannot write an array whole, nor do some libraries of containers.
+        of_libraries = error.errno is None and any(part in str(error) for part in (" written", "No space left"))
+        if error.errno not in DISK_FULL and not of_libraries:
             raise
         raise DiskFullError(
             f"{folder}: the disk is full. Free some space and run the same command again; finished work is stored"
@@ -114,7 +116,7 @@ def gather_rows(
         return np.asarray(vectors[rows])
     mapped = getattr(vectors, "filename", None)
     folder = Path(mapped).parent if mapped else Path(tempfile.gettempdir())
-    with _explain_full_disk(folder), tempfile.TemporaryFile(dir=folder) as file:
+    with explained_full_disk(folder), tempfile.TemporaryFile(dir=folder) as file:
         for start in range(0, len(rows), block_rows):
             file.write(np.ascontiguousarray(vectors[rows[start : start + block_rows]]).tobytes())
         file.flush()

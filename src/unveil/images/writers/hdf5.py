@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,11 @@ def write_hdf5(source: reader.HDF5Source, out: Path, removed: Collection[str]) -
     rows = [row for r in source.records if r.id not in removed and _can_be_read(images, row := int(r.key))]
     follow = _tables_of_rows(source, tables)
     path = out / blob.name
+    # The library ends the process where a disk fills while a file is open.
+    part = len(rows) / max(1, len(images))
+    needed = sum(table.stored_bytes * (part if name in follow else 1) for name, table in tables.items())
+    if needed > shutil.disk_usage(out).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     with h5py.File(path, "w", userblock_size=int(file.userblock_size)) as new:
         left = blob.size
         for name, table in tables.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from unveil.images.writers.base import library
 IN_TRANSACTION = 10_000
 MAX_METADATA = 1 << 30
 SPARE_BYTES = 1 << 28
+# Free bytes below which a disk counts as full.
+SPARE_PAGES = 1 << 20
 COUNTS, KEYS = (b"length", b"__len__", b"num-samples"), b"__keys__"
 _NUMBERED = re.compile(rb"(\d+-)?(\d+)")
 
@@ -54,8 +57,8 @@ def write_lmdb(source: reader.LMDBSource, out: Path, removed: Collection[str]) -
     name = database_name(blob)
     size = blob.size + sum(len(value) for value in written.values() if isinstance(value, bytes))
     keys = sorted(written)
+    path = str(out / blob.name)
     try:
-        path = str(out / blob.name)
         with lmdb.open(path, subdir=False, lock=False, map_size=2 * size + SPARE_BYTES, max_dbs=1) as environment:
             database = environment.open_db(name)
             for start in range(0, len(keys), IN_TRANSACTION):
@@ -66,6 +69,11 @@ def write_lmdb(source: reader.LMDBSource, out: Path, removed: Collection[str]) -
         raise SettingError(f"{source.where}: an LMDB cannot hold its values ({error}); use --as-folder") from None
     except lmdb.DiskError as error:
         raise OSError(errno.ENOSPC, str(error)) from None
+    except lmdb.Error as error:
+        # A disk that fills while a transaction is written is an input/output error to the library.
+        free = shutil.disk_usage(out).free
+        code = errno.ENOSPC if free < SPARE_PAGES else errno.EIO
+        raise OSError(code, str(error), path) from None
 
 
 def _bytes(blob: Blob, value: Value | bytes) -> bytes:
