@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from tests.analysis.worlds import embedded
 from tests.builders import unit_rows
+from unveil.analysis.input_checks.base import EmbeddedSets
 from unveil.analysis.input_checks.classifier import Classifier
 from unveil.analysis.input_checks.closeness import Closeness
 from unveil.analysis.input_checks.comparable_people import ComparablePeople
@@ -20,6 +26,7 @@ from unveil.analysis.input_checks.rejects import Rejects
 from unveil.analysis.input_checks.spread import Spread
 from unveil.analysis.overlap import Overlap
 from unveil.columns import Texts
+from unveil.embedding.embed import EmbeddedSource
 from unveil.results import OverlapFinding
 from unveil.stats.checks import Check, shared_directions
 from unveil.stats.intervals import exact_count
@@ -105,6 +112,47 @@ def test_labels_that_are_not_people_fail() -> None:
     assert good is not None and good.status == "pass"
     assert bad is not None and bad.status == "fail" and "--training-labels" in bad.message
     assert Labels().outcome("training", same[:3], other) is None
+
+
+@pytest.mark.parametrize(
+    "n_labels, of_people, control, status",
+    [
+        (1, False, True, "fail"),  # a column that is the same everywhere
+        (2, False, True, "fail"),  # a sex
+        (2, False, False, "fail"),
+        (12, False, True, "fail"),
+        (1, True, True, "pass"),  # one person
+        (1, True, False, None),
+        (12, True, True, "pass"),
+        (150, True, True, "pass"),
+    ],
+)
+def test_few_labels_that_are_not_people_fail(n_labels: int, of_people: bool, control: bool, status: str | None) -> None:
+    """One label for all images made one person of all people, and hid copies of all but one."""
+    rng = np.random.default_rng(n_labels)
+    labels = np.arange(300) % n_labels
+    # Images of one label that is no person are a little closer as well.
+    means = unit_rows(rng, n_labels, 64)[labels]
+    vectors = unit_rows(rng, 300, 64) + means * (1.5 if of_people else 0.3)
+    other = unit_rows(rng, 50, 64)
+    sets = {"training": (vectors, labels), "control": (other, np.arange(50))}
+    inputs = EmbeddedSets({role: labelled(*of) for role, of in sets.items() if control or role != "control"}, rng)  # type: ignore[misc]
+    found = [check.status for check in Labels().run(inputs) if check.name == "labels of training"]
+    assert found == ([] if status is None else [status])
+
+
+def test_a_few_images_without_a_name_are_no_reason_to_fail() -> None:
+    """A label for those who are not known beside 200 people with one image each."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(200), np.full(60, 200)])
+    inputs = EmbeddedSets({"training": labelled(unit_rows(rng, 260, 64), labels)}, rng)
+    assert not list(Labels().run(inputs))
+
+
+def labelled(vectors: Vectors, labels: npt.NDArray[np.int64]) -> EmbeddedSource:
+    unit = np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+    made = embedded(unit, "", [str(label) for label in labels])
+    return cast(EmbeddedSource, SimpleNamespace(embedded=made))
 
 
 def uneven_rows(rng: np.random.Generator, n: int, d: int) -> Vectors:
