@@ -108,7 +108,7 @@ def test_the_rest_is_audited_by_the_models_of_the_audit_alone(
     result, path = audited
     manifest: Any = result.manifest
     images = {role: {**facts, "aligned": "none"} for role, facts in manifest["inputs"].items()}
-    other_detector = {**manifest, "detector": {**manifest["detector"], "key": "other"}, "inputs": images}
+    other_detector: Any = {**manifest, "detector": {**manifest["detector"], "key": "other"}, "inputs": images}
     first, *rest = result.models
     other_model: Any = ({**first, "model_id": "other"}, *rest)
     others = replace(result, models=other_model), replace(result, manifest=other_detector)
@@ -120,7 +120,7 @@ def test_the_rest_is_audited_by_the_models_of_the_audit_alone(
     # Where nothing was detected, the detector changes nothing.
     crops = {role: {**facts, "aligned": "all"} for role, facts in manifest["inputs"].items()}
     run = FinishedRun(path)
-    monkeypatch.setattr(run, "result", replace(result, manifest={**other_detector, "inputs": crops}))
+    monkeypatch.setattr(run, "result", replace(result, manifest=other_detector | {"inputs": crops}))
     run.check_models(Silent())
 
     named: list[tuple[str | None, ...]] = []

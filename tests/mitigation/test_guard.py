@@ -172,7 +172,7 @@ def test_a_face_is_looked_for_in_images_of_another_size_than_the_crops(
 ) -> None:
     """Whole photographs of training people passed as crops that are like nobody."""
     opened = Guard.open(guard, device="cpu")
-    assert opened.alignment.sides == {96} and not opened.alignment.warning
+    assert opened.alignment.sides == frozenset({96}) and not opened.alignment.warning
     file = sorted(world.training.rglob("*.png"))[0]
     pixels = decode_rgb(file.read_bytes())
     pixels[0, 0, 0] ^= 1

@@ -39,10 +39,10 @@ class Labels(InputCheck[EmbeddedSets]):
             mated, non_mated = _mated_and_non_mated(source.embedded, inputs.rng)
             check = self.outcome(role, mated, non_mated)
             if role in OTHER and len(mated) < FEW:
-                other = inputs.sets.get(OTHER[role])
+                other = inputs.sets[OTHER[role]].embedded if OTHER[role] in inputs.sets else None
                 # The draws of later checks do not depend on this one.
                 (rng,) = inputs.rng.spawn(1)
-                check = self.outcome_of_few(role, source.embedded, other and other.embedded, non_mated, rng) or check
+                check = self.outcome_of_few(role, source.embedded, other, non_mated, rng) or check
             if check is not None:
                 yield check
 
