@@ -12,7 +12,7 @@ from unveil.compare import exact_cosine
 from unveil.stats.checks import MIN_LABEL_PAIRS, Check, Status, label_closeness
 from unveil.stats.hubness import person_codes
 from unveil.stats.statements import ALL_BUT_FACTS, OF_IMAGES, Statement
-from unveil.types import Embedded, Floats, Role
+from unveil.types import Embedded, Estimate, Floats, Role
 
 # One half is what random labels give.
 WARN, FAIL = 0.8, 0.6
@@ -69,10 +69,7 @@ class Labels(InputCheck[EmbeddedSets]):
             f"one {role} label has nearly all images, and in {figure.value:.0%} of cases two of them are closer than "
             f"one of them and a {OTHER[role]} image"
         )
-        if figure.value >= FAIL_ONE:
-            return Check(f"labels of {role}", "pass", figure, message, BLOCKS[role])
-        message += f"; the label may not be a person: see --{role}-labels"
-        return Check(f"labels of {role}", "fail", figure, message, BLOCKS[role])
+        return _check(role, "fail" if figure.value < FAIL_ONE else "pass", figure, message)
 
     def outcome(self, role: Role, mated: Floats, non_mated: Floats, fail: float = FAIL) -> Check | None:
         """The outcome for one role, from cosines of pairs with one label and with two; None where there are too few."""
@@ -81,9 +78,13 @@ class Labels(InputCheck[EmbeddedSets]):
             return None
         status: Status = "fail" if figure.value < fail else "warn" if figure.value < WARN else "pass"
         message = f"in {figure.value:.0%} of cases two images of one {role} label are closer than images of two labels"
-        if status != "pass":
-            message += f"; the labels may not be people: see --{role}-labels"
-        return Check(f"labels of {role}", status, figure, message, BLOCKS[role])
+        return _check(role, status, figure, message)
+
+
+def _check(role: Role, status: Status, figure: Estimate, message: str) -> Check:
+    if status != "pass":
+        message += f"; the labels may not be people: see --{role}-labels"
+    return Check(f"labels of {role}", status, figure, message, BLOCKS[role])
 
 
 def _many_mated(embedded: Embedded, rng: np.random.Generator) -> Floats | None:
