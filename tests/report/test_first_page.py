@@ -162,6 +162,10 @@ def test_other_verdicts_have_other_answers_and_steps(audited: Audited) -> None:
     open_question = replace(uncalibrated, verdict="inconclusive", next_step=step, exposed_share=None)
     assert [a.answer for a in answers(open_question)] == ["not known", "nobody is named", "not known"]
     assert names(open_question)[0] == "get a verdict" and "audit again" not in names(open_question)
+    (command,) = steps(open_question)[0].commands
+    assert (
+        result.manifest["settings"]["control"] and "--control CONTROL " in command and command.count("--control ") == 1
+    )
     assert any("there is no control set" in text for text in not_tested(open_question))
     assert any("no leaks were planted" in text for text in not_tested(open_question))
     assert HOLD in render(result, None) and HOLD not in render(open_question, None)

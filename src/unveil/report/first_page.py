@@ -238,11 +238,13 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
     found: list[Step] = []
     if result.next_step is not None:
         step = result.next_step
-        option = f"{step.option} {PLACEHOLDERS.get(step.option, 'VALUE')}"
-        commands = tuple(
-            command if f"{step.option} " in command else command.replace(" -o RUN", f" {option} -o RUN")
-            for command in again.commands
-        )
+        placeholder = PLACEHOLDERS.get(step.option, "VALUE")
+        # The same command would give the same answer: another control set takes the place of the one that was typed.
+        other = {"control": placeholder} if step.option == "--control" and settings.get("control") else {}
+        command = command_of({**settings, **other}, result.manifest["inputs"])
+        if f"{step.option} " not in command:
+            command = command.replace(" -o RUN", f" {step.option} {placeholder} -o RUN")
+        commands = (command,)
         name = "get a verdict" if result.verdict == "inconclusive" else "strengthen the result"
         found.append(Step(name, f"{step.action} The option is {step.option}.", commands))
     if of_images and (result.significant_people or result.improbable_pairs):

@@ -77,6 +77,7 @@ NO_CONTROL = (
     "--control",
     "Give a control set: people whom the generator never saw, from the same source as the training set.",
 )
+OR_WITHOUT = " Or leave --control out: the training people are then searched among each other."
 NO_LABELS = REMEDIES["labels of training"]
 
 
@@ -108,6 +109,8 @@ def next_step(
     first = min(failed, key=lambda c: (-len(c.invalidates), order.index(_remedy(c))), default=None)
     if first is not None and (has_control or len(first.invalidates) > len(AGAINST_CONTROL)):
         option, action = REMEDIES[_remedy(first)]
+        if has_control and training_labelled and option == "--control":
+            action += OR_WITHOUT
     else:
         option, action = NO_CONTROL if not has_control else NO_LABELS
     known: tuple[Statement, ...] = get_args(Statement)
