@@ -326,6 +326,43 @@ class TestTar:
         assert contents(source) == [items[0].data]
         assert has_note(source, "bytes of extended headers: before byte ")
 
+    @pytest.mark.parametrize("key", ["GNU.sparse.map", "GNU.sparse.major", "SCHILY.realsize", "SUN.holesdata"])
+    @pytest.mark.parametrize("kind", [b"x", b"X"])
+    def test_a_file_with_holes_is_a_reject(self, key: str, kind: bytes, items: list[Item], tmp_path: Path) -> None:
+        """Other programs unpack other bytes than those in the archive, which may be another image."""
+        path = tmp_path / "set.tar"
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            for item in items[:3]:
+                info = tarfile.TarInfo(item.name)
+                info.size, info.pax_headers = len(item.data), {} if item.number != 1 else {key: "0,10"}
+                archive.addfile(info, io.BytesIO(item.data))
+        data = path.read_bytes()
+        at = data.index(b"ustar", data.index(b"PaxHeader"))
+        header = bytearray(data[at - 257 : at + 255])
+        header[156:157] = kind
+        header[148:156] = b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        source = open_source(write(path, data[: at - 257] + bytes(header) + data[at + 255 :]))
+        found = {record.id: record for record in source.records}
+        assert set(found) == {item.name for item in items[:3]}
+        with pytest.raises(ImageError, match="a file with holes"):
+            source.read(found[items[1].name])
+        assert source.read(found[items[2].name]) == items[2].data
+
+    @pytest.mark.parametrize("key", ["size", "GNU.sparse.map"])
+    def test_a_header_of_all_members_has_no_sizes(self, key: str, items: list[Item], tmp_path: Path) -> None:
+        path = tmp_path / "set.tar"
+        for fields in ({"comment": "0123abc"}, {key: "10"}):
+            with tarfile.open(path, "w", format=tarfile.PAX_FORMAT, pax_headers=fields) as archive:
+                info = tarfile.TarInfo(items[0].name)
+                info.size = len(items[0].data)
+                archive.addfile(info, io.BytesIO(items[0].data))
+            if key in fields:
+                with pytest.raises(SourceError, match="expected sizes in the header of each member"):
+                    open_source(path)
+            else:
+                assert contents(open_source(path)) == [items[0].data]
+
     @pytest.mark.parametrize("size", [1024, 0], ids=str)
     @pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE], ids=repr)
     def test_bytes_that_an_extended_header_gives_to_what_has_none(

@@ -44,6 +44,10 @@ STATED = (
 MAX_LABEL_BYTES = 2**16
 # Links, devices and folders: the size in their header is not followed by as many bytes.
 WITHOUT_BYTES = (b"1", b"2", b"3", b"4", b"5", b"6")
+# Keys of extended headers that say that a file has holes: other programs unpack other bytes than those in the archive.
+SPARSE = (b"GNU.sparse.", b"SUN.holesdata", b"SCHILY.realsize")
+# Keys that decide the bytes of one member. In a header of all members, programs do not agree on what they mean.
+OF_ONE = (b"size", *SPARSE)
 # Long names and extended headers.
 MAX_EXTENDED = 2**20
 # Zeros between the archives of a concatenated tar; writers pad to 10 KiB.
@@ -135,7 +139,7 @@ class TarSource(Source):
 
     def _read(self, member: _Member, limit: int) -> bytes:
         if not member.regular:
-            raise ImageError("read", "not a file", "a link or device in the archive")
+            raise ImageError("read", "not a file", "a link, a device or a file with holes in the archive")
         return self.blob.read_exactly(member.at, member.size, limit)
 
 
@@ -239,7 +243,7 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
     Raises SourceError with the byte where the archive is damaged. tarfile lists at a quarter of this speed, slower than
     a folder is read (docs/decisions/0013). The tests compare the two.
     """
-    at, padding, extended_bytes, long_name, long_size = 0, 0, 0, None, None
+    at, padding, extended_bytes, long_name, long_size, sparse = 0, 0, 0, None, None, False
     window = Window(blob)
     while at < blob.size:
         head = window.read(at, BLOCK)
@@ -264,7 +268,7 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
             raise SourceError(f"{blob.where}: a damaged tar, no size at byte {at + 124}; get the file again") from None
         kind, start = head[156:157], at + BLOCK
         size = 0 if kind in WITHOUT_BYTES else size
-        if kind in (b"L", b"K", b"x", b"g"):
+        if kind in (b"L", b"K", b"x", b"X", b"g"):
             extended = _extended(blob, window, start, size)
             if kind in (b"L", b"K"):
                 stated_name, _, rest = extended.partition(b"\0")
@@ -273,12 +277,18 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                 fields, rest = _pax(extended)
             extended_bytes += size
             if kind == b"g":  # of no single member
+                if any(key.startswith(OF_ONE) for key in fields):
+                    raise SourceError(
+                        f"{blob.where}: expected sizes in the header of each member, found them in one of all members "
+                        f"at byte {at}. Pack the files again"
+                    )
                 _check_extended(extended_bytes, at, unread)
                 extended_bytes = 0
             if rest.count(0) != len(rest):
                 unread.add("extended headers that go on after their end", f"at byte {at}")
-            if kind == b"x":
+            if kind in (b"x", b"X"):
                 long_name = fields.get(b"path", long_name)
+                sparse = sparse or any(key.startswith(SPARSE) for key in fields)
                 stated = fields.get(b"size", b"")
                 long_size = int(stated) if stated.isdigit() and len(stated) < 20 else long_size
         else:
@@ -298,11 +308,11 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
                         f"{blob.size}; get the file again"
                     )
                 text = name.decode("utf-8", "surrogateescape").removeprefix("./")
-                regular = kind in (b"0", b"\0", b"7")
+                regular = kind in (b"0", b"\0", b"7") and not sparse
                 sniffed = regular and (webdataset_key(text)[1] in SIDE_FILES or is_clutter(text))
                 content = content_of(window.read(start, min(size, HEAD))) if sniffed else None
                 yield _Member(text, start, size, regular, content)
-            extended_bytes, long_name, long_size = 0, None, None
+            extended_bytes, long_name, long_size, sparse = 0, None, None, False
         at = start + size + -size % BLOCK
     if not padding:
         unread.add(CUT_OFF, blob.name)
