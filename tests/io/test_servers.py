@@ -87,6 +87,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         start, end = (int(asked[1]), int(asked[2]) + 1) if asked else (0, len(BODY))
+        if manner in ("pieces", "cut", "cutquietly"):
+            # A piece of what is asked for, or nothing behind some byte.
+            end = min(end, start + (len(BODY) // 5 if manner == "pieces" else max(0, len(BODY) // 2 - start)))
         if manner in ("whole", "endless"):
             self.send_response(200)
             self.end_headers()
@@ -95,7 +98,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(bytes(2**16))
             return
         self.send_response(206)
-        self.send_header("Content-Range", f"bytes {start + (manner == 'elsewhere')}-{end - 1}/{len(BODY)}")
+        total = "*" if manner == "cutquietly" else len(BODY)
+        self.send_header("Content-Range", f"bytes {start + (manner == 'elsewhere')}-{end - 1}/{total}")
         if manner not in ("more", "slow"):
             self.send_header("Content-Length", str(len(BODY[start:end])))
         self.end_headers()
@@ -177,6 +181,16 @@ def test_a_server_that_makes_up_folders(
 def test_more_bytes_than_were_asked_for_are_not_read(server: str) -> None:
     blob = RemoteBlob(f"{server}/more/set.zip")
     assert blob.read(5, 10) == BODY[5:15] and blob.read(0, 4) == BODY[:4]
+
+
+def test_a_range_is_whole_or_an_error(server: str) -> None:
+    """A part that ends early is not the end of the file: what is behind it would be left out without a word."""
+    assert RemoteBlob(f"{server}/pieces/set.zip").read(7, len(BODY)) == BODY[7:]
+    for manner in ("cut", "cutquietly"):
+        blob = RemoteBlob(f"{server}/{manner}/set.zip")
+        for offset in (9, len(BODY) - 100):
+            with pytest.raises(StoreError, match=f"expected {min(len(BODY) - 9, len(BODY) - offset)} bytes at byte"):
+                blob.read(offset, len(BODY))
 
 
 def test_a_size_that_is_no_truth_allocates_nothing(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

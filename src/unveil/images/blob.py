@@ -90,14 +90,20 @@ class LocalBlob(Blob):
                 return b""
             n = min(n, self.size - offset)
             if self._descriptor is not None:
-                return pread(self._descriptor, n, offset)
-            descriptor = regular_descriptor(self.path)
-            try:
-                return pread(descriptor, n, offset)
-            finally:
-                os.close(descriptor)
+                data = pread(self._descriptor, n, offset)
+            else:
+                descriptor = regular_descriptor(self.path)
+                try:
+                    data = pread(descriptor, n, offset)
+                finally:
+                    os.close(descriptor)
         except OSError as error:
             raise ImageError("read", "unreadable file", f"{self.path}: {error.strerror}") from None
+        if len(data) != n:
+            raise ImageError(
+                "read", "truncated", f"{self.path}: {n} bytes were expected at byte {offset}; the file was cut since"
+            )
+        return data
 
     def read_all(self, limit: int) -> bytes:
         try:
@@ -148,11 +154,17 @@ class RemoteBlob(Blob):
         if offset >= end:
             return b""
         try:
-            return with_retries(self.where, lambda: read_range(self._files, self._path, offset, end))
+            data = with_retries(self.where, lambda: read_range(self._files, self._path, offset, end))
         except FileNotFoundError:
             raise SourceError(
                 f"{self.where}: the file has been removed since the run began; put it back and run again"
             ) from None
+        if len(data) != end - offset:
+            raise StoreError(
+                f"{self.where}: expected {end - offset} bytes at byte {offset} of {self.size}, got {len(data)}: the "
+                "answer was cut short, or the file has changed. Download it and name its path"
+            )
+        return data
 
     def sibling(self, name: str) -> Blob | None:
         url = self.where.rpartition("/")[0] + "/" + name

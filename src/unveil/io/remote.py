@@ -31,6 +31,9 @@ REACHES_ITS_ADDRESS = frozenset(
 )
 THIS_MACHINE = frozenset({"file", "local"})
 CHUNK = 2**16
+MAX_DIGITS = 18  # of the size of a file
+# Answers of which a range may be put together, where a server sends less than it is asked for.
+MAX_PIECES = 16
 MAX_WAIT_SECONDS = 15.0  # between two attempts
 # Errors that no retry can repair: those of the local disk, and those of a wrong call.
 LOCAL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EISDIR, errno.ENOTDIR, errno.EROFS})
@@ -173,15 +176,28 @@ def read_range(files: Any, path: str, start: int, end: int) -> bytes:
     if protocols & HTTP:
         from fsspec.asyn import sync
 
-        return bytes(sync(files.loop, _http_range, files, path, start, end))
+        data, goal = b"", end
+        for _ in range(MAX_PIECES):
+            piece, total = sync(files.loop, _http_range, files, path, start + len(data), end)
+            data += piece
+            goal = end if total is None else min(end, total)
+            if total is None or start + len(data) >= goal:
+                return data
+            if not piece:
+                break
+        raise StoreError(
+            f"{without_secrets(path)}: expected {goal - start} bytes at byte {start}, got {len(data)}: the server "
+            "cuts its answers short. Download the file and name its path"
+        )
     data = bytes(files.cat_file(path, start=start, end=end))
     if len(data) > end - start:
         raise StoreError(f"{without_secrets(path)}: {end - start} bytes were expected, got {len(data)}")
     return data
 
 
-async def _http_range(files: Any, path: str, start: int, end: int) -> bytearray:
-    """A range from a web server, which may ignore it, send without end, or a byte a second."""
+async def _http_range(files: Any, path: str, start: int, end: int) -> tuple[bytes, int | None]:
+    """A range from a web server, which may ignore it, send without end, or a byte a second; and the size that it states
+    for the file, None where it states none."""
     import asyncio
 
     session, where = await files.set_session(), without_secrets(path)
@@ -194,12 +210,14 @@ async def _http_range(files: Any, path: str, start: int, end: int) -> bytearray:
         stated = answer.headers.get("Content-Range", "")
         if start and (answer.status != HTTPStatus.PARTIAL_CONTENT or not stated.startswith(f"bytes {start}-")):
             raise StoreError(f"{where}: the server does not send parts of a file. Download the file and name its path")
+        size = stated.rpartition("/")[2]
+        total = int(size) if size.isascii() and size.isdecimal() and len(size) <= MAX_DIGITS else None
         async for chunk in answer.content.iter_chunked(CHUNK):
             data += chunk
             if len(data) >= end - start:
                 # From byte 0, a server without ranges sends the same bytes, and more.
-                return data[: end - start]
-    return data
+                break
+    return bytes(data[: end - start]), total
 
 
 def file_size(files: Any, path: str) -> int:
