@@ -55,6 +55,35 @@ def torch_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("onnx2torch", reason="onnx2torch is not installed: the torch device is not tested")
 
 
+@pytest.mark.parametrize("output", ["sequence", "text", "bool"])
+def test_an_output_that_is_no_array_of_numbers_is_refused(output: str, tmp_path: Path) -> None:
+    model = onnx.load_from_string(small_model())
+    result = model.graph.output[0]
+    name, number = result.name, helper.make_tensor_type_proto(TensorProto.FLOAT, None)
+    kind, node = {
+        "sequence": (helper.make_sequence_type_proto(number), helper.make_node("SequenceConstruct", [name], ["z"])),
+        "text": (
+            helper.make_tensor_type_proto(TensorProto.STRING, None),
+            helper.make_node("Cast", [name], ["z"], to=TensorProto.STRING),
+        ),
+        "bool": (
+            helper.make_tensor_type_proto(TensorProto.BOOL, None),
+            helper.make_node("Cast", [name], ["z"], to=TensorProto.BOOL),
+        ),
+    }[output]
+    model.graph.node.append(node)
+    result.CopyFrom(helper.make_value_info("z", kind))
+    with pytest.raises(ModelError, match=r"expected an array of numbers as output z, found"):
+        EmbeddingModel(described_model(tmp_path, model.SerializeToString())).embed(CROPS)
+
+
+def test_a_batch_of_no_images_is_refused(tmp_path: Path) -> None:
+    model = onnx.load_from_string(small_model())
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 0
+    with pytest.raises(ModelError, match=r"expected open axes or axes from 1 on, found an input of \[0, 3"):
+        EmbeddingModel(described_model(tmp_path, model.SerializeToString()))
+
+
 @needs_no_gpu
 def test_without_a_gpu_auto_is_the_processor_without_a_message(tmp_path: Path) -> None:
     model = EmbeddingModel(described_model(tmp_path, small_model()), device="auto")

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from unveil.choices import Device
 from unveil.errors import ModelError
+from unveil.io.text import printable
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -32,6 +33,8 @@ MAX_ERROR_CHARS = 300
 CPU_BATCH = 4
 BATCHES = (8, 16, 32, 64, 128, 256)
 SECONDS_PER_BATCH = 0.3
+# Kinds of arrays that are numbers: floats, and whole numbers of quantised models.
+NUMBERS = "fiu"
 
 _PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     # TF32 would round products to ten bits. The exhaustive search, ONNX Runtime's default, times algorithms anew for
@@ -77,6 +80,12 @@ class OnnxModel:
             self.fallback = f"{where} runs on {self.runs_on}: {_why_unavailable(device, error)}"
         self.inputs = tuple(Port(i.name, tuple(i.shape)) for i in session.get_inputs())
         self.outputs = tuple(Port(o.name, tuple(o.shape)) for o in session.get_outputs())
+        for port in self.inputs:
+            if any(isinstance(axis, int) and axis < 1 for axis in port.shape):
+                raise ModelError(
+                    f"{where}: expected open axes or axes from 1 on, found an input of {list(port.shape)}. Export the "
+                    "model with an open batch"
+                )
         self._seconds_per_batch = seconds_per_batch
         self._run: Callable[[Tensor], list[Tensor]]
         if self.runs_on == "torch":
@@ -86,11 +95,19 @@ class OnnxModel:
             self.runtime = f"onnxruntime {onnxruntime_version()} {session.get_providers()[0]}"
 
     def run(self, tensor: Tensor) -> list[Tensor]:
-        """All outputs for one input tensor, float32. Raises ModelError if the graph does not accept it."""
+        """All outputs for one input tensor. Raises ModelError where the graph does not run, or gives no numbers."""
         try:
-            return self._run(tensor)
+            outputs = self._run(tensor)
         except Exception as error:  # runtimes raise exceptions of their own
             raise ModelError(f"{self.where} does not run on {tensor.shape}: {_first_line(error)}") from None
+        for port, output in zip(self.outputs, outputs, strict=False):
+            if not isinstance(output, np.ndarray) or output.dtype.kind not in NUMBERS:
+                kind = output.dtype if isinstance(output, np.ndarray) else type(output).__name__
+                raise ModelError(
+                    f"{self.where}: expected an array of numbers as output {printable(port.name)}, found {kind}. "
+                    "Export the model again"
+                )
+        return outputs
 
     def best_batch(self, shape: tuple[int, int, int], cpu_batch: int = CPU_BATCH) -> int:
         """The number of inputs (C, H, W) for a call: as the graph declares, else as measured for this device.
