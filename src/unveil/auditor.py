@@ -46,7 +46,7 @@ from unveil.planning.deviations import check_deviations, deviations_before, devi
 from unveil.planning.protocol import read_protocol
 from unveil.progress import Progress
 from unveil.report import write_reports
-from unveil.results import AuditResult, from_document, schema_sha256
+from unveil.results import AuditResult, PairFinding, PersonFinding, from_document, schema_sha256
 from unveil.review import review_summary
 from unveil.runs.assemble import AuditParts, assemble, times_since
 from unveil.runs.inputs import STAMPS, input_stamps
@@ -177,11 +177,13 @@ def _run(
     corrected = top_pairs_corrected(found.training, synthetic, settings.top_pairs)
 
     # The kind of each leak, the leaks that would have been found, and the baselines.
+    closest: tuple[PersonFinding | PairFinding, ...] = (*found.significant_people, *top)
     kinds = classify_pairs(
-        (*found.significant_people, *top),
+        closest,
         *(images["synthetic"], images["training"], embedder.copy_channel),
         *(progress, settings.random("kinds"), settings.workers),
     )
+    found = found.with_copies(kinds.copies(closest))
     power = measure_power(
         *(found, images, embedder.temporary_embedder(run), settings.random),
         planted_leaks=settings.planted_leaks,

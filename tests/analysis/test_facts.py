@@ -20,7 +20,7 @@ from unveil.columns import Texts
 from unveil.compare import compare_all
 from unveil.embedding.images import ImageReader
 from unveil.errors import ImageError
-from unveil.results import ExactCopy
+from unveil.results import ImageCopy
 from unveil.types import Embedded, Reject, Role
 
 
@@ -73,9 +73,9 @@ def test_bytes_and_pixels_of_equal_images_are_found(workers: int) -> None:
     matches = compare_all(made.vectors, real.vectors, top_k=3)
     images: dict[Role, ImageReader] = {"synthetic": made_files, "training": real_files}
     assert exact_copies(made, real, matches, images, {}, workers) == (
-        ExactCopy("s0", "t0", "t-person-0", "bytes"),
-        ExactCopy("s1", "t1", "t-person-1", "pixels"),
-        ExactCopy("s2", "t2", "t-person-2", "pixels"),
+        ImageCopy("s0", "t0", "t-person-0", "bytes"),
+        ImageCopy("s1", "t1", "t-person-1", "pixels"),
+        ImageCopy("s2", "t2", "t-person-2", "pixels"),
     )
     # Embeddings have no pixels, but equal digests.
     assert [c.synthetic_id for c in exact_copies(made, real, matches, None, {})] == ["s0"]
@@ -90,7 +90,7 @@ def test_every_copied_training_image_is_named() -> None:
     matches = compare_all(made.vectors, real.vectors, top_k=2)
     found = exact_copies(made, real, matches, {"synthetic": made_files, "training": real_files}, {})
     assert [c.training_id for c in found] == [f"t{i}" for i in range(6)]
-    assert {c.identical for c in found} == {"pixels"}
+    assert {c.equal for c in found} == {"pixels"}
 
 
 def test_repeated_and_rejected_copies_are_named() -> None:
@@ -106,7 +106,7 @@ def test_repeated_and_rejected_copies_are_named() -> None:
         "training": [Reject("t-noface", "detect", "no face")],
     }
     found = exact_copies(made, real, matches, {"synthetic": made_files, "training": real_files}, rejects)
-    assert [(c.synthetic_id, c.training_id, c.person, c.identical) for c in found] == [
+    assert [(c.synthetic_id, c.training_id, c.person, c.equal) for c in found] == [
         ("s-noface", "t-noface", "person of t-noface", "bytes"),
         ("s0", "t0", "t-person-0", "bytes"),
         ("s1", "t0", "t-person-0", "bytes"),

@@ -15,7 +15,7 @@ from unveil.analysis.rankings import hubness_ranking, top_pairs, top_pairs_corre
 from unveil.analysis.review_pairs import closest_images, review_pairs
 from unveil.analysis.scores import COSINE
 from unveil.analysis.uncalibrated import rank
-from unveil.results import ExactCopy, ImprobablePair, NoControl
+from unveil.results import ImageCopy, ImprobablePair, NoControl
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count, share
 from unveil.stats.no_control import CrowdTest
@@ -115,10 +115,10 @@ def test_findings_that_a_failed_check_makes_unreliable_are_dropped() -> None:
 
 
 def test_a_copy_is_a_leak_whatever_fails() -> None:
-    copy = ExactCopy("s1", "t0", "a", "bytes")
+    copy = ImageCopy("s1", "t0", "a", "bytes")
     nothing = replace(findings(), verdict="inconclusive", checks=(failed(*ALL_BUT_FACTS),)).reliable()
     found = nothing.with_copies((copy,))
-    assert (found.verdict, found.evidence, found.exact_copies) == ("leak found", ("exact copy",), (copy,))
+    assert (found.verdict, found.evidence, found.copies) == ("leak found", ("exact copy",), (copy,))
     assert [(p.person, p.significant_by) for p in found.significant_people] == [("a", ("exact copy",))]
     assert nothing.with_copies(()) is nothing
 

@@ -67,7 +67,7 @@ def test_records_make_data_frames(result: unveil.Audit) -> None:
     assert list(frame.person) == [p.person for p in result.people]
     np.testing.assert_array_equal(frame.score, [p.score for p in result.people])
     assert result.people[:3].to_frame("polars").height == 3
-    assert list(result.exact_copies.to_frame().columns) == ["synthetic_id", "training_id", *frame_rest(result)]
+    assert list(result.copies.to_frame().columns) == ["synthetic_id", "training_id", *frame_rest(result)]
     for one in fields(unveil.Audit):
         value = getattr(result, one.name)
         if isinstance(value, tuple) and value and hasattr(value[0], "__dataclass_fields__"):
@@ -78,7 +78,7 @@ def test_records_make_data_frames(result: unveil.Audit) -> None:
 
 
 def frame_rest(result: unveil.Audit) -> list[str]:
-    return [one.name for one in fields(result.exact_copies.kind)][2:]
+    return [one.name for one in fields(result.copies.kind)][2:]
 
 
 def test_a_finished_run_is_loaded(result: unveil.Audit, monkeypatch: pytest.MonkeyPatch) -> None:

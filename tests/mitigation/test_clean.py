@@ -28,7 +28,7 @@ from unveil.mitigation import Guard, clean, cleaning
 from unveil.mitigation.cleaning import Cleaning, Round, at_or_above
 from unveil.mitigation.threshold import mitigation_threshold
 from unveil.progress import Progress, Silent
-from unveil.results import AuditResult, ExactCopy
+from unveil.results import AuditResult, ImageCopy
 from unveil.review.images import ReviewImages
 from unveil.runs.finished import FinishedRun
 from unveil.stats.statements import Evidence
@@ -157,7 +157,7 @@ def test_a_rejected_file_that_is_a_copy_is_removed(audited: Audited) -> None:
     """It has no vector and no score: its bytes alone say what it is."""
     result, path = audited
     run, rejects = FinishedRun(path), {**result.rejects, "synthetic": (Reject("cut.jpg", "decode", "damaged"),)}
-    copied = replace(result, rejects=rejects, exact_copies=(ExactCopy("cut.jpg", "1.jpg", "a", "bytes"),))
+    copied = replace(result, rejects=rejects, copies=(ImageCopy("cut.jpg", "1.jpg", "a", "bytes"),))
     audited_again = cast(FinishedRun, SimpleNamespace(result=copied, images=run.images))
     everything = run.embedded("synthetic")
     assert cleaning._must_be_removed(audited_again, everything, set(), np.inf, False) == {"cut.jpg"}
@@ -184,6 +184,7 @@ def test_threshold_of_an_audit(audited: Audited) -> None:
         result,
         people=tuple(replace(p, significant_by=()) for p in result.people),
         synthetic_identities=(),
+        copies=(),
         verdict="none detected",
     )
     with pytest.raises(SettingError, match="found none, so there is nothing"):

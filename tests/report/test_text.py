@@ -92,7 +92,10 @@ def test_headlines_say_what_to_do(audited: tuple[unveil.AuditResult, object]) ->
     assert "--control" in texts(result) and "--training-labels" in texts(result)
     failed = Check("size of control", "fail", Estimate(3, 3, 3, 1, 3, "counted"), "3 control people; add some")
     assert texts(result, checks=(failed,)) == "No verdict is possible: 3 control people; add some."
-    assert result.headline.startswith(f"{len(result.significant_people)} of 150 training people are closer")
+    n = len({copy.person for copy in result.copies})
+    copied = f"{n} synthetic images are re-encoded copies of training images of {n} people."
+    found = f"{len(result.significant_people)} of 150 training people are closer"
+    assert result.headline.startswith(f"{copied} This is a fact and needs no test. {found}")
     assert "sensitivity is not known" in would_be_found(None)
 
 
@@ -103,7 +106,7 @@ def test_none_detected_says_what_was_not_compared(audited: tuple[unveil.AuditRes
     some = {**none, "training": replace(none["training"], images=1000, rejected=2)}
     assert "not compared" not in texts(result, "none detected", calibration=calibration, counts=none)
     said = texts(result, "none detected", calibration=calibration, counts=some)
-    assert "2 of 1,000 training images (0.2%) were not compared, so copies of these 2 could be missed." in said
+    assert "2 of 1,000 training images (0.2%) were not compared, so copies of them could be missed." in said
     assert "not compared" not in texts(result, "leak found", ("global test",), calibration=calibration, counts=some)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from unveil.stats.no_control import (
     below_median,
     crowd_test,
     expected_people,
+    far_beyond,
     fit_shift,
     identity_p,
     people_q,
@@ -171,3 +173,19 @@ def test_leaks_are_found_at_the_promised_rate(shape: Shape) -> None:
         shares = np.array([getattr(o, name)[0] / max(1, getattr(o, name)[1]) for o in outcomes])
         assert shares.mean() <= 0.05 + 3 * shares.std() / np.sqrt(len(shares)), name
     assert np.mean([o.indicated for o in outcomes]) > 0.9
+
+
+def test_a_pair_far_beyond_all_searches_has_no_least_p() -> None:
+    """Only where it lies further above the highest search than that above the median, and an exponential tail fits."""
+    searches = np.sort(np.random.default_rng(2).normal(0.3, 0.04, 300))
+    bar = 2 * searches[-1] - float(np.median(searches))
+    cosine = np.array([0.3, searches[-1], bar - 0.01, bar + 0.01, 0.99])
+    assert far_beyond(cosine, searches).tolist() == [False, False, False, True, True]
+    tail = fit_tail(searches, CLUMP)
+    assert tail is not None and tail.p_values(cosine)[-1] >= tail.smallest_p > 6e-5
+    scale = max(float(scale) for shape, scale in tail.accepted if shape == 0)
+    share = (tail.n_exceedances + CLUMP) / 301
+    expected = [share * math.exp(-(c - tail.threshold) / scale) for c in cosine[-2:]]
+    assert tail.exponential_p(cosine[-2:]).tolist() == pytest.approx(expected) and expected[-1] < 1e-6
+    heavy = fit_tail(np.random.default_rng(3).pareto(1.5, 1000))
+    assert heavy is not None and heavy.exponential_p(np.array([1e6])).tolist() == [1.0]

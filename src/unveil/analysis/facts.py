@@ -1,4 +1,4 @@
-"""Exact copies: synthetic images that are training images. A fact needs no test and no control set."""
+"""Copies: synthetic images that are training images. A fact needs no test and no control set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unveil.errors import ImageError
 from unveil.images import decode_rgb, pixel_digest
 from unveil.io.host import cores
 from unveil.io.memory import held_memory
-from unveil.results import ExactCopy
+from unveil.results import ImageCopy
 from unveil.types import Embedded, Ints, Matches, Reject, Role
 
 # Equal pixels have equal vectors, but for the rounding of a model and the reduced decoding of large photographs.
@@ -38,7 +38,7 @@ def exact_copies(
     images: Mapping[Role, ImageReader] | None,
     rejects: Mapping[Role, Sequence[Reject]],
     workers: int = 0,
-) -> tuple[ExactCopy, ...]:
+) -> tuple[ImageCopy, ...]:
     """Every synthetic image that is a training image, with the training images that it is.
 
     ``synthetic`` holds all embedded synthetic images; ``matches`` are the raw matches of its distinct ones. Files are
@@ -71,7 +71,7 @@ def exact_copies(
     people = dict(zip(training.ids.take(rows), training.people_or_ids.take(rows), strict=True))
     if images is not None:
         people |= {r.id: images["training"].person(r.id) for r in rejects.get("training", ())}
-    return tuple(ExactCopy(a, b, people[b], kind) for (a, b), kind in sorted(kinds.items()))
+    return tuple(ImageCopy(a, b, people[b], kind) for (a, b), kind in sorted(kinds.items()))
 
 
 def same_pixels(

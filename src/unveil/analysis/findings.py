@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import get_args
 
 from unveil.analysis.cohort import ChannelContext
 from unveil.analysis.label_link import unreliable_link
@@ -13,9 +14,9 @@ from unveil.choices import LEAK, NO_LEAK, AuditVerdict
 from unveil.results import (
     Balance,
     Calibration,
-    ExactCopy,
     Exposures,
     IdentityFindings,
+    ImageCopy,
     ImprobablePair,
     LabelLink,
     NoControl,
@@ -60,7 +61,7 @@ class Findings:
     control: ControlState | None = None
     exposures: Exposures | None = None  # of the tested people
     tests: PersonTests | None = None  # of these exposures
-    exact_copies: tuple[ExactCopy, ...] = ()
+    copies: tuple[ImageCopy, ...] = ()
     label_link: LabelLink | None = None
     improbable_pairs: tuple[ImprobablePair, ...] = ()
     overlap: tuple[OverlapFinding, ...] = ()  # control people who were removed
@@ -110,12 +111,13 @@ class Findings:
         evidence = self.evidence if self.verdict in LEAK else ()
         return replace(self, verdict="leak found", evidence=("label link", *evidence), label_link=link)
 
-    def with_copies(self, copies: Sequence[ExactCopy]) -> Findings:
-        """The same with exact copies: facts, so the verdict is a leak whatever the tests and input checks say."""
+    def with_copies(self, copies: Sequence[ImageCopy]) -> Findings:
+        """The same with more copies: facts, so the verdict is a leak whatever the tests and input checks say."""
         if not copies:
             return self
-        copied = {copy.person: copy for copy in reversed(copies)}
-        people = tuple(_copied(p, copied[p.person]) if p.person in copied else p for p in self.people)
+        new = {copy.person: copy for copy in reversed(copies)}
+        people = tuple(_copied(p, new[p.person]) if p.person in new else p for p in self.people)
+        copied = {copy.person for copy in (*self.copies, *copies)}
         calibration = self.calibration
         if calibration is not None:
             exposed = calibration.exposed_people
@@ -137,21 +139,36 @@ class Findings:
         return replace(
             self,
             verdict="leak found",
-            evidence=("exact copy", *self.evidence),
+            evidence=_with_facts({evidence_of(copy) for copy in copies}, self.evidence),
             people=people,
             calibration=calibration,
-            exact_copies=tuple(copies),
+            copies=(*self.copies, *copies),
         )
 
 
-def _copied(finding: PersonFinding, copy: ExactCopy) -> PersonFinding:
-    """The finding with its fact; where no test names the person, the pair shown is the copy."""
-    evidence: tuple[Evidence, ...] = ("exact copy", *finding.significant_by)
+def _copied(finding: PersonFinding, copy: ImageCopy) -> PersonFinding:
+    """The finding with its fact; where nothing else names the person, the pair shown is the copy."""
+    evidence = _with_facts({evidence_of(copy)}, finding.significant_by)
     if finding.significant_by:
         return replace(finding, significant_by=evidence)
     return replace(
-        finding, significant_by=evidence, synthetic_id=copy.synthetic_id, training_id=copy.training_id, cosine=1.0
+        finding,
+        significant_by=evidence,
+        synthetic_id=copy.synthetic_id,
+        training_id=copy.training_id,
+        cosine=finding.cosine if copy.equal == "re-encoded" else 1.0,
     )
+
+
+def evidence_of(copy: ImageCopy) -> Evidence:
+    """The evidence that a copy is."""
+    return "re-encoded copy" if copy.equal == "re-encoded" else "exact copy"
+
+
+def _with_facts(facts: Set[Evidence], evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """The evidence with more facts, which come first."""
+    named = {*facts, *evidence}
+    return tuple(name for name in get_args(Evidence) if name in named)
 
 
 def improbable_check(pairs: Sequence[ImprobablePair], n_synthetic: int) -> Check:

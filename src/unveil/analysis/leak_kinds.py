@@ -25,7 +25,7 @@ from unveil.images import pixel_digest
 from unveil.io.host import cores
 from unveil.io.memory import held_memory
 from unveil.progress import Progress
-from unveil.results import PairFinding, PairKind, PersonFinding
+from unveil.results import ImageCopy, PairFinding, PairKind, PersonFinding
 from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, calibrate_thresholds
 from unveil.types import Vectors
 
@@ -59,6 +59,16 @@ class LeakKinds:
     def mark(self, findings: Sequence[F]) -> tuple[F, ...]:
         """The findings with the kind of each pair that was measured."""
         return tuple(replace(f, kind=self._kind(f)) for f in findings)
+
+    def copies(self, findings: Iterable[PersonFinding | PairFinding]) -> tuple[ImageCopy, ...]:
+        """The pairs that are re-encoded copies. Pairs of equal images are not among them."""
+        people = {(f.synthetic_id, f.training_id): f.person for f in findings}
+        kinds = ((pair, self.similarity.get(pair)) for pair in people)
+        return tuple(
+            ImageCopy(*pair, people[pair], "re-encoded")
+            for pair, similarity in kinds
+            if similarity is not None and self.thresholds.kind(similarity) == "re-encoded copy"
+        )
 
     def _kind(self, finding: PersonFinding | PairFinding) -> PairKind | None:
         similarity = self.similarity.get((finding.synthetic_id, finding.training_id))

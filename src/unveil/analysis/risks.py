@@ -14,7 +14,7 @@ from unveil.stats.hubness import person_codes
 from unveil.stats.intervals import share
 from unveil.stats.membership import FPRS, resolves, threshold_at
 from unveil.stats.risk import excess_risk
-from unveil.stats.statements import Statement
+from unveil.stats.statements import FACTS, Statement
 from unveil.types import Estimate, Ints
 
 # The strictest false positive rate of the singling-out attack that enough control people resolve.
@@ -64,8 +64,8 @@ def highest_risk(found: Findings) -> HighestRisk | None:
     Opinion 28/2024 of the European Data Protection Board asks for the risk of single people, not for means alone.
     """
     reliable = _blocked_by(found, "conformal") is None
-    ranked = sorted(found.people, key=lambda p: ("exact copy" not in p.significant_by, -p.score))
-    first = next((p for p in ranked if "exact copy" in p.significant_by or (reliable and p.p is not None)), None)
+    ranked = sorted(found.people, key=lambda p: (FACTS.isdisjoint(p.significant_by), -p.score))
+    first = next((p for p in ranked if not FACTS.isdisjoint(p.significant_by) or (reliable and p.p is not None)), None)
     if first is None:
         return None
     as_close, q = None, None

@@ -20,6 +20,7 @@ from unveil.stats.no_control import (
     SearchTests,
     Shift,
     below_median,
+    far_beyond,
     fit_shift,
     search_p,
     search_tests,
@@ -258,7 +259,8 @@ def improbable_pairs(
 
     Every training person is searched for among the others. An image is improbable if fewer than IMPROBABLE of all
     synthetic images are expected to come as close to anybody. The expectation is that of a GPD tail where there is one,
-    so it reaches beyond what counting can resolve. Empty where chance is unknown.
+    so it reaches beyond what counting can resolve, and for a pair `far_beyond` all searches that of an exponential
+    tail, which has no least value. Empty where chance is unknown.
     """
     rows = probe_rows(training)
     if rows is None or not len(synthetic):
@@ -277,6 +279,8 @@ def improbable_pairs(
         closest = beyond[np.argsort(-cosine[beyond], kind="stable")[:MAX_IMPROBABLE]]
         p[beyond] = np.inf
         p[closest] = tail.p_values(cosine[closest])
+        far = closest[far_beyond(cosine[closest], null)]
+        p[far] = np.minimum(p[far], tail.exponential_p(cosine[far]))
     expected = p * len(synthetic)
     found = np.flatnonzero(expected < IMPROBABLE)
     found = found[np.argsort(-cosine[found], kind="stable")][:MAX_IMPROBABLE]

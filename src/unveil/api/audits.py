@@ -33,10 +33,10 @@ from unveil.report.units import IMAGES, unit_of
 from unveil.results import (
     AuditResult,
     Baselines,
-    ExactCopy,
     Exposures,
     HubnessFinding,
     IdentityFinding,
+    ImageCopy,
     Membership,
     PairFinding,
     PersonFinding,
@@ -60,7 +60,7 @@ class Audit(AuditResult):
 
     run: Path = field(compare=False)
     people: Records[PersonFinding]
-    exact_copies: Records[ExactCopy]
+    copies: Records[ImageCopy]
     synthetic_identities: Records[IdentityFinding]
     top_pairs: Records[PairFinding]
     top_pairs_corrected: Records[PairFinding]

@@ -308,8 +308,8 @@ def _must_be_removed(
     digest_of = dict(zip(everything.ids, everything.digests, strict=True))
     score_of = {digest_of[p.id]: p.score for p in audited.images}
     scores = np.array([score_of.get(digest, -np.inf) for digest in everything.digests])
-    # An exact copy must go whatever its score is.
-    copies = {copy.synthetic_id for copy in audited.result.exact_copies}
+    # A copy must go whatever its score is.
+    copies = {copy.synthetic_id for copy in audited.result.copies}
     copied = {digest_of[id] for id in copies if id in digest_of}
     scores[np.array([digest in copied for digest in everything.digests], np.bool_)] = np.inf
     over = at_or_above(scores, everything.people_or_ids, threshold, whole=whole)

@@ -117,8 +117,7 @@ def guard_threshold(result: AuditResult, rule: str) -> MitigationThreshold:
     chosen = audit_threshold(result) if rule == "audit" else mitigation_threshold(result, rule)
     if not np.isfinite(chosen.score):
         raise SettingError(
-            f"--threshold {rule}: expected a finding by a test, found only exact copies. Use --threshold control or a "
-            "score"
+            f"--threshold {rule}: expected a finding by a test, found only copies. Use --threshold control or a score"
         )
     return chosen
 

@@ -11,6 +11,7 @@ from unveil.choices import LEAK
 from unveil.errors import SettingError
 from unveil.results import AuditResult
 from unveil.stats.outliers import without_outliers
+from unveil.stats.statements import FACTS
 from unveil.types import Floats
 
 # The checks that fail where control people may be in the synthetic set.
@@ -103,12 +104,12 @@ def is_score(rule: str) -> bool:
 
 def _significant(result: AuditResult) -> MitigationThreshold:
     """The lowest score of a significant person or identity."""
-    people = [p.score for p in result.significant_people if p.significant_by != ("exact copy",)]
+    people = [p.score for p in result.significant_people if set(p.significant_by) - FACTS]
     scores = [*people, *(i.score for i in result.synthetic_identities if i.significant)]
     if scores:
         return MitigationThreshold(min(scores), "the lowest score of a significant person or identity")
-    if result.exact_copies:
-        return MitigationThreshold(float("inf"), "only exact copies are removed: no test finds a person significant")
+    if result.copies:
+        return MitigationThreshold(float("inf"), "only copies are removed: no test finds a person significant")
     if result.verdict in LEAK:
         raise SettingError(
             "--threshold significant: expected a significant person or identity, found a leak of the whole set only. "

@@ -28,7 +28,7 @@ from unveil.io.output_file import check_output_file
 from unveil.io.regular import read_regular
 from unveil.io.text import printable_document
 from unveil.results import PlannedStatement
-from unveil.stats.statements import Evidence
+from unveil.stats.statements import FACTS, Evidence
 from unveil.types import ROLES, Role
 
 FORMAT, VERSION = "unveil protocol", 1
@@ -95,7 +95,7 @@ class Protocol:
 
 def planned_statement(statement: Evidence, settings: Mapping[str, Any]) -> PlannedStatement:
     """A statement at the level that the settings decide."""
-    if statement == "exact copy":
+    if statement in FACTS:
         return PlannedStatement(statement, None, None)
     if statement in TESTS:
         return PlannedStatement(statement, settings["global_level"], "test")

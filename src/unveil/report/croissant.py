@@ -102,8 +102,8 @@ def measured(result: AuditResult) -> str:
     significant = len(result.significant_people)
     if result.verdict in LEAK and significant:
         false = false_findings(result.expected_false_people, result.manifest["settings"]["fdr"])
-        copied = len({copy.person for copy in result.exact_copies})
-        facts = f" {copied} of them have an exact copy in the set." if copied else ""
+        copied = len({copy.person for copy in result.copies})
+        facts = f" The set has copies of images of {copied} of them." if copied else ""
         return (
             f"{significant} people of the training set are closer to images of this set than chance explains.{facts} "
             f"{false} Look at these images before the set is published."

@@ -9,6 +9,7 @@ from unveil.report.key_numbers import bullets, escaped, made_with, number_table,
 from unveil.report.protocol import NO_PROTOCOL, PROOF, decided, fixed_inputs
 from unveil.report.text import number
 from unveil.results import AuditResult
+from unveil.stats.statements import FACTS
 
 
 def datasheet(result: AuditResult) -> str:
@@ -98,8 +99,8 @@ def _risks(result: AuditResult) -> str:
     highest = result.highest_individual_risk
     if highest is None:
         return text + "\n\nHighest individual risk: not assessed."
-    if "exact copy" in highest.significant_by:
-        return text + "\n\nHighest individual risk: a synthetic image is a training image of a person."
+    if not FACTS.isdisjoint(highest.significant_by):
+        return text + "\n\nHighest individual risk: a synthetic image is a copy of a training image of a person."
     if highest.control_as_close is None:
         return text
     share = highest.control_as_close

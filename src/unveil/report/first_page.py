@@ -13,6 +13,7 @@ from unveil.report.text import PERTURBATION_NAMES, called_leaks, enumeration, on
 from unveil.report.units import unit_of
 from unveil.results import AuditResult, PersonFinding, Review
 from unveil.stats.power import FOUND
+from unveil.stats.statements import FACTS
 from unveil.types import ROLES, Role
 
 MAX_EXAMPLES = 3
@@ -68,7 +69,7 @@ def _least_equalled(result: AuditResult) -> Sequence[PersonFinding]:
     if result.no_control is not None:
         return people
     least = min((p.p for p in people if p.p is not None), default=None)
-    return [p for p in people if p.p is None or p.p == least or "exact copy" in p.significant_by]
+    return [p for p in people if p.p is None or p.p == least or not FACTS.isdisjoint(p.significant_by)]
 
 
 def is_leak(result: AuditResult) -> bool:
@@ -83,13 +84,13 @@ def answers(result: AuditResult) -> tuple[Answer, Answer, Answer]:
 
 def _how_many(result: AuditResult) -> Answer:
     question = f"How many {unit_of(result.counts).many} are affected?"
-    significant, copied = len(result.significant_people), len({c.person for c in result.exact_copies})
+    significant, copied = len(result.significant_people), len({c.person for c in result.copies})
     link, people = result.label_link, result.counts["training"].people
     unit = unit_of(result.counts)
     of_all = f"of {unit.count(people)} of the training set"
     if result.verdict == "inconclusive":
         return Answer(question, "not known", "This audit cannot say.")
-    facts = f" The dataset has exact copies of images of {copied:,} of them." if copied else ""
+    facts = f" The dataset has copies of images of {copied:,} of them." if copied else ""
     if significant and is_leak(result):
         least, share = result.exposed_people, result.exposed_share
         sentence = f"{of_all} {'is' if significant == 1 else 'are'} reported.{facts}"
@@ -132,7 +133,7 @@ def _how_many_wrong(result: AuditResult) -> Answer:
     if expected is None:
         return Answer(question, "not known", "Nothing in this audit measures chance.")
     if expected == 0:
-        return Answer(question, "none", "Exact copies are facts.")
+        return Answer(question, "none", "Copies are facts.")
     fdr = percent(result.manifest["settings"]["fdr"])
     condition = "" if result.no_control is None else ", if synthetic images behave like real ones"
     return Answer(
@@ -157,7 +158,7 @@ def _reviewed(review: Review | None) -> str:
 def _how_sure(result: AuditResult) -> Answer:
     question = "Could it all be chance?"
     link, test = result.label_link, result.global_test
-    if is_leak(result) and result.exact_copies:
+    if is_leak(result) and result.copies:
         return Answer(question, "no", "Images of the dataset are images of the training set. This needs no test.")
     if "global test" in result.evidence and test is not None:
         return Answer(
@@ -206,7 +207,7 @@ def odds(p: float) -> str:
 
 def meaning(result: AuditResult) -> str:
     """What the verdict means for the people of the training set, in one or two sentences."""
-    if is_leak(result) and result.exact_copies:
+    if is_leak(result) and result.copies:
         return "The dataset contains photographs of real people. Whoever has it has these photographs."
     if is_leak(result) and result.significant_people:
         return (
@@ -257,7 +258,7 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
         )
     if is_leak(result):
         found += _removal(result, place)
-    named = any(set(p.significant_by) - {"exact copy"} for p in result.significant_people)
+    named = any(set(p.significant_by) - FACTS for p in result.significant_people)
     if of_images and is_leak(result) and (named or result.exposures is not None):
         threshold = "" if named else " --threshold control"
         found.append(

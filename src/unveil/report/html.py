@@ -156,7 +156,7 @@ def _reviewed(result: AuditResult) -> Callable[[PersonFinding | PairFinding], st
 def _contents(result: AuditResult) -> list[tuple[str, str]]:
     """The sections of the page: anchor and name."""
     sections: list[tuple[str, str, object]] = [
-        ("copies", "Exact copies", result.exact_copies),
+        ("copies", "Copies", result.copies),
         ("link", "Label link", result.label_link),
         ("people", f"Exposed {unit_of(result.counts).many}", True),
         ("closest", "Closest pairs", True),

@@ -138,7 +138,7 @@ def redact(result: AuditResult) -> AuditResult:
     return replace(
         result,
         people=tuple(names.person(p) for p in result.people),
-        exact_copies=tuple(names.pair(c) for c in result.exact_copies),
+        copies=tuple(names.pair(c) for c in result.copies),
         improbable_pairs=tuple(names.pair(p) for p in result.improbable_pairs),
         overlap=(),
         synthetic_identities=tuple(names.identity(i) for i in result.synthetic_identities),

@@ -10,9 +10,9 @@ from unveil.faces.models.table import DEFAULT_MODEL
 from unveil.report.units import IMAGES, IMAGES_COUNT, PEOPLE, Unit, unit_of
 from unveil.results import (
     Calibration,
-    ExactCopy,
     GPDFit,
     IdentityFindings,
+    ImageCopy,
     InputFacts,
     LabelLink,
     Method,
@@ -30,7 +30,15 @@ from unveil.stats.leak_kinds import CopyThresholds
 from unveil.stats.list_errors import expected_false
 from unveil.stats.no_control import MIN_SEARCHES
 from unveil.stats.power import FOUND
-from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, WITHOUT_CONTROL, Evidence, Statement
+from unveil.stats.statements import (
+    AGAINST_CONTROL,
+    ALL_BUT_FACTS,
+    FACTS,
+    OF_IMAGES,
+    WITHOUT_CONTROL,
+    Evidence,
+    Statement,
+)
 from unveil.stats.strata import CONCENTRATED
 from unveil.types import Estimate, Role
 
@@ -64,6 +72,7 @@ KIND_MEANINGS = {
 # What each test of the evidence says, in a sentence for readers who know no statistics.
 EVIDENCE_MEANINGS: dict[Evidence, str] = {
     "exact copy": "synthetic images are training images, identical byte by byte or pixel by pixel",
+    "re-encoded copy": "synthetic images are training images, at most re-encoded, resized or mirrored",
     "label link": "synthetic classes resemble the training classes of the same label more than other training classes",
     "global test": "training people as a group are closer to the synthetic set than control people",
     "conformal": "single training people are closer than almost all control people",
@@ -79,6 +88,7 @@ EVIDENCE_MEANINGS: dict[Evidence, str] = {
 # The statements that a failed check can make unreliable, in words.
 STATEMENTS: dict[Statement, str] = {
     "exact copy": "exact copies",
+    "re-encoded copy": "re-encoded copies",
     "label link": "the label link of synthetic and training classes",
     "global test": "the test of training people as a group",
     "conformal": "single people significant by conformal p-values",
@@ -116,7 +126,7 @@ def headline(
     checks: Sequence[Check],
     calibration: Calibration | None,
     no_control: NoControl | None,
-    copies: Sequence[ExactCopy],
+    copies: Sequence[ImageCopy],
     link: LabelLink | None,
     people: Sequence[PersonFinding],
     identities: IdentityFindings,
@@ -127,12 +137,12 @@ def headline(
 ) -> str:
     """The verdict in a few sentences."""
     unit = unit_of(counts)
-    parts = [_copied(copies, unit)] if copies else []
+    parts = _copied(copies, unit)
     if link is not None and "label link" in evidence:
         parts.append(_linked(link))
     if parts and calibration is None and no_control is None:
         return " ".join(parts)
-    significant = sum(any(name != "exact copy" for name in p.significant_by) for p in people)
+    significant = sum(bool(set(p.significant_by) - FACTS) for p in people)
     if verdict == "inconclusive":
         failed = [check.message for check in checks if check.status == "fail"]
         if failed:
@@ -238,15 +248,15 @@ def _assumption(statement: NoControl) -> str:
 
 
 def _not_compared(counts: Mapping[Role, RoleCounts]) -> list[str]:
-    """What "none detected" does not cover: images that were not compared, and how many leaks they can hide at most."""
+    """What "none detected" does not cover: images that were not compared, and what they can hide."""
     found = []
-    hidden_in: dict[Role, str] = {"synthetic": "so up to {:,} leaks", "training": "so copies of these {:,}"}
+    hidden_in: dict[Role, str] = {"synthetic": "so leaks in them", "training": "so copies of them"}
     for role, hidden in hidden_in.items():
         of = counts[role]
         if of.rejected:
             found.append(
                 f"{of.rejected:,} of {of.images:,} {role} images ({percent(of.rejected / of.images)}) were not "
-                f"compared, {hidden.format(of.rejected)} could be missed."
+                f"compared, {hidden} could be missed."
             )
         if of.left_out:
             found.append(
@@ -259,18 +269,32 @@ def _not_compared(counts: Mapping[Role, RoleCounts]) -> list[str]:
 _FACT = "This is a fact and needs no test."
 
 
-def _copied(copies: Sequence[ExactCopy], unit: Unit) -> str:
-    """How many synthetic images are training images, and of how many people."""
+def _copied(copies: Sequence[ImageCopy], unit: Unit) -> list[str]:
+    """How many synthetic images are training images, and of how many people: exact and re-encoded copies."""
+    exact = [c for c in copies if c.equal != "re-encoded"]
+    # One image can be an exact copy of an image and a re-encoded one of another.
+    found = {c.synthetic_id for c in exact}
+    again = [c for c in copies if c.equal == "re-encoded" and c.synthetic_id not in found]
+    kinds = [("exact cop", "are the same", exact), ("re-encoded cop", "are the same image", again)]
+    parts = [_of_kind(kind, same, some, unit) for kind, same, some in kinds if some]
+    return [" ".join([*parts, _FACT])] if parts else []
+
+
+def _of_kind(kind: str, same: str, copies: Sequence[ImageCopy], unit: Unit) -> str:
+    n_images, n_people = len({c.synthetic_id for c in copies}), len({c.person for c in copies})
     if unit is IMAGES:
-        synthetic = IMAGES.count(len({c.synthetic_id for c in copies}))
         training = IMAGES.count(len({c.training_id for c in copies}))
         return (
-            f"Exact copies: {synthetic} of the synthetic set and {training} of the training set are the same. {_FACT}"
+            f"{kind.capitalize()}ies: {IMAGES.count(n_images)} of the synthetic set and {training} of the training set "
+            f"{same}."
         )
-    n_images, n_people = len({c.synthetic_id for c in copies}), len({c.person for c in copies})
-    images = "1 synthetic image is an exact copy" if n_images == 1 else f"{n_images} synthetic images are exact copies"
+    images = f"1 synthetic image is {_an(kind)}y" if n_images == 1 else f"{n_images} synthetic images are {kind}ies"
     people = "1 person" if n_people == 1 else f"{n_people} people"
-    return f"{images} of training images of {people}. {_FACT}"
+    return f"{images} of training images of {people}."
+
+
+def _an(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _linked(link: LabelLink) -> str:
@@ -426,7 +450,7 @@ def methods(
         "p_cosine": Method(n_control, f"{conformal}, of the uncorrected cosine"),
         "q_cosine": Method(n_training, f"{adaptive}, of the uncorrected cosine"),
         "expected false": Method(
-            n_training, "false discovery rate times the number of significant findings, without exact copies"
+            n_training, "false discovery rate times the number of significant findings, without copies"
         ),
         "concentration_p": Method(
             n_training, "hypergeometric (Fisher's exact test, one-sided), times the number of strata (Bonferroni)"

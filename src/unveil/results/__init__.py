@@ -31,10 +31,10 @@ from unveil.results.calibration import (
 )
 from unveil.results.findings import (
     ChannelScore,
-    ExactCopy,
     HubnessFinding,
     IdentityFinding,
     IdentityMatch,
+    ImageCopy,
     ModelScore,
     OverlapFinding,
     PairFinding,
@@ -79,7 +79,6 @@ __all__ = [
     "ClosestImage",
     "DetectionLimit",
     "Deviation",
-    "ExactCopy",
     "Exposures",
     "FixedBy",
     "GPDFit",
@@ -90,6 +89,7 @@ __all__ = [
     "IdentityFinding",
     "IdentityFindings",
     "IdentityMatch",
+    "ImageCopy",
     "ImprobablePair",
     "InputFacts",
     "LabelLink",

@@ -21,9 +21,9 @@ from unveil.results.calibration import (
     VerificationPerformance,
 )
 from unveil.results.findings import (
-    ExactCopy,
     HubnessFinding,
     IdentityFinding,
+    ImageCopy,
     OverlapFinding,
     PairFinding,
     PersonFinding,
@@ -181,7 +181,8 @@ class AuditResult:
     headline: str
     """The verdict in one or two sentences."""
     evidence: tuple[Evidence, ...]
-    """What supports the verdict. `exact copy`: synthetic images are training images. `label link`: synthetic classes
+    """What supports the verdict. `exact copy`: synthetic images are training images. `re-encoded
+    copy`: they are, at most re-encoded, resized or mirrored. `label link`: synthetic classes
     resemble the training classes of the same label. `global test`: training people as
     a group rank closer than control people.
     `conformal` and `GPD tail`: single people are significant by these p-values. `identities`: synthetic identities
@@ -196,7 +197,7 @@ class AuditResult:
     a control set or if a check invalidates it."""
     expected_false_people: float | None = None
     """Number of significant people expected to be false: the false discovery rate times the number that tests find,
-    at most the number of people without an exact copy. Null without q-values."""
+    at most the number of people without a copy. Null without q-values."""
     expected_false_identities: float | None = None
     """Number of significant synthetic identities expected to be false. Null without q-values."""
     next_step: NextStep | None = None
@@ -204,7 +205,7 @@ class AuditResult:
     privacy_risks: tuple[PrivacyRisk, ...] = ()
     """Singling out, linkability and inference, the criteria of WP216."""
     highest_individual_risk: HighestRisk | None = None
-    """The training person who is exposed most. Null if nobody was tested and nobody has an exact copy."""
+    """The training person who is exposed most. Null if nobody was tested and nobody has a copy."""
     counts: dict[Role, RoleCounts]
     """What became of the files, by role."""
     pairs_compared: int
@@ -221,8 +222,9 @@ class AuditResult:
     membership: tuple[Membership, ...] | None = None
     """How well scores separate training from control people. First the score that decides, then each channel alone if
     there are several, then the uncorrected cosine of the published attack. Null without a control set."""
-    exact_copies: tuple[ExactCopy, ...] = ()
-    """Synthetic images that are training images, with each training image that they are."""
+    copies: tuple[ImageCopy, ...] = ()
+    """Synthetic images that are copies of training images, with each of these images. Re-encoded copies are
+    looked for among the closest pairs and those of significant people."""
     label_link: LabelLink | None = None
     """The label link test. Null if the synthetic or the training set has no labels that several images can share."""
     improbable_pairs: tuple[ImprobablePair, ...] = ()

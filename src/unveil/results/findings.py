@@ -23,8 +23,8 @@ class PairKind:
 
 
 @dataclass(frozen=True)
-class ExactCopy:
-    """A synthetic image that is a training image: a fact, not a test."""
+class ImageCopy:
+    """A synthetic image that is a copy of a training image: a fact, not a test."""
 
     synthetic_id: str
     """The synthetic image."""
@@ -32,8 +32,9 @@ class ExactCopy:
     """The training image."""
     person: str
     """Label of the training person."""
-    identical: Literal["bytes", "pixels"]
-    """`bytes`: the files are equal. `pixels`: the decoded images are equal, after their EXIF orientation."""
+    equal: Literal["bytes", "pixels", "re-encoded"]
+    """`bytes`: the files are equal. `pixels`: the decoded images are equal, after their EXIF orientation. `re-encoded`:
+    one is the other, at most re-encoded, resized or mirrored."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class PersonFinding:
     q_gpd: Probability | None = None
     """The GPD p-values adjusted by Benjamini and Hochberg."""
     significant_by: tuple[Evidence, ...] = ()
-    """What makes the person significant: tests, or an exact copy of an image. Empty if the person is not."""
+    """What makes the person significant: tests, or a copy of an image. Empty if the person is not."""
     p_cosine: Probability | None = None
     """Conformal p-value of the uncorrected cosine, the score of the published attack. It decides nothing."""
     q_cosine: Probability | None = None

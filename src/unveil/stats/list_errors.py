@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from unveil.stats.statements import Evidence
-
-FACTS: frozenset[Evidence] = frozenset({"exact copy"})
+from unveil.stats.statements import FACTS, Evidence
 
 
 def expected_false(fdr: float, significant_by: Iterable[Collection[Evidence]]) -> float:

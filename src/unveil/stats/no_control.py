@@ -42,6 +42,15 @@ def search_p(scores: Floats, searches: Floats) -> Floats:
     return np.asarray(np.minimum(1.0, _with_surplus(np.asarray(k, np.int64)) / (len(ascending) + 1)), np.float64)
 
 
+def far_beyond(cosine: Floats, searches: Floats) -> Mask:
+    """Which cosines (N,) lie further above all searches (P,) than the closest search lies above the median one.
+
+    A tail that were heavy enough to reach them would have left searches in between.
+    """
+    highest = float(searches.max())
+    return np.asarray(cosine - highest > highest - float(np.median(searches)), np.bool_)
+
+
 def _with_surplus(k: Ints) -> Floats:
     """k + s (N,); see `search_p`."""
     return np.asarray(k + np.floor((1 + np.sqrt(8.0 * k - 7)) / 2), np.float64)

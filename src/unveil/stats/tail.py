@@ -54,6 +54,17 @@ class Tail:
             p[rows] = np.maximum(share * survival.max(axis=1), self.smallest_p)
         return p
 
+    def exponential_p(self, scores: Floats) -> Floats:
+        """p (N,) of scores (N,) beyond the threshold by the widest accepted exponential tail, without a least value.
+
+        It is 1 where no exponential tail is accepted.
+        """
+        scales = self.accepted[self.accepted[:, 0] == 0, 1]
+        if not len(scales):
+            return np.ones(len(scores))
+        share = (self.n_exceedances + self.clump) / (self.n_controls + 1)
+        return np.asarray(share * np.exp(-(scores - self.threshold) / scales.max()), np.float64)
+
 
 def survival_of(excess: Floats, shape: Floats, scale: Floats) -> Floats:
     """1 - F of the generalised Pareto distribution for shapes of at least 0; arrays are broadcast."""
