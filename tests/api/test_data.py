@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -172,6 +173,11 @@ def test_hugging_face_datasets(tmp_path: Path) -> None:
         (pl.DataFrame({"embedding": [[1.0], [2.0]], "Person": [date(2026, 1, 1)] * 2}), "column Person, found date"),
         (unveil.Embeddings(np.ones((2, 3)), labels=[pd.Timestamp(0), "a"]), "as labels, found Timestamp. Make text"),
         (unveil.Images(np.zeros((2, 4, 4, 3), np.uint8), labels=[Path("a"), "b"]), "as labels, found PosixPath"),
+        (unveil.Embeddings(np.ones((2, 3)), labels=[("a", 1), "b"]), "several values for one image"),
+        (
+            EMBEDDINGS(np.ones((2, 3)), labels=np.array([("a", 1), ("b", 2)], [("name", "U1"), ("n", int)])),
+            "several values for one image",
+        ),
     ],
 )
 def test_other_data_are_refused(data: Any, said: str, tmp_path: Path) -> None:
@@ -189,6 +195,16 @@ def test_ids_that_pad_to_gigabytes_are_refused(tmp_path: Path) -> None:
     ids = ["x" * 65_536, *map(str, range(19_999))]
     with pytest.raises(unveil.InputError, match=r"take at most 4,294,967,296 bytes, each padded to the longest, found"):
         place_of(unveil.Embeddings(np.ones((20_000, 2)), ids=ids), "training", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"Jos\xe9"), "\ud800x"])
+def test_names_that_are_no_text_are_escaped(name: str, tmp_path: Path) -> None:
+    """A folder of a disk in Latin-1, as `os.listdir` gives it."""
+    names = [name, "b"]
+    for data in (unveil.Embeddings(np.ones((2, 3))), unveil.Images(np.zeros((2, 4, 4, 3), np.uint8))):
+        source = opened(replace(data, labels=names, ids=names), tmp_path)
+        assert source.records[0].person.isascii() and source.records[0].id.isascii()
+        assert source.records[1].person == source.records[1].id == "b"
 
 
 def test_labels_of_any_array(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import re
@@ -147,3 +149,15 @@ def test_a_log_is_lines_of_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert all(line["at"].endswith("+00:00") for line in lines)
     with pytest.raises(SettingError, match="--log"):
         JsonLog(Silent(), str(tmp_path / "no/such/folder/log"))
+
+
+def test_a_full_disk_of_the_log_names_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with JsonLog(Silent(), str(tmp_path / "log")) as log, monkeypatch.context() as patch:
+        patch.setattr(log, "_file", Full())
+        with pytest.raises(OSError, match="No space left") as raised:
+            log.expect({"pairs": 1})
+    assert raised.value.filename == str(tmp_path / "log")

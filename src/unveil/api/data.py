@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from unveil.io.remote import is_address
 from unveil.io.storage import LocalStorage
 from unveil.io.text import printable
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Types of labels, and of what writers store where there is none.
 LABEL_TYPES = (str, bytes, int, float, list, tuple, np.generic, np.ndarray)
 # What pandas has in place of None, as text.
@@ -222,7 +224,13 @@ def _label(value: object, role: str) -> str | None:
         raise InputError(
             f"{role}: expected text, whole numbers or None as labels, found {type(value).__name__}. Make text of it"
         )
-    return label_of(value)
+    label = label_of(value)
+    if label is None and isinstance(value, (list, tuple)) and any(isinstance(one, (str, bytes)) for one in value):
+        raise InputError(
+            f"{role}: expected text, whole numbers or None as labels, found several values for one image "
+            f"({printable(repr(value))[:MAX_SHOWN]}). Make one text of them"
+        )
+    return label
 
 
 def _length(values: object) -> int | None:
@@ -244,7 +252,8 @@ def _id_text(id: object, role: str) -> str:
         raise InputError(
             f"{role}: expected ids of at most {MAX_ID_CHARACTERS:,} characters, found a longer one. Shorten it"
         )
-    return text
+    # A name of a file that is no UTF-8 is shown with escapes, as a folder of such files is.
+    return text if text.isascii() or not _SURROGATE.search(text) else printable(text)
 
 
 def _is_frame(data: Any) -> bool:

@@ -43,6 +43,7 @@ class JsonLog:
 
     def __init__(self, beside: Progress, file: str) -> None:
         self._beside, self._whole, self._lock = beside, WholeRun(), threading.Lock()
+        self._name = "standard error" if file == "-" else file
         self._stage: dict[str, Any] = {}
         self._done, self._written_at, self._crew = 0, 0.0, (0, 0)
         self._messages = messages_to(self._message)
@@ -98,7 +99,11 @@ class JsonLog:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"at": at, "event": event, **fields}, ensure_ascii=True)
         with self._lock:
-            print(without_secrets(line), file=self._file, flush=True)
+            try:
+                print(without_secrets(line), file=self._file, flush=True)
+            except OSError as error:
+                error.filename = error.filename or self._name  # an open file names nothing
+                raise
 
     def _message(self, record: logging.LogRecord) -> None:
         self._write("message", level=record.levelname.lower(), logger=record.name, text=record.getMessage())

@@ -179,6 +179,7 @@ def read_range(files: Any, path: str, start: int, end: int) -> bytes:
         data, goal = b"", end
         piece: bytes
         for _ in range(MAX_PIECES):
+            piece: bytes
             piece, total = sync(files.loop, _http_range, files, path, start + len(data), end)
             data += piece
             goal = end if total is None else min(end, total)
