@@ -349,6 +349,18 @@ class TestTar:
             source.read(found[items[1].name])
         assert source.read(found[items[2].name]) == items[2].data
 
+    @pytest.mark.parametrize("size", ["+70", " 70", "7_0", "", "-70", "0x46"])
+    def test_a_size_that_programs_read_differently_is_an_error(
+        self, size: str, items: list[Item], tmp_path: Path
+    ) -> None:
+        path = tmp_path / "set.tar"
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo(items[0].name)
+            info.size, info.pax_headers = len(items[0].data), {"size": size}
+            archive.addfile(info, io.BytesIO(items[0].data))
+        with pytest.raises(SourceError, match="expected one size in digits"):
+            open_source(path)
+
     @pytest.mark.parametrize("key", ["size", "GNU.sparse.map"])
     def test_a_header_of_all_members_has_no_sizes(self, key: str, items: list[Item], tmp_path: Path) -> None:
         path = tmp_path / "set.tar"

@@ -48,6 +48,8 @@ WITHOUT_BYTES = (b"1", b"2", b"3", b"4", b"5", b"6")
 SPARSE = (b"GNU.sparse.", b"SUN.holesdata", b"SCHILY.realsize")
 # Keys that decide the bytes of one member. In a header of all members, programs do not agree on what they mean.
 OF_ONE = (b"size", *SPARSE)
+# Digits of a size, one more than any has.
+MAX_DIGITS = 20
 # Long names and extended headers.
 MAX_EXTENDED = 2**20
 # Zeros between the archives of a concatenated tar; writers pad to 10 KiB.
@@ -289,8 +291,15 @@ def _members(blob: Blob, unread: Unread) -> Iterator[_Member]:
             if kind in (b"x", b"X"):
                 long_name = fields.get(b"path", long_name)
                 sparse = sparse or any(key.startswith(SPARSE) for key in fields)
-                stated = fields.get(b"size", b"")
-                long_size = int(stated) if stated.isdigit() and len(stated) < 20 else long_size
+                if (stated := fields.get(b"size")) is not None:
+                    # Programs differ in how they read other numbers, and in which of two sizes they take.
+                    number = int(stated) if stated.isdigit() and len(stated) < MAX_DIGITS else None
+                    if number is None or long_size not in (None, number):
+                        raise SourceError(
+                            f"{blob.where}: a damaged tar, expected one size in digits in the extended headers before "
+                            f"a member, found others at byte {at}; get the file again"
+                        )
+                    long_size = number
         else:
             if kind in WITHOUT_BYTES and long_size:
                 raise SourceError(
