@@ -226,6 +226,20 @@ def test_a_netpbm_that_is_slow_to_decode_is_small(header: str, monkeypatch: pyte
     assert image_size(b"P5 40 40 255 " + bytes(1600)) == (40, 40)
 
 
+@pytest.mark.parametrize("runs", [b"\x28\5" * 40, b"\0\5" * 1600], ids=["pixels", "runs of none"])
+def test_a_bmp_of_run_lengths_is_small(runs: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = io.BytesIO()
+    Image.new("P", (40, 40)).save(image, "BMP")
+    head = bytearray(image.getvalue()[:-1600])
+    head[30:34] = (1).to_bytes(4, "little")
+    data = bytes(head) + runs
+    assert image_size(data) == (40, 40)
+    monkeypatch.setattr(decode, "MAX_SLOW_VALUES", 1599 if len(runs) < 1600 else 1600)
+    with pytest.raises(ImageError, match="or in a BMP with run lengths"):
+        image_size(data)
+    assert image_size(image.getvalue()) == (40, 40)
+
+
 @pytest.mark.parametrize("sampling", [0, 2])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])

@@ -61,8 +61,8 @@ _AVIF_CHANGES = (
 # Parts of a file that are packed to see how small it would be, and bytes of each.
 PACKED_PARTS, PACKED_PART = 16, 4096
 MIN_SIDE = 16
-# Decoders of netpbm that take each value by itself, and the values of an image that they decode.
-_SLOW_DECODERS, MAX_SLOW_VALUES = ("ppm", "ppm_plain"), 12_000_000
+# Decoders of netpbm and of BMP that take each value or run by itself, and the values of an image that they decode.
+_SLOW_DECODERS, MAX_SLOW_VALUES = {"PPM": ("ppm", "ppm_plain"), "BMP": ("bmp_rle",)}, 12_000_000
 # Images of more pixels are converted in strips of so many.
 STRIP_PIXELS = 2**21
 # A scan of a JPEG costs time for every pixel, however few bytes it has. Files of cameras and editors have up to 15.
@@ -386,12 +386,16 @@ def _open(data: bytes) -> tuple[Image.Image, Behind]:
     if image.format == "AVIF" and is_sequence(data):
         raise ImageError("decode", "format not read", "AVIF with tracks of a video; save each image as a PNG")
     # Pillow decodes these value by value in Python: 0.7 s for a million.
-    slow = image.format == "PPM" and any(tile[0] in _SLOW_DECODERS for tile in getattr(image, "tile", ()))
-    if slow and width * height * len(image.getbands()) > MAX_SLOW_VALUES:
+    slow_decoders = _SLOW_DECODERS.get(image.format or "", ())
+    slow = any(tile[0] in slow_decoders for tile in getattr(image, "tile", ()))
+    # A run of BMP has two bytes, and may stand for no pixel.
+    n_runs = len(data) // 2 if image.format == "BMP" else 0
+    if slow and max(width * height * len(image.getbands()), n_runs) > MAX_SLOW_VALUES:
         raise ImageError(
             "decode",
             "too many pixels",
-            f"{width} x {height} in a netpbm as text, or with another largest value than 255 and 65535; save it as PNG",
+            f"{width} x {height} in a netpbm as text, or with another largest value than 255 and 65535, or in a BMP "
+            "with run lengths; save it as PNG",
         )
     needed = _bytes_needed(image, image.size, data, coded)
     if needed > MAX_IMAGE_BYTES and coded is not None and decoded > width * height:
