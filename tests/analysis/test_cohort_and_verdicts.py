@@ -19,7 +19,7 @@ from unveil.analysis.cohort import (
 )
 from unveil.analysis.comparisons import Comparisons
 from unveil.auditor import analyse
-from unveil.columns import Labels
+from unveil.columns import Labels, Texts
 from unveil.compare import compare_all, exact_cosine, open_backend
 from unveil.config.settings import Settings
 from unveil.images import Location
@@ -262,7 +262,9 @@ def test_without_labels_or_people_nothing_shows_chance(compare: Comparisons, set
     synthetic, training, _ = leaking_world(np.random.default_rng(7), 30)
     unlabelled = replace(training, people=Labels.missing(400))
     few = training.take(np.arange(99))
-    for images in (unlabelled, few):
+    # People who all share one file are one, whatever their names are.
+    one_file = replace(training, digests=Texts(["sha"] * 400), vectors=np.repeat(training.vectors[:1], 400, axis=0))
+    for images in (unlabelled, few, one_file):
         found = analyse(settings, synthetic, images, None, [], compare, {})
         assert found.verdict == "inconclusive" and found.no_control is None and not found.significant_people
 

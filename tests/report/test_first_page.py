@@ -159,6 +159,8 @@ def test_other_verdicts_have_other_answers_and_steps(audited: Audited) -> None:
     )
     people, wrong, sure = answers(none)
     assert people.answer == "nobody found" and wrong.answer == "nobody is named" and "nobody is missed" in sure.question
+    unplanted = answers(replace(none, power=None))[2]
+    assert unplanted.question == sure.question and unplanted.answer == "not known" and "No leaks" in unplanted.sentence
     assert names(none) == ["look closer", "answer a person", "audit again"] and "does not prove" in meaning(none)
     group = replace(none, verdict="leak found", evidence=("global test",), synthetic_identities=())
     assert answers(group)[0].answer == "not known" and "can name none" in meaning(group)

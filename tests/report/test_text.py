@@ -172,8 +172,8 @@ def test_what_a_check_can_invalidate(statements: tuple[Statement, ...], text: st
 
 
 def test_expected_false_findings() -> None:
-    assert false_findings(2.1, 0.05) == "About 2.1 of them are expected to be false (false discovery rate 5%)."
-    assert "About 12 of" in false_findings(12.3, 0.1) and "facts" in false_findings(0, 0.05)
+    assert false_findings(2.1, 0.05) == "At most 2.1 of them are expected to be false (false discovery rate 5%)."
+    assert "At most 12 of" in false_findings(12.3, 0.1) and "facts" in false_findings(0, 0.05)
     assert false_findings(None, 0.05) == "How many of them are chance is not known."
 
 

@@ -130,7 +130,7 @@ def test_the_secret_is_no_argument_of_a_program(run: Path, monkeypatch: pytest.M
 def test_reviewers_read_how_many_findings_may_be_false(served: Serve, run: Path) -> None:
     note = json.loads(request(served(run).address, "queue?reviewer=anna")[1])["note"]
     assert re.fullmatch(
-        r"\d+ training people are significant. About [\d.]+ of them are expected to be false .*\.", note
+        r"\d+ training people are significant. At most [\d.]+ of them are expected to be false .*\.", note
     )
     blind = json.loads(request(served(run, "--blind").address, "queue?reviewer=anna")[1])
     assert blind["note"] == "" and "expected to be false" not in json.dumps(blind)

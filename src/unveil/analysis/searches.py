@@ -165,7 +165,9 @@ def probe_rows(training: Embedded) -> Ints | None:
 
     Which people are searched for depends on their images alone, and on no seed.
     """
-    if not can_be_searched(training):
+    people = _people(training) if can_be_searched(training) else np.zeros(0, np.int64)
+    # Of people who all share a file, nobody has others to be searched among.
+    if not (people != people[:1]).any():
         return None
     first = first_images(training.people_or_ids)
     return first[chosen_by_digest(training.digests.take(first), MAX_SEARCHES)]

@@ -95,7 +95,10 @@ def _how_many(result: AuditResult) -> Answer:
         least, share = result.exposed_people, result.exposed_share
         sentence = f"{of_all} {'is' if significant == 1 else 'are'} reported.{facts}"
         if least is not None and result.tests_are_reliable:
-            sentence += f" Reported or not, at least {least.low:,.0f} are exposed, with {least.level:.0%} confidence."
+            verb = "is" if least.low == 1 else "are"
+            sentence += (
+                f" Reported or not, at least {least.low:,.0f} {verb} exposed, with {least.level:.0%} confidence."
+            )
         if least is None:
             sentence += " How many more are exposed is not known without a control set."
         if share is not None:
@@ -184,6 +187,9 @@ def _how_sure(result: AuditResult) -> Answer:
             f"for at most {result.manifest['settings']['fdr']:.0%}",
             "of the findings, as expected. The evidence is single findings; no test of the whole group rules it out.",
         )
+    if result.verdict in NO_LEAK and result.power is None:
+        unknown = "No leaks were planted, so what this audit would have found is not known."
+        return Answer("How sure is it that nobody is missed?", "not known", unknown)
     if result.verdict in NO_LEAK and result.power is not None:
         weakest = min(r.one_leak.value for r in result.power.recalls)
         best = max(r.one_leak.value for r in result.power.recalls)

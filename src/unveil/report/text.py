@@ -174,11 +174,12 @@ def headline(
         )
         return " ".join([found, *_not_compared(counts), would_be_found(power)])
     if {"conformal", "GPD tail", "learned score"} & set(evidence):
+        low = calibration.exposed_people.low
         parts.append(
             f"{significant} of {test.n_training} training {unit.many} {_are(significant)} closer to the synthetic set "
             f"than chance explains. "
             f"{false_findings(expected_false(fdr, [p.significant_by for p in people]), fdr)} At least "
-            f"{unit.count(calibration.exposed_people.low)} are exposed, with 95% confidence."
+            f"{unit.count(low)} {_are(int(low))} exposed, with 95% confidence."
         )
         if not COUNTED.intersection(evidence):
             parts.append(MODEL_ALONE)
@@ -320,7 +321,7 @@ def false_findings(expected: float | None, fdr: float) -> str:
         return "How many of them are chance is not known."
     if expected == 0:
         return "They are facts, so none of them is false."
-    return f"About {few(expected)} of them are expected to be false (false discovery rate {percent(fdr)})."
+    return f"At most {few(expected)} of them are expected to be false (false discovery rate {percent(fdr)})."
 
 
 def called_leaks(review: Review, *, intervals: bool = False) -> str:
