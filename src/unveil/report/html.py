@@ -42,6 +42,7 @@ from unveil.report.text import (
     false_findings,
     number,
     percent,
+    q_in_words,
     would_be_found,
 )
 from unveil.report.thumbnails import Thumbnails
@@ -122,6 +123,7 @@ def _pages() -> Environment:
     pages = environment()
     pages.filters["p"] = number
     pages.filters["percent"] = percent
+    pages.filters["q_in_words"] = q_in_words
     pages.filters["figure"] = _figure
     pages.filters["share"] = _share
     pages.filters["signed"] = _signed
