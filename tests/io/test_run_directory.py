@@ -10,7 +10,7 @@ import pytest
 from tests.builders import write
 from unveil.errors import SettingError
 from unveil.io.run_directory import AUDIT, FORMAT, MANIFEST, RunDirectory, is_finished, other_files, remove_run
-from unveil.io.trust import is_own
+from unveil.io.trust import SIGNATURE, StoreKey, is_own, signed
 
 FACTS = {"seed": 1, "top_k": 10}
 
@@ -65,6 +65,14 @@ def test_an_audit_that_somebody_else_began_is_not_continued(
     assert "this user did not begin the audit there" in caplog.text
     assert {path.name for path in run.path.iterdir()} == {MANIFEST, "people.parquet"}
     assert is_own(json.loads((run.path / MANIFEST).read_text()))
+
+
+@pytest.mark.parametrize("signature", ["é" * 64, "\ud800", "", "0", 5, None, [], {}])
+def test_any_signature_of_somebody_else_is_no_signature(signature: object) -> None:
+    document = signed({"a": 1})
+    assert is_own(document) and not is_own({**document, SIGNATURE: signature})
+    key = StoreKey.own()
+    assert key.accepts(key.seal("name"), "name") and not key.accepts(signature, "name")
 
 
 def test_a_finished_run_of_somebody_else_brings_no_checkpoints(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from unveil.io.atomic import replacing
 from unveil.io.checksums import SEAL
 from unveil.io.npy import read_npz
 from unveil.io.storage import RemoteStorage
-from unveil.io.trust import own_seal
+from unveil.io.trust import own_seal, same_text
 
 State = dict[str, npt.NDArray[np.generic]]
 # A state may hold gigabytes of pairs: saving takes at most this share of the time.
@@ -87,7 +86,7 @@ class Checkpoint:
         except (OSError, ValueError):
             return None
         found = str(state.pop(SEAL, ""))
-        return state if hmac.compare_digest(found.encode(), (self._seal(state) or "none").encode()) else None
+        return state if same_text(found, self._seal(state) or "none") else None
 
     def _seal(self, state: Mapping[str, npt.NDArray[np.generic]]) -> str | None:
         """The user's seal of the key and of everything in a state."""
