@@ -493,3 +493,33 @@ def test_a_path_too_long_for_the_system_is_a_reject(tmp_path: Path) -> None:
     assert len(source.records) == 2 and source.records[1].id.startswith(f"{part}/{part}")
     with pytest.raises(ImageError, match=r"unreadable file: .*too long"):
         source.read(source.records[1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "twice"),
+    [("row", 0, True), ("row", 1, False), ("side", 8, True), ("name", "image", True), ("name", "imagf", False)],
+)
+def test_what_an_hdf5_file_states_twice_is_an_error(field: str, value: int | str, twice: bool, tmp_path: Path) -> None:
+    """Of two chunks for one row, or two datasets of one name, programs show different ones."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w", libver="earliest") as file:
+        pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+        file.create_dataset("image", data=pixels, chunks=(1, 16, 16, 3))
+        if field == "name":
+            file.create_dataset("imagx", data=pixels[:, ::2, ::2, 0], chunks=(1, 8, 8))
+    data = bytearray(path.read_bytes())
+    if field == "name":
+        data = data.replace(b"imagx", str(value).encode())
+    else:
+        node = next(at for at in range(len(data)) if data[at : at + 5] == b"TREE\1")
+        # Behind 24 bytes, each key has a size, a mask, 5 offsets and an address.
+        struct.pack_into("<Q", data, node + 24 + 56 + 8 + (8 if field == "side" else 0), int(value))
+        if field == "side":
+            struct.pack_into("<Q", data, node + 24 + 56 + 8, 0)
+    path.write_bytes(data)
+    location = f"hdf5,image=image:{path}"
+    if twice:
+        with pytest.raises(SourceError, match=r"expected every (chunk|name) once"):
+            open_source(location)
+    else:
+        assert len(open_source(location).records) == 2

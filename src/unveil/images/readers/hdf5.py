@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -429,6 +430,7 @@ def items_of(file: Any, where: str, found: Contents) -> Iterator[tuple[str, Any]
     count = 0
     while groups:
         prefix, group = groups.pop()
+        _check_names(group, where)
         found.addresses.update(at for at in group._links.values() if isinstance(at, int))
         found.addresses.add(group._dataobjects.offset)
         try:
@@ -456,6 +458,32 @@ def items_of(file: Any, where: str, found: Contents) -> Iterator[tuple[str, Any]
                 groups.append((path + "/", item))
             if isinstance(item, pyfive.Group | pyfive.Dataset):
                 yield path, item
+
+
+def _check_names(group: Any, where: str) -> None:
+    """SourceError where a group has two items of one name, of which programs show different ones."""
+    from pyfive.btree import BTreeV1Groups
+    from pyfive.dataobjects import SYMBOL_TABLE_MSG_TYPE
+    from pyfive.misc_low_level import Heap, SymbolTable
+
+    objects, names = group._dataobjects, list[bytes | str]()
+    for message in objects.msgs:
+        if message["type"] != SYMBOL_TABLE_MSG_TYPE:
+            continue
+        tree, heap = struct.unpack_from("<QQ", objects.msg_data, message["offset_to_message"])
+        stored = Heap(objects.fh, heap)
+        for table in BTreeV1Groups(objects.fh, tree).symbol_table_addresses():
+            entries = SymbolTable(objects.fh, table).entries
+            names += [stored.get_object_name(entry["link_name_offset"]) for entry in entries]
+    if not names:
+        names = [name for name, _ in objects.iter_links()]
+    if len(set(names)) < len(names):
+        twice = Counter(names).most_common(1)[0][0]
+        shown = twice.decode("utf-8", "backslashreplace") if isinstance(twice, bytes) else twice
+        raise SourceError(
+            f"{where}: expected every name once in a group, found {shortened(printable(shown))} several times. Write "
+            "the file again"
+        )
 
 
 # pyfive's ways to refuse a version or a type that it does not read; a TypeError is a dataset without a shape.
@@ -486,8 +514,15 @@ def _layout(dataset: Any) -> Layout:
             int(info.size),
             int(info.filter_mask),
         )
+    shape = tuple(int(n) for n in storage.chunks)
+    listed = storage._nthindex if chunks else []
+    if len(listed) != len(chunks) or any(n % side for start in chunks for n, side in zip(start, shape, strict=True)):
+        raise SourceError(
+            f"expected every chunk once in the index of {printable(dataset.name)}, found some twice or between others, "
+            "of which programs show different ones. Write the file again"
+        )
     filters = tuple(int(entry["filter_id"]) for entry in storage.filter_pipeline or ())
-    return Layout(None, tuple(int(n) for n in storage.chunks), chunks, filters)
+    return Layout(None, shape, chunks, filters)
 
 
 def is_hdf5(blob: Blob) -> bool:
