@@ -46,7 +46,7 @@ from unveil.mitigation.guard import (
 from unveil.mitigation.inputs import _HIDDEN
 from unveil.mitigation.person_lookup import Answer, Comparison, LookupMatch, Search
 from unveil.mitigation.subject_letter import letter
-from unveil.mitigation.threshold import MitigationThreshold
+from unveil.mitigation.threshold import MitigationThreshold, mitigation_threshold
 from unveil.results.calibration import Exposures
 from unveil.runs.finished import FinishedRun
 from unveil.stats.checks import Check
@@ -165,6 +165,18 @@ def test_control_people_who_score_like_copies_decide_no_threshold(audited: Audit
             assert threshold.score == without.score < 10
             assert threshold.why.startswith(without.why) and f"(without {n} control p" in threshold.why
         assert false_refusals(mixed, 10) == false_refusals(honest, 10)
+
+
+def test_the_threshold_lies_below_the_findings(audited: Audited) -> None:
+    """Where all findings are near-perfect copies, the lowest of their scores lets worse copies pass."""
+    result, _ = audited
+    low = [p.score for p in result.people if not p.significant_by]
+    copied = tuple(replace(p, score=25.0) if p.significant_by else p for p in result.people)
+    without = replace(result, people=copied, synthetic_identities=(), exposures=None)
+    for rule in ("audit", "significant"):
+        assert max(low) < guard_threshold(without, rule).score < max(low) + 1e-6
+    assert guard_threshold(replace(without, exposures=result.exposures), "significant").score < max(low) + 1e-6
+    assert mitigation_threshold(without).score == 25
 
 
 def test_a_face_is_looked_for_in_images_of_another_size_than_the_crops(

@@ -176,6 +176,12 @@ def test_other_verdicts_have_other_answers_and_steps(audited: Audited) -> None:
     assert (
         result.manifest["settings"]["control"] and "--control CONTROL " in command and command.count("--control ") == 1
     )
+    # So it is for any option, however often and in whatever form it was typed.
+    asked = replace(step, option="--aligned") if step is not None else None
+    settings = {**result.manifest["settings"], "aligned": {"synthetic": "yes", "training": "no", "control": "auto"}}
+    typed = replace(open_question, next_step=asked, manifest={**result.manifest, "settings": settings})
+    (command,) = steps(typed)[0].commands
+    assert command.endswith(" --aligned VALUE -o RUN") and command.count("--aligned ") == 1
     assert any("there is no control set" in text for text in not_tested(open_question))
     assert any("no leaks were planted" in text for text in not_tested(open_question))
     assert HOLD in render(result, None) and HOLD not in render(open_question, None)

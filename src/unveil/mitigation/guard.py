@@ -102,7 +102,7 @@ def audit_threshold(result: AuditResult) -> MitigationThreshold:
     If no score would suffice, the threshold lies above every control person.
     """
     if result.exposures is None:
-        return mitigation_threshold(result, "significant")
+        return below_findings(result)
     control = control_scores(result, "audit")
     tests = person_tests(result.exposures.training.score, control.scores)
     one_more = detection_threshold(tests, 1, result.manifest["settings"]["fdr"])
@@ -112,9 +112,27 @@ def audit_threshold(result: AuditResult) -> MitigationThreshold:
     return MitigationThreshold(lowest, f"from this score on the audit finds one more significant person{control.note}")
 
 
+def below_findings(result: AuditResult) -> MitigationThreshold:
+    """A score above the highest of the people who are not significant, below that of every finding.
+
+    The lowest score of a finding can be that of a near-perfect copy, and worse copies would pass.
+    """
+    lowest = mitigation_threshold(result, "significant")
+    others = [p.score for p in result.people if not p.significant_by and p.score < lowest.score]
+    if not others or not np.isfinite(lowest.score):
+        return lowest
+    highest = float(without_outliers(np.array(others)).max())
+    return MitigationThreshold(
+        float(np.nextafter(highest, np.inf)), "above the highest score of the people who are not significant"
+    )
+
+
 def guard_threshold(result: AuditResult, rule: str) -> MitigationThreshold:
     """The threshold that ``rule`` names, ``audit`` or one of `mitigation_threshold`. Raises SettingError as it does."""
-    chosen = audit_threshold(result) if rule == "audit" else mitigation_threshold(result, rule)
+    if rule == "audit":
+        chosen = audit_threshold(result)
+    else:
+        chosen = below_findings(result) if rule == "significant" else mitigation_threshold(result, rule)
     if not np.isfinite(chosen.score):
         raise SettingError(
             f"--threshold {rule}: expected a finding by a test, found only copies. Use --threshold control or a score"

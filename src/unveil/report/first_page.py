@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ HOLD = "Do not publish the dataset or pass it on before the leak is removed."
 LEGAL = "Whether these images are personal data is a legal question that no measurement answers."
 # What stands for the value of an option in a command.
 PLACEHOLDERS = {"--control": "CONTROL", "--exclude": "LIST.txt"}
+# A value of a command, with quotes as a shell reads them.
+ONE_VALUE = r"""(?:'[^']*'|"[^"]*"|[^\s'"])+"""
 
 
 @dataclass(frozen=True)
@@ -246,12 +249,10 @@ def steps(result: AuditResult, run: str = ".") -> tuple[Step, ...]:
     if result.next_step is not None:
         step = result.next_step
         placeholder = PLACEHOLDERS.get(step.option, "VALUE")
-        # The same command would give the same answer: another control set takes the place of the one that was typed.
-        other = {"control": placeholder} if step.option == "--control" and settings.get("control") else {}
-        command = command_of({**settings, **other}, result.manifest["inputs"])
-        if f"{step.option} " not in command:
-            command = command.replace(" -o RUN", f" {step.option} {placeholder} -o RUN")
-        commands = (command,)
+        # The same command would give the same answer: another value takes the place of the one that was typed.
+        typed = command_of(settings, result.manifest["inputs"])
+        rest = re.sub(rf" {re.escape(step.option)} {ONE_VALUE}", "", typed)
+        commands = (rest.replace(" -o RUN", f" {step.option} {placeholder} -o RUN"),)
         name = "get a verdict" if result.verdict == "inconclusive" else "strengthen the result"
         found.append(Step(name, f"{step.action} The option is {step.option}.", commands))
     if of_images and (result.significant_people or result.improbable_pairs):
