@@ -177,7 +177,6 @@ def read_range(files: Any, path: str, start: int, end: int) -> bytes:
         from fsspec.asyn import sync
 
         data, goal = b"", end
-        piece: bytes
         for _ in range(MAX_PIECES):
             piece: bytes
             piece, total = sync(files.loop, _http_range, files, path, start + len(data), end)
