@@ -47,6 +47,13 @@ PAGES: dict[str, dict[str, bytes]] = {
         "set/c.png": IMAGE,
         "set/a%20b.png": IMAGE,
     },
+    "spelled": {
+        "my%20set/": rb"""<a title="a > b" href=a.png>a</a><a onclick="if(a<b)x()" href="b.png">b</a>
+            <a data-href=no.png href='/spelled/my set/c.png'>c</a><AREA HREF = "d.png"><img src="e.png">
+            <a class="x"href="f%7E.png">f</a><a href="f~.png">f</a><a href="\spelled\my%20set\g.png">g</a>
+            <!-- <a href="no.png"> --><script>"<a href='no.png'>"</script><a href="http://else.where/h.png">h</a>
+            <a href="../../spelled/my%20set/../">up</a><base href="/spelled/my%20set/sub/"><a href="i.png">i</a>""",
+    },
     "deep": {"*": b'<a href="a/">a</a><a href="b.png">b</a>'},
     "wide": {"*": b"".join(b'<a href="%d/">%d</a>' % (k, k) for k in range(10))},
     "longpage": {"*": b"<html>"},
@@ -158,6 +165,16 @@ def test_a_folder_of_a_web_server(server: str) -> None:
     source = open_source(f"folder:{server}/pages/set")
     assert [record.id for record in source.records] == ["a b.png", "c.png", "d/e&f.png", "g/h.png"]
     assert source.read(source.records[0]) == source.read(source.records[1]) == IMAGE
+
+
+def test_links_are_read_as_browsers_read_them(server: str) -> None:
+    """However its tag and its address are written: a file that is left out is no part of the audit."""
+    for place in ("my set", "my%20set"):
+        source = open_source(f"folder:{server}/spelled/{place}")
+        names = [*"abcde", "f~", "g", "sub/i"]
+        assert [record.id for record in source.records] == [f"{name}.png" for name in names]
+        (note,) = [note for note in source.notes if "other places" in note]
+        assert note == "not read: 1 links to images in other places: http://else.where/h.png"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from unveil.errors import ImageError, SourceError, StoreError
 from unveil.images.label_rule import LabelRule
-from unveil.images.labels import find_labels
+from unveil.images.labels import find_labels, is_image_name
 from unveil.images.source import MAX_FILE_BYTES, Entry, Source, printable
-from unveil.io.remote import check_address, filesystem, read_range, with_retries
+from unveil.io.remote import check_address, filesystem, read_range, with_retries, without_secrets
 from unveil.io.web_folder import web_files
 from unveil.types import ImageRecord
 
@@ -42,9 +42,13 @@ class RemoteFolderSource(Source):
     def _names(self) -> list[str]:
         """The names of the files in the folder; FileNotFoundError or StoreError when it cannot be listed."""
         if self._url.startswith(("http://", "https://")):
-            for name in web_files(self._files, self._root):
+            elsewhere = set[str]()
+            for name in web_files(self._files, self._root, elsewhere):
                 # Two names that are one when they are decoded stay as they are.
                 self._encoded.setdefault(unquote(name) if unquote(name) not in self._encoded else name, name)
+            for link in sorted(elsewhere):
+                if is_image_name(urlsplit(link).path):
+                    self.unread.add("links to images in other places", printable(without_secrets(link)))
             return list(self._encoded)
         paths = with_retries(self._url, lambda: self._files.find(self._root))
         return [name for path in paths if (name := str(path)[len(self._root) + 1 :])]
