@@ -98,7 +98,7 @@ def _links(files: Any, folder: str, root: str, elsewhere: set[str] | None) -> It
         )
     base, own = folder, _place(folder)
     above, depth = _place(root)[2:-1], len(_place(root)) - 3
-    for tag, address in _addresses(page.decode("utf-8", "replace")):
+    for tag, address in addresses_in(page.decode("utf-8", "replace")):
         path, mark, query = address.partition("?")
         try:
             # Browsers take a backslash for a slash.
@@ -124,7 +124,7 @@ def _links(files: Any, folder: str, root: str, elsewhere: set[str] | None) -> It
             yield root + "/".join(parts.path.split("/")[depth:]) + (f"?{parts.query}" if parts.query else "")
 
 
-def _addresses(page: str) -> Iterator[tuple[str, str]]:
+def addresses_in(page: str) -> Iterator[tuple[str, str]]:
     """The addresses in the tags of a page that lead to others, with the names of the tags, as HTML reads them."""
     at = 0
     while (found := _TAG.search(page, at)) is not None:
