@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DATA ?= ../shared/data
+# Compiled modules are kept: where an image of a container turns that off, each process would compile all of them again.
+unexport PYTHONDONTWRITEBYTECODE
 
 KERNEL := src/unveil/native/src
 .PHONY: slow dist interruptions nightly faults test-lowest bench-scale setup demo docs test lint check bench simulations bench-lfw bench-small bench-others lab bench-embed bench-compare bench-read fuzz sanitize neon clean
