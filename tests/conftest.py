@@ -6,7 +6,7 @@ import pickle
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import hypothesis
 import numpy as np
@@ -16,6 +16,8 @@ from filelock import FileLock
 
 import unveil
 from tests.builders import MAX_CI_EXAMPLES, NIGHTLY_FACTOR, PROFILE, StartedComparisons, audit, save_embeddings
+from unveil.analysis import leak_kinds
+from unveil.channels import similarity
 from unveil.demo.world import World, make_world
 from unveil.faces.align import ImageArray
 from unveil.faces.detectors.base import DetectedFace
@@ -23,6 +25,8 @@ from unveil.faces.detectors.dlib_hog import DlibDetector
 from unveil.native import library
 from unveil.runs.parts import role_file
 from unveil.types import ROLES
+
+T = TypeVar("T")
 
 for name in ("ci", "nightly"):
     hypothesis.settings.register_profile(
@@ -49,19 +53,40 @@ def pytest_configure(config: pytest.Config) -> None:
         assert library.load()[0] is not None, library.load()[1]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def faces_found_once() -> Iterator[None]:
-    """Whether crops are aligned is decided in every audit of images: dlib looks at equal pixels once in a process."""
-    detect, known = DlibDetector.detect, dict[tuple[tuple[int, ...], bytes], list[DetectedFace]]()
+def remembered(function: Callable[..., T], *, method: bool = False) -> Callable[..., T]:
+    """A function of arrays, that depends on nothing else, as one that is computed once in a process for equal ones."""
+    known: dict[tuple[object, ...], T] = {}
 
-    def remembered(self: DlibDetector, image: ImageArray) -> list[DetectedFace]:
-        key = image.shape, hashlib.sha256(np.ascontiguousarray(image).data).digest()
+    def key_of(value: object) -> object:
+        if not isinstance(value, np.ndarray):
+            return value
+        return value.shape, value.dtype.str, hashlib.sha256(np.ascontiguousarray(value).data).digest()
+
+    def call(*arguments: Any) -> T:
+        key = tuple(map(key_of, arguments[method:]))
         if key not in known:
-            known[key] = detect(self, image)
-        return list(known[key])
+            known[key] = function(*arguments)
+        return known[key]
+
+    return call
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pixels_looked_at_once() -> Iterator[None]:
+    """Each audit of images decides whether they are crops, and measures the closest pairs: seconds for equal pixels."""
+    detect = remembered(DlibDetector.detect, method=True)
+
+    def found(self: DlibDetector, image: ImageArray) -> list[DetectedFace]:
+        return list(detect(self, image))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(DlibDetector, "detect", remembered)
+        patch.setattr(DlibDetector, "detect", found)
+        for module, name in (
+            (leak_kinds, "realigned_face"),
+            (similarity, "_hashes"),
+            (similarity, "_best_correlation"),
+        ):
+            patch.setattr(module, name, remembered(getattr(module, name)))
         yield
 
 
@@ -73,13 +98,18 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
-# What takes longest, a list for each of three processes: each begins with its list, so that none is left alone with it
-# at the end. Tests in one list share what they start, such as a cluster.
+# What takes longest, a list for each of three processes: each begins with its list, in this order, so that none is left
+# alone with it at the end. Tests in one list share what they start, such as a cluster.
 LONGEST = (
-    ("tests/test_documented_commands.py::test_commands_run_as_typed[True]", "tests/engine", "tests/io"),
+    ("tests/test_documented_commands.py::test_commands_run_as_typed[pages", "tests/engine", "tests/io"),
     ("tests/test_real", "tests/test_resume", "tests/cli", "tests/test_lab"),
     ("tests/test_documented_commands", "tests/test_golden", "tests/test_audit", "tests/mitigation", "tests/review"),
 )
+
+
+def _place_in_its_list(item: pytest.Item) -> int:
+    """The first name in a list of `LONGEST` that the test begins with."""
+    return min(i for names in LONGEST for i, name in enumerate(names) if item.nodeid.startswith(name))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -91,15 +121,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         (others if where is None else first[where % processes]).append(item)
     ordered: list[pytest.Item] = []
     for i, part in enumerate(first):
+        part.sort(key=_place_in_its_list)
         # pytest-xdist divides the tests into parts of equal size before processes take tests from each other.
         size = (len(items) - len(ordered)) // (processes - i)
         fill = max(0, size - len(part))
         ordered += [*part, *others[:fill]]
         del others[:fill]
     items[:] = [*ordered, *others]
-
-
-T = TypeVar("T")
 
 
 @pytest.fixture(scope="session")

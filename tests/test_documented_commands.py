@@ -32,6 +32,7 @@ from tests import containers
 from tests.browser import CHROMIUM, PHONE, Watched, chromium
 from tests.builders import drawn_faces, encoded, write
 from tests.cli.runner import Done, unveil
+from tests.conftest import LONGEST
 from tests.models import small_model
 from tools import reference
 from unveil.analysis import power
@@ -146,6 +147,12 @@ def test_every_exception_is_of_a_command() -> None:
     assert [start for start in NOT_RUN if not any(c.startswith(start) for c in commands)] == []
     assert [command for command in (*EXIT_CODES, *SMALLER) if command not in commands] == []
     assert [start for start in PYTHON_NOT_RUN if not any(text.startswith(start) for text in python)] == []
+
+
+def test_the_longest_test_of_ci_begins_first() -> None:
+    """Its name in `LONGEST` is one that pytest gives."""
+    test, part = test_commands_run_as_typed.__name__, next(iter(PARTS))
+    assert f"tests/{Path(__file__).name}::{test}[{part}]".startswith(LONGEST[0][0])
 
 
 def test_commands_that_are_not_run_are_valid() -> None:
