@@ -155,6 +155,15 @@ def test_groups_are_those_of_whole_products(cached: int, monkeypatch: pytest.Mon
         assert [group.tolist() for group in similar_classes(means)] == plain_groups(means)
 
 
+def test_the_compiled_library_gives_the_same_p_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    made, real = drawn(45, 0.3, rng)
+    by_library = link_test(made.copy(), real.copy(), np.random.default_rng(8))
+    monkeypatch.setattr(label_link, "add_arranged", lambda *_: False)
+    by_numpy = link_test(made, real, np.random.default_rng(8))
+    assert by_library.p_value == by_numpy.p_value and (by_library.rank == by_numpy.rank).all()
+
+
 def test_arrangements_are_those_of_single_bytes() -> None:
     """Only their speed depends on the size of the numbers that are exchanged."""
     wide, narrow = np.random.default_rng(6), np.random.default_rng(6)

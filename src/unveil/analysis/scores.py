@@ -12,7 +12,7 @@ from unveil.analysis.cohort import ChannelContext, IdentityContext, RealCorrecti
 from unveil.analysis.comparisons import FIRST_CHANNEL, Comparison, Comparisons
 from unveil.analysis.recorrection import Stored, with_changed_rows
 from unveil.columns import Texts
-from unveil.compare import Ranking, exact_cosine
+from unveil.compare import Ranking, exact_scorer
 from unveil.stats.exposure import exposures
 from unveil.stats.hubness import best_of_each, person_codes
 from unveil.stats.score_scale import ScoreScale, channel_weights, fit_score_scale, max_over_channels, of_channel
@@ -48,7 +48,7 @@ class IdentityMatches:
     def closest_image(self, identity: Ints, row: Ints) -> tuple[Ints, Floats]:
         """The image (K,) of each identity (K,) that is closest to a real image, of row (K,), and their cosine (K,)."""
         position, queries = self.context.identities.images(identity)
-        cosine = exact_cosine(self.synthetic.vectors, self.images.vectors, queries, row[position])
+        cosine = exact_scorer(1)(self.synthetic.vectors, self.images.vectors, queries, row[position])
         best = best_of_each(position, cosine + self.synthetic_correction[queries])
         return queries[best], cosine[best]
 

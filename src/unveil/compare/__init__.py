@@ -1,6 +1,7 @@
 """Exact comparison of all pairs: no pair is missed and no score is approximate."""
 
 from unveil.compare.api import Ranking, compare_all, compare_rankings
+from unveil.compare.backend_native import exact_scorer
 from unveil.compare.backends import Backend, describe, open_backend
 from unveil.compare.distributed import DistributedBackend, TileSizes
 from unveil.compare.exact import exact_cosine
@@ -21,5 +22,6 @@ __all__ = [
     "compare_rankings",
     "describe",
     "exact_cosine",
+    "exact_scorer",
     "open_backend",
 ]

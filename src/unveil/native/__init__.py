@@ -1,5 +1,6 @@
-"""The compiled kernel, if there is one: comparisons, faces, and memory of large arrays."""
+"""The compiled kernel, if there is one: comparisons, faces, arrangements, and memory of large arrays."""
 
+from unveil.native.arrangements import add_arranged
 from unveil.native.arrays import arrays_in_files, arrays_in_memory, bytes_in_files
 from unveil.native.faces import FaceKernel, LandmarkModel, NativeImage, load_faces
 from unveil.native.library import (
@@ -30,6 +31,7 @@ __all__ = [
     "NativePacked",
     "NativeRanking",
     "NativeVectors",
+    "add_arranged",
     "arrays_in_files",
     "arrays_in_memory",
     "bytes_in_files",

@@ -88,7 +88,9 @@ def natural_order(label: str) -> tuple[tuple[int, int, str], ...]:
 
 def _plain(digits: str) -> str:
     """Decimal digits of any script as ASCII digits, without leading zeros."""
-    return "".join(str(unicodedata.decimal(digit)) for digit in digits).lstrip("0") or "0"
+    if not digits.isascii():
+        digits = "".join(str(unicodedata.decimal(digit)) for digit in digits)
+    return digits.lstrip("0") or "0"
 
 
 def _by_key(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
+from math import factorial
 
 import numpy as np
 import numpy.typing as npt
 
+from unveil.native import add_arranged
 from unveil.stats.blas import single_blas_thread
 from unveil.stats.class_sums import class_sums
 from unveil.types import Floats, Ints, Vectors
@@ -101,11 +103,12 @@ def link_test(synthetic: Floats, training: Floats, rng: np.random.Generator) -> 
         spread = np.sqrt(np.maximum(0, np.einsum("kd,kd->k", block @ products, block)))
         block /= np.where(spread > SMALL_SPREAD, spread, np.inf)[:, None]
     own = np.einsum("kd,kd->k", made, real)
-    arranged = np.zeros(1)
+    arranged = np.zeros(factorial(n) if exact else N_ARRANGEMENTS)
     for group in groups:
         among = made[group] @ real[group].T
-        places = np.ascontiguousarray(_arrangements(len(group), exact, rng).T)
-        arranged = arranged + sum(similarities.take(place) for similarities, place in zip(among, places, strict=True))
+        if exact or not add_arranged(arranged, among, rng):
+            places = np.ascontiguousarray(_arrangements(len(group), exact, rng).T)
+            arranged += sum(similarities.take(place) for similarities, place in zip(among, places, strict=True))
     as_high = int((arranged >= own.sum() - TOLERANCE * n).sum())
     p_value = as_high / len(arranged) if exact else (1 + as_high) / (1 + len(arranged))
     rank = _ranks(made, real, own, rng)
