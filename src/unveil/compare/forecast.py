@@ -16,9 +16,8 @@ from unveil.types import Floats
 SAMPLE_ROWS = 4096  # of the gallery, for the spread of scores
 DIRECTIONS = 64  # in which the spread of the gallery is measured; in the others it is taken to be the same
 ITERATIONS = 2  # of the search for these directions
-REMEMBERED = (
-    1 << 13
-)  # lists from which the next are forecast: enough for a quantile of 1%, which is taken for every panel
+# Lists from which the next are forecast: enough for a quantile of 1%, which is taken for every panel.
+REMEMBERED = 1 << 13
 MISSED = 0.01  # the share of lists that are expected to end below their forecast and are made again
 
 
