@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from unveil.native import add_arranged, arrangements, load
+from unveil.native import add_arranged, arrangements
 
-pytestmark = pytest.mark.skipif(load()[0] is None, reason="the kernel is not compiled")
+pytestmark = pytest.mark.skipif(arrangements._function() is None, reason="the library is not compiled with it")
 
 
 @pytest.mark.parametrize("places", [1, 2, 3, 8, 17, 20, 64])
