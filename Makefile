@@ -11,10 +11,11 @@ KERNEL := src/unveil/native/src
 
 setup: $(READY)
 
+# --no-compile: Python compiles a module when it is first imported, and most of the 21,000 that pip would compile never are.
 $(READY): pyproject.toml hatch_build.py $(wildcard $(KERNEL)/*)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 demo: $(READY)
