@@ -28,6 +28,7 @@ from unveil.images.blob import LocalBlob
 from unveil.images.readers.parquet import ParquetSource
 from unveil.images.readers.recordio import MAGIC_BYTES
 from unveil.images.readers.shards import expand_braces
+from unveil.images.writers.recordio import write_recordio
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NO_PEOPLE = {"LMDB, plain"}
@@ -325,6 +326,37 @@ class TestRecordIO:
         assert [(r.id, r.person) for r in source.records] == [(f"{k:08d}", "7") for k in range(4)]
         note = f"list.txt beside the records is not used: it may be that of {first}.rec. If it is theirs, name it "
         assert note + f"{second}.tsv" in source.notes
+
+    @pytest.mark.parametrize(
+        ("keys", "lines", "expected", "noted"),
+        [
+            ("0 1 0 2 3 4", "0a 1b 0z 2c 3c 4c", "0 b/1 0 c/2 c/3 c/4", "1 keys of train.idx are those of several"),
+            ("0 1 0 2 3 4", "0a 1b 2c 3c 4c", "0 b/1 0 c/2 c/3 c/4", "1 keys of train.idx are those of several"),
+            ("0 1 2 3 4", "0a 1b 2c 3c 4c 1z", "a/0 1 c/2 c/3 c/4", "1 keys stand in train.lst with several paths"),
+            ("0 1 2 3 4", "0a 1b 2c 3c 4c 1b", "a/0 b/1 c/2 c/3 c/4", ""),
+        ],
+    )
+    def test_a_key_that_stands_twice_names_nobody(
+        self, keys: str, lines: str, expected: str, noted: str, tmp_path: Path
+    ) -> None:
+        """As where two files were joined with their lists."""
+        numbers = [int(key) for key in keys.split()]
+        path = c.write_records(tmp_path / "train", [c.labelled(b"x" * 32, 0, key=key) for key in numbers])
+        offsets = [line.split()[1] for line in (tmp_path / "train.idx").read_text().splitlines()]
+        write(tmp_path / "train.idx", "".join(f"{k}\t{at}\n" for k, at in zip(numbers, offsets, strict=True)))
+        write(tmp_path / "train.lst", "".join(f"{row[0]}\t0\t{row[1]}/{row[0]}.jpg\n" for row in lines.split()))
+        source = open_source(path)
+        names = [r.id.removesuffix(".jpg").lstrip("0").partition("~")[0] or "0" for r in source.records]
+        assert names == expected.split()
+        assert [r.person for r in source.records] == [name.partition("/")[0] if "/" in name else None for name in names]
+        assert any(noted in note for note in source.notes)
+        assert bool(noted) == any("keys" in note for note in source.notes)
+        if "of several" in noted:
+            # Of two records of a key one may be left, whose line may be that of the other.
+            (tmp_path / "out").mkdir()
+            write_recordio(source, tmp_path / "out", {source.records[0].id})
+            left = open_source(tmp_path / "out/train.rec").records
+            assert [r.person for r in left] == ["b", None, "c", "c", "c"]
 
 
 class TestVerificationSets:

@@ -113,7 +113,8 @@ class RecordIOSource(Source):
             )
         listed = labels_beside(rule, blob)
         if rule.kind == "auto" and len({id.rpartition("/")[0] for id in paths.ids.values()}) > 1:
-            self._decide_folders(entries)
+            # Records that the list does not name have neither a folder nor a label of it.
+            self._decide_folders([entry for entry, key in zip(entries, keys.tolist(), strict=True) if key in paths.ids])
         self._set_records(entries, listed=listed, states_labels=uses_own or bool(paths.labels), in_order=True)
 
     def _starts(self, offsets: Ints, extents: Ints) -> _Starts:
@@ -406,18 +407,23 @@ def _paths(blob: Blob, keys: Ints, own: npt.NDArray[np.float32], notes: list[str
     Keys that only count the records are known if the lines of the list are in their order.
     """
     counted = bool((keys == np.arange(len(keys))).all()) and blob.sibling(idx_name(blob)) is None
+    shared = keys_twice(keys)
+    if shared:
+        notes.append(
+            f"{len(shared):,} keys of {idx_name(blob)} are those of several records, as where files were joined: no "
+            "list beside them is used for these, and equal labels of theirs may be those of different people"
+        )
     for file in lists_beside(blob, notes):
         name = file.name
-        ids, labels = {}, {}
-        for _, line in text_lines(file.read_all(MAX_LIST_BYTES), file.where):
-            number, *rest = line.split("\t")
-            if not number.isdecimal() or len(number) > MAX_DIGITS or not rest:
-                continue
-            # mxnet's .lst has the path last, the others have it second; the remaining column is the label.
-            path = rest.pop(-1 if name.endswith(".lst") else 0).strip()
-            ids[int(number)] = printable(path)
-            if rest and (label := label_of(rest[0])) is not None:
-                labels[int(number)] = label
+        ids, labels, several = _rows_beside(file)
+        for key in several | shared:
+            ids.pop(key, None)
+            labels.pop(key, None)
+        if several:
+            notes.append(
+                f"{len(several):,} keys stand in {name} with several paths or labels, which are not used, for example "
+                f"{min(several)}: leave one line for each key"
+            )
         matched = sum(key in ids for key in keys.tolist())
         sure = known and (not counted or list(ids) == sorted(ids))
         if matched > len(keys) / 2 and not sure and not _same_labels(keys, own, labels):
@@ -432,6 +438,32 @@ def _paths(blob: Blob, keys: Ints, own: npt.NDArray[np.float32], notes: list[str
             return _Paths(ids, labels)
         notes.append(f"{name} beside the records names {matched} of {len(keys)} of them and is not used")
     return _Paths({}, {})
+
+
+def keys_twice(keys: Ints) -> set[int]:
+    """The keys of several records."""
+    distinct, counts = np.unique(keys, return_counts=True)
+    return set(distinct[counts > 1].tolist())
+
+
+def _rows_beside(file: Blob) -> tuple[dict[int, str], dict[int, str], set[int]]:
+    """The path and the label of each key in a list, and the keys that it has with several of them."""
+    ids: dict[int, str] = {}
+    labels: dict[int, str] = {}
+    several: set[int] = set()
+    for _, line in text_lines(file.read_all(MAX_LIST_BYTES), file.where):
+        number, *rest = line.split("\t")
+        if not number.isdecimal() or len(number) > MAX_DIGITS or not rest:
+            continue
+        # mxnet's .lst has the path last, the others have it second; the remaining column is the label.
+        key, path = int(number), printable(rest.pop(-1 if file.name.endswith(".lst") else 0).strip())
+        label = label_of(rest[0]) if rest else None
+        if key in ids and (ids[key], labels.get(key)) != (path, label):
+            several.add(key)
+        ids[key] = path
+        if label is not None:
+            labels[key] = label
+    return ids, labels, several
 
 
 def _agreement(keys: Ints, own: npt.NDArray[np.float32], labels: dict[int, str]) -> float:

@@ -29,6 +29,11 @@ def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collecti
     gone = {int(record.key.split()[0]) for record in source.records if record.id in removed}
     images = {int(record.key.split()[0]) for record in source.records} - gone
     ranges = _ranges(source, blob, keys, offsets, extents)
+    if ranges is not None and recordio.keys_twice(keys):
+        raise SourceError(
+            f"{source.where}: expected each key once beside ranges of keys, found several records of one; use "
+            "--as-folder"
+        )
     numbers: dict[int, int] = {}
     with (out / blob.name).open("wb") as rec, (out / recordio.idx_name(blob)).open("w") as idx:
 
@@ -51,7 +56,9 @@ def write_recordio(source: recordio.RecordIOSource, out: Path, removed: Collecti
                 add(number, blob.read(int(offsets[i]), int(extents[i])))
             for key, own in enumerate(people, n):
                 add(key, _record(key, own[0], own[-1] + 1))
-    _write_side_files(blob, out, numbers)
+    # No line says which of several records of a key it is that of, although one may be left.
+    shared = recordio.keys_twice(keys)
+    _write_side_files(blob, out, {key: number for key, number in numbers.items() if key not in shared})
 
 
 def _record(key: int, *labels: float) -> bytes:
