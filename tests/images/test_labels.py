@@ -581,6 +581,28 @@ class TestLists:
             write(tmp_path / "people.tsv", text)
             assert people(open_source(tmp_path / "x.parquet", LabelRule.parse("list:people.tsv"))) == expected
 
+    def test_a_list_of_labels_has_the_notes_of_a_list(self, tmp_path: Path) -> None:
+        """Without them, a group in the second column would count as people unseen."""
+        table = pa.table({"image": [{"bytes": data, "path": f"{k}.png"} for k, data in enumerate(DATA[:4])]})
+        text = "# ages\n" + "".join(f"{k}.png,{k % 2},p{k}\n" for k in range(4))
+        for where in (tmp_path / "folder", tmp_path / "shards", tmp_path / "one"):
+            where.mkdir()
+            write(where / "list.csv", text.replace(".png", ".png" if where.name != "shards" else ".parquet/0.png"))
+        for k in range(4):
+            write(tmp_path / "folder" / f"{k}.png", DATA[k])
+            row = pa.table({"image": [{"bytes": DATA[k], "path": "0.png"}]})
+            pq.write_table(row, tmp_path / "shards" / f"{k}.parquet")
+        pq.write_table(table, tmp_path / "one" / "x.parquet")
+        files = {file.name: file.read_bytes() for file in (tmp_path / "folder").iterdir()}
+        for path in (*(tmp_path / name for name in ("folder", "shards", "one")), packed(tmp_path / "x.zip", files)):
+            source = open_source(path, LabelRule.parse("list:list.csv"))
+            assert Counter(people(source)) == {"0": 2, "1": 2}
+            assert (
+                "of the list, column 3 is ignored: only a path and a label are read, and column 2 is taken for the "
+                "people" in source.notes
+            )
+            assert "1 lines of the list that begin with # are not read" in source.notes
+
     def test_a_path_with_two_labels_is_an_error(self, tmp_path: Path) -> None:
         files = {"0.png": DATA[0], "1.png": DATA[1], "people.txt": b"0.png a\n1.png b\n0.png b\n"}
         with pytest.raises(SourceError, match=r"`0\.png` has the labels a and b; remove one of them"):

@@ -17,7 +17,7 @@ from unveil.images.blob import Blob
 from unveil.images.image_like import MIN_PIXELS, may_be_image, shows_image
 from unveil.images.label_rule import SPLITS, LabelRule
 from unveil.images.label_values import label_of
-from unveil.images.source import MAX_LIST_BYTES, in_any_form, printable, read_file, stays_inside
+from unveil.images.source import MAX_LIST_BYTES, ListedLabels, in_any_form, printable, read_file, stays_inside
 from unveil.images.unread import SHOWN_CHARACTERS
 from unveil.io.text import composed
 from unveil.io.unique_keys import KeyTwiceError, every_key_once
@@ -293,14 +293,16 @@ def _numbered_lines(data: bytes, where: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines if line.strip()]
 
 
-def labels_from(data: bytes, where: str) -> dict[str, str]:
+def labels_from(data: bytes, where: str) -> ListedLabels:
     """The label of each listed path; SourceError when the list has none, two for one path, or images beside them."""
     stylegan = stylegan_labels(data, where) if data.lstrip()[:1] == b"{" else None
     if stylegan is not None:
-        return stylegan
+        return ListedLabels(stylegan)
     check_no_image(data, where)
-    labels: dict[str, str] = {}
-    for row in parse_list(data, where).rows:
+    labels = ListedLabels()
+    found = parse_list(data, where)
+    labels.notes = found.notes
+    for row in found.rows:
         if row.label and labels.setdefault(name := printable(row.path), row.label) != row.label:
             raise SourceError(f"{where}: `{name}` has the labels {labels[name]} and {row.label}; remove one of them")
     if not labels:
@@ -398,7 +400,7 @@ class FoundLabels:
     """
 
     stored: dict[str, str] | None = None
-    listed: dict[str, str] | None = None
+    listed: ListedLabels | None = None
     files: frozenset[str] = frozenset()
 
 
@@ -445,7 +447,7 @@ def _check_lines(data: bytes, most: int) -> None:
         raise ImageError("read", "list too long", f"{n} lines, at most {most} are read for so many images")
 
 
-def labels_beside(rule: LabelRule, blob: Blob) -> dict[str, str] | None:
+def labels_beside(rule: LabelRule, blob: Blob) -> ListedLabels | None:
     """The labels in the list that the rule names, a file beside the container; None for any other rule.
 
     Raises SourceError when there is no such file, or when it has no labels.

@@ -59,6 +59,12 @@ class Entry(NamedTuple):
     label: str | None = None
 
 
+class ListedLabels(dict[str, str]):
+    """The label of each name in a list, and ``notes`` on how the list was read."""
+
+    notes: tuple[str, ...] = ()
+
+
 class Source(ABC):
     """A folder, list or container of images.
 
@@ -227,6 +233,7 @@ class Source(ABC):
         if self.rule.kind == "list":
             # A list names one of several images of a name by its id, or all of them by that name.
             paths = [id if id in (listed or {}) else name for id, name in zip(ids, names, strict=True)]
+            self.notes += listed.notes if isinstance(listed, ListedLabels) else ()
             listed = None if listed is None else in_any_form(listed, paths, self.where)
             self._check_list(paths, listed)
             hashes = [path for path in paths if path.startswith("#") and path not in (listed or {})]

@@ -11,7 +11,7 @@ from itertools import product
 from unveil.errors import SettingError, SourceError
 from unveil.images.label_rule import LabelRule
 from unveil.images.readers.columns import most_stated
-from unveil.images.source import Source, in_any_form, unique_ids
+from unveil.images.source import ListedLabels, Source, in_any_form, unique_ids
 from unveil.types import ImageRecord
 
 MAX_SHARDS = 100_000
@@ -75,6 +75,7 @@ class ShardedSource(Source):
             for record in source.records
         ]
         if listed is not None:
+            self.notes += listed.notes if isinstance(listed, ListedLabels) else ()
             listed = in_any_form(listed, [record.id for record in self.records], where)
             self._check_list([record.id for record in self.records], listed)
             self.records = [replace(record, person=listed.get(record.id)) for record in self.records]
