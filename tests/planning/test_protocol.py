@@ -183,6 +183,14 @@ def test_images_are_fixed_by_content_or_by_names(tmp_path: Path, monkeypatch: py
     unveil.write_protocol(tmp_path / "names.json", **sets)
     by_names = read_protocol(tmp_path / "names.json")
     assert not any(one.content_sha256 for one in by_names.inputs.values())
+    # A list of labels lies in the set: a file of its name in the current folder is another.
+    write(tmp_path / "training" / "people.txt", "".join(f"person{i}/a.png p{i}\n" for i in range(3)))
+    write(tmp_path / "people.txt", "another file")
+    monkeypatch.chdir(tmp_path)
+    unveil.write_protocol(tmp_path / "listed.json", **sets, labels={"training": "list:people.txt"})
+    listed = read_protocol(tmp_path / "listed.json")
+    assert listed.files == {}
+    assert listed.inputs["training"].names_sha256 != by_names.inputs["training"].names_sha256
     assert by_names.inputs["training"].names_sha256 == by_content.inputs["training"].names_sha256
     with pytest.raises(unveil.SettingError, match=r"expected a new file, found a file.*It stays as it is"):
         unveil.write_protocol(tmp_path / "names.json", **sets)

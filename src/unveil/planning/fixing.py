@@ -78,9 +78,11 @@ def fixed_models(embedder: AuditEmbedder) -> tuple[tuple[FixedModel, ...], Fixed
 
 
 def fixed_files(settings: Settings) -> dict[str, str]:
-    """The SHA-256 of each further file that the settings name, but for the protocol."""
+    """The SHA-256 of each further file that the settings name, but for the protocol.
+
+    A list of labels lies in a set or beside it. What it says of its images is in `names_sha256`.
+    """
     named: dict[str, Path | None] = {name: getattr(settings, name) for name in LISTS if name != "protocol"}
-    named |= {f"{role} labels": Path(r.argument) for role, r in settings.labels.items() if r.kind == "list"}
     return {name: file_sha256(file) for name, file in named.items() if file is not None and file.is_file()}
 
 

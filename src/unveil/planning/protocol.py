@@ -219,7 +219,7 @@ def _check(protocol: Protocol) -> None:
     planned = tuple(planned_statement(one.statement, protocol.settings) for one in protocol.statements)
     if protocol.statements != planned or len(set(planned)) < len(planned):
         raise ValueError("statements that no audit with these settings makes")
-    if set(protocol.files) - {*LISTS, *(f"{role} labels" for role in ROLES)}:
+    if set(protocol.files) - set(LISTS):
         raise ValueError("files that no setting names")
     if not {"synthetic", "training"} <= set(protocol.inputs) or not 1 <= len(protocol.models) <= MAX_MODELS:
         raise ValueError("no synthetic or training images, or no models")
