@@ -272,6 +272,26 @@ def copied(where: str | Path, out: Path) -> Path:
     return write_without(source, out, {source.records[k].id for k in REMOVED})
 
 
+def test_a_copy_of_splits_opens_in_datasets(tmp_path: Path) -> None:
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"image": [{"bytes": data, "path": None} for data in DATA]})
+    rows = rows.cast_column("image", datasets.Image())
+    splits = {"train": rows.select(range(4)), "val": rows.select(range(4, 6)), "test": rows.select(range(6, 8))}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "x", num_shards=dict.fromkeys(splits, 2))
+    source = open_source(tmp_path / "x")
+    gone = {record.id for record in source.records if record.id.startswith("val/") or "train/data-00000" in record.id}
+    copy = datasets.load_from_disk(write_without(source, tmp_path / "out", gone))
+    images = {
+        name: [row["bytes"] for row in split.cast_column("image", datasets.Image(decode=False))["image"]]
+        for name, split in copy.items()
+    }
+    assert images == {"train": DATA[2:4], "test": DATA[6:8]}
+    # By its fingerprint, `datasets` finds what it stored of the rows that are gone.
+    saved = datasets.load_from_disk(tmp_path / "x")
+    assert copy["train"]._fingerprint != saved["train"]._fingerprint
+
+
 class TestLMDB:
     """The copy, read by the C library and as each dialect is read."""
 
@@ -295,6 +315,17 @@ class TestLMDB:
         assert msgpack.unpackb(values[b"__keys__"]) == keys(new)
         assert [tuple(msgpack.unpackb(values[key])) for key in new] == [(DATA[k], k // 2) for k in STAY]
         assert len(values) == 9
+
+    def test_a_count_of_keys_counts_keys_without_gaps(self, tmp_path: Path) -> None:
+        """Programs that read such a count make the keys up to it by themselves."""
+        entries = {f"image-{k:09d}".encode(): data for k, data in enumerate(DATA, 1)}
+        c.write_lmdb(tmp_path / "x", entries | {b"num-samples": b"8"})
+        values = self.values(copied(tmp_path / "x", tmp_path / "out") / "data.mdb")
+        assert values.pop(b"num-samples") == b"6"
+        assert values == {f"image-{n:09d}".encode(): DATA[k] for n, k in enumerate(STAY, 1)}
+        c.write_lmdb(tmp_path / "y", entries | {b"num-samples": b"8", b"label-000000001": DATA[0]})
+        with pytest.raises(SettingError, match="found others; use --as-folder"):
+            copied(tmp_path / "y", tmp_path / "other")
 
     def test_every_resolution_of_an_image_is_removed(self, tmp_path: Path) -> None:
         of = {128: DATA, 64: [encoded(decode_rgb(data)[::2, ::2]) for data in DATA]}

@@ -9,16 +9,19 @@ from collections.abc import Collection
 from pathlib import Path
 
 from unveil.errors import ImageError, SettingError, SourceError
+from unveil.images.blob import LocalBlob
 from unveil.images.label_rule import LabelRule
 from unveil.images.location import Location
 from unveil.images.readers.bgr import BgrSource
 from unveil.images.readers.embeddings import EmbeddingSource
 from unveil.images.readers.file_list import ListSource
 from unveil.images.readers.shards import ShardedSource
+from unveil.images.readers.table import TableSource
 from unveil.images.registry import open_source
 from unveil.images.source import Source
 from unveil.images.writers.as_folder import write_as_folder
 from unveil.images.writers.registry import WRITERS
+from unveil.images.writers.table import write_splits
 from unveil.io.atomic import explained_full_disk
 from unveil.io.folders import exclusive
 from unveil.io.private import make_private
@@ -103,6 +106,8 @@ def _write_parts(source: Source, out: Path, removed: frozenset[str]) -> None:
                 folder = out / Path(name).parent
                 make_private(folder)
                 _write_parts(part, folder, own)
+        if isinstance(source.parts[0], TableSource) and isinstance(source.parts[0].blob, LocalBlob):
+            write_splits(Path(source.where), out)
         return
     writer = WRITERS.get(type(source))
     if writer is None:

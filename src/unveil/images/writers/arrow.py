@@ -18,4 +18,4 @@ def write_arrow(source: ArrowSource, out: Path, removed: Collection[str]) -> Non
     with new(str(out / blob.name), source.open_table(blob).schema) as writer:
         for rows in staying_groups(source, removed):
             writer.write_table(rows)
-    copy_side_files(blob, out)
+    copy_side_files(blob, out, removed)

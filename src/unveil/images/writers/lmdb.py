@@ -24,21 +24,32 @@ SPARE_BYTES = 1 << 28
 # Free bytes below which a disk counts as full.
 SPARE_PAGES = 1 << 20
 COUNTS, KEYS = (b"length", b"__len__", b"num-samples"), b"__keys__"
-_NUMBERED = re.compile(rb"(\d+-)?(\d+)")
+# A count up to which programs number the keys by themselves.
+COUNT_OF_KEYS = b"num-samples"
+_NUMBERED = re.compile(rb"(.*?)(\d+)", re.DOTALL)
+_NUMBERED_ALONE = re.compile(rb"(\d+-)?(\d+)")
 
 
 def write_lmdb(source: reader.LMDBSource, out: Path, removed: Collection[str]) -> None:
     """The other values as they were, with counts and lists of keys that fit them.
 
-    Where keys are consecutive numbers, those of the copy are too: readers count through them. Labels do not change. Of
-    a masked set, the images that the mask selects are written. Raises SettingError when the database stores a count or
-    a list of keys in a way that is not written.
+    Where keys are consecutive numbers, those of the copy are too: readers count through them. A word before the number
+    may stand where ``num-samples`` states how many there are. Labels do not change. Of a masked set, the images that
+    the mask selects are written. Raises SettingError when the database stores a count or a list of keys in a way that
+    is not written.
     """
     lmdb = library("lmdb", source.kind)
     blob = source.blob
     images = source.images()
     staying = [key for (key, _), record in zip(images, source.records, strict=True) if record.id not in removed]
-    new_keys = _new_keys([key for key, _ in images], staying)
+    counted = any(key == COUNT_OF_KEYS for key, _ in entries(blob))
+    new_keys = _new_keys([key for key, _ in images], staying, _NUMBERED if counted else _NUMBERED_ALONE)
+    if counted and new_keys is None:
+        raise SettingError(
+            f"{source.where}: {COUNT_OF_KEYS.decode()} was expected to count keys of images that are numbered without "
+            "gaps, found others; use --as-folder"
+        )
+    new_keys = {key: key for key in staying} if new_keys is None else new_keys
     # In several resolutions, the smaller copies of an image stay with it.
     new_numbers = {key.rpartition(b"-")[2]: new.rpartition(b"-")[2] for key, new in new_keys.items()}
     written: dict[bytes, Value | bytes] = {}
@@ -80,17 +91,16 @@ def _bytes(blob: Blob, value: Value | bytes) -> bytes:
     return value if isinstance(value, bytes) else blob.read_exactly(value.at, value.length, blob.size)
 
 
-def _new_keys(keys: list[bytes], staying: list[bytes]) -> dict[bytes, bytes]:
-    """The key of each image in the copy: numbered again from the first number if the keys have no gaps."""
-    matches = [_NUMBERED.fullmatch(key) for key in keys]
-    digits = [match[2] for match in matches if match]
-    numbers = sorted(map(int, digits))
+def _new_keys(keys: list[bytes], staying: list[bytes], numbered: re.Pattern[bytes]) -> dict[bytes, bytes] | None:
+    """The key of each image in the copy: numbered again from the first number. None where the keys have gaps."""
+    number_of = {key: match[2] for key in keys if (match := numbered.fullmatch(key))}
+    numbers = sorted(map(int, number_of.values()))
     if not numbers or numbers != list(range(numbers[0], numbers[0] + len(keys))):
-        return {key: key for key in staying}
-    width = min(map(len, digits))
+        return None
+    width = min(map(len, number_of.values()))
     return {
-        key: key[: len(key) - len(key.rpartition(b"-")[2])] + str(number).zfill(width).encode()
-        for number, key in enumerate(staying, numbers[0])
+        key: key[: len(key) - len(number_of[key])] + str(number).zfill(width).encode()
+        for number, key in enumerate(sorted(staying, key=lambda key: int(number_of[key])), numbers[0])
     }
 
 

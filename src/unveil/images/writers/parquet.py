@@ -17,4 +17,4 @@ def write_parquet(source: ParquetSource, out: Path, removed: Collection[str]) ->
     with pq.ParquetWriter(out / source.blob.name, schema) as writer:
         for rows in staying_groups(source, removed):
             writer.write_table(rows, row_group_size=len(rows))
-    copy_side_files(source.blob, out)
+    copy_side_files(source.blob, out, removed)
