@@ -178,8 +178,9 @@ def test_names_of_classes_are_the_same_in_all_files_and_differ(tmp_path: Path) -
         pq.write_table(table, tmp_path / name)
         return tmp_path / name
 
-    with pytest.raises(SourceError, match="expected another name for each class of label, found `x` several times"):
-        open_source(written("x.parquet", ["x", "x"]))
+    for alike in (["x\u00e9", "x\u00e9"], ["x\u00e9", "xe\u0301"], ["x\u00e9 ", "x\u00e9"]):
+        with pytest.raises(SourceError, match="expected another name for each class of label, found `x\u00e9` several"):
+            open_source(written("x.parquet", alike))
     with pytest.raises(SourceError, match="expected classes from 0 to 0 in label, which has as many names, found 1"):
         open_source(written("x.parquet", ["x"]))
     written("set/0.parquet", ["anna", "bob"])

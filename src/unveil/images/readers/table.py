@@ -209,8 +209,10 @@ class TableSource(Source):
 
     def _labels(self, name: str) -> list[str | None]:
         classes = _class_names(self._table.schema, name)
-        if len(set(classes)) < len(classes):
-            twice = Counter(classes).most_common(1)[0][0]
+        # Names that are alike in how letters are written, or but for blanks, are labels of one person.
+        shown = [name if label is None else label for name, label in zip(classes, labels_of(classes), strict=True)]
+        if len(set(shown)) < len(classes):
+            twice = Counter(shown).most_common(1)[0][0]
             raise SourceError(
                 f"{self.where}: expected another name for each class of {name}, found `{shortened(printable(twice))}` "
                 "several times. Name the classes apart, or store text"
