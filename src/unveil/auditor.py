@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from unveil.analysis.baselines import measure_baselines
 from unveil.analysis.calibrated import analyse_with_control
 from unveil.analysis.comparisons import Comparisons, open_run_backend, remove_tiles
-from unveil.analysis.facts import exact_copies
+from unveil.analysis.facts import exact_copies, with_repeats
 from unveil.analysis.findings import Findings
 from unveil.analysis.input_checks import check_sets
 from unveil.analysis.label_link import class_labels, measure_label_link
@@ -183,7 +183,8 @@ def _run(
         *(images["synthetic"], images["training"], embedder.copy_channel),
         *(progress, settings.random("kinds"), settings.workers),
     )
-    found = found.with_copies(kinds.copies(closest))
+    copies = with_repeats(kinds.copies(closest), sets["synthetic"].embedded, training)
+    found = found.with_copies(copies)
     power = measure_power(
         *(found, images, embedder.temporary_embedder(run), settings.random),
         planted_leaks=settings.planted_leaks,

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.analysis.worlds import embedded, unit
 from tests.builders import drawn_faces, encoded
 from unveil.analysis import facts
-from unveil.analysis.facts import exact_copies
+from unveil.analysis.facts import exact_copies, with_repeats
 from unveil.columns import Texts
 from unveil.compare import compare_all
 from unveil.embedding.images import ImageReader
@@ -124,3 +124,15 @@ def test_images_that_are_gone_equal_nothing_and_a_collapsed_model_ends(
     gone = cast(ImageReader, Files({}))
     assert exact_copies(made, real, matches, {"synthetic": gone, "training": real_files}, {}) == ()
     assert "pixels of the 8 closest are compared" in caplog.text
+
+
+def test_every_file_that_repeats_a_reencoded_copy_is_named() -> None:
+    """Copies are found on distinct synthetic images, and a training image may stand under two names."""
+    files = [encoded(face) for face in drawn_faces(4)]
+    made, _ = role("s", [files[0], files[1], files[0], files[0]], np.eye(4))
+    real, _ = role("t", [files[2], files[3], files[2]], np.eye(4)[:3])
+    copy = ImageCopy("s0", "t2", "t-person-2", "re-encoded")
+    again = [("s0", "t0", "t-person-0"), ("s2", "t0", "t-person-0"), ("s2", "t2", "t-person-2")]
+    again += [("s3", "t0", "t-person-0"), ("s3", "t2", "t-person-2")]
+    assert with_repeats([copy], made, real) == (copy, *(ImageCopy(*names, "re-encoded") for names in again))
+    assert with_repeats([], made, real) == ()

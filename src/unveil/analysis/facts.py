@@ -74,6 +74,31 @@ def exact_copies(
     return tuple(ImageCopy(a, b, people[b], kind) for (a, b), kind in sorted(kinds.items()))
 
 
+def with_repeats(copies: Sequence[ImageCopy], synthetic: Embedded, training: Embedded) -> tuple[ImageCopy, ...]:
+    """The copies, and behind them the same of every file that repeats one of their files byte for byte.
+
+    ``synthetic`` and ``training`` hold all embedded images. A copy that is found on the distinct images alone would
+    otherwise hide how many files of the set must go, and whose they are.
+    """
+    if not copies:
+        return ()
+    made = _same_files(synthetic, {copy.synthetic_id for copy in copies})
+    real = _same_files(training, {copy.training_id for copy in copies})
+    repeats = {(a, b): c.equal for c in copies for a in made[c.synthetic_id] for b in real[c.training_id]}
+    new = repeats.keys() - {(copy.synthetic_id, copy.training_id) for copy in copies}
+    rows = np.flatnonzero(training.ids.are_in(Texts([b for _, b in new])))
+    people = dict(zip(training.ids.take(rows), training.people_or_ids.take(rows), strict=True))
+    return (*copies, *(ImageCopy(a, b, people[b], repeats[a, b]) for a, b in sorted(new)))
+
+
+def _same_files(embedded: Embedded, ids: AbstractSet[str]) -> dict[str, list[str]]:
+    """The ids of all images that are the same file as each of ``ids``, itself included."""
+    rows = np.flatnonzero(embedded.ids.are_in(Texts(list(ids))))
+    digest_of = dict(zip(embedded.ids.take(rows), embedded.digests.take(rows), strict=True))
+    same = _by_digest(embedded, (), set(digest_of.values()))
+    return {id: same[digest] for id, digest in digest_of.items()}
+
+
 def same_pixels(
     first: Embedded, second: Embedded, matches: Matches, images: tuple[ImageReader, ImageReader], workers: int = 0
 ) -> list[tuple[int, int]]:

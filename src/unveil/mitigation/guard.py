@@ -134,9 +134,8 @@ def guard_threshold(result: AuditResult, rule: str) -> MitigationThreshold:
     else:
         chosen = below_findings(result) if rule == "significant" else mitigation_threshold(result, rule)
     if not np.isfinite(chosen.score):
-        raise SettingError(
-            f"--threshold {rule}: expected a finding by a test, found only copies. Use --threshold control or a score"
-        )
+        use = "a score" if result.exposures is None else "--threshold control or a score"
+        raise SettingError(f"--threshold {rule}: expected a finding by a test, found only copies. Use {use}")
     return chosen
 
 
