@@ -269,6 +269,20 @@ def test_without_labels_or_people_nothing_shows_chance(compare: Comparisons, set
         assert found.verdict == "inconclusive" and found.no_control is None and not found.significant_people
 
 
+def test_people_who_mostly_share_a_file_show_no_chance(compare: Comparisons, settings: Settings) -> None:
+    """A placeholder in most folders: its people are one, and searches among the few others are no measure."""
+    synthetic, training, _ = leaking_world(np.random.default_rng(7), 0)
+    for n, verdict in ((120, "inconclusive"), (40, "none detected (no control set)")):
+        placeholder = replace(
+            training.take(np.arange(n)), digests=Texts(["sha"] * n), vectors=np.repeat(training.vectors[:1], n, axis=0)
+        )
+        found = analyse(settings, synthetic, training.joined(placeholder), None, [], compare, {})
+        assert (found.verdict, [c.name for c in found.checks]) == (
+            verdict,
+            ["shared files of training"] * (n == 120),
+        )
+
+
 def test_labels_of_batches_are_not_used(compare: Comparisons, settings: Settings) -> None:
     """Where labels of synthetic images do not hold, images are the units, and people are found all the same."""
     synthetic, training, _ = leaking_world(np.random.default_rng(8), 60)

@@ -15,7 +15,7 @@ from unveil.analysis.rankings import hubness_ranking, top_pairs, top_pairs_corre
 from unveil.analysis.review_pairs import closest_images, review_pairs
 from unveil.analysis.scores import COSINE
 from unveil.analysis.uncalibrated import rank
-from unveil.results import ImageCopy, ImprobablePair, NoControl
+from unveil.results import ImageCopy, ImprobablePair, NoControl, fewest_people
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count, share
 from unveil.stats.no_control import CrowdTest
@@ -121,6 +121,13 @@ def test_a_copy_is_a_leak_whatever_fails() -> None:
     assert (found.verdict, found.evidence, found.copies) == ("leak found", ("exact copy",), (copy,))
     assert [(p.person, p.significant_by) for p in found.significant_people] == [("a", ("exact copy",))]
     assert nothing.with_copies(()) is nothing
+
+
+def test_labels_that_share_a_copied_image_show_one_person() -> None:
+    """One file in three folders, and another person's in one: copied, they show two people at least."""
+    pairs = [("s0", "a"), ("s0", "b"), ("s1", "d"), ("s2", "c"), ("s2", "b")]
+    copies = [ImageCopy(made, f"{person}/1", person, "bytes") for made, person in pairs]
+    assert fewest_people(copies) == 2 and fewest_people(copies[:3]) == 2 and fewest_people([]) == 0
 
 
 def test_none_detected_is_never_said_above_improbable_pairs() -> None:

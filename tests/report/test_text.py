@@ -23,7 +23,7 @@ from unveil.report.text import (
     q_in_words,
     would_be_found,
 )
-from unveil.results import Calibration, Stratum
+from unveil.results import Calibration, ImageCopy, Stratum
 from unveil.stats.checks import Check
 from unveil.stats.intervals import share
 from unveil.stats.statements import AGAINST_CONTROL, ALL_BUT_FACTS, OF_IMAGES, Statement
@@ -97,6 +97,11 @@ def test_headlines_say_what_to_do(audited: tuple[unveil.AuditResult, object]) ->
     found = f"{len(result.significant_people)} of 150 training people are closer"
     assert result.headline.startswith(f"{copied} This is a fact and needs no test. {found}")
     assert "sensitivity is not known" in would_be_found(None)
+    one_file = [ImageCopy("s", f"{person}/1", person, "bytes") for person in "ab"]
+    assert texts(result, copies=one_file).startswith(
+        "1 synthetic image is an exact copy of training images of 2 people. Their labels share images, so at least 1 "
+        "of them is shown. This is a fact"
+    )
 
 
 def test_none_detected_says_what_was_not_compared(audited: tuple[unveil.AuditResult, object]) -> None:

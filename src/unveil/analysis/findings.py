@@ -22,6 +22,7 @@ from unveil.results import (
     NoControl,
     OverlapFinding,
     PersonFinding,
+    fewest_people,
 )
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count
@@ -117,17 +118,18 @@ class Findings:
             return self
         new = {copy.person: copy for copy in reversed(copies)}
         people = tuple(_copied(p, new[p.person]) if p.person in new else p for p in self.people)
-        copied = {copy.person for copy in (*self.copies, *copies)}
+        # Of people who share an image, one at least is shown.
+        copied = fewest_people((*self.copies, *copies))
         calibration = self.calibration
         if calibration is not None:
             exposed = calibration.exposed_people
-            low = max(exposed.low, float(len(copied)))
+            low = max(exposed.low, float(copied))
             value = max(exposed.value, low, float(sum(bool(p.significant_by) for p in people)))
             high = max(exposed.high, value)
             share = calibration.exposed_share
             if share is not None and share.n:
                 # People with a copy may be among those who were not tested.
-                least = min(1.0, len(copied) / share.n)
+                least = min(1.0, copied / share.n)
                 share = replace(
                     share, low=max(share.low, least), value=max(share.value, least), high=max(share.high, least)
                 )

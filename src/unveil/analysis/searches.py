@@ -13,7 +13,9 @@ from unveil.analysis.scores import RealSide
 from unveil.columns import Labels, People, Texts
 from unveil.compare import Backend, best_of_others
 from unveil.results import IdentityFindings, ImprobablePair, NoControl, PersonFinding, SearchShift
+from unveil.stats.checks import Check
 from unveil.stats.hubness import best_of_each, n_agreeing, person_codes
+from unveil.stats.intervals import exact_count
 from unveil.stats.no_control import (
     CLUMP,
     MIN_SEARCHES,
@@ -26,7 +28,7 @@ from unveil.stats.no_control import (
     search_tests,
 )
 from unveil.stats.score_scale import fit_score_scale, max_over_channels, of_channel
-from unveil.stats.statements import Evidence
+from unveil.stats.statements import NONE_DETECTED, WITHOUT_CONTROL, Evidence
 from unveil.stats.tail import fit_tail
 from unveil.types import Embedded, Floats, Ints, Matches, Role
 
@@ -35,6 +37,8 @@ MAX_SEARCHES = 10_000
 # A pair is improbable if fewer false matches than this are expected at its cosine.
 IMPROBABLE = 0.05
 MAX_IMPROBABLE = 100
+# From this share of people on who are one by their files, searches among the others are too few to show chance.
+MAX_JOINED = 0.25
 
 
 @dataclass(frozen=True)
@@ -252,6 +256,25 @@ def _people(training: Embedded) -> Ints:
     for row in shared:
         parent[root(int(codes[row]))] = root(int(codes[first[files[row]]]))
     return np.array([root(code) for code in range(len(names))], np.int64)[codes]
+
+
+def shared_files_check(training: Embedded) -> tuple[Check, ...]:
+    """The check that blocks searches where many people share a file: being one, they search among the rest alone.
+
+    Empty where few do.
+    """
+    if not can_be_searched(training):
+        return ()
+    joined = np.bincount(_people(training)[first_images(training.people_or_ids)])
+    n, total = int(joined.max()), int(joined.sum())
+    if n < MAX_JOINED * total:
+        return ()
+    message = (
+        f"{n:,} of {total:,} training people share files, so searches of them show too little of what chance is; leave "
+        "these files out (--exclude), or give a control set"
+    )
+    figure = exact_count(n, total, "training people who share files with each other")
+    return (Check("shared files of training", "fail", figure, message, (*WITHOUT_CONTROL, NONE_DETECTED)),)
 
 
 def improbable_pairs(

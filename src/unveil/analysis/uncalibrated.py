@@ -10,7 +10,7 @@ from unveil.analysis.cohort import ChannelContext, channel_context, pooled_cohor
 from unveil.analysis.comparisons import Comparisons
 from unveil.analysis.findings import Findings, best_pair
 from unveil.analysis.scores import RealSide, score_side
-from unveil.analysis.searches import can_be_searched, improbable_pairs, search
+from unveil.analysis.searches import can_be_searched, improbable_pairs, search, shared_files_check
 from unveil.columns import Labels, People, Texts
 from unveil.results import IdentityFindings, PersonFinding
 from unveil.stats.checks import Check
@@ -50,6 +50,7 @@ def analyse_without_control(
     if found is None:
         return ranked_only(synthetic, side, contexts, checks)
     improbable = improbable_pairs(synthetic, training, side.raw, compare.backend)
+    checks = (*checks, *shared_files_check(training))
     verdict, evidence = search_verdict(checks, found.evidence(fdr, global_level))
     return Findings(
         *(verdict, evidence, tuple(checks)),

@@ -23,6 +23,7 @@ from unveil.results import (
     Review,
     RoleCounts,
     Stratum,
+    fewest_people,
 )
 from unveil.stats.checks import Check
 from unveil.stats.enrichment import ALL_CHANNELS, GlobalTest
@@ -175,10 +176,13 @@ def headline(
         return " ".join([found, *_not_compared(counts), would_be_found(power)])
     if {"conformal", "GPD tail", "learned score"} & set(evidence):
         low = calibration.exposed_people.low
+        expected = expected_false(fdr, [p.significant_by for p in people])
+        # Where labels share copied images, how many of these people are false is not known.
+        of_facts = expected == 0 and fewest_people(copies) < len({c.person for c in copies})
+        false = "" if of_facts else f" {false_findings(expected, fdr)}"
         parts.append(
             f"{significant} of {test.n_training} training {unit.many} {_are(significant)} closer to the synthetic set "
-            f"than chance explains. "
-            f"{false_findings(expected_false(fdr, [p.significant_by for p in people]), fdr)} At least "
+            f"than chance explains.{false} At least "
             f"{unit.count(low)} {_are(int(low))} exposed, with 95% confidence."
         )
         if not COUNTED.intersection(evidence):
@@ -291,7 +295,11 @@ def _of_kind(kind: str, same: str, copies: Sequence[ImageCopy], unit: Unit) -> s
         )
     images = f"1 synthetic image is {_an(kind)}y" if n_images == 1 else f"{n_images} synthetic images are {kind}ies"
     people = "1 person" if n_people == 1 else f"{n_people} people"
-    return f"{images} of training images of {people}."
+    least = fewest_people(copies)
+    shared = (
+        "" if least == n_people else f" Their labels share images, so at least {least} of them {_are(least)} shown."
+    )
+    return f"{images} of training images of {people}.{shared}"
 
 
 def _an(noun: str) -> str:

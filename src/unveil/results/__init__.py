@@ -41,6 +41,7 @@ from unveil.results.findings import (
     PairKind,
     PersonFinding,
     SameImage,
+    fewest_people,
 )
 from unveil.results.identities import IdentityFindings
 from unveil.results.label_link import LabelLink, LinkedClass, TriedCorrespondence
@@ -128,6 +129,7 @@ __all__ = [
     "Stratum",
     "TriedCorrespondence",
     "VerificationPerformance",
+    "fewest_people",
     "from_document",
     "from_own_document",
     "overlap_from_document",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +36,23 @@ class ImageCopy:
     equal: Literal["bytes", "pixels", "re-encoded"]
     """`bytes`: the files are equal. `pixels`: the decoded images are equal, after their EXIF orientation. `re-encoded`:
     one is the other, at most re-encoded, resized or mirrored."""
+
+
+def fewest_people(copies: Iterable[ImageCopy]) -> int:
+    """The fewest people whom copies can show: labels of which copies share an image can be one person, or wrong."""
+    parent: dict[str, str] = {}
+    first: dict[str, str] = {}  # the first person of each synthetic image
+
+    def root(person: str) -> str:
+        while (above := parent.setdefault(person, person)) != person:
+            parent[person] = parent[above]
+            person = above
+        return person
+
+    for copy in copies:
+        own, other = root(copy.person), root(first.setdefault(copy.synthetic_id, copy.person))
+        parent[own] = other
+    return sum(person == above for person, above in parent.items())
 
 
 @dataclass(frozen=True)

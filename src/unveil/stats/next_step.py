@@ -41,6 +41,10 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "labels of training": ("--training-labels", "Give the rule or file that says who is on each training image."),
     "labels of control": ("--control-labels", "Give the rule or file that says who is on each control image."),
+    "shared files of training": (
+        "--exclude",
+        "Leave the files that many training people share out of the training set.",
+    ),
     "overlap of training": OTHER_CONTROL,
     "size of control": (
         "--control",
