@@ -1,4 +1,4 @@
-"""How close different pictures come to the rule of a re-encoded copy, and how often a pair is improbable by chance.
+"""How close different pictures come to the rule of a near-identical copy, and how often a pair is improbable by chance.
 
     python -m benchmarks.copies --data ../shared/data > docs/figures/copies.md
 

@@ -29,7 +29,7 @@ from unveil.results import PairFinding
 from unveil.types import Embedded, ImageRecord
 
 PEOPLE = 300
-KINDS = ("re-encoded copy", "similar image", "identity match")
+KINDS = ("near-identical copy", "similar image", "identity match")
 
 
 def embedded(records: list[ImageRecord]) -> Embedded:

@@ -215,7 +215,7 @@ def test_kinds_are_told_apart(world: World, store: Path, tmp_path: Path) -> None
     result = audit(synthetic, world.training, world.control, out=tmp_path / "run", store=store, planted_leaks="off")
     kinds = {p.person: p.kind for p in result.significant_people if p.kind is not None}
     assert kinds[chosen[0]].kind == "exact copy" and kinds[chosen[0]].similarity.identical
-    assert kinds[chosen[1]].kind == "re-encoded copy" and not kinds[chosen[1]].similarity.identical
+    assert kinds[chosen[1]].kind == "near-identical copy" and not kinds[chosen[1]].similarity.identical
     redrawn = [kinds[p].kind for p, how in world.planted.items() if how == world.kinds[0] and p in kinds]
     assert redrawn and all(kind != "identity match" for kind in redrawn)
     assert result.copy_thresholds is not None and not result.copy_thresholds.calibrated, (
@@ -262,7 +262,7 @@ def test_a_copy_network_is_a_channel_like_the_others(world: World, store: Path, 
     )
     assert (
         alone.verdict == "leak found"
-        and alone.evidence[0] == "re-encoded copy"
+        and alone.evidence[0] == "near-identical copy"
         and {p.channel for p in alone.people} <= set(channels)
     )
 
@@ -303,7 +303,7 @@ def test_a_mismatched_control_is_caught(world: World, store: Path, tmp_path: Pat
     assert check.status == "fail" and "they differ most in" in check.message
     assert result.balance is not None and result.balance.image_quality["sharpness"].low > 1
     assert result.no_control is not None and check.message in result.no_control.why
-    assert result.global_test is None and set(result.evidence) <= {"re-encoded copy", *WITHOUT_CONTROL}
+    assert result.global_test is None and set(result.evidence) <= {"near-identical copy", *WITHOUT_CONTROL}
     planted = {person for person, kind in world.planted.items() if kind in world.kinds[:3]}
     assert len({p.person for p in result.significant_people} & planted) >= 0.9 * len(planted)
     assert "Are control people comparable" in (tmp_path / "run/report.html").read_text()

@@ -45,7 +45,7 @@ def test_training_files_among_the_synthetic_ones_without_a_control_set(
     )
     said = " ".join(done.stdout.split())
     assert done.returncode == 1 and "3 synthetic images are exact copies of training images of 3 people." in said
-    assert "1 synthetic image is a re-encoded copy of training images of 1 person." in said
+    assert "1 synthetic image is a near-identical copy of training images of 1 person." in said
     page = (tmp_path / "run/report.html").read_text()
     assert "Copies" in page and all(f"{person}/1.png" in page for person in [*people, "person-0100"])
     listed = {p.person for p in FinishedRun(tmp_path / "run").result.significant_people}
@@ -259,6 +259,6 @@ def test_noisy_copies_of_control_people_do_not_hide_those_of_training_people(
     sources = (others, tmp_path / "training", tmp_path / "control")
     result = audit(*sources, out=tmp_path / "run", store=store, planted_leaks="off", resamples=1)
     (check,) = (c for c in result.input_checks if c.name == "control people in synthetic")
-    assert (result.verdict, result.evidence) == ("leak found", ("re-encoded copy",))
+    assert (result.verdict, result.evidence) == ("leak found", ("near-identical copy",))
     assert check.status == "fail" and check.figure.value >= 12
     assert "were probably not held out" in (tmp_path / "run/report.html").read_text()

@@ -134,7 +134,7 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
         views = significant[person].models
         assert len(views) == 2 and max(v.p for v in views) < 0.05
         kind = significant[person].kind
-        assert kind is not None and kind.kind == "re-encoded copy"
+        assert kind is not None and kind.kind == "near-identical copy"
     assert result.power is not None and result.copy_thresholds is not None
     assert np.load(tmp_path / "run/stores/synthetic.npy").shape[1] == 512 + 128
     assert "mobilefacenet_foamliu" in (tmp_path / "run/report.html").read_text()

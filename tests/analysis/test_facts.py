@@ -131,8 +131,8 @@ def test_every_file_that_repeats_a_reencoded_copy_is_named() -> None:
     files = [encoded(face) for face in drawn_faces(4)]
     made, _ = role("s", [files[0], files[1], files[0], files[0]], np.eye(4))
     real, _ = role("t", [files[2], files[3], files[2]], np.eye(4)[:3])
-    copy = ImageCopy("s0", "t2", "t-person-2", "re-encoded")
+    copy = ImageCopy("s0", "t2", "t-person-2", "nearly")
     again = [("s0", "t0", "t-person-0"), ("s2", "t0", "t-person-0"), ("s2", "t2", "t-person-2")]
     again += [("s3", "t0", "t-person-0"), ("s3", "t2", "t-person-2")]
-    assert with_repeats([copy], made, real) == (copy, *(ImageCopy(*names, "re-encoded") for names in again))
+    assert with_repeats([copy], made, real) == (copy, *(ImageCopy(*names, "nearly") for names in again))
     assert with_repeats([], made, real) == ()

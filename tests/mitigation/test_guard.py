@@ -660,7 +660,11 @@ def test_what_the_audit_found_stands_beside_a_search_that_finds_nothing(audited:
     close = Comparison(0.0025, 0, 400, 1, 5.0)
     training = Search("training", (LookupMatch(0, "1.png", exposed.person, 0.9, 9.0, {"face": 9.0}),), close, 400)
     text = letter(Answer(1, (), nothing, training), result)
-    assert "this person's image is among those closest to your photograph. By your photograph alone" in text
+    copied = "The generated image is identical, or nearly, to that person's image. This is a fact, not an estimate."
+    said = "this person's image is among those closest to your photograph."
+    assert f"{said} {copied} By your photograph alone" in text
+    untested = replace(result, people=tuple(replace(p, significant_by=("GPD tail",)) for p in result.people))
+    assert f"{said} By your photograph alone" in letter(Answer(1, (), nothing, training), untested)
     assert "None of them" not in text and "384 of 400 came as close" in text
     stranger = replace(training, compared=Comparison(0.4, 159, 400, 1, 10.0))
     assert "The audit" not in letter(Answer(1, (), nothing, stranger), result)

@@ -176,7 +176,7 @@ def test_images_are_fixed_by_content_or_by_names(tmp_path: Path, monkeypatch: py
     assert all(one.content_sha256 for one in by_content.inputs.values())
     assert [one.statement for one in by_content.statements] == [
         "exact copy",
-        "re-encoded copy",
+        "near-identical copy",
         "label link",
     ]  # too few people to search
     monkeypatch.setattr(fixing, "MAX_READ_BYTES", 100)

@@ -93,7 +93,7 @@ def test_headlines_say_what_to_do(audited: tuple[unveil.AuditResult, object]) ->
     failed = Check("size of control", "fail", Estimate(3, 3, 3, 1, 3, "counted"), "3 control people; add some")
     assert texts(result, checks=(failed,)) == "No verdict is possible: 3 control people; add some."
     n = len({copy.person for copy in result.copies})
-    copied = f"{n} synthetic images are re-encoded copies of training images of {n} people."
+    copied = f"{n} synthetic images are near-identical copies of training images of {n} people."
     found = f"{len(result.significant_people)} of 150 training people are closer"
     assert result.headline.startswith(f"{copied} This is a fact and needs no test. {found}")
     assert "sensitivity is not known" in would_be_found(None)
@@ -166,8 +166,8 @@ def test_a_stratum_with_most_findings_is_a_warning(audited: tuple[unveil.AuditRe
     ("statements", "text"),
     [
         ((), "Nothing. It is a note."),
-        (ALL_BUT_FACTS, "Everything but exact copies."),
-        (OF_IMAGES, "Everything but exact copies and the label link."),
+        (ALL_BUT_FACTS, "Everything but copies."),
+        (OF_IMAGES, "Everything but copies and the label link."),
         (AGAINST_CONTROL, "Every test against control people."),
         (("identities", "none detected"), 'Matches of synthetic identities and the verdict "none detected".'),
     ],

@@ -189,8 +189,8 @@ def test_kinds_by_hand() -> None:
     assert not thresholds.calibrated
     for pair, kind in (
         (similarity(0.1, 0.1, 120, identical=True), "exact copy"),
-        (similarity(0.995, 0.9, 4), "re-encoded copy"),
-        (similarity(0.965, 0.7, 2), "re-encoded copy"),  # a mirrored photograph, whose face was detected anew
+        (similarity(0.995, 0.9, 4), "near-identical copy"),
+        (similarity(0.965, 0.7, 2), "near-identical copy"),  # a mirrored photograph, whose face was detected anew
         (similarity(0.965, 0.7, 16), "similar image"),
         (similarity(0.92, 0.7, 2), "similar image"),
         (similarity(0.995, 0.3, 40), "similar image"),

@@ -158,13 +158,13 @@ def _copied(finding: PersonFinding, copy: ImageCopy) -> PersonFinding:
         significant_by=evidence,
         synthetic_id=copy.synthetic_id,
         training_id=copy.training_id,
-        cosine=finding.cosine if copy.equal == "re-encoded" else 1.0,
+        cosine=finding.cosine if copy.equal == "nearly" else 1.0,
     )
 
 
 def evidence_of(copy: ImageCopy) -> Evidence:
     """The evidence that a copy is."""
-    return "re-encoded copy" if copy.equal == "re-encoded" else "exact copy"
+    return "near-identical copy" if copy.equal == "nearly" else "exact copy"
 
 
 def _with_facts(facts: Set[Evidence], evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:

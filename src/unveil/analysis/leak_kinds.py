@@ -61,13 +61,13 @@ class LeakKinds:
         return tuple(replace(f, kind=self._kind(f)) for f in findings)
 
     def copies(self, findings: Iterable[PersonFinding | PairFinding]) -> tuple[ImageCopy, ...]:
-        """The pairs that are re-encoded copies. Pairs of equal images are not among them."""
+        """The pairs that are near-identical copies. Pairs of equal images are not among them."""
         people = {(f.synthetic_id, f.training_id): f.person for f in findings}
         kinds = ((pair, self.similarity.get(pair)) for pair in people)
         return tuple(
-            ImageCopy(*pair, people[pair], "re-encoded")
+            ImageCopy(*pair, people[pair], "nearly")
             for pair, similarity in kinds
-            if similarity is not None and self.thresholds.kind(similarity) == "re-encoded copy"
+            if similarity is not None and self.thresholds.kind(similarity) == "near-identical copy"
         )
 
     def _kind(self, finding: PersonFinding | PairFinding) -> PairKind | None:

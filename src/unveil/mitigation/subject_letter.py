@@ -17,6 +17,7 @@ from unveil.mitigation.person_lookup import (
 )
 from unveil.report.text import number
 from unveil.results import AuditResult
+from unveil.stats.statements import FACTS
 from unveil.types import Role
 
 # The first words of every answer.
@@ -49,6 +50,7 @@ AUDITED = {
     "generated image": "The audit found that one of those closest to {yours} is unusually close to an image of a real "
     "person. This search cannot show whether that person is you.",
 }
+COPIED = "The generated image is identical, or nearly, to that person's image. This is a fact, not an estimate."
 # Beside a finding of the audit, the search itself says only what it adds.
 BESIDE: dict[LookupAnswer, str] = {
     "unusually close": "This search finds it as well.",
@@ -91,7 +93,8 @@ def _facts(answer: Answer) -> list[str]:
 def _found(search: Search, yours: str, audited: AuditedPerson | None) -> str:
     """What the search of a set found. What the audit found of the person stands first."""
     if audited is not None and search.role == "synthetic":
-        said = [AUDITED[audited.by], BESIDE[search.answer]]
+        copied = [COPIED] if not FACTS.isdisjoint(audited.finding.significant_by) else []
+        said = [AUDITED[audited.by], *copied, BESIDE[search.answer]]
     elif audited is not None and audited.by != "generated image" and search.answer != "unusually close":
         said = [OF_PERSON]
     else:

@@ -98,7 +98,7 @@ def announced(settings: Settings, sources: Mapping[Role, Source]) -> tuple[Plann
     """The statements that an audit of these sources makes, unless an input check blocks them."""
     names: list[Evidence] = ["exact copy"]
     if not any(source.kind == "embeddings" for source in sources.values()):
-        names.append("re-encoded copy")
+        names.append("near-identical copy")
     if all(class_labels(sources).values()):
         names.append("label link")
     if "control" in sources:

@@ -146,6 +146,7 @@ def _how_many_wrong(result: AuditResult) -> Answer:
         question,
         f"{whole(expected)} of {significant:,}",
         f"On average, at most {fdr} of these {unit_of(result.counts).many} are false findings{condition}."
+        f"{' None of those with a copy is.' if result.copies else ''}"
         f" {_reviewed(result.review)}",
     )
 
@@ -165,7 +166,7 @@ def _how_sure(result: AuditResult) -> Answer:
     question = "Could it all be chance?"
     link, test = result.label_link, result.global_test
     if is_leak(result) and result.copies:
-        return Answer(question, "no", "Images of the dataset are images of the training set. This needs no test.")
+        return Answer(question, "no", _copies_are_facts(result))
     if "global test" in result.evidence and test is not None:
         return Answer(
             question,
@@ -205,6 +206,17 @@ def _how_sure(result: AuditResult) -> Answer:
     return Answer(question, "not known", "Nothing in this audit measures how close chance comes.")
 
 
+def _copies_are_facts(result: AuditResult) -> str:
+    exact = "exact copy" in result.evidence
+    fact = (
+        "Images of the dataset are images of the training set. This needs no test."
+        if exact
+        else "Images of the dataset are nearly identical to training images. No two different photographs are."
+    )
+    found = len(result.significant_people) - len({copy.person for copy in result.copies})
+    return fact if found <= 0 else f"{fact} The other {unit_of(result.counts).count(found)} are found by tests."
+
+
 def odds(p: float) -> str:
     """A probability as "1 in 300", with one digit; below one in a million it is only said to be less."""
     if p * MAX_ODDS < 1:
@@ -216,8 +228,13 @@ def odds(p: float) -> str:
 
 def meaning(result: AuditResult) -> str:
     """What the verdict means for the people of the training set, in one or two sentences."""
+    if is_leak(result) and "exact copy" in result.evidence:
+        return "The dataset contains images of the training set. Whoever has it has these images of real people."
     if is_leak(result) and result.copies:
-        return "The dataset contains photographs of real people. Whoever has it has these photographs."
+        return (
+            "The dataset contains images that are nearly identical to training images. Whoever has it sees these "
+            "people as the training set shows them."
+        )
     if is_leak(result) and result.significant_people:
         return (
             "Some synthetic images resemble one training person so closely that whoever has a photograph of this "

@@ -64,7 +64,7 @@ PERTURBATION_NAMES = {
 # What each kind of leak is.
 KIND_MEANINGS = {
     "exact copy": "The training image itself, identical byte by byte or pixel by pixel.",
-    "re-encoded copy": "The training image, re-encoded, resized or mirrored.",
+    "near-identical copy": "As similar to the training image as that image re-encoded, resized or mirrored.",
     "similar image": "More similar to the training image than other images of one person are: a changed copy, or a new "
     "image with the same pose and light.",
     "appearance match": "Shares pose, light and composition with a training image beyond chance.",
@@ -73,7 +73,8 @@ KIND_MEANINGS = {
 # What each test of the evidence says, in a sentence for readers who know no statistics.
 EVIDENCE_MEANINGS: dict[Evidence, str] = {
     "exact copy": "synthetic images are training images, identical byte by byte or pixel by pixel",
-    "re-encoded copy": "synthetic images are training images, at most re-encoded, resized or mirrored",
+    "near-identical copy": "synthetic images are as similar to training images as these are when re-encoded, resized "
+    "or mirrored",
     "label link": "synthetic classes resemble the training classes of the same label more than other training classes",
     "global test": "training people as a group are closer to the synthetic set than control people",
     "conformal": "single training people are closer than almost all control people",
@@ -89,7 +90,7 @@ EVIDENCE_MEANINGS: dict[Evidence, str] = {
 # The statements that a failed check can make unreliable, in words.
 STATEMENTS: dict[Statement, str] = {
     "exact copy": "exact copies",
-    "re-encoded copy": "re-encoded copies",
+    "near-identical copy": "near-identical copies",
     "label link": "the label link of synthetic and training classes",
     "global test": "the test of training people as a group",
     "conformal": "single people significant by conformal p-values",
@@ -275,12 +276,12 @@ _FACT = "This is a fact and needs no test."
 
 
 def _copied(copies: Sequence[ImageCopy], unit: Unit) -> list[str]:
-    """How many synthetic images are training images, and of how many people: exact and re-encoded copies."""
-    exact = [c for c in copies if c.equal != "re-encoded"]
-    # One image can be an exact copy of an image and a re-encoded one of another.
+    """How many synthetic images are training images, and of how many people: exact and near-identical copies."""
+    exact = [c for c in copies if c.equal != "nearly"]
+    # One image can be an exact copy of an image and nearly that of another.
     found = {c.synthetic_id for c in exact}
-    again = [c for c in copies if c.equal == "re-encoded" and c.synthetic_id not in found]
-    kinds = [("exact cop", "are the same", exact), ("re-encoded cop", "are the same image", again)]
+    again = [c for c in copies if c.equal == "nearly" and c.synthetic_id not in found]
+    kinds = [("exact cop", "are the same", exact), ("near-identical cop", "are nearly the same", again)]
     parts = [_of_kind(kind, same, some, unit) for kind, same, some in kinds if some]
     return [" ".join([*parts, _FACT])] if parts else []
 
@@ -368,9 +369,9 @@ def can_invalidate(statements: Sequence[Statement]) -> str:
     if not statements:
         return "Nothing. It is a note."
     if set(statements) == set(ALL_BUT_FACTS):
-        return "Everything but exact copies."
+        return "Everything but copies."
     if set(statements) == set(OF_IMAGES):
-        return "Everything but exact copies and the label link."
+        return "Everything but copies and the label link."
     if set(statements) == set(AGAINST_CONTROL):
         return "Every test against control people."
     return f"{enumeration([STATEMENTS[s] for s in statements], 'and').capitalize()}."
@@ -459,7 +460,8 @@ def methods(
         "p_cosine": Method(n_control, f"{conformal}, of the uncorrected cosine"),
         "q_cosine": Method(n_training, f"{adaptive}, of the uncorrected cosine"),
         "expected false": Method(
-            n_training, "false discovery rate times the number of significant findings, without copies"
+            n_training,
+            "false discovery rate times the number of people that tests find, at most the number without a copy",
         ),
         "concentration_p": Method(
             n_training, "hypergeometric (Fisher's exact test, one-sided), times the number of strata (Bonferroni)"

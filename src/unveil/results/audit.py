@@ -181,15 +181,14 @@ class AuditResult:
     headline: str
     """The verdict in one or two sentences."""
     evidence: tuple[Evidence, ...]
-    """What supports the verdict. `exact copy`: synthetic images are training images. `re-encoded
-    copy`: they are, at most re-encoded, resized or mirrored. `label link`: synthetic classes
-    resemble the training classes of the same label. `global test`: training people as
-    a group rank closer than control people.
+    """What supports the verdict. `exact copy`: synthetic images are training images. `near-identical copy`: they are
+    as similar to training images as these re-encoded, resized or mirrored. `label link`: synthetic classes resemble
+    the training classes of the same label. `global test`: training people as a group rank closer than control people.
     `conformal` and `GPD tail`: single people are significant by these p-values. `identities`: synthetic identities
     match training people. `learned score`: single people are significant by what several scores say together. `crowd
-    test`: without a control set, synthetic images as a group are closer to training
-    people than real people are to others. `conformal search` and `GPD search`: without a control set, single people are
-    significant by p-values from such searches."""
+    test`: without a control set, synthetic images as a group are closer to training people than real people are to
+    others. `conformal search` and `GPD search`: without a control set, single people are significant by p-values from
+    such searches."""
     exposed_people: Estimate | None = None
     """Number of training people who are exposed, with a lower limit. Null without a control set."""
     exposed_share: Estimate | None = None
@@ -223,7 +222,7 @@ class AuditResult:
     """How well scores separate training from control people. First the score that decides, then each channel alone if
     there are several, then the uncorrected cosine of the published attack. Null without a control set."""
     copies: tuple[ImageCopy, ...] = ()
-    """Synthetic images that are copies of training images, with each of these images. Re-encoded copies are
+    """Synthetic images that are copies of training images, with each of these images. Near-identical copies are
     looked for among the closest pairs and those of significant people."""
     label_link: LabelLink | None = None
     """The label link test. Null if the synthetic or the training set has no labels that several images can share."""

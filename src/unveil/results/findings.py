@@ -33,9 +33,9 @@ class ImageCopy:
     """The training image."""
     person: str
     """Label of the training person."""
-    equal: Literal["bytes", "pixels", "re-encoded"]
-    """`bytes`: the files are equal. `pixels`: the decoded images are equal, after their EXIF orientation. `re-encoded`:
-    one is the other, at most re-encoded, resized or mirrored."""
+    equal: Literal["bytes", "pixels", "nearly"]
+    """`bytes`: the files are equal. `pixels`: the decoded images are equal, after their EXIF orientation. `nearly`:
+    they are as similar as the training image re-encoded, resized or mirrored."""
 
 
 def fewest_people(copies: Iterable[ImageCopy]) -> int:

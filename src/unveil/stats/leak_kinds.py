@@ -10,7 +10,7 @@ import numpy as np
 from unveil.stats.intervals import share
 from unveil.types import Estimate, Floats
 
-LeakKind = Literal["exact copy", "re-encoded copy", "similar image", "appearance match", "identity match"]
+LeakKind = Literal["exact copy", "near-identical copy", "similar image", "appearance match", "identity match"]
 
 # Two different images of one person exceed each threshold this often.
 EXCEEDED = 0.01
@@ -71,7 +71,7 @@ class CopyThresholds:
         if pair.identical:
             return "exact copy"
         if _is_same_image(pair):
-            return "re-encoded copy"
+            return "near-identical copy"
         if self._is_similar(pair):
             return "similar image"
         return "identity match" if by_face else "appearance match"
@@ -84,7 +84,7 @@ class CopyThresholds:
 
 
 def _is_same_image(pair: ImageSimilarity) -> bool:
-    """Whether one image is the other, at most re-encoded, resized or mirrored."""
+    """Whether two images are as similar as one image and itself re-encoded, resized or mirrored."""
     return (pair.correlation >= SAME_CORRELATION and pair.bits <= SAME_BITS) or (
         pair.correlation >= NEAR_CORRELATION and pair.bits <= SAME_IMAGE_BITS
     )

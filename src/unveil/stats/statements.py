@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 Evidence = Literal[
     "exact copy",
-    "re-encoded copy",
+    "near-identical copy",
     "label link",
     "global test",
     "conformal",
@@ -32,7 +32,7 @@ AGAINST_CONTROL: tuple[Statement, ...] = (
 # The tests of synthetic images against searches of training people among each other.
 WITHOUT_CONTROL: tuple[Evidence, ...] = ("crowd test", "conformal search", "GPD search")
 # What is seen on the images themselves: no check can make it false, and no test is needed.
-FACTS: frozenset[Evidence] = frozenset(("exact copy", "re-encoded copy"))
+FACTS: frozenset[Evidence] = frozenset(("exact copy", "near-identical copy"))
 ALL_BUT_FACTS: tuple[Statement, ...] = tuple(s for s in get_args(Statement) if s not in FACTS)
 # Everything that compares single images: the label link compares classes of one set with each other.
 OF_IMAGES: tuple[Statement, ...] = tuple(s for s in ALL_BUT_FACTS if s != "label link")

@@ -24,7 +24,7 @@ FILES = {
     **dict.fromkeys(("study.html", REDACTED), HTML_PAGE),
 }
 SHOWN_PAIRS = 6
-LEAK_KINDS = ("exact copy", "re-encoded copy", "similar image", "appearance match", "identity match")
+LEAK_KINDS = ("exact copy", "near-identical copy", "similar image", "appearance match", "identity match")
 Thumbnail = Callable[[Role, str], str | None]
 State = Literal["audited", "absent", "failed"]
 
