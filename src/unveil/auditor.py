@@ -184,7 +184,7 @@ def _run(
         *(progress, settings.random("kinds"), settings.workers),
     )
     copies = with_repeats(kinds.copies(closest), sets["synthetic"].embedded, training)
-    found = found.with_copies(copies)
+    found = found.with_copies(copies).with_changed(kinds.n_changed(top), len(synthetic))
     power = measure_power(
         *(found, images, embedder.temporary_embedder(run), settings.random),
         planted_leaks=settings.planted_leaks,

@@ -10,14 +10,18 @@ import pyarrow as pa
 from tests.analysis.worlds import contexts, images, matches, side
 from tests.builders import identity_findings
 from unveil.analysis.findings import ControlState, Findings, best_pair
+from unveil.analysis.leak_kinds import LeakKinds
 from unveil.analysis.matching import Subsample
 from unveil.analysis.rankings import hubness_ranking, top_pairs, top_pairs_corrected
 from unveil.analysis.review_pairs import closest_images, review_pairs
 from unveil.analysis.scores import COSINE
 from unveil.analysis.uncalibrated import rank
-from unveil.results import ImageCopy, ImprobablePair, NoControl, fewest_people
+from unveil.choices import NO_LEAK
+from unveil.results import ImageCopy, ImprobablePair, NoControl, PairFinding, fewest_people
 from unveil.stats.checks import Check
 from unveil.stats.intervals import exact_count, share
+from unveil.stats.leak_kinds import ImageSimilarity, calibrate_thresholds
+from unveil.stats.next_step import next_step
 from unveil.stats.no_control import CrowdTest
 from unveil.stats.statements import ALL_BUT_FACTS, Statement
 
@@ -121,6 +125,19 @@ def test_a_copy_is_a_leak_whatever_fails() -> None:
     assert (found.verdict, found.evidence, found.copies) == ("leak found", ("exact copy",), (copy,))
     assert [(p.person, p.significant_by) for p in found.significant_people] == [("a", ("exact copy",))]
     assert nothing.with_copies(()) is nothing
+
+
+def test_none_detected_is_never_said_above_changed_copies() -> None:
+    """A photograph that was cropped, mirrored and tinted; without control people nothing else shows it."""
+    pairs = [PairFinding(i, f"s{i % 2}", f"t{i}", "a", 0.9, 0.9, "face") for i in range(4)]
+    alike = [ImageSimilarity(0.957, 0.68, 50), ImageSimilarity(0.95, 0.7, 32), ImageSimilarity(0.97, 0.4, 40)]
+    similarity = {(pair.synthetic_id, pair.training_id): s for pair, s in zip(pairs, alike, strict=False)}
+    assert [LeakKinds(calibrate_thresholds([]), similarity).n_changed(pairs[i:]) for i in range(3)] == [2, 1, 0]
+    none = replace(findings(), verdict="none detected (no control set)")
+    found = none.with_changed(2, 9)
+    assert found.verdict == "inconclusive" and found.checks[-1].name == "near-duplicates" and none.no_control
+    assert next_step(found.verdict, found.checks, has_control=False, training_labelled=True) is not None
+    assert none.with_changed(0, 9) is none and replace(none, no_control=None).with_changed(2, 9).verdict in NO_LEAK
 
 
 def test_labels_that_share_a_copied_image_show_one_person() -> None:

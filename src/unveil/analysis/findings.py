@@ -102,6 +102,13 @@ class Findings:
             improbable_pairs=tuple(pairs),
         )
 
+    def with_changed(self, n: int, n_synthetic: int) -> Findings:
+        """The same where ``n`` images are probably changed training images: without control people, "none detected" is
+        never said above them. With control people, images of both sides count by this rule already."""
+        if not n or self.verdict not in NO_LEAK or self.no_control is None:
+            return self
+        return replace(self, verdict="inconclusive", checks=(*self.checks, changed_check(n, n_synthetic)))
+
     def with_link(self, link: LabelLink | None) -> Findings:
         """The same with the label link: an exact test without control people, so a significant one is a leak whatever
         the other tests say. It has no findings where a failed input check makes them unreliable."""
@@ -182,6 +189,16 @@ def improbable_check(pairs: Sequence[ImprobablePair], n_synthetic: int) -> Check
     )
     figure = exact_count(n, n_synthetic, "synthetic images with an improbable pair")
     return Check("improbable pairs", "fail", figure, message, (NONE_DETECTED,))
+
+
+def changed_check(n: int, n_synthetic: int) -> Check:
+    """The check that blocks "none detected": near-duplicates prove no leak, but that verdict would hide them."""
+    message = (
+        f"{n} synthetic {'image is' if n == 1 else 'images are'} so like a training image that one is probably made "
+        "from the other; look at the closest pairs with unveil review"
+    )
+    figure = exact_count(n, n_synthetic, "synthetic images with a near-duplicate")
+    return Check("near-duplicates", "fail", figure, message, (NONE_DETECTED,))
 
 
 def best_pair(exposed: Exposure, i: int, synthetic: Embedded, training: RealSide) -> PersonFinding:

@@ -26,7 +26,7 @@ from unveil.io.host import cores
 from unveil.io.memory import held_memory
 from unveil.progress import Progress
 from unveil.results import ImageCopy, PairFinding, PairKind, PersonFinding
-from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, calibrate_thresholds
+from unveil.stats.leak_kinds import CopyThresholds, ImageSimilarity, calibrate_thresholds, is_changed_copy
 from unveil.types import Vectors
 
 # Pairs of different images of one training person; enough for thresholds that 1% exceed.
@@ -69,6 +69,11 @@ class LeakKinds:
             for pair, similarity in kinds
             if similarity is not None and self.thresholds.kind(similarity) == "near-identical copy"
         )
+
+    def n_changed(self, findings: Iterable[PersonFinding | PairFinding]) -> int:
+        """The number of synthetic images that are probably changed training images."""
+        measured = ((f.synthetic_id, self.similarity.get((f.synthetic_id, f.training_id))) for f in findings)
+        return len({id for id, similarity in measured if similarity is not None and is_changed_copy(similarity)})
 
     def _kind(self, finding: PersonFinding | PairFinding) -> PairKind | None:
         similarity = self.similarity.get((finding.synthetic_id, finding.training_id))

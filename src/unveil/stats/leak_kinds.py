@@ -101,6 +101,11 @@ def is_near_duplicate(pair: ImageSimilarity) -> bool:
     )
 
 
+def is_changed_copy(pair: ImageSimilarity) -> bool:
+    """Whether two images are near-duplicates by all three measures, as no two different images measured so far are."""
+    return pair.correlation >= NEAR_CORRELATION and pair.detail >= NEAR_DETAIL and pair.bits <= NEAR_BITS
+
+
 def calibrate_thresholds(mated: list[ImageSimilarity]) -> CopyThresholds:
     """Thresholds that EXCEEDED of the pairs of different images of one person exceed, without identical images.
 

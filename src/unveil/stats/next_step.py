@@ -75,6 +75,7 @@ REMEDIES: dict[str, tuple[str, str]] = {
         "--exclude",
         "Review the improbable pairs (unveil review), and exclude the copies among them.",
     ),
+    "near-duplicates": ("--exclude", "Review the closest pairs (unveil review), and exclude the copies among them."),
     "training images in synthetic": ("--exclude", "Remove these images from the synthetic set and audit it again."),
 }
 NO_CONTROL = (
