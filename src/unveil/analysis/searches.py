@@ -270,8 +270,8 @@ def shared_files_check(training: Embedded) -> tuple[Check, ...]:
     if n < MAX_JOINED * total:
         return ()
     message = (
-        f"{n:,} of {total:,} training people share files, so searches of them show too little of what chance is; leave "
-        "these files out (--exclude), or give a control set"
+        f"{n:,} of {total:,} training people share files, so searches of them show too little of what chance is; "
+        "remove these files from the training set, or give a control set"
     )
     figure = exact_count(n, total, "training people who share files with each other")
     return (Check("shared files of training", "fail", figure, message, (*WITHOUT_CONTROL, NONE_DETECTED)),)

@@ -41,10 +41,7 @@ REMEDIES: dict[str, tuple[str, str]] = {
     ),
     "labels of training": ("--training-labels", "Give the rule or file that says who is on each training image."),
     "labels of control": ("--control-labels", "Give the rule or file that says who is on each control image."),
-    "shared files of training": (
-        "--exclude",
-        "Leave the files that many training people share out of the training set.",
-    ),
+    "shared files of training": ("--training", "Give the training set without the files that many people share."),
     "overlap of training": OTHER_CONTROL,
     "size of control": (
         "--control",
