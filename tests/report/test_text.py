@@ -136,7 +136,9 @@ def test_findings_of_a_model_alone_are_called_so(
 def test_a_stratum_with_most_findings_is_a_warning(audited: tuple[unveil.AuditResult, object]) -> None:
     result, _ = audited
 
-    def said(strata: tuple[Stratum, ...]) -> str:
+    inputs = result.manifest["inputs"]
+
+    def said(strata: tuple[Stratum, ...], aligned: str = "none") -> str:
         calibration = Calibration(**{f.name: getattr(result, f.name) for f in fields(Calibration)})
         return " ".join(
             limitations(
@@ -148,12 +150,13 @@ def test_a_stratum_with_most_findings_is_a_warning(audited: tuple[unveil.AuditRe
                 counts=result.counts,
                 channels=result.channels,
                 models=result.models,
-                inputs=result.manifest["inputs"],
+                inputs={**inputs, "synthetic": {**inputs["synthetic"], "kind": "folder", "aligned": aligned}},
                 checks=(),
                 n_training_images_tested=150,
             )
         )
 
+    assert "enlarged or holds several faces" in said((), "112") and "enlarged" not in said(())
     assert LOOK_ALIKES in said(()), "without strata, what look-alikes mean"
     ps = concentration_p([30, 12], [60, 90])
     groups = tuple(Stratum(n, 50, share(k, of), p) for n, k, of, p in zip("AB", (30, 12), (60, 90), ps, strict=True))

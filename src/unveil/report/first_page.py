@@ -10,7 +10,15 @@ from shlex import quote
 
 from unveil.choices import LEAK, NO_LEAK
 from unveil.config.record import command_of
-from unveil.report.text import PERTURBATION_NAMES, called_leaks, enumeration, only_default_model, percent, whole
+from unveil.report.text import (
+    PERTURBATION_NAMES,
+    called_leaks,
+    crops_as_they_are,
+    enumeration,
+    only_default_model,
+    percent,
+    whole,
+)
 from unveil.report.units import unit_of
 from unveil.results import AuditResult, PersonFinding, Review
 from unveil.stats.power import FOUND
@@ -347,6 +355,11 @@ def not_tested(result: AuditResult) -> tuple[str, ...]:
         found.append(
             "New images of a person: the default face model finds few of them. Use an ArcFace model (--model "
             "w600k_r50)."
+        )
+    if crops_as_they_are(result.manifest["inputs"]):
+        found.append(
+            "Synthetic crops in which the face is turned, shifted or enlarged, or not alone: no face was looked for in "
+            "aligned crops."
         )
     if result.power is None:
         found.append("How small a leak would have been found: no leaks were planted.")

@@ -500,6 +500,11 @@ def _methods_without_control(statement: NoControl) -> dict[str, Method]:
     return found
 
 
+def crops_as_they_are(inputs: Mapping[Role, InputFacts]) -> bool:
+    """Whether synthetic images were compared as aligned crops, in which no face is looked for."""
+    return inputs["synthetic"].get("aligned", "none") != "none" and inputs["synthetic"]["kind"] != "embeddings"
+
+
 def limitations(
     *,
     calibration: Calibration | None,
@@ -535,6 +540,11 @@ def limitations(
             f"Precomputed embeddings were audited instead of images ({', '.join(precomputed)}). Kinds of leak, planted "
             "leaks and other channels are not available. That all embeddings come from one model and the right images "
             "was not checked."
+        )
+    if crops_as_they_are(inputs):
+        found.append(
+            "The synthetic images are aligned crops, in which no face is looked for. A single one that is turned, "
+            "shifted, enlarged or holds several faces can be missed. --aligned synthetic=no looks for faces in them."
         )
     if only_default_model(models):
         found.append(
