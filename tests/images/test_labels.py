@@ -167,6 +167,16 @@ def test_accents_in_both_forms_are_one_name(tmp_path: Path) -> None:
     assert people(open_source(tmp_path / "x.parquet")) == [names[1]] * 2
 
 
+def test_keys_of_an_lmdb_that_are_numbers_have_no_folders(tmp_path: Path) -> None:
+    """Byte 47 of a binary number is that of a slash."""
+    keys = [number.to_bytes(4, "little") for number in (1, 0x2F01, 0x2F02, 0x2F0003)]
+    c.write_lmdb(tmp_path / "x", dict(zip(keys, DATA[:4], strict=True)))
+    source = open_source(tmp_path / "x")
+    assert source.rule.kind == "none" and people(source) == [None] * 4
+    c.write_lmdb(tmp_path / "y", {f"p{k}/a".encode(): data for k, data in enumerate(DATA[:2])})
+    assert people(open_source(tmp_path / "y")) == ["p0", "p1"]
+
+
 def test_names_of_classes_are_the_same_in_all_files_and_differ(tmp_path: Path) -> None:
     def written(name: str, names: list[str] | None) -> Path:
         features = {"label": {"names": names, "_type": "ClassLabel"}}

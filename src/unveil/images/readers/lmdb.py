@@ -74,6 +74,9 @@ class LMDBSource(Source):
         found = self.images()
         self._packed = self._is_packed(found)
         uses_labels = self._packed and rule.may_use_labels
+        if rule.kind == "auto" and not uses_labels and any(b"\0" in key for key, _ in found):
+            # The byte of a slash in such a key separates no folder.
+            self.rule, self.reason = LabelRule("none"), "its keys are binary numbers"
         self._set_records(
             (
                 Entry(
