@@ -33,7 +33,9 @@ from unveil.errors import InputError, ModelError, SettingError, StoreError
 from unveil.images import Remark, decode_rgb, open_source
 from unveil.io.checksums import file_sha256, sealed, unsealed
 from unveil.mitigation import Guard, identical_files, lookup
+from unveil.mitigation.batch import write_decisions
 from unveil.mitigation.guard import (
+    Decision,
     DigestIndex,
     GuardIndex,
     alignment_of,
@@ -809,3 +811,14 @@ def test_without_a_control_set_nothing_is_promised(world: World, store: Path, tm
     answer = lookup(FinishedRun(tmp_path / "run"), [min(world.training.rglob("*.png"))])
     assert answer.training.compared is None and answer.synthetic.answer == "not known"
     assert "had no such people" in letter(answer, result)
+
+
+def test_scores_of_decisions_are_numbers(tmp_path: Path) -> None:
+    """A negative one is no formula."""
+    decisions = [
+        ("-1.png", Decision("pass", -0.42711649, 3, "face", None)),
+        ("b", Decision("no face", None, None, None, None)),
+    ]
+    write_decisions(tmp_path / "decisions.csv", decisions)
+    rows = (tmp_path / "decisions.csv").read_text().splitlines()
+    assert rows[1:] == ["'-1.png,pass,-0.427116,face,3,,", "b,no face,,,,,"]

@@ -57,7 +57,7 @@ def _is_image(location: Location) -> bool:
 def write_decisions(path: Path, decisions: list[tuple[str, Decision]]) -> None:
     """Writes one CSV row per image."""
     rows = (
-        (id, d.answer, "" if d.score is None else f"{d.score:.6g}", d.channel, d.row, d.id, d.why)
+        (id, d.answer, None if d.score is None else float(f"{d.score:.6g}"), d.channel, d.row, d.id, d.why)
         for id, d in decisions
     )
     write_bytes(path, csv_text([HEAD, *rows]).encode("utf-8", "backslashreplace"))
