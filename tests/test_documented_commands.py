@@ -72,10 +72,20 @@ OF_SMALLER = "hunt/"
 # Pages that use no run of another page; they are tested beside the others.
 INDEPENDENT = {"published-sets.md", "leak-hunting.md", "study.md"}
 # Pages of further audits that no other page builds on. CI leaves them out, and `make nightly` runs every page in order.
-NIGHTLY = ("cluster", "embeddings-only", "no-control-set", "overlap", "pipelines", "protocol", "python")
+NIGHTLY = (
+    "choose-a-model",
+    "cluster",
+    "embeddings-only",
+    "no-control-set",
+    "overlap",
+    "pipelines",
+    "protocol",
+    "python",
+)
 AT_NIGHT = {f"{page}.md" for page in NIGHTLY}
+IN_CI = "pages that build on one another"
 PARTS = {
-    "pages that build on one another": lambda page: page not in INDEPENDENT | AT_NIGHT,
+    IN_CI: lambda page: page not in INDEPENDENT | AT_NIGHT,
     "independent pages": lambda page: page in INDEPENDENT,
     "every page that is not independent": lambda page: page not in INDEPENDENT,
 }
@@ -151,7 +161,7 @@ def test_every_exception_is_of_a_command() -> None:
 
 def test_the_longest_test_of_ci_begins_first() -> None:
     """Its name in `LONGEST` is one that pytest gives."""
-    test, part = test_commands_run_as_typed.__name__, next(iter(PARTS))
+    test, part = test_commands_run_as_typed.__name__, IN_CI
     assert f"tests/{Path(__file__).name}::{test}[{part}]".startswith(LONGEST[0][0])
 
 
@@ -270,7 +280,7 @@ def python_names() -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
-    "part", [pytest.param(part, marks=pytest.mark.nightly) if "every" in part else part for part in PARTS]
+    "part", [pytest.param(part, marks=() if part == IN_CI else pytest.mark.nightly) for part in PARTS]
 )
 def test_commands_run_as_typed(folder: Path, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MPLBACKEND", "Agg")

@@ -134,6 +134,7 @@ def test_sets_are_made_once_measured_and_summarised(
     assert (out / "lab.svg").read_text().startswith("<svg")
 
 
+@pytest.mark.nightly
 def test_labels_of_a_set_are_taken_away_and_shuffled(faces: Path, tmp_path: Path) -> None:
     """Five images of each of 30 people: shuffled labels do not hold, so that they change no score."""
     folder = tmp_path / "conditional/30-people/1-steps"

@@ -123,6 +123,7 @@ def test_killed_at_chosen_moments(
     same(tmp_path / "run", whole)
 
 
+@pytest.mark.nightly
 def test_an_audit_at_an_address_resumes_on_another_machine(
     uninterrupted: Uninterrupted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

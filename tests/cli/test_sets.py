@@ -139,6 +139,7 @@ class TestPresets:
         assert "synthetic" not in unseen.labels
 
 
+@pytest.mark.nightly
 def test_audit_takes_containers_and_presets(world: World, store: Path, tmp_path: Path) -> None:
     """The same verdict, people and figures from a zip, a RecordIO and the folders they were made of."""
     plain = unveil(

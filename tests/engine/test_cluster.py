@@ -166,6 +166,7 @@ def test_items_of_workers_that_end_are_retried(
     assert len(forwarded) >= 2 and all(record.getMessage().endswith(": opened") for record in forwarded)
 
 
+@pytest.mark.nightly
 def test_workers_that_end_between_tasks_cost_no_item_an_attempt(cluster: Machines, tmp_path: Path) -> None:
     def both() -> Callable[[int], int]:
         meet(tmp_path)

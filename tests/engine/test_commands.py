@@ -92,6 +92,7 @@ def assert_same(a: Path, b: Path, *patterns: str) -> None:
             assert (a / name).read_bytes() == (b / name).read_bytes(), name
 
 
+@pytest.mark.nightly
 def test_an_audit_plants_and_classifies_by_workers(folder: Path, tasks: Tasks, tmp_path: Path) -> None:
     audit = ("audit", *sets(folder), "--planted-leaks=quick", "--store")
     succeeds(*audit, folder / "store", "-o", tmp_path / "local")
@@ -131,6 +132,7 @@ def test_an_overlap_is_found_by_workers(tasks: Tasks, tmp_path: Path) -> None:
     assert_same(tmp_path / "local", tmp_path / "by-ray", "overlap.json", "*.csv", "*.txt")
 
 
+@pytest.mark.nightly
 def test_a_study_opens_one_cluster_for_its_audits(folder: Path, tasks: Tasks, tmp_path: Path) -> None:
     places = {role: f'{role} = "{role}"' for role in ROLES}
     one = "\n".join(['[[set]]\nname = "one"', *places.values(), 'planted_leaks = "off"'])

@@ -121,8 +121,22 @@ def test_reading_order(reviewed: Path) -> None:
 
 
 @needs_browser
-@pytest.mark.parametrize("name", ["report.html", "report.redacted.html", "report.pairs-1.html"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("name", "scheme"),
+    [
+        ("report.html", "light"),
+        ("report.html", "dark"),
+        ("report.pairs-1.html", "light"),
+        *(
+            pytest.param(name, scheme, marks=pytest.mark.nightly)
+            for name, scheme in (
+                ("report.redacted.html", "light"),
+                ("report.redacted.html", "dark"),
+                ("report.pairs-1.html", "dark"),
+            )
+        ),
+    ],
+)
 def test_pages_for_everybody(reviewed: Path, browser: Browser, name: str, scheme: str) -> None:
     file = reviewed / name
     assert file.stat().st_size <= MOST_BYTES

@@ -164,6 +164,7 @@ def test_names_that_are_markup_stay_text(tmp_path: Path, served: Serve, browser:
     assert "\n=" not in csv and ",=" not in csv and "'=p" in csv
 
 
+@pytest.mark.nightly
 def test_ten_thousand_pairs(run: Path, served: Serve, browser: Browser) -> None:
     with_pairs(run, 10_000)
     watched = Watched(browser)
