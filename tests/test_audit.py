@@ -237,6 +237,7 @@ def test_a_copy_network_has_its_say(audited: Audited, world: World, store: Path,
         audit(*sources, out=tmp_path / "other", store=store, planted_leaks="off", copy_model=tmp_path / "gone.onnx")
 
 
+@pytest.mark.nightly
 def test_a_copy_network_is_a_channel_like_the_others(world: World, store: Path, tmp_path: Path) -> None:
     """Planted through all three, listed by their common score, and each told by itself; also without a control set."""
     network = tiny_model(tmp_path / "tiny.onnx")

@@ -140,6 +140,7 @@ def test_two_networks_agree_on_planted_people(halves: tuple[Path, list[str]], tm
     assert "mobilefacenet_foamliu" in (tmp_path / "run/report.html").read_text()
 
 
+@pytest.mark.nightly
 def test_a_control_set_of_another_kind_gives_no_verdict(tmp_path: Path) -> None:
     sizes = {STYLEGAN2: 60, FFHQ: 100, PHOTOGRAPHS: 150}
     sources = [some_of(path, n, tmp_path / path.stem) for path, n in sizes.items()]

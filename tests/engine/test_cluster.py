@@ -121,6 +121,7 @@ def meet(folder: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.nightly
 def test_items_of_workers_that_end_are_retried(
     cluster: Machines, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
