@@ -21,11 +21,11 @@ $(READY): pyproject.toml hatch_build.py $(wildcard $(KERNEL)/*)
 demo: $(READY)
 	$(BIN)/unveil demo
 
-# A process a core and two more, since many tests wait for a process of theirs; each with one thread of its own.
+# A process a core and one more, since many tests wait for a process of theirs; each with one thread of its own.
 # MARKS chooses among them; CI runs all but the nightly ones at once.
 MARKS ?= not slow and not nightly
 test: $(READY)
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(MARKS)" --numprocesses $$(($$(nproc) + 2)) \
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -m "$(MARKS)" --numprocesses $$(($$(nproc) + 1)) \
 	  --dist worksteal
 
 # The tests that take long, which CI runs too.

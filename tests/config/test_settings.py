@@ -216,7 +216,9 @@ def test_options_win_role_by_role(tmp_path: Path) -> None:
 def test_parsing_touches_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is read, made or looked for: a finished run opens although its images are gone."""
     monkeypatch.chdir(tmp_path)
-    settings_from({**LEAST, "synthetic": "dcface-0.5m:s"})  # presets are read once
+    # Presets are read once, and modules that rules of labels need are imported.
+    settings_from({**LEAST, "synthetic": "dcface-0.5m:s"})
+    settings_from(OTHER)
     events: list[str] = []
     sys.addaudithook(lambda event, args: events.append(f"{event} {args}") if watching and event in TOUCHING else None)
     watching.append(True)
