@@ -3,8 +3,8 @@
     python -m benchmarks.copies --data ../shared/data > docs/figures/copies.md
 
 All pairs of pictures of different people are ordered by a coarse correlation; the closest are measured as an audit
-measures them. Then audits without a control set: how many have an improbable pair, with the fitted tail alone and as it
-is now, if the synthetic set is honest and if one of its images is nearly a training image.
+measures them. Then come audits without a control set, of an honest set and of one with an image that is nearly a
+training image: how many have an improbable pair, with the fitted tail alone and as it is now.
 """
 
 from __future__ import annotations

@@ -164,17 +164,19 @@ def can_be_searched(training: Embedded) -> bool:
     return labelled and len(training.people_or_ids.coded()[0]) >= MIN_SEARCHES
 
 
-def probe_rows(training: Embedded) -> Ints | None:
-    """Rows (S,) of the first image of each training person, or of MAX_SEARCHES of them; None if chance is unknown.
+def _probes(training: Embedded) -> tuple[Ints, Ints] | None:
+    """Rows (S,) of the first image of each training person, or of MAX_SEARCHES of them, and the person of each image.
 
-    Which people are searched for depends on their images alone, and on no seed.
+    None if chance is unknown. Which people are searched for depends on their images alone, and on no seed.
     """
-    people = _people(training) if can_be_searched(training) else np.zeros(0, np.int64)
+    if not can_be_searched(training):
+        return None
+    people = _people(training)
     # Of people who all share a file, nobody has others to be searched among.
-    if not (people != people[:1]).any():
+    if (people == people[0]).all():
         return None
     first = first_images(training.people_or_ids)
-    return first[chosen_by_digest(training.digests.take(first), MAX_SEARCHES)]
+    return first[chosen_by_digest(training.digests.take(first), MAX_SEARCHES)], people
 
 
 def search(
@@ -192,14 +194,14 @@ def search(
     synthetic images are not used. None where chance is unknown.
     """
     training = side.images
-    rows = probe_rows(training)
-    if rows is None or not len(synthetic):
+    chosen = _probes(training) if len(synthetic) else None
+    if chosen is None:
         return None
+    rows, people = chosen
     _, codes = person_codes(synthetic.people_or_ids)
     identity = codes if labels_hold else np.arange(len(synthetic))
     n_units = int(identity.max()) + 1
     probes = training.take(rows)
-    people = _people(training)
     sought = people[rows]
     null, shifts, by_channel, of_synthetic = [], {}, {}, []
     for channel, matches in side.by_channel.items():
@@ -284,13 +286,13 @@ def improbable_pairs(
 
     Every training person is searched for among the others. An image is improbable if fewer than IMPROBABLE of all
     synthetic images are expected to come as close to anybody. The expectation is that of a GPD tail where there is one,
-    so it reaches beyond what counting can resolve, and for a pair `far_beyond` all searches that of an exponential
+    so it reaches beyond what counting can resolve. For a pair `far_beyond` all searches it is that of an exponential
     tail, which has no least value. Empty where chance is unknown.
     """
-    rows = probe_rows(training)
-    if rows is None or not len(synthetic):
+    chosen = _probes(training) if len(synthetic) else None
+    if chosen is None:
         return ()
-    people = _people(training)
+    rows, people = chosen
     null = best_of_others(
         *(training.vectors[rows], people[rows], training.vectors, people),
         *(np.zeros(len(rows)), np.zeros(len(training)), backend),
